@@ -1,0 +1,69 @@
+"""fdet: run a frozen backbone once, keep its feature maps, train detection heads on them.
+
+The names below are the public interface; each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache.codecs import get_codec
+    from .cache.errors import FdetError
+    from .cache.loader import load_batch
+    from .cache.reader import FeatureCache
+    from .heads.build import build_detector
+    from .pipeline.config import RunConfig, load_config
+    from .pipeline.evaluate import evaluate_run
+    from .pipeline.extract import extract
+    from .pipeline.extract_config import ExtractConfig
+    from .pipeline.predict import predict
+    from .pipeline.run import load_run
+    from .pipeline.train import TrainOptions, train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ExtractConfig",
+    "FdetError",
+    "FeatureCache",
+    "RunConfig",
+    "TrainOptions",
+    "build_detector",
+    "evaluate_run",
+    "extract",
+    "get_codec",
+    "load_batch",
+    "load_config",
+    "load_run",
+    "predict",
+    "train",
+]
+
+_HOMES = {
+    "ExtractConfig": ".pipeline.extract_config",
+    "FdetError": ".cache.errors",
+    "FeatureCache": ".cache.reader",
+    "RunConfig": ".pipeline.config",
+    "TrainOptions": ".pipeline.train",
+    "build_detector": ".heads.build",
+    "evaluate_run": ".pipeline.evaluate",
+    "extract": ".pipeline.extract",
+    "get_codec": ".cache.codecs",
+    "load_batch": ".cache.loader",
+    "load_config": ".pipeline.config",
+    "load_run": ".pipeline.run",
+    "predict": ".pipeline.predict",
+    "train": ".pipeline.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fdet' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,96 @@
+"""Every input that changes a feature, and which of them must agree for what.
+
+Two caches whose keys agree hold the same features for the same image. To go on with an extraction
+every field must agree; to pair a training cache with a validation cache, or a trained head with new
+images, only the fields that change what a head sees of the plain view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from .pyramid import PyramidSpec
+
+Operation = Literal["resume", "pair"]
+PAIRS: Mapping[str, bool] = {"pairs": True}
+VERSION: Mapping[str, bool] = {"version": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One field that differs; fatal: the operation must not go on."""
+
+    field: str
+    mine: Any
+    theirs: Any
+    fatal: bool
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.mine} here, {self.theirs} there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheKey:
+    """The inputs of an extraction.
+
+    short, long, square, divisor: the resize rule, in px (pipeline.views.ResizeRule).
+    batch_size: images a backbone pass (never spanning two shards); threads: of torch on a CPU,
+    0 on an accelerator. Both change the last bits of a feature.
+    """
+
+    backbone: str = field(metadata=PAIRS)
+    weights_sha256: str = field(metadata=PAIRS)
+    weights_origin: str = field(metadata=PAIRS)
+    mean: tuple[float, ...] = field(metadata=PAIRS)
+    std: tuple[float, ...] = field(metadata=PAIRS)
+    short: int = field(metadata=PAIRS)
+    long: int = field(metadata=PAIRS)
+    square: bool = field(metadata=PAIRS)
+    divisor: int = field(metadata=PAIRS)
+    interpolation: str = field(metadata=PAIRS)
+    levels: PyramidSpec = field(metadata=PAIRS)
+    precision: str = field(metadata=PAIRS)
+    codec: str
+    views: tuple[str, ...]
+    seed: int
+    batch_size: int
+    threads: int
+    device: str
+    torch: str = field(metadata=VERSION)
+    torchvision: str = field(metadata=VERSION)
+    timm: str = field(metadata=VERSION)
+    pillow: str = field(metadata=VERSION)
+    numpy: str = field(metadata=VERSION)
+    zstandard: str = field(metadata=VERSION)
+    zarr: str = field(metadata=VERSION)
+
+    def explain(self, other: CacheKey, operation: Operation) -> list[Difference]:
+        """What differs and matters for the operation; library versions alone never stop pairing."""
+        differences = []
+        for f in fields(self):
+            fatal = operation == "resume" or bool(f.metadata.get("pairs"))
+            if not fatal and not f.metadata.get("version"):
+                continue
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            if mine != theirs:
+                if f.name == "levels":
+                    mine, theirs = _described(mine), _described(theirs)
+                differences.append(Difference(f.name, mine, theirs, fatal))
+        return differences
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "levels": self.levels.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> CacheKey:
+        values: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in data.items()
+        }
+        values["levels"] = PyramidSpec.from_json(data["levels"])
+        return cls(**values)
+
+
+def _described(spec: PyramidSpec) -> str:
+    return " ".join(f"{v.name}(stride {v.stride}, {v.channels} ch)" for v in spec.levels)

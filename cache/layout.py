@@ -1,0 +1,160 @@
+"""Which image and view goes to which bucket, shard and slot; arithmetic once the plan is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .errors import MissingSample
+
+
+@dataclass(frozen=True, slots=True)
+class ImageEntry:
+    """One image of the data set: its id, its path below the image folder, its size in px."""
+
+    id: int
+    file_name: str
+    hw: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The images whose canvases have one shape, in the order of their slots."""
+
+    canvas_hw: tuple[int, int]
+    images_per_shard: int
+    images: tuple[ImageEntry, ...]
+
+    def __post_init__(self) -> None:
+        if self.images_per_shard < 1 or not self.images:
+            raise ValueError("a bucket needs images, and at least one a shard")
+
+    @property
+    def name(self) -> str:
+        return f"{self.canvas_hw[0]}x{self.canvas_hw[1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of writing: some images of a bucket with all their views.
+
+    number: over all buckets; index: within its bucket.
+    """
+
+    number: int
+    index: int
+    bucket: Bucket
+
+    @property
+    def name(self) -> str:
+        return f"{self.bucket.name}-{self.index}"
+
+    @property
+    def images(self) -> tuple[ImageEntry, ...]:
+        step = self.bucket.images_per_shard
+        return self.bucket.images[self.index * step : (self.index + 1) * step]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a sample lies: its shard, and its slot within that shard."""
+
+    shard: Shard
+    slot: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All samples of a cache: for each image, one slot a view, side by side in one shard."""
+
+    views: tuple[str, ...]
+    buckets: tuple[Bucket, ...]
+
+    def __post_init__(self) -> None:
+        if not self.views:
+            raise ValueError("a layout needs at least one view")
+        images = sum(len(bucket.images) for bucket in self.buckets)
+        if len(self._positions) != images:
+            raise ValueError("image ids must differ")
+
+    @cached_property
+    def shards(self) -> tuple[Shard, ...]:
+        shards: list[Shard] = []
+        for bucket in self.buckets:
+            for index in range(-(-len(bucket.images) // bucket.images_per_shard)):
+                shards.append(Shard(len(shards), index, bucket))
+        return tuple(shards)
+
+    @cached_property
+    def _first_shard(self) -> tuple[int, ...]:
+        first = {shard.bucket.name: shard.number for shard in reversed(self.shards)}
+        return tuple(first[bucket.name] for bucket in self.buckets)
+
+    @cached_property
+    def _positions(self) -> dict[int, tuple[int, int]]:
+        return {
+            image.id: (number, position)
+            for number, bucket in enumerate(self.buckets)
+            for position, image in enumerate(bucket.images)
+        }
+
+    @property
+    def images(self) -> tuple[ImageEntry, ...]:
+        return tuple(image for bucket in self.buckets for image in bucket.images)
+
+    def __contains__(self, image_id: int) -> bool:
+        return image_id in self._positions
+
+    def bucket_of(self, image_id: int) -> int:
+        """The number of the image's bucket; raises MissingSample."""
+        return self._position(image_id)[0]
+
+    def image(self, image_id: int) -> ImageEntry:
+        """The entry of an image; raises MissingSample."""
+        bucket, position = self._position(image_id)
+        return self.buckets[bucket].images[position]
+
+    def locate(self, image_id: int, view: int) -> Address:
+        """Where a sample lies; raises MissingSample."""
+        number, position = self._position(image_id)
+        if not 0 <= view < len(self.views):
+            raise MissingSample(
+                f"view {view}: the cache has {len(self.views)} views (0 is {self.views[0]!r})"
+            )
+        index, within = divmod(position, self.buckets[number].images_per_shard)
+        shard = self.shards[self._first_shard[number] + index]
+        return Address(shard, within * len(self.views) + view)
+
+    def _position(self, image_id: int) -> tuple[int, int]:
+        if image_id not in self._positions:
+            raise MissingSample(f"image {image_id} is not in this cache")
+        return self._positions[image_id]
+
+    def to_json(self) -> dict[str, Any]:
+        """Columns rather than a record an image: a third of the bytes for a large data set."""
+        return {
+            "views": list(self.views),
+            "buckets": [
+                {
+                    "canvas_hw": list(bucket.canvas_hw),
+                    "images_per_shard": bucket.images_per_shard,
+                    "image_ids": [image.id for image in bucket.images],
+                    "file_names": [image.file_name for image in bucket.images],
+                    "image_hw": [list(image.hw) for image in bucket.images],
+                }
+                for bucket in self.buckets
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Layout:
+        return cls(tuple(data["views"]), tuple(_bucket(bucket) for bucket in data["buckets"]))
+
+
+def _bucket(data: Mapping[str, Any]) -> Bucket:
+    columns = zip(data["image_ids"], data["file_names"], data["image_hw"], strict=True)
+    images = tuple(ImageEntry(i, name, (hw[0], hw[1])) for i, name, hw in columns)
+    canvas_hw = (data["canvas_hw"][0], data["canvas_hw"][1])
+    return Bucket(canvas_hw, data["images_per_shard"], images)

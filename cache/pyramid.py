@@ -1,0 +1,92 @@
+"""A feature pyramid: maps of one canvas at several strides, and the levels it consists of.
+
+Shape legend of the whole project: B images, l level (0 finest), C channels, H W rows and columns,
+N objects of an image, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSpec:
+    """One level: its name, its stride in canvas pixels, its channels."""
+
+    name: str
+    stride: int
+    channels: int
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            raise ValueError(f"level name: expected a plain file name, got {self.name!r}")
+        if self.stride < 1 or self.channels < 1:
+            raise ValueError(
+                f"level {self.name}: stride and channels must be positive, "
+                f"got {self.stride} and {self.channels}"
+            )
+
+    def shape(self, canvas_hw: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, H_l, W_l) of this level's map for a canvas of (H, W) pixels."""
+        return (self.channels, -(-canvas_hw[0] // self.stride), -(-canvas_hw[1] // self.stride))
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidSpec:
+    """The levels of a pyramid, finest first; strides never fall (taps of a plain ViT repeat one)."""
+
+    levels: tuple[LevelSpec, ...]
+
+    def __post_init__(self) -> None:
+        strides, names = self.strides, self.names
+        if not self.levels:
+            raise ValueError("a pyramid needs at least one level")
+        if list(strides) != sorted(strides):
+            raise ValueError(f"strides must not fall from level to level, got {strides}")
+        if len(set(names)) != len(names):
+            raise ValueError(f"level names must differ, got {names}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(level.name for level in self.levels)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(level.stride for level in self.levels)
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        return tuple(level.channels for level in self.levels)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [{"name": v.name, "stride": v.stride, "channels": v.channels} for v in self.levels]
+
+    @classmethod
+    def from_json(cls, levels: Sequence[Mapping[str, Any]]) -> PyramidSpec:
+        return cls(tuple(LevelSpec(v["name"], v["stride"], v["channels"]) for v in levels))
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePyramid:
+    """maps[l]: (B, C_l, H_l, W_l) for canvases of canvas_hw pixels, padded right and bottom."""
+
+    spec: PyramidSpec
+    maps: tuple[Tensor, ...]
+    canvas_hw: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if len(self.maps) != len(self.spec.levels):
+            raise ValueError(f"expected {len(self.spec.levels)} maps, got {len(self.maps)}")
+        for level, x in zip(self.spec.levels, self.maps, strict=True):
+            expected = (self.maps[0].shape[0], *level.shape(self.canvas_hw))
+            if tuple(x.shape) != expected:
+                raise ValueError(f"level {level.name}: expected {expected}, got {tuple(x.shape)}")
+
+    def __len__(self) -> int:
+        """The number of images B."""
+        return int(self.maps[0].shape[0])

@@ -1,0 +1,47 @@
+"""The order of an epoch and the view of each image: from (seed, epoch) alone.
+
+Neither the number of workers nor anything drawn before plays a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .layout import Layout
+
+SampleId = tuple[int, int]
+
+
+def epoch_batches(
+    layout: Layout, image_ids: Sequence[int], batch_size: int, seed: int, epoch: int
+) -> list[list[SampleId]]:
+    """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(image_ids))
+    views = rng.integers(len(layout.views), size=len(image_ids))
+    shuffled = [(image_ids[k], int(views[k])) for k in order]
+    batches = bucketed(layout, shuffled, batch_size)
+    # Left as they come, the partial batches of all buckets would end every epoch.
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def plain_batches(
+    layout: Layout, image_ids: Sequence[int], batch_size: int
+) -> list[list[SampleId]]:
+    """The plain view of every image, in the given order."""
+    return bucketed(layout, [(image_id, 0) for image_id in image_ids], batch_size)
+
+
+def bucketed(layout: Layout, samples: Sequence[SampleId], batch_size: int) -> list[list[SampleId]]:
+    """Cut a sequence into batches of one canvas each, keeping its order as far as that allows."""
+    batches: list[list[SampleId]] = []
+    filling: dict[int, list[SampleId]] = {}
+    for sample in samples:
+        bucket = layout.bucket_of(sample[0])
+        batch = filling.setdefault(bucket, [])
+        batch.append(sample)
+        if len(batch) == batch_size:
+            batches.append(filling.pop(bucket))
+    return batches + list(filling.values())

@@ -1,0 +1,1 @@
+"""Pure torch: feature pyramid -> losses or detections. Knows no file."""

@@ -1,0 +1,1 @@
+"""The runs (extract, train, evaluate, predict), their configuration and the command line."""

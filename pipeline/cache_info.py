@@ -1,0 +1,52 @@
+"""What `fdet cache info` tells: a cache's contents and inputs, finished or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..cache.header import CacheHeader
+from ..cache.manifest import Manifest
+from ..cache.records import record_path
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """Facts by name, in the order in which to show them. Raises InputError, CorruptCache."""
+    header = CacheHeader.read(root)
+    manifest = Manifest.read(root, header.id)
+    key, layout = header.key, header.layout
+    images = len(layout.images)
+    facts: dict[str, Any] = {
+        "id": header.id[:16],
+        "state": _state(root, header, manifest),
+        "images": images,
+        "views": ", ".join(layout.views),
+        "canvases": ", ".join(f"{b.name} ({len(b.images)} images)" for b in layout.buckets),
+        "levels": ", ".join(
+            f"{v.name} (stride {v.stride}, {v.channels} channels)" for v in key.levels.levels
+        ),
+        "backbone": f"{key.backbone}, {key.weights_origin} weights {key.weights_sha256[:12]}",
+        "precision": f"{key.precision}, batch {key.batch_size}, {_device(header)}",
+        "codec": key.codec,
+        "store": header.store,
+    }
+    if manifest is not None:
+        facts["samples"] = manifest.samples
+        facts["failed"] = manifest.failed
+        facts["size"] = f"{manifest.stored_bytes / 1e6:.1f} MB"
+        good = manifest.samples - manifest.failed
+        facts["a sample"] = f"{manifest.stored_bytes / max(good, 1) / 1e6:.3f} MB"
+    return facts
+
+
+def _device(header: CacheHeader) -> str:
+    key = header.key
+    return f"{key.device}, {key.threads} threads" if key.threads else key.device
+
+
+def _state(root: Path, header: CacheHeader, manifest: Manifest | None) -> str:
+    if manifest is not None:
+        return "whole"
+    shards = header.layout.shards
+    done = sum(record_path(root, shard.name).exists() for shard in shards)
+    return f"unfinished: {done} of {len(shards)} shards; `fdet extract` goes on where it stopped"

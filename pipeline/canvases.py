@@ -1,0 +1,106 @@
+"""From image files to canvases, in worker processes that import no torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cache.errors import FdetError
+from ..cache.header import CacheHeader
+from ..cache.layout import ImageEntry
+from ..cache.placement import Placement
+from .images import ImageError, draw_canvas, load_image
+from .views import ResizeRule, View, place, view_from_name
+
+
+@dataclass(frozen=True, slots=True)
+class CanvasRecipe:
+    """All that decides how an image becomes its canvases."""
+
+    folder: Path
+    rule: ResizeRule
+    views: tuple[View, ...]
+    seed: int
+
+    def place(self, image: ImageEntry, view: int) -> Placement:
+        return place(
+            image.hw,
+            self.rule,
+            self.views[view],
+            seed=self.seed,
+            image_id=image.id,
+            view_index=view,
+        )
+
+
+def recipe_of(header: CacheHeader, images: Path) -> CanvasRecipe:
+    """How the canvases of this cache are made."""
+    key = header.key
+    rule = ResizeRule(key.short, key.long, key.square, key.divisor)
+    return CanvasRecipe(images, rule, tuple(map(view_from_name, key.views)), key.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Canvases:
+    """The canvases (V, H, W, 3) uint8 of one image, or why there are none."""
+
+    image: ImageEntry
+    placements: tuple[Placement, ...]
+    pixels: npt.NDArray[np.uint8] | None
+    sha256: str
+    failure: str = ""
+
+
+def render(recipe: CanvasRecipe, image: ImageEntry, views: tuple[int, ...]) -> Canvases:
+    """The canvases of some views of one image; a file that cannot be read is a failure, no error."""
+    placements = tuple(recipe.place(image, view) for view in views)
+    try:
+        upright, sha256 = load_image(recipe.folder / image.file_name, image.hw)
+        pixels = np.stack([draw_canvas(upright, placement) for placement in placements])
+    except ImageError as error:
+        return Canvases(image, placements, None, "", str(error))
+    return Canvases(image, placements, pixels, sha256)
+
+
+Job = tuple[ImageEntry, tuple[int, ...]]
+
+
+def rendered(
+    recipe: CanvasRecipe, jobs: Iterable[Job], workers: int
+) -> Generator[Canvases, None, None]:
+    """`render` for every job, in order; at most four a worker are under way at once."""
+    if workers == 0:
+        for image, views in jobs:
+            yield render(recipe, image, views)
+        return
+    context = multiprocessing.get_context("forkserver")
+    pending: deque[Future[Canvases]] = deque()
+    pool = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt)
+    try:
+        for image, views in jobs:
+            pending.append(pool.submit(render, recipe, image, views))
+            if len(pending) > 4 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise FdetError(
+            "a decoding process died (out of memory?); what was finished is kept: run the same "
+            "command again, with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C reaches the whole group; the parent alone decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

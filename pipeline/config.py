@@ -1,0 +1,146 @@
+"""RunConfig: everything that a training run needs, as a frozen value with a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..cache.errors import ConfigError, did_you_mean
+from ..heads.build import HEADS
+from ..heads.dense.retinanet import RetinaNetSettings
+from ..heads.necks import NECKS
+from ..heads.necks.fpn import FPNSettings
+from .settings import from_mapping, read_toml, with_setting
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """eval_every: epochs between evaluations (the last is always evaluated); clip_norm: largest
+    norm of the gradient, 0 for none; min_visible: share of an object that a view must show for it
+    to be trained on; workers: reading threads; prefetch: batches that may wait.
+    """
+
+    epochs: int = 12
+    batch_size: int = 8
+    eval_every: int = 1
+    clip_norm: float = 10.0
+    min_visible: float = 0.3
+    seed: int = 0
+    workers: int = 1
+    prefetch: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OptimSettings:
+    """lr: the peak, for the batch size that is used; momentum: of SGD alone."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    lr: float = 5e-4
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """warmup_steps: linear from 0, at most a quarter of the run; then a half cosine to 0, or times
+    `gamma` at each of `milestones`, which are shares of the run.
+    """
+
+    name: Literal["cosine", "step"] = "cosine"
+    warmup_steps: int = 100
+    milestones: tuple[float, ...] = (0.67, 0.9)
+    gamma: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """neck and head: the settings of the chosen ones, e.g. FPNSettings and RetinaNetSettings."""
+
+    neck: Any = field(default_factory=FPNSettings)
+    head: Any = field(default_factory=RetinaNetSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("train.epochs", self.train.epochs, 1),
+            ("train.batch_size", self.train.batch_size, 1),
+            ("train.eval_every", self.train.eval_every, 1),
+            ("train.workers", self.train.workers, 1),
+            ("train.prefetch", self.train.prefetch, 1),
+            ("train.seed", self.train.seed, 0),
+            ("schedule.warmup_steps", self.schedule.warmup_steps, 0),
+        ):
+            if value < low:
+                raise ConfigError(f"setting '{name}': expected at least {low}, got {value}")
+        if not self.optim.lr > 0:
+            raise ConfigError(
+                f"setting 'optim.lr': expected a positive number, got {self.optim.lr}"
+            )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain sections, as TOML and JSON know them."""
+        mapping: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return mapping
+
+    def to_toml(self) -> str:
+        """A file that `--config` takes. JSON's scalars and lists are TOML's too."""
+        blocks = []
+        for section, values in self.to_mapping().items():
+            lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+            blocks.append("\n".join([f"[{section}]", *lines]))
+        return "\n\n".join(blocks) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all settings."""
+        return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Raises ConfigError for an unknown section, neck, head or setting, and for wrong types."""
+        plain = {"train": TrainSettings, "optim": OptimSettings, "schedule": ScheduleSettings}
+        known = ["neck", "head", *plain]
+        for section in values:
+            if section not in known:
+                raise ConfigError(f"unknown section '{section}'{did_you_mean(section, known)}")
+        chosen: dict[str, Any] = {
+            name: from_mapping(kind, values.get(name, {}), name) for name, kind in plain.items()
+        }
+        neck = _chosen("neck", {n: v[1] for n, v in NECKS.items()}, values, "fpn")
+        head = _chosen("head", {n: v[1] for n, v in HEADS.items()}, values, "retinanet")
+        return cls(neck=neck, head=head, **chosen)
+
+
+def _chosen(
+    section: str, table: Mapping[str, type[Any]], values: Mapping[str, Any], default: str
+) -> Any:
+    settings = values.get(section, {})
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"setting '{section}': expected a section, got {settings!r}")
+    name = settings.get("name", default)
+    if name not in table:
+        raise ConfigError(f"unknown {section} {name!r}{did_you_mean(str(name), table)}")
+    return from_mapping(table[name], settings, section)
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    neck: str | None = None,
+    head: str | None = None,
+    assignments: Sequence[str] = (),
+) -> RunConfig:
+    """Defaults, then the file, then the names, then each 'section.name=value'."""
+    values = read_toml(path) if path else {}
+    for section, name in (("neck", neck), ("head", head)):
+        if name is not None:
+            values[section] = {**values.get(section, {}), "name": name}
+    for assignment in assignments:
+        values = with_setting(values, assignment)
+    return RunConfig.from_mapping(values)

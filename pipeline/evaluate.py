@@ -1,0 +1,229 @@
+"""COCO average precision over exactly the images that a cache holds, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from ..cache.layout import Layout
+from ..cache.publish import publish_bytes
+from ..cache.sampler import plain_batches
+from ..heads.detector import Detector
+from ..heads.types import Detections
+from .annotations import Annotations
+from .data import open_data
+from .devices import pick_device
+from .progress import progress_line
+from .run import load_run
+from .sources import PyramidSource
+
+log = logging.getLogger(__name__)
+
+
+# The order in which pycocotools summarises.
+FIGURES = (
+    "ap",
+    "ap50",
+    "ap75",
+    "ap_small",
+    "ap_medium",
+    "ap_large",
+    "ar1",
+    "ar10",
+    "ar100",
+    "ar_small",
+    "ar_medium",
+    "ar_large",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """COCO's figures, 0 to 1; None where no object counts. per_class: AP by class name."""
+
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    per_class: Mapping[str, float | None]
+    images: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate_run(
+    run: Path,
+    cache: Path,
+    *,
+    annotations: Path | None = None,
+    checkpoint: str = "best",
+    device: str = "auto",
+    threads: int | None = None,
+) -> tuple[Metrics, list[dict[str, Any]]]:
+    """Score a run on a cache, plain view; also the detections in COCO's result format.
+
+    checkpoint: "best" or "last". Raises InputError, KeyMismatch (the cache holds other features),
+    CorruptCache.
+    """
+    on = pick_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    info, detector = load_run(run, checkpoint, on)
+    settings = info.config.train
+    data = open_data(cache, annotations, on, workers=settings.workers, prefetch=settings.prefetch)
+    for difference in info.check_pairs(data.header, cache):
+        log.warning("the run and %s differ in %s", cache, difference)
+    info.check_classes(data.annotations, f"annotations of {cache}")
+    found = detect(detector, data.source, data.header.layout, data.image_ids, settings.batch_size)
+    results = to_coco_results(found, data.annotations.class_ids)
+    return coco_metrics(data.annotations, found), results
+
+
+def detect(
+    detector: Detector,
+    source: PyramidSource,
+    layout: Layout,
+    image_ids: Sequence[int],
+    batch_size: int,
+) -> dict[int, Detections]:
+    """What the detector finds in the plain view of each image; image px, on the CPU."""
+    batches = plain_batches(layout, image_ids, batch_size)
+    found: dict[int, Detections] = {}
+    was_training = detector.training
+    detector.eval()
+    with torch.no_grad(), progress_line("evaluate", len(image_ids)) as progress:
+        for samples, (pyramid, placements) in zip(batches, source.pyramids(batches), strict=True):
+            detections = detector.detections(pyramid, placements)
+            for (image_id, _), d in zip(samples, detections, strict=True):
+                found[image_id] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
+            progress.note(f"{progress.rate:.1f} images/s")
+            progress.advance(len(samples))
+    detector.train(was_training)
+    return found
+
+
+def coco_metrics(annotations: Annotations, found: Mapping[int, Detections]) -> Metrics:
+    """Scores detections over exactly the images that `found` names; at most 100 count an image."""
+    image_ids = sorted(found)
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = _coco(_ground_truth(annotations, image_ids))
+        results = to_coco_results(found, annotations.class_ids)
+        guesses = (
+            truth.loadRes(results) if results else _coco(_ground_truth(annotations, [], image_ids))
+        )
+        evaluation = COCOeval(truth, guesses, "bbox")
+        evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    figures = [_present(v) for v in evaluation.stats]
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = {}
+    for k, name in enumerate(annotations.class_names):
+        values = precision[:, :, k]
+        values = values[values > -1]
+        per_class[name] = float(values.mean()) if values.size else None
+    named = dict(zip(FIGURES, figures, strict=True))
+    return Metrics(**named, per_class=per_class, images=len(image_ids))
+
+
+def to_coco_results(
+    found: Mapping[int, Detections], class_ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """COCO's result format: bbox [x, y, width, height] in image px, category ids of the data set."""
+    results = []
+    for image_id, d in found.items():
+        boxes = d.boxes.double().numpy()
+        boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        rows = zip(boxes.tolist(), d.scores.tolist(), d.labels.tolist(), strict=True)
+        for box, score, label in rows:
+            results.append(
+                {"image_id": image_id, "category_id": class_ids[label], "bbox": box, "score": score}
+            )
+    return results
+
+
+def _ground_truth(
+    annotations: Annotations, image_ids: Sequence[int], empty: Sequence[int] = ()
+) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    for image_id in image_ids:
+        objects = annotations.of_image(image_id)
+        for k in range(len(objects)):
+            x1, y1, x2, y2 = objects.boxes[k].tolist()
+            rows.append(
+                {
+                    "id": len(rows) + 1,
+                    "image_id": image_id,
+                    "category_id": annotations.class_ids[int(objects.labels[k])],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "area": float(objects.area[k]),
+                    "iscrowd": int(objects.crowd[k]),
+                }
+            )
+    classes = zip(annotations.class_ids, annotations.class_names, strict=True)
+    return {
+        "images": [{"id": image_id} for image_id in [*image_ids, *empty]],
+        "annotations": rows,
+        "categories": [{"id": class_id, "name": name} for class_id, name in classes],
+    }
+
+
+def _coco(dataset: dict[str, Any]) -> COCO:
+    coco = COCO()
+    coco.dataset = dataset
+    coco.createIndex()
+    return coco
+
+
+def _present(value: float) -> float | None:
+    """pycocotools says -1 where nothing counts."""
+    return None if value < 0 or math.isnan(value) else float(value)
+
+
+def metrics_table(metrics: Metrics) -> str:
+    """The figures for people, in points of 0 to 100 as papers print them."""
+    named = metrics.to_json()
+    per_class = named.pop("per_class")
+    images = named.pop("images")
+    lines = [f"{images} images"]
+    lines += [f"{name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in named.items()]
+    lines += [f"AP of {name!r}: {_points(v)}" for name, v in per_class.items()]
+    return "\n".join(lines)
+
+
+def write_evaluation(
+    folder: Path, cache: Path, metrics: Metrics, results: Sequence[dict[str, Any]]
+) -> Path:
+    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced."""
+    name = cache.resolve().name.removesuffix(".fdet")
+    path = folder / f"evaluation-{name}.json"
+    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), replace=True)
+    detections = folder / f"detections-{name}.json"
+    publish_bytes(detections, json.dumps(list(results)).encode(), replace=True)
+    return path
+
+
+def _points(value: float | None) -> str:
+    return "   -" if value is None else f"{100 * value:5.1f}"

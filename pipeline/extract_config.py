@@ -1,0 +1,37 @@
+"""Everything that `fdet extract` takes; every default stands here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractConfig:
+    """Everything that `fdet extract` takes.
+
+    size: side of a square canvas, px; or short and long: the aspect is kept. batch_size None: 1 on
+    a CPU, where the features are then bit for bit those of online training, 16 on an accelerator.
+    threads None: as many as torch chooses. shard_mb: of uncompressed maps, MiB.
+    """
+
+    annotations: Path
+    images: Path
+    out: Path
+    backbone: str = "tf_efficientnet_lite0"
+    weights: str | None = None
+    size: int | None = None
+    short: int | None = None
+    long: int | None = None
+    levels: str | None = None
+    views: str = "plain"
+    codec: str = "fp16"
+    precision: str = "fp32"
+    device: str = "auto"
+    batch_size: int | None = None
+    workers: int = 1
+    threads: int | None = None
+    shard_mb: int = 256
+    limit: int | None = None
+    seed: int = 0
+    retry_failed: bool = False

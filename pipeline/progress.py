@@ -1,0 +1,77 @@
+"""A progress line with rate and time left: a bar in a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+LOG_EVERY_SECONDS = 30.0
+
+
+@dataclass
+class ProgressLine:
+    """advance() counts; note() sets the text behind the bar. Rates are over the whole run."""
+
+    title: str
+    total: int
+    console: Console
+    bar: Progress
+    task: TaskID
+    done: int = 0
+    text: str = ""
+    started: float = field(default_factory=time.monotonic)
+    logged: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.started, 1e-9)
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds
+
+    def note(self, text: str) -> None:
+        self.text = text
+
+    def advance(self, count: int = 1) -> None:
+        self.done += count
+        if self.console.is_terminal:
+            self.bar.update(self.task, completed=self.done, note=self.text)
+        elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:
+            self.logged = time.monotonic()
+            left = (self.total - self.done) / max(self.rate, 1e-9)
+            self.console.print(
+                f"{self.title}: {self.done}/{self.total}, {self.text}, {left:.0f} s left",
+                soft_wrap=True,
+            )
+
+
+@contextmanager
+def progress_line(title: str, total: int) -> Iterator[ProgressLine]:
+    """Shows nothing once the block has ended."""
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=total, note="")
+        yield ProgressLine(title, total, console, bar, task)

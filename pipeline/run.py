@@ -1,0 +1,200 @@
+"""A run directory: all that training, evaluation and prediction need of each other.
+
+run.json            the cache's key, the classes, the configuration; written first
+config.toml         the configuration, as --config takes it
+metrics.jsonl       one JSON object a line: training figures and evaluations
+last.safetensors    weights, optimiser state, position: what --resume goes on from
+best.safetensors    the weights of the best evaluation
+curve.png           losses and AP over the steps
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ..cache.errors import CorruptCache, InputError, KeyMismatch
+from ..cache.header import CacheHeader, canonical_json, read_json
+from ..cache.key import CacheKey
+from ..cache.publish import publish_bytes
+from ..heads.build import build_detector
+from ..heads.detector import Detector
+from .annotations import Annotations
+from .config import RunConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """run.json. class_ids and class_names: by label."""
+
+    key: CacheKey
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    config: RunConfig
+    backbone_parameters: int
+
+    def to_bytes(self) -> bytes:
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "key": self.key.to_json(),
+                "class_ids": list(self.class_ids),
+                "class_names": list(self.class_names),
+                "config": self.config.to_mapping(),
+                "backbone_parameters": self.backbone_parameters,
+            }
+        )
+
+    @classmethod
+    def read(cls, run: Path) -> RunInfo:
+        """Raises InputError where no run is, CorruptCache where run.json is damaged."""
+        path = run / "run.json"
+        if not path.is_file():
+            raise InputError(
+                f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
+            )
+        data = read_json(path)
+        if data.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
+            )
+        try:
+            return cls(
+                CacheKey.from_json(data["key"]),
+                tuple(data["class_ids"]),
+                tuple(data["class_names"]),
+                RunConfig.from_mapping(data["config"]),
+                data["backbone_parameters"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptCache(f"{path}: unreadable ({error!r})") from error
+
+    def fresh_detector(self) -> Detector:
+        """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.train.seed)
+            return build_detector(
+                self.key.levels, len(self.class_ids), self.config.neck, self.config.head
+            )
+
+    def check_pairs(self, header: CacheHeader, cache: Path) -> list[str]:
+        """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
+        differences = self.key.explain(header.key, "pair")
+        fatal = [str(d) for d in differences if d.fatal]
+        if fatal:
+            raise KeyMismatch(
+                f"{cache} holds other features than this run was trained on: {'; '.join(fatal)} "
+                "(here: the run, there: the cache); extract it with the settings of the training cache"
+            )
+        return [str(d) for d in differences]
+
+    def check_classes(self, annotations: Annotations, source: str) -> None:
+        """Raises InputError where the annotations have other classes."""
+        mine = dict(zip(self.class_ids, self.class_names, strict=True))
+        theirs = dict(zip(annotations.class_ids, annotations.class_names, strict=True))
+        if mine != theirs:
+            odd = sorted(set(mine.items()) ^ set(theirs.items()))[:3]
+            raise InputError(
+                f"{source}: its classes are not those that the run was trained on; differing "
+                f"(id, name): {', '.join(map(str, odd))}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where training stands: steps done in all, and the best AP so far with its epoch."""
+
+    step: int = 0
+    best_ap: float | None = None
+    best_epoch: int = 0
+    finished: bool = False
+
+
+def save_weights(path: Path, detector: Detector, about: Mapping[str, Any]) -> None:
+    """Publish the weights alone; whole or absent."""
+    tensors = {name: v.detach().cpu().contiguous() for name, v in detector.state_dict().items()}
+    publish_bytes(path, save(tensors, {"fdet": json.dumps(dict(about))}), replace=True)
+
+
+def load_weights(path: Path, detector: Detector) -> dict[str, Any]:
+    """Load what `save_weights` or `save_state` wrote; returns what it says about itself."""
+    tensors, about = _read(path)
+    if any(name.startswith("optim.") for name in tensors):
+        tensors = _model_part(tensors)
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CorruptCache(f"{path}: its weights do not fit the run's configuration") from error
+    return about
+
+
+def load_run(
+    run: Path, checkpoint: str = "best", device: torch.device | str = "cpu"
+) -> tuple[RunInfo, Detector]:
+    """A trained detector, in eval mode; checkpoint: "best" or "last"."""
+    info = RunInfo.read(run)
+    detector = info.fresh_detector()
+    load_weights(run / f"{checkpoint}.safetensors", detector)
+    return info, detector.to(device).eval()
+
+
+def save_state(
+    path: Path, detector: Detector, optimiser: torch.optim.Optimizer, position: Position
+) -> None:
+    """Publish all that --resume needs; whole or absent."""
+    tensors = {f"model.{name}": v for name, v in detector.state_dict().items()}
+    for number, values in optimiser.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optim.{number}.{name}"] = value
+    stored = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
+    about = {
+        "step": position.step,
+        "best_ap": position.best_ap,
+        "best_epoch": position.best_epoch,
+        "finished": position.finished,
+    }
+    publish_bytes(path, save(stored, {"fdet": json.dumps(about)}), replace=True)
+
+
+def load_state(path: Path, detector: Detector, optimiser: torch.optim.Optimizer) -> Position:
+    """Put detector and optimiser back to where `save_state` left them."""
+    tensors, about = _read(path)
+    weights = _model_part(tensors)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optim."):
+            _, number, entry = name.split(".", 2)
+            state.setdefault(int(number), {})[entry] = value
+    try:
+        detector.load_state_dict(weights)
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+        return Position(**about)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CorruptCache(f"{path}: its state does not fit the run's configuration") from error
+
+
+def _model_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")}
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; has the run finished an epoch?")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("fdet", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise CorruptCache(f"{path}: not a checkpoint that can be read ({error})") from error
