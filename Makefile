@@ -1,0 +1,42 @@
+# `make demo` and `make test` each work alone on a fresh machine with Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: install demo test lint types unit wheel clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdet needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $(STAMP)
+
+install: $(STAMP)
+
+demo: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/trees/run.sh
+
+test: lint types wheel unit
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+# The root is the package, whatever the checkout is called: mypy sees it under its own name.
+types: install
+	mkdir -p $(VENV)/typing
+	ln -sfn "$(CURDIR)" $(VENV)/typing/fdet
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet
+
+unit: install
+	$(BIN)/python -m pytest
+
+# The wheel, installed where no checkout is in the way, holds every module.
+wheel: install
+	rm -rf $(VENV)/wheel
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . >$(VENV)/wheel.log 2>&1 || { cat $(VENV)/wheel.log; exit 1; }
+	$(BIN)/python tests/import_wheel.py $(VENV)/wheel/*.whl
+
+clean:
+	rm -rf $(VENV) build *.egg-info examples/trees/work

@@ -1,0 +1,86 @@
+"""Over the tables: every neck with every head learns, and says at once what it cannot have."""
+
+import pytest
+import torch
+
+from fdet.cache.errors import ConfigError
+from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
+from fdet.heads.build import HEADS, build_detector
+from fdet.heads.necks import NECKS
+from fdet.heads.types import Targets
+
+from .reference import SPEC, placement, pyramid
+
+
+@pytest.mark.parametrize("neck", NECKS)
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_reach_every_trained_parameter(neck, head):
+    torch.manual_seed(0)
+    detector = build_detector(SPEC, 3, NECKS[neck][1](channels=16), HEADS[head][1]())
+    canvas = (128, 128)
+    targets = [
+        Targets(torch.tensor([[10.0, 12.0, 60.0, 70.0]]), torch.tensor([2])),
+        Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
+    ]
+    placements = [placement(canvas, canvas), placement(canvas, (64, 128))]
+    losses = detector.losses(pyramid(2, canvas), placements, targets)
+    sum(losses.values()).backward()
+    dead = [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()]
+    # A convolution behind whose map no anchor matched an object gets a gradient of zeros.
+    assert [n for n in dead if not n.endswith("bias")] == []
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_detections_lie_within_the_image_and_labels_within_the_classes(head):
+    torch.manual_seed(0)
+    settings = HEADS[head][1](score_threshold=0.0)
+    detector = build_detector(SPEC, 3, NECKS["fpn"][1](channels=16), settings).eval()
+    placed = placement((128, 128), (64, 128), image_hw=(100, 200))
+    with torch.no_grad():
+        (found,) = detector.detections(pyramid(1, (128, 128)), [placed])
+    assert len(found.scores) > 0
+    assert found.boxes.min() >= 0
+    assert (found.boxes[:, 2] <= 200).all()
+    assert (found.boxes[:, 3] <= 100).all()
+    assert set(found.labels.tolist()) <= {0, 1, 2}
+    assert (found.scores.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_answer_does_not_hang_on_the_training_flag(head):
+    detector = build_detector(SPEC, 2, NECKS["fpn"][1](channels=16), HEADS[head][1]())
+    canvas = (64, 64)
+    for mode in (True, False):
+        detector.train(mode)
+        with torch.no_grad():
+            assert isinstance(
+                detector.detections(pyramid(1, canvas), [placement(canvas, canvas)]), list
+            )
+        boxes = Targets(torch.tensor([[4.0, 4.0, 40.0, 40.0]]), torch.tensor([1]))
+        assert set(detector.losses(pyramid(1, canvas), [placement(canvas, canvas)], [boxes]))
+
+
+def test_a_level_that_the_cache_lacks_is_named_at_once():
+    with pytest.raises(ConfigError, match=r"needs level c2 \(stride 4\).*--levels"):
+        build_detector(SPEC, 2, NECKS["fpn"][1](min_level=2), HEADS["retinanet"][1]())
+
+
+def test_a_pyramid_of_one_stride_is_refused_by_fpn():
+    taps = PyramidSpec((LevelSpec("block3", 16, 8), LevelSpec("block7", 16, 8)))
+    with pytest.raises(ConfigError, match="must double the stride"):
+        build_detector(taps, 2, NECKS["fpn"][1](min_level=4), HEADS["retinanet"][1]())
+
+
+@pytest.mark.parametrize("extra", ["c", "p", "subsample"])
+def test_fpn_builds_levels_that_the_cache_has_not(extra):
+    neck = NECKS["fpn"][0](SPEC, NECKS["fpn"][1](channels=16, extra=extra))
+    out = neck(pyramid(1, (96, 160)))
+    assert isinstance(out, FeaturePyramid)
+    assert out.spec.strides == (8, 16, 32, 64, 128)
+    assert [tuple(x.shape[-2:]) for x in out.maps] == [(12, 20), (6, 10), (3, 5), (2, 3), (1, 2)]
+
+
+def test_fpn_takes_a_vit_patch_of_14():
+    spec = PyramidSpec((LevelSpec("block11", 14, 32),))
+    neck = NECKS["fpn"][0](spec, NECKS["fpn"][1](channels=16, min_level=4, max_level=6))
+    assert neck.spec.strides == (14, 28, 56)

@@ -1,0 +1,135 @@
+"""Against torchvision's own RetinaNet and FasterRCNN with the same weights."""
+
+import pytest
+import torch
+from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
+from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.ops import MultiScaleRoIAlign
+
+from fdet.heads.build import build_detector
+from fdet.heads.dense.retinanet import RetinaNetSettings
+from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
+from fdet.heads.types import Targets
+
+from .reference import SPEC, GivenPyramid, PaddedImages, placement, pyramid
+
+CLASSES = 3
+# The last has a content whose larger side is half the canvas: torchvision's RoIAlign would take
+# its strides from it.
+CONTENTS = {
+    "square": [(256, 256), (256, 256)],
+    "letterboxed": [(128, 256), (256, 128)],
+    "all 2:1": [(128, 256), (128, 256)],
+    "small": [(120, 100), (96, 128)],
+}
+
+
+def targets(contents) -> list[Targets]:
+    generator = torch.Generator().manual_seed(3)
+    made = []
+    for rows, columns in contents:
+        limits = torch.tensor([columns, rows], dtype=torch.float32)
+        corner = torch.rand(4, 2, generator=generator) * limits * 0.5
+        size = (torch.rand(4, 2, generator=generator) * 0.4 + 0.1) * limits
+        boxes = torch.cat([corner, (corner + size).minimum(limits)], dim=1)
+        made.append(Targets(boxes, torch.randint(0, CLASSES, (4,), generator=generator)))
+    return made
+
+
+def as_torchvision(made, first_label):
+    return [{"boxes": t.boxes, "labels": t.labels + first_label} for t in made]
+
+
+def images(contents):
+    return [torch.zeros(3, rows, columns) for rows, columns in contents]
+
+
+def assert_same_detections(found, expected, first_label):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert len(ours.scores) > 10
+        torch.testing.assert_close(ours.boxes, theirs["boxes"], rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(ours.scores, theirs["scores"], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.labels + first_label, theirs["labels"])
+
+
+@pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
+def test_retinanet_equals_torchvision(contents):
+    torch.manual_seed(1)
+    settings = RetinaNetSettings(score_threshold=0.0)
+    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
+    given = pyramid(2, (256, 256))
+    octaves = [4 * 2 ** (k / 3) for k in range(3)]
+    sizes = tuple(tuple(o * s for o in octaves) for s in (8, 16, 32, 64, 128))
+    reference = TorchvisionRetinaNet(
+        GivenPyramid(detector.neck, given),
+        CLASSES,
+        anchor_generator=AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 5),
+        score_thresh=0.0,
+        detections_per_img=100,
+    )
+    reference.transform = PaddedImages((256, 256), contents)
+    reference.head.load_state_dict(detector.head.net.head.state_dict())
+    placements = [placement((256, 256), content) for content in contents]
+
+    made = targets(contents)
+    ours = detector.losses(given, placements, made)
+    theirs = reference.train()(images(contents), as_torchvision(made, 0))
+    torch.testing.assert_close(ours["classification"], theirs["classification"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(ours["box"], theirs["bbox_regression"], rtol=1e-4, atol=0)
+
+    with torch.no_grad():
+        found = detector.head.detections(detector.neck(given), placements)
+        expected = reference.eval()(images(contents))
+    assert_same_detections(found, expected, 0)
+
+
+@pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
+def test_faster_rcnn_equals_torchvision(contents):
+    torch.manual_seed(1)
+    settings = FasterRCNNSettings(fc_channels=32, score_threshold=0.0)
+    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
+    given = pyramid(2, (256, 256))
+    reference = TorchvisionFasterRCNN(
+        GivenPyramid(detector.neck, given),
+        num_classes=None,
+        rpn_anchor_generator=AnchorGenerator(
+            tuple((8.0 * s,) for s in (8, 16, 32, 64, 128)), ((0.5, 1.0, 2.0),) * 5
+        ),
+        box_roi_pool=strides_from_the_canvas(),
+        box_head=detector.head.roi.box_head,
+        box_predictor=detector.head.roi.box_predictor,
+        rpn_post_nms_top_n_train=1000,
+        box_score_thresh=0.0,
+    )
+    reference.transform = PaddedImages((256, 256), contents)
+    reference.rpn.head.load_state_dict(detector.head.rpn.head.state_dict())
+    placements = [placement((256, 256), content) for content in contents]
+
+    made = targets(contents)
+    torch.manual_seed(5)
+    ours = detector.losses(given, placements, made)
+    torch.manual_seed(5)
+    theirs = reference.train()(images(contents), as_torchvision(made, 1))
+    names = {
+        "objectness": "loss_objectness",
+        "proposal_box": "loss_rpn_box_reg",
+        "classification": "loss_classifier",
+        "box": "loss_box_reg",
+    }
+    for mine, torchvisions in names.items():
+        torch.testing.assert_close(ours[mine], theirs[torchvisions], rtol=1e-4, atol=0)
+
+    with torch.no_grad():
+        found = detector.head.detections(detector.neck(given), placements)
+        expected = reference.eval()(images(contents))
+    assert_same_detections(found, expected, 1)
+
+
+def strides_from_the_canvas() -> MultiScaleRoIAlign:
+    """torchvision's own inference of the strides, given what it needs to be right: a full canvas."""
+    pooler = MultiScaleRoIAlign(["p3", "p4", "p5", "p6"], 7, 2)
+    maps = {f"p{k}": torch.zeros(1, 1, 256 >> k, 256 >> k) for k in (3, 4, 5, 6)}
+    pooler(maps, [torch.tensor([[0.0, 0.0, 8.0, 8.0]])], [(256, 256)])
+    return pooler

@@ -1,0 +1,138 @@
+"""COCO's figures against pycocotools on the plain files, and what counts as an image."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fdet.cache.errors import InputError, KeyMismatch
+from fdet.heads.types import Detections
+from fdet.pipeline.annotations import load_annotations
+from fdet.pipeline.config import load_config
+from fdet.pipeline.evaluate import FIGURES, coco_metrics, evaluate_run, to_coco_results
+from fdet.pipeline.extract import extract
+from fdet.pipeline.train import TrainOptions, train
+
+from ..conftest import extraction
+
+
+def noisy(annotations, seed=0) -> dict[int, Detections]:
+    """Detections near the truth, some of the wrong class, some of nothing."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for image in annotations.images:
+        objects = annotations.of_image(image.id)
+        near = objects.boxes + rng.normal(0, 4, objects.boxes.shape)
+        nothing = np.array([[2.0, 2.0, 30.0, 30.0]])
+        boxes = torch.from_numpy(np.concatenate([near, nothing])).float()
+        labels = np.where(rng.random(len(objects)) < 0.2, 0, objects.labels)
+        labels = torch.from_numpy(np.append(labels, rng.integers(3)).astype(np.int64))
+        scores, order = torch.from_numpy(rng.random(len(labels))).float().sort(descending=True)
+        found[image.id] = Detections(boxes[order], scores, labels[order])
+    return found
+
+
+def test_figures_equal_pycocotools_on_the_plain_files(dataset, tmp_path):
+    annotations, _ = load_annotations(dataset)
+    found = noisy(annotations)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(to_coco_results(found, annotations.class_ids)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(dataset))
+        evaluation = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    ours = coco_metrics(annotations, found)
+    for name, expected in zip(FIGURES, evaluation.stats, strict=True):
+        value = getattr(ours, name)
+        assert (value is None) == (expected < 0)
+        assert value is None or value == pytest.approx(expected, abs=1e-9)
+    assert 0.1 < ours.ap50 < 0.95
+
+
+def test_perfect_detections_score_one(dataset):
+    annotations, _ = load_annotations(dataset)
+    found = {}
+    for image in annotations.images:
+        objects = annotations.of_image(image.id)
+        kept = ~objects.crowd
+        found[image.id] = Detections(
+            torch.from_numpy(objects.boxes[kept]),
+            torch.ones(int(kept.sum())),
+            torch.from_numpy(objects.labels[kept]),
+        )
+    metrics = coco_metrics(annotations, found)
+    assert metrics.ap == pytest.approx(1.0)
+    assert metrics.per_class == pytest.approx({"disc": 1.0, "square": 1.0, "cross": 1.0})
+
+
+def test_finding_nothing_scores_zero(dataset):
+    annotations, _ = load_annotations(dataset)
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    metrics = coco_metrics(annotations, {image.id: nothing for image in annotations.images})
+    assert metrics.ap == 0.0
+
+
+def test_only_the_named_images_count(dataset):
+    annotations, _ = load_annotations(dataset)
+    found = noisy(annotations)
+    half = dict(list(found.items())[:6])
+    assert coco_metrics(annotations, half).images == 6
+    assert coco_metrics(annotations, half).ap != coco_metrics(annotations, found).ap
+
+
+@pytest.fixture(scope="module")
+def run(exact_cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    config = load_config(assignments=["neck.channels=8", "train.epochs=1"])
+    train(config, TrainOptions(cache=exact_cache, out=out, threads=1))
+    return out
+
+
+def test_failed_images_are_left_out_aloud(run, dataset, tmp_path, caplog):
+    folder = tmp_path / "images"
+    extract_with_a_broken_image(dataset, folder, tmp_path / "broken.fdet")
+    metrics, results = evaluate_run(run, tmp_path / "broken.fdet")
+    assert metrics.images == 11
+    assert "1 images failed at extraction" in caplog.text
+    assert 10 not in {result["image_id"] for result in results}
+
+
+def extract_with_a_broken_image(dataset, folder, out):
+    for source in (dataset.parent / "images").rglob("*.png"):
+        target = folder / source.relative_to(dataset.parent / "images")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        raw = source.read_bytes()
+        target.write_bytes(raw[:200] if source.name == "10.png" else raw)
+    summary = extract(extraction(dataset, out, images=folder, codec="fp32"))
+    assert list(summary.failed) == ["10.png"]
+
+
+def test_annotations_that_name_fewer_images_are_used_aloud(
+    run, exact_cache, dataset, tmp_path, caplog
+):
+    data = json.loads(dataset.read_text())
+    gone = data["images"].pop()["id"]
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] != gone]
+    path = tmp_path / "fewer.json"
+    path.write_text(json.dumps(data))
+    metrics, _ = evaluate_run(run, exact_cache, annotations=path)
+    assert metrics.images == 11
+    assert "1 images are not in the annotations" in caplog.text
+
+
+def test_a_cache_of_other_features_is_refused(run, dataset, tmp_path):
+    extract(extraction(dataset, tmp_path / "other.fdet", levels="c3,c4", codec="fp32"))
+    with pytest.raises(KeyMismatch, match="levels"):
+        evaluate_run(run, tmp_path / "other.fdet")
+
+
+def test_a_folder_that_is_no_run_is_refused(exact_cache, tmp_path):
+    with pytest.raises(InputError, match="is not a run"):
+        evaluate_run(tmp_path, exact_cache)

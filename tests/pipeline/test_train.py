@@ -1,0 +1,285 @@
+"""The central claim, and a run that is the same run however it was interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fdet.cache.errors import ConfigError, FdetError, InputError, KeyMismatch
+from fdet.pipeline import metrics_log
+from fdet.pipeline.config import load_config
+from fdet.pipeline.evaluate import evaluate_run
+from fdet.pipeline.extract import extract
+from fdet.pipeline.run import RunInfo
+from fdet.pipeline.train import TrainOptions, train
+
+from ..conftest import extraction
+from ..generated import make_dataset
+
+SMALL = {
+    "retinanet": ("neck.channels=16", "neck.max_level=5", "train.batch_size=2"),
+    "faster-rcnn": (
+        "neck.channels=16",
+        "neck.max_level=5",
+        "train.batch_size=2",
+        "head.fc_channels=32",
+        "head.sampled=32",
+    ),
+}
+
+
+def small(head="retinanet", *more):
+    return load_config(head=head, assignments=[*SMALL[head], *more])
+
+
+def weights(run, name="last"):
+    return load_file(run / f"{name}.safetensors")
+
+
+def assert_same_weights(a, b):
+    assert a.keys() == b.keys()
+    differing = [name for name in a if not torch.equal(a[name], b[name])]
+    assert differing == []
+
+
+@pytest.mark.parametrize("head", SMALL)
+def test_cached_training_equals_the_backbone_in_the_loop_bit_for_bit(
+    head, exact_cache, dataset, tmp_path
+):
+    config = small(head, "train.epochs=9", "train.eval_every=9")
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "cached", threads=1)
+    summary = train(config, options)
+    assert summary.steps == 54
+    images = dataset.parent / "images"
+    train(config, replace(options, out=tmp_path / "online", source="online", images=images))
+
+    def losses(run):
+        return [line["losses"] for line in metrics_log.read(tmp_path / run)]
+
+    assert losses("cached") == losses("online")
+    assert_same_weights(weights(tmp_path / "cached"), weights(tmp_path / "online"))
+
+
+def test_half_precision_is_close_but_not_the_same(dataset, exact_cache, tmp_path):
+    """So the bits above are equal because the features are, not because nothing looks at them."""
+    extract(extraction(dataset, tmp_path / "half.fdet", views="plain,hflip", codec="fp16"))
+    logged = []
+    for name, cache in (("exact", exact_cache), ("half", tmp_path / "half.fdet")):
+        config = small("retinanet", "train.epochs=1")
+        train(config, TrainOptions(cache=cache, out=tmp_path / name, threads=1))
+        logged.append(metrics_log.read(tmp_path / name)[0]["loss"])
+    assert logged[0] != logged[1]
+    assert logged[0] == pytest.approx(logged[1], rel=1e-3)
+
+
+def test_a_head_trained_from_its_cache_finds_the_objects(tmp_path):
+    train_set = make_dataset(tmp_path / "train", images=24, seed=1)
+    val_set = make_dataset(tmp_path / "val", images=12, seed=2)
+    extract(extraction(train_set, tmp_path / "train.fdet", views="plain,hflip", shard_mb=64))
+    extract(extraction(val_set, tmp_path / "val.fdet"))
+    config = load_config(
+        head="faster-rcnn",
+        assignments=[
+            "neck.channels=32",
+            "neck.max_level=5",
+            "head.anchor_scale=4",
+            "head.fc_channels=128",
+            "head.sampled=64",
+            "train.epochs=20",
+            "train.batch_size=4",
+            "train.eval_every=20",
+            "optim.lr=0.002",
+        ],
+    )
+    run = tmp_path / "run"
+    options = TrainOptions(
+        cache=tmp_path / "train.fdet", val=tmp_path / "val.fdet", out=run, threads=1
+    )
+    summary = train(config, options)
+    assert summary.metrics is not None
+    assert summary.metrics.ap50 >= 0.8
+    metrics, _ = evaluate_run(run, tmp_path / "val.fdet")
+    assert metrics == summary.metrics
+    assert (run / "curve.png").stat().st_size > 1000
+
+
+def command(cache, run, *more):
+    arguments = [a for setting in SMALL["retinanet"] for a in ("--set", setting)]
+    return [
+        *(sys.executable, "-m", "fdet", "train-heads", str(cache), "--out", str(run)),
+        *("--val", str(cache), "--threads", "1", "--set", "train.epochs=4", *arguments, *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(exact_cache, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    subprocess.run(command(exact_cache, run), check=True, capture_output=True)
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_resumes_to_the_same_weights(number, exact_cache, undisturbed, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(command(exact_cache, run), stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (run / "last.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    process.communicate()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    before = metrics_log.read(run)
+    assert before
+    assert before[-1]["step"] < 24
+    subprocess.run(command(exact_cache, run, "--resume"), check=True, capture_output=True)
+    assert_same_weights(weights(run), weights(undisturbed))
+    assert_same_weights(weights(run, "best"), weights(undisturbed, "best"))
+    steps = [(line["kind"], line["step"]) for line in metrics_log.read(run)]
+    assert len(steps) == len(set(steps))
+
+
+def test_a_finished_run_resumes_to_nothing(exact_cache, tmp_path):
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    train(small("retinanet", "train.epochs=1"), options)
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    summary = train(small("retinanet", "train.epochs=1"), replace(options, resume=True))
+    assert summary.metrics is None
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_the_number_of_reading_threads_changes_nothing(exact_cache, tmp_path):
+    for workers in (1, 3):
+        config = small("retinanet", "train.epochs=1", f"train.workers={workers}")
+        train(config, TrainOptions(cache=exact_cache, out=tmp_path / str(workers), threads=1))
+    assert_same_weights(weights(tmp_path / "1"), weights(tmp_path / "3"))
+
+
+def test_another_seed_is_another_run(exact_cache, tmp_path):
+    for seed in (0, 1):
+        config = small("retinanet", "train.epochs=1", f"train.seed={seed}")
+        train(config, TrainOptions(cache=exact_cache, out=tmp_path / str(seed), threads=1))
+    a, b = weights(tmp_path / "0"), weights(tmp_path / "1")
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_resume_refuses_another_configuration_and_names_it(exact_cache, tmp_path):
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    train(small("retinanet", "train.epochs=1"), options)
+    changed = small("retinanet", "train.epochs=1", "optim.lr=0.001")
+    with pytest.raises(ConfigError, match=r"optim.lr was 0.0005, is 0.001"):
+        train(changed, replace(options, resume=True))
+
+
+def test_folders_that_stand_in_the_way_are_refused(exact_cache, tmp_path):
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    with pytest.raises(InputError, match="there is no run"):
+        train(small(), replace(options, resume=True))
+    train(small("retinanet", "train.epochs=1"), options)
+    with pytest.raises(InputError, match="a run stands there already"):
+        train(small("retinanet", "train.epochs=1"), options)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    with pytest.raises(InputError, match="not empty"):
+        train(small(), replace(options, out=tmp_path / "full"))
+
+
+def test_caches_of_other_features_do_not_pair(dataset, exact_cache, tmp_path):
+    extract(extraction(dataset, tmp_path / "other.fdet", size=96, codec="fp32"))
+    options = TrainOptions(
+        cache=exact_cache, val=tmp_path / "other.fdet", out=tmp_path / "run", threads=1
+    )
+    with pytest.raises(KeyMismatch, match="short: 128 here, 96 there"):
+        train(small(), options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_codec_pairs(dataset, exact_cache, tmp_path):
+    extract(extraction(dataset, tmp_path / "half.fdet", codec="fp16"))
+    options = TrainOptions(
+        cache=exact_cache, val=tmp_path / "half.fdet", out=tmp_path / "run", threads=1
+    )
+    assert train(small("retinanet", "train.epochs=1"), options).metrics is not None
+
+
+def test_other_classes_are_refused(dataset, exact_cache, tmp_path):
+    data = json.loads(dataset.read_text())
+    data["categories"][0]["name"] = "dish"
+    path = tmp_path / "renamed.json"
+    path.write_text(json.dumps(data))
+    options = TrainOptions(
+        cache=exact_cache, val=exact_cache, val_annotations=path, out=tmp_path / "run"
+    )
+    with pytest.raises(InputError, match="classes"):
+        train(small(), options)
+
+
+def test_relabelling_needs_no_new_extraction(dataset, exact_cache, tmp_path):
+    data = json.loads(dataset.read_text())
+    data["annotations"] = data["annotations"][:3]
+    path = tmp_path / "fewer.json"
+    path.write_text(json.dumps(data))
+    config = small("retinanet", "train.epochs=1")
+    for name, annotations in (("own", None), ("fewer", path)):
+        train(
+            config,
+            TrainOptions(
+                cache=exact_cache, out=tmp_path / name, annotations=annotations, threads=1
+            ),
+        )
+    a, b = weights(tmp_path / "own"), weights(tmp_path / "fewer")
+    assert any(not torch.equal(a[name], b[name]) for name in a)
+
+
+def test_train_and_val_may_be_one_cache_with_one_warning(exact_cache, tmp_path, caplog):
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "run", threads=1)
+    train(small("retinanet", "train.epochs=1"), options)
+    assert sum("same cache" in record.message for record in caplog.records) == 1
+
+
+def test_a_loss_that_is_no_number_stops_the_run(exact_cache, tmp_path):
+    config = small("retinanet", "optim.lr=1e30", "train.clip_norm=0", "schedule.warmup_steps=0")
+    with pytest.raises(FdetError, match=r"lower optim\.lr"):
+        train(config, TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1))
+
+
+def test_a_level_that_is_lacking_is_said_before_a_folder_is_made(exact_cache, tmp_path):
+    with pytest.raises(ConfigError, match=r"needs level c2"):
+        train(
+            small("retinanet", "neck.min_level=2"),
+            TrainOptions(cache=exact_cache, out=tmp_path / "run"),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_stands_alone(exact_cache, tmp_path):
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    config = small("retinanet", "train.epochs=1")
+    train(config, options)
+    assert RunInfo.read(tmp_path / "run").config == config
+    assert load_config(tmp_path / "run" / "config.toml") == config
+
+
+def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from fdet.pipeline import backbones, images\n"
+        "def never(*a, **k): raise AssertionError('loaded')\n"
+        "backbones.load_backbone = images.load_image = never\n"
+        "from fdet.pipeline.config import load_config\n"
+        "from fdet.pipeline.train import TrainOptions, train\n"
+        "c = load_config(assignments=['neck.channels=8', 'train.epochs=1'])\n"
+        f"train(c, TrainOptions(cache=Path({str(exact_cache)!r}), out=Path({str(tmp_path / 'r')!r})))\n"
+        "assert 'timm' not in sys.modules, 'timm'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
