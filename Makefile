@@ -27,7 +27,7 @@ lint: install
 types: install
 	mkdir -p $(VENV)/typing
 	ln -sfn "$(CURDIR)" $(VENV)/typing/fdet
-	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet.cache -p fdet.heads -p fdet.pipeline -m fdet -m fdet.__main__
 
 unit: install
 	$(BIN)/python -m pytest

@@ -87,7 +87,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         todo = _shards_to_do(config, header)
         if todo:
             recipe = recipe_of(header, config.images)
-            _write_shards(config.out, header, todo, recipe, backbone, codec, config.workers)
+            write_shards(config.out, header, todo, recipe, backbone, codec, config.workers)
         manifest = Manifest.read(config.out, header.id) or seal(config.out, header)
         failed = _failures(config.out, header) if manifest.failed else {}
     samples = sum(len(shard.images) for shard in todo) * len(header.layout.views)
@@ -98,6 +98,8 @@ def extract(config: ExtractConfig) -> ExtractSummary:
 
 
 def _check(config: ExtractConfig) -> None:
+    """What can be refused before the backbone is loaded."""
+    parse_views(config.views)
     aspect = config.short is not None or config.long is not None
     if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
         raise InputError("give either --size N (square) or both --short N and --long M")
@@ -105,9 +107,10 @@ def _check(config: ExtractConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
-    for name in ("workers", "seed"):
-        if getattr(config, name) < 0:
-            raise InputError(f"--{name}: expected at least 0, got {getattr(config, name)}")
+    if config.workers < 0:
+        raise InputError(f"--workers: expected at least 0, got {config.workers}")
+    if not 0 <= config.seed < 2**63:
+        raise InputError(f"--seed: expected 0 to 2^63 - 1, got {config.seed}")
 
 
 def _report_dropped(annotations: Annotations) -> None:
@@ -162,6 +165,7 @@ def _created_or_resumed(
     if (config.out / header_file.NAME).exists():
         found = CacheHeader.read(config.out)
         _refuse_other_inputs(config.out, header, found)
+        _check_remaining_images(config, found)
         complete_frame(config.out, found, raw)
         return found
     others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
@@ -195,6 +199,14 @@ def _refuse_other_inputs(out: Path, wanted: CacheHeader, found: CacheHeader) -> 
         )
 
 
+def _check_remaining_images(config: ExtractConfig, header: CacheHeader) -> None:
+    """A wrong --images would seal the cache with every remaining image failed."""
+    shards = header.layout.shards
+    undone = [s for s in shards if read_record(config.out, header, s.name) is None]
+    if undone:
+        check_images(config.images, [image for shard in undone for image in shard.images])
+
+
 def _shards_to_do(config: ExtractConfig, header: CacheHeader) -> list[Shard]:
     """The shards without a record, and with --retry-failed those that can do better now."""
     todo = []
@@ -216,7 +228,7 @@ def _any_readable(recipe: CanvasRecipe, shard: Shard, failed: set[int]) -> bool:
     return any(render(recipe, image, (0,)).pixels is not None for image in suspects)
 
 
-def _write_shards(
+def write_shards(
     out: Path,
     header: CacheHeader,
     shards: Sequence[Shard],
@@ -225,6 +237,7 @@ def _write_shards(
     codec: FloatCodec,
     workers: int,
 ) -> None:
+    """Run the backbone over every image of `shards`, all its views, and commit shard after shard."""
     views = tuple(range(len(header.layout.views)))
     total = sum(len(shard.images) for shard in shards) * len(views)
     jobs = ((image, views) for shard in shards for image in shard.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,31 +10,44 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
+from torchvision.models.detection.retinanet import RetinaNetHead
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import anchor_generator, as_image_list
 from ..detector import Head
+from ..norms import norm_layer
 from ..types import Detections, Targets
 
 
 @dataclass(frozen=True, slots=True)
 class RetinaNetSettings:
-    """anchor_scale: side of the smallest anchor in strides; octave_scales: anchors an octave.
+    """anchor_scales: sides of the anchors of every level, in strides. convs: in each of the two
+    towers; norm: between them, group normalisation where "gn".
 
     iou_foreground, iou_background: anchors between them train no class. score_threshold,
     nms_iou, max_detections: of what is reported.
     """
 
     name: Literal["retinanet"] = "retinanet"
-    anchor_scale: float = 4.0
-    octave_scales: int = 3
+    anchor_scales: tuple[float, ...] = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    convs: int = 4
+    norm: Literal["none", "gn"] = "none"
     iou_foreground: float = 0.5
     iou_background: float = 0.4
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+
+
+def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:
+    """The first blocks of a tower of convolutions of one width; more are copies with new weights."""
+    blocks = [tower[k] if k < len(tower) else copy.deepcopy(tower[-1]) for k in range(convs)]
+    added = [m for block in blocks[len(tower) :] for m in block.modules()]
+    for conv in (m for m in added if isinstance(m, nn.Conv2d)):
+        nn.init.normal_(conv.weight, std=0.01)
+    return nn.Sequential(*blocks)
 
 
 class _NoBackbone(nn.Module):
@@ -47,13 +61,22 @@ class RetinaNet(Head):
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: RetinaNetSettings) -> None:
         super().__init__()
-        octaves = [2 ** (k / settings.octave_scales) for k in range(settings.octave_scales)]
-        self.net = TorchvisionRetinaNet(
-            _NoBackbone(spec.channels[0]),
+        channels = spec.channels[0]
+        anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
+        head = RetinaNetHead(
+            channels,
+            anchors.num_anchors_per_location()[0],
             classes,
-            anchor_generator=anchor_generator(
-                spec, [settings.anchor_scale * octave for octave in octaves], settings.ratios
-            ),
+            norm_layer=norm_layer(settings.norm),
+        )
+        # torchvision's towers have four convolutions each.
+        for tower in (head.classification_head, head.regression_head):
+            tower.conv = resized_tower(tower.conv, settings.convs)
+        self.net = TorchvisionRetinaNet(
+            _NoBackbone(channels),
+            classes,
+            anchor_generator=anchors,
+            head=head,
             fg_iou_thresh=settings.iou_foreground,
             bg_iou_thresh=settings.iou_background,
             score_thresh=settings.score_threshold,

@@ -15,11 +15,13 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from ..detector import Neck
+from ..norms import norm_layer
 
 
 @dataclass(frozen=True, slots=True)
 class FPNSettings:
-    """min_level, max_level: of the output; level n has a stride of 2^n or the nearest there is.
+    """min_level, max_level: of the output; level n has a stride of 2^n or the nearest there is. All
+    cached levels from min_level on take part, those above max_level too.
 
     extra: coarser levels than the cache has come from convolutions over the coarsest input ("c") or
     output ("p"), or by subsampling the coarsest output ("subsample", as in Faster R-CNN).
@@ -30,6 +32,7 @@ class FPNSettings:
     min_level: int = 3
     max_level: int = 7
     extra: Literal["c", "p", "subsample"] = "p"
+    norm: Literal["none", "gn"] = "none"
 
 
 class FPN(Neck):
@@ -40,13 +43,21 @@ class FPN(Neck):
         self._used, self.spec = _levels(spec, settings)
         inputs = [spec.levels[k].channels for k in self._used]
         extra = len(self.spec.levels) - len(inputs)
-        block = _ExtraLevels(inputs[-1], settings, extra) if extra else None
-        self.fpn = FeaturePyramidNetwork(inputs, settings.channels, extra_blocks=block)
+        self.fpn = FeaturePyramidNetwork(
+            inputs,
+            settings.channels,
+            extra_blocks=_ExtraLevels(inputs[-1], settings, extra) if extra > 0 else None,
+            norm_layer=norm_layer(settings.norm),
+        )
+        # Above max_level only the top-down path passes through: nothing is made of it.
+        for k in range(len(self.spec.levels), len(inputs)):
+            self.fpn.layer_blocks[k] = nn.Identity()
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Cached levels -> levels min_level..max_level."""
         inputs = OrderedDict((str(k), pyramid.maps[k]) for k in self._used)
-        return FeaturePyramid(self.spec, tuple(self.fpn(inputs).values()), pyramid.canvas_hw)
+        maps = tuple(self.fpn(inputs).values())[: len(self.spec.levels)]
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
 
 
 class _ExtraLevels(ExtraFPNBlock):  # type: ignore[misc]
@@ -88,18 +99,18 @@ def _levels(spec: PyramidSpec, settings: FPNSettings) -> tuple[list[int], Pyrami
         )
     if settings.max_level < settings.min_level:
         raise ConfigError("neck.max_level must not be below neck.min_level")
-    used = [k for k, n in enumerate(numbers) if settings.min_level <= n <= settings.max_level]
-    needed = range(settings.min_level, min(settings.max_level, numbers[-1]) + 1)
-    missing = sorted(set(needed) - {numbers[k] for k in used})
+    used = [k for k, n in enumerate(numbers) if n >= settings.min_level]
+    missing = set(range(settings.min_level, numbers[-1] + 1)) - set(numbers)
     if missing or not used:
-        level = missing[0] if missing else settings.min_level
+        level = min(missing, default=settings.min_level)
         raise ConfigError(
-            f"neck fpn needs level c{level} (stride {2**level}), the cache has {have}; extract with "
-            f"--levels that include it, or set neck.min_level={numbers[0]}"
+            f"neck fpn needs level c{level} (stride {2**level}), the cache has {have}; extract "
+            f"with --levels that include it, or set neck.min_level={numbers[0]}"
         )
-    coarsest = spec.strides[used[-1]]
-    extra = settings.max_level - numbers[used[-1]]
-    strides = [spec.strides[k] for k in used] + [coarsest * 2 ** (k + 1) for k in range(extra)]
+    strides = [spec.strides[k] for k in used]
+    while len(strides) <= settings.max_level - settings.min_level:
+        strides.append(2 * strides[-1])
+    strides = strides[: settings.max_level - settings.min_level + 1]
     levels = tuple(
         LevelSpec(f"p{settings.min_level + k}", stride, settings.channels)
         for k, stride in enumerate(strides)

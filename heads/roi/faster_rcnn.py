@@ -24,13 +24,13 @@ from ..types import Detections, Targets
 
 @dataclass(frozen=True, slots=True)
 class FasterRCNNSettings:
-    """anchor_scale: side of the anchors in strides. rpn_top_train, rpn_top_test: proposals kept
+    """anchor_scales: sides of the anchors in strides. rpn_top_train, rpn_top_test: proposals kept
     a level before and an image after NMS. sampled, positive: RoIs an image and the share of objects.
     fc_channels: of the box head's two layers.
     """
 
     name: Literal["faster-rcnn"] = "faster-rcnn"
-    anchor_scale: float = 8.0
+    anchor_scales: tuple[float, ...] = (8.0,)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     rpn_top_train: tuple[int, int] = (2000, 1000)
     rpn_top_test: tuple[int, int] = (1000, 1000)
@@ -51,7 +51,7 @@ class FasterRCNN(Head):
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: FasterRCNNSettings) -> None:
         super().__init__()
-        anchors = anchor_generator(spec, [settings.anchor_scale], settings.ratios)
+        anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
         channels = spec.channels[0]
         self.rpn = RegionProposalNetwork(
             anchors,

@@ -80,6 +80,29 @@ def test_fpn_builds_levels_that_the_cache_has_not(extra):
     assert [tuple(x.shape[-2:]) for x in out.maps] == [(12, 20), (6, 10), (3, 5), (2, 3), (1, 2)]
 
 
+def test_fpn_may_end_below_the_coarsest_cached_level_which_still_takes_part():
+    torch.manual_seed(0)
+    neck = NECKS["fpn"][0](SPEC, NECKS["fpn"][1](channels=16, max_level=4, norm="gn"))
+    given = pyramid(1, (64, 64))
+    out = neck(given)
+    assert [tuple(x.shape) for x in out.maps] == [(1, 16, 8, 8), (1, 16, 4, 4)]
+    changed = FeaturePyramid(SPEC, (*given.maps[:2], given.maps[2] + 1), given.canvas_hw)
+    assert not torch.equal(neck(changed).maps[0], out.maps[0])
+    sum(x.sum() for x in out.maps).backward()
+    assert all(p.grad is not None for p in neck.parameters())
+
+
+@pytest.mark.parametrize("convs", [1, 2, 4, 5])
+def test_retinanet_towers_have_the_convolutions_asked_for(convs):
+    settings = HEADS["retinanet"][1](convs=convs, norm="gn")
+    detector = build_detector(SPEC, 2, NECKS["fpn"][1](channels=16), settings)
+    head = detector.head.net.head
+    for tower in (head.classification_head.conv, head.regression_head.conv):
+        assert sum(isinstance(m, torch.nn.Conv2d) for m in tower.modules()) == convs
+        assert sum(isinstance(m, torch.nn.GroupNorm) for m in tower.modules()) == convs
+        assert len({id(p) for p in tower.parameters()}) == len(list(tower.parameters()))
+
+
 def test_fpn_takes_a_vit_patch_of_14():
     spec = PyramidSpec((LevelSpec("block11", 14, 32),))
     neck = NECKS["fpn"][0](spec, NECKS["fpn"][1](channels=16, min_level=4, max_level=6))

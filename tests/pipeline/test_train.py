@@ -89,7 +89,7 @@ def test_a_head_trained_from_its_cache_finds_the_objects(tmp_path):
         assignments=[
             "neck.channels=32",
             "neck.max_level=5",
-            "head.anchor_scale=4",
+            "head.anchor_scales=[4]",
             "head.fc_channels=128",
             "head.sampled=64",
             "train.epochs=20",
