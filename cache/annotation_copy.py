@@ -16,7 +16,8 @@ MAX_BYTES = 2**32
 def write_annotations(root: Path, raw: bytes) -> None:
     """Keep the file's bytes, compressed; what is kept already stays."""
     if not (root / NAME).exists():
-        publish_bytes(root / NAME, zstandard.ZstdCompressor(level=9).compress(raw))
+        compressor = zstandard.ZstdCompressor(level=9, write_checksum=True)
+        publish_bytes(root / NAME, compressor.compress(raw))
 
 
 def read_annotations(root: Path) -> bytes:

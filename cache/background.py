@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,15 +19,12 @@ from .zarr_store import Array
 _Item = tuple[SampleEntry, Sequence[Array]]
 
 
-class _Stopped(Exception):
-    """The producer gave up: the shard in hand is dropped, the finished ones stay."""
-
-
 class BackgroundWriter:
     """A context that takes the samples of `shards`, in order, by `put`.
 
     At most `waiting` samples are held. An error of the disk comes out of the next `put`, or at the
-    end of the block. written: called with each sample's stored bytes, in the writing thread.
+    end of the block. When the block raises, the shard in hand is dropped and the finished ones
+    stay. written: called with each sample's stored bytes, in the writing thread.
     """
 
     def __init__(
@@ -48,14 +46,9 @@ class BackgroundWriter:
 
     def put(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
         """The next sample; waits while too many are waiting."""
-        while True:
-            if self._done.done():
-                self._done.result()
-                raise ValueError("more samples than the shards hold")
-            try:
-                return self._inbox.put((entry, maps), timeout=0.5)
-            except queue.Full:
-                continue
+        if not self._sent((entry, maps)):
+            self._done.result()
+            raise ValueError("more samples than the shards hold")
 
     def __exit__(
         self,
@@ -64,32 +57,29 @@ class BackgroundWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
+            self._sent(None)
             if error is None:
                 self._done.result()
-            else:
-                self._stop()
         finally:
             self._pool.shutdown()
 
-    def _stop(self) -> None:
+    def _sent(self, item: _Item | None) -> bool:
+        """False when the writing thread has ended and nothing can be sent any more."""
         while not self._done.done():
-            try:
-                self._inbox.put(None, timeout=0.1)
-            except queue.Full:
-                self._inbox.get_nowait()
+            with suppress(queue.Full):
+                self._inbox.put(item, timeout=0.5)
+                return True
+        return False
 
     def _run(self) -> None:
-        try:
-            for shard in self._shards:
-                self._write(shard)
-        except _Stopped:
-            pass
+        for shard in self._shards:
+            self._write(shard)
 
     def _write(self, shard: Shard) -> None:
         with shard_writer(self._root, self._header, shard) as writer:
             for _ in range(len(shard.images) * len(self._header.layout.views)):
                 item = self._inbox.get()
                 if item is None:
-                    raise _Stopped
+                    raise ValueError(f"shard {shard.name}: fewer samples than it holds")
                 writer.add(*item)
                 self._written(sum(x.nbytes for x in item[1]))

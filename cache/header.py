@@ -35,7 +35,7 @@ class CacheHeader:
     @cached_property
     def id(self) -> str:
         """Digest of everything that decides which bytes the finished cache holds."""
-        return hashlib.sha256(canonical_json(self._identity())).hexdigest()
+        return _digest(self._identity())
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -47,7 +47,8 @@ class CacheHeader:
         }
 
     def to_bytes(self) -> bytes:
-        return canonical_json({"id": self.id, **self._identity(), "backbone": dict(self.backbone)})
+        content = {"id": self.id, **self._identity(), "backbone": dict(self.backbone)}
+        return sealed_json(content)
 
     @classmethod
     def read(cls, root: Path) -> CacheHeader:
@@ -62,13 +63,14 @@ class CacheHeader:
             raise InputError(
                 f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
             )
+        check_seal(data, path)
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
             header = cls(key, layout, data["dtype"], data["backbone"], data["store"])
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CorruptCache(f"{path}: unreadable header ({error!r})") from error
         if header.id != data.get("id"):
-            raise CorruptCache(f"{path}: the header does not match its own digest: it was altered")
+            raise CorruptCache(f"{path}: its id is not that of its key and layout")
         return header
 
 
@@ -76,6 +78,26 @@ def canonical_json(value: Any) -> bytes:
     """The same bytes for the same value: sorted keys, no spaces, no NaN, a line end."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
+
+
+def sealed_json(content: Mapping[str, Any]) -> bytes:
+    """canonical_json with one more field, "sha256": the digest of all others."""
+    return canonical_json({**content, "sha256": _digest(content)})
+
+
+def check_seal(data: Mapping[str, Any], path: Path) -> None:
+    """Raises CorruptCache where what stood in `path` is not what `sealed_json` wrote there."""
+    content = {name: value for name, value in data.items() if name != "sha256"}
+    try:
+        holds = _digest(content) == data.get("sha256")
+    except ValueError:  # a number beyond the range of floats
+        holds = False
+    if not holds:
+        raise CorruptCache(f"{path}: it does not match its own digest: it was altered")
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -75,6 +75,9 @@ class Layout:
     def __post_init__(self) -> None:
         if not self.views:
             raise ValueError("a layout needs at least one view")
+        canvases = [bucket.canvas_hw for bucket in self.buckets]
+        if len(set(canvases)) != len(canvases):
+            raise ValueError(f"canvases must differ from bucket to bucket, got {canvases}")
         images = sum(len(bucket.images) for bucket in self.buckets)
         if len(self._positions) != images:
             raise ValueError("image ids must differ")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .errors import CorruptCache
-from .header import canonical_json, read_json
+from .header import check_seal, read_json, sealed_json
 
 NAME = "manifest.json"
 
@@ -28,17 +26,15 @@ class Manifest:
     stored_bytes: int
 
     def to_bytes(self) -> bytes:
-        content = self._content()
-        return canonical_json({**content, "sha256": _digest(content)})
-
-    def _content(self) -> dict[str, Any]:
-        return {
-            "cache": self.cache_id,
-            "records": dict(self.records),
-            "samples": self.samples,
-            "failed": self.failed,
-            "bytes": self.stored_bytes,
-        }
+        return sealed_json(
+            {
+                "cache": self.cache_id,
+                "records": dict(self.records),
+                "samples": self.samples,
+                "failed": self.failed,
+                "bytes": self.stored_bytes,
+            }
+        )
 
     @classmethod
     def read(cls, root: Path, cache_id: str) -> Manifest | None:
@@ -47,18 +43,13 @@ class Manifest:
         if not path.exists():
             return None
         data = read_json(path)
+        check_seal(data, path)
         try:
             manifest = cls(
                 data["cache"], data["records"], data["samples"], data["failed"], data["bytes"]
             )
         except KeyError as error:
             raise CorruptCache(f"{path}: field {error} is missing") from error
-        if _digest(manifest._content()) != data.get("sha256"):
-            raise CorruptCache(f"{path}: it does not match its own digest: it was altered")
         if manifest.cache_id != cache_id:
             raise CorruptCache(f"{path}: it belongs to another cache ({manifest.cache_id[:12]})")
         return manifest
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content)).hexdigest()

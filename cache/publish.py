@@ -36,7 +36,8 @@ def published(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # where there is no folder, or it is read-only
+            scratch.unlink()
 
 
 def publish_bytes(path: Path, data: bytes, *, replace: bool = False) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import CorruptCache
-from .header import canonical_json, parse_json
+from .header import canonical_json, check_seal, parse_json, sealed_json
 from .placement import Placement
 
 OK = "ok"
@@ -77,7 +77,7 @@ class ShardRecord:
 
     def to_bytes(self) -> bytes:
         files = {path: {"bytes": f.bytes, "sha256": f.sha256} for path, f in self.files.items()}
-        return canonical_json(
+        return sealed_json(
             {
                 "cache": self.cache_id,
                 "shard": self.shard,
@@ -91,6 +91,7 @@ class ShardRecord:
     def from_bytes(cls, raw: bytes, path: Path, cache_id: str, shard: str) -> ShardRecord:
         """Raises CorruptCache when it is not the record of this shard of this cache."""
         data = parse_json(raw, path)
+        check_seal(data, path)
         try:
             files = {name: FileEntry(f["bytes"], f["sha256"]) for name, f in data["files"].items()}
             record = cls(data["cache"], data["shard"], files, data["samples"], data["failed"])
@@ -101,7 +102,14 @@ class ShardRecord:
                 f"{path}: expected the record of shard {shard} of cache {cache_id[:12]}, "
                 f"got shard {record.shard} of {record.cache_id[:12]}"
             )
+        if outside := [name for name in files if not _is_below(name)]:
+            raise CorruptCache(f"{path}: {outside[0]!r} leaves the folder of the cache")
         return record
+
+
+def _is_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def record_path(root: Path, shard: str) -> Path:

@@ -78,9 +78,13 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
             encoders[name] = ShardEncoder(file, slots_per_shard(shard.bucket, views))
         writer = ShardWriter(encoders)
         yield writer
-        expected = len(shard.images) * views
-        if len(writer.entries) != expected:
-            raise ValueError(f"shard {shard.name}: {len(writer.entries)} of {expected} samples")
+        expected = [(image.id, view) for image in shard.images for view in range(views)]
+        found = [(entry.image_id, entry.view) for entry in writer.entries]
+        if found != expected:
+            raise ValueError(
+                f"shard {shard.name}: {len(found)} of {len(expected)} samples, or in another order "
+                "than the layout's"
+            )
         entries = {paths[name]: entry for name, entry in writer.finish().items()}
     samples = samples_to_bytes(header.id, shard.name, writer.entries)
     samples_file = samples_path(root, shard.name)
@@ -90,7 +94,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
         cache_id=header.id,
         shard=shard.name,
         files={path.relative_to(root).as_posix(): entry for path, entry in entries.items()},
-        samples=expected,
+        samples=len(expected),
         failed=sum(not entry.ok for entry in writer.entries),
     )
     publish_bytes(record_path(root, shard.name), record.to_bytes())

@@ -132,8 +132,8 @@ class ShardReader:
 
     def _read_index(self, slots: int) -> npt.NDArray[np.uint64]:
         length = slots * 16
-        size = os.fstat(self._descriptor).st_size
-        raw = self._pread(length + _CRC_BYTES, max(0, size - length - _CRC_BYTES))
+        self._size = os.fstat(self._descriptor).st_size
+        raw = self._pread(length + _CRC_BYTES, max(0, self._size - length - _CRC_BYTES))
         if len(raw) != length + _CRC_BYTES or not _checksum_holds(raw):
             raise CorruptCache(f"{self._path}: the shard's index is damaged ({self._where})")
         return np.frombuffer(raw[:length], dtype="<u8").reshape(slots, 2)
@@ -146,8 +146,8 @@ class ShardReader:
         offset, length = (int(v) for v in self._index[slot])
         if ABSENT in (offset, length):
             raise self._corrupt(slot, "its chunk is absent although it was committed")
-        if length > self._bytes + self._bytes // 128 + 1024:
-            raise self._corrupt(slot, f"its chunk claims {length} bytes")
+        if length > self._bytes + self._bytes // 128 + 1024 or offset > self._size:
+            raise self._corrupt(slot, f"its chunk claims {length} bytes at {offset}")
         raw = self._pread(length, offset)
         if len(raw) != length or not _checksum_holds(raw):
             raise self._corrupt(slot, "its checksum does not hold")
@@ -156,10 +156,10 @@ class ShardReader:
         return self._decompress(slot, raw[:-_CRC_BYTES])
 
     def _decompress(self, slot: int, compressed: bytes) -> Array:
-        # zstandard ignores max_output_size for a frame that declares its size: look first.
-        if zstandard.frame_content_size(compressed) != self._bytes:
-            raise self._corrupt(slot, f"it does not decompress to {self._bytes} bytes")
         try:
+            # zstandard ignores max_output_size for a frame that declares its size: look first.
+            if zstandard.frame_content_size(compressed) != self._bytes:
+                raise self._corrupt(slot, f"it does not decompress to {self._bytes} bytes")
             raw = zstandard.ZstdDecompressor().decompress(compressed)
         except zstandard.ZstdError as error:
             raise self._corrupt(slot, str(error)) from error

@@ -1,0 +1,178 @@
+"""Small caches made by hand: a header, random maps in the stored type, shards through the writer."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+
+from fdet.cache.errors import FdetError
+from fdet.cache.header import CacheHeader
+from fdet.cache.key import CacheKey
+from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
+from fdet.cache.placement import Placement
+from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.cache.reader import FeatureCache
+from fdet.cache.records import OK, SampleEntry
+from fdet.cache.writer import create_cache, seal, shard_writer
+
+ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20
+LEVELS = PyramidSpec((LevelSpec("p3", 8, 3), LevelSpec("p4", 16, 5)))
+
+
+def make_key(**changes) -> CacheKey:
+    values = {
+        "backbone": "lite0",
+        "weights_sha256": "ab" * 32,
+        "weights_origin": "pypi",
+        "mean": (0.485, 0.456, 0.406),
+        "std": (0.229, 0.224, 0.225),
+        "short": 32,
+        "long": 48,
+        "square": False,
+        "divisor": 16,
+        "interpolation": "bilinear",
+        "levels": LEVELS,
+        "precision": "fp32",
+        "codec": "fp32",
+        "views": ("plain", "hflip"),
+        "seed": 0,
+        "batch_size": 1,
+        "threads": 1,
+        "device": "cpu",
+        "torch": "2.6.0",
+        "torchvision": "0.21.0",
+        "timm": "1.0.15",
+        "pillow": "10.1.0",
+        "numpy": "2.0.0",
+        "zstandard": "0.23.0",
+        "zarr": "3.1.0",
+    }
+    return CacheKey(**{**values, **changes})
+
+
+def make_layout() -> Layout:
+    """Two buckets, three shards: 5 images in shards of 3 and 2, then 2 images in a shard for 3."""
+    square = tuple(ImageEntry(10 + 7 * k, f"{k}.png", (30, 32)) for k in range(5))
+    wide = tuple(ImageEntry(3 + k, f"sub/{k}.png", (16, 48)) for k in range(2))
+    return Layout(("plain", "hflip"), (Bucket((32, 32), 3, square), Bucket((16, 48), 3, wide)))
+
+
+def make_header(dtype: str = "float32", **changes) -> CacheHeader:
+    codec = {"float32": "fp32", "float16": "fp16"}[dtype]
+    facts = {"parameters": 3_363_000, "flops": {"32x32": 1.5}}
+    return CacheHeader(make_key(codec=codec, **changes), make_layout(), dtype, facts)
+
+
+def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
+    """The maps of a sample, one array a level; the same for the same sample."""
+    bucket = header.layout.buckets[header.layout.bucket_of(image_id)]
+    shapes = [level.shape(bucket.canvas_hw) for level in header.key.levels.levels]
+    rng = np.random.default_rng([image_id, view])
+    return [rng.standard_normal(shape).astype(header.dtype) for shape in shapes]
+
+
+def entry_of(header: CacheHeader, image_id: int, view: int, status: str = OK) -> SampleEntry:
+    image = header.layout.image(image_id)
+    canvas_hw = header.layout.buckets[header.layout.bucket_of(image_id)].canvas_hw
+    flip = (view == 1, False)
+    shift = (float(image.hw[1]), 0.0) if view == 1 else (0.0, 0.0)
+    placement = Placement(image.hw, canvas_hw, image.hw, (1.0, 1.0), shift, flip)
+    return SampleEntry(image_id, view, status, "cd" * 32, placement)
+
+
+def samples_of(header: CacheHeader, shard: Shard, failed: Iterable[int] = ()) -> Iterator[tuple]:
+    """(entry, maps) for every slot of a shard, as the writer wants them."""
+    for image in shard.images:
+        for view in range(len(header.layout.views)):
+            if image.id in failed:
+                yield entry_of(header, image.id, view, "the file is empty"), []
+            else:
+                yield entry_of(header, image.id, view), maps_of(header, image.id, view)
+
+
+def write_samples(root: Path, header: CacheHeader, shard: Shard, samples: Iterable[tuple]) -> None:
+    with shard_writer(root, header, shard) as writer:
+        for entry, maps in samples:
+            writer.add(entry, maps)
+
+
+def write_shard(root: Path, header: CacheHeader, shard: Shard, failed: Iterable[int] = ()) -> None:
+    write_samples(root, header, shard, samples_of(header, shard, failed))
+
+
+def make_cache(root: Path, header: CacheHeader, failed: Iterable[int] = ()) -> FeatureCache:
+    """A finished cache of all samples of the header's layout."""
+    create_cache(root, header, ANNOTATIONS)
+    for shard in header.layout.shards:
+        write_shard(root, header, shard, failed)
+    seal(root, header)
+    return FeatureCache.open(root)
+
+
+def all_samples(cache: FeatureCache) -> list[tuple[int, int]]:
+    return [(i, view) for i in cache.image_ids for view in range(len(cache.views))]
+
+
+def assert_exact(cache: FeatureCache, image_id: int, view: int) -> None:
+    """The cache gives the very bytes that were written for this sample."""
+    sample = cache.sample(image_id, view)
+    for found, written in zip(sample.maps, maps_of(cache.header, image_id, view), strict=True):
+        assert found.dtype == written.dtype and found.shape == written.shape
+        assert found.tobytes() == written.tobytes()
+    assert sample.placement == entry_of(cache.header, image_id, view).placement
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    """Every file that is not hidden, by its path below `root`."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def flipped(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """For each position, the bytes with one bit of that position flipped."""
+    bits = np.random.default_rng(len(raw)).integers(8, size=len(raw))
+    for position in range(len(raw)):
+        damaged = bytearray(raw)
+        damaged[position] ^= 1 << int(bits[position])
+        yield position, bytes(damaged)
+
+
+def flipped_in(path: Path) -> Iterator[int]:
+    """Each position of a file, while one of its bits is flipped there; whole again at the end."""
+    raw = path.read_bytes()
+    with path.open("r+b", buffering=0) as file:
+        for position, damaged in flipped(raw):
+            os.pwrite(file.fileno(), damaged[position : position + 1], position)
+            yield position
+            os.pwrite(file.fileno(), raw[position : position + 1], position)
+
+
+def attempt(call, *arguments):
+    """What a call returns, or the FdetError that it raises."""
+    try:
+        return call(*arguments)
+    except FdetError as error:
+        return error
+
+
+def ends_within(seconds: float, call) -> None:
+    """Run `call` in a thread, fail when it has not ended in time, and raise what it raised."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"still running after {seconds} s"
+    if raised:
+        raise raised[0]

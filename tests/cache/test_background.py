@@ -1,0 +1,166 @@
+import threading
+import time
+
+import pytest
+
+from fdet.cache.background import BackgroundWriter
+from fdet.cache.errors import StorageError
+from fdet.cache.reader import FeatureCache
+from fdet.cache.writer import ShardWriter, create_cache, read_record, seal
+
+from .handmade import (
+    ANNOTATIONS,
+    all_samples,
+    assert_exact,
+    ends_within,
+    files_below,
+    samples_of,
+)
+
+
+def put_all(root, header, samples, shards=None, waiting: int = 2, written=lambda _: None) -> None:
+    shards = header.layout.shards if shards is None else shards
+    with BackgroundWriter(root, header, shards, waiting, written) as writer:
+        for entry, maps in samples:
+            writer.put(entry, maps)
+
+
+def everything(header) -> list:
+    return [one for shard in header.layout.shards for one in samples_of(header, shard)]
+
+
+def recorded(root, header) -> list[str]:
+    names = [shard.name for shard in header.layout.shards]
+    return [name for name in names if read_record(root, header, name) is not None]
+
+
+def writing_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("fdet-writer")]
+
+
+def slow_disk(monkeypatch, seconds: float) -> None:
+    real = ShardWriter.add
+
+    def slow(self, *arguments):
+        time.sleep(seconds)
+        real(self, *arguments)
+
+    monkeypatch.setattr(ShardWriter, "add", slow)
+
+
+@pytest.mark.parametrize("waiting", [1, 100])
+def test_what_is_put_is_written_as_it_would_be_in_the_foreground(tmp_path, header, whole, waiting):
+    create_cache(tmp_path, header, ANNOTATIONS)
+    sizes = []
+    put_all(tmp_path, header, everything(header), waiting=waiting, written=sizes.append)
+    seal(tmp_path, header)
+    assert files_below(tmp_path) == files_below(whole.root)
+    assert sizes == [sum(x.nbytes for x in maps) for _, maps in everything(header)]
+    assert writing_threads() == []
+    cache = FeatureCache.open(tmp_path)
+    for sample in all_samples(cache):
+        assert_exact(cache, *sample)
+
+
+def test_at_most_so_many_samples_wait(tmp_path, header, monkeypatch):
+    slow_disk(monkeypatch, 0.01)
+    written, most = [], 0
+    with BackgroundWriter(tmp_path, header, header.layout.shards, 2, written.append) as writer:
+        for number, (entry, maps) in enumerate(everything(header), start=1):
+            writer.put(entry, maps)
+            most = max(most, number - len(written))
+    assert most <= 4  # two wait, one is being written, one more is not yet counted
+
+
+def test_an_error_of_the_disk_surfaces_and_ends_the_thread(tmp_path, header):
+    (tmp_path / "32x32").write_bytes(b"in the way")
+    with pytest.raises(StorageError, match="cannot write"):
+        ends_within(20, lambda: put_all(tmp_path, header, everything(header)))
+    assert writing_threads() == []
+
+
+def test_an_error_of_the_disk_at_the_last_shard_surfaces_at_the_end(tmp_path, header):
+    (tmp_path / "16x48").write_bytes(b"in the way")
+    with pytest.raises(StorageError, match="16x48"):
+        ends_within(20, lambda: put_all(tmp_path, header, everything(header), waiting=100))
+    assert recorded(tmp_path, header) == ["32x32-0", "32x32-1"]
+
+
+def test_an_error_of_the_callback_surfaces(tmp_path, header):
+    def fails(_):
+        raise RuntimeError("no terminal")
+
+    with pytest.raises(RuntimeError, match="no terminal"):
+        ends_within(20, lambda: put_all(tmp_path, header, everything(header), written=fails))
+    assert recorded(tmp_path, header) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("waiting", [1, 2, 100])
+@pytest.mark.parametrize("number", [0, 1, 7, 13])
+def test_a_producer_that_fails_drops_the_shard_in_hand_and_keeps_the_finished(
+    tmp_path, header, waiting, number, error
+):
+    def failing():
+        yield from everything(header)[:number]
+        # Until the thread has taken all of them, what is finished is a matter of luck.
+        while sum(sizes) < sum(x.nbytes for _, maps in everything(header)[:number] for x in maps):
+            time.sleep(0.001)
+        raise error("the producer")
+
+    sizes = []
+    with pytest.raises(error, match="the producer"):
+        ends_within(
+            20,
+            lambda: put_all(tmp_path, header, failing(), waiting=waiting, written=sizes.append),
+        )
+    finished = ["32x32-0", "32x32-1"][: (number >= 6) + (number >= 10)]
+    assert recorded(tmp_path, header) == finished
+    assert not list(tmp_path.rglob(".*.scratch-*"))
+    assert writing_threads() == []
+
+
+@pytest.mark.parametrize("number", range(3, 9))
+def test_a_producer_that_fails_ahead_of_a_slow_disk_leaves_no_shard_with_foreign_samples(
+    tmp_path, header, monkeypatch, number
+):
+    slow_disk(monkeypatch, 0.15)
+    shards = header.layout.shards[1:]
+    samples = [one for shard in shards for one in samples_of(header, shard)]
+
+    def failing():
+        yield from samples[:number]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        ends_within(20, lambda: put_all(tmp_path, header, failing(), shards, waiting=2))
+    monkeypatch.undo()
+    create_cache(tmp_path, header, ANNOTATIONS)
+    for shard in header.layout.shards:
+        if read_record(tmp_path, header, shard.name) is None:
+            put_all(tmp_path, header, samples_of(header, shard), [shard])
+    seal(tmp_path, header)
+    cache = FeatureCache.open(tmp_path)
+    for sample in all_samples(cache):
+        assert_exact(cache, *sample)
+
+
+@pytest.mark.parametrize("number", [0, 1, 6, 13])
+def test_too_few_samples_are_refused_instead_of_waited_for(tmp_path, header, number):
+    with pytest.raises(ValueError, match="fewer samples"):
+        ends_within(20, lambda: put_all(tmp_path, header, everything(header)[:number]))
+    assert recorded(tmp_path, header) == ["32x32-0", "32x32-1"][: (number >= 6) + (number >= 10)]
+
+
+def test_too_many_samples_are_refused(tmp_path, header):
+    with BackgroundWriter(tmp_path, header, header.layout.shards[:1], 2, lambda _: None) as writer:
+        for entry, maps in samples_of(header, header.layout.shards[0]):
+            writer.put(entry, maps)
+        writer._done.result()
+        with pytest.raises(ValueError, match="more samples than the shards hold"):
+            writer.put(entry, maps)
+
+
+def test_no_shards_need_no_samples(tmp_path, header):
+    ends_within(20, lambda: put_all(tmp_path, header, [], shards=()))
+    assert files_below(tmp_path) == {}

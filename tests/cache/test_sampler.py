@@ -1,0 +1,103 @@
+from collections import Counter
+from itertools import chain, pairwise
+
+import pytest
+
+from fdet.cache.errors import MissingSample
+from fdet.cache.layout import Bucket, ImageEntry, Layout
+from fdet.cache.sampler import bucketed, epoch_batches, plain_batches
+
+VIEWS = ("plain", "hflip", "jitter")
+
+
+def large_layout() -> Layout:
+    """97 images in three buckets of different size."""
+    images = [ImageEntry(5 + 3 * k, f"{k}.png", (8, 8)) for k in range(97)]
+    parts = (images[:60], images[60:90], images[90:])
+    canvases = ((32, 32), (32, 48), (48, 32))
+    buckets = (Bucket(c, 8, tuple(p)) for c, p in zip(canvases, parts, strict=True))
+    return Layout(VIEWS, tuple(buckets))
+
+
+LAYOUT = large_layout()
+IDS = [image.id for image in LAYOUT.images]
+
+
+def batches(seed: int = 0, epoch: int = 0, size: int = 4):
+    return epoch_batches(LAYOUT, IDS, size, seed, epoch)
+
+
+def test_the_same_seed_and_epoch_give_the_same_batches():
+    assert batches(3, 7) == batches(3, 7)
+
+
+@pytest.mark.parametrize(("seed", "epoch"), [(1, 0), (0, 1)])
+def test_another_seed_or_epoch_gives_other_orders_and_other_views(seed, epoch):
+    one, other = list(chain(*batches())), list(chain(*batches(seed, epoch)))
+    assert [i for i, _ in one] != [i for i, _ in other]
+    assert dict(one) != dict(other)
+
+
+def test_seed_and_epoch_do_not_merge_into_one_number():
+    assert batches(1, 2) != batches(2, 1)
+    assert batches(0, 1) != batches(1, 0)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 1000])
+@pytest.mark.parametrize("epoch", range(3))
+def test_each_image_comes_once_an_epoch_and_none_is_dropped(size, epoch):
+    found = [image_id for batch in batches(0, epoch, size) for image_id, _ in batch]
+    assert Counter(found) == Counter(IDS)
+
+
+@pytest.mark.parametrize("size", [1, 4, 7, 1000])
+def test_each_batch_is_of_one_bucket_and_at_most_one_of_each_is_partial(size):
+    partial = Counter()
+    for batch in batches(size=size):
+        (bucket,) = {LAYOUT.bucket_of(image_id) for image_id, _ in batch}
+        assert 0 < len(batch) <= size
+        partial[bucket] += len(batch) < size
+    assert max(partial.values()) <= 1
+
+
+def test_all_views_of_an_image_come_in_the_long_run():
+    seen = Counter(sample for epoch in range(60) for batch in batches(0, epoch) for sample in batch)
+    assert set(seen) == {(image_id, view) for image_id in IDS for view in range(len(VIEWS))}
+    # 60 draws of 1/3: beyond 5 standard deviations something is wrong.
+    assert min(seen.values()) >= 2 and max(seen.values()) <= 38
+
+
+def test_the_buckets_are_mixed_over_the_epoch():
+    kinds = [LAYOUT.bucket_of(batch[0][0]) for batch in batches()]
+    assert sum(a != b for a, b in pairwise(kinds)) > 4
+
+
+def test_partial_batches_do_not_always_come_last():
+    places = {k for epoch in range(10) for k, b in enumerate(batches(0, epoch)) if len(b) < 4}
+    assert min(places) < 10
+
+
+def test_only_the_given_images_are_drawn():
+    some = IDS[::5]
+    found = {i for batch in epoch_batches(LAYOUT, some, 4, 0, 0) for i, _ in batch}
+    assert found == set(some)
+
+
+def test_plain_batches_keep_the_order_within_a_bucket_and_the_plain_view():
+    order = IDS[::-1]
+    found = plain_batches(LAYOUT, order, 4)
+    assert {view for batch in found for _, view in batch} == {0}
+    for bucket in range(3):
+        ids = [i for batch in found for i, _ in batch if LAYOUT.bucket_of(i) == bucket]
+        assert ids == [i for i in order if LAYOUT.bucket_of(i) == bucket]
+    assert Counter(i for batch in found for i, _ in batch) == Counter(IDS)
+
+
+def test_nothing_makes_no_batch():
+    assert bucketed(LAYOUT, [], 4) == []
+    assert epoch_batches(LAYOUT, [], 4, 0, 0) == []
+
+
+def test_an_unknown_image_is_missing():
+    with pytest.raises(MissingSample, match="image 6"):
+        plain_batches(LAYOUT, [5, 6], 4)

@@ -1,0 +1,277 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from fdet.cache import writer as writer_file
+from fdet.cache.errors import CorruptCache, IncompleteCache, MissingSample, StorageError
+from fdet.cache.reader import FeatureCache
+from fdet.cache.records import record_path
+from fdet.cache.writer import create_cache, read_record, retract, seal
+
+from .handmade import (
+    ANNOTATIONS,
+    all_samples,
+    assert_exact,
+    entry_of,
+    files_below,
+    make_cache,
+    make_header,
+    maps_of,
+    samples_of,
+    write_samples,
+    write_shard,
+)
+
+DYING = """
+import os, sys
+from pathlib import Path
+from fdet.tests.cache.handmade import *
+header, root = make_header(), Path(sys.argv[1])
+create_cache(root, header, ANNOTATIONS)
+first, second, _ = header.layout.shards
+write_shard(root, header, first)
+with shard_writer(root, header, second) as writer:
+    writer.add(*next(samples_of(header, second)))
+    os.kill(os.getpid(), 9)
+"""
+
+
+class Killed(BaseException):
+    """Stands for a death that no `except Exception` survives."""
+
+
+def test_a_finished_cache_gives_back_every_sample(whole):
+    for sample in all_samples(whole):
+        assert_exact(whole, *sample)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_same_samples_make_the_same_bytes(tmp_path, dtype):
+    for name in ("a", "b"):
+        make_cache(tmp_path / name, make_header(dtype), failed={17})
+    assert files_below(tmp_path / "a") == files_below(tmp_path / "b")
+
+
+def test_creating_twice_changes_nothing(tmp_path, header):
+    def times() -> dict:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+
+    create_cache(tmp_path, header, ANNOTATIONS)
+    before = times()
+    create_cache(tmp_path, header, ANNOTATIONS)
+    assert times() == before
+
+
+@pytest.mark.parametrize("number", [0, 1, 5])
+def test_a_shard_short_of_samples_is_refused(tmp_path, header, number):
+    shard = header.layout.shards[0]
+    with pytest.raises(ValueError, match=f"{number} of 6 samples"):
+        write_samples(tmp_path, header, shard, islice(samples_of(header, shard), number))
+    assert files_below(tmp_path) == {}
+
+
+def test_samples_in_another_order_are_refused(tmp_path, header):
+    shard = header.layout.shards[1]
+    with pytest.raises(ValueError, match="in another order"):
+        write_samples(tmp_path, header, shard, reversed(list(samples_of(header, shard))))
+    assert files_below(tmp_path) == {}
+
+
+def test_a_sample_needs_a_map_for_each_level(tmp_path, header):
+    short = (entry_of(header, 10, 0), maps_of(header, 10, 0)[:1])
+    with pytest.raises(ValueError, match="zip"):
+        write_samples(tmp_path, header, header.layout.shards[0], [short])
+    assert files_below(tmp_path) == {}
+
+
+def test_more_samples_than_slots_are_refused(tmp_path, header):
+    shard = header.layout.shards[0]
+    with pytest.raises(IndexError):
+        write_samples(tmp_path, header, shard, [*samples_of(header, shard)] * 2)
+    assert files_below(tmp_path) == {}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_block_that_raises_leaves_no_shard(tmp_path, header, error):
+    shard = header.layout.shards[0]
+
+    def failing():
+        yield from islice(samples_of(header, shard), 5)
+        raise error
+
+    with pytest.raises(error):
+        write_samples(tmp_path, header, shard, failing())
+    assert read_record(tmp_path, header, shard.name) is None
+    assert files_below(tmp_path) == {}
+
+
+def test_dead_between_data_and_record_means_no_shard_and_a_second_try_finishes(
+    tmp_path, header, monkeypatch
+):
+    root, shard = tmp_path / "a", header.layout.shards[0]
+    create_cache(root, header, ANNOTATIONS)
+    real = writer_file.publish_bytes
+
+    def dies_at_the_record(path, data, **options):
+        if path.parent.name == "commits":
+            raise Killed
+        real(path, data, **options)
+
+    monkeypatch.setattr(writer_file, "publish_bytes", dies_at_the_record)
+    with pytest.raises(Killed):
+        write_shard(root, header, shard)
+    monkeypatch.undo()
+    data = {k: v for k, v in files_below(root).items() if "/c/" in k or k.startswith("samples/")}
+    assert len(data) == 3
+    assert read_record(root, header, shard.name) is None
+    with pytest.raises(IncompleteCache, match="shard 32x32-0 has not been written"):
+        seal(root, header)
+    write_shard(root, header, shard)
+    assert data.items() <= files_below(root).items()
+    assert read_record(root, header, shard.name).samples == 6
+
+
+def test_a_killed_process_leaves_its_finished_shards_and_no_half_one(tmp_path, header, whole):
+    root = tmp_path / "a"
+    killed = subprocess.run([sys.executable, "-c", DYING, root], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    records = [read_record(root, header, shard.name) for shard in header.layout.shards]
+    assert [record is not None for record in records] == [True, False, False]
+    assert make_cache(root, header).manifest == whole.manifest
+    assert files_below(root) == files_below(whole.root)
+    assert not list(root.rglob(".*.scratch-*"))
+
+
+def durable_steps(monkeypatch, dies_at: int, error: BaseException) -> list[str]:
+    """Count the calls that make something durable; the one numbered `dies_at` raises instead."""
+    steps: list[str] = []
+
+    def counted(name, real):
+        def step(*arguments, **options):
+            steps.append(name)
+            if len(steps) - 1 == dies_at:
+                raise error
+            return None if name == "fsync" else real(*arguments, **options)
+
+        return step
+
+    for name in ("fsync", "link", "rename"):
+        monkeypatch.setattr(os, name, counted(name, getattr(os, name)))
+    return steps
+
+
+@pytest.mark.parametrize("error", [Killed(), OSError(errno.ENOSPC, "No space left on device")])
+def test_stopped_at_any_durable_step_and_run_again_the_bytes_are_the_same(
+    tmp_path, whole, monkeypatch, error
+):
+    header = whole.header
+    with monkeypatch.context() as patch:
+        steps = durable_steps(patch, -1, error)
+        make_cache(tmp_path / "undisturbed", header)
+        total = len(steps)
+    assert total > 90
+    for dies_at in range(0, total, 2 if isinstance(error, Killed) else 7):
+        root = tmp_path / str(dies_at)
+        with monkeypatch.context() as patch:
+            durable_steps(patch, dies_at, error)
+            with pytest.raises((Killed, StorageError)):
+                make_cache(root, header)
+        written = files_below(root)
+        for shard in header.layout.shards:
+            record = read_record(root, header, shard.name)
+            assert record is None or record.files.keys() <= written.keys()
+        with monkeypatch.context() as patch:
+            durable_steps(patch, -1, error)
+            make_cache(root, header)
+        assert files_below(root) == files_below(whole.root), dies_at
+
+
+def test_what_already_stands_there_with_other_bytes_is_set_aside(tmp_path, header, whole):
+    root = tmp_path / "a"
+    foreign = root / "32x32" / "p3" / "c" / "0" / "0" / "0" / "0"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"foreign")
+    make_cache(root, header)
+    assert files_below(root) == files_below(whole.root)
+    assert [path.read_bytes() for path in foreign.parent.glob(".*")] == [b"foreign"]
+
+
+def test_sealing_waits_for_every_shard(tmp_path, header):
+    create_cache(tmp_path, header, ANNOTATIONS)
+    for shard in header.layout.shards:
+        with pytest.raises(IncompleteCache, match=f"shard {shard.name} has not been written"):
+            seal(tmp_path, header)
+        write_shard(tmp_path, header, shard)
+    assert seal(tmp_path, header) == seal(tmp_path, header)
+
+
+def test_sealing_refuses_a_damaged_record(tmp_path, header):
+    make_cache(tmp_path, header)
+    path = record_path(tmp_path, "32x32-0")
+    path.write_bytes(path.read_bytes().replace(b'"samples":6', b'"samples":7'))
+    with pytest.raises(CorruptCache, match=str(path)):
+        seal(tmp_path, header)
+
+
+def test_a_retracted_shard_is_gone_and_can_be_written_again(tmp_path, header, whole):
+    cache = make_cache(tmp_path, header, failed={17})
+    assert (cache.manifest.failed, cache.failed) == (2, {17: "the file is empty"})
+    retract(tmp_path, read_record(tmp_path, header, "32x32-0"))
+    gone = files_below(whole.root).keys() - files_below(tmp_path).keys()
+    levels = {f"32x32/{level}/c/0/0/0/0" for level in ("p3", "p4")}
+    assert gone == levels | {"samples/32x32-0.json", "commits/32x32-0.json", "manifest.json"}
+    with pytest.raises(IncompleteCache, match="2 of 3 shards"):
+        FeatureCache.open(tmp_path)
+    write_shard(tmp_path, header, header.layout.shards[0])
+    seal(tmp_path, header)
+    assert files_below(tmp_path) == files_below(whole.root)
+
+
+@pytest.mark.parametrize("dies_at", range(5))
+def test_a_retraction_that_dies_leaves_no_cache_that_looks_whole(
+    root, header, monkeypatch, dies_at
+):
+    steps = durable_steps(monkeypatch, dies_at, Killed())
+    with pytest.raises(Killed):
+        retract(root, read_record(root, header, "32x32-0"))
+    assert len(steps) == dies_at + 1
+    with pytest.raises(IncompleteCache):
+        FeatureCache.open(root)
+
+
+def test_a_disk_that_refuses_is_a_storage_error(tmp_path, header):
+    (tmp_path / "32x32").write_bytes(b"in the way")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_shard(tmp_path, header, header.layout.shards[0])
+
+
+def test_a_sample_without_maps_takes_no_room_and_stays_missing(tmp_path, header):
+    ids = {image.id for image in header.layout.images}
+    cache = make_cache(tmp_path, header, failed=ids)
+    assert (len(cache), cache.manifest.failed) == (0, 14)
+    assert set(cache.failed) == ids
+    with pytest.raises(MissingSample):
+        cache.sample(10)
+
+
+def test_an_array_that_is_not_contiguous_is_stored_as_its_values(tmp_path, header):
+    shard = header.layout.shards[0]
+    plain, twisted = tmp_path / "plain", tmp_path / "twisted"
+    write_shard(plain, header, shard)
+    samples = samples_of(header, shard)
+    write_samples(twisted, header, shard, ((e, [*map(np.asfortranarray, m)]) for e, m in samples))
+    assert files_below(twisted) == files_below(plain)
+
+
+def test_a_foreign_header_names_its_own_cache(tmp_path, header):
+    make_cache(tmp_path, header)
+    other = replace(header, key=replace(header.key, seed=1))
+    with pytest.raises(CorruptCache, match=f"of cache {other.id[:12]}, got .*{header.id[:12]}"):
+        read_record(tmp_path, other, "32x32-0")

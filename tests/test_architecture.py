@@ -1,0 +1,158 @@
+"""What the house promises of its imports: read from the sources, so that the offender has a name."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("cache", "heads", "pipeline")
+OPEN_TO_HEADS = {"cache.pyramid", "cache.placement", "cache.errors"}
+WITHOUT_TORCH = (
+    *("errors", "pyramid", "placement", "key", "publish", "layout", "header", "records"),
+    *("manifest", "zarr_store", "writer", "background", "annotation_copy", "reader", "sampler"),
+)
+
+FILES = [*sorted(ROOT.glob("*.py")), *(p for r in ROOMS for p in sorted((ROOT / r).rglob("*.py")))]
+
+
+def module_name(path: Path) -> str:
+    """cache.reader for cache/reader.py; heads.necks for its __init__; "" for the root's."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import of a file, also inside functions, but none under `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            for other in child.orelse:
+                yield from statements(other)
+        else:
+            yield from statements(child)
+
+
+def targets(name: str, statement: ast.ImportFrom) -> Iterator[str]:
+    """Our modules that a relative import reaches."""
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    package = [part for part in package if part]
+    base = package[: len(package) - statement.level + 1]
+    for alias in statement.names:
+        named = ".".join([*base, *filter(None, [statement.module])])
+        deeper = f"{named}.{alias.name}".lstrip(".")
+        yield deeper if deeper in MODULES else named
+
+
+@cache
+def imports(name: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(statements(ast.parse(MODULES[name].read_bytes())))
+
+
+def imported(name: str) -> set[str]:
+    """Our modules that a module imports."""
+    relative = [s for s in imports(name) if isinstance(s, ast.ImportFrom) and s.level]
+    return {target for statement in relative for target in targets(name, statement)}
+
+
+def room(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def test_the_sources_are_found_and_their_imports_resolve():
+    assert {room(name) for name in MODULES} >= {"", *ROOMS}
+    assert "cache.zarr_store" in imported("cache.reader")
+    unknown = {f"{n} -> {t}" for n in MODULES for t in imported(n) if t not in MODULES}
+    assert not unknown
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if room(n) in ROOMS])
+def test_imports_go_downwards_only(name):
+    allowed = ROOMS[: ROOMS.index(room(name)) + 1]
+    upwards = {t for t in imported(name) if room(t) not in allowed}
+    assert not upwards, f"{name} imports {sorted(upwards)}"
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if room(n) == "heads"])
+def test_heads_take_from_the_cache_only_what_is_no_file(name):
+    forbidden = {t for t in imported(name) if room(t) == "cache"} - OPEN_TO_HEADS
+    assert not forbidden, f"{name} imports {sorted(forbidden)}"
+
+
+def circle_from(start: str) -> list[str] | None:
+    """A path of imports that leads back to `start`."""
+    paths, seen = [[start]], set()
+    while paths:
+        path = paths.pop()
+        for target in imported(path[-1]):
+            if target == start:
+                return [*path, start]
+            if target not in seen:
+                seen.add(target)
+                paths.append([*path, target])
+    return None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_imports_itself_by_a_detour(name):
+    circle = circle_from(name)
+    assert circle is None, " -> ".join(circle)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_between_our_files_are_relative(name):
+    absolute = []
+    for statement in imports(name):
+        if isinstance(statement, ast.Import):
+            absolute += [alias.name for alias in statement.names]
+        elif not statement.level:
+            absolute.append(statement.module)
+    ours = [module for module in absolute if room(module) in {"fdet", *ROOMS}]
+    assert not ours, f"{name} imports {ours}"
+
+
+def test_what_touches_the_disk_imports_no_torch():
+    program = "\n".join(
+        [
+            "import importlib, sys",
+            f"for name in {WITHOUT_TORCH}:",
+            "    importlib.import_module(f'fdet.cache.{name}')",
+            "    if 'torch' in sys.modules: sys.exit(f'fdet.cache.{name} imports torch')",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_cache_knows_no_model():
+    strangers = {"torchvision", "timm", "PIL", "pycocotools", "typer", "rich"}
+    for name in (n for n in MODULES if room(n) == "cache"):
+        for statement in imports(name):
+            modules = [a.name for a in statement.names]
+            if isinstance(statement, ast.ImportFrom):
+                modules = [statement.module or ""] if not statement.level else []
+            assert not strangers & {room(m) for m in modules}, f"{name} imports {modules}"
+
+
+def test_every_package_is_listed_in_pyproject():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent for path in FILES if path.name == "__init__.py"}
+    found = {".".join(["fdet", *folder.relative_to(ROOT).parts]) for folder in folders}
+    assert sorted(listed) == sorted(found)
+    assert {path.parent for path in FILES} == folders, "a folder of sources has no __init__.py"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_file_says_what_holds_in_it(name):
+    assert ast.get_docstring(ast.parse(MODULES[name].read_bytes())), MODULES[name]
