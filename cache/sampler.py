@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from .layout import Layout
 
@@ -20,11 +21,25 @@ def epoch_batches(
     """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped."""
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(image_ids))
-    views = rng.integers(len(layout.views), size=len(image_ids))
+    views = drawn_views(image_ids, len(layout.views), seed, epoch)
     shuffled = [(image_ids[k], int(views[k])) for k in order]
     batches = bucketed(layout, shuffled, batch_size)
     # Left as they come, the partial batches of all buckets would end every epoch.
     return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def drawn_views(
+    image_ids: Sequence[int], views: int, seed: int, epoch: int
+) -> npt.NDArray[np.uint64]:
+    """A view for each image from (seed, epoch, image id): another image's absence changes nothing.
+
+    The mixing function is SplitMix64's (Steele et al., OOPSLA 2014).
+    """
+    salt = np.random.default_rng([seed, epoch, 1]).integers(2**63, dtype=np.uint64)
+    mixed = np.asarray(image_ids, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ salt
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return (mixed ^ (mixed >> np.uint64(31))) % np.uint64(views)
 
 
 def plain_batches(

@@ -5,7 +5,7 @@ import pytest
 
 from fdet.cache.errors import MissingSample
 from fdet.cache.layout import Bucket, ImageEntry, Layout
-from fdet.cache.sampler import bucketed, epoch_batches, plain_batches
+from fdet.cache.sampler import bucketed, drawn_views, epoch_batches, plain_batches
 
 VIEWS = ("plain", "hflip", "jitter")
 
@@ -101,3 +101,18 @@ def test_nothing_makes_no_batch():
 def test_an_unknown_image_is_missing():
     with pytest.raises(MissingSample, match="image 6"):
         plain_batches(LAYOUT, [5, 6], 4)
+
+
+def test_the_view_of_an_image_does_not_hang_on_the_others():
+    every = dict(chain(*epoch_batches(LAYOUT, IDS, 4, 3, 5)))
+    fewer = dict(chain(*epoch_batches(LAYOUT, IDS[::2], 4, 3, 5)))
+    assert fewer == {image_id: every[image_id] for image_id in IDS[::2]}
+
+
+def test_views_are_drawn_evenly_and_afresh_each_epoch():
+    ids = range(3000)
+    counts = Counter(drawn_views(ids, 3, 0, 0).tolist())
+    assert all(abs(counts[view] - 1000) < 120 for view in range(3))
+    pairs = Counter(zip(drawn_views(ids, 3, 0, 0), drawn_views(ids, 3, 0, 1), strict=True))
+    assert all(abs(count - 333) < 80 for count in pairs.values())
+    assert len(pairs) == 9
