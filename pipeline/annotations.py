@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +144,9 @@ class _Reader:
                 area = entry.get("area", w * h)
                 if not _is_number(area):
                     raise self._error(f"{where}.area", "a number", area)
-                crowd = bool(entry.get("iscrowd", 0))
+                crowd = entry.get("iscrowd", 0)
+                if crowd not in (0, 1):
+                    raise self._error(f"{where}.iscrowd", "0 or 1", crowd)
                 owners.append(owner)
                 rows.append((x, y, x + w, y + h, class_label, crowd, area))
         self._unique(annotation_ids, "annotation")
@@ -171,7 +172,7 @@ class _Reader:
 
     def _integer(self, entry: Mapping[str, Any], name: str, where: str, low: int = 0) -> int:
         value = entry.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**63:
             raise self._error(f"{where}.{name}", f"an integer >= {low}", value)
         return value
 
@@ -216,4 +217,5 @@ _LISTED_IN = {"image_id": "images", "category_id": "categories"}
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that an image could need; NaN, infinity and what would overflow to it are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

@@ -34,7 +34,8 @@ class _Taps:
     """A library's model and how to tap it.
 
     available: every level it offers. build(chosen positions) -> module that maps (B, 3, H, W) to
-    the maps, NCHW. sized: it must be told its canvas size.
+    the maps, NCHW. sized: it must be told its canvas size. native_hw: the canvas it was made for,
+    where it may take no other.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class _Taps:
     classifier: tuple[str, ...]
     build: Callable[[Sequence[int]], nn.Module]
     sized: bool
+    native_hw: HW | None
     download: Callable[[], StateDict]
 
 
@@ -69,7 +71,7 @@ class FrozenBackbone(nn.Module):
         self.precision = precision
         self.weights_sha256, self.weights_origin = sha256, origin
         self._net = taps.build(chosen)
-        self._sized = taps.sized
+        self._sized, self._native_hw = taps.sized, taps.native_hw
         self._by_canvas: dict[HW, nn.Module] = {}
         self.requires_grad_(False)
         self.eval()
@@ -92,7 +94,7 @@ class FrozenBackbone(nn.Module):
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
         with torch.no_grad(), self._exact(canvases.device):
             x = self._normalised(canvases, content_hw)
-            maps = self._net_for(canvas_hw)(x)
+            maps = self._maps(x, canvas_hw)
             return FeaturePyramid(self.spec, tuple(m.float().contiguous() for m in maps), canvas_hw)
 
     def flops(self, canvas_hw: HW) -> int:
@@ -125,6 +127,20 @@ class FrozenBackbone(nn.Module):
             )
         return nullcontext()
 
+    def _maps(self, x: Tensor, canvas_hw: HW) -> list[Tensor]:
+        try:
+            maps: list[Tensor] = self._net_for(canvas_hw)(x)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError) as error:
+            if self._native_hw in (None, canvas_hw):
+                raise
+            raise InputError(
+                f"backbone {self.name} cannot take canvases of {canvas_hw} (h, w) px; expected "
+                f"{self._native_hw}: use --size"
+            ) from error
+        return maps
+
     def _net_for(self, canvas_hw: HW) -> nn.Module:
         """Models with position embeddings or windows are fitted to the canvas, once a canvas."""
         if not self._sized:
@@ -155,12 +171,12 @@ def load_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         taps = _torchvision_taps(name) if name.startswith(TORCHVISION) else _timm_taps(name)
+    chosen = _choose(name, taps.available, levels)
     found = weights_file.find_weights(name, weights, taps.download)
     if found is None:
         sha256, origin = weights_file.digest(taps.model.state_dict()), weights_file.RANDOM
     else:
         sha256, origin = _load(taps, found), found.origin
-    chosen = _choose(name, taps.available, levels)
     backbone = FrozenBackbone(name, taps, chosen, precision, sha256, origin)
     return backbone.to(device)
 
@@ -282,6 +298,7 @@ def _timm_taps(name: str) -> _Taps:
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
         build=lambda chosen: _TimmNet(model, chosen),
         sized=hasattr(model, "set_input_size"),
+        native_hw=tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None,
         download=lambda: timm.create_model(name, pretrained=True).state_dict(),
     )
 
@@ -300,10 +317,12 @@ class _TorchvisionNet(nn.Module):
 
 
 def _torchvision_taps(name: str) -> _Taps:
-    from torchvision.models import get_model, get_model_weights, list_models, resnet
+    from torchvision import models
+    from torchvision.models import get_model, get_model_builder, get_model_weights, resnet
 
     short = name.removeprefix(TORCHVISION)
-    known = [TORCHVISION + model for model in list_models(resnet)]
+    builders = {n: get_model_builder(n) for n in models.list_models(models)}
+    known = [TORCHVISION + n for n, b in builders.items() if b.__module__ == resnet.__name__]
     if name not in known:
         raise InputError(f"unknown backbone {name!r}{did_you_mean(name, known)}")
     model = get_model(short, weights=None)
@@ -326,5 +345,6 @@ def _torchvision_taps(name: str) -> _Taps:
         classifier=("fc.",),
         build=lambda chosen: _TorchvisionNet(model, [layers[k] for k in chosen]),
         sized=False,
+        native_hw=None,
         download=lambda: pretrained.get_state_dict(progress=True, check_hash=True),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -84,7 +86,7 @@ def rendered(
         return
     context = multiprocessing.get_context("forkserver")
     pending: deque[Future[Canvases]] = deque()
-    pool = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         for image, views in jobs:
             pending.append(pool.submit(render, recipe, image, views))
@@ -101,6 +103,16 @@ def rendered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches the whole group; the parent alone decides what it means."""
+def _start_worker() -> None:
+    """Ctrl-C reaches the whole group; the parent alone decides what it means. A killed parent can
+    tell nobody: its workers would wait for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -124,7 +124,7 @@ def _chosen(
     if not isinstance(settings, Mapping):
         raise ConfigError(f"setting '{section}': expected a section, got {settings!r}")
     name = settings.get("name", default)
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ConfigError(f"unknown {section} {name!r}{did_you_mean(str(name), table)}")
     return from_mapping(table[name], settings, section)
 
@@ -139,8 +139,9 @@ def load_config(
     """Defaults, then the file, then the names, then each 'section.name=value'."""
     values = read_toml(path) if path else {}
     for section, name in (("neck", neck), ("head", head)):
-        if name is not None:
-            values[section] = {**values.get(section, {}), "name": name}
+        given = values.get(section, {})
+        if name is not None and isinstance(given, Mapping):
+            values[section] = {**given, "name": name}
     for assignment in assignments:
         values = with_setting(values, assignment)
     return RunConfig.from_mapping(values)

@@ -89,6 +89,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
             recipe = recipe_of(header, config.images)
             write_shards(config.out, header, todo, recipe, backbone, codec, config.workers)
         manifest = Manifest.read(config.out, header.id) or seal(config.out, header)
+        _remove_leftovers(config.out)
         failed = _failures(config.out, header) if manifest.failed else {}
     samples = sum(len(shard.images) for shard in todo) * len(header.layout.views)
     seconds = time.monotonic() - started
@@ -314,6 +315,12 @@ def _encode(
             f"image {name} (id {entry.image_id}), view {entry.view}, level {level}: {error}",
             error.index,
         ) from error
+
+
+def _remove_leftovers(out: Path) -> None:
+    """A process that was killed just after it published a file has left its scratch file."""
+    for leftover in out.rglob(".*.scratch-*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _failures(out: Path, header: CacheHeader) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ..cache.placement import Placement
 
@@ -24,13 +25,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    UnidentifiedImageError,
-    Image.DecompressionBombError,
-)
+_TURNED_BACK = {6: 8, 8: 6}
 
 
 class ImageError(Exception):
@@ -65,7 +60,7 @@ def read_header(path: Path) -> ImageHeader:
     try:
         with Image.open(path) as image:
             return _header(image)
-    except _UNREADABLE as error:
+    except Exception as error:  # every decoder fails in its own way
         raise ImageError(_reason(error)) from error
 
 
@@ -82,11 +77,17 @@ def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Ima
             if rotate is None:
                 raise ImageError(f"its size (h, w) is {header.upright_hw}, expected {image_hw}")
             image.load()
+            # Pillow turns TIFF files by itself.
+            turned = _orientation(image) != header.orientation
             rgb = _to_rgb(image)
-    except _UNREADABLE as error:
+    except ImageError:
+        raise
+    except Exception as error:  # every decoder fails in its own way
         raise ImageError(_reason(error)) from error
-    if rotate:
+    if rotate and not turned:
         rgb = rgb.transpose(_UPRIGHT[header.orientation])
+    elif turned and not rotate:
+        rgb = rgb.transpose(_UPRIGHT[_TURNED_BACK.get(header.orientation, header.orientation)])
     return rgb, hashlib.sha256(raw).hexdigest()
 
 
@@ -114,9 +115,15 @@ def _span(placement: Placement, axis: int, length: int) -> tuple[float, float]:
 
 
 def _header(image: Image.Image) -> ImageHeader:
+    stored_hw = (image.height, image.width)
+    if isinstance(image, TiffImageFile):
+        stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
+    return ImageHeader(stored_hw, _orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    known = orientation if orientation in _UPRIGHT else 1
-    return ImageHeader((image.height, image.width), known)
+    return int(orientation) if orientation in _UPRIGHT else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

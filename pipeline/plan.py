@@ -57,7 +57,7 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
     """
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
-    missing = [image.file_name for image in images if not (folder / image.file_name).is_file()]
+    missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(images)} images are missing below {folder}: {_first(missing)}; "
@@ -93,6 +93,13 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
             turned,
             left,
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long
+        return False
 
 
 def _header(path: Path) -> ImageHeader | None:

@@ -54,7 +54,9 @@ def from_mapping(cls: type[T], values: object, path: str) -> T:
     names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for name in values:
         if name not in names:
-            raise ConfigError(f"unknown setting '{path}.{name}'{did_you_mean(name, names)}")
+            known = [f"{path}.{n}" for n in names]
+            hint = did_you_mean(f"{path}.{name}", known)
+            raise ConfigError(f"unknown setting '{path}.{name}'{hint}")
     checked = {n: _checked(hints[n], value, f"{path}.{n}") for n, value in values.items()}
     return cls(**checked)
 
@@ -71,8 +73,10 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
         return _checked(next(a for a in arguments if a is not type(None)), value, path)
     if origin is tuple:
         return _checked_tuple(arguments, value, path)
-    if expected is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) < 2**53:
+            return float(value)
+        raise ConfigError(f"setting '{path}': expected a finite number, got {value!r}")
     if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"setting '{path}': expected {expected.__name__}, got {value!r}")

@@ -1,46 +1,28 @@
-"""fdet train-heads: cached maps -> neck + heads. One loop, whatever the pyramid's source.
-
-The state after a step depends on the step's number alone: order and views come from (seed, epoch),
-random draws from (seed, step), the learning rate from the step. So a resumed run is the same run.
-"""
+"""fdet train-heads: opens the data, checks that all belongs together, and starts the loop."""
 
 from __future__ import annotations
 
 import logging
-import resource
-import signal
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from ..cache.errors import ConfigError, FdetError, InputError
+from ..cache.errors import ConfigError, InputError
 from ..cache.header import CacheHeader
 from ..cache.publish import make_folder, publish_bytes, storage_error
-from ..cache.sampler import SampleId, epoch_batches
 from ..heads.detector import Detector
 from . import metrics_log
 from .backbones import FrozenBackbone, load_backbone_of
 from .config import RunConfig
-from .curve import draw_curve
 from .data import Data, open_data
 from .devices import pick_device
-from .evaluate import Metrics, coco_metrics, detect
-from .progress import ProgressLine, progress_line
-from .run import Position, RunInfo, load_state, save_state, save_weights
-from .schedule import lr_factor, make_optimiser
-from .sources import Batch
+from .loop import Loop, TrainSummary
+from .run import Position, RunInfo, load_state
+from .schedule import make_optimiser
 
 log = logging.getLogger(__name__)
-
-LOG_EVERY_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,19 +44,6 @@ class TrainOptions:
     device: str = "auto"
     threads: int | None = None
     resume: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSummary:
-    """metrics: of the last evaluation; best_ap: of the best. waiting: share of time without data."""
-
-    out: Path
-    steps: int
-    seconds: float
-    waiting: float
-    best_ap: float | None
-    best_epoch: int
-    metrics: Metrics | None
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
@@ -103,7 +72,8 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
         position = load_state(options.out / "last.safetensors", detector, optimiser)
     metrics_log.cut_back(options.out, position.step)
     log.info("%s", describe_training(info, detector))
-    return _Run(config, options.out, device, data, val, detector, optimiser, position).run()
+    loop = Loop(config, options.out, device, data, val, detector, optimiser, position)
+    return loop.run()
 
 
 def describe_training(info: RunInfo, detector: Detector) -> str:
@@ -192,219 +162,3 @@ def _changed_settings(before: RunConfig, now: RunConfig) -> str:
         if old[section].get(name) != value
     ]
     return f"--resume: the configuration has changed: {'; '.join(changed)}; start a new --out"
-
-
-@dataclass
-class _Run:
-    """The state of the loop between two steps."""
-
-    config: RunConfig
-    out: Path
-    device: torch.device
-    data: Data
-    val: Data | None
-    detector: Detector
-    optimiser: torch.optim.Optimizer
-    position: Position
-    metrics: Metrics | None = None
-    started: float = field(default_factory=time.monotonic)
-    waited: float = 0.0
-
-    def run(self) -> TrainSummary:
-        steps_per_epoch = len(self._batches(0))
-        total = steps_per_epoch * self.config.train.epochs
-        with interruptible() as interrupted, progress_line("train", total) as progress:
-            progress.advance(self.position.step)
-            while self.position.step < total:
-                epoch, done = divmod(self.position.step, steps_per_epoch)
-                self._epoch(epoch, done, total, progress, interrupted)
-                if interrupted:
-                    self._save()
-                    raise KeyboardInterrupt
-                self._end_epoch(epoch)
-        if not self.position.finished:
-            self.position = replace(self.position, finished=True)
-            if self.val is None:
-                about = {"epoch": self.config.train.epochs}
-                save_weights(self.out / "best.safetensors", self.detector, about)
-            self._save()
-            draw_curve(metrics_log.read(self.out), self.out / "curve.png")
-        seconds = time.monotonic() - self.started
-        return TrainSummary(
-            out=self.out,
-            steps=total,
-            seconds=seconds,
-            waiting=self.waited / seconds,
-            best_ap=self.position.best_ap,
-            best_epoch=self.position.best_epoch,
-            metrics=self.metrics,
-        )
-
-    def _batches(self, epoch: int) -> list[list[SampleId]]:
-        settings = self.config.train
-        layout, image_ids = self.data.header.layout, self.data.image_ids
-        return epoch_batches(layout, image_ids, settings.batch_size, settings.seed, epoch)
-
-    def _epoch(
-        self,
-        epoch: int,
-        done: int,
-        total: int,
-        progress: ProgressLine,
-        interrupted: Sequence[bool],
-    ) -> None:
-        """Steps until the epoch ends or someone interrupts."""
-        self.detector.train()
-        samples = self._batches(epoch)[done:]
-        batches = self.data.batches(samples, self.device, self.config.train.min_visible)
-        meter = _Meter()
-        for batch in meter.timed(batches):
-            losses = self._step(batch, total)
-            meter.add(losses, len(batch.image_ids))
-            step = self.position.step
-            if step % LOG_EVERY_STEPS == 0 or step == total or interrupted:
-                self._log(epoch, meter, progress)
-            progress.advance()
-            if interrupted:
-                break
-        if meter.steps:
-            self._log(epoch, meter, progress)
-
-    def _step(self, batch: Batch, total: int) -> dict[str, Tensor]:
-        step, settings = self.position.step, self.config
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.optim.lr * lr_factor(settings.schedule, step, total)
-        torch.manual_seed(settings.train.seed * 1_000_003 + step)
-        losses = self.detector.losses(batch.pyramid, batch.placements, batch.targets)
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
-        if settings.train.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), settings.train.clip_norm)
-        self.optimiser.step()
-        self.position = replace(self.position, step=step + 1)
-        return {name: loss.detach() for name, loss in losses.items()}
-
-    def _log(self, epoch: int, meter: _Meter, progress: ProgressLine) -> None:
-        losses, rate, waiting = meter.read()
-        self.waited += meter.waited
-        total = sum(losses.values())
-        if not total < float("inf"):
-            raise FdetError(
-                f"the loss is {total} at step {self.position.step} ({losses}); lower optim.lr or "
-                "train.clip_norm; the last checkpoint is kept"
-            )
-        memory = peak_memory_mb(self.device)
-        metrics_log.append(
-            self.out,
-            kind="train",
-            step=self.position.step,
-            epoch=epoch + 1,
-            lr=self.optimiser.param_groups[0]["lr"],
-            loss=total,
-            losses=losses,
-            images_per_second=round(rate, 2),
-            waiting=round(waiting, 4),
-            peak_memory_mb=round(memory),
-        )
-        progress.note(
-            f"epoch {epoch + 1}, loss {total:.3f}, {rate:.1f} images/s, waiting {waiting:.0%}, "
-            f"{memory:.0f} MB"
-        )
-        meter.reset()
-
-    def _end_epoch(self, epoch: int) -> None:
-        settings = self.config.train
-        last = epoch + 1 == settings.epochs
-        if self.val is not None and (last or (epoch + 1) % settings.eval_every == 0):
-            self._evaluate(self.val, epoch)
-        self._save()
-
-    def _evaluate(self, val: Data, epoch: int) -> None:
-        found = detect(
-            self.detector,
-            val.source,
-            val.header.layout,
-            val.image_ids,
-            self.config.train.batch_size,
-        )
-        self.metrics = coco_metrics(val.annotations, found)
-        step = self.position.step
-        metrics_log.append(
-            self.out, kind="eval", step=step, epoch=epoch + 1, metrics=self.metrics.to_json()
-        )
-        ap, best = self.metrics.ap, self.position.best_ap
-        log.info("epoch %d: AP %s, AP50 %s", epoch + 1, _shown(ap), _shown(self.metrics.ap50))
-        if best is None or (ap or 0.0) > best:
-            self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch + 1)
-            about = {"epoch": epoch + 1, "ap": ap}
-            save_weights(self.out / "best.safetensors", self.detector, about)
-
-    def _save(self) -> None:
-        save_state(self.out / "last.safetensors", self.detector, self.optimiser, self.position)
-
-
-class _Meter:
-    """Sums between two lines of the log."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.losses: dict[str, list[Tensor]] = defaultdict(list)
-        self.steps = self.images = 0
-        self.waited = 0.0
-        self.since = time.monotonic()
-
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches, with the time that each is waited for."""
-        while True:
-            asked = time.monotonic()
-            batch = next(batches, None)
-            self.waited += time.monotonic() - asked
-            if batch is None:
-                return
-            yield batch
-
-    def add(self, losses: dict[str, Tensor], images: int) -> None:
-        for name, loss in losses.items():
-            self.losses[name].append(loss)
-        self.steps += 1
-        self.images += images
-
-    def read(self) -> tuple[dict[str, float], float, float]:
-        """Mean losses, images a second, share of time spent waiting."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
-        means = {name: float(torch.stack(v).mean()) for name, v in self.losses.items()}
-        return means, self.images / seconds, self.waited / seconds
-
-
-@contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """A list that becomes true at the first Ctrl-C, so that a step is never torn; the second one raises."""
-    asked: list[bool] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: nobody's Ctrl-C arrives here
-        yield asked
-        return
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far, MiB: of the device where there is one, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

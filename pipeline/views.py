@@ -94,13 +94,13 @@ class View:
 
 
 def parse_views(text: str) -> tuple[View, ...]:
-    """'plain,hflip,scale=0.7..1.4+hflipx2' -> views; random ones may be repeated with xN.
+    """'plain,hflip,scale=0.7..1.4+hflipx2' -> views; random ones may be repeated with xN, N < 1000.
 
     Raises InputError.
     """
     views: list[View] = []
     for item in text.split(","):
-        found = re.fullmatch(r"(.+?)(?:x(\d+))?", item.strip())
+        found = re.fullmatch(r"(.+?)(?:x(\d{1,3}))?", item.strip())
         if found is None:
             raise InputError(f"--views {text!r}: an entry is empty")
         view = _parse_view(found[1])
@@ -135,16 +135,19 @@ def view_from_name(name: str) -> View:
 def _parse_view(text: str) -> View:
     flip_x = flip_y = False
     ranges: dict[str, Range] = {}
-    for part in text.split("+"):
+    parts = text.split("+")
+    for part in parts:
         name, _, value = part.partition("=")
-        if name == "hflip" and not value:
+        if part == "hflip":
             flip_x = True
-        elif name == "vflip" and not value:
+        elif part == "vflip":
             flip_y = True
-        elif name in ("scale", "crop") and value:
+        elif name in ("scale", "crop"):
             ranges[name] = _parse_range(part, value, highest=1.0 if name == "crop" else 10.0)
-        elif name != "plain" or value or text != "plain":
+        elif text != "plain":
             raise InputError(f"--views: cannot read {part!r}{did_you_mean(name, TRANSFORMS)}")
+    if len({part.partition("=")[0] for part in parts}) < len(parts):
+        raise InputError(f"--views: {text!r} names a transform twice; expected each once")
     if len(ranges) > 1:
         raise InputError(f"--views: {text!r}: scale and crop exclude each other")
     return View(text, (flip_x, flip_y), ranges.get("scale"), ranges.get("crop"))

