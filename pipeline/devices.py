@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 
 from ..cache.errors import InputError
@@ -10,7 +13,9 @@ from ..cache.errors import InputError
 def pick_device(name: str) -> torch.device:
     """'auto': cuda where there is one, else cpu. Raises InputError."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        keep_freed_memory()
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -18,3 +23,18 @@ def pick_device(name: str) -> torch.device:
         first = str(error).splitlines()[0]
         raise InputError(f"--device {name}: not usable here ({first}); try --device cpu") from error
     return device
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep large freed blocks; by default it returns each to the kernel at once.
+
+    A forward pass frees and takes hundreds of megabytes, and the kernel zeroes every page again:
+    EfficientNet-Lite0 at 640 px took 0.35 s with and 0.18 s without that (one thread).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)

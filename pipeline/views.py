@@ -23,7 +23,7 @@ class ResizeRule:
 
     square: the longer side becomes `long` px, on a square canvas. Otherwise the aspect is kept: the
     shorter side becomes `short` px unless the longer one would exceed `long`; canvases are snapped
-    to quarters of the way, so there are at most ten or so. Every canvas side is a multiple of
+    to quarters of the way, so there are few. Every canvas side is a multiple of
     `divisor`, the backbone's coarsest stride.
     """
 
