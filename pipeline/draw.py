@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+LEGIBLE_SIDE = 800
 _GOLDEN = 0.61803398875
 
 
@@ -17,11 +18,16 @@ def draw_boxes(
     labels: Sequence[int],
     texts: Sequence[str],
 ) -> Image.Image:
-    """A copy of an RGB image with boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none)."""
-    drawn = image.copy()
+    """An RGB image with boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none).
+
+    Small images are enlarged, so that boxes and texts do not hide what they name.
+    """
+    factor = max(1, round(LEGIBLE_SIDE / max(image.size)))
+    drawn = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
+    boxes = boxes * factor
     pen = ImageDraw.Draw(drawn)
-    width = max(2, round(max(image.size) / 400))
-    font = ImageFont.load_default(size=max(10, 5 * width))
+    width = max(2, round(max(drawn.size) / 400))
+    font = ImageFont.load_default(size=max(14, 8 * width))
     for box, label, text in zip(boxes.tolist(), labels, texts, strict=True):
         colour = class_colour(label)
         pen.rectangle(box, outline=colour, width=width)
