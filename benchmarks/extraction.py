@@ -66,7 +66,7 @@ def write(
     out: Path, header: CacheHeader, backbone: FrozenBackbone, arguments: argparse.Namespace
 ) -> None:
     create_cache(out, header, b"{}")
-    recipe = recipe_of(header, arguments.images)
+    recipe = recipe_of(header.key, arguments.images)
     codec = get_codec(header.key.codec)
     write_shards(out, header, header.layout.shards, recipe, backbone, codec, arguments.workers)
 
@@ -74,7 +74,7 @@ def write(
 def forward_only(
     header: CacheHeader, backbone: FrozenBackbone, arguments: argparse.Namespace
 ) -> None:
-    recipe = recipe_of(header, arguments.images)
+    recipe = recipe_of(header.key, arguments.images)
     jobs = ((image, (0,)) for image in header.layout.images)
     canvases = rendered(recipe, jobs, arguments.workers)
     while batch := list(islice(canvases, header.key.batch_size)):

@@ -24,7 +24,8 @@ class BackgroundWriter:
 
     At most `waiting` samples are held. An error of the disk comes out of the next `put`, or at the
     end of the block. When the block raises, the shard in hand is dropped and the finished ones
-    stay. written: called with each sample's stored bytes, in the writing thread.
+    stay. written: called with each sample's bytes before compression, in the
+    writing thread.
     """
 
     def __init__(

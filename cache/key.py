@@ -42,7 +42,7 @@ class CacheKey:
 
     backbone: str = field(metadata=PAIRS)
     weights_sha256: str = field(metadata=PAIRS)
-    weights_origin: str = field(metadata=PAIRS)
+    weights_origin: str
     mean: tuple[float, ...] = field(metadata=PAIRS)
     std: tuple[float, ...] = field(metadata=PAIRS)
     short: int = field(metadata=PAIRS)

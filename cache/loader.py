@@ -31,7 +31,9 @@ class EncodedBatch:
     placements: tuple[Placement, ...]
     maps: tuple[Tensor, ...]
 
-    def decode(self, codec: FloatCodec, spec: PyramidSpec, device: torch.device) -> FeaturePyramid:
+    def decode(
+        self, codec: FloatCodec, spec: PyramidSpec, device: torch.device | str
+    ) -> FeaturePyramid:
         """Move the stored form to the device and decode it there."""
         maps = tuple(codec.decode(x.to(device, non_blocking=True)) for x in self.maps)
         return FeaturePyramid(spec, maps, self.placements[0].canvas_hw)

@@ -52,6 +52,15 @@ class Annotations:
     def __contains__(self, image_id: int) -> bool:
         return image_id in self._positions
 
+    @cached_property
+    def named(self) -> dict[str, ImageEntry]:
+        """Images by file name."""
+        return {image.file_name: image for image in self.images}
+
+    def image(self, image_id: int) -> ImageEntry:
+        """The entry of an image that the file names."""
+        return self.images[self._positions[image_id]]
+
     def of_image(self, image_id: int) -> ImageBoxes:
         """The objects of an image; raises InputError when the file does not name the image."""
         if image_id not in self._positions:

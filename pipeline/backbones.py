@@ -276,7 +276,11 @@ def _timm_taps(name: str) -> _Taps:
             f"unknown backbone {name!r}{did_you_mean(name, timm.list_models())[:300]} "
             f"(timm's names, or {TORCHVISION}resnet50)"
         )
-    model: Any = timm.create_model(name, pretrained=False)
+    try:
+        model: Any = timm.create_model(name, pretrained=False)
+    except RuntimeError as error:  # a tag that timm does not know
+        tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+        raise InputError(f"backbone {name!r}: {error}{did_you_mean(name, tagged)}") from error
     if not hasattr(model, "forward_intermediates"):
         raise InputError(
             f"backbone {name!r} offers no feature pyramid; choose another model of timm"

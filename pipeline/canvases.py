@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cache.errors import FdetError
-from ..cache.header import CacheHeader
+from ..cache.key import CacheKey
 from ..cache.layout import ImageEntry
 from ..cache.placement import Placement
 from .images import ImageError, draw_canvas, load_image
@@ -44,9 +44,8 @@ class CanvasRecipe:
         )
 
 
-def recipe_of(header: CacheHeader, images: Path) -> CanvasRecipe:
-    """How the canvases of this cache are made."""
-    key = header.key
+def recipe_of(key: CacheKey, images: Path) -> CanvasRecipe:
+    """How the canvases of a cache are made."""
     rule = ResizeRule(key.short, key.long, key.square, key.divisor)
     return CanvasRecipe(images, rule, tuple(map(view_from_name, key.views)), key.seed)
 
@@ -96,8 +95,8 @@ def rendered(
             yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise FdetError(
-            "a decoding process died (out of memory?); what was finished is kept: run the same "
-            "command again, with fewer --workers"
+            "a decoding process died: out of memory (run the same command again with fewer "
+            "--workers; what was finished is kept), or a script without `if __name__ == '__main__':`"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

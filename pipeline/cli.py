@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from dataclasses import MISSING, fields
@@ -16,6 +17,10 @@ from ..cache.errors import FdetError
 from .extract_config import ExtractConfig
 
 log = logging.getLogger(__name__)
+
+
+# What the system refuses is no bug of fdet's: permission, room, a read-only disk.
+_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class Source(StrEnum):
@@ -40,6 +45,12 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except FdetError as error:
             typer.secho(f"fdet: {' '.join(str(error).split())}", fg="red", err=True)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            typer.secho(f"fdet: {where}{error.strerror}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("\nfdet: interrupted; what was finished is kept", err=True)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..cache.errors import ConfigError, did_you_mean
 from ..heads.build import HEADS
+from ..heads.checks import check_range
 from ..heads.dense.retinanet import RetinaNetSettings
 from ..heads.necks import NECKS
 from ..heads.necks.fpn import FPNSettings
@@ -67,21 +68,19 @@ class RunConfig:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
     def __post_init__(self) -> None:
-        for name, value, low in (
-            ("train.epochs", self.train.epochs, 1),
-            ("train.batch_size", self.train.batch_size, 1),
-            ("train.eval_every", self.train.eval_every, 1),
-            ("train.workers", self.train.workers, 1),
-            ("train.prefetch", self.train.prefetch, 1),
-            ("train.seed", self.train.seed, 0),
-            ("schedule.warmup_steps", self.schedule.warmup_steps, 0),
-        ):
-            if value < low:
-                raise ConfigError(f"setting '{name}': expected at least {low}, got {value}")
-        if not self.optim.lr > 0:
-            raise ConfigError(
-                f"setting 'optim.lr': expected a positive number, got {self.optim.lr}"
-            )
+        train, optim, schedule = self.train, self.optim, self.schedule
+        check_range("train.epochs", train.epochs, 1)
+        check_range("train.batch_size", train.batch_size, 1)
+        check_range("train.eval_every", train.eval_every, 1)
+        check_range("train.clip_norm", train.clip_norm, 0)
+        check_range("train.min_visible", train.min_visible, 0, 1)
+        check_range("train.seed", train.seed, 0, 2**32 - 1)
+        check_range("train.workers", train.workers, 1)
+        check_range("train.prefetch", train.prefetch, 1)
+        check_range("optim.lr", optim.lr, 1e-12)
+        check_range("optim.weight_decay", optim.weight_decay, 0)
+        check_range("optim.momentum", optim.momentum, 0, 1)
+        check_range("schedule.warmup_steps", schedule.warmup_steps, 0)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain sections, as TOML and JSON know them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..cache.reader import FeatureCache
 from ..cache.sampler import SampleId
 from .annotations import Annotations, load_annotations, parse_annotations
 from .backbones import FrozenBackbone
+from .plan import check_images
 from .sources import Batch, CachedSource, OnlineSource, PyramidSource, batches_from
 
 log = logging.getLogger(__name__)
@@ -24,13 +26,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """image_ids: those that have both features and annotations, in the cache's order."""
+    """image_ids: those that have both features and annotations, in the cache's order.
+
+    fingerprint: of the cache and of the annotations.
+    """
 
     path: Path
     header: CacheHeader
     annotations: Annotations
     image_ids: tuple[int, ...]
     source: PyramidSource
+    fingerprint: str
 
     def batches(
         self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
@@ -60,16 +66,21 @@ def open_data(
         header = CacheHeader.read(path)
         whole = Manifest.read(path, header.id) is not None
         failed = FeatureCache.open(path).failed if whole else {}
+        check_images(images, [i for i in header.layout.images if i.id not in failed])
         source = OnlineSource(header, images, backbone, workers)
     else:
         cache = FeatureCache.open(path)
         header, failed = cache.header, cache.failed
         source = CachedSource(cache, device, workers, prefetch)
     if annotations is not None:
-        boxes, _ = load_annotations(annotations)
+        boxes, raw = load_annotations(annotations)
     else:
-        boxes = parse_annotations(read_annotations(path), f"{path}'s annotations")
-    return Data(path, header, boxes, _usable(path, header, boxes, failed), source)
+        raw = read_annotations(path)
+        boxes = parse_annotations(raw, f"{path}'s annotations")
+    for why, count in boxes.dropped.items():
+        log.warning("%s: %d boxes %s are left out", annotations or path, count, why)
+    fingerprint = f"{header.id} {hashlib.sha256(raw).hexdigest()}"
+    return Data(path, header, boxes, _usable(path, header, boxes, failed), source, fingerprint)
 
 
 def _usable(
@@ -79,6 +90,14 @@ def _usable(
     if failed:
         log.warning("%s: %d images failed at extraction and are left out", path, len(failed))
     usable = tuple(image_id for image_id in present if image_id in annotations)
+    others = [i for i in usable if annotations.image(i) != header.layout.image(i)]
+    if others:
+        mine, theirs = header.layout.image(others[0]), annotations.image(others[0])
+        raise InputError(
+            f"{path}: the annotations give {len(others)} of its image ids to other images, e.g. id "
+            f"{mine.id} is {mine.file_name} {mine.hw} in the cache, {theirs.file_name} {theirs.hw} "
+            "there; these annotations belong to another data set"
+        )
     if len(usable) < len(present):
         log.warning(
             "%s: %d images are not in the annotations and are left out",

@@ -25,6 +25,15 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(threads: int | None) -> None:
+    """torch's threads on a CPU; None: as many as torch chooses. Raises InputError."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise InputError(f"--threads: expected at least 1, got {threads}")
+    torch.set_num_threads(threads)
+
+
 def keep_freed_memory() -> None:
     """Make glibc keep large freed blocks; by default it returns each to the kernel at once.
 
@@ -36,5 +45,6 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
+        # Older releases take no more than 32 MiB.
+        if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
+            mallopt(trim_threshold, 2**31 - 1)

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..heads.detector import Detector
 from ..heads.types import Detections
 from .annotations import Annotations
 from .data import open_data
-from .devices import pick_device
+from .devices import pick_device, use_threads
 from .progress import progress_line
 from .run import load_run
 from .sources import PyramidSource
@@ -87,8 +88,7 @@ def evaluate_run(
     CorruptCache.
     """
     on = pick_device(device)
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     info, detector = load_run(run, checkpoint, on)
     settings = info.config.train
     data = open_data(cache, annotations, on, workers=settings.workers, prefetch=settings.prefetch)
@@ -140,12 +140,19 @@ def coco_metrics(annotations: Annotations, found: Mapping[int, Detections]) -> M
     figures = [_present(v) for v in evaluation.stats]
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
-    for k, name in enumerate(annotations.class_names):
+    for k, name in enumerate(unique_names(annotations)):
         values = precision[:, :, k]
         values = values[values > -1]
         per_class[name] = float(values.mean()) if values.size else None
     named = dict(zip(FIGURES, figures, strict=True))
     return Metrics(**named, per_class=per_class, images=len(image_ids))
+
+
+def unique_names(annotations: Annotations) -> list[str]:
+    """Class names; those that stand twice are told apart by their ids."""
+    count = Counter(annotations.class_names)
+    classes = zip(annotations.class_names, annotations.class_ids, strict=True)
+    return [name if count[name] == 1 else f"{name} ({class_id})" for name, class_id in classes]
 
 
 def to_coco_results(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..cache import header as header_file
+from ..cache.annotation_copy import read_annotations
 from ..cache.background import BackgroundWriter
 from ..cache.codecs import FloatCodec, get_codec
 from ..cache.errors import FdetError, FeatureError, InputError, KeyMismatch
@@ -33,7 +34,7 @@ from ..cache.writer import complete_frame, create_cache, read_record, retract, s
 from .annotations import Annotations, load_annotations
 from .backbones import FrozenBackbone, load_backbone
 from .canvases import Canvases, CanvasRecipe, recipe_of, render, rendered
-from .devices import pick_device
+from .devices import pick_device, use_threads
 from .extract_config import ExtractConfig
 from .images import INTERPOLATION
 from .plan import check_images, plan_layout
@@ -70,8 +71,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     _report_dropped(annotations)
     images = annotations.images[: config.limit]
     device = pick_device(config.device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     codec = get_codec(config.codec)
     backbone = load_backbone(
         config.backbone,
@@ -86,7 +86,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         header = _created_or_resumed(config, header, backbone, raw)
         todo = _shards_to_do(config, header)
         if todo:
-            recipe = recipe_of(header, config.images)
+            recipe = recipe_of(header.key, config.images)
             write_shards(config.out, header, todo, recipe, backbone, codec, config.workers)
         manifest = Manifest.read(config.out, header.id) or seal(config.out, header)
         _remove_leftovers(config.out)
@@ -168,6 +168,13 @@ def _created_or_resumed(
         _refuse_other_inputs(config.out, header, found)
         _check_remaining_images(config, found)
         complete_frame(config.out, found, raw)
+        if read_annotations(config.out) != raw:
+            log.warning(
+                "%s keeps the annotations it was made with, which are not those of %s: give these to "
+                "train-heads and evaluate by --annotations",
+                config.out,
+                config.annotations,
+            )
         return found
     others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
     if others:
@@ -216,7 +223,9 @@ def _shards_to_do(config: ExtractConfig, header: CacheHeader) -> list[Shard]:
         if record is not None and config.retry_failed and record.failed:
             entries = read_samples(config.out, record)
             failed = {entry.image_id for entry in entries if not entry.ok}
-            if _any_readable(recipe_of(header, config.images), shard, failed):
+            if _any_readable(recipe_of(header.key, config.images), shard, failed):
+                # All of the shard is computed again: what it needs must be there first.
+                check_images(config.images, shard.images)
                 retract(config.out, record)
                 record = None
         if record is None:

@@ -70,15 +70,23 @@ class Loop:
     def run(self) -> TrainSummary:
         steps_per_epoch = len(self._batches(0))
         total = steps_per_epoch * self.config.train.epochs
-        with interruptible() as interrupted, progress_line("train", total) as progress:
-            progress.advance(self.position.step)
-            while self.position.step < total:
-                epoch, done = divmod(self.position.step, steps_per_epoch)
-                self._epoch(epoch, done, total, progress, interrupted)
-                if interrupted:
+        with (
+            interruptible() as interrupted,
+            progress_line("train", total, self.position.step) as progress,
+        ):
+            while self.position.step < total or self.position.to_evaluate:
+                if not self.position.to_evaluate:
+                    epoch, done = divmod(self.position.step, steps_per_epoch)
+                    self._epoch(epoch, done, total, progress, interrupted)
+                    ended = self.position.step % steps_per_epoch == 0
+                    self.position = replace(self.position, to_evaluate=ended and self._due(epoch))
                     self._save()
+                if self.val is not None and self.position.to_evaluate and not interrupted:
+                    with progress.paused():
+                        self._evaluate(self.val, self.position.step // steps_per_epoch)
+                    self._save()
+                if interrupted and (self.position.step < total or self.position.to_evaluate):
                     raise KeyboardInterrupt
-                self._end_epoch(epoch)
         if not self.position.finished:
             self.position = replace(self.position, finished=True)
             if self.val is None:
@@ -169,32 +177,26 @@ class Loop:
         )
         meter.reset()
 
-    def _end_epoch(self, epoch: int) -> None:
+    def _due(self, epoch: int) -> bool:
+        """Whether an evaluation follows this epoch (counted from 0)."""
         settings = self.config.train
         last = epoch + 1 == settings.epochs
-        if self.val is not None and (last or (epoch + 1) % settings.eval_every == 0):
-            self._evaluate(self.val, epoch)
-        self._save()
+        return self.val is not None and (last or (epoch + 1) % settings.eval_every == 0)
 
     def _evaluate(self, val: Data, epoch: int) -> None:
-        found = detect(
-            self.detector,
-            val.source,
-            val.header.layout,
-            val.image_ids,
-            self.config.train.batch_size,
-        )
+        """After `epoch` epochs; the position then says that it is done."""
+        batch_size = self.config.train.batch_size
+        found = detect(self.detector, val.source, val.header.layout, val.image_ids, batch_size)
         self.metrics = coco_metrics(val.annotations, found)
-        step = self.position.step
+        step, ap, best = self.position.step, self.metrics.ap, self.position.best_ap
         metrics_log.append(
-            self.out, kind="eval", step=step, epoch=epoch + 1, metrics=self.metrics.to_json()
+            self.out, kind="eval", step=step, epoch=epoch, metrics=self.metrics.to_json()
         )
-        ap, best = self.metrics.ap, self.position.best_ap
-        log.info("epoch %d: AP %s, AP50 %s", epoch + 1, _shown(ap), _shown(self.metrics.ap50))
+        log.info("epoch %d: AP %s, AP50 %s", epoch, _shown(ap), _shown(self.metrics.ap50))
+        self.position = replace(self.position, to_evaluate=False)
         if best is None or (ap or 0.0) > best:
-            self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch + 1)
-            about = {"epoch": epoch + 1, "ap": ap}
-            save_weights(self.out / "best.safetensors", self.detector, about)
+            self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch)
+            save_weights(self.out / "best.safetensors", self.detector, {"epoch": epoch, "ap": ap})
 
     def _save(self) -> None:
         save_state(self.out / "last.safetensors", self.detector, self.optimiser, self.position)

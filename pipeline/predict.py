@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,23 +13,21 @@ import torch
 from PIL import Image
 
 from ..cache.codecs import get_codec
-from ..cache.errors import InputError
-from ..cache.placement import Placement
+from ..cache.errors import FeatureError, InputError
+from ..cache.layout import ImageEntry
 from ..cache.publish import publish_bytes, storage_error
 from ..cache.pyramid import FeaturePyramid
 from ..heads.detector import Detector
 from ..heads.types import Detections
 from .annotations import Annotations, ImageBoxes, load_annotations
 from .backbones import FrozenBackbone, load_backbone_of
-from .devices import pick_device
+from .canvases import recipe_of
+from .devices import pick_device, use_threads
 from .draw import draw_boxes, side_by_side
 from .evaluate import to_coco_results
 from .images import ImageError, draw_canvas, load_image
 from .progress import progress_line
 from .run import RunInfo, load_run
-from .views import ResizeRule, place, view_from_name
-
-log = logging.getLogger(__name__)
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
@@ -60,7 +58,7 @@ def predict(
 ) -> PredictSummary:
     """Detect objects in files, and in all images of folders (recursively).
 
-    Writes detections.json (COCO results, with the file name beside the id) and pictures/. The maps
+    Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
     pass through the codec of the training cache, so what is found is what `fdet evaluate` finds on
     the same image. With annotations, ids come from there and the pictures show the ground truth
     beside the detections. Raises InputError, KeyMismatch.
@@ -68,34 +66,28 @@ def predict(
     on = pick_device(device)
     info, detector = load_run(run, checkpoint, on)
     # On a CPU the number of threads moves the last bits of a feature: take the cache's.
-    if on.type == "cpu" and (threads or info.key.threads):
-        torch.set_num_threads(threads or info.key.threads)
-    files = _find_images(paths)
-    known = _Known(info, annotations)
+    use_threads(threads if threads is not None else info.key.threads or None)
+    jobs = _jobs(_find_images(paths), info, annotations)
     backbone = load_backbone_of(info.key, on, weights)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
     found: dict[int, Detections] = {}
-    names: dict[int, str] = {}
     failed: dict[str, str] = {}
-    with progress_line("predict", len(files)) as progress:
-        for number, (path, shown) in enumerate(files, start=1):
-            image_id, objects = known.look_up(shown, path, number)
+    with progress_line("predict", len(jobs)) as progress:
+        for job in jobs:
             try:
-                image, _ = load_image(path)
-            except ImageError as error:
-                failed[str(path)] = str(error)
+                image, _ = load_image(job.path, job.hw)
+                found[job.image_id] = detect_image(image, info, backbone, detector)
+            except (ImageError, FeatureError) as error:
+                failed[str(job.path)] = str(error)
             else:
-                detections = detect_image(image, info, backbone, detector)
-                found[image_id], names[image_id] = detections, shown
-                picture = _picture(image, detections, objects, info, draw_above)
-                _save_picture(picture, out / "pictures" / shown)
+                picture = _picture(image, found[job.image_id], job.objects, info, draw_above)
+                _save_picture(picture, out / "pictures" / job.picture)
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance()
     if not found:
-        raise InputError(
-            f"none of {len(files)} images could be read: {next(iter(failed.values()))}"
-        )
+        raise InputError(f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}")
+    names = {job.image_id: job.shown for job in jobs}
     results: list[dict[str, Any]] = [
         {**result, "file_name": names[result["image_id"]]}
         for result in to_coco_results(found, info.class_ids)
@@ -109,15 +101,11 @@ def detect_image(
 ) -> Detections:
     """What a trained detector finds in one upright RGB image; image px, on the CPU."""
     device = next(detector.parameters()).device
-    key = info.key
-    rule = ResizeRule(key.short, key.long, key.square, key.divisor)
-    hw = (image.height, image.width)
-    placement: Placement = place(
-        hw, rule, view_from_name("plain"), seed=key.seed, image_id=0, view_index=0
-    )
+    plain = recipe_of(info.key, Path())
+    placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
     canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
     pyramid = backbone(canvas, [placement.content_hw])
-    codec = get_codec(key.codec)
+    codec = get_codec(info.key.codec)
     maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
     with torch.no_grad():
         decoded = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
@@ -125,24 +113,48 @@ def detect_image(
     return Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
 
 
-class _Known:
-    """Ids and ground truth by file name, where annotations are given."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A file, the name to show it by, and what the annotations know of it where there are any."""
 
-    def __init__(self, info: RunInfo, path: Path | None) -> None:
-        self._annotations: Annotations | None = None
-        self._ids: dict[str, int] = {}
-        if path is not None:
-            self._annotations, _ = load_annotations(path)
-            info.check_classes(self._annotations, str(path))
-            self._ids = {image.file_name: image.id for image in self._annotations.images}
+    path: Path
+    shown: str
+    image_id: int
+    hw: tuple[int, int] | None = None
+    objects: ImageBoxes | None = None
 
-    def look_up(self, shown: str, path: Path, number: int) -> tuple[int, ImageBoxes | None]:
-        if self._annotations is None:
-            return number, None
-        image_id = self._ids.get(shown, self._ids.get(path.name))
-        if image_id is None:
-            raise InputError(f"{path}: the annotations name no such image; leave it out, or them")
-        return image_id, self._annotations.of_image(image_id)
+    @property
+    def picture(self) -> str:
+        return str(Path(self.shown).with_suffix(".png"))
+
+
+def _jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | None) -> list[_Job]:
+    """Raises InputError before anything is computed."""
+    jobs = [_Job(file, shown, number) for number, (file, shown) in enumerate(files, start=1)]
+    if path is not None:
+        annotations, _ = load_annotations(path)
+        info.check_classes(annotations, str(path))
+        jobs = [_with_annotations(job, annotations, path) for job in jobs]
+    for what, values in (
+        ("image id", [str(job.image_id) for job in jobs]),
+        ("picture", [job.picture for job in jobs]),
+    ):
+        twice = [value for value, count in Counter(values).items() if count > 1]
+        if twice:
+            raise InputError(f"two of the files have the same {what} ({twice[0]}); give them apart")
+    return jobs
+
+
+def _with_annotations(job: _Job, annotations: Annotations, source: Path) -> _Job:
+    """The annotated image is the one whose file name is the longest end of the path."""
+    parts = job.path.absolute().parts
+    ends = ("/".join(parts[k:]) for k in range(1, len(parts)))
+    image = next((annotations.named[end] for end in ends if end in annotations.named), None)
+    if image is None:
+        raise InputError(
+            f"{job.path}: {source} names no such image; leave it out, or --annotations"
+        )
+    return _Job(job.path, job.shown, image.id, image.hw, annotations.of_image(image.id))
 
 
 def _find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -189,12 +201,9 @@ def _picture(
     return side_by_side(left, right, titles)
 
 
-def _save_picture(picture: Image.Image, shown: Path) -> None:
-    """As JPEG, beside what another image of the same stem may have left."""
-    path = shown.with_suffix(".jpg")
-    path = shown.with_name(f"{shown.name}.jpg") if path.exists() else path
+def _save_picture(picture: Image.Image, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=90)
+        picture.save(path)
     except OSError as error:
         raise storage_error(path, error) from error

@@ -22,13 +22,17 @@ LOG_EVERY_SECONDS = 30.0
 
 @dataclass
 class ProgressLine:
-    """advance() counts; note() sets the text behind the bar. Rates are over the whole run."""
+    """advance() counts; note() sets the text behind the bar.
+
+    begun: what earlier runs had done. rate: of this run, a second.
+    """
 
     title: str
     total: int
     console: Console
     bar: Progress
     task: TaskID
+    begun: int = 0
     done: int = 0
     text: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -40,10 +44,20 @@ class ProgressLine:
 
     @property
     def rate(self) -> float:
-        return self.done / self.seconds
+        return (self.done - self.begun) / self.seconds
 
     def note(self, text: str) -> None:
         self.text = text
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Clear the terminal for another line, or for text."""
+        self.bar.stop()
+        try:
+            yield
+        finally:
+            if self.console.is_terminal:
+                self.bar.start()
 
     def advance(self, count: int = 1) -> None:
         self.done += count
@@ -59,8 +73,8 @@ class ProgressLine:
 
 
 @contextmanager
-def progress_line(title: str, total: int) -> Iterator[ProgressLine]:
-    """Shows nothing once the block has ended."""
+def progress_line(title: str, total: int, begun: int = 0) -> Iterator[ProgressLine]:
+    """Shows nothing once the block has ended. begun: what earlier runs have done of `total`."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -73,5 +87,5 @@ def progress_line(title: str, total: int) -> Iterator[ProgressLine]:
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(title, total=total, note="")
-        yield ProgressLine(title, total, console, bar, task)
+        task = bar.add_task(title, total=total, completed=begun, note="")
+        yield ProgressLine(title, total, console, bar, task, begun, begun)

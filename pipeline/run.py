@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """run.json. class_ids and class_names: by label."""
+    """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
+    of its pyramids, and fingerprints of its caches and annotations.
+    """
 
     key: CacheKey
     class_ids: tuple[int, ...]
     class_names: tuple[str, ...]
     config: RunConfig
     backbone_parameters: int
+    data: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
         return canonical_json(
@@ -51,7 +54,9 @@ class RunInfo:
                 "class_ids": list(self.class_ids),
                 "class_names": list(self.class_names),
                 "config": self.config.to_mapping(),
+                "config_digest": self.config.digest,
                 "backbone_parameters": self.backbone_parameters,
+                "data": dict(self.data),
             }
         )
 
@@ -69,15 +74,21 @@ class RunInfo:
                 f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
             )
         try:
-            return cls(
+            info = cls(
                 CacheKey.from_json(data["key"]),
                 tuple(data["class_ids"]),
                 tuple(data["class_names"]),
                 RunConfig.from_mapping(data["config"]),
                 data["backbone_parameters"],
+                data["data"],
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CorruptCache(f"{path}: unreadable ({error!r})") from error
+        if info.config.digest != data.get("config_digest"):
+            raise CorruptCache(
+                f"{path}: the configuration does not match its digest: it was altered"
+            )
+        return info
 
     def fresh_detector(self) -> Detector:
         """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
@@ -112,11 +123,15 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where training stands: steps done in all, and the best AP so far with its epoch."""
+    """Where training stands: steps done in all, and the best AP so far with its epoch.
+
+    to_evaluate: the epoch that ended with this step has still to be evaluated.
+    """
 
     step: int = 0
     best_ap: float | None = None
     best_epoch: int = 0
+    to_evaluate: bool = False
     finished: bool = False
 
 
@@ -158,12 +173,7 @@ def save_state(
             if isinstance(value, Tensor):
                 tensors[f"optim.{number}.{name}"] = value
     stored = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
-    about = {
-        "step": position.step,
-        "best_ap": position.best_ap,
-        "best_epoch": position.best_epoch,
-        "finished": position.finished,
-    }
+    about = asdict(position)
     publish_bytes(path, save(stored, {"fdet": json.dumps(about)}), replace=True)
 
 

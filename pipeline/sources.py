@@ -82,7 +82,7 @@ class OnlineSource:
         self, header: CacheHeader, images: Path, backbone: FrozenBackbone, workers: int = 1
     ) -> None:
         self._header, self._backbone, self._workers = header, backbone, workers
-        self._recipe = recipe_of(header, images)
+        self._recipe = recipe_of(header.key, images)
         self._device = next(backbone.parameters()).device
 
     def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,13 @@ import torch
 
 from ..cache.errors import ConfigError, InputError
 from ..cache.header import CacheHeader
-from ..cache.publish import make_folder, publish_bytes, storage_error
+from ..cache.publish import make_folder, only_writer, publish_bytes, storage_error
 from ..heads.detector import Detector
 from . import metrics_log
 from .backbones import FrozenBackbone, load_backbone_of
 from .config import RunConfig
 from .data import Data, open_data
-from .devices import pick_device
+from .devices import pick_device, use_threads
 from .loop import Loop, TrainSummary
 from .run import Position, RunInfo, load_state
 from .schedule import make_optimiser
@@ -27,10 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """Where a run's data lie and where it happens; none of it changes the result's meaning.
+    """Where a run's data lie and where it happens.
 
     source: "cached", or "online": the frozen backbone in the loop, which needs `images` (and
-    `weights`, where the cache was made from a file). The cache is then only the recipe.
+    `weights`, where the cache was made from a file). The training cache is then only the recipe;
+    validation reads its maps all the same.
     """
 
     cache: Path
@@ -53,8 +54,7 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     not pair), FdetError (the loss is no number any more); the last checkpoint survives all of them.
     """
     device = pick_device(options.device)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     data, val = _open(config, options, device)
     info = RunInfo(
         key=data.header.key,
@@ -62,6 +62,11 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
         class_names=data.annotations.class_names,
         config=config,
         backbone_parameters=int(data.header.backbone["parameters"]),
+        data={
+            "source": options.source,
+            "training data": data.fingerprint,
+            "validation data": val.fingerprint if val else "none",
+        },
     )
     _check_pair(info, data, val)
     detector = info.fresh_detector().to(device)
@@ -70,10 +75,10 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     position = Position()
     if options.resume and (options.out / "last.safetensors").exists():
         position = load_state(options.out / "last.safetensors", detector, optimiser)
-    metrics_log.cut_back(options.out, position.step)
+    metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
     log.info("%s", describe_training(info, detector))
-    loop = Loop(config, options.out, device, data, val, detector, optimiser, position)
-    return loop.run()
+    with only_writer(options.out):
+        return Loop(config, options.out, device, data, val, detector, optimiser, position).run()
 
 
 def describe_training(info: RunInfo, detector: Detector) -> str:
@@ -89,31 +94,48 @@ def describe_training(info: RunInfo, detector: Detector) -> str:
 def _open(
     config: RunConfig, options: TrainOptions, device: torch.device
 ) -> tuple[Data, Data | None]:
+    _check_options(options)
+    settings = config.train
     backbone: FrozenBackbone | None = None
     if options.source == "online":
-        if options.images is None:
-            raise InputError(
-                "--source online needs --images DIR, the folder the cache was made from"
-            )
-        backbone = load_backbone_of(CacheHeader.read(options.cache).key, device, options.weights)
-
-    def opened(path: Path, annotations: Path | None) -> Data:
-        return open_data(
-            path,
-            annotations,
-            device,
-            workers=config.train.workers,
-            prefetch=config.train.prefetch,
-            images=options.images,
-            backbone=backbone,
-        )
-
-    data = opened(options.cache, options.annotations)
+        key = CacheHeader.read(options.cache).key
+        backbone = load_backbone_of(key, device, options.weights)
+    data = open_data(
+        options.cache,
+        options.annotations,
+        device,
+        workers=settings.workers,
+        prefetch=settings.prefetch,
+        images=options.images,
+        backbone=backbone,
+    )
     if options.val is None:
         return data, None
     if options.val.resolve() == options.cache.resolve():
         log.warning("training and validation use the same cache: the AP is of images trained on")
-    return data, opened(options.val, options.val_annotations)
+        if options.val_annotations is None and backbone is None:
+            return data, data
+    val = open_data(
+        options.val,
+        options.val_annotations,
+        device,
+        workers=settings.workers,
+        prefetch=settings.prefetch,
+    )
+    return data, val
+
+
+def _check_options(options: TrainOptions) -> None:
+    """An option that would be ignored is refused."""
+    if options.source not in ("cached", "online"):
+        raise InputError(f"--source {options.source!r}: expected cached or online")
+    if options.source == "online" and options.images is None:
+        raise InputError("--source online needs --images DIR, the folder the cache was made from")
+    for name in ("images", "weights"):
+        if options.source == "cached" and getattr(options, name) is not None:
+            raise InputError(f"--{name} is for --source online; cached maps need neither")
+    if options.val is None and options.val_annotations is not None:
+        raise InputError("--val-annotations needs --val")
 
 
 def _check_pair(info: RunInfo, data: Data, val: Data | None) -> None:
@@ -127,7 +149,7 @@ def _check_pair(info: RunInfo, data: Data, val: Data | None) -> None:
 def _prepare_folder(options: TrainOptions, info: RunInfo) -> None:
     """A new folder for a new run; with --resume, the same run or nothing."""
     path = options.out / "run.json"
-    if path.exists():
+    if path.is_file():
         if not options.resume:
             raise InputError(
                 f"--out {options.out}: a run stands there already; choose another, or add --resume "
@@ -136,10 +158,7 @@ def _prepare_folder(options: TrainOptions, info: RunInfo) -> None:
         before = RunInfo.read(options.out)
         if before.config != info.config:
             raise ConfigError(_changed_settings(before.config, info.config))
-        if replace(before, config=info.config) != info:
-            raise InputError(
-                f"--resume: {options.out} was trained on another cache or other classes"
-            )
+        _refuse_other_data(options.out, before, info)
         return
     if options.resume:
         raise InputError(f"--resume: there is no run in {options.out}")
@@ -149,8 +168,21 @@ def _prepare_folder(options: TrainOptions, info: RunInfo) -> None:
             raise InputError(f"--out {options.out}: the folder is not empty; choose another")
     except OSError as error:
         raise storage_error(options.out, error) from error
-    publish_bytes(options.out / "config.toml", info.config.to_toml().encode())
     publish_bytes(path, info.to_bytes())
+    publish_bytes(options.out / "config.toml", info.config.to_toml().encode())
+
+
+def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
+    differences = before.key.explain(now.key, "pair")
+    changed = [str(d) for d in differences if d.fatal]
+    changed += [name for name, value in now.data.items() if before.data.get(name) != value]
+    if changed:
+        raise InputError(
+            f"--resume: {out} was trained on something else: {'; '.join(changed)}; give the command "
+            "that it was started with"
+        )
+    for difference in differences:
+        log.warning("--resume: since the run was started, %s", difference)
 
 
 def _changed_settings(before: RunConfig, now: RunConfig) -> str:

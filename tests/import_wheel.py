@@ -14,7 +14,7 @@ def main(wheel: str) -> None:
         sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in repr(f).lower()]
         sys.path.insert(0, folder)
         names = [name for name in archive.namelist() if name.endswith(".py")]
-        modules = sorted(_module(name) for name in names if not name.endswith("__main__.py"))
+        modules = sorted(_module(name) for name in names)
         for module in modules:
             loaded = importlib.import_module(module)
             assert str(loaded.__file__).startswith(folder), f"{module}: {loaded.__file__}"

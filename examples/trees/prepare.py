@@ -8,6 +8,7 @@ one is for the report alone.
 import argparse
 import json
 import math
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -86,7 +87,8 @@ def write_tiles(photograph: Path, out: Path, grid: Grid, visible: float) -> None
     """out/images/*.png and out/annotations.json."""
     image = Image.open(photograph.with_suffix(".png")).convert("RGB")
     crowns = read_boxes(photograph.with_suffix(".xml"))
-    (out / "images").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    (out / "images").mkdir(parents=True)
     images, annotations, empty = [], [], 0
     for (top, bottom), (left, right) in product(grid.spans(image.height), grid.spans(image.width)):
         boxes = list(cut(crowns, (left, top, right, bottom), visible))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tree crowns in aerial photographs, from images to pictures of what was found, with plain fdet commands.
-# Usage: examples/trees/run.sh [SEED]
+# Usage: examples/trees/run.sh [SEED]; to begin again from nothing, delete examples/trees/work.
 set -euo pipefail
 cd "$(dirname "$0")"
 seed=${1:-0}

@@ -15,6 +15,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import anchor_generator, as_image_list
+from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..norms import norm_layer
 from ..types import Detections, Targets
@@ -39,6 +40,14 @@ class RetinaNetSettings:
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        check_anchors(self.anchor_scales, self.ratios)
+        check_range("head.convs", self.convs, 1)
+        check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
+        check_range("head.score_threshold", self.score_threshold, 0, 1)
+        check_range("head.nms_iou", self.nms_iou, 0, 1)
+        check_range("head.max_detections", self.max_detections, 1)
 
 
 def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:

@@ -14,6 +14,7 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
+from ..checks import check_range
 from ..detector import Neck
 from ..norms import norm_layer
 
@@ -33,6 +34,11 @@ class FPNSettings:
     max_level: int = 7
     extra: Literal["c", "p", "subsample"] = "p"
     norm: Literal["none", "gn"] = "none"
+
+    def __post_init__(self) -> None:
+        check_range("neck.channels", self.channels, 1)
+        check_range("neck.min_level", self.min_level, 0)
+        check_range("neck.max_level", self.max_level, self.min_level)
 
 
 class FPN(Neck):
@@ -97,8 +103,6 @@ def _levels(spec: PyramidSpec, settings: FPNSettings) -> tuple[list[int], Pyrami
         raise ConfigError(
             f"neck fpn: each cached level must double the stride; the cache has {have}"
         )
-    if settings.max_level < settings.min_level:
-        raise ConfigError("neck.max_level must not be below neck.min_level")
     used = [k for k, n in enumerate(numbers) if n >= settings.min_level]
     missing = set(range(settings.min_level, numbers[-1] + 1)) - set(numbers)
     if missing or not used:

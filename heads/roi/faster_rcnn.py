@@ -18,6 +18,7 @@ from torchvision.ops.poolers import initLevelMapper
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import anchor_generator, as_image_list
+from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..types import Detections, Targets
 
@@ -44,6 +45,15 @@ class FasterRCNNSettings:
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        check_anchors(self.anchor_scales, self.ratios)
+        for name in ("rpn_sampled", "pool_size", "sampled", "fc_channels", "max_detections"):
+            check_range(f"head.{name}", getattr(self, name), 1)
+        for name in ("positive", "iou_foreground", "score_threshold", "nms_iou", "rpn_nms_iou"):
+            check_range(f"head.{name}", getattr(self, name), 0, 1)
+        for name in ("rpn_top_train", "rpn_top_test"):
+            check_range(f"head.{name}", min(getattr(self, name)), 1)
 
 
 class FasterRCNN(Head):

@@ -10,9 +10,9 @@ from .handmade import LEVELS, make_key
 
 # Written out, not read from the metadata: a field that lands in the wrong class must be seen.
 CLASSES = {
-    "pairs": "backbone weights_sha256 weights_origin mean std short long square divisor "
+    "pairs": "backbone weights_sha256 mean std short long square divisor "
     "interpolation levels precision",
-    "free": "codec views seed batch_size threads device",
+    "free": "weights_origin codec views seed batch_size threads device",
     "version": "torch torchvision timm pillow numpy zstandard zarr",
 }
 CLASS_OF = {name: kind for kind, names in CLASSES.items() for name in names.split()}

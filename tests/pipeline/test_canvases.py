@@ -93,7 +93,7 @@ def test_a_worker_that_dies_is_one_clear_error(recipe, images, monkeypatch):
 
 def test_the_recipe_of_a_cache_renders_its_canvases_again(exact_cache, dataset):
     cache = FeatureCache.open(exact_cache)
-    recipe = recipe_of(cache.header, dataset.parent / "images")
+    recipe = recipe_of(cache.header.key, dataset.parent / "images")
     for image in cache.header.layout.images:
         again = render(recipe, image, (0, 1))
         for view, placement in enumerate(again.placements):

@@ -21,7 +21,9 @@ def other_value(kind, value):
         return next((v for v in get_args(kind) if v != value), None)
     if isinstance(value, bool):
         return not value
-    if isinstance(value, int | float):
+    if isinstance(value, float):
+        return value / 2 if value else 1.0
+    if isinstance(value, int):
         return value + 1
     if isinstance(value, tuple):
         return (*value[:-1], value[-1] * 0.5 if isinstance(value[-1], float) else value[-1] + 1)
@@ -94,10 +96,16 @@ def test_without_any_input_all_defaults_hold():
         ("train.eval_every=0", "setting 'train.eval_every': expected at least 1"),
         ("train.workers=0", "setting 'train.workers': expected at least 1"),
         ("train.prefetch=0", "setting 'train.prefetch': expected at least 1"),
-        ("train.seed=-1", "setting 'train.seed': expected at least 0"),
+        ("train.seed=-1", "setting 'train.seed': expected 0 to 4294967295"),
         ("schedule.warmup_steps=-1", "setting 'schedule.warmup_steps': expected at least 0"),
-        ("optim.lr=0", "setting 'optim.lr': expected a positive number, got 0.0"),
-        ("optim.lr=-1", "setting 'optim.lr': expected a positive number, got -1.0"),
+        ("optim.lr=0", "setting 'optim.lr': expected at least 1e-12, got 0.0"),
+        ("optim.lr=-1", "setting 'optim.lr': expected at least 1e-12, got -1.0"),
+        ("optim.weight_decay=-1", "setting 'optim.weight_decay': expected at least 0"),
+        ("train.min_visible=2", "setting 'train.min_visible': expected 0 to 1"),
+        ("neck.channels=0", "setting 'neck.channels': expected at least 1"),
+        ("neck.max_level=2", "setting 'neck.max_level': expected at least 3"),
+        ("head.anchor_scales=[]", "setting 'head.anchor_scales': expected positive numbers"),
+        ("head.convs=0", "setting 'head.convs': expected at least 1"),
         ("optim.lr=nan", "setting 'optim.lr': expected a finite number"),
         ("optim.name=adam", "setting 'optim.name': expected one of ['adamw', 'sgd'], got 'adam'"),
         ("schedule.name=linear", "setting 'schedule.name': expected one of ['cosine', 'step']"),

@@ -101,7 +101,7 @@ def test_what_a_killed_process_left_behind_is_removed(dataset, undisturbed, tmp_
 
 def test_features_are_the_backbones_own_bit_for_bit(dataset, exact_cache):
     cache = FeatureCache.open(exact_cache)
-    recipe = recipe_of(cache.header, dataset.parent / "images")
+    recipe = recipe_of(cache.header.key, dataset.parent / "images")
     backbone = load_backbone("tf_efficientnet_lite0")
     assert len(cache) == 12
     for image in cache.header.layout.images:

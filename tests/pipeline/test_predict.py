@@ -1,6 +1,7 @@
 """What is found in a file is what `fdet evaluate` finds in the cache of that file."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
         assert ours["category_id"] == theirs["category_id"]
         np.testing.assert_allclose(ours["bbox"], theirs["bbox"], atol=0.01)
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
-    pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.jpg"))
+    pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.png"))
     assert len(pictures) == 12
     with Image.open(pictures[0]) as picture:
         assert picture.width > 2 * picture.height * 0.8
@@ -63,6 +64,56 @@ def test_an_unreadable_file_does_not_stop_the_others(run, dataset, tmp_path):
     summary = predict(run, [broken, good], tmp_path / "out")
     assert summary.images == 1
     assert list(summary.failed) == [str(broken)]
+
+
+def test_two_files_of_one_picture_name_are_refused_before_anything_is_made(run, dataset, tmp_path):
+    picture = next((dataset.parent / "images").glob("*.png"))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(picture, tmp_path / name / "1.png")
+    files = [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"]
+    with pytest.raises(InputError, match="same picture"):
+        predict(run, files, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_the_annotations_do_not_name_is_refused(run, dataset, tmp_path):
+    (tmp_path / "stranger.png").write_bytes((dataset.parent / "images" / "10.png").read_bytes())
+    with pytest.raises(InputError, match="names no such image"):
+        predict(run, [tmp_path / "stranger.png"], tmp_path / "out", annotations=dataset)
+
+
+def test_a_folder_below_the_image_folder_keeps_its_ids(run, dataset, tmp_path):
+    predict(run, [dataset.parent / "images" / "sub"], tmp_path / "out", annotations=dataset)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {r["image_id"] for r in results} <= {17, 31, 45, 59, 73, 87}
+    assert {r["image_id"] for r in results}
+
+
+def test_rotation_follows_the_annotations(run, dataset, tmp_path):
+    """Where they name the unrotated size, extraction leaves the file unrotated; so does predict."""
+    data = json.loads(dataset.read_text())
+    image = next(i for i in data["images"] if i["width"] != i["height"])
+    folder = tmp_path / "images"
+    with Image.open(dataset.parent / "images" / image["file_name"]) as picture:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (folder / image["file_name"]).parent.mkdir(parents=True)
+        picture.save(folder / image["file_name"], exif=exif)
+    kept = [a for a in data["annotations"] if a["image_id"] == image["id"]]
+    path = tmp_path / "turned.json"
+    path.write_text(json.dumps({**data, "images": [image], "annotations": kept}))
+    predict(run, [folder], tmp_path / "out", annotations=path)
+    predict(run, [dataset.parent / "images" / image["file_name"]], tmp_path / "plain")
+    boxes = [
+        [
+            (r["bbox"], r["score"])
+            for r in json.loads((tmp_path / n / "detections.json").read_text())
+        ]
+        for n in ("out", "plain")
+    ]
+    assert boxes[0] == boxes[1]
+    assert boxes[0]
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "full out"])

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fdet.cache.errors import ConfigError, FdetError, InputError, KeyMismatch
+from fdet.cache.errors import ConfigError, CorruptCache, FdetError, InputError, KeyMismatch
 from fdet.pipeline import metrics_log
 from fdet.pipeline.config import load_config
 from fdet.pipeline.evaluate import evaluate_run
 from fdet.pipeline.extract import extract
+from fdet.pipeline.loop import Loop
 from fdet.pipeline.run import RunInfo
 from fdet.pipeline.train import TrainOptions, train
 
@@ -148,6 +149,112 @@ def test_an_interrupted_run_resumes_to_the_same_weights(number, exact_cache, und
     assert len(steps) == len(set(steps))
 
 
+class Interrupting:
+    """Ctrl-C at the end of the n-th step."""
+
+    def __init__(self, monkeypatch, step):
+        original = Loop._step
+
+        def stepped(loop, batch, total):
+            losses = original(loop, batch, total)
+            if loop.position.step == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            return losses
+
+        monkeypatch.setattr(Loop, "_step", stepped)
+
+
+@pytest.mark.parametrize("step", [4, 6, 12])
+def test_ctrl_c_at_any_step_loses_neither_step_nor_evaluation(
+    step, exact_cache, tmp_path, monkeypatch
+):
+    config = small("retinanet", "train.epochs=2")
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "whole", threads=1)
+    train(config, options)
+    options = replace(options, out=tmp_path / "torn")
+    with monkeypatch.context() as patch:
+        Interrupting(patch, step)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, options)
+    train(config, replace(options, resume=True))
+    assert_same_weights(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
+    assert_same_weights(weights(tmp_path / "torn", "best"), weights(tmp_path / "whole", "best"))
+
+    def evaluations(run):
+        return [line for line in metrics_log.read(tmp_path / run) if line["kind"] == "eval"]
+
+    assert evaluations("torn") == evaluations("whole")
+    assert len(evaluations("whole")) == 2
+
+
+def test_an_error_in_the_evaluation_loses_no_step(exact_cache, tmp_path, monkeypatch):
+    config = small("retinanet", "train.epochs=1")
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "run", threads=1)
+
+    def failing(*arguments):
+        raise CorruptCache("a shard")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fdet.pipeline.loop.detect", failing)
+        with pytest.raises(CorruptCache):
+            train(config, options)
+    summary = train(config, replace(options, resume=True))
+    assert summary.metrics is not None
+    steps = [line["step"] for line in metrics_log.read(tmp_path / "run") if line["kind"] == "train"]
+    assert steps == [6]
+
+
+@pytest.mark.parametrize("change", ["val", "cache", "annotations"])
+def test_resume_refuses_other_data_and_names_them(change, dataset, exact_cache, tmp_path):
+    config = small("retinanet", "train.epochs=1")
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "run", threads=1)
+    train(config, options)
+    other = tmp_path / "other.json"
+    data = json.loads(dataset.read_text())
+    data["annotations"].pop()
+    other.write_text(json.dumps(data))
+    if change == "val":
+        options = replace(options, val=None)
+    elif change == "annotations":
+        options = replace(options, annotations=other)
+    else:
+        extract(extraction(dataset, tmp_path / "fewer.fdet", codec="fp32", limit=11))
+        options = replace(options, cache=tmp_path / "fewer.fdet")
+    with pytest.raises(InputError, match="validation data" if change == "val" else "training data"):
+        train(config, replace(options, resume=True))
+
+
+def test_annotations_of_another_data_set_with_the_same_ids_are_refused(
+    dataset, exact_cache, tmp_path
+):
+    data = json.loads(dataset.read_text())
+    for image in data["images"]:
+        image["file_name"] = f"other/{image['file_name']}"
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(data))
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", annotations=path)
+    with pytest.raises(InputError, match="12 of its image ids to other images"):
+        train(small(), options)
+
+
+@pytest.mark.parametrize(
+    "ignored", [{"images": "x"}, {"weights": "x"}, {"val_annotations": "x"}, {"source": "onlin"}]
+)
+def test_an_option_that_would_be_ignored_is_refused(ignored, exact_cache, tmp_path):
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", **ignored)
+    with pytest.raises(InputError):
+        train(small(), options)
+
+
+def test_online_training_says_how_many_images_are_missing(exact_cache, tmp_path):
+    (tmp_path / "empty").mkdir()
+    options = TrainOptions(
+        cache=exact_cache, out=tmp_path / "run", source="online", images=tmp_path / "empty"
+    )
+    with pytest.raises(InputError, match="12 of 12 images are missing"):
+        train(small(), options)
+
+
 def test_a_finished_run_resumes_to_nothing(exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
     train(small("retinanet", "train.epochs=1"), options)
@@ -247,7 +354,7 @@ def test_train_and_val_may_be_one_cache_with_one_warning(exact_cache, tmp_path, 
 
 
 def test_a_loss_that_is_no_number_stops_the_run(exact_cache, tmp_path):
-    config = small("retinanet", "optim.lr=1e30", "train.clip_norm=0", "schedule.warmup_steps=0")
+    config = small("retinanet", "optim.lr=1e15", "train.clip_norm=0", "schedule.warmup_steps=0")
     with pytest.raises(FdetError, match=r"lower optim\.lr"):
         train(config, TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1))
 

@@ -1,0 +1,21 @@
+"""Settings check themselves when they are made."""
+
+from __future__ import annotations
+
+import math
+
+from ..cache.errors import ConfigError
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Raises ConfigError unless low <= value <= high."""
+    if not low <= value <= high:
+        limit = f"at least {low}" if high == math.inf else f"{low} to {high}"
+        raise ConfigError(f"setting '{name}': expected {limit}, got {value}")
+
+
+def check_anchors(scales: tuple[float, ...], ratios: tuple[float, ...]) -> None:
+    """Raises ConfigError unless there is a scale and a ratio, and all are positive."""
+    for name, values in (("head.anchor_scales", scales), ("head.ratios", ratios)):
+        if not values or min(values) <= 0:
+            raise ConfigError(f"setting '{name}': expected positive numbers, got {list(values)}")
