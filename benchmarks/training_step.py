@@ -7,7 +7,6 @@ extraction of at least `--steps` batches.
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from fdet.heads.build import build_detector
 from fdet.pipeline.annotations import Annotations, parse_annotations
 from fdet.pipeline.backbones import load_backbone_of
 from fdet.pipeline.config import RunConfig, load_config
+from fdet.pipeline.devices import peak_memory_mb
 from fdet.pipeline.schedule import make_optimiser
 from fdet.pipeline.sources import Batch, CachedSource, OnlineSource, batches_from
 
@@ -87,7 +87,7 @@ def main() -> None:
     if arguments.peak_of:
         first = list(trial.batches("cached")) if arguments.peak_of == "memory" else None
         trial.seconds(iter(first) if first else trial.batches(arguments.peak_of))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(round(peak_memory_mb(CPU)))
         return
     held = list(trial.batches("memory"))
     seconds: dict[str, list[float]] = {mode: [] for mode in MODES}

@@ -1,9 +1,12 @@
-"""Which device a run happens on."""
+"""Which device a run happens on, with how many threads, and how its memory is kept."""
 
 from __future__ import annotations
 
 import ctypes
+import re
+import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -48,3 +51,15 @@ def keep_freed_memory() -> None:
         # Older releases take no more than 32 MiB.
         if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
             mallopt(trim_threshold, 2**31 - 1)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak memory so far, MiB: of the device where there is one, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would give a process the peak of the one that started it.
+        (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(line) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

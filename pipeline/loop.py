@@ -7,7 +7,6 @@ random draws from (seed, step), the learning rate from the step. So a resumed ru
 from __future__ import annotations
 
 import logging
-import resource
 import signal
 import time
 from collections import defaultdict
@@ -27,6 +26,7 @@ from . import metrics_log
 from .config import RunConfig
 from .curve import draw_curve
 from .data import Data
+from .devices import peak_memory_mb
 from .evaluate import Metrics, coco_metrics, detect
 from .progress import ProgressLine, progress_line
 from .run import Position, save_state, save_weights
@@ -256,13 +256,6 @@ def interruptible() -> Iterator[list[bool]]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far, MiB: of the device where there is one, else of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _shown(value: float | None) -> str:
