@@ -22,7 +22,7 @@ def other_value(kind, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
-        return value / 2 if value else 1.0
+        return 0.9 * value if value else 1.0
     if isinstance(value, int):
         return value + 1
     if isinstance(value, tuple):
