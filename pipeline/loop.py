@@ -68,6 +68,7 @@ class Loop:
     waited: float = 0.0
 
     def run(self) -> TrainSummary:
+        """Steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
         steps_per_epoch = len(self._batches(0))
         total = steps_per_epoch * self.config.train.epochs
         with (

@@ -125,7 +125,8 @@ class _Job:
 
     @property
     def picture(self) -> str:
-        return str(Path(self.shown).with_suffix(".png"))
+        """With the file's own suffix kept, so that a.jpg and a.webp stay apart."""
+        return self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
 
 
 def _jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | None) -> list[_Job]:

@@ -47,6 +47,7 @@ class RunInfo:
     data: Mapping[str, str]
 
     def to_bytes(self) -> bytes:
+        """run.json: the same bytes for the same run."""
         return canonical_json(
             {
                 "format": FORMAT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -100,28 +101,15 @@ def _open(
     if options.source == "online":
         key = CacheHeader.read(options.cache).key
         backbone = load_backbone_of(key, device, options.weights)
-    data = open_data(
-        options.cache,
-        options.annotations,
-        device,
-        workers=settings.workers,
-        prefetch=settings.prefetch,
-        images=options.images,
-        backbone=backbone,
-    )
+    opened = partial(open_data, device=device, workers=settings.workers, prefetch=settings.prefetch)
+    data = opened(options.cache, options.annotations, images=options.images, backbone=backbone)
     if options.val is None:
         return data, None
     if options.val.resolve() == options.cache.resolve():
         log.warning("training and validation use the same cache: the AP is of images trained on")
         if options.val_annotations is None and backbone is None:
             return data, data
-    val = open_data(
-        options.val,
-        options.val_annotations,
-        device,
-        workers=settings.workers,
-        prefetch=settings.prefetch,
-    )
+    val = opened(options.val, options.val_annotations)
     return data, val
 
 

@@ -48,6 +48,7 @@ class ResizeRule:
         return (rows, columns)
 
     def canvas_hw(self, image_hw: HW) -> HW:
+        """The smallest canvas of the rule that holds the content; turned images get turned ones."""
         if self.square:
             side = self._up(self.long, self.divisor)
             return (side, side)

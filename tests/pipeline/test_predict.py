@@ -77,6 +77,17 @@ def test_two_files_of_one_picture_name_are_refused_before_anything_is_made(run, 
     assert not (tmp_path / "out").exists()
 
 
+def test_files_that_differ_in_their_suffix_alone_keep_a_picture_each(run, dataset, tmp_path):
+    source = next((dataset.parent / "images").glob("*.png"))
+    (tmp_path / "in").mkdir()
+    with Image.open(source) as picture:
+        for suffix in ("png", "bmp", "webp"):
+            picture.save(tmp_path / "in" / f"a.{suffix}")
+    predict(run, [tmp_path / "in"], tmp_path / "out")
+    pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
+    assert pictures == {"a.png", "a.bmp.png", "a.webp.png"}
+
+
 def test_a_file_that_the_annotations_do_not_name_is_refused(run, dataset, tmp_path):
     (tmp_path / "stranger.png").write_bytes((dataset.parent / "images" / "10.png").read_bytes())
     with pytest.raises(InputError, match="names no such image"):
