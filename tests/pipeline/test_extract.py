@@ -162,7 +162,10 @@ def group_members(group):
 
 def start_and_wait(arguments, out):
     """Start the command in a group of its own, and wait for the first record."""
+    # A shell's background jobs ignore Ctrl-C, and so would their children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True)
+    signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 60
     while not any((out / "commits").glob("*.json")):
         assert process.poll() is None and time.monotonic() < deadline
