@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import zstandard
 
 from .errors import CorruptCache
-from .publish import publish_bytes
+from .files import read_below
+from .header import CacheHeader
 
 NAME = "annotations.json.zst"
 MAX_BYTES = 2**32
 
 
-def write_annotations(root: Path, raw: bytes) -> None:
-    """Keep the file's bytes, compressed; what is kept already stays."""
-    if not (root / NAME).exists():
-        compressor = zstandard.ZstdCompressor(level=9, write_checksum=True)
-        publish_bytes(root / NAME, compressor.compress(raw))
+def annotations_to_bytes(raw: bytes) -> bytes:
+    """The file's bytes, compressed."""
+    return zstandard.ZstdCompressor(level=9, write_checksum=True).compress(raw)
 
 
-def read_annotations(root: Path) -> bytes:
-    """The bytes of the file; raises CorruptCache."""
-    path = root / NAME
+def read_annotations(root: Path, header: CacheHeader) -> bytes:
+    """The bytes of the annotation file; raises CorruptCache."""
+    path, expected = root / NAME, header.frame.get(NAME)
+    advice = "; give --annotations FILE instead"
     try:
-        compressed = path.read_bytes()
-        size = zstandard.frame_content_size(compressed)
+        if expected is None:
+            raise CorruptCache(f"{path}: the header does not name it")
+        compressed = read_below(root, NAME, min(expected.size, MAX_BYTES))
+        if hashlib.sha256(compressed).hexdigest() != expected.sha256:
+            raise CorruptCache(f"{path}: its bytes are not those that the header names")
         # A frame may claim any size, and zstandard believes it.
+        size = zstandard.frame_content_size(compressed)
         if not 0 <= size <= MAX_BYTES:
-            raise CorruptCache(f"{path}: it claims {size} bytes; give --annotations FILE instead")
+            raise CorruptCache(f"{path}: it claims {size} bytes")
         return zstandard.ZstdDecompressor().decompress(compressed)
-    except (OSError, zstandard.ZstdError) as error:
-        raise CorruptCache(f"{path}: {error}; give --annotations FILE instead") from error
+    except zstandard.ZstdError as error:
+        raise CorruptCache(f"{path}: {error}{advice}") from error
+    except CorruptCache as error:
+        raise CorruptCache(f"{error}{advice}") from error

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .errors import CorruptCache, InputError
-from .key import CacheKey
-from .layout import Layout
+import numpy as np
 
-FORMAT = 1
+from .chunks import MAX_SAMPLE_BYTES
+from .errors import CorruptCache, InputError
+from .files import FileEntry, files_from_json, files_to_json, read_below
+from .key import CacheKey
+from .layout import Bucket, Layout
+from .pyramid import LevelSpec
+from .sealed import digest, parse_json, parse_sealed, sealed_json
+
+FORMAT = 2
 NAME = "fdet.json"
+MAX_BYTES = 2**29
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,8 @@ class CacheHeader:
     """The key, the layout, and what a reader must know to decode.
 
     dtype: numpy's name of the stored type. backbone: facts worth keeping beside the key
-    (parameters, FLOPs of one canvas of each bucket); they take no part in the id.
+    (parameters, FLOPs of one canvas of each bucket). frame: digests of what lies beside the shards,
+    by path. Neither takes part in the id.
     """
 
     key: CacheKey
@@ -31,11 +38,23 @@ class CacheHeader:
     dtype: str
     backbone: Mapping[str, Any]
     store: str = "zarr"
+    frame: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for bucket in self.layout.buckets:
+            largest = sum(self.raw_bytes(level, bucket) for level in self.key.levels.levels)
+            if largest > MAX_SAMPLE_BYTES:
+                raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
 
     @cached_property
     def id(self) -> str:
         """Digest of everything that decides which bytes the finished cache holds."""
-        return _digest(self._identity())
+        return digest(self._identity())
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything in it; the manifest names it."""
+        return digest(self._content())
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -46,74 +65,39 @@ class CacheHeader:
             "layout": self.layout.to_json(),
         }
 
+    def _content(self) -> dict[str, Any]:
+        about = {"backbone": dict(self.backbone), "frame": files_to_json(self.frame)}
+        return {"id": self.id, **self._identity(), **about}
+
+    def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
+        """Bytes of one sample at one level before compression."""
+        return math.prod(level.shape(bucket.canvas_hw)) * np.dtype(self.dtype).itemsize
+
     def to_bytes(self) -> bytes:
-        content = {"id": self.id, **self._identity(), "backbone": dict(self.backbone)}
-        return sealed_json(content)
+        return sealed_json(self._content())
 
     @classmethod
     def read(cls, root: Path) -> CacheHeader:
         """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
         path = root / NAME
-        if not path.is_file():
+        if not path.exists():
             raise InputError(
                 f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`"
             )
-        data = read_json(path)
-        if data.get("format") != FORMAT:
+        raw = read_below(root, NAME, MAX_BYTES)
+        found = parse_json(raw, path).get("format")
+        if found != FORMAT:
             raise InputError(
-                f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
+                f"{path}: format {found}; this fdet reads format {FORMAT}: make the cache again, or "
+                "use the fdet that made it"
             )
-        check_seal(data, path)
+        data = parse_sealed(raw, path)
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
-            header = cls(key, layout, data["dtype"], data["backbone"], data["store"])
+            frame = files_from_json(data["frame"])
+            header = cls(key, layout, data["dtype"], data["backbone"], data["store"], frame)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CorruptCache(f"{path}: unreadable header ({error!r})") from error
         if header.id != data.get("id"):
             raise CorruptCache(f"{path}: its id is not that of its key and layout")
         return header
-
-
-def canonical_json(value: Any) -> bytes:
-    """The same bytes for the same value: sorted keys, no spaces, no NaN, a line end."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode() + b"\n"
-
-
-def sealed_json(content: Mapping[str, Any]) -> bytes:
-    """canonical_json with one more field, "sha256": the digest of all others."""
-    return canonical_json({**content, "sha256": _digest(content)})
-
-
-def check_seal(data: Mapping[str, Any], path: Path) -> None:
-    """Raises CorruptCache where what stood in `path` is not what `sealed_json` wrote there."""
-    content = {name: value for name, value in data.items() if name != "sha256"}
-    try:
-        holds = _digest(content) == data.get("sha256")
-    except ValueError:  # a number beyond the range of floats
-        holds = False
-    if not holds:
-        raise CorruptCache(f"{path}: it does not match its own digest: it was altered")
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(content)).hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file of ours; raises CorruptCache where it is not one."""
-    try:
-        return parse_json(path.read_bytes(), path)
-    except OSError as error:
-        raise CorruptCache(f"{path}: {error.strerror}") from error
-
-
-def parse_json(raw: bytes, path: Path) -> dict[str, Any]:
-    """A JSON object from bytes that stood in `path`; raises CorruptCache where they are not one."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise CorruptCache(f"{path}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise CorruptCache(f"{path}: expected an object, got {type(data).__name__}")
-    return data

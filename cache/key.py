@@ -1,21 +1,24 @@
 """Every input that changes a feature, and which of them must agree for what.
 
 Two caches whose keys agree hold the same features for the same image. To go on with an extraction
-every field must agree; to pair a training cache with a validation cache, or a trained head with new
-images, only the fields that change what a head sees of the plain view.
+(resume) every field must agree; to take features over into another cache (reuse), all but the
+versions of the container's libraries; to pair a training cache with a validation cache, or a trained
+head with new images, only the fields that change what a head sees of the plain view, while library
+versions warn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .pyramid import PyramidSpec
 
-Operation = Literal["resume", "pair"]
+Operation = Literal["resume", "reuse", "pair"]
 PAIRS: Mapping[str, bool] = {"pairs": True}
 VERSION: Mapping[str, bool] = {"version": True}
+CONTAINER: Mapping[str, bool] = {"container": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +66,30 @@ class CacheKey:
     timm: str = field(metadata=VERSION)
     pillow: str = field(metadata=VERSION)
     numpy: str = field(metadata=VERSION)
-    zstandard: str = field(metadata=VERSION)
-    zarr: str = field(metadata=VERSION)
+    zstandard: str = field(default="", metadata=CONTAINER)
+    zarr: str = field(default="", metadata=CONTAINER)
+    h5py: str = field(default="", metadata=CONTAINER)
 
     def explain(self, other: CacheKey, operation: Operation) -> list[Difference]:
         """What differs and matters for the operation; library versions alone never stop pairing."""
         differences = []
         for f in fields(self):
-            fatal = operation == "resume" or bool(f.metadata.get("pairs"))
-            if not fatal and not f.metadata.get("version"):
-                continue
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
-            if mine != theirs:
+            fatal = {
+                "resume": True,
+                "reuse": not f.metadata.get("container"),
+                "pair": bool(f.metadata.get("pairs")),
+            }[operation]
+            told = fatal or (operation == "pair" and f.metadata.get("version"))
+            if told and mine != theirs:
                 if f.name == "levels":
                     mine, theirs = _described(mine), _described(theirs)
                 differences.append(Difference(f.name, mine, theirs, fatal))
         return differences
+
+    def in_container(self, versions: Mapping[str, str]) -> CacheKey:
+        """The same features, written by libraries of these versions; others have no part in it."""
+        return replace(self, **{**_NO_CONTAINER, **versions})  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "levels": self.levels.to_json()}
@@ -94,3 +105,6 @@ class CacheKey:
 
 def _described(spec: PyramidSpec) -> str:
     return " ".join(f"{v.name}(stride {v.stride}, {v.channels} ch)" for v in spec.levels)
+
+
+_NO_CONTAINER = {f.name: "" for f in fields(CacheKey) if f.metadata.get("container")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import MissingSample
 
@@ -57,8 +57,7 @@ class Shard:
         return self.bucket.images[self.index * step : (self.index + 1) * step]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a sample lies: its shard, and its slot within that shard."""
 
     shard: Shard
@@ -106,6 +105,14 @@ class Layout:
     @property
     def images(self) -> tuple[ImageEntry, ...]:
         return tuple(image for bucket in self.buckets for image in bucket.images)
+
+    def slots(self, bucket: Bucket) -> int:
+        """Slots of a full shard of a bucket."""
+        return bucket.images_per_shard * len(self.views)
+
+    def samples(self, shard: Shard) -> list[tuple[int, int]]:
+        """(image id, view) of each slot of a shard that is used."""
+        return [(image.id, view) for image in shard.images for view in range(len(self.views))]
 
     def __contains__(self, image_id: int) -> bool:
         return image_id in self._positions

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,6 @@ from .placement import Placement
 from .pyramid import FeaturePyramid, PyramidSpec
 from .reader import FeatureCache
 from .sampler import SampleId
-from .zarr_store import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +38,17 @@ class EncodedBatch:
 
 
 def load_batch(cache: FeatureCache, samples: Sequence[SampleId], pin: bool = False) -> EncodedBatch:
-    """Read, verify and stack samples of one bucket; raises as FeatureCache.sample does."""
-    read = [cache.sample(image_id, view) for image_id, view in samples]
-    maps = tuple(_stack([s.maps[level] for s in read], pin) for level in range(len(read[0].maps)))
-    return EncodedBatch(tuple(samples), tuple(s.placement for s in read), maps)
+    """Read and verify samples of one bucket; raises as FeatureCache.read_into does.
 
-
-def _stack(arrays: list[Array], pin: bool) -> Tensor:
-    stacked = torch.from_numpy(np.stack(arrays))
-    return stacked.pin_memory() if pin else stacked
+    pin: straight into page-locked memory, for a copy to the device that nobody waits for.
+    """
+    maps = cache.empty_maps(samples[0][0], len(samples))
+    tensors = tuple(torch.from_numpy(x) for x in maps)
+    if pin:
+        tensors = tuple(torch.empty_like(x, pin_memory=True) for x in tensors)
+        maps = [x.numpy() for x in tensors]
+    placements = cache.read_into(samples, maps)
+    return EncodedBatch(tuple(samples), tuple(placements), tensors)
 
 
 def load_batches(

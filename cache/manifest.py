@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CorruptCache
-from .header import check_seal, read_json, sealed_json
+from .header import CacheHeader
+from .sealed import read_sealed, sealed_json
 
 NAME = "manifest.json"
+MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The digest of every record, and the sums over them.
+    """The digest of the header and of every record, and the sums over them.
 
     records: sha256 of commits/<shard>.json by shard. stored_bytes: of all files that the records name.
     """
 
-    cache_id: str
+    header: str
     records: Mapping[str, str]
     samples: int
     failed: int
@@ -28,7 +30,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         return sealed_json(
             {
-                "cache": self.cache_id,
+                "header": self.header,
                 "records": dict(self.records),
                 "samples": self.samples,
                 "failed": self.failed,
@@ -37,19 +39,19 @@ class Manifest:
         )
 
     @classmethod
-    def read(cls, root: Path, cache_id: str) -> Manifest | None:
+    def read(cls, root: Path, header: CacheHeader) -> Manifest | None:
         """None while the cache is not whole; raises CorruptCache for a damaged or foreign one."""
         path = root / NAME
         if not path.exists():
             return None
-        data = read_json(path)
-        check_seal(data, path)
+        data = read_sealed(root, NAME, MAX_BYTES)
         try:
-            manifest = cls(
-                data["cache"], data["records"], data["samples"], data["failed"], data["bytes"]
-            )
-        except KeyError as error:
-            raise CorruptCache(f"{path}: field {error} is missing") from error
-        if manifest.cache_id != cache_id:
-            raise CorruptCache(f"{path}: it belongs to another cache ({manifest.cache_id[:12]})")
+            counts = (int(data[name]) for name in ("samples", "failed", "bytes"))
+            manifest = cls(str(data["header"]), dict(data["records"]), *counts)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptCache(f"{path}: unreadable manifest ({error!r})") from error
+        if manifest.header != header.digest:
+            raise CorruptCache(f"{path}: it belongs to another cache than {header.id[:12]}")
+        if set(manifest.records) != {shard.name for shard in header.layout.shards}:
+            raise CorruptCache(f"{path}: it does not name the shards of the header")
         return manifest

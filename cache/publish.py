@@ -1,57 +1,157 @@
-"""A file is whole or absent: scratch file, fsync, link to its name, fsync of the folder."""
+"""A file is whole or absent: scratch file, fsync, link to its name, fsync of the folder.
+
+Writers need no coordination: whoever writes a file holds a lock on its scratch file, which a killed
+process lets go; what it left there is thrown away by the next writer.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import filecmp
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from .errors import StorageError
 
+Existing = Literal["aside", "keep", "replace"]
+
+SCRATCH = ".scratch"
+PATIENCE_SECONDS = 10.0
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV})
+
 
 @contextmanager
-def published(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
+def published(path: Path, *, existing: Existing = "aside", reserve: int = 0) -> Iterator[BinaryIO]:
     """A scratch file to write; it becomes `path` when the block ends, and never if it raises.
 
-    Without `replace` nothing is ever overwritten: a file that stands there with the same bytes is
-    kept, one with other bytes is set aside under a hidden name. Raises StorageError when the disk
-    refuses.
+    existing: what becomes of a file that stands there already: "keep" it; "replace" it; or "aside":
+    kept where its bytes are the same, otherwise set aside under a hidden name. reserve: bytes of
+    disk to claim before the block begins, at least as many as it will write. Raises StorageError
+    when the disk refuses, or another process is writing the same file.
     """
-    scratch = path.with_name(f".{path.name}.scratch-{os.getpid()}")
+    scratch = path.with_name(f".{path.name}{SCRATCH}")
     try:
         make_folder(path.parent)
-        with open(scratch, "wb") as file:
+        with _held(scratch, PATIENCE_SECONDS) as file:
+            if reserve:
+                _reserve(file, reserve)
             yield file
+            if reserve:
+                file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        if replace:
-            os.replace(scratch, path)
-        else:
-            _link(scratch, path)
-        sync_folder(path.parent)
+            if existing == "replace":
+                os.replace(scratch, path)
+            else:
+                _link(scratch, path, keep=existing == "keep")
+            sync_folder(path.parent)
     except OSError as error:
         raise storage_error(path, error) from error
-    finally:
-        with suppress(OSError):  # where there is no folder, or it is read-only
-            scratch.unlink()
 
 
-def publish_bytes(path: Path, data: bytes, *, replace: bool = False) -> None:
+def publish_bytes(path: Path, data: bytes, *, existing: Existing = "aside") -> None:
     """Publish a small file in one go."""
-    with published(path, replace=replace) as file:
+    with published(path, existing=existing) as file:
         file.write(data)
 
 
-def _link(scratch: Path, path: Path) -> None:
+@contextmanager
+def _held(path: Path, patience: float) -> Iterator[BinaryIO]:
+    """A new and empty file that this process alone holds; its name is gone when the block ends."""
+    file = _created(path, patience)
+    try:
+        yield file
+    finally:
+        # The name goes before the lock: whoever finds the name finds it locked, or left by the dead.
+        with suppress(OSError):  # a folder that became read-only
+            path.unlink()
+        with suppress(OSError):  # it flushes: after an error there may be no room for that either
+            file.close()
+
+
+def _created(path: Path, patience: float) -> BinaryIO:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            if not _removed(path):
+                if time.monotonic() > deadline:
+                    raise StorageError(
+                        f"another fdet process is writing in {path.parent} ({path.name} is locked); "
+                        "wait for it"
+                    ) from None
+                time.sleep(0.02)
+            continue
+        if _locked(descriptor) and _is_named(descriptor, path):
+            return os.fdopen(descriptor, "wb")
+        os.close(descriptor)
+
+
+def _removed(path: Path) -> bool:
+    """Unlink what a dead process left; False while a living one holds it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    try:
+        if not _locked(descriptor):
+            return False
+        if _is_named(descriptor, path):
+            path.unlink()
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether we hold the file now. Where locks are unknown, everyone does: two writers of one file
+    then have two scratch files, and the second to remove the other's makes it fail aloud.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one with this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _reserve(file: BinaryIO, size: int) -> None:
+    """Claim disk space; where that cannot be done, look whether there is enough."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
+        return
+    code = ctypes.get_errno()
+    if code not in _UNSUPPORTED:
+        raise OSError(code, f"{os.strerror(code)} (a shard needs {size / 1e6:.1f} MB)")
+    disk = os.fstatvfs(file.fileno())
+    free = disk.f_bavail * disk.f_frsize
+    if free < size:
+        text = f"{os.strerror(errno.ENOSPC)} ({size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free)"
+        raise OSError(errno.ENOSPC, text)
+
+
+def _link(scratch: Path, path: Path, *, keep: bool) -> None:
     """A link, not a rename: it fails where a file stands already instead of replacing it."""
     try:
         os.link(scratch, path)
     except FileExistsError:
-        if not filecmp.cmp(scratch, path, shallow=False):
+        if not keep and not filecmp.cmp(scratch, path, shallow=False):
             os.rename(path, _aside(path))
             os.link(scratch, path)
 
@@ -63,18 +163,27 @@ def _aside(path: Path) -> Path:
     return aside
 
 
-def remove_scratch(path: Path) -> None:
-    """Remove what killed processes left of `path`; only its one owner may call this."""
-    for leftover in path.parent.glob(f".{path.name}.scratch-*"):
-        leftover.unlink(missing_ok=True)
+def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
+    """Scratch files below root (and files that were set aside); some may belong to the living."""
+    found = list(root.rglob(f".*{SCRATCH}"))
+    return sorted(found + list(root.rglob(".*.aside-*")) if aside else found)
+
+
+def remove_leftovers(root: Path, *, aside: bool = False) -> list[tuple[Path, int]]:
+    """Remove what killed processes left; what a living one holds is spared. Paths and bytes."""
+    found = [(path, path.lstat().st_size) for path in leftovers(root, aside=aside)]
+    return [(path, size) for path, size in found if _removed(path)]
 
 
 def remove_files(paths: list[Path]) -> None:
     """Unlink files that may be absent, and make their absence durable."""
     for path in paths:
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir():
-            sync_folder(path.parent)
+        try:
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
+        except OSError as error:
+            raise storage_error(path, error) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -94,29 +203,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process; a killed one lets go by itself.
+def sync_folders(root: Path) -> None:
+    """fsync every folder below root, so that all names seen there survive a power cut."""
+    for folder, _, _ in os.walk(root):
+        sync_folder(Path(folder))
 
-    Raises StorageError when another process holds it, or when it cannot be made. Where the file
-    system knows no locks, nothing is held: publishing is safe without, work may be done twice.
+
+@contextmanager
+def only_writer(folder: Path, name: str = "writer") -> Iterator[None]:
+    """Hold a role in a folder against a second process; a killed one lets go by itself.
+
+    name: of the role. Raises StorageError when another process has it, or the folder cannot be made.
     """
-    try:
-        make_folder(folder)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StorageError(
-                    f"{folder}: another fdet process is writing here; wait for it"
-                ) from None
+    with ExitStack() as stack:
+        try:
+            make_folder(folder)
+            stack.enter_context(_held(folder / f".{name}{SCRATCH}", patience=0.0))
+        except OSError as error:
+            raise storage_error(folder, error) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

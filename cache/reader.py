@@ -1,28 +1,35 @@
 """Reading a whole cache: every value is checked against the record that committed it.
 
-A FeatureCache opens its files at first use, may be shared between threads, and can be pickled.
+A FeatureCache opens its files at first use, in each process by itself; it may be shared between
+threads, pickled, and carried through a fork.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import zstandard
+
+from .chunks import Array, Chunk, DamagedFrame, Frame, check_frame, decompress
 from .errors import CorruptCache, IncompleteCache, MissingSample
+from .files import open_below
 from .header import CacheHeader
-from .layout import Address, Shard
+from .layout import Shard
 from .manifest import Manifest
 from .placement import Placement
-from .records import SampleEntry, ShardRecord, read_samples, record_path
-from .zarr_store import Array, ShardReader, slots_per_shard
+from .records import SampleEntry, SampleTable, read_record, read_samples, record_name
+from .stores import STORES
 
-OPEN_SHARDS = 64
+OPEN_SHARDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +45,20 @@ class Sample:
     placement: Placement
 
 
-@dataclass(frozen=True, slots=True)
 class _OpenShard:
-    entries: tuple[SampleEntry, ...]
-    levels: tuple[ShardReader, ...]
+    """A shard's table and open files; closed with its last user."""
+
+    def __init__(
+        self, shard: Shard, table: SampleTable, names: list[str], files: list[int]
+    ) -> None:
+        self.shard, self.table, self.names, self.files = shard, table, names, files
+        # A descriptor closed under a reading thread may be another file by then.
+        weakref.finalize(self, _close, set(files))
+
+
+def _close(descriptors: set[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class FeatureCache:
@@ -51,24 +68,31 @@ class FeatureCache:
         self.root = root
         self.header = header
         self.manifest = manifest
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, _OpenShard] = OrderedDict()
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._local = threading.local()
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureCache:
         """Raises InputError (no cache there), IncompleteCache, CorruptCache."""
         root = Path(path)
         header = CacheHeader.read(root)
-        manifest = Manifest.read(root, header.id)
+        if header.store not in STORES:
+            raise CorruptCache(
+                f"{root}: unknown store {header.store!r}; known: {', '.join(STORES)}"
+            )
+        manifest = Manifest.read(root, header)
         if manifest is None:
             shards = header.layout.shards
-            done = sum(record_path(root, shard.name).exists() for shard in shards)
+            done = sum((root / record_name(shard.name)).exists() for shard in shards)
             raise IncompleteCache(
-                f"{root}: {done} of {len(shards)} shards are written; run the same `fdet extract` "
-                "command again to finish it"
+                f"{root}: {done} of {len(shards)} shards are written; run the same command again to "
+                "finish it"
             )
-        if set(manifest.records) != {shard.name for shard in header.layout.shards}:
-            raise CorruptCache(f"{root}: manifest and header name different shards")
         return cls(root, header, manifest)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,15 +107,16 @@ class FeatureCache:
 
     @cached_property
     def failed(self) -> dict[int, str]:
-        """Why, by image id, for the images that could not be read; reads every samples file once."""
+        """Why, by image id, for the images that could not be read; reads every record once."""
         if not self.manifest.failed:
             return {}
         failed = {}
         for shard in self.header.layout.shards:
-            record = self._record(shard)
-            if record.failed:
-                entries = read_samples(self.root, record)
-                failed.update({e.image_id: e.status for e in entries if not e.ok})
+            record = read_record(
+                self.root, self.header.id, shard.name, self.manifest.records[shard.name]
+            )
+            samples = self.header.layout.samples(shard)
+            failed.update({samples[slot][0]: why for slot, why in record.failures.items()})
         return failed
 
     @cached_property
@@ -109,69 +134,128 @@ class FeatureCache:
 
     def sample(self, image_id: int, view: int = 0) -> Sample:
         """Raises MissingSample (unknown or failed image), CorruptCache (damaged bytes)."""
-        entry, address, shard = self._entry(image_id, view)
-        maps = tuple(
-            level.read(address.slot, checksum)
-            for level, checksum in zip(shard.levels, entry.checksums, strict=True)
-        )
-        assert entry.placement is not None
-        return Sample(image_id, view, maps, entry.placement)
+        maps = self.empty_maps(image_id, 1)
+        (placement,) = self.read_into([(image_id, view)], maps)
+        for x in maps:
+            x.flags.writeable = False
+        return Sample(image_id, view, tuple(x[0] for x in maps), placement)
+
+    def empty_maps(self, image_id: int, count: int) -> list[Array]:
+        """Room for `count` samples of the bucket of an image: one (count, C_l, H_l, W_l) a level."""
+        layout = self.header.layout
+        canvas_hw = layout.buckets[layout.bucket_of(image_id)].canvas_hw
+        levels = self.header.key.levels.levels
+        return [np.empty((count, *v.shape(canvas_hw)), self.header.dtype) for v in levels]
+
+    def read_into(
+        self, samples: Sequence[tuple[int, int]], maps: Sequence[Array]
+    ) -> list[Placement]:
+        """Fill maps[l] (B, C_l, H_l, W_l), C-contiguous, with samples (image id, view) of one bucket.
+
+        Raises MissingSample, CorruptCache; what `maps` hold then is undefined.
+        """
+        targets = [x.reshape(-1).view(np.uint8).data for x in maps]
+        sizes = [x.nbytes // len(x) for x in maps]
+        decompressor = self._decompressor()
+        placements = []
+        for row, (image_id, view) in enumerate(samples):
+            shard, slot = self._find(image_id, view)
+            chunks = shard.table.chunks[slot]
+            for level, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+                chunk = Chunk(*chunks[level])
+                try:
+                    data = os.pread(shard.files[level], chunk.length, chunk.offset)
+                    target[row * size : (row + 1) * size] = decompress(
+                        decompressor, data, chunk, size
+                    )
+                except (DamagedFrame, OSError, OverflowError, MemoryError) as error:
+                    raise self._corrupt(shard, slot, level, error) from error
+            placements.append(shard.table.placement(slot))
+        return placements
+
+    def stored(self, image_id: int, view: int = 0) -> tuple[SampleEntry, tuple[Frame, ...]]:
+        """A sample as it lies on the disk, checked; no frames where it failed.
+
+        Raises MissingSample (unknown image), CorruptCache.
+        """
+        shard, slot = self._slot(image_id, view)
+        entry, frames = shard.table.entry(slot), []
+        for level, chunk in enumerate(entry.chunks):
+            try:
+                data = os.pread(shard.files[level], chunk.length, chunk.offset)
+                check_frame(data, chunk)
+            except (DamagedFrame, OSError, OverflowError, MemoryError) as error:
+                raise self._corrupt(shard, slot, level, error) from error
+            frames.append(Frame(data, chunk.crc32c))
+        return entry, tuple(frames)
 
     def entry(self, image_id: int, view: int = 0) -> SampleEntry:
-        """What the cache knows of a sample, without its maps; raises as `sample` does."""
-        return self._entry(image_id, view)[0]
+        """What the cache knows of a sample, failed or not; raises as `stored` does."""
+        shard, slot = self._slot(image_id, view)
+        return shard.table.entry(slot)
 
-    def _entry(self, image_id: int, view: int) -> tuple[SampleEntry, Address, _OpenShard]:
-        address = self.header.layout.locate(image_id, view)
-        shard = self._opened(address.shard)
-        entry = shard.entries[address.slot]
-        if (entry.image_id, entry.view) != (image_id, view):
-            raise CorruptCache(
-                f"{self.root}: slot {address.slot} of shard {address.shard.name} names image "
-                f"{entry.image_id} view {entry.view}, expected image {image_id} view {view}"
+    def _find(self, image_id: int, view: int) -> tuple[_OpenShard, int]:
+        shard, slot = self._slot(image_id, view)
+        if not shard.table.ok[slot]:
+            raise MissingSample(
+                f"image {image_id} failed at extraction: {shard.table.failure(slot)}"
             )
-        if not entry.ok:
-            raise MissingSample(f"image {image_id} failed at extraction: {entry.status}")
-        return entry, address, shard
+        return shard, slot
+
+    def _slot(self, image_id: int, view: int) -> tuple[_OpenShard, int]:
+        found, slot = self.header.layout.locate(image_id, view)
+        shard = self._opened(found)
+        if shard.table.samples[slot] != (image_id, view):
+            raise CorruptCache(
+                f"{self.root}: slot {slot} of shard {found.name} names another sample than image "
+                f"{image_id}, view {view}"
+            )
+        return shard, slot
 
     def _opened(self, shard: Shard) -> _OpenShard:
+        if self._process != os.getpid():
+            # Forked, perhaps while another thread of the parent held the lock.
+            self._forget()
         with self._lock:
-            if shard.name in self._open:
-                self._open.move_to_end(shard.name)
-                return self._open[shard.name]
+            opened = self._open.get(shard.number)
+            if opened is not None:
+                self._open.move_to_end(shard.number)
+                return opened
         opened = self._open_shard(shard)
         with self._lock:
-            self._open[shard.name] = opened
+            self._open[shard.number] = opened
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         return opened
 
     def _open_shard(self, shard: Shard) -> _OpenShard:
-        record = self._record(shard)
-        entries = read_samples(self.root, record)
-        if len(entries) != len(shard.images) * len(self.views):
-            raise CorruptCache(f"{self.root}: shard {shard.name} names {len(entries)} samples")
-        slots = slots_per_shard(shard.bucket, len(self.views))
-        levels = self.header.key.levels.levels
-        readers = tuple(
-            ShardReader(
-                self.root,
-                shard,
-                level.name,
-                slots,
-                level.shape(shard.bucket.canvas_hw),
-                self.header.dtype,
-            )
-            for level in levels
+        levels = self.header.key.levels.names
+        record = read_record(
+            self.root, self.header.id, shard.name, self.manifest.records[shard.name]
         )
-        return _OpenShard(entries, readers)
-
-    def _record(self, shard: Shard) -> ShardRecord:
-        path = record_path(self.root, shard.name)
+        slots = len(shard.images) * len(self.views)
+        table = read_samples(self.root, record, len(levels), slots)
+        names = [STORES[self.header.store].level_file(shard, level) for level in levels]
+        opened: dict[str, int] = {}
         try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise CorruptCache(f"{path}: {error.strerror}; the manifest names it") from error
-        if hashlib.sha256(raw).hexdigest() != self.manifest.records[shard.name]:
-            raise CorruptCache(f"{path}: its bytes are not those that the manifest names")
-        return ShardRecord.from_bytes(raw, path, self.header.id, shard.name)
+            for name in dict.fromkeys(names):
+                opened[name] = open_below(self.root, name)
+        except CorruptCache as error:
+            _close(set(opened.values()))
+            raise CorruptCache(f"{error} (shard {shard.name})") from error
+        return _OpenShard(shard, table, names, [opened[name] for name in names])
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        """One a thread: making one costs as much as a small frame."""
+        found = getattr(self._local, "decompressor", None)
+        if found is None:
+            found = self._local.decompressor = zstandard.ZstdDecompressor()
+        return found
+
+    def _corrupt(self, shard: _OpenShard, slot: int, level: int, error: Exception) -> CorruptCache:
+        image_id, view = shard.table.samples[slot]
+        return CorruptCache(
+            f"{self.root / shard.names[level]}: shard {shard.shard.name}, level "
+            f"{self.header.key.levels.names[level]}, slot {slot} (image {image_id}, view {view}): "
+            f"{error}"
+        )

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from functools import cache
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from .chunks import Chunk
 from .errors import CorruptCache
-from .header import canonical_json, check_seal, parse_json, sealed_json
+from .files import FileEntry, files_from_json, files_to_json, read_below
 from .placement import Placement
+from .sealed import parse_sealed, sealed_json
 
 OK = "ok"
+MAX_RECORD_BYTES = 2**26
+_PLACEMENT = ("image_hw", "canvas_hw", "content_hw", "scale", "shift", "flip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,134 +28,202 @@ class SampleEntry:
     """One image under one view.
 
     status: "ok", or why the image failed; a failed sample keeps its slot and has no maps.
-    sha256: of the image file. checksums: crc32c of the stored chunk of each level, so that a chunk
-    that is sound but belongs elsewhere is found too.
+    sha256: of the image file. chunks: where each level lies, with the crc32c of its frame, so that
+    a frame that is sound but belongs elsewhere is found too.
     """
 
     image_id: int
     view: int
     status: str
+    placement: Placement
     sha256: str = ""
-    placement: Placement | None = None
-    checksums: tuple[int, ...] = ()
+    chunks: tuple[Chunk, ...] = ()
 
     @property
     def ok(self) -> bool:
         return self.status == OK
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "image_id": self.image_id,
-            "view": self.view,
-            "status": self.status,
-            "sha256": self.sha256,
-            "placement": self.placement.to_json() if self.placement else None,
-            "checksums": list(self.checksums),
-        }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SampleEntry:
-        placement = Placement.from_json(data["placement"]) if data["placement"] else None
-        checksums = tuple(data["checksums"])
-        return cls(
-            data["image_id"], data["view"], data["status"], data["sha256"], placement, checksums
+@cache
+def table_dtype(levels: int) -> np.dtype[np.void]:
+    """A row of samples/<shard>.npy. Sizes are (rows, columns); scale, shift and flip are (x, y)."""
+    chunk = np.dtype([("offset", "<u8"), ("length", "<u8"), ("crc32c", "<u4")])
+    return np.dtype(
+        [
+            ("image_id", "<i8"),
+            ("view", "<i4"),
+            ("ok", "u1"),
+            ("flip", "u1", (2,)),
+            ("sha256", "u1", (32,)),
+            ("image_hw", "<i4", (2,)),
+            ("canvas_hw", "<i4", (2,)),
+            ("content_hw", "<i4", (2,)),
+            ("scale", "<f8", (2,)),
+            ("shift", "<f8", (2,)),
+            ("chunks", chunk, (levels,)),
+        ]
+    )
+
+
+class SampleTable:
+    """The samples of one shard in the order of their slots.
+
+    chunks: by slot and level. About 170 bytes a sample on the disk.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.void], failures: Mapping[int, str]) -> None:
+        self._rows = rows
+        self._failures = failures
+        self._placements: dict[int, Placement] = {}
+        self.samples: list[tuple[int, int]] = list(
+            zip(rows["image_id"].tolist(), rows["view"].tolist(), strict=True)
         )
+        self.ok: list[bool] = rows["ok"].astype(bool).tolist()
+        self.chunks: list[list[Chunk]] = rows["chunks"].tolist()
 
+    def __len__(self) -> int:
+        return len(self.samples)
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """Length and sha256 of one file of a shard."""
+    def __iter__(self) -> Iterator[SampleEntry]:
+        return (self.entry(slot) for slot in range(len(self)))
 
-    bytes: int
-    sha256: str
+    def failure(self, slot: int) -> str:
+        """Why a sample has no maps."""
+        return self._failures.get(slot, "no reason was kept")
+
+    def placement(self, slot: int) -> Placement:
+        """Raises CorruptCache where the row describes none."""
+        found = self._placements.get(slot)
+        if found is None:
+            row = self._rows[slot]
+            values = {name: tuple(row[name].tolist()) for name in _PLACEMENT}
+            values["flip"] = tuple(map(bool, values["flip"]))
+            try:
+                found = Placement(**values)
+            except ValueError as error:
+                raise CorruptCache(f"image {self.samples[slot][0]}: {error}") from error
+            self._placements[slot] = found
+        return found
+
+    def entry(self, slot: int) -> SampleEntry:
+        ok = self.ok[slot]
+        image_id, view = self.samples[slot]
+        return SampleEntry(
+            image_id,
+            view,
+            OK if ok else self.failure(slot),
+            self.placement(slot),
+            self._rows["sha256"][slot].tobytes().hex() if self._rows["sha256"][slot].any() else "",
+            tuple(Chunk(*chunk) for chunk in self.chunks[slot]) if ok else (),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
     """commits/<shard>.json. A shard is there when its record is.
 
-    files: by path below the cache's root: one a level, and samples/<shard>.json.
+    files: by path below the cache's root: those of the store, and samples/<shard>.npy.
+    failures: why, by slot.
     """
 
     cache_id: str
     shard: str
     files: Mapping[str, FileEntry]
     samples: int
-    failed: int
+    failures: Mapping[int, str]
+
+    @property
+    def failed(self) -> int:
+        return len(self.failures)
 
     def to_bytes(self) -> bytes:
-        files = {path: {"bytes": f.bytes, "sha256": f.sha256} for path, f in self.files.items()}
         return sealed_json(
             {
                 "cache": self.cache_id,
                 "shard": self.shard,
-                "files": files,
+                "files": files_to_json(self.files),
                 "samples": self.samples,
-                "failed": self.failed,
+                "failures": {str(slot): why for slot, why in self.failures.items()},
             }
         )
 
     @classmethod
     def from_bytes(cls, raw: bytes, path: Path, cache_id: str, shard: str) -> ShardRecord:
         """Raises CorruptCache when it is not the record of this shard of this cache."""
-        data = parse_json(raw, path)
-        check_seal(data, path)
+        data = parse_sealed(raw, path)
         try:
-            files = {name: FileEntry(f["bytes"], f["sha256"]) for name, f in data["files"].items()}
-            record = cls(data["cache"], data["shard"], files, data["samples"], data["failed"])
-        except (KeyError, TypeError, AttributeError) as error:
+            failures = {int(slot): str(why) for slot, why in data["failures"].items()}
+            files = files_from_json(data["files"])
+            record = cls(data["cache"], data["shard"], files, int(data["samples"]), failures)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptCache(f"{path}: unreadable record ({error!r})") from error
         if (record.cache_id, record.shard) != (cache_id, shard):
             raise CorruptCache(
                 f"{path}: expected the record of shard {shard} of cache {cache_id[:12]}, "
-                f"got shard {record.shard} of {record.cache_id[:12]}"
+                f"got shard {record.shard} of {str(record.cache_id)[:12]}"
             )
-        if outside := [name for name in files if not _is_below(name)]:
-            raise CorruptCache(f"{path}: {outside[0]!r} leaves the folder of the cache")
         return record
 
 
-def _is_below(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts
+def record_name(shard: str) -> str:
+    """Where a shard's record stands, below the cache's root."""
+    return f"commits/{shard}.json"
 
 
-def record_path(root: Path, shard: str) -> Path:
-    """Where a shard's record stands."""
-    return root / "commits" / f"{shard}.json"
+def samples_name(shard: str) -> str:
+    """Where the table of a shard's samples stands, below the cache's root."""
+    return f"samples/{shard}.npy"
 
 
-def samples_path(root: Path, shard: str) -> Path:
-    """Where the list of a shard's samples stands."""
-    return root / "samples" / f"{shard}.json"
+def samples_to_bytes(entries: Sequence[SampleEntry], levels: int) -> bytes:
+    """samples/<shard>.npy, which `numpy.load` reads."""
+    rows = np.zeros(len(entries), table_dtype(levels))
+    for row, entry in zip(rows, entries, strict=True):
+        place = entry.placement
+        row["image_id"], row["view"], row["ok"] = entry.image_id, entry.view, entry.ok
+        row["sha256"] = np.frombuffer(bytes.fromhex(entry.sha256 or "00" * 32), np.uint8)
+        for name in _PLACEMENT:
+            row[name] = getattr(place, name)
+        if entry.ok:
+            row["chunks"] = list(entry.chunks)
+    return _prefix(levels, len(entries)) + rows.tobytes()
 
 
-def samples_to_bytes(cache_id: str, shard: str, entries: Sequence[SampleEntry]) -> bytes:
-    """samples/<shard>.json, in the order of the slots."""
-    return canonical_json(
-        {"cache": cache_id, "shard": shard, "samples": [entry.to_json() for entry in entries]}
-    )
+@cache
+def _prefix(levels: int, count: int) -> bytes:
+    """numpy's own header; compared as bytes, so nothing read from a cache is ever interpreted."""
+    buffer = io.BytesIO()
+    array = np.lib.format.header_data_from_array_1_0(np.zeros(0, table_dtype(levels)))
+    np.lib.format.write_array_header_1_0(buffer, {**array, "shape": (count,)})
+    return buffer.getvalue()
 
 
-def read_samples(root: Path, record: ShardRecord) -> tuple[SampleEntry, ...]:
-    """The samples of a shard in the order of their slots; raises CorruptCache."""
-    path = samples_path(root, record.shard)
-    raw = read_committed(root, record, path)
-    try:
-        return tuple(SampleEntry.from_json(v) for v in parse_json(raw, path)["samples"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptCache(f"{path}: unreadable samples ({error!r})") from error
+def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> ShardRecord:
+    """The record of a shard; raises CorruptCache.
+
+    sha256: what the manifest says that its bytes have, where there is one.
+    """
+    name = record_name(shard)
+    raw = read_below(root, name, MAX_RECORD_BYTES)
+    if sha256 and hashlib.sha256(raw).hexdigest() != sha256:
+        raise CorruptCache(f"{root / name}: its bytes are not those that the manifest names")
+    return ShardRecord.from_bytes(raw, root / name, cache_id, shard)
 
 
-def read_committed(root: Path, record: ShardRecord, path: Path) -> bytes:
-    """A small file of a shard, checked against the record; raises CorruptCache."""
-    expected = record.files.get(path.relative_to(root).as_posix())
-    if expected is None:
-        raise CorruptCache(f"{path}: not named by the record of shard {record.shard}")
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise CorruptCache(f"{path}: {error.strerror}; shard {record.shard} names it") from error
+def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> SampleTable:
+    """The table of a shard that has `samples` slots; raises CorruptCache."""
+    name = samples_name(record.shard)
+    expected = record.files.get(name)
+    prefix = _prefix(levels, samples)
+    size = len(prefix) + samples * table_dtype(levels).itemsize
+    if expected is None or expected.size != size:
+        raise CorruptCache(f"{root / name}: the record of shard {record.shard} names another size")
+    raw = read_below(root, name, size)
     if hashlib.sha256(raw).hexdigest() != expected.sha256:
-        raise CorruptCache(f"{path}: its bytes are not those of the record of {record.shard}")
-    return raw
+        raise CorruptCache(
+            f"{root / name}: its bytes are not those of the record of {record.shard}"
+        )
+    if not raw.startswith(prefix):
+        raise CorruptCache(f"{root / name}: it is not a table of {samples} samples")
+    rows = np.frombuffer(raw, table_dtype(levels), offset=len(prefix))
+    return SampleTable(rows, record.failures)

@@ -7,121 +7,148 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from . import annotation_copy
 from . import header as header_file
 from . import manifest as manifest_file
-from .annotation_copy import write_annotations
-from .errors import IncompleteCache
+from .annotation_copy import annotations_to_bytes
+from .chunks import Array, Frame, compress
+from .errors import IncompleteCache, InputError
+from .files import FileEntry
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
-from .publish import publish_bytes, published, remove_files, remove_scratch
+from .publish import publish_bytes, remove_files, sync_folders
 from .records import (
-    FileEntry,
     SampleEntry,
     ShardRecord,
-    record_path,
-    samples_path,
+    read_record,
+    record_name,
+    samples_name,
     samples_to_bytes,
 )
-from .zarr_store import Array, ShardEncoder, create_arrays, shard_path, slots_per_shard
+from .stores import STORES
+from .stores.store import ShardEncoder
 
 
-def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> None:
-    """Lay down everything but the shards.
+def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHeader:
+    """Lay down everything but the shards; returns the header as it stands there.
 
-    annotations: the bytes of the annotation file, kept so that the cache can travel.
+    annotations: the bytes of the annotation file, kept so that the cache can travel. Where a header
+    stands already, also another one, it stays and its frame is completed; raises InputError where
+    these annotations are not those that it was begun with.
     """
-    publish_bytes(root / header_file.NAME, header.to_bytes())
-    complete_frame(root, header, annotations)
-
-
-def complete_frame(root: Path, header: CacheHeader, annotations: bytes) -> None:
-    """What lies beside the header, where an interrupted `create_cache` left it out."""
-    create_arrays(root, header)
-    write_annotations(root, annotations)
+    frame = dict(STORES[header.store].frame(header))
+    frame[annotation_copy.NAME] = annotations_to_bytes(annotations)
+    if not (root / header_file.NAME).exists():
+        header = replace(header, frame={name: FileEntry.of(data) for name, data in frame.items()})
+        publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
+    header = CacheHeader.read(root)
+    for name, expected in header.frame.items():
+        if (root / name).exists():
+            continue
+        if name not in frame or FileEntry.of(frame[name]) != expected:
+            raise InputError(
+                f"{root}: {name} is missing and cannot be made again from this command's input; "
+                "repeat the command that the cache was begun with"
+            )
+        publish_bytes(root / name, frame[name])
+    return header
 
 
 class ShardWriter:
     """Takes the samples of one shard in the order of their slots."""
 
-    def __init__(self, encoders: Mapping[str, ShardEncoder]) -> None:
-        self._encoders = encoders
+    def __init__(
+        self, encoder: ShardEncoder, shapes: Mapping[str, tuple[int, ...]], dtype: str
+    ) -> None:
+        self._encoder, self._shapes, self._dtype = encoder, shapes, dtype
         self.entries: list[SampleEntry] = []
 
     def add(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
-        """The next slot: maps[l] (C_l, H_l, W_l) in the stored type; none for a failed sample."""
-        if entry.ok:
-            slot = len(self.entries)
-            levels = zip(self._encoders.values(), maps, strict=True)
-            entry = replace(entry, checksums=tuple(e.add(slot, x) for e, x in levels))
-        self.entries.append(entry)
+        """The next slot: maps[l] (C_l, H_l, W_l) in the stored type; none for a failed sample.
 
-    def finish(self) -> dict[str, FileEntry]:
-        return {level: encoder.finish() for level, encoder in self._encoders.items()}
+        Raises ValueError for another shape or type.
+        """
+        self.add_frames(entry, self.compressed(maps) if entry.ok else ())
+
+    def compressed(self, maps: Sequence[Array]) -> tuple[Frame, ...]:
+        """The frames of one sample's maps."""
+        for (level, shape), x in zip(self._shapes.items(), maps, strict=True):
+            if x.shape != shape or x.dtype != self._dtype:
+                raise ValueError(
+                    f"level {level}: expected {shape} {self._dtype}, got {x.shape} {x.dtype}"
+                )
+        return tuple(compress(x) for x in maps)
+
+    def add_frames(self, entry: SampleEntry, frames: Sequence[Frame] = ()) -> None:
+        """The next slot, compressed already."""
+        chunks = self._encoder.add(len(self.entries), frames) if entry.ok else ()
+        self.entries.append(replace(entry, chunks=chunks))
 
 
 @contextmanager
 def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[ShardWriter]:
     """Write one shard. It exists when the block has ended, and not at all if the block raises."""
-    names = header.key.levels.names
-    paths = {name: shard_path(root, shard, name) for name in names}
-    views = len(header.layout.views)
-    with ExitStack() as files:
-        encoders = {}
-        for name, path in paths.items():
-            remove_scratch(path)
-            file = files.enter_context(published(path))
-            encoders[name] = ShardEncoder(file, slots_per_shard(shard.bucket, views))
-        writer = ShardWriter(encoders)
+    levels = header.key.levels.levels
+    shapes = {level.name: level.shape(shard.bucket.canvas_hw) for level in levels}
+    expected = header.layout.samples(shard)
+    with STORES[header.store].encoder(root, header, shard) as encoder:
+        writer = ShardWriter(encoder, shapes, header.dtype)
         yield writer
-        expected = [(image.id, view) for image in shard.images for view in range(views)]
-        found = [(entry.image_id, entry.view) for entry in writer.entries]
-        if found != expected:
+        if [(entry.image_id, entry.view) for entry in writer.entries] != expected:
             raise ValueError(
-                f"shard {shard.name}: {len(found)} of {len(expected)} samples, or in another order "
-                "than the layout's"
+                f"shard {shard.name}: {len(writer.entries)} of {len(expected)} samples, or in "
+                "another order than the layout's"
             )
-        entries = {paths[name]: entry for name, entry in writer.finish().items()}
-    samples = samples_to_bytes(header.id, shard.name, writer.entries)
-    samples_file = samples_path(root, shard.name)
-    publish_bytes(samples_file, samples)
-    entries[samples_file] = FileEntry(len(samples), hashlib.sha256(samples).hexdigest())
+        files = encoder.finish()
+    samples = samples_to_bytes(writer.entries, len(levels))
+    publish_bytes(root / samples_name(shard.name), samples)
     record = ShardRecord(
         cache_id=header.id,
         shard=shard.name,
-        files={path.relative_to(root).as_posix(): entry for path, entry in entries.items()},
+        files={**files, samples_name(shard.name): FileEntry.of(samples)},
         samples=len(expected),
-        failed=sum(not entry.ok for entry in writer.entries),
+        failures={slot: e.status for slot, e in enumerate(writer.entries) if not e.ok},
     )
-    publish_bytes(record_path(root, shard.name), record.to_bytes())
+    publish_bytes(root / record_name(shard.name), record.to_bytes())
 
 
-def read_record(root: Path, header: CacheHeader, shard: str) -> ShardRecord | None:
+def written_record(root: Path, header: CacheHeader, shard: str) -> ShardRecord | None:
     """None while the shard does not exist; raises CorruptCache for a damaged or foreign record."""
-    path = record_path(root, shard)
-    if not path.exists():
+    if not (root / record_name(shard)).exists():
         return None
-    return ShardRecord.from_bytes(path.read_bytes(), path, header.id, shard)
+    return read_record(root, header.id, shard)
+
+
+def written_records(root: Path, header: CacheHeader) -> dict[str, ShardRecord]:
+    """The records of all shards that exist, by name; raises CorruptCache."""
+    found = (
+        (shard.name, written_record(root, header, shard.name)) for shard in header.layout.shards
+    )
+    return {name: record for name, record in found if record is not None}
 
 
 def seal(root: Path, header: CacheHeader) -> Manifest:
-    """Write the manifest; raises IncompleteCache while a shard has no record."""
-    records: dict[str, ShardRecord] = {}
-    for shard in header.layout.shards:
-        record = read_record(root, header, shard.name)
-        if record is None:
-            raise IncompleteCache(f"{root}: shard {shard.name} has not been written yet")
-        records[shard.name] = record
+    """Write the manifest, or find it; raises IncompleteCache while a shard has no record."""
+    manifest = Manifest.read(root, header)
+    if manifest is not None:
+        return manifest
+    records = written_records(root, header)
+    missing = [s.name for s in header.layout.shards if s.name not in records]
+    if missing:
+        raise IncompleteCache(f"{root}: shard {missing[0]} has not been written yet")
+    # Another writer may have been killed between a file's name and the fsync of its folder.
+    sync_folders(root)
     manifest = Manifest(
-        cache_id=header.id,
+        header=header.digest,
         records={n: hashlib.sha256(r.to_bytes()).hexdigest() for n, r in records.items()},
         samples=sum(record.samples for record in records.values()),
         failed=sum(record.failed for record in records.values()),
-        stored_bytes=sum(f.bytes for record in records.values() for f in record.files.values()),
+        stored_bytes=sum(f.size for record in records.values() for f in record.files.values()),
     )
     publish_bytes(root / manifest_file.NAME, manifest.to_bytes())
     return manifest
@@ -130,5 +157,5 @@ def seal(root: Path, header: CacheHeader) -> Manifest:
 def retract(root: Path, record: ShardRecord) -> None:
     """Take a shard back so that it can be written again: manifest, then record, then data."""
     remove_files([root / manifest_file.NAME])
-    remove_files([record_path(root, record.shard)])
+    remove_files([root / record_name(record.shard)])
     remove_files([root / path for path in record.files])

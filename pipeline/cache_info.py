@@ -7,13 +7,13 @@ from typing import Any
 
 from ..cache.header import CacheHeader
 from ..cache.manifest import Manifest
-from ..cache.records import record_path
+from ..cache.records import record_name
 
 
 def describe(root: Path) -> dict[str, Any]:
     """Facts by name, in the order in which to show them. Raises InputError, CorruptCache."""
     header = CacheHeader.read(root)
-    manifest = Manifest.read(root, header.id)
+    manifest = Manifest.read(root, header)
     key, layout = header.key, header.layout
     images = len(layout.images)
     facts: dict[str, Any] = {
@@ -48,5 +48,5 @@ def _state(root: Path, header: CacheHeader, manifest: Manifest | None) -> str:
     if manifest is not None:
         return "whole"
     shards = header.layout.shards
-    done = sum(record_path(root, shard.name).exists() for shard in shards)
+    done = sum((root / record_name(shard.name)).exists() for shard in shards)
     return f"unfinished: {done} of {len(shards)} shards; `fdet extract` goes on where it stopped"

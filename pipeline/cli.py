@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
+from .cache_cli import cache_app
 from .extract_config import ExtractConfig
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train detection heads on cached feature maps of a frozen backbone.",
 )
-cache_app = typer.Typer(no_args_is_help=True, help="Look at caches.")
 app.add_typer(cache_app, name="cache")
 
 _D: dict[str, Any] = {f.name: f.default for f in fields(ExtractConfig) if f.default is not MISSING}
@@ -93,6 +93,7 @@ def extract_command(
         _opt("plain first; hflip, vflip, scale=0.7..1.4, crop=0.5, joined by +, repeated by xN"),
     ] = _D["views"],
     codec: Annotated[str, _opt("fp32 or fp16")] = _D["codec"],
+    store: Annotated[str, _opt("zarr or hdf5")] = _D["store"],
     precision: Annotated[str, _opt("of the backbone: fp32, bf16, fp16")] = _D["precision"],
     device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = _D["device"],
     batch_size: Annotated[
@@ -104,10 +105,18 @@ def extract_command(
     limit: Annotated[int | None, _opt("only the first N images")] = _D["limit"],
     seed: Annotated[int, _opt("of random views and random weights")] = _D["seed"],
     retry_failed: Annotated[bool, _opt("try images again that failed before")] = _D["retry_failed"],
+    rank: Annotated[
+        int | None, _opt("this process among --world that fill one cache; default: torchrun, srun")
+    ] = _D["rank"],
+    world: Annotated[int | None, _opt("number of processes that fill the cache")] = _D["world"],
+    update: Annotated[
+        Path | None, _opt("older cache: take over its features of images that have not changed")
+    ] = _D["update"],
 ) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.
 
-    Exit 0: all there. 3: the cache is whole but some images could not be read. 2: bad input.
+    Exit 0: all there (or, of several processes, this one's part). 3: the cache is whole but some
+    images could not be read. 2: bad input.
     """
     config = ExtractConfig(**locals())
     from .extract import extract
@@ -118,10 +127,17 @@ def extract_command(
     if len(summary.failed) > 20:
         typer.echo(f"failed: ... and {len(summary.failed) - 20} more", err=True)
     done = "" if summary.written else " (nothing was left to do)"
+    if summary.reused:
+        done = f" ({summary.reused} of {summary.written} taken over from {update})"
     typer.echo(
         f"{summary.samples} samples, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
         f"{summary.out}{done}"
     )
+    if summary.missing:
+        typer.echo(
+            f"{summary.missing} shards belong to other processes and are not there yet; whoever "
+            "finishes last completes the cache"
+        )
     if summary.failed:
         typer.echo(
             f"{len(summary.failed)} images failed; the cache works without them, --retry-failed "
@@ -240,25 +256,6 @@ def predict_command(
     typer.echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")
     if summary.failed:
         raise typer.Exit(3)
-
-
-@cache_app.command("info")
-def cache_info(
-    cache: Annotated[Path, typer.Argument(help="a cache")],
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-) -> None:
-    """What a cache holds and what it was made from."""
-    from .cache_info import describe
-
-    facts = describe(cache)
-    if as_json:
-        import json
-
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {value}")
 
 
 def main() -> None:

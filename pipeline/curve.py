@@ -34,7 +34,7 @@ def draw_curve(lines: Sequence[dict[str, Any]], path: Path) -> None:
         right.legend(loc="lower right")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110)
-    publish_bytes(path, image.getvalue(), replace=True)
+    publish_bytes(path, image.getvalue(), existing="replace")
 
 
 def _smooth(values: Sequence[float], keep: float = 0.8) -> list[float]:

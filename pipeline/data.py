@@ -64,7 +64,7 @@ def open_data(
     source: PyramidSource
     if backbone is not None and images is not None:
         header = CacheHeader.read(path)
-        whole = Manifest.read(path, header.id) is not None
+        whole = Manifest.read(path, header) is not None
         failed = FeatureCache.open(path).failed if whole else {}
         check_images(images, [i for i in header.layout.images if i.id not in failed])
         source = OnlineSource(header, images, backbone, workers)
@@ -75,7 +75,7 @@ def open_data(
     if annotations is not None:
         boxes, raw = load_annotations(annotations)
     else:
-        raw = read_annotations(path)
+        raw = read_annotations(path, header)
         boxes = parse_annotations(raw, f"{path}'s annotations")
     for why, count in boxes.dropped.items():
         log.warning("%s: %d boxes %s are left out", annotations or path, count, why)

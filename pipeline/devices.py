@@ -13,10 +13,14 @@ import torch
 from ..cache.errors import InputError
 
 
-def pick_device(name: str) -> torch.device:
-    """'auto': cuda where there is one, else cpu. Raises InputError."""
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """'auto': cuda where there is one, else cpu. Raises InputError.
+
+    local_rank: this process's number on this machine; with 'auto' each takes another accelerator.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        name = f"cuda:{local_rank % count}" if count else "cpu"
     if name == "cpu":
         keep_freed_memory()
     try:

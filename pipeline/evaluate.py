@@ -226,9 +226,9 @@ def write_evaluation(
     """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced."""
     name = cache.resolve().name.removesuffix(".fdet")
     path = folder / f"evaluation-{name}.json"
-    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), replace=True)
+    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), existing="replace")
     detections = folder / f"detections-{name}.json"
-    publish_bytes(detections, json.dumps(list(results)).encode(), replace=True)
+    publish_bytes(detections, json.dumps(list(results)).encode(), existing="replace")
     return path
 
 

@@ -6,12 +6,13 @@ Interrupted anywhere, the same command goes on and ends with the same bytes.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,14 @@ from ..cache import header as header_file
 from ..cache.annotation_copy import read_annotations
 from ..cache.background import BackgroundWriter
 from ..cache.codecs import FloatCodec, get_codec
-from ..cache.errors import FdetError, FeatureError, InputError, KeyMismatch
+from ..cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
 from ..cache.header import CacheHeader
 from ..cache.key import CacheKey
 from ..cache.layout import ImageEntry, Shard
-from ..cache.manifest import Manifest
-from ..cache.publish import only_writer
-from ..cache.records import OK, SampleEntry, read_samples
-from ..cache.writer import complete_frame, create_cache, read_record, retract, seal
+from ..cache.publish import only_writer, remove_leftovers
+from ..cache.records import OK, SampleEntry, ShardRecord, record_name
+from ..cache.stores import STORES
+from ..cache.writer import create_cache, retract, seal, written_record, written_records
 from .annotations import Annotations, load_annotations
 from .backbones import FrozenBackbone, load_backbone
 from .canvases import Canvases, CanvasRecipe, recipe_of, render, rendered
@@ -39,7 +40,9 @@ from .extract_config import ExtractConfig
 from .images import INTERPOLATION
 from .plan import check_images, plan_layout
 from .progress import ProgressLine, progress_line
+from .reuse import Reused, find_reusable
 from .views import ResizeRule, parse_views
+from .world import World, find_world
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,9 @@ log = logging.getLogger(__name__)
 class ExtractSummary:
     """What the cache holds, and what this run did.
 
-    bytes: on disk, of all shards. written: samples of this run. failed: why, by file name.
+    bytes: on disk, of all shards. written: samples of this run; reused: how many of them were taken
+    from an older cache. missing: shards that other processes have yet to write. failed: why, by
+    file name.
     """
 
     out: Path
@@ -56,6 +61,8 @@ class ExtractSummary:
     bytes: int
     seconds: float
     written: int
+    reused: int
+    missing: int
     failed: Mapping[str, str]
 
 
@@ -67,10 +74,11 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     """
     started = time.monotonic()
     _check(config)
+    world = find_world(config.rank, config.world, os.environ)
     annotations, raw = load_annotations(config.annotations)
     _report_dropped(annotations)
     images = annotations.images[: config.limit]
-    device = pick_device(config.device)
+    device = pick_device(config.device, world.local_rank)
     use_threads(config.threads)
     codec = get_codec(config.codec)
     backbone = load_backbone(
@@ -82,19 +90,30 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         device=device,
     )
     header = _header(config, backbone, codec, images, device)
-    with only_writer(config.out):
-        header = _created_or_resumed(config, header, backbone, raw)
-        todo = _shards_to_do(config, header)
+    reused = Reused()
+    with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
+        header = _created_or_resumed(config, world, header, backbone, raw)
+        todo = _shards_to_do(config, world, header)
         if todo:
             recipe = recipe_of(header.key, config.images)
-            write_shards(config.out, header, todo, recipe, backbone, codec, config.workers)
-        manifest = Manifest.read(config.out, header.id) or seal(config.out, header)
-        _remove_leftovers(config.out)
-        failed = _failures(config.out, header) if manifest.failed else {}
-    samples = sum(len(shard.images) for shard in todo) * len(header.layout.views)
-    seconds = time.monotonic() - started
+            if config.update is not None:
+                reused = find_reusable(config.update, header, recipe, todo)
+            write_shards(config.out, header, todo, recipe, backbone, codec, config.workers, reused)
+        records = written_records(config.out, header)
+        if len(records) == len(header.layout.shards):
+            seal(config.out, header)
+            remove_leftovers(config.out)
+    views = len(header.layout.views)
+    written = {image.id for shard in todo for image in shard.images}
     return ExtractSummary(
-        config.out, manifest.samples, manifest.stored_bytes, seconds, samples, failed
+        out=config.out,
+        samples=sum(record.samples for record in records.values()),
+        bytes=sum(f.size for record in records.values() for f in record.files.values()),
+        seconds=time.monotonic() - started,
+        written=len(written) * views,
+        reused=len(written & set(reused.ids)) * views,
+        missing=len(header.layout.shards) - len(records),
+        failed=_failures(header, records),
     )
 
 
@@ -104,7 +123,13 @@ def _check(config: ExtractConfig) -> None:
     aspect = config.short is not None or config.long is not None
     if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
         raise InputError("give either --size N (square) or both --short N and --long M")
-    for name in ("size", "batch_size", "threads", "shard_mb", "limit"):
+    if config.store not in STORES:
+        raise InputError(f"--store {config.store!r}{did_you_mean(config.store, STORES)}")
+    if config.update is not None and config.update.resolve() == config.out.resolve():
+        raise InputError(
+            "--update names the older cache, which is left as it is: choose another --out"
+        )
+    for name in ("size", "batch_size", "threads", "shard_mb", "limit", "world"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
@@ -150,49 +175,57 @@ def _header(
         batch_size=config.batch_size or (1 if on_cpu else 16),
         threads=torch.get_num_threads() if on_cpu else 0,
         device="cpu" if on_cpu else torch.cuda.get_device_name(device),
-        **{
-            n: version(n)
-            for n in ("torch", "torchvision", "timm", "pillow", "numpy", "zstandard", "zarr")
-        },
-    )
+        **{n: version(n) for n in ("torch", "torchvision", "timm", "pillow", "numpy")},
+    ).in_container(STORES[config.store].versions())
     layout = plan_layout(images, rule, views, backbone.spec, codec.dtype, config.shard_mb * 2**20)
-    return CacheHeader(key, layout, codec.dtype, {})
+    return CacheHeader(key, layout, codec.dtype, {}, config.store)
 
 
 def _created_or_resumed(
-    config: ExtractConfig, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
+    config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
 ) -> CacheHeader:
     """The header on disk. A new cache is made only once the images have been checked."""
     if (config.out / header_file.NAME).exists():
-        found = CacheHeader.read(config.out)
-        _refuse_other_inputs(config.out, header, found)
-        _check_remaining_images(config, found)
-        complete_frame(config.out, found, raw)
-        if read_annotations(config.out) != raw:
-            log.warning(
-                "%s keeps the annotations it was made with, which are not those of %s: give these to "
-                "train-heads and evaluate by --annotations",
-                config.out,
-                config.annotations,
+        _refuse_other_inputs(config.out, header, CacheHeader.read(config.out))
+    else:
+        others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
+        if others:
+            raise InputError(
+                f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
+                "choose another"
             )
-        return found
-    others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
-    if others:
-        raise InputError(
-            f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
-            "choose another"
-        )
-    check_images(config.images, header.layout.images)
+    # A wrong --images would seal the cache with every remaining image failed.
+    undone = [
+        image
+        for shard in header.layout.shards
+        if world.owns(shard.number) and not (config.out / record_name(shard.name)).exists()
+        for image in shard.images
+    ]
+    if undone:
+        check_images(config.images, undone)
     facts = {
         "parameters": backbone.parameters_count,
         "flops": {b.name: backbone.flops(b.canvas_hw) for b in header.layout.buckets},
     }
-    header = CacheHeader(header.key, header.layout, header.dtype, facts)
-    create_cache(config.out, header, raw)
-    return header
+    found = create_cache(config.out, replace(header, backbone=facts), raw)
+    # Another process may have been the first.
+    _refuse_other_inputs(config.out, header, found)
+    if read_annotations(config.out, found) != raw:
+        log.warning(
+            "%s keeps the annotations it was made with, which are not those of %s: give these to "
+            "train-heads and evaluate by --annotations",
+            config.out,
+            config.annotations,
+        )
+    return found
 
 
 def _refuse_other_inputs(out: Path, wanted: CacheHeader, found: CacheHeader) -> None:
+    if wanted.store != found.store:
+        raise KeyMismatch(
+            f"{out} is a {found.store} cache, this command makes a {wanted.store} one: add --store "
+            f"{found.store}, choose another --out, or use `fdet cache convert`"
+        )
     differences = wanted.key.explain(found.key, "resume")
     if differences:
         raise KeyMismatch(
@@ -203,26 +236,21 @@ def _refuse_other_inputs(out: Path, wanted: CacheHeader, found: CacheHeader) -> 
         mine, theirs = set(wanted.layout.images), set(found.layout.images)
         raise KeyMismatch(
             f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "
-            f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out"
+            f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out "
+            f"(with --update {out} it takes over what has not changed)"
         )
 
 
-def _check_remaining_images(config: ExtractConfig, header: CacheHeader) -> None:
-    """A wrong --images would seal the cache with every remaining image failed."""
-    shards = header.layout.shards
-    undone = [s for s in shards if read_record(config.out, header, s.name) is None]
-    if undone:
-        check_images(config.images, [image for shard in undone for image in shard.images])
-
-
-def _shards_to_do(config: ExtractConfig, header: CacheHeader) -> list[Shard]:
-    """The shards without a record, and with --retry-failed those that can do better now."""
+def _shards_to_do(config: ExtractConfig, world: World, header: CacheHeader) -> list[Shard]:
+    """This process's shards without a record, and with --retry-failed those that can do better."""
     todo = []
     for shard in header.layout.shards:
-        record = read_record(config.out, header, shard.name)
+        if not world.owns(shard.number):
+            continue
+        record = written_record(config.out, header, shard.name)
         if record is not None and config.retry_failed and record.failed:
-            entries = read_samples(config.out, record)
-            failed = {entry.image_id for entry in entries if not entry.ok}
+            samples = header.layout.samples(shard)
+            failed = {samples[slot][0] for slot in record.failures}
             if _any_readable(recipe_of(header.key, config.images), shard, failed):
                 # All of the shard is computed again: what it needs must be there first.
                 check_images(config.images, shard.images)
@@ -246,23 +274,29 @@ def write_shards(
     backbone: FrozenBackbone,
     codec: FloatCodec,
     workers: int,
+    reused: Reused,
 ) -> None:
-    """Run the backbone over every image of `shards`, all its views, and commit shard after shard."""
+    """All views of every image of `shards`, from the backbone or from `reused`, shard after shard."""
     views = tuple(range(len(header.layout.views)))
     total = sum(len(shard.images) for shard in shards) * len(views)
-    jobs = ((image, views) for shard in shards for image in shard.images)
+    images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
     with progress_line("extract", total) as progress:
         counter = _Counter(progress)
         with (
-            closing(rendered(recipe, jobs, workers)) as canvases,
+            closing(rendered(recipe, ((image, views) for image in images), workers)) as canvases,
             BackgroundWriter(out, header, shards, 4 * batch_size, counter.wrote) as writer,
         ):
             for shard in shards:
-                samples = _samples(islice(canvases, len(shard.images)))
-                while batch := list(islice(samples, batch_size)):
-                    for entry, maps in _features(batch, backbone, codec):
-                        writer.put(entry, maps)
+                for known, run in groupby(shard.images, lambda image: image.id in reused.ids):
+                    if known:
+                        for entry, frames in reused.samples(run, views):
+                            writer.put_frames(entry, frames)
+                        continue
+                    samples = _samples(islice(canvases, len(list(run))))
+                    while batch := list(islice(samples, batch_size)):
+                        for entry, maps in _features(batch, backbone, codec):
+                            writer.put(entry, maps)
 
 
 class _Counter:
@@ -290,7 +324,7 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
     """
     for one in canvases:
         for view, placement in enumerate(one.placements):
-            entry = SampleEntry(one.image.id, view, one.failure or OK, one.sha256, placement)
+            entry = SampleEntry(one.image.id, view, one.failure or OK, placement, one.sha256)
             if one.pixels is None:
                 yield entry, one.image.file_name, np.zeros((*placement.canvas_hw, 3), np.uint8)
             else:
@@ -303,7 +337,7 @@ def _features(
     """One pass of the backbone; the maps of each sample in the stored type."""
     device = next(backbone.parameters()).device
     canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
-    contents = [entry.placement.content_hw for entry, _, _ in batch if entry.placement]
+    contents = [entry.placement.content_hw for entry, _, _ in batch]
     pyramid = backbone(canvases, contents)
     stored = [
         _encode(maps, level, batch, codec)
@@ -326,20 +360,11 @@ def _encode(
         ) from error
 
 
-def _remove_leftovers(out: Path) -> None:
-    """A process that was killed just after it published a file has left its scratch file."""
-    for leftover in out.rglob(".*.scratch-*"):
-        leftover.unlink(missing_ok=True)
-
-
-def _failures(out: Path, header: CacheHeader) -> dict[str, str]:
+def _failures(header: CacheHeader, records: Mapping[str, ShardRecord]) -> dict[str, str]:
     failed = {}
-    names = {image.id: image.file_name for image in header.layout.images}
     for shard in header.layout.shards:
-        record = read_record(out, header, shard.name)
-        if record is None:
-            raise FdetError(f"{out}: shard {shard.name} lost its record while being read")
-        if record.failed:
-            entries = read_samples(out, record)
-            failed.update({names[e.image_id]: e.status for e in entries if not e.ok})
+        if shard.name in records:
+            images = [image for image in shard.images for _ in header.layout.views]
+            for slot, why in records[shard.name].failures.items():
+                failed[images[slot].file_name] = why
     return failed

@@ -12,7 +12,9 @@ class ExtractConfig:
 
     size: side of a square canvas, px; or short and long: the aspect is kept. batch_size None: 1 on
     a CPU, where the features are then bit for bit those of online training, 16 on an accelerator.
-    threads None: as many as torch chooses. shard_mb: of uncompressed maps, MiB.
+    threads None: as many as torch chooses. shard_mb: of uncompressed maps, MiB. rank and world: this
+    process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
+    an older cache whose features are taken over for every image that has not changed.
     """
 
     annotations: Path
@@ -26,6 +28,7 @@ class ExtractConfig:
     levels: str | None = None
     views: str = "plain"
     codec: str = "fp16"
+    store: str = "zarr"
     precision: str = "fp32"
     device: str = "auto"
     batch_size: int | None = None
@@ -35,3 +38,6 @@ class ExtractConfig:
     limit: int | None = None
     seed: int = 0
     retry_failed: bool = False
+    rank: int | None = None
+    world: int | None = None
+    update: Path | None = None

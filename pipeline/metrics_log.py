@@ -44,4 +44,4 @@ def cut_back(run: Path, step: int, evaluated: bool) -> None:
         return at < step or (at == step and (evaluated or line["kind"] != "eval"))
 
     text = "".join(json.dumps(line) + "\n" for line in read(run) if kept(line))
-    publish_bytes(run / NAME, text.encode(), replace=True)
+    publish_bytes(run / NAME, text.encode(), existing="replace")

@@ -22,15 +22,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..cache.errors import CorruptCache, InputError, KeyMismatch
-from ..cache.header import CacheHeader, canonical_json, read_json
+from ..cache.files import read_below
+from ..cache.header import CacheHeader
 from ..cache.key import CacheKey
 from ..cache.publish import publish_bytes
+from ..cache.sealed import canonical_json, parse_json
 from ..heads.build import build_detector
 from ..heads.detector import Detector
 from .annotations import Annotations
 from .config import RunConfig
 
-FORMAT = 1
+FORMAT = 2
+MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class RunInfo:
             raise InputError(
                 f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
             )
-        data = read_json(path)
+        data = parse_json(read_below(run, "run.json", MAX_BYTES), path)
         if data.get("format") != FORMAT:
             raise InputError(
                 f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
@@ -139,7 +142,7 @@ class Position:
 def save_weights(path: Path, detector: Detector, about: Mapping[str, Any]) -> None:
     """Publish the weights alone; whole or absent."""
     tensors = {name: v.detach().cpu().contiguous() for name, v in detector.state_dict().items()}
-    publish_bytes(path, save(tensors, {"fdet": json.dumps(dict(about))}), replace=True)
+    publish_bytes(path, save(tensors, {"fdet": json.dumps(dict(about))}), existing="replace")
 
 
 def load_weights(path: Path, detector: Detector) -> dict[str, Any]:
@@ -175,7 +178,7 @@ def save_state(
                 tensors[f"optim.{number}.{name}"] = value
     stored = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
     about = asdict(position)
-    publish_bytes(path, save(stored, {"fdet": json.dumps(about)}), replace=True)
+    publish_bytes(path, save(stored, {"fdet": json.dumps(about)}), existing="replace")
 
 
 def load_state(path: Path, detector: Detector, optimiser: torch.optim.Optimizer) -> Position:

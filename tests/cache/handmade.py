@@ -48,6 +48,7 @@ def make_key(**changes) -> CacheKey:
         "numpy": "2.0.0",
         "zstandard": "0.23.0",
         "zarr": "3.1.0",
+        "h5py": "",
     }
     return CacheKey(**{**values, **changes})
 
@@ -59,10 +60,10 @@ def make_layout() -> Layout:
     return Layout(("plain", "hflip"), (Bucket((32, 32), 3, square), Bucket((16, 48), 3, wide)))
 
 
-def make_header(dtype: str = "float32", **changes) -> CacheHeader:
+def make_header(dtype: str = "float32", store: str = "zarr", **changes) -> CacheHeader:
     codec = {"float32": "fp32", "float16": "fp16"}[dtype]
     facts = {"parameters": 3_363_000, "flops": {"32x32": 1.5}}
-    return CacheHeader(make_key(codec=codec, **changes), make_layout(), dtype, facts)
+    return CacheHeader(make_key(codec=codec, **changes), make_layout(), dtype, facts, store)
 
 
 def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
@@ -79,7 +80,7 @@ def entry_of(header: CacheHeader, image_id: int, view: int, status: str = OK) ->
     flip = (view == 1, False)
     shift = (float(image.hw[1]), 0.0) if view == 1 else (0.0, 0.0)
     placement = Placement(image.hw, canvas_hw, image.hw, (1.0, 1.0), shift, flip)
-    return SampleEntry(image_id, view, status, "cd" * 32, placement)
+    return SampleEntry(image_id, view, status, placement, "cd" * 32)
 
 
 def samples_of(header: CacheHeader, shard: Shard, failed: Iterable[int] = ()) -> Iterator[tuple]:
@@ -104,7 +105,7 @@ def write_shard(root: Path, header: CacheHeader, shard: Shard, failed: Iterable[
 
 def make_cache(root: Path, header: CacheHeader, failed: Iterable[int] = ()) -> FeatureCache:
     """A finished cache of all samples of the header's layout."""
-    create_cache(root, header, ANNOTATIONS)
+    header = create_cache(root, header, ANNOTATIONS)
     for shard in header.layout.shards:
         write_shard(root, header, shard, failed)
     seal(root, header)

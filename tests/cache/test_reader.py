@@ -13,7 +13,7 @@ from fdet.cache.errors import CorruptCache, FdetError, InputError, MissingSample
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import read_samples, samples_path
 from fdet.cache.writer import read_record
-from fdet.cache.zarr_store import shard_path
+from fdet.cache.stores.zarr_store import shard_path
 
 from .handmade import (
     all_samples,
@@ -161,7 +161,7 @@ def test_samples_that_stand_in_other_slots_are_found(root, header):
     cache.sample(31)
     shard = cache._open["32x32-1"]
     record = read_record(root, header, "32x32-1")
-    entries = read_samples(root, record)
+    entries = read_samples(root, record, 2, record.samples)
     cache._open["32x32-1"] = type(shard)(entries[::-1], shard.levels)
     with pytest.raises(
         CorruptCache, match="slot 0 of shard 32x32-1 names image 38 view 1, expected"

@@ -12,7 +12,7 @@ import zstandard
 
 from fdet.cache.errors import CorruptCache, MissingSample
 from fdet.cache.reader import FeatureCache
-from fdet.cache.zarr_store import (
+from fdet.cache.stores.zarr_store import (
     ShardEncoder,
     ShardReader,
     create_arrays,

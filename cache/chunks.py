@@ -1,0 +1,72 @@
+"""A sample's map at one level as it lies on the disk: one zstd frame, and the crc32c of it.
+
+Both stores keep this frame, each with its own trailer behind it, so one way of reading serves both
+and a frame moves from cache to cache as it is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+Array = npt.NDArray[np.generic]
+
+ZSTD_LEVEL = 3
+MAX_SAMPLE_BYTES = 2**30
+
+
+class Frame(NamedTuple):
+    """Compressed bytes and their crc32c."""
+
+    data: bytes
+    crc32c: int
+
+
+class Chunk(NamedTuple):
+    """Where a frame lies in its file, and its crc32c."""
+
+    offset: int
+    length: int
+    crc32c: int
+
+
+class DamagedFrame(ValueError):
+    """A frame that is not what was written; the message says in what way."""
+
+
+def compress(sample: Array) -> Frame:
+    """(C, H, W) in the stored type -> its frame. Safe in threads; releases Python's lock."""
+    raw = np.ascontiguousarray(sample, dtype=sample.dtype.newbyteorder("<"))
+    data = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw.data.cast("B"))
+    return Frame(data, int(google_crc32c.value(data)))
+
+
+def compress_bound(raw_bytes: int) -> int:
+    """The most bytes that a frame of so many raw bytes can have."""
+    return raw_bytes + (raw_bytes >> 7) + 1024
+
+
+def check_frame(data: bytes, chunk: Chunk) -> None:
+    """Raises DamagedFrame."""
+    if len(data) != chunk.length:
+        raise DamagedFrame(f"{len(data)} of its {chunk.length} bytes are there")
+    if google_crc32c.value(data) != chunk.crc32c:
+        raise DamagedFrame("its checksum does not hold")
+
+
+def decompress(
+    decompressor: zstandard.ZstdDecompressor, data: bytes, chunk: Chunk, raw_bytes: int
+) -> bytes:
+    """The raw bytes of a frame, checked; raises DamagedFrame."""
+    check_frame(data, chunk)
+    try:
+        # zstandard ignores max_output_size for a frame that declares its size: look first.
+        if zstandard.frame_content_size(data) != raw_bytes:
+            raise DamagedFrame(f"it does not decompress to {raw_bytes} bytes")
+        return decompressor.decompress(data)
+    except zstandard.ZstdError as error:
+        raise DamagedFrame(str(error)) from error

@@ -1,0 +1,91 @@
+"""Reading files of a cache: nothing outside its folder is ever opened, nothing larger than expected read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from .errors import CorruptCache
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def open_below(root: Path, name: str) -> int:
+    """A descriptor of the regular file `name` (a/b/c) below root; the caller closes it.
+
+    No link on the way is followed. Raises CorruptCache.
+    """
+    parts = PurePosixPath(name).parts
+    if not is_below(name):
+        raise CorruptCache(f"{root}: {name!r} leaves the folder of the cache")
+    folder = -1
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for part in parts[:-1]:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise CorruptCache(f"{root / name}: {_reason(error)}") from error
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptCache(f"{root / name}: expected a regular file")
+    return descriptor
+
+
+def read_below(root: Path, name: str, limit: int) -> bytes:
+    """The bytes of a file below root; raises CorruptCache, also when they are more than `limit`."""
+    descriptor = open_below(root, name)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise CorruptCache(f"{root / name}: {size} bytes, expected at most {limit}")
+        try:
+            return file.read()
+        except OSError as error:
+            raise CorruptCache(f"{root / name}: {_reason(error)}") from error
+
+
+def is_below(name: str) -> bool:
+    """Whether a relative path names something inside the folder that it starts from."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Length and sha256 of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> FileEntry:
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+
+def files_to_json(files: Mapping[str, FileEntry]) -> dict[str, Any]:
+    """By path below the root of a cache."""
+    return {path: {"bytes": f.size, "sha256": f.sha256} for path, f in files.items()}
+
+
+def files_from_json(data: Mapping[str, Any]) -> dict[str, FileEntry]:
+    """Raises KeyError, TypeError, ValueError, AttributeError where it is no such table."""
+    if outside := [name for name in data if not is_below(name)]:
+        raise ValueError(f"{outside[0]!r} leaves the folder of the cache")
+    return {name: FileEntry(int(f["bytes"]), str(f["sha256"])) for name, f in data.items()}

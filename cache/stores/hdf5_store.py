@@ -1,0 +1,132 @@
+"""HDF5 shards: one immutable file a shard, one dataset a level, one chunk a sample, zstd and fletcher32.
+
+The file is put together in memory and published like any other, so the HDF5 library never touches
+the disk: killed while it writes, it would leave a file that nobody can open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
+from ..files import FileEntry
+from ..header import CacheHeader
+from ..layout import Shard
+from ..publish import published
+
+ZSTD_FILTER = 32015
+_GROWTH_BYTES = 16 * 2**20
+_METADATA_BYTES = 2**16
+
+
+class Hdf5Store:
+    """One file a shard; any h5py with hdf5plugin reads it."""
+
+    def frame(self, header: CacheHeader) -> Mapping[str, bytes]:
+        return {}
+
+    def level_file(self, shard: Shard, level: str) -> str:
+        return f"{shard.bucket.name}/{shard.index}.h5"
+
+    @contextmanager
+    def encoder(self, root: Path, header: CacheHeader, shard: Shard) -> Iterator[Hdf5Encoder]:
+        name, samples = self.level_file(shard, ""), len(header.layout.samples(shard))
+        levels = header.key.levels.levels
+        bound = sum(compress_bound(header.raw_bytes(level, shard.bucket)) + 64 for level in levels)
+        with published(root / name, reserve=samples * bound + _METADATA_BYTES) as file:
+            encoder = Hdf5Encoder(name, header, shard)
+            try:
+                yield encoder
+                file.write(encoder.image)
+            finally:
+                encoder.close()
+
+    def versions(self) -> Mapping[str, str]:
+        return {name: version(name) for name in ("zstandard", "h5py")}
+
+
+class Hdf5Encoder:
+    """The datasets of one shard, in memory until they are whole."""
+
+    def __init__(self, name: str, header: CacheHeader, shard: Shard) -> None:
+        import h5py
+
+        self._name = name
+        self.image = b""
+        self._file = h5py.File(
+            name, "w", driver="core", backing_store=False, libver="latest", block_size=_GROWTH_BYTES
+        )
+        samples = len(header.layout.samples(shard))
+        self._datasets = []
+        for level in header.key.levels.levels:
+            shape = level.shape(shard.bucket.canvas_hw)
+            dataset = self._create(level.name, (samples, *shape), header.dtype)
+            dataset.attrs.update(stride=level.stride, codec=header.key.codec)
+            self._datasets.append(dataset.id)
+
+    def _create(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        from h5py import Dataset, h5d, h5p, h5s, h5t, h5z
+
+        creation = h5p.create(h5p.DATASET_CREATE)
+        creation.set_chunk((1, *shape[1:]))
+        creation.set_fill_value(np.array(np.nan, dtype))
+        creation.set_filter(ZSTD_FILTER, h5z.FLAG_MANDATORY, (ZSTD_LEVEL,))
+        creation.set_fletcher32()
+        creation.set_obj_track_times(False)
+        stored = h5t.py_create(np.dtype(dtype).newbyteorder("<"))
+        space = h5s.create_simple(shape)
+        return Dataset(h5d.create(self._file.id, name.encode(), stored, space, creation))
+
+    def add(self, slot: int, frames: Sequence[Frame]) -> tuple[Chunk, ...]:
+        chunks = []
+        for dataset, frame in zip(self._datasets, frames, strict=True):
+            at = (slot, 0, 0, 0)
+            dataset.write_direct_chunk(
+                at, frame.data + fletcher32(frame.data).to_bytes(4, "little")
+            )
+            offset = dataset.get_chunk_info_by_coord(at).byte_offset
+            chunks.append(Chunk(offset, len(frame.data), frame.crc32c))
+        return tuple(chunks)
+
+    def finish(self) -> dict[str, FileEntry]:
+        self._file.flush()
+        self.image = self._file.id.get_file_image()
+        self.close()
+        entry = FileEntry(len(self.image), hashlib.sha256(self.image).hexdigest())
+        return {self._name: entry}
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._datasets.clear()
+        self._file.close()
+
+
+def fletcher32(data: bytes) -> int:
+    """The checksum of HDF5's fletcher32 filter: sums of big-endian 16-bit words, modulo 65535.
+
+    A sum that is a multiple of 65535 but not zero is kept as 65535.
+    """
+    words = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=">u2").astype(np.uint64)
+    plain = int(words.sum())
+    # Summed in blocks: the weights of a long chunk would leave 64 bits.
+    weighted = 0
+    for start in range(0, len(words), _BLOCK):
+        block = words[start : start + _BLOCK]
+        behind = len(words) - start - len(block)
+        inner = int((block * np.arange(len(block), 0, -1, dtype=np.uint64)).sum())
+        weighted += inner + behind * int(block.sum())
+    return _folded(weighted) << 16 | _folded(plain)
+
+
+_BLOCK = 2**20
+
+
+def _folded(total: int) -> int:
+    return (total - 1) % 65535 + 1 if total else 0

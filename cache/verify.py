@@ -1,0 +1,209 @@
+"""Every byte of a cache against what was committed: what is wrong, where, and whose it is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from . import header as header_file
+from . import manifest as manifest_file
+from .chunks import Chunk, DamagedFrame, check_frame
+from .errors import CorruptCache
+from .files import FileEntry, open_below
+from .header import CacheHeader
+from .layout import Shard
+from .manifest import Manifest
+from .publish import leftovers
+from .records import SampleTable, read_record, read_samples, record_name, samples_name
+from .stores import STORES
+
+_BLOCK_BYTES = 2**21
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing that is wrong: the file below the root, and what of it where that can be told."""
+
+    file: str
+    why: str
+    shard: str = ""
+    level: str = ""
+    image_id: int | None = None
+    view: int = 0
+
+    def __str__(self) -> str:
+        of = [f"shard {self.shard}"] if self.shard else []
+        of += [f"level {self.level}"] if self.level else []
+        of += [f"image {self.image_id}, view {self.view}"] if self.image_id is not None else []
+        return f"{self.file}: {self.why}" + (f" ({', '.join(of)})" if of else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """damages: nothing else is wrong. missing: shards not written yet. bytes: that were read."""
+
+    damages: tuple[Damage, ...]
+    missing: int
+    bytes: int
+    leftovers: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        return not self.damages and not self.missing
+
+
+class _File(NamedTuple):
+    """A file to read, and the shard whose it is."""
+
+    name: str
+    entry: FileEntry
+    shard: Shard | None = None
+    table: SampleTable | None = None
+
+
+def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Verification:
+    """Read every file of a cache, finished or not, in as many threads as there are processors.
+
+    advance: called with (bytes done, bytes in all). Raises InputError where no cache is.
+    """
+    try:
+        header = CacheHeader.read(root)
+        manifest = Manifest.read(root, header)
+    except CorruptCache as error:
+        return Verification((_damage(root, error),), 0, 0, ())
+    damages: list[Damage] = []
+    files = [_File(name, entry) for name, entry in header.frame.items()]
+    missing: list[Shard] = []
+    for shard in header.layout.shards:
+        if manifest is None and not (root / record_name(shard.name)).exists():
+            missing.append(shard)
+        else:
+            files += _shard_files(root, header, manifest, shard, damages)
+    if manifest is None and not missing and not damages:
+        why = "missing, although every shard is there; repeat the command that made the cache"
+        damages.append(Damage(manifest_file.NAME, why))
+    total, done = sum(file.entry.size for file in files), 0
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for file, found in zip(files, pool.map(partial(_check, root, header), files), strict=True):
+            damages += found
+            done += file.entry.size
+            if advance:
+                advance(done, total)
+    loose = {path.relative_to(root).as_posix() for path in leftovers(root, aside=True)}
+    damages += _strangers(root, header, loose)
+    return Verification(tuple(dict.fromkeys(damages)), len(missing), done, tuple(sorted(loose)))
+
+
+def _shard_files(
+    root: Path,
+    header: CacheHeader,
+    manifest: Manifest | None,
+    shard: Shard,
+    damages: list[Damage],
+) -> list[_File]:
+    """The files that a shard's record names; what is wrong with the record goes to `damages`."""
+    sha256 = manifest.records[shard.name] if manifest else ""
+    try:
+        record = read_record(root, header.id, shard.name, sha256)
+    except CorruptCache as error:
+        damages.append(_damage(root, error, shard))
+        return []
+    table = None
+    try:
+        samples = header.layout.samples(shard)
+        table = read_samples(root, record, len(header.key.levels.levels), len(samples))
+        if table.samples != samples:
+            damages.append(Damage(samples_name(shard.name), "it names other samples", shard.name))
+            table = None
+    except CorruptCache as error:
+        damages.append(_damage(root, error, shard))
+    expected = set(_names(header, shard)) - {record_name(shard.name)}
+    if set(record.files) != expected:
+        why = f"it names other files than {', '.join(sorted(expected))}"
+        damages.append(Damage(record_name(shard.name), why, shard.name))
+    return [_File(name, entry, shard, table) for name, entry in record.files.items()]
+
+
+def file_names(header: CacheHeader) -> list[str]:
+    """Every file of every shard of a cache, written or not."""
+    return [name for shard in header.layout.shards for name in _names(header, shard)]
+
+
+def _names(header: CacheHeader, shard: Shard) -> list[str]:
+    """Every file of a shard."""
+    store = STORES[header.store]
+    levels = [store.level_file(shard, level) for level in header.key.levels.names]
+    return [*levels, samples_name(shard.name), record_name(shard.name)]
+
+
+def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
+    """Read one file whole; where it is not what it was, say which samples that concerns."""
+    shard = file.shard.name if file.shard else ""
+    try:
+        descriptor = open_below(root, file.name)
+    except CorruptCache as error:
+        return [_damage(root, error, file.shard)]
+    try:
+        size, sha256 = os.fstat(descriptor).st_size, _sha256(descriptor)
+        if (size, sha256) == (file.entry.size, file.entry.sha256):
+            return []
+        found = _damaged_samples(header, file, descriptor) if file.table else []
+    except OSError as error:
+        return [Damage(file.name, error.strerror or str(error), shard)]
+    finally:
+        os.close(descriptor)
+    if size != file.entry.size:
+        found.insert(0, Damage(file.name, f"{size} bytes, expected {file.entry.size}", shard))
+    return found or [Damage(file.name, "its bytes are not those that were committed", shard)]
+
+
+def _sha256(descriptor: int) -> str:
+    hashed, offset = hashlib.sha256(), 0
+    while block := os.pread(descriptor, _BLOCK_BYTES, offset):
+        hashed.update(block)
+        offset += len(block)
+    return hashed.hexdigest()
+
+
+def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[Damage]:
+    assert file.table is not None and file.shard is not None
+    store, found = STORES[header.store], []
+    for number, level in enumerate(header.key.levels.names):
+        if store.level_file(file.shard, level) != file.name:
+            continue
+        for slot, (image_id, view) in enumerate(file.table.samples):
+            if not file.table.ok[slot]:
+                continue
+            chunk = Chunk(*file.table.chunks[slot][number])
+            try:
+                check_frame(os.pread(descriptor, chunk.length, chunk.offset), chunk)
+            except DamagedFrame as error:
+                found.append(Damage(file.name, str(error), file.shard.name, level, image_id, view))
+    return found
+
+
+def _strangers(root: Path, header: CacheHeader, loose: set[str]) -> list[Damage]:
+    """Files that no part of the cache names. (Folders are made as they are needed.)"""
+    own = {header_file.NAME, manifest_file.NAME, *header.frame, *file_names(header)}
+    expected = own | loose
+    found = []
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        links = [name for name in folders if (here / name).is_symlink()]
+        names = [(here / name).relative_to(root).as_posix() for name in [*files, *links]]
+        found += [
+            Damage(name, "not a file of this cache") for name in names if name not in expected
+        ]
+    return sorted(found, key=lambda damage: damage.file)
+
+
+def _damage(root: Path, error: CorruptCache, shard: Shard | None = None) -> Damage:
+    """An error of ours names its file first."""
+    name, _, why = str(error).removeprefix(f"{root}/").partition(": ")
+    return Damage(name, why, shard.name if shard else "")

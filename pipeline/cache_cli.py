@@ -1,0 +1,106 @@
+"""fdet cache ...: look at caches, check them, compare, convert, clean up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
+
+_Cache = Annotated[Path, typer.Argument(help="a cache")]
+
+
+@cache_app.command("info")
+def info_command(
+    cache: _Cache,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """What a cache holds and what it was made from."""
+    from .cache_info import describe
+
+    facts = describe(cache)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+@cache_app.command("verify")
+def verify_command(cache: _Cache) -> None:
+    """Read every byte and compare it with what was committed.
+
+    Exit 0: whole and sound. 1: something is wrong, or not finished; each damaged file is named.
+    """
+    from .cache_verify import verify_cache
+
+    result = verify_cache(cache)
+    for damage in result.damages:
+        typer.echo(str(damage))
+    for name in result.leftovers:
+        typer.echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
+    size = f"{result.bytes / 1e6:.1f} MB read"
+    if result.missing:
+        typer.echo(f"unfinished: {result.missing} shards are not written yet")
+    if not result.sound:
+        typer.echo(f"{cache}: {len(result.damages)} damages, {size}")
+        if result.damages:
+            typer.echo(
+                "a damaged shard is made again when its commits/*.json is deleted and the command "
+                "that made the cache is repeated"
+            )
+        raise typer.Exit(1)
+    typer.echo(f"{cache}: sound, {size}")
+
+
+@cache_app.command("diff")
+def diff_command(first: _Cache, second: _Cache) -> None:
+    """What two caches were made from differently, and what that forbids.
+
+    Exit 0: the same inputs. 1: something differs.
+    """
+    from .cache_diff import differences
+
+    lines = differences(first, second)
+    for line in lines or ["made from the same inputs"]:
+        typer.echo(line)
+    if lines:
+        raise typer.Exit(1)
+
+
+@cache_app.command("convert")
+def convert_command(
+    cache: _Cache,
+    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    store: Annotated[str, typer.Option(help="zarr or hdf5")],
+) -> None:
+    """Write a finished cache in another store; without the backbone, checked as it is read."""
+    from .convert import convert
+
+    samples, size = convert(cache, out, store)
+    typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("rm")
+def rm_command(
+    cache: _Cache,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="only what killed runs left, and files set aside")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Delete a cache, or what is left over in it; never a file that is not the cache's."""
+    from .cache_rm import remove_cache, remove_remains
+
+    if leftovers:
+        removed, size = remove_remains(cache)
+    else:
+        if not yes:
+            typer.confirm(f"delete {cache} and all features in it?", abort=True)
+        removed, size = remove_cache(cache)
+    typer.echo(f"{removed} files removed, {size / 1e6:.1f} MB")

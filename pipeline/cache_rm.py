@@ -1,0 +1,47 @@
+"""fdet cache rm: deletes what belongs to a cache, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..cache import header as header_file
+from ..cache import manifest as manifest_file
+from ..cache.errors import InputError
+from ..cache.header import CacheHeader
+from ..cache.publish import only_writer, remove_files, remove_leftovers
+from ..cache.verify import file_names
+
+
+def remove_remains(root: Path) -> tuple[int, int]:
+    """Scratch files of killed runs and files set aside: how many, how many bytes.
+
+    What a running process holds is spared. Raises InputError where no cache is.
+    """
+    CacheHeader.read(root)
+    removed = remove_leftovers(root, aside=True)
+    return len(removed), sum(size for _, size in removed)
+
+
+def remove_cache(root: Path) -> tuple[int, int]:
+    """Every file of the cache; the header last, so that the command can be repeated.
+
+    Raises InputError where no cache is, or where other files remain (which are then spared).
+    """
+    header = CacheHeader.read(root)
+    with only_writer(root, "rank-0-of-1"):
+        count, size = remove_remains(root)
+        names = [manifest_file.NAME, *file_names(header), *header.frame]
+        paths = [p for p in (root / name for name in names) if p.is_file() or p.is_symlink()]
+        size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
+        for path in paths:
+            path.unlink()
+        remove_files([root / header_file.NAME])
+    for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    if any(root.iterdir()):
+        raise InputError(
+            f"{root}: the cache is gone; what else lies there is not its own and stays"
+        )
+    root.rmdir()
+    return count + len(paths) + 1, size
