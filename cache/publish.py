@@ -70,7 +70,8 @@ def _held(path: Path, patience: float) -> Iterator[BinaryIO]:
     finally:
         # The name goes before the lock: whoever finds the name finds it locked, or left by the dead.
         with suppress(OSError):  # a folder that became read-only
-            path.unlink()
+            if _is_named(file.fileno(), path):
+                path.unlink()
         with suppress(OSError):  # it flushes: after an error there may be no room for that either
             file.close()
 
