@@ -50,19 +50,20 @@ def compress_bound(raw_bytes: int) -> int:
     return raw_bytes + (raw_bytes >> 7) + 1024
 
 
-def check_frame(data: bytes, chunk: Chunk) -> None:
+def check_frame(data: bytes, length: int, crc32c: int) -> None:
     """Raises DamagedFrame."""
-    if len(data) != chunk.length:
-        raise DamagedFrame(f"{len(data)} of its {chunk.length} bytes are there")
-    if google_crc32c.value(data) != chunk.crc32c:
+    if len(data) != length:
+        raise DamagedFrame(f"{len(data)} of its {length} bytes are there")
+    if google_crc32c.value(data) != crc32c:
         raise DamagedFrame("its checksum does not hold")
 
 
 def decompress(
-    decompressor: zstandard.ZstdDecompressor, data: bytes, chunk: Chunk, raw_bytes: int
+    decompressor: zstandard.ZstdDecompressor, data: bytes, length: int, crc32c: int, raw_bytes: int
 ) -> bytes:
     """The raw bytes of a frame, checked; raises DamagedFrame."""
-    check_frame(data, chunk)
+    if len(data) != length or google_crc32c.value(data) != crc32c:
+        check_frame(data, length, crc32c)
     try:
         # zstandard ignores max_output_size for a frame that declares its size: look first.
         if zstandard.frame_content_size(data) != raw_bytes:

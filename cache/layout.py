@@ -58,9 +58,9 @@ class Shard:
 
 
 class Address(NamedTuple):
-    """Where a sample lies: its shard, and its slot within that shard."""
+    """Where a sample lies: the number of its shard, and its slot within that shard."""
 
-    shard: Shard
+    shard: int
     slot: int
 
 
@@ -78,7 +78,7 @@ class Layout:
         if len(set(canvases)) != len(canvases):
             raise ValueError(f"canvases must differ from bucket to bucket, got {canvases}")
         images = sum(len(bucket.images) for bucket in self.buckets)
-        if len(self._positions) != images:
+        if len(self._places) != images:
             raise ValueError("image ids must differ")
 
     @cached_property
@@ -90,16 +90,13 @@ class Layout:
         return tuple(shards)
 
     @cached_property
-    def _first_shard(self) -> tuple[int, ...]:
-        first = {shard.bucket.name: shard.number for shard in reversed(self.shards)}
-        return tuple(first[bucket.name] for bucket in self.buckets)
-
-    @cached_property
-    def _positions(self) -> dict[int, tuple[int, int]]:
+    def _places(self) -> dict[int, tuple[int, int]]:
+        """The number of the shard, and the first slot there, by image id."""
+        views = len(self.views)
         return {
-            image.id: (number, position)
-            for number, bucket in enumerate(self.buckets)
-            for position, image in enumerate(bucket.images)
+            image.id: (shard.number, position * views)
+            for shard in self.shards
+            for position, image in enumerate(shard.images)
         }
 
     @property
@@ -115,32 +112,33 @@ class Layout:
         return [(image.id, view) for image in shard.images for view in range(len(self.views))]
 
     def __contains__(self, image_id: int) -> bool:
-        return image_id in self._positions
+        return image_id in self._places
 
     def bucket_of(self, image_id: int) -> int:
         """The number of the image's bucket; raises MissingSample."""
-        return self._position(image_id)[0]
+        return self._bucket_numbers[self.locate(image_id, 0).shard]
+
+    @cached_property
+    def _bucket_numbers(self) -> list[int]:
+        """By shard."""
+        numbers = {bucket.name: number for number, bucket in enumerate(self.buckets)}
+        return [numbers[shard.bucket.name] for shard in self.shards]
 
     def image(self, image_id: int) -> ImageEntry:
         """The entry of an image; raises MissingSample."""
-        bucket, position = self._position(image_id)
-        return self.buckets[bucket].images[position]
+        shard, slot = self.locate(image_id, 0)
+        return self.shards[shard].images[slot // len(self.views)]
 
     def locate(self, image_id: int, view: int) -> Address:
         """Where a sample lies; raises MissingSample."""
-        number, position = self._position(image_id)
+        place = self._places.get(image_id)
+        if place is None:
+            raise MissingSample(f"image {image_id} is not in this cache")
         if not 0 <= view < len(self.views):
             raise MissingSample(
                 f"view {view}: the cache has {len(self.views)} views (0 is {self.views[0]!r})"
             )
-        index, within = divmod(position, self.buckets[number].images_per_shard)
-        shard = self.shards[self._first_shard[number] + index]
-        return Address(shard, within * len(self.views) + view)
-
-    def _position(self, image_id: int) -> tuple[int, int]:
-        if image_id not in self._positions:
-            raise MissingSample(f"image {image_id} is not in this cache")
-        return self._positions[image_id]
+        return Address(place[0], place[1] + view)
 
     def to_json(self) -> dict[str, Any]:
         """Columns rather than a record an image: a third of the bytes for a large data set."""

@@ -6,66 +6,132 @@ no process can hang. At most `prefetch` batches wait, in their stored form.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .codecs import FloatCodec
+from .errors import CorruptCache
+from .joined import ReadableCache
 from .placement import Placement
 from .pyramid import FeaturePyramid, PyramidSpec
-from .reader import FeatureCache
+from .resident import ResidentSamples
 from .sampler import SampleId
+
+log = logging.getLogger(__name__)
+
+OnCorrupt = Literal["raise", "skip"]
+_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """B samples of one canvas as stored: maps[l] (B, C_l, H_l, W_l) in the stored type."""
+    """B samples of one canvas as stored: maps[l] (B, C_l, H_l, W_l) in the stored type.
+
+    B is less than was asked for, down to 0, where damaged samples are skipped.
+    """
 
     samples: tuple[SampleId, ...]
     placements: tuple[Placement, ...]
     maps: tuple[Tensor, ...]
+    canvas_hw: tuple[int, int]
 
     def decode(
         self, codec: FloatCodec, spec: PyramidSpec, device: torch.device | str
     ) -> FeaturePyramid:
         """Move the stored form to the device and decode it there."""
         maps = tuple(codec.decode(x.to(device, non_blocking=True)) for x in self.maps)
-        return FeaturePyramid(spec, maps, self.placements[0].canvas_hw)
+        return FeaturePyramid(spec, maps, self.canvas_hw)
 
 
-def load_batch(cache: FeatureCache, samples: Sequence[SampleId], pin: bool = False) -> EncodedBatch:
-    """Read and verify samples of one bucket; raises as FeatureCache.read_into does.
+@dataclass(frozen=True)
+class BatchReader:
+    """How batches are read from a cache.
 
-    pin: straight into page-locked memory, for a copy to the device that nobody waits for.
+    pin: into page-locked memory, for a copy to the device that nobody waits for. resident: keeps
+    what was read once. on_corrupt "skip": a damaged sample is left out of its batch, counted in
+    `skipped` (why, by sample) and told in the log. May be shared between threads.
     """
-    maps = cache.empty_maps(samples[0][0], len(samples))
-    tensors = tuple(torch.from_numpy(x) for x in maps)
-    if pin:
-        tensors = tuple(torch.empty_like(x, pin_memory=True) for x in tensors)
-        maps = [x.numpy() for x in tensors]
-    placements = cache.read_into(samples, maps)
-    return EncodedBatch(tuple(samples), tuple(placements), tensors)
+
+    cache: ReadableCache
+    pin: bool = False
+    resident: ResidentSamples | None = None
+    on_corrupt: OnCorrupt = "raise"
+    skipped: dict[SampleId, str] = field(default_factory=dict)
+
+    def read(self, samples: Sequence[SampleId]) -> EncodedBatch:
+        """Samples of one bucket; raises MissingSample, and CorruptCache unless that is skipped."""
+        layout = self.cache.header.layout
+        canvas_hw = layout.buckets[layout.bucket_of(samples[0][0])].canvas_hw
+        wanted = [sample for sample in samples if sample not in self.skipped]
+        try:
+            maps, placements = self._maps(wanted, samples[0][0])
+        except CorruptCache:
+            if self.on_corrupt == "raise":
+                raise
+            wanted = [sample for sample in wanted if self._sound(sample)]
+            maps, placements = self._maps(wanted, samples[0][0])
+        return EncodedBatch(tuple(wanted), tuple(placements), maps, canvas_hw)
+
+    def _maps(
+        self, samples: Sequence[SampleId], like: int
+    ) -> tuple[tuple[Tensor, ...], list[Placement]]:
+        """The maps of some samples of the bucket of image `like`."""
+        if self.resident is None or not samples:
+            return self._from_disk(samples, like)
+        absent = [sample for sample in dict.fromkeys(samples) if sample not in self.resident]
+        if absent:
+            self.resident.keep(absent, *self._from_disk(absent, like))
+        maps, placements = self.resident.batch(samples)
+        if self.pin and maps[0].device.type == "cpu":
+            maps = tuple(x.pin_memory() for x in maps)
+        return maps, placements
+
+    def _from_disk(
+        self, samples: Sequence[SampleId], like: int
+    ) -> tuple[tuple[Tensor, ...], list[Placement]]:
+        maps = self.cache.empty_maps(like, len(samples))
+        tensors = tuple(torch.from_numpy(x) for x in maps)
+        if self.pin:
+            tensors = tuple(torch.empty_like(x, pin_memory=True) for x in tensors)
+            maps = [x.numpy() for x in tensors]
+        return tensors, self.cache.read_into(samples, maps) if samples else []
+
+    def _sound(self, sample: SampleId) -> bool:
+        try:
+            self.cache.read_into([sample], self.cache.empty_maps(sample[0], 1))
+        except CorruptCache as error:
+            self.skipped[sample] = str(error)
+            if len(self.skipped) <= _TOLD:
+                log.warning("skipped, %d so far: %s", len(self.skipped), error)
+            return False
+        return True
+
+
+def load_batch(cache: ReadableCache, samples: Sequence[SampleId]) -> EncodedBatch:
+    """Read, verify and stack samples of one bucket; raises as FeatureCache.read_into does."""
+    return BatchReader(cache).read(samples)
 
 
 def load_batches(
-    cache: FeatureCache,
+    reader: BatchReader,
     batches: Sequence[Sequence[SampleId]],
     *,
     workers: int = 1,
     prefetch: int = 4,
-    pin: bool = False,
 ) -> Iterator[EncodedBatch]:
     """The batches in their order, whatever the number of reading threads."""
     pending: deque[Future[EncodedBatch]] = deque()
-    waiting = iter(batches)
     with ThreadPoolExecutor(workers, thread_name_prefix="fdet-loader") as pool:
         try:
-            for samples in waiting:
-                pending.append(pool.submit(load_batch, cache, samples, pin))
+            for samples in batches:
+                pending.append(pool.submit(reader.read, samples))
                 if len(pending) > prefetch:
                     yield pending.popleft().result()
             while pending:

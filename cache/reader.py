@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from .chunks import Array, Chunk, DamagedFrame, Frame, check_frame, decompress
+from .chunks import Array, DamagedFrame, Frame, check_frame, decompress
 from .errors import CorruptCache, IncompleteCache, MissingSample
 from .files import open_below
 from .header import CacheHeader
@@ -30,6 +30,8 @@ from .records import SampleEntry, SampleTable, read_record, read_samples, record
 from .stores import STORES
 
 OPEN_SHARDS = 256
+# A place in the table that no file has makes pread fail in its own ways.
+UNREADABLE = (DamagedFrame, OSError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,20 +158,17 @@ class FeatureCache:
         """
         targets = [x.reshape(-1).view(np.uint8).data for x in maps]
         sizes = [x.nbytes // len(x) for x in maps]
-        decompressor = self._decompressor()
-        placements = []
+        decompressor, placements = self._decompressor(), []
         for row, (image_id, view) in enumerate(samples):
             shard, slot = self._find(image_id, view)
-            chunks = shard.table.chunks[slot]
-            for level, (target, size) in enumerate(zip(targets, sizes, strict=True)):
-                chunk = Chunk(*chunks[level])
+            for level, (offset, length, crc32c) in enumerate(shard.table.chunks[slot]):
+                size = sizes[level]
                 try:
-                    data = os.pread(shard.files[level], chunk.length, chunk.offset)
-                    target[row * size : (row + 1) * size] = decompress(
-                        decompressor, data, chunk, size
-                    )
-                except (DamagedFrame, OSError, OverflowError, MemoryError) as error:
+                    data = os.pread(shard.files[level], length, offset)
+                    raw = decompress(decompressor, data, length, crc32c, size)
+                except UNREADABLE as error:
                     raise self._corrupt(shard, slot, level, error) from error
+                targets[level][row * size : (row + 1) * size] = raw
             placements.append(shard.table.placement(slot))
         return placements
 
@@ -183,8 +182,8 @@ class FeatureCache:
         for level, chunk in enumerate(entry.chunks):
             try:
                 data = os.pread(shard.files[level], chunk.length, chunk.offset)
-                check_frame(data, chunk)
-            except (DamagedFrame, OSError, OverflowError, MemoryError) as error:
+                check_frame(data, chunk.length, chunk.crc32c)
+            except UNREADABLE as error:
                 raise self._corrupt(shard, slot, level, error) from error
             frames.append(Frame(data, chunk.crc32c))
         return entry, tuple(frames)
@@ -203,27 +202,27 @@ class FeatureCache:
         return shard, slot
 
     def _slot(self, image_id: int, view: int) -> tuple[_OpenShard, int]:
-        found, slot = self.header.layout.locate(image_id, view)
-        shard = self._opened(found)
+        number, slot = self.header.layout.locate(image_id, view)
+        shard = self._opened(number)
         if shard.table.samples[slot] != (image_id, view):
             raise CorruptCache(
-                f"{self.root}: slot {slot} of shard {found.name} names another sample than image "
-                f"{image_id}, view {view}"
+                f"{self.root}: slot {slot} of shard {shard.shard.name} names another sample than "
+                f"image {image_id}, view {view}"
             )
         return shard, slot
 
-    def _opened(self, shard: Shard) -> _OpenShard:
+    def _opened(self, number: int) -> _OpenShard:
         if self._process != os.getpid():
             # Forked, perhaps while another thread of the parent held the lock.
             self._forget()
         with self._lock:
-            opened = self._open.get(shard.number)
+            opened = self._open.get(number)
             if opened is not None:
-                self._open.move_to_end(shard.number)
+                self._open.move_to_end(number)
                 return opened
-        opened = self._open_shard(shard)
+        opened = self._open_shard(self.header.layout.shards[number])
         with self._lock:
-            self._open[shard.number] = opened
+            self._open[number] = opened
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)
         return opened

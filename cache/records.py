@@ -79,7 +79,7 @@ class SampleTable:
             zip(rows["image_id"].tolist(), rows["view"].tolist(), strict=True)
         )
         self.ok: list[bool] = rows["ok"].astype(bool).tolist()
-        self.chunks: list[list[Chunk]] = rows["chunks"].tolist()
+        self.chunks: list[list[tuple[int, int, int]]] = rows["chunks"].tolist()
 
     def __len__(self) -> int:
         return len(self.samples)

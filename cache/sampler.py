@@ -16,16 +16,36 @@ SampleId = tuple[int, int]
 
 
 def epoch_batches(
-    layout: Layout, image_ids: Sequence[int], batch_size: int, seed: int, epoch: int
+    layout: Layout,
+    image_ids: Sequence[int],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    window: int = 0,
 ) -> list[list[SampleId]]:
-    """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped."""
+    """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped.
+
+    window 0: shuffled over everything. Otherwise the shards are shuffled, and then the images of
+    `window` shards at a time: for disks and networks where random reads are dear.
+    """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(image_ids))
     views = drawn_views(image_ids, len(layout.views), seed, epoch)
-    shuffled = [(image_ids[k], int(views[k])) for k in order]
-    batches = bucketed(layout, shuffled, batch_size)
-    # Left as they come, the partial batches of all buckets would end every epoch.
-    return [batches[k] for k in rng.permutation(len(batches))]
+    if window == 0:
+        shuffled = [(image_ids[k], int(views[k])) for k in order]
+        batches = bucketed(layout, shuffled, batch_size)
+        # Left as they come, the partial batches of all buckets would end every epoch.
+        return [batches[k] for k in rng.permutation(len(batches))]
+    places = {number: place for place, number in enumerate(rng.permutation(len(layout.shards)))}
+    windows: dict[int, list[SampleId]] = {}
+    for k in order:
+        shard = layout.locate(image_ids[k], 0).shard
+        windows.setdefault(places[shard] // window, []).append((image_ids[k], int(views[k])))
+    batches = []
+    for number in sorted(windows):
+        within = bucketed(layout, windows[number], batch_size)
+        batches += [within[k] for k in rng.permutation(len(within))]
+    return batches
 
 
 def drawn_views(

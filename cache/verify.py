@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from . import header as header_file
 from . import manifest as manifest_file
-from .chunks import Chunk, DamagedFrame, check_frame
+from .chunks import DamagedFrame, check_frame
 from .errors import CorruptCache
 from .files import FileEntry, open_below
 from .header import CacheHeader
@@ -180,10 +180,10 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
         for slot, (image_id, view) in enumerate(file.table.samples):
             if not file.table.ok[slot]:
                 continue
-            chunk = Chunk(*file.table.chunks[slot][number])
+            offset, length, crc32c = file.table.chunks[slot][number]
             try:
-                check_frame(os.pread(descriptor, chunk.length, chunk.offset), chunk)
-            except DamagedFrame as error:
+                check_frame(os.pread(descriptor, length, offset), length, crc32c)
+            except (DamagedFrame, OverflowError) as error:
                 found.append(Damage(file.name, str(error), file.shard.name, level, image_id, view))
     return found
 

@@ -102,6 +102,43 @@ def parse_annotations(raw: bytes, source: str) -> Annotations:
     )
 
 
+def joined_annotations(parts: Sequence[Annotations]) -> Annotations:
+    """Several files as one; raises InputError where their classes differ or they share an image id."""
+    first = parts[0]
+    for other in parts[1:]:
+        mine, theirs = (dict(zip(a.class_ids, a.class_names, strict=True)) for a in (first, other))
+        if mine != theirs:
+            differing = sorted(set(mine.items()) ^ set(theirs.items()))
+            raise InputError(
+                f"the annotations of the caches have different classes, e.g. {differing[0]}; give "
+                "one file for all by --annotations"
+            )
+    images = tuple(image for part in parts for image in part.images)
+    if len({image.id for image in images}) < len(images):
+        raise InputError("the annotations of the caches share image ids; expected each once")
+    packed = [part.packed for part in parts]
+    ends = np.cumsum([0, *(len(p) for p in packed)])
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    return Annotations(
+        images,
+        first.class_ids,
+        first.class_names,
+        ImageBoxes(
+            np.concatenate([p.boxes for p in packed]),
+            np.concatenate([p.labels for p in packed]),
+            np.concatenate([p.crowd for p in packed]),
+            np.concatenate([p.area for p in packed]),
+        ),
+        np.concatenate(
+            [part.starts[:-1] + end for part, end in zip(parts, ends[:-1], strict=True)]
+            + [ends[-1:]]
+        ),
+        dict(dropped),
+    )
+
+
 class _Reader:
     """Checks each field as it reads it; every message names file, place, expected and got."""
 

@@ -31,6 +31,22 @@ class Source(StrEnum):
     online = "online"
 
 
+class Residence(StrEnum):
+    """Where samples stay."""
+
+    auto = "auto"
+    ram = "ram"
+    device = "device"
+    none = "none"
+
+
+class OnCorrupt(StrEnum):
+    """What a damaged sample does."""
+
+    stop = "raise"
+    skip = "skip"
+
+
 class Checkpoint(StrEnum):
     """Which weights of a run."""
 
@@ -149,7 +165,7 @@ def extract_command(
 
 @app.command("train-heads")
 def train_command(
-    cache: Annotated[Path, typer.Argument(help="training cache")],
+    cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
     out: Annotated[Path, _opt("run directory to make")],
     val: Annotated[Path | None, _opt("validation cache")] = None,
     config: Annotated[Path | None, _opt("TOML file of settings")] = None,
@@ -168,6 +184,13 @@ def train_command(
     device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
     threads: Annotated[int | None, _opt("of torch on a CPU; default: torch's")] = None,
     resume: Annotated[bool, _opt("go on with an interrupted run")] = False,
+    resident: Annotated[
+        Residence,
+        _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
+    ] = Residence.auto,
+    on_corrupt: Annotated[
+        OnCorrupt, _opt("skip: train without damaged samples, and count them")
+    ] = OnCorrupt.stop,
 ) -> None:
     """Train neck and head on cached feature maps; neither images nor backbone are loaded."""
     from .config import load_config
@@ -186,12 +209,14 @@ def train_command(
         device=device,
         threads=threads,
         resume=resume,
+        resident=resident.value,
+        on_corrupt=on_corrupt.value,
     )
     settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
     summary = train(settings, options)
-    best = ""
+    best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
-        best = f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
+        best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
     typer.echo(
         f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
         f"{summary.waiting:.1%}{best}, {summary.out}"

@@ -22,7 +22,8 @@ from .settings import from_mapping, read_toml, with_setting
 class TrainSettings:
     """eval_every: epochs between evaluations (the last is always evaluated); clip_norm: largest
     norm of the gradient, 0 for none; min_visible: share of an object that a view must show for it
-    to be trained on; workers: reading threads; prefetch: batches that may wait.
+    to be trained on; workers: reading threads; prefetch: batches that may wait; shuffle_shards: 0
+    shuffles over everything, N over N shards at a time, where random reads are dear.
     """
 
     epochs: int = 12
@@ -33,6 +34,7 @@ class TrainSettings:
     seed: int = 0
     workers: int = 1
     prefetch: int = 4
+    shuffle_shards: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class RunConfig:
         check_range("train.seed", train.seed, 0, 2**32 - 1)
         check_range("train.workers", train.workers, 1)
         check_range("train.prefetch", train.prefetch, 1)
+        check_range("train.shuffle_shards", train.shuffle_shards, 0)
         check_range("optim.lr", optim.lr, 1e-12)
         check_range("optim.weight_decay", optim.weight_decay, 0)
         check_range("optim.momentum", optim.momentum, 0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,20 @@ import torch
 from ..cache.annotation_copy import read_annotations
 from ..cache.errors import InputError
 from ..cache.header import CacheHeader
+from ..cache.joined import open_caches
+from ..cache.loader import BatchReader, OnCorrupt
 from ..cache.manifest import Manifest
 from ..cache.reader import FeatureCache
 from ..cache.sampler import SampleId
-from .annotations import Annotations, load_annotations, parse_annotations
+from .annotations import (
+    Annotations,
+    joined_annotations,
+    load_annotations,
+    parse_annotations,
+)
 from .backbones import FrozenBackbone
 from .plan import check_images
+from .residence import Residence, resident_samples
 from .sources import Batch, CachedSource, OnlineSource, PyramidSource, batches_from
 
 log = logging.getLogger(__name__)
@@ -28,10 +36,10 @@ log = logging.getLogger(__name__)
 class Data:
     """image_ids: those that have both features and annotations, in the cache's order.
 
-    fingerprint: of the cache and of the annotations.
+    name: the cache's path, or those of all. fingerprint: of the cache and of the annotations.
     """
 
-    path: Path
+    name: str
     header: CacheHeader
     annotations: Annotations
     image_ids: tuple[int, ...]
@@ -45,68 +53,90 @@ class Data:
         return batches_from(self.source, samples, self.annotations, device, min_visible)
 
 
-def open_data(
-    path: Path,
+def open_cached(
+    paths: Sequence[Path],
     annotations: Path | None,
     device: torch.device,
     *,
     workers: int = 1,
     prefetch: int = 4,
-    images: Path | None = None,
-    backbone: FrozenBackbone | None = None,
+    resident: Residence = "none",
+    on_corrupt: OnCorrupt = "raise",
 ) -> Data:
-    """A cache, with its own annotations or others.
+    """One cache, or several read as one, with their own annotations or others.
 
-    With `images` and `backbone`, the pyramids come from the backbone in the loop: the cache is then
-    only the recipe, and need not even be finished. Images that failed, or that the annotations do
-    not name, are left out with a warning. Raises InputError, IncompleteCache, CorruptCache.
+    Images that failed, or that the annotations do not name, are left out with a warning. Raises
+    InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
-    source: PyramidSource
-    if backbone is not None and images is not None:
-        header = CacheHeader.read(path)
-        whole = Manifest.read(path, header) is not None
-        failed = FeatureCache.open(path).failed if whole else {}
-        check_images(images, [i for i in header.layout.images if i.id not in failed])
-        source = OnlineSource(header, images, backbone, workers)
-    else:
-        cache = FeatureCache.open(path)
-        header, failed = cache.header, cache.failed
-        source = CachedSource(cache, device, workers, prefetch)
+    cache = open_caches(paths)
+    room = resident_samples(resident, cache.header, device)
+    reader = BatchReader(cache, pin=device.type == "cuda", resident=room, on_corrupt=on_corrupt)
+    source = CachedSource(reader, device, workers, prefetch)
+    return _data(paths, annotations, cache.header, cache.failed, source)
+
+
+def open_online(
+    path: Path, annotations: Path | None, images: Path, backbone: FrozenBackbone, workers: int
+) -> Data:
+    """The frozen backbone in the loop: the cache is only the recipe, and need not even be finished.
+
+    Raises as open_cached does.
+    """
+    header = CacheHeader.read(path)
+    whole = Manifest.read(path, header) is not None
+    failed = FeatureCache.open(path).failed if whole else {}
+    check_images(images, [i for i in header.layout.images if i.id not in failed])
+    source = OnlineSource(header, images, backbone, workers)
+    return _data([path], annotations, header, failed, source)
+
+
+def _data(
+    paths: Sequence[Path],
+    annotations: Path | None,
+    header: CacheHeader,
+    failed: Mapping[int, str],
+    source: PyramidSource,
+) -> Data:
+    name = " + ".join(map(str, paths))
     if annotations is not None:
         boxes, raw = load_annotations(annotations)
     else:
-        raw = read_annotations(path, header)
-        boxes = parse_annotations(raw, f"{path}'s annotations")
+        copies = [read_annotations(path, CacheHeader.read(path)) for path in paths]
+        parsed = [
+            parse_annotations(copy, f"{path}'s annotations")
+            for path, copy in zip(paths, copies, strict=True)
+        ]
+        boxes, raw = joined_annotations(parsed), b"".join(copies)
     for why, count in boxes.dropped.items():
-        log.warning("%s: %d boxes %s are left out", annotations or path, count, why)
+        log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
     fingerprint = f"{header.id} {hashlib.sha256(raw).hexdigest()}"
-    return Data(path, header, boxes, _usable(path, header, boxes, failed), source, fingerprint)
+    return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
 
 
 def _usable(
-    path: Path, header: CacheHeader, annotations: Annotations, failed: dict[int, str]
+    name: str, header: CacheHeader, annotations: Annotations, failed: Mapping[int, str]
 ) -> tuple[int, ...]:
     present = [image.id for image in header.layout.images if image.id not in failed]
     if failed:
-        log.warning("%s: %d images failed at extraction and are left out", path, len(failed))
+        log.warning("%s: %d images failed at extraction and are left out", name, len(failed))
     usable = tuple(image_id for image_id in present if image_id in annotations)
     others = [i for i in usable if annotations.image(i) != header.layout.image(i)]
     if others:
         mine, theirs = header.layout.image(others[0]), annotations.image(others[0])
         raise InputError(
-            f"{path}: the annotations give {len(others)} of its image ids to other images, e.g. id "
+            f"{name}: the annotations give {len(others)} of its image ids to other images, e.g. id "
             f"{mine.id} is {mine.file_name} {mine.hw} in the cache, {theirs.file_name} {theirs.hw} "
             "there; these annotations belong to another data set"
         )
     if len(usable) < len(present):
         log.warning(
             "%s: %d images are not in the annotations and are left out",
-            path,
+            name,
             len(present) - len(usable),
         )
     absent = sum(image.id not in header.layout for image in annotations.images)
     if absent:
-        log.warning("%s: %d annotated images are not in the cache", path, absent)
+        log.warning("%s: %d annotated images are not in the cache", name, absent)
     if not usable:
-        raise InputError(f"{path}: no image has both features and annotations")
+        raise InputError(f"{name}: no image has both features and annotations")
     return usable

@@ -24,7 +24,7 @@ from ..cache.sampler import plain_batches
 from ..heads.detector import Detector
 from ..heads.types import Detections
 from .annotations import Annotations
-from .data import open_data
+from .data import open_cached
 from .devices import pick_device, use_threads
 from .progress import progress_line
 from .run import load_run
@@ -91,8 +91,10 @@ def evaluate_run(
     use_threads(threads)
     info, detector = load_run(run, checkpoint, on)
     settings = info.config.train
-    data = open_data(cache, annotations, on, workers=settings.workers, prefetch=settings.prefetch)
-    for difference in info.check_pairs(data.header, cache):
+    data = open_cached(
+        [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
+    )
+    for difference in info.check_pairs(data.header, data.name):
         log.warning("the run and %s differ in %s", cache, difference)
     info.check_classes(data.annotations, f"annotations of {cache}")
     found = detect(detector, data.source, data.header.layout, data.image_ids, settings.batch_size)
@@ -113,7 +115,7 @@ def detect(
     was_training = detector.training
     detector.eval()
     with torch.no_grad(), progress_line("evaluate", len(image_ids)) as progress:
-        for samples, (pyramid, placements) in zip(batches, source.pyramids(batches), strict=True):
+        for samples, pyramid, placements in source.pyramids(batches):
             detections = detector.detections(pyramid, placements)
             for (image_id, _), d in zip(samples, detections, strict=True):
                 found[image_id] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())

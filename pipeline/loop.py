@@ -40,12 +40,15 @@ LOG_EVERY_STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """metrics: of the last evaluation; best_ap: of the best. waiting: share of time without data."""
+    """metrics: of the last evaluation; best_ap: of the best. waiting: share of time without data.
+    skipped: samples left out as damaged.
+    """
 
     out: Path
     steps: int
     seconds: float
     waiting: float
+    skipped: int
     best_ap: float | None
     best_epoch: int
     metrics: Metrics | None
@@ -95,12 +98,19 @@ class Loop:
                 save_weights(self.out / "best.safetensors", self.detector, about)
             self._save()
             draw_curve(metrics_log.read(self.out), self.out / "curve.png")
-        seconds = time.monotonic() - self.started
+        seconds, skipped = time.monotonic() - self.started, self.data.source.skipped
+        if skipped:
+            log.warning(
+                "%d samples of %s are damaged and were left out; `fdet cache verify` names them",
+                skipped,
+                self.data.name,
+            )
         return TrainSummary(
             out=self.out,
             steps=total,
             seconds=seconds,
             waiting=self.waited / seconds,
+            skipped=skipped,
             best_ap=self.position.best_ap,
             best_epoch=self.position.best_epoch,
             metrics=self.metrics,
@@ -109,7 +119,14 @@ class Loop:
     def _batches(self, epoch: int) -> list[list[SampleId]]:
         settings = self.config.train
         layout, image_ids = self.data.header.layout, self.data.image_ids
-        return epoch_batches(layout, image_ids, settings.batch_size, settings.seed, epoch)
+        return epoch_batches(
+            layout,
+            image_ids,
+            settings.batch_size,
+            settings.seed,
+            epoch,
+            settings.shuffle_shards,
+        )
 
     def _epoch(
         self,
@@ -125,10 +142,12 @@ class Loop:
         batches = self.data.batches(samples, self.device, self.config.train.min_visible)
         meter = _Meter()
         for batch in meter.timed(batches):
-            losses = self._step(batch, total)
-            meter.add(losses, len(batch.image_ids))
+            if batch.image_ids:
+                meter.add(self._step(batch, total), len(batch.image_ids))
+            else:  # all of it was damaged and skipped: the step is only counted
+                self.position = replace(self.position, step=self.position.step + 1)
             step = self.position.step
-            if step % LOG_EVERY_STEPS == 0 or step == total or interrupted:
+            if meter.steps and (step % LOG_EVERY_STEPS == 0 or step == total or interrupted):
                 self._log(epoch, meter, progress)
             progress.advance()
             if interrupted:
@@ -171,6 +190,7 @@ class Loop:
             images_per_second=round(rate, 2),
             waiting=round(waiting, 4),
             peak_memory_mb=round(memory),
+            **({"skipped": self.data.source.skipped} if self.data.source.skipped else {}),
         )
         progress.note(
             f"epoch {epoch + 1}, loss {total:.3f}, {rate:.1f} images/s, waiting {waiting:.0%}, "

@@ -102,7 +102,7 @@ class RunInfo:
                 self.key.levels, len(self.class_ids), self.config.neck, self.config.head
             )
 
-    def check_pairs(self, header: CacheHeader, cache: Path) -> list[str]:
+    def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
         """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
         differences = self.key.explain(header.key, "pair")
         fatal = [str(d) for d in differences if d.fatal]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,22 +16,27 @@ import torch
 from ..cache.codecs import get_codec
 from ..cache.errors import InputError
 from ..cache.header import CacheHeader
-from ..cache.loader import load_batches
+from ..cache.loader import BatchReader, load_batches
 from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid
-from ..cache.reader import FeatureCache
 from ..cache.sampler import SampleId
 from ..heads.types import Targets
 from .annotations import Annotations
 from .backbones import FrozenBackbone
 from .canvases import Canvases, recipe_of, rendered
 
-Loaded = tuple[FeaturePyramid, tuple[Placement, ...]]
+
+class Loaded(NamedTuple):
+    """Pyramids and placements of the samples that could be read."""
+
+    samples: tuple[SampleId, ...]
+    pyramid: FeaturePyramid
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B samples on the device: what a step of a head takes."""
+    """B samples on the device: what a step of a head takes. B is 0 where all were skipped."""
 
     image_ids: tuple[int, ...]
     pyramid: FeaturePyramid
@@ -43,7 +48,12 @@ class PyramidSource(Protocol):
     """Pyramids for batches of (image id, view); each batch of one bucket."""
 
     def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
-        """One (pyramid, placements) a batch, in order."""
+        """One item a batch, in order."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Samples left out as damaged so far."""
         ...
 
 
@@ -51,24 +61,24 @@ class CachedSource:
     """Maps from the cache, decoded on the device; neither images nor backbone are in memory."""
 
     def __init__(
-        self, cache: FeatureCache, device: torch.device, workers: int = 1, prefetch: int = 4
+        self, reader: BatchReader, device: torch.device, workers: int = 1, prefetch: int = 4
     ) -> None:
-        self._cache, self._device = cache, device
+        self.reader, self._device = reader, device
         self._workers, self._prefetch = workers, prefetch
-        self._codec = get_codec(cache.header.key.codec)
+        self._codec = get_codec(reader.cache.header.key.codec)
 
     def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
         """Reads ahead in threads."""
-        encoded = load_batches(
-            self._cache,
-            batches,
-            workers=self._workers,
-            prefetch=self._prefetch,
-            pin=self._device.type == "cuda",
-        )
-        spec = self._cache.header.key.levels
-        for batch in encoded:
-            yield batch.decode(self._codec, spec, self._device), batch.placements
+        spec = self.reader.cache.header.key.levels
+        for batch in load_batches(
+            self.reader, batches, workers=self._workers, prefetch=self._prefetch
+        ):
+            pyramid = batch.decode(self._codec, spec, self._device)
+            yield Loaded(batch.samples, pyramid, batch.placements)
+
+    @property
+    def skipped(self) -> int:
+        return len(self.reader.skipped)
 
 
 class OnlineSource:
@@ -91,9 +101,16 @@ class OnlineSource:
         jobs = ((layout.image(image_id), (view,)) for batch in batches for image_id, view in batch)
         canvases = rendered(self._recipe, jobs, self._workers)
         for batch in batches:
-            yield self._pyramid([next(canvases) for _ in batch])
+            pyramid, placements = self._pyramid([next(canvases) for _ in batch])
+            yield Loaded(tuple(batch), pyramid, placements)
 
-    def _pyramid(self, canvases: Sequence[Canvases]) -> Loaded:
+    @property
+    def skipped(self) -> int:
+        return 0
+
+    def _pyramid(
+        self, canvases: Sequence[Canvases]
+    ) -> tuple[FeaturePyramid, tuple[Placement, ...]]:
         pixels = []
         for one in canvases:
             if one.pixels is None:
@@ -119,7 +136,7 @@ def batches_from(
     min_visible: float,
 ) -> Iterator[Batch]:
     """Pyramids with their targets."""
-    for samples, (pyramid, placements) in zip(batches, source.pyramids(batches), strict=True):
+    for samples, pyramid, placements in source.pyramids(batches):
         image_ids = tuple(image_id for image_id, _ in samples)
         targets = tuple(
             targets_of(annotations, image_id, placement, min_visible).to(device)

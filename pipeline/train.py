@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
-from ..cache.errors import ConfigError, InputError
+from ..cache.errors import ConfigError, InputError, did_you_mean
 from ..cache.header import CacheHeader
+from ..cache.loader import OnCorrupt
 from ..cache.publish import make_folder, only_writer, publish_bytes, storage_error
 from ..heads.detector import Detector
 from . import metrics_log
-from .backbones import FrozenBackbone, load_backbone_of
+from .backbones import load_backbone_of
 from .config import RunConfig
-from .data import Data, open_data
+from .data import Data, open_cached, open_online
 from .devices import pick_device, use_threads
 from .loop import Loop, TrainSummary
+from .residence import Residence
 from .run import Position, RunInfo, load_state
 from .schedule import make_optimiser
 
@@ -30,12 +33,14 @@ log = logging.getLogger(__name__)
 class TrainOptions:
     """Where a run's data lie and where it happens.
 
-    source: "cached", or "online": the frozen backbone in the loop, which needs `images` (and
-    `weights`, where the cache was made from a file). The training cache is then only the recipe;
-    validation reads its maps all the same.
+    cache: one, or several that are read as one. source: "cached", or "online": the frozen backbone
+    in the loop, which needs `images` (and `weights`, where the cache was made from a file). The
+    training cache is then only the recipe; validation reads its maps all the same. resident: whether
+    samples stay in memory, as they are stored, after their first reading. on_corrupt "skip": train
+    without damaged samples, and say how many there were; validation never does without.
     """
 
-    cache: Path
+    cache: Path | Sequence[Path]
     out: Path
     val: Path | None = None
     annotations: Path | None = None
@@ -46,6 +51,13 @@ class TrainOptions:
     device: str = "auto"
     threads: int | None = None
     resume: bool = False
+    resident: Residence = "auto"
+    on_corrupt: OnCorrupt = "raise"
+
+    @property
+    def caches(self) -> tuple[Path, ...]:
+        """All training caches."""
+        return (self.cache,) if isinstance(self.cache, Path) else tuple(self.cache)
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
@@ -97,20 +109,31 @@ def _open(
 ) -> tuple[Data, Data | None]:
     _check_options(options)
     settings = config.train
-    backbone: FrozenBackbone | None = None
+    opened = partial(open_cached, device=device, prefetch=settings.prefetch)
     if options.source == "online":
-        key = CacheHeader.read(options.cache).key
-        backbone = load_backbone_of(key, device, options.weights)
-    opened = partial(open_data, device=device, workers=settings.workers, prefetch=settings.prefetch)
-    data = opened(options.cache, options.annotations, images=options.images, backbone=backbone)
+        (cache,), images = options.caches, options.images
+        assert images is not None
+        backbone = load_backbone_of(CacheHeader.read(cache).key, device, options.weights)
+        data = open_online(cache, options.annotations, images, backbone, settings.workers)
+    else:
+        data = opened(
+            options.caches,
+            options.annotations,
+            workers=settings.workers,
+            resident=options.resident,
+            on_corrupt=options.on_corrupt,
+        )
     if options.val is None:
         return data, None
-    if options.val.resolve() == options.cache.resolve():
+    if [options.val.resolve()] == [cache.resolve() for cache in options.caches]:
         log.warning("training and validation use the same cache: the AP is of images trained on")
-        if options.val_annotations is None and backbone is None:
+        if (
+            options.val_annotations is None
+            and options.source == "cached"
+            and options.on_corrupt == "raise"
+        ):
             return data, data
-    val = opened(options.val, options.val_annotations)
-    return data, val
+    return data, opened([options.val], options.val_annotations, workers=settings.workers)
 
 
 def _check_options(options: TrainOptions) -> None:
@@ -119,6 +142,14 @@ def _check_options(options: TrainOptions) -> None:
         raise InputError(f"--source {options.source!r}: expected cached or online")
     if options.source == "online" and options.images is None:
         raise InputError("--source online needs --images DIR, the folder the cache was made from")
+    if options.source == "online" and len(options.caches) != 1:
+        raise InputError(f"--source online takes one cache, got {len(options.caches)}")
+    if options.resident not in get_args(Residence):
+        raise InputError(
+            f"--resident {options.resident!r}{did_you_mean(options.resident, get_args(Residence))}"
+        )
+    if options.on_corrupt not in get_args(OnCorrupt):
+        raise InputError(f"--on-corrupt {options.on_corrupt!r}: expected raise or skip")
     for name in ("images", "weights"):
         if options.source == "cached" and getattr(options, name) is not None:
             raise InputError(f"--{name} is for --source online; cached maps need neither")
@@ -129,9 +160,9 @@ def _check_options(options: TrainOptions) -> None:
 def _check_pair(info: RunInfo, data: Data, val: Data | None) -> None:
     if val is None:
         return
-    for difference in info.check_pairs(val.header, val.path):
+    for difference in info.check_pairs(val.header, val.name):
         log.warning("training and validation caches differ in %s", difference)
-    info.check_classes(val.annotations, f"validation annotations of {val.path}")
+    info.check_classes(val.annotations, f"validation annotations of {val.name}")
 
 
 def _prepare_folder(options: TrainOptions, info: RunInfo) -> None:

@@ -1,0 +1,93 @@
+"""Several caches read as one, e.g. of two data sets, or of parts that were extracted apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from .chunks import Array
+from .errors import InputError, KeyMismatch
+from .header import CacheHeader
+from .layout import Bucket, ImageEntry, Layout
+from .placement import Placement
+from .reader import FeatureCache
+
+
+class JoinedCache:
+    """Reads like a FeatureCache. Its header names the images of all parts; its id is its own.
+
+    Raises KeyMismatch where the parts do not pair or differ in views or codec, InputError where an
+    image id stands in two of them.
+    """
+
+    def __init__(self, parts: Sequence[FeatureCache]) -> None:
+        self.parts = tuple(parts)
+        first = self.parts[0]
+        for other in self.parts[1:]:
+            _check_pair(first, other)
+        self._owner: dict[int, FeatureCache] = {}
+        for part in self.parts:
+            for image in part.header.layout.images:
+                owner = self._owner.setdefault(image.id, part)
+                if owner is not part:
+                    raise InputError(
+                        f"image id {image.id} is in both {owner.root} and {part.root}; caches are "
+                        "read as one only where no id stands in two of them"
+                    )
+        layout = _joined([part.header.layout for part in self.parts])
+        self.header = CacheHeader(
+            first.header.key, layout, first.header.dtype, first.header.backbone
+        )
+
+    @cached_property
+    def failed(self) -> dict[int, str]:
+        """Why, by image id, for the images that could not be read."""
+        return {image_id: why for part in self.parts for image_id, why in part.failed.items()}
+
+    def empty_maps(self, image_id: int, count: int) -> list[Array]:
+        """As of a FeatureCache."""
+        return self._owner[image_id].empty_maps(image_id, count)
+
+    def read_into(
+        self, samples: Sequence[tuple[int, int]], maps: Sequence[Array]
+    ) -> list[Placement]:
+        """As of a FeatureCache."""
+        placements: list[Placement] = []
+        for row, sample in enumerate(samples):
+            rows = [x[row : row + 1] for x in maps]
+            placements += self._owner[sample[0]].read_into([sample], rows)
+        return placements
+
+
+ReadableCache = FeatureCache | JoinedCache
+
+
+def open_caches(paths: Sequence[Path]) -> ReadableCache:
+    """One cache, or several as one; raises as FeatureCache.open and JoinedCache do."""
+    caches = [FeatureCache.open(path) for path in paths]
+    return caches[0] if len(caches) == 1 else JoinedCache(caches)
+
+
+def _check_pair(first: FeatureCache, other: FeatureCache) -> None:
+    mine, theirs = first.header.key, other.header.key
+    differences = [str(d) for d in mine.explain(theirs, "pair") if d.fatal]
+    for name in ("views", "codec"):
+        if getattr(mine, name) != getattr(theirs, name):
+            differences.append(f"{name}: {getattr(mine, name)} here, {getattr(theirs, name)} there")
+    if differences:
+        raise KeyMismatch(
+            f"{first.root} (here) and {other.root} (there) cannot be read as one: "
+            f"{'; '.join(differences)}"
+        )
+
+
+def _joined(layouts: Sequence[Layout]) -> Layout:
+    images: dict[tuple[int, int], list[ImageEntry]] = {}
+    per_shard: dict[tuple[int, int], int] = {}
+    for layout in layouts:
+        for bucket in layout.buckets:
+            images.setdefault(bucket.canvas_hw, []).extend(bucket.images)
+            per_shard.setdefault(bucket.canvas_hw, bucket.images_per_shard)
+    buckets = (Bucket(hw, per_shard[hw], tuple(members)) for hw, members in images.items())
+    return Layout(layouts[0].views, tuple(buckets))

@@ -1,0 +1,84 @@
+"""Encoded samples kept in memory once they have been read: of this machine, or of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .header import CacheHeader
+from .layout import Layout
+from .placement import Placement
+from .sampler import SampleId
+
+
+def resident_bytes(header: CacheHeader) -> int:
+    """Memory that all samples of a cache need in their stored form."""
+    levels = header.key.levels.levels
+    return sum(
+        len(bucket.images) * len(header.layout.views) * header.raw_bytes(level, bucket)
+        for bucket in header.layout.buckets
+        for level in levels
+    )
+
+
+class ResidentSamples:
+    """Room for every sample of a cache on a device; filled as they are read, and never emptied.
+
+    May be shared between threads: a sample is known only once all of it is there.
+    """
+
+    def __init__(self, header: CacheHeader, device: torch.device) -> None:
+        self.device = device
+        self._layout = header.layout
+        self._rows = _row_numbers(header.layout)
+        self._known: dict[SampleId, Placement] = {}
+        dtype = getattr(torch, header.dtype)
+        levels, views = header.key.levels.levels, len(header.layout.views)
+        self._maps = [
+            [
+                torch.empty(
+                    (len(bucket.images) * views, *level.shape(bucket.canvas_hw)),
+                    dtype=dtype,
+                    device=device,
+                )
+                for level in levels
+            ]
+            for bucket in header.layout.buckets
+        ]
+
+    def __contains__(self, sample: SampleId) -> bool:
+        return sample in self._known
+
+    def keep(
+        self, samples: Sequence[SampleId], maps: Sequence[Tensor], placements: Sequence[Placement]
+    ) -> None:
+        """Take in maps[l] (B, C_l, H_l, W_l) of one bucket."""
+        rows = self._index(samples)
+        for room, x in zip(self._room(samples), maps, strict=True):
+            room[rows] = x.to(self.device)
+        self._known.update(zip(samples, placements, strict=True))
+
+    def batch(self, samples: Sequence[SampleId]) -> tuple[tuple[Tensor, ...], list[Placement]]:
+        """maps[l] (B, C_l, H_l, W_l) on the device, and the placements, of samples of one bucket."""
+        rows = self._index(samples)
+        maps = tuple(room.index_select(0, rows) for room in self._room(samples))
+        return maps, [self._known[sample] for sample in samples]
+
+    def _room(self, samples: Sequence[SampleId]) -> list[Tensor]:
+        return self._maps[self._layout.bucket_of(samples[0][0])]
+
+    def _index(self, samples: Sequence[SampleId]) -> Tensor:
+        views = len(self._layout.views)
+        rows = [self._rows[image_id] * views + view for image_id, view in samples]
+        return torch.tensor(rows, device=self.device)
+
+
+def _row_numbers(layout: Layout) -> dict[int, int]:
+    """The position of each image within its bucket."""
+    return {
+        image.id: position
+        for bucket in layout.buckets
+        for position, image in enumerate(bucket.images)
+    }

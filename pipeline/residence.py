@@ -1,0 +1,75 @@
+"""Whether encoded samples are kept in memory after their first reading, and in which."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..cache.errors import InputError
+from ..cache.header import CacheHeader
+from ..cache.resident import ResidentSamples, resident_bytes
+
+log = logging.getLogger(__name__)
+
+Residence = Literal["auto", "ram", "device", "none"]
+# Of what is free when training starts; the rest is for the head, the page cache and the neighbours.
+_RAM_SHARE = 0.5
+_DEVICE_SHARE = 0.3
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def resident_samples(
+    choice: Residence, header: CacheHeader, device: torch.device
+) -> ResidentSamples | None:
+    """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
+
+    Raises InputError where they were asked for and do not fit.
+    """
+    needed = resident_bytes(header)
+    rooms = {"device": (device, _DEVICE_SHARE), "ram": (torch.device("cpu"), _RAM_SHARE)}
+    if choice == "none":
+        return None
+    if choice == "auto":
+        for name, (where, share) in rooms.items():
+            if name == "device" and device.type == "cpu":
+                continue
+            if needed <= share * free_memory(where):
+                log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
+                return ResidentSamples(header, where)
+        return None
+    where = rooms[choice][0]
+    if needed > (free := free_memory(where)):
+        raise InputError(
+            f"--resident {choice}: the samples need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
+            "free; use --resident auto or none"
+        )
+    return ResidentSamples(header, where)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take, of the device or of the machine (and its cgroup)."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [_meminfo("MemAvailable")]
+    limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        free.append(max(0, limit - used))
+    return min(free)
+
+
+def _meminfo(name: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    """None where there is no such limit."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
