@@ -111,7 +111,7 @@ class Layout:
         """(image id, view) of each slot of a shard that is used."""
         return [(image.id, view) for image in shard.images for view in range(len(self.views))]
 
-    def __contains__(self, image_id: int) -> bool:
+    def __contains__(self, image_id: object) -> bool:
         return image_id in self._places
 
     def bucket_of(self, image_id: int) -> int:

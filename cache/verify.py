@@ -123,7 +123,7 @@ def _shard_files(
             table = None
     except CorruptCache as error:
         damages.append(_damage(root, error, shard))
-    expected = set(_names(header, shard)) - {record_name(shard.name)}
+    expected = set(shard_file_names(header, shard)) - {record_name(shard.name)}
     if set(record.files) != expected:
         why = f"it names other files than {', '.join(sorted(expected))}"
         damages.append(Damage(record_name(shard.name), why, shard.name))
@@ -132,14 +132,14 @@ def _shard_files(
 
 def file_names(header: CacheHeader) -> list[str]:
     """Every file of every shard of a cache, written or not."""
-    return [name for shard in header.layout.shards for name in _names(header, shard)]
+    return [name for shard in header.layout.shards for name in shard_file_names(header, shard)]
 
 
-def _names(header: CacheHeader, shard: Shard) -> list[str]:
-    """Every file of a shard."""
+def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
+    """Every file of a shard, its record first."""
     store = STORES[header.store]
-    levels = [store.level_file(shard, level) for level in header.key.levels.names]
-    return [*levels, samples_name(shard.name), record_name(shard.name)]
+    levels = dict.fromkeys(store.level_file(shard, level) for level in header.key.levels.names)
+    return [record_name(shard.name), samples_name(shard.name), *levels]
 
 
 def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:

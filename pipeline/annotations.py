@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -49,7 +49,7 @@ class Annotations:
     def _positions(self) -> dict[int, int]:
         return {image.id: position for position, image in enumerate(self.images)}
 
-    def __contains__(self, image_id: int) -> bool:
+    def __contains__(self, image_id: object) -> bool:
         return image_id in self._positions
 
     @cached_property
@@ -102,10 +102,10 @@ def parse_annotations(raw: bytes, source: str) -> Annotations:
     )
 
 
-def joined_annotations(parts: Sequence[Annotations]) -> Annotations:
-    """Several files as one; raises InputError where their classes differ or they share an image id."""
-    first = parts[0]
-    for other in parts[1:]:
+def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> Annotations:
+    """Of each part the images that its container names, as one; raises InputError for other classes."""
+    first = parts[0][0]
+    for other, _ in parts[1:]:
         mine, theirs = (dict(zip(a.class_ids, a.class_names, strict=True)) for a in (first, other))
         if mine != theirs:
             differing = sorted(set(mine.items()) ^ set(theirs.items()))
@@ -113,29 +113,23 @@ def joined_annotations(parts: Sequence[Annotations]) -> Annotations:
                 f"the annotations of the caches have different classes, e.g. {differing[0]}; give "
                 "one file for all by --annotations"
             )
-    images = tuple(image for part in parts for image in part.images)
-    if len({image.id for image in images}) < len(images):
-        raise InputError("the annotations of the caches share image ids; expected each once")
-    packed = [part.packed for part in parts]
-    ends = np.cumsum([0, *(len(p) for p in packed)])
+    kept = [(part, image) for part, ids in parts for image in part.images if image.id in ids]
+    boxes = [part.of_image(image.id) for part, image in kept] or [first.packed]
     dropped: Counter[str] = Counter()
-    for part in parts:
+    for part, _ in parts:
         dropped.update(part.dropped)
     return Annotations(
-        images,
-        first.class_ids,
-        first.class_names,
-        ImageBoxes(
-            np.concatenate([p.boxes for p in packed]),
-            np.concatenate([p.labels for p in packed]),
-            np.concatenate([p.crowd for p in packed]),
-            np.concatenate([p.area for p in packed]),
+        images=tuple(image for _, image in kept),
+        class_ids=first.class_ids,
+        class_names=first.class_names,
+        packed=ImageBoxes(
+            np.concatenate([b.boxes for b in boxes]),
+            np.concatenate([b.labels for b in boxes]),
+            np.concatenate([b.crowd for b in boxes]),
+            np.concatenate([b.area for b in boxes]),
         ),
-        np.concatenate(
-            [part.starts[:-1] + end for part, end in zip(parts, ends[:-1], strict=True)]
-            + [ends[-1:]]
-        ),
-        dict(dropped),
+        starts=np.cumsum([0, *(len(b) for b in boxes)]),
+        dropped=dict(dropped),
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ..cache.errors import InputError
+
 cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
 
 _Cache = Annotated[Path, typer.Argument(help="a cache")]
@@ -51,8 +53,8 @@ def verify_command(cache: _Cache) -> None:
         typer.echo(f"{cache}: {len(result.damages)} damages, {size}")
         if result.damages:
             typer.echo(
-                "a damaged shard is made again when its commits/*.json is deleted and the command "
-                "that made the cache is repeated"
+                f"`fdet cache rm --damaged {cache}` takes damaged shards out; the command that made "
+                "the cache then makes just these again"
             )
         raise typer.Exit(1)
     typer.echo(f"{cache}: sound, {size}")
@@ -92,13 +94,20 @@ def rm_command(
     leftovers: Annotated[
         bool, typer.Option("--leftovers", help="only what killed runs left, and files set aside")
     ] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="only shards in which `verify` finds something wrong")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
-    """Delete a cache, or what is left over in it; never a file that is not the cache's."""
-    from .cache_rm import remove_cache, remove_remains
+    """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
+    from .cache_rm import remove_cache, remove_damaged, remove_remains
 
+    if leftovers and damaged:
+        raise InputError("--leftovers and --damaged exclude each other")
     if leftovers:
         removed, size = remove_remains(cache)
+    elif damaged:
+        removed, size = remove_damaged(cache)
     else:
         if not yes:
             typer.confirm(f"delete {cache} and all features in it?", abort=True)

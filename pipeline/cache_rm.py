@@ -9,7 +9,8 @@ from ..cache import manifest as manifest_file
 from ..cache.errors import InputError
 from ..cache.header import CacheHeader
 from ..cache.publish import only_writer, remove_files, remove_leftovers
-from ..cache.verify import file_names
+from ..cache.verify import file_names, shard_file_names
+from .cache_verify import verify_cache
 
 
 def remove_remains(root: Path) -> tuple[int, int]:
@@ -20,6 +21,28 @@ def remove_remains(root: Path) -> tuple[int, int]:
     CacheHeader.read(root)
     removed = remove_leftovers(root, aside=True)
     return len(removed), sum(size for _, size in removed)
+
+
+def remove_damaged(root: Path) -> tuple[int, int]:
+    """Every file of the shards in which something is wrong, so that they are made again.
+
+    The command that made the cache then makes just these. Raises InputError where no cache is,
+    CorruptCache where the header itself is damaged.
+    """
+    header = CacheHeader.read(root)
+    with only_writer(root, "rank-0-of-1"):
+        damages = verify_cache(root).damages
+        damaged = {damage.shard for damage in damages}
+        shards = [shard for shard in header.layout.shards if shard.name in damaged]
+        names = [name for shard in shards for name in shard_file_names(header, shard)]
+        names += [damage.file for damage in damages if damage.file in header.frame]
+        paths = [p for p in (root / name for name in names) if p.is_file() or p.is_symlink()]
+        if damages:
+            # A shard exists by its record: that goes before the data, the manifest before all.
+            paths = [p for p in [root / manifest_file.NAME] if p.exists()] + paths
+        size = sum(path.lstat().st_size for path in paths)
+        remove_files(paths)
+    return len(paths), size
 
 
 def remove_cache(root: Path) -> tuple[int, int]:

@@ -101,16 +101,23 @@ def _data(
     if annotations is not None:
         boxes, raw = load_annotations(annotations)
     else:
-        copies = [read_annotations(path, CacheHeader.read(path)) for path in paths]
-        parsed = [
-            parse_annotations(copy, f"{path}'s annotations")
-            for path, copy in zip(paths, copies, strict=True)
-        ]
-        boxes, raw = joined_annotations(parsed), b"".join(copies)
+        boxes, raw = _own_annotations(paths)
     for why, count in boxes.dropped.items():
         log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
     fingerprint = f"{header.id} {hashlib.sha256(raw).hexdigest()}"
     return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
+
+
+def _own_annotations(paths: Sequence[Path]) -> tuple[Annotations, bytes]:
+    """The copy that a cache carries, and its bytes; of several caches each for its own images."""
+    parts, copies = [], []
+    for path in paths:
+        header = CacheHeader.read(path)
+        copies.append(read_annotations(path, header))
+        parts.append((parse_annotations(copies[-1], f"{path}'s annotations"), header.layout))
+    if len(parts) == 1:
+        return parts[0][0], copies[0]
+    return joined_annotations(parts), b"".join(copies)
 
 
 def _usable(

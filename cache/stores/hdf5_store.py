@@ -21,7 +21,6 @@ from ..header import CacheHeader
 from ..layout import Shard
 from ..publish import published
 
-ZSTD_FILTER = 32015
 _GROWTH_BYTES = 16 * 2**20
 _METADATA_BYTES = 2**16
 
@@ -73,11 +72,13 @@ class Hdf5Encoder:
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
         from h5py import Dataset, h5d, h5p, h5s, h5t, h5z
+        from hdf5plugin import Zstd  # its import makes the filter known
 
+        zstd = Zstd(clevel=ZSTD_LEVEL)
         creation = h5p.create(h5p.DATASET_CREATE)
         creation.set_chunk((1, *shape[1:]))
         creation.set_fill_value(np.array(np.nan, dtype))
-        creation.set_filter(ZSTD_FILTER, h5z.FLAG_MANDATORY, (ZSTD_LEVEL,))
+        creation.set_filter(zstd.filter_id, h5z.FLAG_MANDATORY, zstd.filter_options)
         creation.set_fletcher32()
         creation.set_obj_track_times(False)
         stored = h5t.py_create(np.dtype(dtype).newbyteorder("<"))
