@@ -25,6 +25,7 @@ from fdet.pipeline.backbones import FrozenBackbone, load_backbone
 from fdet.pipeline.canvases import recipe_of, rendered
 from fdet.pipeline.extract import extract, write_shards
 from fdet.pipeline.extract_config import ExtractConfig
+from fdet.pipeline.reuse import Reused
 
 
 def main() -> None:
@@ -65,10 +66,12 @@ def main() -> None:
 def write(
     out: Path, header: CacheHeader, backbone: FrozenBackbone, arguments: argparse.Namespace
 ) -> None:
-    create_cache(out, header, b"{}")
+    header = create_cache(out, header, b"{}")
     recipe = recipe_of(header.key, arguments.images)
     codec = get_codec(header.key.codec)
-    write_shards(out, header, header.layout.shards, recipe, backbone, codec, arguments.workers)
+    write_shards(
+        out, header, header.layout.shards, recipe, backbone, codec, arguments.workers, Reused()
+    )
 
 
 def forward_only(

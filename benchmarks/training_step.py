@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from fdet.cache.annotation_copy import read_annotations
+from fdet.cache.loader import BatchReader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import SampleId, epoch_batches
 from fdet.heads.build import build_detector
@@ -43,7 +44,7 @@ class Trial:
                 f"train.batch_size={arguments.batch_size}",
             ],
         )
-        boxes = parse_annotations(read_annotations(arguments.cache), "the cache's annotations")
+        boxes = parse_annotations(read_annotations(arguments.cache, self.cache.header), "the cache's annotations")
         self.annotations: Annotations = boxes
         header = self.cache.header
         torch.manual_seed(0)
@@ -63,7 +64,7 @@ class Trial:
                 self._online = OnlineSource(self.cache.header, self.images, backbone)
             source = self._online
         else:
-            source = CachedSource(self.cache, CPU)
+            source = CachedSource(BatchReader(self.cache), CPU)
         return batches_from(source, self.order, self.annotations, CPU, 0.3)
 
     def seconds(self, batches: Iterator[Batch]) -> float:

@@ -29,7 +29,7 @@ from .placement import Placement
 from .records import SampleEntry, SampleTable, read_record, read_samples, record_name
 from .stores import STORES
 
-OPEN_SHARDS = 256
+OPEN_SHARDS = 64
 # A place in the table that no file has makes pread fail in its own ways.
 UNREADABLE = (DamagedFrame, OSError, OverflowError, MemoryError)
 
