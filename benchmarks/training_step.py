@@ -44,7 +44,8 @@ class Trial:
                 f"train.batch_size={arguments.batch_size}",
             ],
         )
-        boxes = parse_annotations(read_annotations(arguments.cache, self.cache.header), "the cache's annotations")
+        raw = read_annotations(arguments.cache, self.cache.header)
+        boxes = parse_annotations(raw, "the cache's annotations")
         self.annotations: Annotations = boxes
         header = self.cache.header
         torch.manual_seed(0)

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from .errors import CorruptCache
@@ -22,17 +22,17 @@ def open_below(root: Path, name: str) -> int:
 
     No link on the way is followed. Raises CorruptCache.
     """
-    parts = PurePosixPath(name).parts
     if not is_below(name):
         raise CorruptCache(f"{root}: {name!r} leaves the folder of the cache")
+    *folders, last = name.split("/")
     folder = -1
     try:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for part in parts[:-1]:
+        for part in folders:
             inner = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = inner
-        descriptor = os.open(parts[-1], _FILE, dir_fd=folder)
+        descriptor = os.open(last, _FILE, dir_fd=folder)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise CorruptCache(f"{root / name}: {_reason(error)}") from error
     finally:
@@ -58,9 +58,8 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
 
 
 def is_below(name: str) -> bool:
-    """Whether a relative path names something inside the folder that it starts from."""
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    """Whether a relative path (a/b/c) names something inside the folder that it starts from."""
+    return not {"", ".", ".."}.intersection(name.split("/"))
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from .chunks import Chunk
 from .errors import CorruptCache
 from .files import FileEntry, files_from_json, files_to_json, read_below
 from .placement import Placement
-from .sealed import parse_sealed, sealed_json
+from .sealed import parse_json, parse_sealed, sealed_json
 
 OK = "ok"
 MAX_RECORD_BYTES = 2**26
@@ -148,9 +149,10 @@ class ShardRecord:
         )
 
     @classmethod
-    def from_bytes(cls, raw: bytes, path: Path, cache_id: str, shard: str) -> ShardRecord:
+    def from_json(
+        cls, data: Mapping[str, Any], path: Path, cache_id: str, shard: str
+    ) -> ShardRecord:
         """Raises CorruptCache when it is not the record of this shard of this cache."""
-        data = parse_sealed(raw, path)
         try:
             failures = {int(slot): str(why) for slot, why in data["failures"].items()}
             files = files_from_json(data["files"])
@@ -205,9 +207,13 @@ def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> Shar
     """
     name = record_name(shard)
     raw = read_below(root, name, MAX_RECORD_BYTES)
-    if sha256 and hashlib.sha256(raw).hexdigest() != sha256:
+    if not sha256:
+        data = parse_sealed(raw, root / name)
+    elif hashlib.sha256(raw).hexdigest() == sha256:
+        data = parse_json(raw, root / name)
+    else:
         raise CorruptCache(f"{root / name}: its bytes are not those that the manifest names")
-    return ShardRecord.from_bytes(raw, root / name, cache_id, shard)
+    return ShardRecord.from_json(data, root / name, cache_id, shard)
 
 
 def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> SampleTable:

@@ -15,6 +15,7 @@ from fdet.cache.placement import Placement
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import OK, SampleEntry
+from fdet.cache.stores import STORES
 from fdet.cache.writer import create_cache, seal, shard_writer
 
 ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20
@@ -66,11 +67,19 @@ def make_header(dtype: str = "float32", store: str = "zarr", **changes) -> Cache
     return CacheHeader(make_key(codec=codec, **changes), make_layout(), dtype, facts, store)
 
 
+def tiny_header(store: str, seed: int = 0) -> CacheHeader:
+    """One bucket, two shards of 2 images and 1, two views, 12 and 8 numbers a map: few bytes."""
+    images = tuple(ImageEntry(5 + k, f"{k}.png", (16, 24)) for k in range(3))
+    levels = PyramidSpec((LevelSpec("p3", 8, 2), LevelSpec("p4", 16, 4)))
+    layout = Layout(("plain", "hflip"), (Bucket((16, 24), 2, images),))
+    return CacheHeader(make_key(levels=levels, seed=seed), layout, "float32", {}, store)
+
+
 def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
-    """The maps of a sample, one array a level; the same for the same sample."""
+    """The maps of a sample, one array a level; the same for the same sample and seed."""
     bucket = header.layout.buckets[header.layout.bucket_of(image_id)]
     shapes = [level.shape(bucket.canvas_hw) for level in header.key.levels.levels]
-    rng = np.random.default_rng([image_id, view])
+    rng = np.random.default_rng([header.key.seed, image_id, view])
     return [rng.standard_normal(shape).astype(header.dtype) for shape in shapes]
 
 
@@ -110,6 +119,11 @@ def make_cache(root: Path, header: CacheHeader, failed: Iterable[int] = ()) -> F
         write_shard(root, header, shard, failed)
     seal(root, header)
     return FeatureCache.open(root)
+
+
+def level_path(root: Path, header: CacheHeader, shard: int, level: str) -> Path:
+    """The file that holds one level of the shard with this number."""
+    return root / STORES[header.store].level_file(header.layout.shards[shard], level)
 
 
 def all_samples(cache: FeatureCache) -> list[tuple[int, int]]:

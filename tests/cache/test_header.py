@@ -1,14 +1,27 @@
 import json
+import os
 from dataclasses import replace
 
 import pytest
 
+from fdet.cache.chunks import MAX_SAMPLE_BYTES
 from fdet.cache.errors import CorruptCache, InputError
-from fdet.cache.header import FORMAT, NAME, CacheHeader, canonical_json, read_json, sealed_json
-from fdet.cache.layout import Layout
+from fdet.cache.files import FileEntry
+from fdet.cache.header import FORMAT, NAME, CacheHeader
+from fdet.cache.layout import Bucket, Layout
 from fdet.cache.publish import publish_bytes
+from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.cache.sealed import canonical_json, sealed_json
+from fdet.cache.stores import STORES
 
-from .handmade import attempt, flipped_in, make_header, make_key, make_layout
+from .handmade import attempt, ends_within, flipped_in, make_key, make_layout
+from .handmade import make_header as bare_header
+
+FRAME = {"zarr.json": FileEntry.of(b"{}"), "a/b/zarr.json": FileEntry.of(b"[]")}
+
+
+def make_header() -> CacheHeader:
+    return replace(bare_header(), frame=FRAME)
 
 
 @pytest.fixture
@@ -27,14 +40,20 @@ def altered(folder, change, seal: bool = False):
 
 
 def test_a_header_survives_the_disk(folder):
-    assert CacheHeader.read(folder) == make_header()
-    assert CacheHeader.read(folder).id == make_header().id
+    found = CacheHeader.read(folder)
+    assert found == make_header()
+    assert (found.id, found.digest) == (make_header().id, make_header().digest)
 
 
-def test_equal_headers_have_equal_bytes_and_the_facts_take_no_part_in_the_id():
-    other = replace(make_header(), backbone={"parameters": 1})
+def test_equal_headers_have_equal_bytes():
     assert make_header().to_bytes() == make_header().to_bytes()
+
+
+@pytest.mark.parametrize("change", [{"backbone": {"parameters": 1}}, {"frame": {}}])
+def test_facts_and_frame_take_part_in_the_digest_but_not_in_the_id(change):
+    other = replace(make_header(), **change)
     assert other.id == make_header().id
+    assert other.digest != make_header().digest
     assert other.to_bytes() != make_header().to_bytes()
 
 
@@ -58,7 +77,7 @@ def test_no_cache_is_an_input_error_that_tells_how_to_make_one(tmp_path):
 
 def test_a_foreign_format_is_named(folder):
     altered(folder, lambda data: data.update(format=FORMAT + 1), seal=True)
-    with pytest.raises(InputError, match=r"format 2; this fdet reads format 1"):
+    with pytest.raises(InputError, match=rf"format {FORMAT + 1}; this fdet reads format {FORMAT}"):
         CacheHeader.read(folder)
 
 
@@ -81,6 +100,7 @@ def test_every_flipped_bit_is_found(folder):
         lambda data: data["backbone"].update(parameters=1),
         lambda data: data.update(dtype="float16"),
         lambda data: data.update(extra=1),
+        lambda data: data["frame"]["zarr.json"].update(bytes=3),
         lambda data: data.pop("store"),
     ],
 )
@@ -96,16 +116,56 @@ def test_an_altered_header_with_a_digest_that_holds_keeps_its_old_id_and_is_foun
         CacheHeader.read(folder)
 
 
-@pytest.mark.parametrize("field", ["key", "layout", "dtype", "store"])
-@pytest.mark.parametrize("junk", [None, 3, [], {}, "x"])
+@pytest.mark.parametrize("field", ["key", "layout", "dtype", "store", "frame"])
+@pytest.mark.parametrize("junk", [None, 3, [], [{}], "x"])
 def test_a_sealed_field_of_another_kind_is_corrupt(folder, field, junk):
     altered(folder, lambda data: data.update({field: junk}), seal=True)
     with pytest.raises(CorruptCache):
         CacheHeader.read(folder)
 
 
+def test_a_frame_outside_the_cache_is_refused(folder):
+    entry = {"bytes": 1, "sha256": "ab"}
+    altered(folder, lambda data: data["frame"].update({"../outside": entry}), seal=True)
+    with pytest.raises(CorruptCache, match="leaves the folder"):
+        CacheHeader.read(folder)
+
+
+def enormous(header: CacheHeader) -> CacheHeader:
+    """The same images on canvases of which a sample has 4 bytes more than the largest."""
+    side = 2**14
+    channels = MAX_SAMPLE_BYTES // (4 * side * side)
+    levels = PyramidSpec((LevelSpec("p3", 1, channels), LevelSpec("p4", side, 1)))
+    bucket = Bucket((side, side), 1, header.layout.images)
+    return replace(
+        header, key=replace(header.key, levels=levels), layout=Layout(("plain",), (bucket,))
+    )
+
+
+def test_samples_beyond_all_memory_are_refused():
+    with pytest.raises(ValueError, match=f"16384x16384 would have {MAX_SAMPLE_BYTES + 4} bytes"):
+        enormous(make_header())
+
+
+def test_the_bytes_of_a_sample_are_those_of_its_map():
+    header = bare_header("float16")
+    bucket = header.layout.buckets[1]
+    assert [header.raw_bytes(level, bucket) for level in header.key.levels.levels] == [72, 30]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_each_store_has_an_id_of_its_own(store):
+    others = {bare_header(store=other).id for other in STORES if other != store}
+    assert bare_header(store=store).id not in others
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", "\xff", '{"format":1,"x":1e999}', '{"a":' * 100_000, "[" * 100_000]
+    "text",
+    [
+        *("", "{", "[]", "3", "\xff", f'{{"format":{FORMAT}}}', f'{{"format":{FORMAT},"x":1e999}}'),
+        *('{"format":1,"x":1e999}', '{"a":' * 100_000, "[" * 100_000),
+    ],
+    ids=lambda text: text[:20],
 )
 def test_what_is_not_a_header_is_corrupt_or_foreign(folder, text):
     (folder / NAME).write_bytes(text.encode("latin-1"))
@@ -113,14 +173,21 @@ def test_what_is_not_a_header_is_corrupt_or_foreign(folder, text):
         CacheHeader.read(folder)
 
 
-def test_canonical_json_is_the_same_for_the_same_value():
-    assert canonical_json({"b": 1, "a": (1, 2)}) == b'{"a":[1,2],"b":1}\n'
-    with pytest.raises(ValueError, match="JSON"):
-        canonical_json(float("nan"))
+@pytest.mark.parametrize("stands_there", ["folder", "link", "pipe"])
+def test_what_is_no_file_is_corrupt(folder, stands_there):
+    (folder / NAME).rename(folder / "kept")
+    if stands_there == "folder":
+        (folder / NAME).mkdir()
+    elif stands_there == "link":
+        (folder / NAME).symlink_to("kept")
+    else:
+        os.mkfifo(folder / NAME)
+    with pytest.raises(CorruptCache, match=rf"{NAME}: (expected a regular file|Too many levels)"):
+        ends_within(20, lambda: CacheHeader.read(folder))
 
 
-def test_a_file_that_cannot_be_read_is_corrupt(tmp_path):
-    with pytest.raises(CorruptCache, match="No such file"):
-        read_json(tmp_path / "absent.json")
-    with pytest.raises(CorruptCache, match="directory"):
-        read_json(tmp_path)
+def test_a_header_larger_than_any_is_not_read(folder):
+    with (folder / NAME).open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(CorruptCache, match="expected at most"):
+        CacheHeader.read(folder)

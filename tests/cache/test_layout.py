@@ -22,9 +22,9 @@ def test_every_sample_has_a_slot_of_its_own_in_the_order_of_images_and_views():
     found = []
     for image in layout.images:
         for view in range(2):
-            address = layout.locate(image.id, view)
-            number = layout.buckets.index(address.shard.bucket)
-            found.append((image.id, view, number, address.shard.index, address.slot))
+            number, slot = layout.locate(image.id, view)
+            shard = layout.shards[number]
+            found.append((image.id, view, layout.buckets.index(shard.bucket), shard.index, slot))
     assert found == expected
     assert len({(number, *rest) for _, _, number, *rest in found}) == len(found)
 
@@ -44,8 +44,16 @@ def test_located_images_are_in_the_shard_that_lists_them(images, per_shard):
     layout = Layout(("plain",), (Bucket((8, 8), per_shard, entries),))
     assert len(layout.shards) == -(-images // per_shard)
     for image in entries:
-        address = layout.locate(image.id, 0)
-        assert address.shard.images[address.slot] is image
+        number, slot = layout.locate(image.id, 0)
+        assert layout.shards[number].images[slot] is image
+        assert layout.samples(layout.shards[number])[slot] == (image.id, 0)
+
+
+def test_the_last_shard_of_a_bucket_has_as_many_slots_as_the_others_but_uses_fewer():
+    layout = make_layout()
+    assert [layout.slots(shard.bucket) for shard in layout.shards] == [6, 6, 6]
+    assert [len(layout.samples(shard)) for shard in layout.shards] == [6, 4, 4]
+    assert layout.samples(layout.shards[1]) == [(31, 0), (31, 1), (38, 0), (38, 1)]
 
 
 def test_images_are_found_by_id():

@@ -23,17 +23,23 @@ LAYOUT = large_layout()
 IDS = [image.id for image in LAYOUT.images]
 
 
-def batches(seed: int = 0, epoch: int = 0, size: int = 4):
-    return epoch_batches(LAYOUT, IDS, size, seed, epoch)
+def batches(seed: int = 0, epoch: int = 0, size: int = 4, window: int = 0):
+    return epoch_batches(LAYOUT, IDS, size, seed, epoch, window)
 
 
-def test_the_same_seed_and_epoch_give_the_same_batches():
-    assert batches(3, 7) == batches(3, 7)
+windows = pytest.mark.parametrize("window", [0, 1, 3, 1000])
 
 
+@windows
+def test_the_same_seed_and_epoch_give_the_same_batches(window):
+    assert batches(3, 7, window=window) == batches(3, 7, window=window)
+
+
+@windows
 @pytest.mark.parametrize(("seed", "epoch"), [(1, 0), (0, 1)])
-def test_another_seed_or_epoch_gives_other_orders_and_other_views(seed, epoch):
-    one, other = list(chain(*batches())), list(chain(*batches(seed, epoch)))
+def test_another_seed_or_epoch_gives_other_orders_and_other_views(seed, epoch, window):
+    one = list(chain(*batches(window=window)))
+    other = list(chain(*batches(seed, epoch, window=window)))
     assert [i for i, _ in one] != [i for i, _ in other]
     assert dict(one) != dict(other)
 
@@ -45,9 +51,48 @@ def test_seed_and_epoch_do_not_merge_into_one_number():
 
 @pytest.mark.parametrize("size", [1, 4, 7, 1000])
 @pytest.mark.parametrize("epoch", range(3))
-def test_each_image_comes_once_an_epoch_and_none_is_dropped(size, epoch):
-    found = [image_id for batch in batches(0, epoch, size) for image_id, _ in batch]
+@windows
+def test_each_image_comes_once_an_epoch_and_none_is_dropped(size, epoch, window):
+    found = [image_id for batch in batches(0, epoch, size, window) for image_id, _ in batch]
     assert Counter(found) == Counter(IDS)
+
+
+@windows
+@pytest.mark.parametrize("size", [1, 4, 7, 1000])
+def test_each_batch_is_of_one_bucket(size, window):
+    for batch in batches(size=size, window=window):
+        assert len({LAYOUT.bucket_of(image_id) for image_id, _ in batch}) == 1
+        assert 0 < len(batch) <= size
+
+
+def test_the_views_of_an_epoch_do_not_hang_on_the_window():
+    drawn = [dict(chain(*batches(window=window))) for window in (0, 1, 4)]
+    assert drawn[0] == drawn[1] == drawn[2]
+
+
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_an_epoch_reads_a_window_of_shards_to_the_end_before_the_next(window):
+    shards = [LAYOUT.locate(i, 0).shard for batch in batches(window=window) for i, _ in batch]
+    order = list(dict.fromkeys(shards))
+    assert order != sorted(order), "the shards themselves are to be shuffled"
+    first, last = {}, {}
+    for place, shard in enumerate(shards):
+        first.setdefault(shard, place)
+        last[shard] = place
+    for place in range(len(shards)):
+        open_shards = sum(first[s] <= place <= last[s] for s in first)
+        assert open_shards <= window
+
+
+def test_images_are_shuffled_within_their_window():
+    within = [batches(0, epoch, window=1) for epoch in range(2)]
+    for shard in LAYOUT.shards:
+        orders = [
+            [i for batch in epoch for i, _ in batch if LAYOUT.locate(i, 0).shard == shard.number]
+            for epoch in within
+        ]
+        if len(shard.images) > 3:
+            assert orders[0] != orders[1]
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 1000])
