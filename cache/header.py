@@ -20,6 +20,7 @@ from .pyramid import LevelSpec
 from .sealed import digest, parse_json, parse_sealed, sealed_json
 
 FORMAT = 2
+STORED_TYPES = frozenset({"float32", "float16"})
 NAME = "fdet.json"
 MAX_BYTES = 2**29
 
@@ -41,6 +42,10 @@ class CacheHeader:
     frame: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.dtype not in STORED_TYPES:
+            raise ValueError(
+                f"stored type {self.dtype!r}; known: {', '.join(sorted(STORED_TYPES))}"
+            )
         for bucket in self.layout.buckets:
             largest = sum(self.raw_bytes(level, bucket) for level in self.key.levels.levels)
             if largest > MAX_SAMPLE_BYTES:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -95,6 +96,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         header = _created_or_resumed(config, world, header, backbone, raw)
         todo = _shards_to_do(config, world, header)
         if todo:
+            _warn_of_room(config.out, header, todo)
             recipe = recipe_of(header.key, config.images)
             if config.update is not None:
                 reused = find_reusable(config.update, header, recipe, todo)
@@ -115,6 +117,23 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         missing=len(header.layout.shards) - len(records),
         failed=_failures(header, records),
     )
+
+
+def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
+    """Each shard reserves its room before it is written; this looks at all of them beforehand."""
+    needed = sum(
+        len(header.layout.samples(shard)) * header.raw_bytes(level, shard.bucket)
+        for shard in shards
+        for level in header.key.levels.levels
+    )
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        log.warning(
+            "%s: the maps have %.1f GB before compression, %.1f GB are free",
+            out,
+            needed / 1e9,
+            free / 1e9,
+        )
 
 
 def _check(config: ExtractConfig) -> None:
