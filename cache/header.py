@@ -46,6 +46,10 @@ class CacheHeader:
             raise ValueError(
                 f"stored type {self.dtype!r}; known: {', '.join(sorted(STORED_TYPES))}"
             )
+        if self.key.views != self.layout.views:
+            raise ValueError(
+                f"views {self.key.views} in the key, {self.layout.views} in the layout"
+            )
         for bucket in self.layout.buckets:
             largest = sum(self.raw_bytes(level, bucket) for level in self.key.levels.levels)
             if largest > MAX_SAMPLE_BYTES:

@@ -27,7 +27,7 @@ from .layout import Shard
 from .manifest import Manifest
 from .placement import Placement
 from .records import SampleEntry, SampleTable, read_record, read_samples, record_name
-from .stores import STORES
+from .stores import store_of
 
 OPEN_SHARDS = 64
 # A place in the table that no file has makes pread fail in its own ways.
@@ -83,10 +83,7 @@ class FeatureCache:
         """Raises InputError (no cache there), IncompleteCache, CorruptCache."""
         root = Path(path)
         header = CacheHeader.read(root)
-        if header.store not in STORES:
-            raise CorruptCache(
-                f"{root}: unknown store {header.store!r}; known: {', '.join(STORES)}"
-            )
+        store_of(header.store)
         manifest = Manifest.read(root, header)
         if manifest is None:
             shards = header.layout.shards
@@ -234,7 +231,7 @@ class FeatureCache:
         )
         slots = len(shard.images) * len(self.views)
         table = read_samples(self.root, record, len(levels), slots)
-        names = [STORES[self.header.store].level_file(shard, level) for level in levels]
+        names = [store_of(self.header.store).level_file(shard, level) for level in levels]
         opened: dict[str, int] = {}
         try:
             for name in dict.fromkeys(names):

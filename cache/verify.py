@@ -21,7 +21,7 @@ from .layout import Shard
 from .manifest import Manifest
 from .publish import leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
-from .stores import STORES
+from .stores import store_of
 
 _BLOCK_BYTES = 2**21
 
@@ -74,6 +74,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
     """
     try:
         header = CacheHeader.read(root)
+        store_of(header.store)
         manifest = Manifest.read(root, header)
     except CorruptCache as error:
         return Verification((_damage(root, error),), 0, 0, ())
@@ -137,7 +138,7 @@ def file_names(header: CacheHeader) -> list[str]:
 
 def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
     """Every file of a shard, its record first."""
-    store = STORES[header.store]
+    store = store_of(header.store)
     levels = dict.fromkeys(store.level_file(shard, level) for level in header.key.levels.names)
     return [record_name(shard.name), samples_name(shard.name), *levels]
 
@@ -173,7 +174,7 @@ def _sha256(descriptor: int) -> str:
 
 def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[Damage]:
     assert file.table is not None and file.shard is not None
-    store, found = STORES[header.store], []
+    store, found = store_of(header.store), []
     for number, level in enumerate(header.key.levels.names):
         if store.level_file(file.shard, level) != file.name:
             continue

@@ -30,7 +30,7 @@ from .records import (
     samples_name,
     samples_to_bytes,
 )
-from .stores import STORES
+from .stores import store_of
 from .stores.store import ShardEncoder
 
 
@@ -41,7 +41,7 @@ def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHe
     stands already, also another one, it stays and its frame is completed; raises InputError where
     these annotations are not those that it was begun with.
     """
-    frame = dict(STORES[header.store].frame(header))
+    frame = dict(store_of(header.store).frame(header))
     frame[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not (root / header_file.NAME).exists():
         header = replace(header, frame={name: FileEntry.of(data) for name, data in frame.items()})
@@ -96,7 +96,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
     levels = header.key.levels.levels
     shapes = {level.name: level.shape(shard.bucket.canvas_hw) for level in levels}
     expected = header.layout.samples(shard)
-    with STORES[header.store].encoder(root, header, shard) as encoder:
+    with store_of(header.store).encoder(root, header, shard) as encoder:
         writer = ShardWriter(encoder, shapes, header.dtype)
         yield writer
         if [(entry.image_id, entry.view) for entry in writer.entries] != expected:

@@ -2,8 +2,16 @@
 
 from collections.abc import Mapping
 
+from ..errors import CorruptCache
 from .hdf5_store import Hdf5Store
 from .store import Store
 from .zarr_store import ZarrStore
 
 STORES: Mapping[str, Store] = {"zarr": ZarrStore(), "hdf5": Hdf5Store()}
+
+
+def store_of(name: str) -> Store:
+    """The store that a header names; raises CorruptCache for one that nobody knows."""
+    if name not in STORES:
+        raise CorruptCache(f"fdet.json: unknown store {name!r}; known: {', '.join(STORES)}")
+    return STORES[name]

@@ -21,6 +21,9 @@ from ..header import CacheHeader
 from ..layout import Shard
 from ..publish import published
 
+# HDF5 1.10's: the oldest whose metadata have checksums throughout. "latest" would be another with each
+# release of the library, and older ones could not read it.
+_FORMAT = ("v110", "v110")
 _GROWTH_BYTES = 16 * 2**20
 _METADATA_BYTES = 2**16
 
@@ -60,7 +63,7 @@ class Hdf5Encoder:
         self._name = name
         self.image = b""
         self._file = h5py.File(
-            name, "w", driver="core", backing_store=False, libver="latest", block_size=_GROWTH_BYTES
+            name, "w", driver="core", backing_store=False, libver=_FORMAT, block_size=_GROWTH_BYTES
         )
         samples = len(header.layout.samples(shard))
         self._datasets = []
