@@ -98,7 +98,8 @@ def _created(path: Path, patience: float) -> BinaryIO:
 def _removed(path: Path) -> bool:
     """Unlink what a dead process left; False while a living one holds it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # For writing: NFS locks nothing that is open for reading alone.
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
     try:
