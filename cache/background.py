@@ -79,6 +79,8 @@ class BackgroundWriter:
             self._sent(None)
             if error is None:
                 self._done.result()
+                if any(item is not None for item in self._inbox.queue):
+                    raise ValueError("more samples than the shards hold")
         finally:
             self._pool.shutdown(cancel_futures=True)
             self._thread.shutdown()

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .chunks import Array
-from .errors import InputError, KeyMismatch
+from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
 from .layout import Bucket, ImageEntry, Layout
 from .placement import Placement
@@ -47,7 +47,7 @@ class JoinedCache:
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
         """As of a FeatureCache."""
-        return self._owner[image_id].empty_maps(image_id, count)
+        return self._part(image_id).empty_maps(image_id, count)
 
     def read_into(
         self, samples: Sequence[tuple[int, int]], maps: Sequence[Array]
@@ -56,8 +56,13 @@ class JoinedCache:
         placements: list[Placement] = []
         for row, sample in enumerate(samples):
             rows = [x[row : row + 1] for x in maps]
-            placements += self._owner[sample[0]].read_into([sample], rows)
+            placements += self._part(sample[0]).read_into([sample], rows)
         return placements
+
+    def _part(self, image_id: int) -> FeatureCache:
+        if image_id not in self._owner:
+            raise MissingSample(f"image {image_id} is in none of these caches")
+        return self._owner[image_id]
 
 
 ReadableCache = FeatureCache | JoinedCache

@@ -104,6 +104,8 @@ class BatchReader:
         return tensors, self.cache.read_into(samples, maps) if samples else []
 
     def _sound(self, sample: SampleId) -> bool:
+        if self.resident is not None and sample in self.resident:
+            return True
         try:
             self.cache.read_into([sample], self.cache.empty_maps(sample[0], 1))
         except CorruptCache as error:

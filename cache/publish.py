@@ -173,8 +173,17 @@ def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
 
 def remove_leftovers(root: Path, *, aside: bool = False) -> list[tuple[Path, int]]:
     """Remove what killed processes left; what a living one holds is spared. Paths and bytes."""
-    found = [(path, path.lstat().st_size) for path in leftovers(root, aside=aside)]
-    return [(path, size) for path, size in found if _removed(path)]
+    removed = []
+    for path in leftovers(root, aside=aside):
+        try:
+            size = path.lstat().st_size
+            if _removed(path):
+                removed.append((path, size))
+        except FileNotFoundError:  # another process was faster
+            continue
+        except OSError as error:
+            raise storage_error(path, error) from error
+    return removed
 
 
 def remove_files(paths: list[Path]) -> None:
@@ -208,7 +217,10 @@ def sync_folder(folder: Path) -> None:
 def sync_folders(root: Path) -> None:
     """fsync every folder below root, so that all names seen there survive a power cut."""
     for folder, _, _ in os.walk(root):
-        sync_folder(Path(folder))
+        try:
+            sync_folder(Path(folder))
+        except OSError as error:
+            raise storage_error(Path(folder), error) from error
 
 
 @contextmanager

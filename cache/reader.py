@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from .chunks import Array, DamagedFrame, Frame, check_frame, decompress
+from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
 from .errors import CorruptCache, IncompleteCache, MissingSample
 from .files import open_below
 from .header import CacheHeader
@@ -53,7 +53,8 @@ class _OpenShard:
     def __init__(
         self, shard: Shard, table: SampleTable, names: list[str], files: list[int]
     ) -> None:
-        self.shard, self.table, self.names, self.files = shard, table, names, files
+        self.shard, self.bucket, self.table = shard, shard.bucket, table
+        self.names, self.files = names, files
         # A descriptor closed under a reading thread may be another file by then.
         weakref.finalize(self, _close, set(files))
 
@@ -151,16 +152,27 @@ class FeatureCache:
     ) -> list[Placement]:
         """Fill maps[l] (B, C_l, H_l, W_l), C-contiguous, with samples (image id, view) of one bucket.
 
-        Raises MissingSample, CorruptCache; what `maps` hold then is undefined.
+        Raises MissingSample, CorruptCache; what `maps` hold then is undefined. ValueError for samples
+        of two buckets, or maps that are no room for them.
         """
+        if any(len(x) != len(samples) or not x.flags.c_contiguous for x in maps):
+            shapes = [x.shape for x in maps]
+            raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
         targets = [x.reshape(-1).view(np.uint8).data for x in maps]
         sizes = [x.nbytes // len(x) for x in maps]
-        decompressor, placements = self._decompressor(), []
+        bounds = [compress_bound(size) for size in sizes]
+        decompressor, placements, bucket = self._decompressor(), [], None
         for row, (image_id, view) in enumerate(samples):
             shard, slot = self._find(image_id, view)
+            if shard.bucket is not (bucket := bucket or shard.bucket):
+                raise ValueError(
+                    f"expected samples of {bucket.name}, image {image_id} is of another"
+                )
             for level, (offset, length, crc32c) in enumerate(shard.table.chunks[slot]):
                 size = sizes[level]
                 try:
+                    if length > bounds[level]:
+                        raise DamagedFrame(f"no frame of such a map has {length} bytes")
                     data = os.pread(shard.files[level], length, offset)
                     raw = decompress(decompressor, data, length, crc32c, size)
                 except UNREADABLE as error:
@@ -177,7 +189,10 @@ class FeatureCache:
         shard, slot = self._slot(image_id, view)
         entry, frames = shard.table.entry(slot), []
         for level, chunk in enumerate(entry.chunks):
+            spec = self.header.key.levels.levels[level]
             try:
+                if chunk.length > compress_bound(self.header.raw_bytes(spec, shard.bucket)):
+                    raise DamagedFrame(f"no frame of such a map has {chunk.length} bytes")
                 data = os.pread(shard.files[level], chunk.length, chunk.offset)
                 check_frame(data, chunk.length, chunk.crc32c)
             except UNREADABLE as error:

@@ -65,11 +65,11 @@ class Hdf5Encoder:
         self._file = h5py.File(
             name, "w", driver="core", backing_store=False, libver=_FORMAT, block_size=_GROWTH_BYTES
         )
-        samples = len(header.layout.samples(shard))
+        self._samples = len(header.layout.samples(shard))
         self._datasets = []
         for level in header.key.levels.levels:
             shape = level.shape(shard.bucket.canvas_hw)
-            dataset = self._create(level.name, (samples, *shape), header.dtype)
+            dataset = self._create(level.name, (self._samples, *shape), header.dtype)
             dataset.attrs.update(stride=level.stride, codec=header.key.codec)
             self._datasets.append(dataset.id)
 
@@ -89,6 +89,9 @@ class Hdf5Encoder:
         return Dataset(h5d.create(self._file.id, name.encode(), stored, space, creation))
 
     def add(self, slot: int, frames: Sequence[Frame]) -> tuple[Chunk, ...]:
+        if not 0 <= slot < self._samples:
+            # The library writes where such a chunk would be, which is anywhere.
+            raise IndexError(f"{self._name}: slot {slot}, expected 0 to {self._samples - 1}")
         chunks = []
         for dataset, frame in zip(self._datasets, frames, strict=True):
             at = (slot, 0, 0, 0)

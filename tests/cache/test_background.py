@@ -3,10 +3,12 @@ import time
 
 import pytest
 
+from fdet.cache import background as background_file
 from fdet.cache.background import BackgroundWriter
+from fdet.cache.chunks import compress
 from fdet.cache.errors import StorageError
 from fdet.cache.reader import FeatureCache
-from fdet.cache.writer import ShardWriter, create_cache, read_record, seal
+from fdet.cache.writer import ShardWriter, create_cache, seal, written_record
 
 from .handmade import (
     ANNOTATIONS,
@@ -31,35 +33,83 @@ def everything(header) -> list:
 
 def recorded(root, header) -> list[str]:
     names = [shard.name for shard in header.layout.shards]
-    return [name for name in names if read_record(root, header, name) is not None]
+    return [name for name in names if written_record(root, header, name) is not None]
 
 
-def writing_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("fdet-writer")]
+def own_threads() -> list[threading.Thread]:
+    names = ("fdet-writer", "fdet-compress")
+    return [t for t in threading.enumerate() if t.name.startswith(names)]
 
 
 def slow_disk(monkeypatch, seconds: float) -> None:
-    real = ShardWriter.add
+    real = ShardWriter.add_frames
 
     def slow(self, *arguments):
         time.sleep(seconds)
         real(self, *arguments)
 
-    monkeypatch.setattr(ShardWriter, "add", slow)
+    monkeypatch.setattr(ShardWriter, "add_frames", slow)
 
 
 @pytest.mark.parametrize("waiting", [1, 100])
 def test_what_is_put_is_written_as_it_would_be_in_the_foreground(tmp_path, header, whole, waiting):
-    create_cache(tmp_path, header, ANNOTATIONS)
-    sizes = []
+    header, sizes = create_cache(tmp_path, header, ANNOTATIONS), []
     put_all(tmp_path, header, everything(header), waiting=waiting, written=sizes.append)
     seal(tmp_path, header)
     assert files_below(tmp_path) == files_below(whole.root)
     assert sizes == [sum(x.nbytes for x in maps) for _, maps in everything(header)]
-    assert writing_threads() == []
+    assert own_threads() == []
     cache = FeatureCache.open(tmp_path)
     for sample in all_samples(cache):
         assert_exact(cache, *sample)
+
+
+@pytest.mark.parametrize("waiting", [1, 100])
+def test_frames_that_are_compressed_already_make_the_same_cache(tmp_path, header, whole, waiting):
+    header, sizes = create_cache(tmp_path, header, ANNOTATIONS), []
+    with BackgroundWriter(tmp_path, header, header.layout.shards, waiting, sizes.append) as writer:
+        for entry, maps in everything(header):
+            writer.put_frames(entry, [compress(x) for x in maps])
+    seal(tmp_path, header)
+    assert files_below(tmp_path) == files_below(whole.root)
+    assert sum(sizes) == sum(len(compress(x).data) for _, maps in everything(header) for x in maps)
+
+
+def test_failed_samples_are_written_without_maps(tmp_path, header):
+    header = create_cache(tmp_path, header, ANNOTATIONS)
+    put_all(
+        tmp_path, header, [one for s in header.layout.shards for one in samples_of(header, s, {17})]
+    )
+    seal(tmp_path, header)
+    cache = FeatureCache.open(tmp_path)
+    assert list(cache.failed) == [17]
+    for sample in all_samples(cache):
+        assert_exact(cache, *sample)
+
+
+def test_compression_that_is_slow_or_out_of_order_changes_no_byte(
+    tmp_path, header, whole, monkeypatch
+):
+    def reluctant(sample):
+        time.sleep(0.02 * (sample.shape[0] == 3 and sample[0, 0, 0] > 0))
+        return compress(sample)
+
+    monkeypatch.setattr(background_file, "compress", reluctant)
+    header = create_cache(tmp_path, header, ANNOTATIONS)
+    put_all(tmp_path, header, everything(header), waiting=100)
+    seal(tmp_path, header)
+    assert files_below(tmp_path) == files_below(whole.root)
+
+
+def test_an_error_of_compression_surfaces_and_leaves_no_shard(tmp_path, header, monkeypatch):
+    def fails(_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(background_file, "compress", fails)
+    with pytest.raises(MemoryError, match="no room"):
+        ends_within(20, lambda: put_all(tmp_path, header, everything(header)))
+    assert files_below(tmp_path) == {}
+    assert own_threads() == []
 
 
 def test_at_most_so_many_samples_wait(tmp_path, header, monkeypatch):
@@ -76,7 +126,7 @@ def test_an_error_of_the_disk_surfaces_and_ends_the_thread(tmp_path, header):
     (tmp_path / "32x32").write_bytes(b"in the way")
     with pytest.raises(StorageError, match="cannot write"):
         ends_within(20, lambda: put_all(tmp_path, header, everything(header)))
-    assert writing_threads() == []
+    assert own_threads() == []
 
 
 def test_an_error_of_the_disk_at_the_last_shard_surfaces_at_the_end(tmp_path, header):
@@ -101,30 +151,31 @@ def test_an_error_of_the_callback_surfaces(tmp_path, header):
 def test_a_producer_that_fails_drops_the_shard_in_hand_and_keeps_the_finished(
     tmp_path, header, waiting, number, error
 ):
+    taken = threading.Semaphore(0)
+
     def failing():
         yield from everything(header)[:number]
         # Until the thread has taken all of them, what is finished is a matter of luck.
-        while sum(sizes) < sum(x.nbytes for _, maps in everything(header)[:number] for x in maps):
-            time.sleep(0.001)
+        for _ in range(number):
+            taken.acquire()
         raise error("the producer")
 
-    sizes = []
+    def run() -> None:
+        put_all(tmp_path, header, failing(), waiting=waiting, written=lambda _: taken.release())
+
     with pytest.raises(error, match="the producer"):
-        ends_within(
-            20,
-            lambda: put_all(tmp_path, header, failing(), waiting=waiting, written=sizes.append),
-        )
+        ends_within(20, run)
     finished = ["32x32-0", "32x32-1"][: (number >= 6) + (number >= 10)]
     assert recorded(tmp_path, header) == finished
-    assert not list(tmp_path.rglob(".*.scratch-*"))
-    assert writing_threads() == []
+    assert not list(tmp_path.rglob(".*.scratch"))
+    assert own_threads() == []
 
 
 @pytest.mark.parametrize("number", range(3, 9))
 def test_a_producer_that_fails_ahead_of_a_slow_disk_leaves_no_shard_with_foreign_samples(
     tmp_path, header, monkeypatch, number
 ):
-    slow_disk(monkeypatch, 0.15)
+    slow_disk(monkeypatch, 0.03)
     shards = header.layout.shards[1:]
     samples = [one for shard in shards for one in samples_of(header, shard)]
 
@@ -135,9 +186,9 @@ def test_a_producer_that_fails_ahead_of_a_slow_disk_leaves_no_shard_with_foreign
     with pytest.raises(RuntimeError):
         ends_within(20, lambda: put_all(tmp_path, header, failing(), shards, waiting=2))
     monkeypatch.undo()
-    create_cache(tmp_path, header, ANNOTATIONS)
+    header = create_cache(tmp_path, header, ANNOTATIONS)
     for shard in header.layout.shards:
-        if read_record(tmp_path, header, shard.name) is None:
+        if written_record(tmp_path, header, shard.name) is None:
             put_all(tmp_path, header, samples_of(header, shard), [shard])
     seal(tmp_path, header)
     cache = FeatureCache.open(tmp_path)
@@ -159,6 +210,12 @@ def test_too_many_samples_are_refused(tmp_path, header):
         writer._done.result()
         with pytest.raises(ValueError, match="more samples than the shards hold"):
             writer.put(entry, maps)
+
+
+def test_too_many_samples_are_refused_though_they_came_early(tmp_path, header):
+    samples = everything(header)
+    with pytest.raises(ValueError, match="more samples than the shards hold"):
+        ends_within(20, lambda: put_all(tmp_path, header, [*samples, samples[-1]], waiting=100))
 
 
 def test_no_shards_need_no_samples(tmp_path, header):

@@ -59,10 +59,10 @@ def test_facts_and_frame_take_part_in_the_digest_but_not_in_the_id(change):
 
 def test_what_decides_the_bytes_of_a_cache_decides_its_id():
     header = make_header()
-    fewer_views = Layout(("plain",), make_layout().buckets)
+    fewer_images = Layout(header.layout.views, header.layout.buckets[:1])
     others = [
         replace(header, key=make_key(seed=1)),
-        replace(header, layout=fewer_views),
+        replace(header, layout=fewer_images),
         replace(header, dtype="float16"),
         replace(header, store="hdf5"),
     ]
@@ -137,14 +137,27 @@ def enormous(header: CacheHeader) -> CacheHeader:
     channels = MAX_SAMPLE_BYTES // (4 * side * side)
     levels = PyramidSpec((LevelSpec("p3", 1, channels), LevelSpec("p4", side, 1)))
     bucket = Bucket((side, side), 1, header.layout.images)
-    return replace(
-        header, key=replace(header.key, levels=levels), layout=Layout(("plain",), (bucket,))
-    )
+    key = replace(header.key, levels=levels)
+    return replace(header, key=key, layout=Layout(header.layout.views, (bucket,)))
 
 
 def test_samples_beyond_all_memory_are_refused():
     with pytest.raises(ValueError, match=f"16384x16384 would have {MAX_SAMPLE_BYTES + 4} bytes"):
         enormous(make_header())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "object", ">f4", "f4,f4", "float32 ", ""])
+def test_a_type_that_is_not_stored_is_refused(dtype):
+    with pytest.raises(ValueError, match=r"stored type '.*'; known: float16, float32"):
+        replace(make_header(), dtype=dtype)
+
+
+def test_key_and_layout_name_the_same_views():
+    layout = Layout(("plain",), make_layout().buckets)
+    with pytest.raises(
+        ValueError, match=r"views .*'hflip'.* in the key, \('plain',\) in the layout"
+    ):
+        replace(make_header(), layout=layout)
 
 
 def test_the_bytes_of_a_sample_are_those_of_its_map():

@@ -23,7 +23,7 @@ from fdet.cache.records import (
     samples_to_bytes,
     table_dtype,
 )
-from fdet.cache.sealed import sealed_json
+from fdet.cache.sealed import parse_sealed, sealed_json
 
 from .handmade import attempt, entry_of, flipped, flipped_in, make_cache
 
@@ -34,7 +34,7 @@ RECORD = ShardRecord("ab" * 32, SHARD, FILES, samples=6, failures={3: "the file 
 
 
 def read_back(raw: bytes) -> ShardRecord:
-    return ShardRecord.from_bytes(raw, PATH, "ab" * 32, SHARD)
+    return ShardRecord.from_json(parse_sealed(raw, PATH), PATH, "ab" * 32, SHARD)
 
 
 def test_a_record_survives_its_bytes():
@@ -52,7 +52,7 @@ def test_every_flipped_bit_of_a_record_is_found_even_before_the_manifest():
 )
 def test_a_foreign_record_is_found(cache, shard):
     with pytest.raises(CorruptCache, match="expected the record of shard"):
-        ShardRecord.from_bytes(RECORD.to_bytes(), PATH, cache, shard)
+        ShardRecord.from_json(json.loads(RECORD.to_bytes()), PATH, cache, shard)
 
 
 def altered(**changes) -> bytes:

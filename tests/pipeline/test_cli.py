@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from fdet.pipeline.cli import app
 
 from ..generated import make_dataset
+from .quick import command
 
 DATA, IMAGES, OUT, CACHE = "DATA", "IMAGES", "OUT", "CACHE"
 EXTRACT = ["extract", DATA, "--images", IMAGES, "--out", OUT]
@@ -65,6 +66,10 @@ BAD = [
     ([*EXTRACT, "--size", "64", "--out", "TMP/full"], "the folder is not empty"),
     ([*EXTRACT, "--size", "64", "--out", "TMP/bad.toml"], "cannot write"),
     ([*EXTRACT, "--size", "64", "--out", CACHE], "was made from other inputs: short: 64 here"),
+    ([*EXTRACT, "--size", "64", "--store", "hfd5"], "--store 'hfd5'; did you mean 'hdf5'?"),
+    ([*EXTRACT, "--size", "64", "--rank", "0"], "--rank and --world belong together"),
+    ([*EXTRACT, "--size", "64", "--rank", "2", "--world", "2"], "expected 0 to 1, got 2"),
+    ([*EXTRACT, "--size", "64", "--update", OUT], "choose another --out"),
     (["extract", "TMP/no.json", *EXTRACT[2:], "--size", "64"], "no.json: No such file"),
     (["extract", "TMP/malformed.json", *EXTRACT[2:], "--size", "64"], "malformed.json: not JSON"),
     (["extract", "TMP/no-boxes.json", *EXTRACT[2:], "--size", "64"], "'images' is empty"),
@@ -78,6 +83,13 @@ BAD = [
     ([*TRAIN, "--config", "TMP/bad.toml"], "bad.toml: not TOML"),
     ([*TRAIN, "--config", "TMP/unknown.toml"], "unknown setting 'train.epoch'"),
     (["train-heads", "TMP/empty", "--out", OUT], "is not a cache: it has no fdet.json"),
+    (["train-heads", CACHE, "TMP/empty", "--out", OUT], "TMP/empty is not a cache"),
+    (["train-heads", CACHE, CACHE, "--out", OUT], "image id 10 is in both"),
+    (
+        ["train-heads", CACHE, CACHE, "--out", OUT, "--source", "online", "--images", IMAGES],
+        "--source online takes one cache, got 2",
+    ),
+    ([*TRAIN, "--set", "train.shuffle_shards=-1"], "setting 'train.shuffle_shards': expected at"),
     (["evaluate", "TMP/empty", CACHE], "TMP/empty"),
     (["predict", "TMP/empty", IMAGES, "--out", OUT], "TMP/empty"),
     (["cache", "info", "TMP/empty"], "is not a cache: it has no fdet.json"),
@@ -104,6 +116,12 @@ def test_bad_input_is_one_line_and_exit_two(words, said, places, tmp_path):
         ["extrct"],
         ["cache", "info"],
         [*TRAIN, "--source", "offline"],
+        [*TRAIN, "--resident", "disk"],
+        [*TRAIN, "--on-corrupt", "ignore"],
+        ["train-heads", "--out", OUT],
+        ["cache", "convert", CACHE, OUT],
+        ["cache", "diff", CACHE],
+        [*EXTRACT, "--rank", "first"],
     ],
     ids=" ".join,
 )
@@ -132,13 +150,16 @@ def test_bad_input_in_a_real_process_is_one_line(tmp_path):
     assert done.stderr == f"fdet: annotations {tmp_path / 'a.json'}: No such file or directory\n"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["extract", "--help"], ["cache", "info", "--help"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], *([*words, "--help"] for words in (["extract"], ["cache"], ["cache", "rm"]))],
+)
 def test_help_imports_nothing_heavy(words):
     code = (
         "import sys\nfrom fdet.pipeline.cli import main\n"
         f"sys.argv = ['fdet', *{words!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "heavy = {'torch', 'numpy', 'zarr', 'timm', 'PIL', 'torchvision'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'zarr', 'h5py', 'timm', 'PIL', 'torchvision'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -148,7 +169,7 @@ def test_help_imports_nothing_heavy(words):
 
 def test_help_shows_the_defaults_of_the_config():
     text = CliRunner().invoke(app, ["extract", "--help"], env={"COLUMNS": "200"}).stdout
-    for default in ("tf_efficientnet_lite0", "plain", "fp16", "fp32", "256"):
+    for default in ("tf_efficientnet_lite0", "plain", "fp16", "fp32", "256", "zarr"):
         assert f"[default: {default}]" in text
 
 
@@ -160,6 +181,22 @@ def test_an_extraction_ends_with_one_line_and_says_when_nothing_was_left(places,
     assert first.stdout.endswith(f", {tmp_path / 'out'}\n") and first.stdout.count("\n") == 1
     assert again.stdout.endswith(f", {tmp_path / 'out'} (nothing was left to do)\n")
     assert (first.stderr, again.stderr) == ("", "")
+
+
+def test_a_part_of_several_says_what_is_left_to_the_others(dataset, tmp_path):
+    line = command(dataset, tmp_path / "c", rank=1, world=3)
+    result = fdet(*line)
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, second = result.stdout.splitlines()
+    assert first.startswith("6 samples, ")
+    assert second.startswith("3 shards belong to other processes and are not there yet; whoever")
+
+
+def test_an_update_says_how_much_was_taken_over(dataset, quick_caches, tmp_path):
+    older = quick_caches["zarr"]
+    result = fdet(*command(dataset, tmp_path / "c", update=older))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith(f" (24 of 24 taken over from {older})\n")
 
 
 def test_a_corrupt_image_is_listed_and_the_exit_code_is_three(tmp_path):
@@ -200,7 +237,7 @@ def test_cache_info_of_a_whole_cache(exact_cache):
     assert facts["canvases"] == "128x128 (12 images)"
     assert facts["levels"].startswith("c3 (stride 8, 40 channels), c4 (stride 16, 112 channels)")
     assert facts["backbone"].startswith("tf_efficientnet_lite0, pretrained weights ")
-    stored = sum(p.stat().st_size for p in exact_cache.glob("*/*/c/**/0"))
+    stored = sum(p.stat().st_size for p in exact_cache.glob("*/*/c.*"))
     assert float(facts["size"].removesuffix(" MB")) == pytest.approx(stored / 1e6, rel=0.05)
     text = fdet("cache", "info", exact_cache).stdout
     for name, value in facts.items():

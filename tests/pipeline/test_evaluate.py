@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from fdet.cache.errors import InputError, KeyMismatch
+from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
 from fdet.heads.types import Detections
 from fdet.pipeline.annotations import load_annotations
 from fdet.pipeline.config import load_config
@@ -19,6 +20,7 @@ from fdet.pipeline.extract import extract
 from fdet.pipeline.train import TrainOptions, train
 
 from ..conftest import extraction
+from .quick import damage
 
 
 def noisy(annotations, seed=0) -> dict[int, Detections]:
@@ -136,3 +138,29 @@ def test_a_cache_of_other_features_is_refused(run, dataset, tmp_path):
 def test_a_folder_that_is_no_run_is_refused(exact_cache, tmp_path):
     with pytest.raises(InputError, match="is not a run"):
         evaluate_run(tmp_path, exact_cache)
+
+
+def test_a_damaged_sample_is_never_left_out(run, exact_cache, tmp_path):
+    out = shutil.copytree(exact_cache, tmp_path / "c")
+    damage(out, 59)
+    with pytest.raises(CorruptCache, match="image 59, view 0"):
+        evaluate_run(run, out)
+    damage(out, 59)
+    assert evaluate_run(run, out)[0].images == 12
+
+
+def test_a_run_on_several_caches_is_evaluated_on_one(dataset, exact_cache, tmp_path):
+    data = json.loads(dataset.read_text())
+    data["images"].reverse()
+    path = tmp_path / "reversed.json"
+    path.write_text(json.dumps(data))
+    exact = {"views": "plain,hflip", "codec": "fp32", "limit": 6}
+    images = dataset.parent / "images"
+    extract(extraction(dataset, tmp_path / "a", **exact))
+    extract(extraction(path, tmp_path / "b", images=images, **exact))
+    config = load_config(assignments=["neck.channels=8", "train.epochs=1"])
+    parts = [tmp_path / "a", tmp_path / "b"]
+    train(config, TrainOptions(cache=parts, out=tmp_path / "run", threads=1))
+    whole, _ = evaluate_run(tmp_path / "run", exact_cache)
+    part, _ = evaluate_run(tmp_path / "run", tmp_path / "a")
+    assert (whole.images, part.images) == (12, 6)

@@ -27,6 +27,7 @@ from fdet.pipeline.extract import extract
 
 from ..conftest import extraction
 from ..generated import make_dataset
+from .quick import quick, tree
 
 MANY = {"size": 128, "views": "plain,hflip,scale=0.7..1.4", "codec": "fp32"}
 
@@ -42,11 +43,6 @@ def undisturbed(dataset, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "cache.fdet"
     extract(extraction(dataset, out, **MANY))
     return out
-
-
-def tree(root):
-    """Every file below a folder, hidden ones too, with its bytes."""
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def command(dataset, out, **options):
@@ -69,7 +65,7 @@ def test_a_second_extraction_gives_the_same_files(dataset, undisturbed, tmp_path
     assert not [name for name in files if "/." in name or name.startswith(".")]
     assert (summary.samples, summary.written, summary.failed) == (36, 36, {})
     assert summary.bytes == sum(
-        len(raw) for name, raw in files.items() if "/c/" in name or name.startswith("samples/")
+        len(raw) for name, raw in files.items() if "/c." in name or name.startswith("samples/")
     )
 
 
@@ -90,13 +86,45 @@ def test_a_finished_cache_is_left_alone(dataset, undisturbed, tmp_path):
 def test_what_a_killed_process_left_behind_is_removed(dataset, undisturbed, tmp_path):
     out = shutil.copytree(undisturbed, tmp_path / "c")
     for name in (
-        ".fdet.json.scratch-7",
-        "commits/.128x128-0.json.scratch-7",
-        "128x128/c3/.x.scratch-8",
+        ".fdet.json.scratch",
+        ".rank-0-of-1.scratch",
+        "commits/.128x128-0.json.scratch",
+        "128x128/c3/.c.0.0.0.0.scratch",
     ):
         (out / name).write_text("half a fi")
     extract(extraction(dataset, out, **MANY))
     assert tree(out) == tree(undisturbed)
+
+
+def test_both_stores_hold_the_same_features_bit_for_bit(quick_caches):
+    one, other = (FeatureCache.open(root) for root in quick_caches.values())
+    assert one.header.store != other.header.store
+    assert one.header.layout == other.header.layout
+    for image_id, view in itertools.product(one.image_ids, (0, 1)):
+        mine, theirs = one.stored(image_id, view), other.stored(image_id, view)
+        assert mine[1] == theirs[1], "the frames move from store to store as they are"
+        assert mine[0].placement == theirs[0].placement and mine[0].sha256 == theirs[0].sha256
+        pairs = zip(one.sample(image_id, view).maps, other.sample(image_id, view).maps, strict=True)
+        assert all(np.array_equal(x, y) for x, y in pairs)
+
+
+def test_a_cache_of_another_store_is_refused_with_what_to_do(whole, store, dataset, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "c")
+    other = {"zarr": "hdf5", "hdf5": "zarr"}[store]
+    said = f"is a {store} cache, this command makes a {other} one: add --store {store}, .* convert"
+    with pytest.raises(KeyMismatch, match=said):
+        extract(quick(dataset, out, store=other))
+    assert tree(out) == tree(whole)
+
+
+def test_too_little_room_is_said_before_the_first_shard(dataset, tmp_path, monkeypatch, caplog):
+    usage = shutil.disk_usage(tmp_path)
+    free = 24 * 163840
+    for spare, warnings in ((-1, 1), (0, 0)):
+        caplog.clear()
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, n=spare: usage._replace(free=free + n))
+        extract(quick(dataset, tmp_path / str(warnings)))
+        assert sum("before compression" in r.getMessage() for r in caplog.records) == warnings
 
 
 def test_features_are_the_backbones_own_bit_for_bit(dataset, exact_cache):
@@ -217,7 +245,10 @@ def test_another_process_that_writes_there_is_waited_for_by_the_user(
     dataset, undisturbed, tmp_path
 ):
     out = shutil.copytree(undisturbed, tmp_path / "c")
-    with only_writer(out), pytest.raises(StorageError, match="another fdet process is writing"):
+    with (
+        only_writer(out, "rank-0-of-1"),
+        pytest.raises(StorageError, match="another fdet process is writing"),
+    ):
         extract(extraction(dataset, out, **MANY))
 
 
@@ -424,6 +455,12 @@ def test_a_place_that_cannot_be_written_is_named(out, dataset, tmp_path):
         ({"seed": -1}, "--seed: expected 0 to 2^63 - 1"),
         ({"seed": 2**70}, "--seed: expected 0 to 2^63 - 1"),
         ({"device": "toaster"}, "--device toaster: not usable here"),
+        ({"store": "hfd5"}, "--store 'hfd5'; did you mean 'hdf5'?"),
+        ({"rank": 0}, "--rank and --world belong together"),
+        ({"world": 2}, "--rank and --world belong together"),
+        ({"rank": 2, "world": 2}, "--rank: expected 0 to 1, got 2"),
+        ({"rank": -1, "world": 2}, "--rank: expected 0 to 1, got -1"),
+        ({"rank": 0, "world": 0}, "--world: expected at least 1, got 0"),
     ],
 )
 def test_impossible_options_are_refused_before_anything_is_written(change, said, dataset, tmp_path):

@@ -5,10 +5,12 @@ import subprocess
 import pytest
 
 from fdet.cache.errors import StorageError
-from fdet.cache.reader import FeatureCache
+from fdet.cache.stores import STORES
+from fdet.pipeline.convert import convert
 from fdet.pipeline.extract import extract
 
 from ..conftest import extraction
+from .quick import tree
 
 
 @pytest.fixture
@@ -27,10 +29,31 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_no_room_is_said_and_mended(dataset, small_disk):
-    config = extraction(dataset, small_disk / "cache.fdet", codec="fp32", views="plain,hflip")
-    with pytest.raises(StorageError, match="No space left on device; what was finished is kept"):
+def enlarge(folder):
+    subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
+
+
+NO_ROOM = "No space left on device.*; what was finished is kept: mend this and run the same"
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_no_room_is_said_and_mended(store, dataset, small_disk, tmp_path):
+    options = {"codec": "fp32", "views": "plain,hflip", "store": store}
+    config = extraction(dataset, small_disk / "cache.fdet", **options)
+    with pytest.raises(StorageError, match=NO_ROOM):
         extract(config)
-    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    enlarge(small_disk)
     assert extract(config).samples == 24
-    assert len(FeatureCache.open(small_disk / "cache.fdet")) == 12
+    extract(extraction(dataset, tmp_path / "elsewhere.fdet", **options))
+    assert tree(small_disk / "cache.fdet") == tree(tmp_path / "elsewhere.fdet")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_no_room_for_a_conversion(store, dataset, small_disk, quick_caches):
+    out = small_disk / "cache.fdet"
+    source = quick_caches[next(name for name in STORES if name != store)]
+    with pytest.raises(StorageError, match=NO_ROOM):
+        convert(source, out, store)
+    enlarge(small_disk)
+    convert(source, out, store)
+    assert tree(out) == tree(quick_caches[store])

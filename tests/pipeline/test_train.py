@@ -238,12 +238,24 @@ def test_annotations_of_another_data_set_with_the_same_ids_are_refused(
 
 
 @pytest.mark.parametrize(
-    "ignored", [{"images": "x"}, {"weights": "x"}, {"val_annotations": "x"}, {"source": "onlin"}]
+    ("ignored", "said"),
+    [
+        ({"images": "x"}, "--images is for --source online"),
+        ({"weights": "x"}, "--weights is for --source online"),
+        ({"val_annotations": "x"}, "--val-annotations needs --val"),
+        ({"source": "onlin"}, "expected cached or online"),
+        ({"source": "online"}, "needs --images DIR"),
+        ({"source": "online", "images": "x", "on_corrupt": "skip"}, "--on-corrupt is for cached"),
+        ({"source": "online", "images": "x", "resident": "ram"}, "--resident is for cached"),
+        ({"resident": "rma"}, "--resident 'rma'; did you mean 'ram'?"),
+        ({"on_corrupt": "skp"}, "--on-corrupt 'skp': expected raise or skip"),
+    ],
 )
-def test_an_option_that_would_be_ignored_is_refused(ignored, exact_cache, tmp_path):
+def test_an_option_that_would_be_ignored_is_refused(ignored, said, exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", **ignored)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         train(small(), options)
+    assert said in str(caught.value)
 
 
 def test_online_training_says_how_many_images_are_missing(exact_cache, tmp_path):

@@ -1,0 +1,20 @@
+"""All hostile caches."""
+
+from . import (
+    corpus_annotation_copies,
+    corpus_files,
+    corpus_headers,
+    corpus_records,
+    corpus_shards,
+)
+from .cache_attempts import make_good
+
+CASES = [
+    *corpus_files.CASES,
+    *corpus_headers.CASES,
+    *corpus_records.CASES,
+    *corpus_shards.CASES,
+    *corpus_annotation_copies.CASES,
+]
+
+__all__ = ["CASES", "make_good"]

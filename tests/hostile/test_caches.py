@@ -1,0 +1,25 @@
+"""No hostile cache is believed: each is refused with a clear error, or read exactly."""
+
+import pytest
+
+from .corpus_caches import CASES
+from .outcomes import marked, tried, wanted
+
+# Cases that the sources do not yet withstand, and why.
+KNOWN_GAPS: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def outcomes(request, tmp_path_factory):
+    return tried("corpus_caches", wanted(request), tmp_path_factory.mktemp("caches"))
+
+
+def test_the_corpus_is_large_and_its_names_differ():
+    names = [case.name for case in CASES]
+    assert len(names) >= 100
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", marked(CASES, KNOWN_GAPS))
+def test_a_hostile_cache_is_refused_or_read_exactly(name, outcomes):
+    assert not outcomes[name]["problems"]
