@@ -84,15 +84,18 @@ def _created(path: Path, patience: float) -> BinaryIO:
         except FileExistsError:
             if not _removed(path):
                 if time.monotonic() > deadline:
-                    raise StorageError(
-                        f"another fdet process is writing in {path.parent} ({path.name} is locked); "
-                        "wait for it"
-                    ) from None
+                    raise _busy(path) from None
                 time.sleep(0.02)
             continue
         if _locked(descriptor) and _is_named(descriptor, path):
             return os.fdopen(descriptor, "wb")
         os.close(descriptor)
+
+
+def _busy(path: Path) -> StorageError:
+    return StorageError(
+        f"another fdet process is writing in {path.parent} ({path.name} is locked); wait for it"
+    )
 
 
 def _removed(path: Path) -> bool:
@@ -165,10 +168,17 @@ def _aside(path: Path) -> Path:
     return aside
 
 
+def is_leftover(name: str, *, aside: bool = True) -> bool:
+    """Whether a file of this name is a scratch file, or one that was set aside."""
+    return name.startswith(".") and (name.endswith(SCRATCH) or (aside and ".aside-" in name))
+
+
 def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
     """Scratch files below root (and files that were set aside); some may belong to the living."""
-    found = list(root.rglob(f".*{SCRATCH}"))
-    return sorted(found + list(root.rglob(".*.aside-*")) if aside else found)
+    found = []
+    for folder, _, names in os.walk(root):
+        found += [Path(folder, name) for name in names if is_leftover(name, aside=aside)]
+    return sorted(found)
 
 
 def remove_leftovers(root: Path, *, aside: bool = False) -> list[tuple[Path, int]]:
@@ -224,15 +234,20 @@ def sync_folders(root: Path) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, name: str = "writer") -> Iterator[None]:
+def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> Iterator[None]:
     """Hold a role in a folder against a second process; a killed one lets go by itself.
 
-    name: of the role. Raises StorageError when another process has it, or the folder cannot be made.
+    name: of the role. alone: against every other role too. Raises StorageError when another process
+    has it, or the folder cannot be made.
     """
     with ExitStack() as stack:
         try:
             make_folder(folder)
-            stack.enter_context(_held(folder / f".{name}{SCRATCH}", patience=0.0))
+            mine = folder / f".{name}{SCRATCH}"
+            stack.enter_context(_held(mine, patience=0.0))
+            for other in folder.glob(f".*{SCRATCH}") if alone else ():
+                if other != mine and not _removed(other):
+                    raise _busy(other)
         except OSError as error:
             raise storage_error(folder, error) from error
         yield

@@ -19,7 +19,7 @@ from .files import FileEntry, open_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
-from .publish import leftovers
+from .publish import is_leftover, leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
 
@@ -97,7 +97,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
             if advance:
                 advance(done, total)
     loose = {path.relative_to(root).as_posix() for path in leftovers(root, aside=True)}
-    damages += _strangers(root, header, loose)
+    damages += _strangers(root, header)
     return Verification(tuple(dict.fromkeys(damages)), len(missing), done, tuple(sorted(loose)))
 
 
@@ -189,15 +189,15 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
     return found
 
 
-def _strangers(root: Path, header: CacheHeader, loose: set[str]) -> list[Damage]:
+def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
     """Files that no part of the cache names. (Folders are made as they are needed.)"""
-    own = {header_file.NAME, manifest_file.NAME, *header.frame, *file_names(header)}
-    expected = own | loose
+    expected = {header_file.NAME, manifest_file.NAME, *header.frame, *file_names(header)}
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         links = [name for name in folders if (here / name).is_symlink()]
-        names = [(here / name).relative_to(root).as_posix() for name in [*files, *links]]
+        left = [name for name in files if not is_leftover(name)]
+        names = [(here / name).relative_to(root).as_posix() for name in [*left, *links]]
         found += [
             Damage(name, "not a file of this cache") for name in names if name not in expected
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..cache import header as header_file
@@ -30,16 +32,17 @@ def remove_damaged(root: Path) -> tuple[int, int]:
     CorruptCache where the header itself is damaged.
     """
     header = CacheHeader.read(root)
-    with only_writer(root, "rank-0-of-1"):
+    with only_writer(root, "rank-0-of-1", alone=True):
         damages = verify_cache(root).damages
         damaged = {damage.shard for damage in damages}
         shards = [shard for shard in header.layout.shards if shard.name in damaged]
         names = [name for shard in shards for name in shard_file_names(header, shard)]
-        names += [damage.file for damage in damages if damage.file in header.frame]
-        paths = [p for p in (root / name for name in names) if p.is_file() or p.is_symlink()]
-        if damages:
+        loose = {manifest_file.NAME, *header.frame}
+        names += [damage.file for damage in damages if damage.file in loose]
+        if names:
             # A shard exists by its record: that goes before the data, the manifest before all.
-            paths = [p for p in [root / manifest_file.NAME] if p.exists()] + paths
+            names = list(dict.fromkeys([manifest_file.NAME, *names]))
+        paths = _own(root, names)
         size = sum(path.lstat().st_size for path in paths)
         remove_files(paths)
     return len(paths), size
@@ -51,20 +54,30 @@ def remove_cache(root: Path) -> tuple[int, int]:
     Raises InputError where no cache is, or where other files remain (which are then spared).
     """
     header = CacheHeader.read(root)
-    with only_writer(root, "rank-0-of-1"):
+    root = root.resolve()
+    with only_writer(root, "rank-0-of-1", alone=True):
         count, size = remove_remains(root)
         names = [manifest_file.NAME, *file_names(header), *header.frame]
-        paths = [p for p in (root / name for name in names) if p.is_file() or p.is_symlink()]
+        paths = _own(root, names)
         size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
         for path in paths:
             path.unlink()
         remove_files([root / header_file.NAME])
-    for folder in sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    for folder, _, _ in os.walk(root, topdown=False):
+        if Path(folder) != root and not any(Path(folder).iterdir()):
+            Path(folder).rmdir()
     if any(root.iterdir()):
         raise InputError(
             f"{root}: the cache is gone; what else lies there is not its own and stays"
         )
     root.rmdir()
     return count + len(paths) + 1, size
+
+
+def _own(root: Path, names: Sequence[str]) -> list[Path]:
+    """Those of the files that are there; what lies behind a link is not the cache's."""
+    root = root.resolve()
+    paths = [
+        root / name for name in names if (root / name).parent.resolve() == (root / name).parent
+    ]
+    return [path for path in paths if path.is_file() or path.is_symlink()]

@@ -109,6 +109,17 @@ def test_what_no_part_holds_is_missing(samples, joined):
         load_batch(joined, samples)
 
 
+def test_samples_of_two_buckets_are_refused_even_where_they_have_as_many_bytes(tmp_path):
+    tall = Bucket((64, 16), 2, (ImageEntry(60, "60.png", (64, 16)),))
+    header = replace(part_header(), layout=Layout(("plain", "hflip"), (tall,)))
+    caches = [
+        make_cache(tmp_path / "a", part_header(squares=(1,))),
+        make_cache(tmp_path / "b", header),
+    ]
+    with pytest.raises(ValueError, match="samples of"):
+        load_batch(JoinedCache(caches), [(1, 0), (60, 0)])
+
+
 def test_the_id_is_another_than_any_parts(joined, parts):
     swapped = JoinedCache([parts[1], parts[0], parts[2]])
     ids = {joined.header.id, swapped.header.id, *(p.header.id for p in parts)}

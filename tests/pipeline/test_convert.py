@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,47 +80,50 @@ def test_failed_images_stay_failed(store, other, tmp_path):
     assert tree(tmp_path / "b") == tree(tmp_path / "direct")
 
 
-def test_what_is_finished_is_left_alone(whole, other, tmp_path):
-    convert(whole, tmp_path / "c", other)
-    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "c").rglob("*") if p.is_file()}
-    assert convert(whole, tmp_path / "c", other)[0] == 24
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "c").rglob("*") if p.is_file()} == stamps
-
-
-def test_the_extraction_goes_on_with_what_a_conversion_began(
-    whole, other, wanted, dataset, tmp_path, monkeypatch, passes
-):
-    fail_in_shard(monkeypatch, 2)
-    with pytest.raises(StorageError):
-        convert(whole, tmp_path / "c", other)
-    monkeypatch.setattr(background, "shard_writer", SHARD_WRITER)
-    assert extract(quick(dataset, tmp_path / "c", store=other)).written == 12
-    assert tree(tmp_path / "c") == wanted
-
-
 SHARD_WRITER = background.shard_writer
 
 
-def fail_in_shard(monkeypatch, number):
-    """The disk refuses one shard."""
+@pytest.fixture
+def written(monkeypatch):
+    """begun: the numbers of the shards; to one in `refused` the disk says no."""
+    shards = SimpleNamespace(begun=[], refused=())
 
-    def refusing(root, header, shard):
-        if shard.number == number:
+    def noting(root, header, shard):
+        shards.begun.append(shard.number)
+        if shard.number in shards.refused:
             raise StorageError("no room")
         return SHARD_WRITER(root, header, shard)
 
-    monkeypatch.setattr(background, "shard_writer", refusing)
+    monkeypatch.setattr(background, "shard_writer", noting)
+    return shards
 
 
-def test_after_an_error_of_the_disk_it_goes_on(whole, other, wanted, tmp_path, monkeypatch):
-    with monkeypatch.context() as patched:
-        fail_in_shard(patched, 2)
-        with pytest.raises(StorageError, match="no room"):
-            convert(whole, tmp_path / "c", other)
-    finished = {path: raw for path, raw in tree(tmp_path / "c").items() if "commits/" in path}
-    assert len(finished) == 2
+def test_what_is_finished_is_left_alone(whole, other, tmp_path, written):
+    for _ in range(2):
+        assert convert(whole, tmp_path / "c", other)[0] == 24
+    assert written.begun == [0, 1, 2, 3]
+
+
+def test_after_an_error_of_the_disk_it_goes_on(whole, other, wanted, tmp_path, written):
+    written.refused = (2,)
+    with pytest.raises(StorageError, match="no room"):
+        convert(whole, tmp_path / "c", other)
+    assert records(tmp_path / "c") == ["64x64-0", "64x64-1"]
     assert not (tmp_path / "c" / "manifest.json").exists()
+    written.refused = ()
     convert(whole, tmp_path / "c", other)
+    assert written.begun == [0, 1, 2, 2, 3]
+    assert tree(tmp_path / "c") == wanted
+
+
+def test_the_extraction_goes_on_with_what_a_conversion_began(
+    whole, other, wanted, dataset, tmp_path, written, passes
+):
+    written.refused = (2,)
+    with pytest.raises(StorageError):
+        convert(whole, tmp_path / "c", other)
+    written.refused = ()
+    assert extract(quick(dataset, tmp_path / "c", store=other)).written == passes["samples"] == 12
     assert tree(tmp_path / "c") == wanted
 
 
