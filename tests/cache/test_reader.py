@@ -134,13 +134,15 @@ def test_room_for_another_number_of_samples_is_refused(whole, count):
         whole.read_into([(10, 0), (24, 0)], whole.empty_maps(10, count))
 
 
-def test_samples_of_two_buckets_are_refused_even_where_they_have_as_many_bytes(tmp_path, store):
+def test_maps_of_another_bucket_are_refused_even_where_they_have_as_many_bytes(tmp_path, store):
     images = [ImageEntry(1, "1.png", (16, 48)), ImageEntry(2, "2.png", (48, 16))]
     buckets = tuple(Bucket(image.hw, 1, (image,)) for image in images)
     header = CacheHeader(make_key(), Layout(VIEWS, buckets), "float32", {}, store)
     cache = make_cache(tmp_path, header)
     with pytest.raises((AssertionError, ValueError)):
         cache.read_into([(1, 0), (2, 1)], cache.empty_maps(1, 2))
+    with pytest.raises((AssertionError, ValueError)):
+        cache.read_into([(2, 0)], cache.empty_maps(1, 1))
 
 
 def test_what_was_read_cannot_be_written(whole):

@@ -14,7 +14,7 @@ from fdet.cache.records import _prefix, table_dtype
 
 from .cache_attempts import GOOD_HEADER, REFUSALS, cache_attempts, online_attempts
 from .case import Case, outside_of
-from .forging import Edit, forged, reseal
+from .forging import Edit, forged, reseal, resealed
 
 # What stands in for each field in turn.
 REPLACEMENTS: tuple[Any, ...] = (None, [], {}, "", -1)
@@ -56,7 +56,7 @@ def edited(name: str, *edits: Edit, refused: bool = True, store: str = "hdf5") -
     def prepare(folder: Path) -> None:
         sys.setrecursionlimit(10_000)
         for k, edit in enumerate(edits):
-            reseal(forged(folder, store, f"{k}.fdet"), header=edit)
+            resealed(folder, store, f"{k}.fdet", header=edit)
 
     return Case(f"header: {name}", prepare, cache_attempts, REFUSALS, refused)
 
@@ -188,7 +188,7 @@ def file_names(name: str, *given: Any) -> Case:
             if isinstance(value, str):
                 value = value.replace("{}", str(outside_of(folder)))
             edit = put((*BUCKET, "file_names", 0), value)
-            reseal(forged(folder, "hdf5", f"{k}.fdet"), header=edit)
+            resealed(folder, "hdf5", f"{k}.fdet", header=edit)
 
     return Case(f"header: file names: {name}", prepare, online_attempts, REFUSALS)
 

@@ -18,7 +18,7 @@ from fdet.cache.records import MAX_RECORD_BYTES, _prefix, samples_name, table_dt
 from .cache_attempts import REFUSALS, cache_attempts, foreign_attempts
 from .case import Attempts, Case, outside_of
 from .corpus_headers import ESCAPE, LEAVING, LONG, REPLACEMENTS, Place, put
-from .forging import SHARD, Edit, both_forged, edit_table, forged, level_file, reseal
+from .forging import SHARD, Edit, both_forged, edit_table, forged, level_file, reseal, resealed
 
 TABLE = samples_name(SHARD)
 OTHER = samples_name("32x32-1")
@@ -29,7 +29,7 @@ def record(name: str, *edits: Edit, refused: bool = True) -> Case:
 
     def prepare(folder: Path) -> None:
         for k, edit in enumerate(edits):
-            reseal(forged(folder, "hdf5", f"{k}.fdet"), record=edit)
+            resealed(folder, "hdf5", f"{k}.fdet", record=edit)
 
     return Case(f"record: {name}", prepare, cache_attempts, REFUSALS, refused)
 
@@ -39,8 +39,8 @@ def rewritten(name: str, old: str, *new: str) -> Case:
 
     def prepare(folder: Path) -> None:
         for k, text in enumerate(new):
-            root = forged(folder, "hdf5", f"{k}.fdet")
-            reseal(root, rewrite=partial(_swapped, old.encode(), text.encode()))
+            swapped = partial(_swapped, old.encode(), text.encode())
+            resealed(folder, "hdf5", f"{k}.fdet", rewrite=swapped)
 
     return Case(f"record: {name}", prepare, cache_attempts, REFUSALS)
 
@@ -53,7 +53,7 @@ def _swapped(old: bytes, new: bytes, raw: bytes) -> bytes:
 def manifest(name: str, *edits: Edit, refused: bool = True) -> Case:
     def prepare(folder: Path) -> None:
         for k, edit in enumerate(edits):
-            reseal(forged(folder, "hdf5", f"{k}.fdet"), manifest=edit)
+            resealed(folder, "hdf5", f"{k}.fdet", manifest=edit)
 
     return Case(f"manifest: {name}", prepare, cache_attempts, REFUSALS, refused)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,14 @@ _HASHED_BYTES = 2**26
 def forged(folder: Path, store: str = "zarr", name: str = "a.fdet") -> Path:
     """A copy of a good cache, to be spoilt."""
     shutil.copytree(good_of(folder) / f"{store}.fdet", folder / name)
+    return folder / name
+
+
+def resealed(folder: Path, store: str, name: str, **edits: Any) -> Path:
+    """A cache of which `reseal` alone changes anything; the other files are the good cache's own."""
+    good = good_of(folder) / f"{store}.fdet"
+    shutil.copytree(good, folder / name, copy_function=os.link)
+    reseal(folder / name, **edits)
     return folder / name
 
 
