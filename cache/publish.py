@@ -208,11 +208,18 @@ def remove_files(paths: list[Path]) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its parents so that they survive a power cut."""
-    missing = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for created in reversed(missing):
-        sync_folder(created.parent)
+    """Create a folder and its parents so that they survive a power cut; raises StorageError."""
+    try:
+        missing = [f for f in (folder, *folder.parents) if not f.exists()]
+        if missing:
+            # The one that they go into may be the last that a killed process made.
+            with suppress(PermissionError):  # then it was not: nobody can even list what is above
+                sync_folder(missing[-1].parent.parent)
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            sync_folder(new.parent)
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -225,12 +232,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(root: Path) -> None:
-    """fsync every folder below root, so that all names seen there survive a power cut."""
-    for folder, _, _ in os.walk(root):
-        try:
+    """fsync a folder and all below it, so that all names seen there survive a power cut.
+
+    Raises StorageError.
+    """
+    try:
+        for folder, _, _ in os.walk(root, onerror=_raise):
             sync_folder(Path(folder))
-        except OSError as error:
-            raise storage_error(Path(folder), error) from error
+    except OSError as error:
+        raise storage_error(root, error) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @contextmanager

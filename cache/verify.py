@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from . import header as header_file
 from . import manifest as manifest_file
-from .chunks import DamagedFrame, check_frame
+from .chunks import DamagedFrame, check_frame, compress_bound
 from .errors import CorruptCache
 from .files import FileEntry, open_below
 from .header import CacheHeader
@@ -178,13 +178,17 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
     for number, level in enumerate(header.key.levels.names):
         if store.level_file(file.shard, level) != file.name:
             continue
+        spec = header.key.levels.levels[number]
+        bound = compress_bound(header.raw_bytes(spec, file.shard.bucket))
         for slot, (image_id, view) in enumerate(file.table.samples):
             if not file.table.ok[slot]:
                 continue
             offset, length, crc32c = file.table.chunks[slot][number]
             try:
+                if length > bound:
+                    raise DamagedFrame(f"no frame of such a map has {length} bytes")
                 check_frame(os.pread(descriptor, length, offset), length, crc32c)
-            except (DamagedFrame, OverflowError) as error:
+            except (DamagedFrame, OSError, OverflowError) as error:
                 found.append(Damage(file.name, str(error), file.shard.name, level, image_id, view))
     return found
 

@@ -21,7 +21,7 @@ from .files import FileEntry
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
-from .publish import publish_bytes, remove_files, sync_folders
+from .publish import make_folder, publish_bytes, remove_files, sync_folders
 from .records import (
     SampleEntry,
     ShardRecord,
@@ -47,6 +47,7 @@ def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHe
         header = replace(header, frame={name: FileEntry.of(data) for name, data in frame.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
+    _make_folders(root, header)
     for name, expected in header.frame.items():
         if (root / name).exists():
             continue
@@ -56,7 +57,19 @@ def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHe
                 "repeat the command that the cache was begun with"
             )
         publish_bytes(root / name, frame[name])
+    # Other writers may have been killed between giving a name and making it durable.
+    sync_folders(root)
     return header
+
+
+def _make_folders(root: Path, header: CacheHeader) -> None:
+    """All of them beforehand: one that appears later may be another writer's, and not yet durable."""
+    store, levels = store_of(header.store), header.key.levels.names
+    shards = header.layout.shards
+    names = [store.level_file(shard, level) for shard in shards for level in levels]
+    names += [name(shard.name) for shard in shards for name in (samples_name, record_name)]
+    for folder in sorted({(root / name).parent for name in names}):
+        make_folder(folder)
 
 
 class ShardWriter:
@@ -136,6 +149,8 @@ def seal(root: Path, header: CacheHeader) -> Manifest:
     """Write the manifest, or find it; raises IncompleteCache while a shard has no record."""
     manifest = Manifest.read(root, header)
     if manifest is not None:
+        # Another writer made it, and may not have come to make its name durable.
+        sync_folders(root)
         return manifest
     records = written_records(root, header)
     missing = [s.name for s in header.layout.shards if s.name not in records]

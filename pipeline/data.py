@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Data:
     """image_ids: those that have both features and annotations, in the cache's order.
 
-    name: the cache's path, or those of all. fingerprint: of the cache and of the annotations.
+    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations.
     """
 
     name: str
@@ -104,7 +104,8 @@ def _data(
         boxes, raw = _own_annotations(paths)
     for why, count in boxes.dropped.items():
         log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
-    fingerprint = f"{header.id} {hashlib.sha256(raw).hexdigest()}"
+    ids = " ".join(CacheHeader.read(path).id for path in paths)
+    fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
     return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
 
 

@@ -41,7 +41,7 @@ from .extract_config import ExtractConfig
 from .images import INTERPOLATION
 from .plan import check_images, plan_layout
 from .progress import ProgressLine, progress_line
-from .reuse import Reused, find_reusable
+from .reuse import Reused, find_reusable, open_older
 from .views import ResizeRule, parse_views
 from .world import World, find_world
 
@@ -92,14 +92,15 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     )
     header = _header(config, backbone, codec, images, device)
     reused = Reused()
+    older = open_older(config.update, header) if config.update is not None else None
     with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
         header = _created_or_resumed(config, world, header, backbone, raw)
         todo = _shards_to_do(config, world, header)
         if todo:
             _warn_of_room(config.out, header, todo)
             recipe = recipe_of(header.key, config.images)
-            if config.update is not None:
-                reused = find_reusable(config.update, header, recipe, todo)
+            if older is not None:
+                reused = find_reusable(older, recipe, todo)
             write_shards(config.out, header, todo, recipe, backbone, codec, config.workers, reused)
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
@@ -204,15 +205,15 @@ def _created_or_resumed(
     config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
 ) -> CacheHeader:
     """The header on disk. A new cache is made only once the images have been checked."""
+    # Listed before the look for a header, which another process may be writing.
+    others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
     if (config.out / header_file.NAME).exists():
         _refuse_other_inputs(config.out, header, CacheHeader.read(config.out))
-    else:
-        others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
-        if others:
-            raise InputError(
-                f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
-                "choose another"
-            )
+    elif others:
+        raise InputError(
+            f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
+            "choose another"
+        )
     # A wrong --images would seal the cache with every remaining image failed.
     undone = [
         image

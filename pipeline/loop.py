@@ -140,8 +140,10 @@ class Loop:
         self.detector.train()
         samples = self._batches(epoch)[done:]
         batches = self.data.batches(samples, self.device, self.config.train.min_visible)
-        meter = _Meter()
+        meter, started = _Meter(), self.position.step
+        trained = 0
         for batch in meter.timed(batches):
+            trained += len(batch.image_ids)
             if batch.image_ids:
                 meter.add(self._step(batch, total), len(batch.image_ids))
             else:  # all of it was damaged and skipped: the step is only counted
@@ -152,6 +154,11 @@ class Loop:
             progress.advance()
             if interrupted:
                 break
+        if not trained and self.position.step > started:
+            raise FdetError(
+                f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
+                "names them"
+            )
         if meter.steps:
             self._log(epoch, meter, progress)
 

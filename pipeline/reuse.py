@@ -39,20 +39,23 @@ class Reused:
                 yield replace(entry, image_id=image.id), frames
 
 
-def find_reusable(
-    older: Path, header: CacheHeader, recipe: CanvasRecipe, shards: Sequence[Shard]
-) -> Reused:
-    """Which images of `shards` have the same file (by its sha256) and the same placements there.
+def open_older(path: Path, header: CacheHeader) -> FeatureCache:
+    """A cache whose features may be taken over into the one of `header`.
 
-    Raises KeyMismatch where the older cache has another key, and what FeatureCache.open raises.
+    Raises KeyMismatch where it has another key, and what FeatureCache.open raises.
     """
-    cache = FeatureCache.open(older)
+    cache = FeatureCache.open(path)
     differences = header.key.explain(cache.header.key, "reuse")
     if differences:
         raise KeyMismatch(
-            f"--update {older}: made from other inputs, so nothing of it can be taken over: "
+            f"--update {path}: made from other inputs, so nothing of it can be taken over: "
             f"{'; '.join(map(str, differences))} (here: this command, there: the older cache)"
         )
+    return cache
+
+
+def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Shard]) -> Reused:
+    """Which images of `shards` have the same file (by its sha256) and the same placements there."""
     by_file: dict[str, list[int]] = {}
     for image_id in cache.image_ids:
         by_file.setdefault(cache.entry(image_id).sha256, []).append(image_id)
@@ -69,7 +72,7 @@ def find_reusable(
                 if _same_placements(cache, old, recipe, image):
                     found[image.id] = old
                     break
-    log.info("%s: %d of %d images have not changed", older, len(found), len(images))
+    log.info("%s: %d of %d images have not changed", cache.root, len(found), len(images))
     return Reused(cache, found)
 
 

@@ -150,6 +150,9 @@ def _check_options(options: TrainOptions) -> None:
         )
     if options.on_corrupt not in get_args(OnCorrupt):
         raise InputError(f"--on-corrupt {options.on_corrupt!r}: expected raise or skip")
+    for name, idle in (("resident", "auto"), ("on_corrupt", "raise")):
+        if options.source == "online" and getattr(options, name) != idle:
+            raise InputError(f"--{name.replace('_', '-')} is for cached maps, not --source online")
     for name in ("images", "weights"):
         if options.source == "cached" and getattr(options, name) is not None:
             raise InputError(f"--{name} is for --source online; cached maps need neither")

@@ -23,8 +23,12 @@ class World:
     local_rank: int = 0
 
     def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"--world: expected at least 1, got {self.size}")
         if not 0 <= self.rank < self.size:
             raise InputError(f"--rank: expected 0 to {self.size - 1}, got {self.rank}")
+        if self.local_rank < 0:
+            raise InputError(f"local rank: expected at least 0, got {self.local_rank}")
 
     def owns(self, number: int) -> bool:
         """Whether this process is the one to do piece `number`."""
@@ -46,11 +50,13 @@ def find_world(rank: int | None, size: int | None, environment: Mapping[str, str
     for names in _LAUNCHERS:
         if names[0] in environment and names[1] in environment:
             values = [environment.get(name, "0") for name in names]
+            told = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
             try:
                 return World(*map(int, values))
             except ValueError:
-                told = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
                 raise InputError(
                     f"the launcher's variables are no numbers: {told}; give --rank and --world"
                 ) from None
+            except InputError as error:
+                raise InputError(f"the launcher's variables ({told}): {error}") from None
     return World()
