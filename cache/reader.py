@@ -164,7 +164,10 @@ class FeatureCache:
         decompressor, placements, bucket = self._decompressor(), [], None
         for row, (image_id, view) in enumerate(samples):
             shard, slot = self._find(image_id, view)
-            if shard.bucket is not (bucket := bucket or shard.bucket):
+            if bucket is None:
+                bucket = shard.bucket
+                self._check_room(bucket.canvas_hw, maps)
+            if shard.bucket is not bucket:
                 raise ValueError(
                     f"expected samples of {bucket.name}, image {image_id} is of another"
                 )
@@ -180,6 +183,12 @@ class FeatureCache:
                 targets[level][row * size : (row + 1) * size] = raw
             placements.append(shard.table.placement(slot))
         return placements
+
+    def _check_room(self, canvas_hw: tuple[int, int], maps: Sequence[Array]) -> None:
+        expected = [level.shape(canvas_hw) for level in self.header.key.levels.levels]
+        if [x.shape[1:] for x in maps] != expected:
+            got = [x.shape[1:] for x in maps]
+            raise ValueError(f"room for samples of another bucket: expected {expected}, got {got}")
 
     def stored(self, image_id: int, view: int = 0) -> tuple[SampleEntry, tuple[Frame, ...]]:
         """A sample as it lies on the disk, checked; no frames where it failed.

@@ -77,7 +77,10 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
         store_of(header.store)
         manifest = Manifest.read(root, header)
     except CorruptCache as error:
-        return Verification((_damage(root, error),), 0, 0, ())
+        found = [_damage(root, error)]
+        if "belongs to another cache" in str(error):
+            found.append(Damage(header_file.NAME, "it or the manifest is of another cache"))
+        return Verification(tuple(found), 0, 0, ())
     damages: list[Damage] = []
     files = [_File(name, entry) for name, entry in header.frame.items()]
     missing: list[Shard] = []

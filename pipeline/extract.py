@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..cache import header as header_file
+from ..cache import manifest as manifest_file
 from ..cache.annotation_copy import read_annotations
 from ..cache.background import BackgroundWriter
 from ..cache.codecs import FloatCodec, get_codec
@@ -92,7 +93,9 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     )
     header = _header(config, backbone, codec, images, device)
     reused = Reused()
-    older = open_older(config.update, header) if config.update is not None else None
+    older = None
+    if config.update is not None and not (config.out / manifest_file.NAME).exists():
+        older = open_older(config.update, header)
     with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
         header = _created_or_resumed(config, world, header, backbone, raw)
         todo = _shards_to_do(config, world, header)

@@ -30,6 +30,8 @@ EXPECTED = {
     "cannot be made": "no room",
 }
 
+pytestmark = pytest.mark.hostile
+
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):

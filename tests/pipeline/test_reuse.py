@@ -289,6 +289,16 @@ def test_what_is_no_whole_cache_is_refused(dataset, quick_caches, tmp_path):
         extract(quick(dataset, tmp_path / "c", update=tmp_path / "x"))
 
 
+def test_a_finished_update_does_not_need_the_older_cache_any_more(
+    dataset, quick_caches, tmp_path, passes
+):
+    older = shutil.copytree(quick_caches["zarr"], tmp_path / "old")
+    config = quick(dataset, tmp_path / "c", update=older)
+    extract(config)
+    shutil.rmtree(older)
+    assert extract(config).written == passes["samples"] == 0
+
+
 def test_several_processes_take_over_together(dataset, quick_caches, tmp_path, passes):
     new = DataSet(tmp_path / "new")
     edited(new)

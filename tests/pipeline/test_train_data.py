@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from fdet.cache.errors import CorruptCache, FdetError, InputError, KeyMismatch
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
+from fdet.cache.sampler import epoch_batches
 from fdet.pipeline import metrics_log, residence
 from fdet.pipeline.cli import app
 from fdet.pipeline.config import load_config
@@ -229,26 +230,40 @@ def test_damaged_samples_are_left_out_and_counted_aloud(
     assert all(bool(torch.isfinite(v).all()) for v in weights(run).values())
 
 
-def test_a_run_that_skips_is_the_same_run_however_it_was_interrupted(
-    damaged, tmp_path, monkeypatch
-):
-    options = TrainOptions(cache=damaged, out=tmp_path / "whole", threads=1, on_corrupt="skip")
-    train(small(), options)
-    options = replace(options, out=tmp_path / "torn")
-    original = Loop._step
+def check_torn(config, options, step, monkeypatch):
+    """A run that was interrupted at the end of a step ends with the weights of one that was not."""
+    train(config, options)
+    torn, original = replace(options, out=options.out.with_name("torn")), Loop._step
 
     def interrupting(loop, batch, total):
         found = original(loop, batch, total)
-        if loop.position.step == 5:
+        if loop.position.step == step:
             os.kill(os.getpid(), signal.SIGINT)
         return found
 
     with monkeypatch.context() as patched:
         patched.setattr(Loop, "_step", interrupting)
         with pytest.raises(KeyboardInterrupt):
-            train(small(), options)
-    train(small(), replace(options, resume=True))
-    assert_same_weights(weights(tmp_path / "torn"), weights(tmp_path / "whole"))
+            train(config, torn)
+    train(config, replace(torn, resume=True))
+    assert_same_weights(weights(torn.out), weights(options.out))
+
+
+def test_a_run_that_skips_is_the_same_run_however_it_was_interrupted(
+    damaged, tmp_path, monkeypatch
+):
+    options = TrainOptions(cache=damaged, out=tmp_path / "whole", threads=1, on_corrupt="skip")
+    check_torn(small(), options, 5, monkeypatch)
+
+
+def test_nothing_but_damage_may_be_left_of_an_epoch(exact_cache, tmp_path, monkeypatch):
+    root = shutil.copytree(exact_cache, tmp_path / "c.fdet")
+    cache = FeatureCache.open(root)
+    batches = epoch_batches(cache.header.layout, cache.image_ids, 1, 0, 0)
+    for ((image_id, view),) in batches[-2:]:
+        damage(root, image_id, view)
+    options = TrainOptions(cache=root, out=tmp_path / "whole", threads=1, on_corrupt="skip")
+    check_torn(small("train.batch_size=1"), options, 10, monkeypatch)
 
 
 @pytest.mark.parametrize("trained_on", ["the same cache", "a sound one"])
