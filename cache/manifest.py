@@ -51,7 +51,9 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptCache(f"{path}: unreadable manifest ({error!r})") from error
         if manifest.header != header.digest:
-            raise CorruptCache(f"{path}: it belongs to another cache than fdet.json ({header.id[:12]})")
+            raise CorruptCache(
+                f"{path}: it belongs to another cache than fdet.json ({header.id[:12]})"
+            )
         if set(manifest.records) != {shard.name for shard in header.layout.shards}:
             raise CorruptCache(f"{path}: it does not name the shards of the header")
         return manifest
