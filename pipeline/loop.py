@@ -140,8 +140,7 @@ class Loop:
         self.detector.train()
         samples = self._batches(epoch)[done:]
         batches = self.data.batches(samples, self.device, self.config.train.min_visible)
-        meter, started = _Meter(), self.position.step
-        trained = 0
+        meter, trained = _Meter(), 0
         for batch in meter.timed(batches):
             trained += len(batch.image_ids)
             if batch.image_ids:
@@ -154,7 +153,7 @@ class Loop:
             progress.advance()
             if interrupted:
                 break
-        if not trained and self.position.step > started:
+        if not trained and done == 0 and not interrupted:
             raise FdetError(
                 f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
                 "names them"
