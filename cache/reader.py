@@ -64,6 +64,15 @@ def _close(descriptors: set[int]) -> None:
         os.close(descriptor)
 
 
+class _OpenShards:
+    """What one process has open of a cache; never taken over through a fork."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.lock = threading.Lock()
+        self.shards: OrderedDict[int, _OpenShard] = OrderedDict()
+
+
 class FeatureCache:
     """A finished cache, open for reading."""
 
@@ -71,12 +80,7 @@ class FeatureCache:
         self.root = root
         self.header = header
         self.manifest = manifest
-        self._forget()
-
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+        self._open = _OpenShards()
         self._local = threading.local()
 
     @classmethod
@@ -233,19 +237,21 @@ class FeatureCache:
         return shard, slot
 
     def _opened(self, number: int) -> _OpenShard:
-        if self._process != os.getpid():
-            # Forked, perhaps while another thread of the parent held the lock.
-            self._forget()
-        with self._lock:
-            opened = self._open.get(number)
+        mine = self._open
+        if mine.process != os.getpid():
+            # Forked, perhaps while another thread of the parent held the lock. In one assignment:
+            # another thread of ours may be here too.
+            mine = self._open = _OpenShards()
+        with mine.lock:
+            opened = mine.shards.get(number)
             if opened is not None:
-                self._open.move_to_end(number)
+                mine.shards.move_to_end(number)
                 return opened
         opened = self._open_shard(self.header.layout.shards[number])
-        with self._lock:
-            self._open[number] = opened
-            while len(self._open) > OPEN_SHARDS:
-                self._open.popitem(last=False)
+        with mine.lock:
+            mine.shards[number] = opened
+            while len(mine.shards) > OPEN_SHARDS:
+                mine.shards.popitem(last=False)
         return opened
 
     def _open_shard(self, shard: Shard) -> _OpenShard:

@@ -157,7 +157,7 @@ class ShardRecord:
             failures = {int(slot): str(why) for slot, why in data["failures"].items()}
             files = files_from_json(data["files"])
             record = cls(data["cache"], data["shard"], files, int(data["samples"]), failures)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CorruptCache(f"{path}: unreadable record ({error!r})") from error
         if (record.cache_id, record.shard) != (cache_id, shard):
             raise CorruptCache(
