@@ -13,6 +13,9 @@ from .header import CacheHeader
 
 NAME = "annotations.json.zst"
 MAX_BYTES = 2**32
+MAX_COMPRESSED_BYTES = 2**28
+# JSON shrinks tenfold or twentyfold; a bomb, thirty thousandfold.
+MAX_RATIO = 500
 
 
 def annotations_to_bytes(raw: bytes) -> bytes:
@@ -27,15 +30,15 @@ def read_annotations(root: Path, header: CacheHeader) -> bytes:
     try:
         if expected is None:
             raise CorruptCache(f"{path}: the header does not name it")
-        compressed = read_below(root, NAME, min(expected.size, MAX_BYTES))
+        compressed = read_below(root, NAME, min(expected.size, MAX_COMPRESSED_BYTES))
         if hashlib.sha256(compressed).hexdigest() != expected.sha256:
             raise CorruptCache(f"{path}: its bytes are not those that the header names")
         # A frame may claim any size, and zstandard believes it.
         size = zstandard.frame_content_size(compressed)
-        if not 0 <= size <= MAX_BYTES:
+        if not 0 <= size <= min(MAX_BYTES, 2**20 + MAX_RATIO * len(compressed)):
             raise CorruptCache(f"{path}: it claims {size} bytes")
         return zstandard.ZstdDecompressor().decompress(compressed)
-    except zstandard.ZstdError as error:
+    except (zstandard.ZstdError, MemoryError) as error:
         raise CorruptCache(f"{path}: {error}{advice}") from error
     except CorruptCache as error:
         raise CorruptCache(f"{error}{advice}") from error

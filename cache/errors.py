@@ -20,6 +20,9 @@ from difflib import get_close_matches
 class FdetError(Exception):
     """Anything fdet refuses with a message for its user; a bug is never one of these."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
+
 
 class InputError(FdetError):
     """Something the user gave cannot be used: a file, an image, an option."""
@@ -58,6 +61,13 @@ class FeatureError(FdetError):
 
 class StorageError(FdetError):
     """The disk refused a write: no room, no permission, a failed fsync."""
+
+
+def shown(text: str) -> str:
+    """Text that may hold anything, as a terminal may have it: printable, and of bounded length."""
+    if not text.replace("\n", " ").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= 1500 else f"{text[:1000]} ... {text[-400:]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

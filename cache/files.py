@@ -53,7 +53,7 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
             raise CorruptCache(f"{root / name}: {size} bytes, expected at most {limit}")
         try:
             return file.read()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             raise CorruptCache(f"{root / name}: {_reason(error)}") from error
 
 
@@ -62,8 +62,9 @@ def is_below(name: str) -> bool:
     return not {"", ".", ".."}.intersection(name.split("/"))
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _reason(error: Exception) -> str:
+    known = error.strerror if isinstance(error, OSError) else str(error)
+    return known or type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +88,10 @@ def files_from_json(data: Mapping[str, Any]) -> dict[str, FileEntry]:
     """Raises KeyError, TypeError, ValueError, AttributeError where it is no such table."""
     if outside := [name for name in data if not is_below(name)]:
         raise ValueError(f"{outside[0]!r} leaves the folder of the cache")
-    return {name: FileEntry(int(f["bytes"]), str(f["sha256"])) for name, f in data.items()}
+    return {name: _entry(**entry) for name, entry in data.items()}
+
+
+def _entry(bytes: int, sha256: str) -> FileEntry:
+    if type(bytes) is not int or not 0 <= bytes < 2**63 or type(sha256) is not str:
+        raise ValueError(f"expected a length and a sha256, got {bytes!r} and {sha256!r}")
+    return FileEntry(bytes, sha256)

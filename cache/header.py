@@ -21,8 +21,9 @@ from .sealed import digest, parse_json, parse_sealed, sealed_json
 
 FORMAT = 2
 STORED_TYPES = frozenset({"float32", "float16"})
+STORE_NAMES = ("zarr", "hdf5")
 NAME = "fdet.json"
-MAX_BYTES = 2**29
+MAX_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class CacheHeader:
     frame: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.backbone, Mapping):
+            raise ValueError(f"backbone: expected an object, got {self.backbone!r}")
         if self.dtype not in STORED_TYPES:
             raise ValueError(
                 f"stored type {self.dtype!r}; known: {', '.join(sorted(STORED_TYPES))}"
@@ -101,6 +104,9 @@ class CacheHeader:
                 "use the fdet that made it"
             )
         data = parse_sealed(raw, path)
+        if data.get("store") not in STORE_NAMES:
+            known = ", ".join(STORE_NAMES)
+            raise CorruptCache(f"{path}: unknown store {data.get('store')!r}; known: {known}")
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
             frame = files_from_json(data["frame"])

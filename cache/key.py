@@ -9,7 +9,7 @@ versions warn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -70,6 +70,14 @@ class CacheKey:
     zarr: str = field(default="", metadata=CONTAINER)
     h5py: str = field(default="", metadata=CONTAINER)
 
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not _FITS[str(f.type)](value):
+                raise ValueError(f"key: {f.name}: expected {f.type}, got {value!r}")
+        if self.divisor < 1:
+            raise ValueError(f"key: divisor: expected at least 1, got {self.divisor}")
+
     def explain(self, other: CacheKey, operation: Operation) -> list[Difference]:
         """What differs and matters for the operation; library versions alone never stop pairing."""
         differences = []
@@ -101,6 +109,28 @@ class CacheKey:
         }
         values["levels"] = PyramidSpec.from_json(data["levels"])
         return cls(**values)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= 1000
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+
+
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    "str": _is_text,
+    "int": _is_count,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
+    "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+    "PyramidSpec": lambda value: isinstance(value, PyramidSpec),
+}
 
 
 def _described(spec: PyramidSpec) -> str:

@@ -28,8 +28,9 @@ class Bucket:
     images: tuple[ImageEntry, ...]
 
     def __post_init__(self) -> None:
-        if self.images_per_shard < 1 or not self.images:
-            raise ValueError("a bucket needs images, and at least one a shard")
+        sizes = (*self.canvas_hw, self.images_per_shard)
+        if not all(type(size) is int and size >= 1 for size in sizes) or not self.images:
+            raise ValueError("a bucket needs images, at least one a shard, and a canvas")
 
     @property
     def name(self) -> str:
@@ -163,6 +164,18 @@ class Layout:
 
 def _bucket(data: Mapping[str, Any]) -> Bucket:
     columns = zip(data["image_ids"], data["file_names"], data["image_hw"], strict=True)
-    images = tuple(ImageEntry(i, name, (hw[0], hw[1])) for i, name, hw in columns)
-    canvas_hw = (data["canvas_hw"][0], data["canvas_hw"][1])
-    return Bucket(canvas_hw, data["images_per_shard"], images)
+    images = tuple(_image(*column) for column in columns)
+    rows, width = data["canvas_hw"]
+    return Bucket((rows, width), data["images_per_shard"], images)
+
+
+def _image(image_id: Any, name: Any, hw: Any) -> ImageEntry:
+    """Raises ValueError where it is no image, or one outside the image folder."""
+    rows, width = hw
+    if not (type(image_id) is type(rows) is type(width) is int and type(name) is str):
+        raise ValueError(f"image {image_id!r}: expected an id, a file name, two sizes")
+    if not 0 <= image_id < 2**63 or rows < 1 or width < 1:
+        raise ValueError(f"image {image_id}: its id or its size {hw} is out of range")
+    if name[:1] in ("", "/") or "\0" in name or (".." in name and ".." in name.split("/")):
+        raise ValueError(f"image {image_id}: {name!r} leaves the image folder")
+    return ImageEntry(image_id, name, (rows, width))

@@ -46,7 +46,9 @@ class Manifest:
             return None
         data = read_sealed(root, NAME, MAX_BYTES)
         try:
-            counts = (int(data[name]) for name in ("samples", "failed", "bytes"))
+            counts = [data[name] for name in ("samples", "failed", "bytes")]
+            if not all(type(count) is int and 0 <= count < 2**63 for count in counts):
+                raise ValueError(f"counts {counts}")
             manifest = cls(str(data["header"]), dict(data["records"]), *counts)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptCache(f"{path}: unreadable manifest ({error!r})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ class Placement:
             raise ValueError(f"content {self.content_hw} exceeds the canvas {self.canvas_hw}")
         if not min(self.scale) > 0:
             raise ValueError(f"scale must be positive, got {self.scale}")
+        if not all(map(math.isfinite, (*self.scale, *self.shift))):
+            raise ValueError(f"scale and shift must be finite, got {self.scale} and {self.shift}")
 
     def to_canvas(self, boxes_image: Tensor) -> Tensor:
         """(N, 4) image px -> (N, 4) canvas px, clipped to the part that shows the image."""

@@ -23,9 +23,10 @@ class LevelSpec:
     channels: int
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name or self.name.startswith("."):
+        plain = isinstance(self.name, str) and self.name.isprintable() and len(self.name) <= 100
+        if not plain or not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(f"level name: expected a plain file name, got {self.name!r}")
-        if self.stride < 1 or self.channels < 1:
+        if not all(type(v) is int and 1 <= v < 2**31 for v in (self.stride, self.channels)):
             raise ValueError(
                 f"level {self.name}: stride and channels must be positive, "
                 f"got {self.stride} and {self.channels}"

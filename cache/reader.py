@@ -26,7 +26,7 @@ from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
 from .placement import Placement
-from .records import SampleEntry, SampleTable, read_record, read_samples, record_name
+from .records import SampleEntry, SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
 
 OPEN_SHARDS = 64
@@ -119,8 +119,11 @@ class FeatureCache:
             record = read_record(
                 self.root, self.header.id, shard.name, self.manifest.records[shard.name]
             )
-            samples = self.header.layout.samples(shard)
-            failed.update({samples[slot][0]: why for slot, why in record.failures.items()})
+            for slot, why in record.failures.items():
+                if not 0 <= slot < len(shard.images) * len(self.views):
+                    name = self.root / record_name(shard.name)
+                    raise CorruptCache(f"{name}: it has no slot {slot} that could have failed")
+                failed[shard.images[slot // len(self.views)].id] = why
         return failed
 
     @cached_property
@@ -261,6 +264,12 @@ class FeatureCache:
         )
         slots = len(shard.images) * len(self.views)
         table = read_samples(self.root, record, len(levels), slots)
+        hws = np.repeat([image.hw for image in shard.images], len(self.views), axis=0)
+        if not table.shows(hws, shard.bucket.canvas_hw):
+            raise CorruptCache(
+                f"{self.root / samples_name(shard.name)}: its placements are not of the images and "
+                f"the canvas of shard {shard.name}"
+            )
         names = [store_of(self.header.store).level_file(shard, level) for level in levels]
         opened: dict[str, int] = {}
         try:

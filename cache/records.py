@@ -21,6 +21,7 @@ from .sealed import parse_json, parse_sealed, sealed_json
 
 OK = "ok"
 MAX_RECORD_BYTES = 2**26
+MAX_TABLE_BYTES = 2**28
 _PLACEMENT = ("image_hw", "canvas_hw", "content_hw", "scale", "shift", "flip")
 
 
@@ -72,8 +73,8 @@ class SampleTable:
     chunks: by slot and level. About 170 bytes a sample on the disk.
     """
 
-    def __init__(self, rows: npt.NDArray[np.void], failures: Mapping[int, str]) -> None:
-        self._rows = rows
+    def __init__(self, rows: npt.NDArray[np.void], failures: Mapping[int, str], path: Path) -> None:
+        self._rows, self._path = rows, path
         self._failures = failures
         self._placements: dict[int, Placement] = {}
         self.samples: list[tuple[int, int]] = list(
@@ -87,6 +88,11 @@ class SampleTable:
 
     def __iter__(self) -> Iterator[SampleEntry]:
         return (self.entry(slot) for slot in range(len(self)))
+
+    def shows(self, image_hw: npt.NDArray[np.int64], canvas_hw: tuple[int, int]) -> bool:
+        """Whether every placement is one of images of these (slots, 2) sizes on this canvas."""
+        rows = self._rows
+        return bool((rows["image_hw"] == image_hw).all() and (rows["canvas_hw"] == canvas_hw).all())
 
     def failure(self, slot: int) -> str:
         """Why a sample has no maps."""
@@ -102,7 +108,8 @@ class SampleTable:
             try:
                 found = Placement(**values)
             except ValueError as error:
-                raise CorruptCache(f"image {self.samples[slot][0]}: {error}") from error
+                where = f"{self._path}: image {self.samples[slot][0]}"
+                raise CorruptCache(f"{where}: {error}") from error
             self._placements[slot] = found
         return found
 
@@ -156,6 +163,8 @@ class ShardRecord:
         try:
             failures = {int(slot): str(why) for slot, why in data["failures"].items()}
             files = files_from_json(data["files"])
+            if type(data["samples"]) is not int:
+                raise ValueError(f"samples: expected an integer, got {data['samples']!r}")
             record = cls(data["cache"], data["shard"], files, int(data["samples"]), failures)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CorruptCache(f"{path}: unreadable record ({error!r})") from error
@@ -222,7 +231,7 @@ def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> 
     expected = record.files.get(name)
     prefix = _prefix(levels, samples)
     size = len(prefix) + samples * table_dtype(levels).itemsize
-    if expected is None or expected.size != size:
+    if size > MAX_TABLE_BYTES or expected is None or expected.size != size:
         raise CorruptCache(f"{root / name}: the record of shard {record.shard} names another size")
     raw = read_below(root, name, size)
     if hashlib.sha256(raw).hexdigest() != expected.sha256:
@@ -232,4 +241,4 @@ def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> 
     if not raw.startswith(prefix):
         raise CorruptCache(f"{root / name}: it is not a table of {samples} samples")
     rows = np.frombuffer(raw, table_dtype(levels), offset=len(prefix))
-    return SampleTable(rows, record.failures)
+    return SampleTable(rows, record.failures, root / name)

@@ -12,6 +12,8 @@ from .errors import CorruptCache
 from .files import read_below
 
 SEAL = "sha256"
+# An empty list takes three bytes in a file and sixty in memory.
+MAX_CONTAINERS = 2**23
 
 
 def canonical_json(value: Any) -> bytes:
@@ -49,6 +51,8 @@ def parse_sealed(raw: bytes, path: Path) -> dict[str, Any]:
 
 def parse_json(raw: bytes, path: Path) -> dict[str, Any]:
     """A JSON object from bytes that stood in `path`; raises CorruptCache where they are not one."""
+    if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
+        raise CorruptCache(f"{path}: more lists and objects than any cache has")
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:

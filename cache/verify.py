@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import header as header_file
 from . import manifest as manifest_file
 from .chunks import DamagedFrame, check_frame, compress_bound
-from .errors import CorruptCache
+from .errors import CorruptCache, shown
 from .files import FileEntry, open_below
 from .header import CacheHeader
 from .layout import Shard
@@ -41,7 +41,8 @@ class Damage:
         of = [f"shard {self.shard}"] if self.shard else []
         of += [f"level {self.level}"] if self.level else []
         of += [f"image {self.image_id}, view {self.view}"] if self.image_id is not None else []
-        return f"{self.file}: {self.why}" + (f" ({', '.join(of)})" if of else "")
+        text = f"{self.file}: {self.why}" + (f" ({', '.join(of)})" if of else "")
+        return shown(text.replace("\n", "\\n"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +121,9 @@ def _shard_files(
         return []
     table = None
     try:
+        slots = len(shard.images) * len(header.layout.views)
+        table = read_samples(root, record, len(header.key.levels.levels), slots)
         samples = header.layout.samples(shard)
-        table = read_samples(root, record, len(header.key.levels.levels), len(samples))
         if table.samples != samples:
             damages.append(Damage(samples_name(shard.name), "it names other samples", shard.name))
             table = None
@@ -131,7 +133,10 @@ def _shard_files(
     if set(record.files) != expected:
         why = f"it names other files than {', '.join(sorted(expected))}"
         damages.append(Damage(record_name(shard.name), why, shard.name))
-    return [_File(name, entry, shard, table) for name, entry in record.files.items()]
+    read = set() if table is not None else {samples_name(shard.name)}
+    return [
+        _File(name, entry, shard, table) for name, entry in record.files.items() if name not in read
+    ]
 
 
 def file_names(header: CacheHeader) -> list[str]:
@@ -154,8 +159,8 @@ def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
     except CorruptCache as error:
         return [_damage(root, error, file.shard)]
     try:
-        size, sha256 = os.fstat(descriptor).st_size, _sha256(descriptor)
-        if (size, sha256) == (file.entry.size, file.entry.sha256):
+        size = os.fstat(descriptor).st_size
+        if size == file.entry.size and _sha256(descriptor) == file.entry.sha256:
             return []
         found = _damaged_samples(header, file, descriptor) if file.table else []
     except OSError as error:
@@ -202,7 +207,7 @@ def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        links = [name for name in folders if (here / name).is_symlink()]
+        links = [name for name in folders if os.path.islink(here / name)]  # noqa: PTH114
         left = [name for name in files if not is_leftover(name)]
         names = [(here / name).relative_to(root).as_posix() for name in [*left, *links]]
         found += [

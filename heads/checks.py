@@ -19,3 +19,5 @@ def check_anchors(scales: tuple[float, ...], ratios: tuple[float, ...]) -> None:
     for name, values in (("head.anchor_scales", scales), ("head.ratios", ratios)):
         if not values or min(values) <= 0:
             raise ConfigError(f"setting '{name}': expected positive numbers, got {list(values)}")
+    if len(scales) * len(ratios) > 1000:
+        raise ConfigError("setting 'head.anchor_scales': more than 1000 anchors a place")

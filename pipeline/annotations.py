@@ -176,7 +176,7 @@ class _Reader:
             class_label = self._known(entry, "category_id", where, label)
             x, y, w, h = self._bbox(entry, where)
             rows_px, columns_px = images[owner].hw
-            if w <= 0 or h <= 0:
+            if x + w <= x or y + h <= y:  # also where w is lost in rounding
                 dropped["of zero size"] += 1
             elif x >= columns_px or y >= rows_px or x + w <= 0 or y + h <= 0:
                 dropped["outside their image"] += 1

@@ -76,8 +76,8 @@ def remove_cache(root: Path) -> tuple[int, int]:
 
 def _own(root: Path, names: Sequence[str]) -> list[Path]:
     """Those of the files that are there; what lies behind a link is not the cache's."""
-    root = root.resolve()
-    paths = [
-        root / name for name in names if (root / name).parent.resolve() == (root / name).parent
-    ]
+    # Path.resolve fails for a link to itself.
+    root = Path(os.path.realpath(root))
+    paths = [root / name for name in names]
+    paths = [p for p in paths if os.path.realpath(p.parent) == str(p.parent)]
     return [path for path in paths if path.is_file() or path.is_symlink()]

@@ -15,7 +15,7 @@ from ..heads.checks import check_range
 from ..heads.dense.retinanet import RetinaNetSettings
 from ..heads.necks import NECKS
 from ..heads.necks.fpn import FPNSettings
-from .settings import from_mapping, read_toml, with_setting
+from .settings import from_mapping, read_toml, shown_value, with_setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,12 @@ def _chosen(
 ) -> Any:
     settings = values.get(section, {})
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"setting '{section}': expected a section, got {settings!r}")
+        raise ConfigError(f"setting '{section}': expected a section, got {shown_value(settings)}")
     name = settings.get("name", default)
     if not isinstance(name, str) or name not in table:
-        raise ConfigError(f"unknown {section} {name!r}{did_you_mean(str(name), table)}")
+        given = shown_value(name)
+        hint = did_you_mean(name if isinstance(name, str) else "", table)
+        raise ConfigError(f"unknown {section} {given}{hint}")
     return from_mapping(table[name], settings, section)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ..cache.placement import Placement
 
+# What is found in data sets; Pillow knows forty more, one of which starts a program.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+MAX_FILE_BYTES = 2**29
+MAX_PIXELS = 89_478_485  # from where on Pillow itself warns
 INTERPOLATION = "pillow-bilinear-antialias"
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -58,10 +63,21 @@ class ImageHeader:
 def read_header(path: Path) -> ImageHeader:
     """Size and orientation without decoding; raises ImageError."""
     try:
+        _check_file(path)
         with Image.open(path) as image:
             return _header(image)
+    except ImageError:
+        raise
     except Exception as error:  # every decoder fails in its own way
         raise ImageError(_reason(error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Opening a pipe would wait for ever, and a device may never end."""
+    if not stat.S_ISREG((status := path.stat()).st_mode):
+        raise ImageError("not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{status.st_size} bytes, expected at most {MAX_FILE_BYTES}")
 
 
 def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
@@ -70,6 +86,7 @@ def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Ima
     image_hw: the size that the annotations name; None where there are none. Raises ImageError.
     """
     try:
+        _check_file(path)
         raw = path.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
             header = _header(image)
@@ -118,6 +135,10 @@ def _header(image: Image.Image) -> ImageHeader:
     stored_hw = (image.height, image.width)
     if isinstance(image, TiffImageFile):
         stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
+    if image.format not in FORMATS:
+        raise ImageError(f"a file of format {image.format}; known: {', '.join(FORMATS)}")
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}")
     return ImageHeader(stored_hw, _orientation(image))
 
 

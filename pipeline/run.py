@@ -11,6 +11,7 @@ curve.png           losses and AP over the steps
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..cache.errors import CorruptCache, InputError, KeyMismatch
-from ..cache.files import read_below
+from ..cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
+from ..cache.files import open_below, read_below
 from ..cache.header import CacheHeader
 from ..cache.key import CacheKey
 from ..cache.publish import publish_bytes
@@ -31,6 +32,7 @@ from ..heads.build import build_detector
 from ..heads.detector import Detector
 from .annotations import Annotations
 from .config import RunConfig
+from .settings import from_mapping
 
 FORMAT = 2
 MAX_BYTES = 2**28
@@ -86,6 +88,7 @@ class RunInfo:
                 data["backbone_parameters"],
                 data["data"],
             )
+            info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CorruptCache(f"{path}: unreadable ({error!r})") from error
         if info.config.digest != data.get("config_digest"):
@@ -93,6 +96,23 @@ class RunInfo:
                 f"{path}: the configuration does not match its digest: it was altered"
             )
         return info
+
+    def _check_types(self) -> None:
+        classes = zip(self.class_ids, self.class_names, strict=True)
+        if not all(type(i) is int and type(name) is str for i, name in classes):
+            raise ValueError("expected an integer and a name for every class")
+        if not all(type(value) is str for value in self.data.values()):
+            raise ValueError("data: expected strings")
+        if type(self.backbone_parameters) is not int:
+            raise ValueError("backbone_parameters: expected an integer")
+
+    def check_size(self, path: Path) -> None:
+        """Raises CorruptCache where the checkpoint cannot hold all weights of the configuration."""
+        with torch.device("meta"):
+            state = self.fresh_detector().state_dict().values()
+        needed = sum(v.numel() * v.element_size() for v in state)
+        if path.is_file() and needed > path.stat().st_size:
+            raise CorruptCache(f"{path}: too small for the {needed} bytes of the run's weights")
 
     def fresh_detector(self) -> Detector:
         """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
@@ -138,6 +158,11 @@ class Position:
     to_evaluate: bool = False
     finished: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if not 0 <= self.step < 2**53 or not 0 <= (self.best_ap or 0.0) <= 1:
+            raise ValueError(f"step {self.step}, best AP {self.best_ap}")
+
 
 def save_weights(path: Path, detector: Detector, about: Mapping[str, Any]) -> None:
     """Publish the weights alone; whole or absent."""
@@ -151,8 +176,8 @@ def load_weights(path: Path, detector: Detector) -> dict[str, Any]:
     if any(name.startswith("optim.") for name in tensors):
         tensors = _model_part(tensors)
     try:
-        detector.load_state_dict(tensors)
-    except RuntimeError as error:
+        _load(detector, tensors)
+    except (RuntimeError, ValueError) as error:
         raise CorruptCache(f"{path}: its weights do not fit the run's configuration") from error
     return about
 
@@ -161,9 +186,10 @@ def load_run(
     run: Path, checkpoint: str = "best", device: torch.device | str = "cpu"
 ) -> tuple[RunInfo, Detector]:
     """A trained detector, in eval mode; checkpoint: "best" or "last"."""
-    info = RunInfo.read(run)
+    info, path = RunInfo.read(run), run / f"{checkpoint}.safetensors"
+    info.check_size(path)
     detector = info.fresh_detector()
-    load_weights(run / f"{checkpoint}.safetensors", detector)
+    load_weights(path, detector)
     return info, detector.to(device).eval()
 
 
@@ -186,17 +212,51 @@ def load_state(path: Path, detector: Detector, optimiser: torch.optim.Optimizer)
     tensors, about = _read(path)
     weights = _model_part(tensors)
     state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optim."):
-            _, number, entry = name.split(".", 2)
-            state.setdefault(int(number), {})[entry] = value
     try:
-        detector.load_state_dict(weights)
+        for name, value in tensors.items():
+            if name.startswith("optim."):
+                _, number, entry = name.split(".", 2)
+                state.setdefault(int(number), {})[entry] = value
+        _check_state(state, optimiser)
+        _load(detector, weights)
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
-        return Position(**about)
-    except (RuntimeError, ValueError, TypeError) as error:
+        return from_mapping(Position, about, "position")
+    except (RuntimeError, ValueError, TypeError, ConfigError) as error:
         raise CorruptCache(f"{path}: its state does not fit the run's configuration") from error
+
+
+def _load(detector: Detector, tensors: Mapping[str, Tensor]) -> None:
+    """Raises RuntimeError, ValueError; load_state_dict alone would convert any type to any other."""
+    own = detector.state_dict()
+    other = [name for name, v in tensors.items() if name in own and v.dtype != own[name].dtype]
+    if other:
+        raise ValueError(
+            f"{other[0]}: expected {own[other[0]].dtype}, got {tensors[other[0]].dtype}"
+        )
+    detector.load_state_dict(tensors)
+
+
+_STATE: Mapping[type[torch.optim.Optimizer], set[str]] = {
+    torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
+    torch.optim.SGD: {"momentum_buffer"},
+}
+
+
+def _check_state(
+    state: Mapping[int, Mapping[str, Tensor]], optimiser: torch.optim.Optimizer
+) -> None:
+    """Raises ValueError where the next step would fail: torch itself does not look."""
+    params = [p for group in optimiser.param_groups for p in group["params"]]
+    for number, values in state.items():
+        if not 0 <= number < len(params) or set(values) != _STATE[type(optimiser)]:
+            raise ValueError(f"optimiser state {number}: {sorted(values)}")
+        for name, value in values.items():
+            shape = torch.Size() if name == "step" else params[number].shape
+            if value.shape != shape or value.dtype != torch.float32:
+                raise ValueError(f"optimiser state {number}.{name}: {value.dtype} {value.shape}")
+            if name == "step" and not 0 <= float(value) < 2**53:
+                raise ValueError(f"optimiser state {number}: step {float(value)}")
 
 
 def _model_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -206,9 +266,10 @@ def _model_part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; has the run finished an epoch?")
+    os.close(open_below(path.parent, path.name))  # no link, and a regular file
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("fdet", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise CorruptCache(f"{path}: not a checkpoint that can be read ({error})") from error

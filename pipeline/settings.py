@@ -20,7 +20,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, too long, too deep
         raise ConfigError(f"config {path}: not TOML: {error}") from error
 
 
@@ -32,7 +32,7 @@ def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
         raise ConfigError(f"--set {assignment!r}: expected section.name=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     changed = dict(values)
     section = changed
@@ -49,7 +49,7 @@ def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 def from_mapping(cls: type[T], values: object, path: str) -> T:
     """A dataclass from a mapping; `path` is where it stands, for messages. Raises ConfigError."""
     if not isinstance(values, Mapping):
-        raise ConfigError(f"setting '{path}': expected a section, got {values!r}")
+        raise ConfigError(f"setting '{path}': expected a section, got {shown_value(values)}")
     hints = get_type_hints(cls)
     names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
     for name in values:
@@ -61,12 +61,22 @@ def from_mapping(cls: type[T], values: object, path: str) -> T:
     return cls(**checked)
 
 
+def shown_value(value: object) -> str:
+    """Its repr, where it has one: not what is nested too deep, nor a number of thousands of digits."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"one of type {type(value).__name__} that is too large to show"
+
+
 def _checked(expected: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(expected), get_args(expected)
     if origin is Literal:
         if value in arguments:
             return value
-        raise ConfigError(f"setting '{path}': expected one of {list(arguments)}, got {value!r}")
+        raise ConfigError(
+            f"setting '{path}': expected one of {list(arguments)}, got {shown_value(value)}"
+        )
     if origin in (Union, UnionType):
         if value is None:
             return None
@@ -76,15 +86,17 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
     if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) < 2**53:
             return float(value)
-        raise ConfigError(f"setting '{path}': expected a finite number, got {value!r}")
+        raise ConfigError(f"setting '{path}': expected a finite number, got {shown_value(value)}")
+    if expected is int and isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"setting '{path}': expected a smaller number, got {shown_value(value)}")
     if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"setting '{path}': expected {expected.__name__}, got {value!r}")
+    raise ConfigError(f"setting '{path}': expected {expected.__name__}, got {shown_value(value)}")
 
 
 def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise ConfigError(f"setting '{path}': expected a list, got {value!r}")
+        raise ConfigError(f"setting '{path}': expected a list, got {shown_value(value)}")
     if arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):

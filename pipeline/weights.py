@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,8 +101,11 @@ def read_tensors(path: Path) -> StateDict:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            return _plain(path, load_file(path))
+        _refuse_compressed(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file makes both loaders fail in many ways
         raise InputError(
             f"--weights {path}: cannot be read safely ({_first_line(error)}); expected tensors only, "
@@ -112,7 +116,24 @@ def read_tensors(path: Path) -> StateDict:
             loaded = loaded[wrapper]
     if not isinstance(loaded, dict) or not loaded:
         raise InputError(f"--weights {path}: expected a state dict, got {type(loaded).__name__}")
-    return {str(name): v for name, v in loaded.items() if isinstance(v, Tensor)}
+    return _plain(path, {str(name): v for name, v in loaded.items() if isinstance(v, Tensor)})
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch writes its archives uncompressed; one that is larger inside than outside is a bomb."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inside = sum(entry.file_size for entry in archive.infolist())
+        if inside > path.stat().st_size:
+            raise InputError(f"--weights {path}: {inside} bytes in a smaller file; not torch's")
+
+
+def _plain(path: Path, tensors: StateDict) -> StateDict:
+    for name, v in tensors.items():
+        strange = v.is_nested or v.layout != torch.strided or v.is_meta or v.is_quantized
+        if strange or v.is_complex():
+            raise InputError(f"--weights {path}: {name!r}: expected a plain tensor of real numbers")
+    return tensors
 
 
 def fit_names(tensors: StateDict, target: Mapping[str, Tensor]) -> StateDict:

@@ -43,7 +43,7 @@ class RetinaNetSettings:
 
     def __post_init__(self) -> None:
         check_anchors(self.anchor_scales, self.ratios)
-        check_range("head.convs", self.convs, 1)
+        check_range("head.convs", self.convs, 1, 64)
         check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
         check_range("head.score_threshold", self.score_threshold, 0, 1)
         check_range("head.nms_iou", self.nms_iou, 0, 1)

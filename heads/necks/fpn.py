@@ -36,9 +36,9 @@ class FPNSettings:
     norm: Literal["none", "gn"] = "none"
 
     def __post_init__(self) -> None:
-        check_range("neck.channels", self.channels, 1)
-        check_range("neck.min_level", self.min_level, 0)
-        check_range("neck.max_level", self.max_level, self.min_level)
+        check_range("neck.channels", self.channels, 1, 2**16)
+        check_range("neck.min_level", self.min_level, 0, 20)
+        check_range("neck.max_level", self.max_level, self.min_level, 20)
 
 
 class FPN(Neck):

@@ -49,7 +49,8 @@ class FasterRCNNSettings:
     def __post_init__(self) -> None:
         check_anchors(self.anchor_scales, self.ratios)
         for name in ("rpn_sampled", "pool_size", "sampled", "fc_channels", "max_detections"):
-            check_range(f"head.{name}", getattr(self, name), 1)
+            check_range(f"head.{name}", getattr(self, name), 1, 2**20)
+        check_range("head.pool_size", self.pool_size, 1, 64)
         for name in ("positive", "iou_foreground", "score_threshold", "nms_iou", "rpn_nms_iou"):
             check_range(f"head.{name}", getattr(self, name), 0, 1)
         for name in ("rpn_top_train", "rpn_top_test"):

@@ -18,6 +18,13 @@ from .case import Case, outside_of
 Work = Callable[[Path], object]
 
 
+class Unkempt(CorruptCache):
+    """With just the message that it is given."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+
+
 def make_good(folder: Path) -> None:
     """Nothing is copied."""
 
@@ -43,7 +50,7 @@ def breach(name: str, work: Work, **options: object) -> Case:
 
 def refusal(name: str, message: str) -> Case:
     def work(folder: Path) -> None:
-        raise CorruptCache(message.format(folder))
+        raise Unkempt(message.format(folder))
 
     return breach(name, work)
 

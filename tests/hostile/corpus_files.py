@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fdet.cache.errors import StorageError
 
-from .cache_attempts import REFUSALS, with_removal
+from .cache_attempts import REFUSALS, cache_attempts, with_removal
 from .case import Case, outside_of
 from .forging import both_forged, forged, level_file, reseal
 
@@ -97,6 +97,9 @@ SPOILT: dict[str, Spoil] = {
     "a terabyte of zeros": _large,
 }
 
+# The rest differs in nothing that `fdet cache rm` looks at.
+DELETED = ("a link to a copy outside", "a link to nothing", "a FIFO", "a folder", "not there")
+
 TARGETS: dict[str, Callable[[Path], Path]] = {
     "fdet.json": lambda root: root / "fdet.json",
     "manifest.json": lambda root: root / "manifest.json",
@@ -112,7 +115,8 @@ def _spoilt_file(target: str, how: str) -> Case:
         for root in both_forged(folder):
             SPOILT[how](TARGETS[target](root), outside_of(folder))
 
-    return Case(f"{target}: {how}", prepare, with_removal, ERRORS)
+    attempts = with_removal if how in DELETED else cache_attempts
+    return Case(f"{target}: {how}", prepare, attempts, ERRORS)
 
 
 def _link_to_itself(target: str) -> Case:

@@ -30,6 +30,7 @@ from ..cache.handmade import make_header, make_key
 from .case import Case, Thunk, good_of, outside_of
 from .corpus_headers import ESCAPE, LONG, REPLACEMENTS, Place, named, places_in, put
 from .corpus_weights import _Call, safetensors, tensor
+from .corpus_weights import good as good_weights
 
 REFUSALS = (InputError, CorruptCache, ConfigError, KeyMismatch)
 SETTINGS = {
@@ -46,7 +47,8 @@ def _info() -> RunInfo:
 
 
 def make_good(folder: Path) -> None:
-    """A run of one step, by hand."""
+    """A run of one step, by hand; and the weights that cases change, read once for all of them."""
+    good_weights()
     run = folder / "run"
     run.mkdir(parents=True)
     info = _info()

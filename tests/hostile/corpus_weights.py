@@ -125,7 +125,7 @@ def with_stem(change: Callable[[torch.Tensor], object]) -> Make:
 def zipped(pickle_bytes: bytes, storage: bytes = b"", *, grow: int = 0) -> bytes:
     """torch's archive by hand; grow: so many zeros behind the pickle, compressed away."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         with file.open("a/data.pkl", "w") as entry:
             entry.write(pickle_bytes)
             for _ in range(grow // 2**20):

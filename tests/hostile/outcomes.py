@@ -4,30 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
-
-from .case import Case
 
 ROOT = Path(__file__).parents[2]
 # Threads of their own would take address space, which the cases have little of.
 FEW_THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 
 Outcome = Mapping[str, list[str]]
-
-
-def marked(cases: Sequence[Case], gaps: Mapping[str, str]) -> list[object]:
-    """The cases' names as parameters of a test; those with a known gap must fail."""
-    strangers = set(gaps) - {case.name for case in cases}
-    assert not strangers, f"no such case: {sorted(strangers)}"
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=gaps[name]))
-        if name in gaps
-        else name
-        for name in (case.name for case in cases)
-    ]
 
 
 def wanted(request: pytest.FixtureRequest) -> list[str]:

@@ -30,7 +30,7 @@ EXPECTED = {
     "cannot be made": "no room",
 }
 
-pytestmark = pytest.mark.hostile
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
