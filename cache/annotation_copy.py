@@ -25,8 +25,7 @@ def annotations_to_bytes(raw: bytes) -> bytes:
 
 def read_annotations(root: Path, header: CacheHeader) -> bytes:
     """The bytes of the annotation file; raises CorruptCache."""
-    path, expected = root / NAME, header.frame.get(NAME)
-    advice = "; give --annotations FILE instead"
+    path, expected = root / NAME, header.beside.get(NAME)
     try:
         if expected is None:
             raise CorruptCache(f"{path}: the header does not name it")
@@ -39,6 +38,4 @@ def read_annotations(root: Path, header: CacheHeader) -> bytes:
             raise CorruptCache(f"{path}: it claims {size} bytes")
         return zstandard.ZstdDecompressor().decompress(compressed)
     except (zstandard.ZstdError, MemoryError) as error:
-        raise CorruptCache(f"{path}: {error}{advice}") from error
-    except CorruptCache as error:
-        raise CorruptCache(f"{error}{advice}") from error
+        raise CorruptCache(f"{path}: {error}") from error

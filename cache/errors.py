@@ -60,7 +60,7 @@ class FeatureError(FdetError):
 
 
 class StorageError(FdetError):
-    """The disk refused a write: no room, no permission, a failed fsync."""
+    """The disk or the system refused: no room, no permission, a failed fsync, too many open files."""
 
 
 def shown(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import CorruptCache
+from .errors import CorruptCache, FdetError, StorageError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# What says nothing about the file.
+_REFUSALS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM})
 
 
 def open_below(root: Path, name: str) -> int:
     """A descriptor of the regular file `name` (a/b/c) below root; the caller closes it.
 
-    No link on the way is followed. Raises CorruptCache.
+    No link on the way is followed. Raises CorruptCache, StorageError (no permission, too many files).
     """
     if not is_below(name):
         raise CorruptCache(f"{root}: {name!r} leaves the folder of the cache")
@@ -34,7 +37,7 @@ def open_below(root: Path, name: str) -> int:
             folder = inner
         descriptor = os.open(last, _FILE, dir_fd=folder)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise CorruptCache(f"{root / name}: {_reason(error)}") from error
+        raise _refused(root / name, error) from error
     finally:
         if folder >= 0:
             os.close(folder)
@@ -45,7 +48,7 @@ def open_below(root: Path, name: str) -> int:
 
 
 def read_below(root: Path, name: str, limit: int) -> bytes:
-    """The bytes of a file below root; raises CorruptCache, also when they are more than `limit`."""
+    """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
     descriptor = open_below(root, name)
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         size = os.fstat(descriptor).st_size
@@ -54,7 +57,7 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
         try:
             return file.read()
         except (OSError, MemoryError) as error:
-            raise CorruptCache(f"{root / name}: {_reason(error)}") from error
+            raise _refused(root / name, error) from error
 
 
 def is_below(name: str) -> bool:
@@ -62,9 +65,11 @@ def is_below(name: str) -> bool:
     return not {"", ".", ".."}.intersection(name.split("/"))
 
 
-def _reason(error: Exception) -> str:
+def _refused(path: Path, error: Exception) -> FdetError:
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return StorageError(f"cannot read {path}: {error.strerror}; mend this and try again")
     known = error.strerror if isinstance(error, OSError) else str(error)
-    return known or type(error).__name__
+    return CorruptCache(f"{path}: {known or type(error).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ class CacheHeader:
     """The key, the layout, and what a reader must know to decode.
 
     dtype: numpy's name of the stored type. backbone: facts worth keeping beside the key
-    (parameters, FLOPs of one canvas of each bucket). frame: digests of what lies beside the shards,
-    by path. Neither takes part in the id.
+    (parameters, FLOPs of one canvas of each bucket). beside: digests of what lies beside the
+    shards, by path. Neither takes part in the id.
     """
 
     key: CacheKey
@@ -40,7 +40,7 @@ class CacheHeader:
     dtype: str
     backbone: Mapping[str, Any]
     store: str = "zarr"
-    frame: Mapping[str, FileEntry] = field(default_factory=dict)
+    beside: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.backbone, Mapping):
@@ -78,7 +78,7 @@ class CacheHeader:
         }
 
     def _content(self) -> dict[str, Any]:
-        about = {"backbone": dict(self.backbone), "frame": files_to_json(self.frame)}
+        about = {"backbone": dict(self.backbone), "beside": files_to_json(self.beside)}
         return {"id": self.id, **self._identity(), **about}
 
     def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
@@ -109,8 +109,8 @@ class CacheHeader:
             raise CorruptCache(f"{path}: unknown store {data.get('store')!r}; known: {known}")
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
-            frame = files_from_json(data["frame"])
-            header = cls(key, layout, data["dtype"], data["backbone"], data["store"], frame)
+            beside = files_from_json(data["beside"])
+            header = cls(key, layout, data["dtype"], data["backbone"], data["store"], beside)
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CorruptCache(f"{path}: unreadable header ({error!r})") from error
         if header.id != data.get("id"):

@@ -115,12 +115,14 @@ def _removed(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
-    """Whether we hold the file now. Where locks are unknown, everyone does: two writers of one file
-    then have two scratch files, and the second to remove the other's makes it fail aloud.
+def _locked(descriptor: int, *, shared: bool = False) -> bool:
+    """Whether we hold the file now, alone or with others that share it.
+
+    Where locks are unknown, everyone does: two writers of one file then have two scratch files, and
+    the second to remove the other's makes it fail aloud.
     """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -257,6 +259,7 @@ def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> I
     with ExitStack() as stack:
         try:
             make_folder(folder)
+            stack.enter_context(_shared(folder, alone=alone))
             mine = folder / f".{name}{SCRATCH}"
             stack.enter_context(_held(mine, patience=0.0))
             for other in folder.glob(f".*{SCRATCH}") if alone else ():
@@ -265,6 +268,18 @@ def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> I
         except OSError as error:
             raise storage_error(folder, error) from error
         yield
+
+
+@contextmanager
+def _shared(folder: Path, *, alone: bool) -> Iterator[None]:
+    """A lock on the folder itself, which writers share and `alone` does not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not _locked(descriptor, shared=not alone):
+            raise StorageError(f"another fdet process is working in {folder}; wait for it")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

@@ -20,7 +20,7 @@ import numpy as np
 import zstandard
 
 from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
-from .errors import CorruptCache, IncompleteCache, MissingSample
+from .errors import CorruptCache, IncompleteCache, MissingSample, StorageError
 from .files import open_below
 from .header import CacheHeader
 from .layout import Shard
@@ -31,7 +31,7 @@ from .stores import store_of
 
 OPEN_SHARDS = 64
 # A place in the table that no file has makes pread fail in its own ways.
-UNREADABLE = (DamagedFrame, OSError, OverflowError, MemoryError)
+UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +275,9 @@ class FeatureCache:
         try:
             for name in dict.fromkeys(names):
                 opened[name] = open_below(self.root, name)
-        except CorruptCache as error:
+        except (CorruptCache, StorageError) as error:
             _close(set(opened.values()))
-            raise CorruptCache(f"{error} (shard {shard.name})") from error
+            raise type(error)(f"{error} (shard {shard.name})") from error
         return _OpenShard(shard, table, names, [opened[name] for name in names])
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:

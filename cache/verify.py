@@ -73,24 +73,28 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
 
     advance: called with (bytes done, bytes in all). Raises InputError where no cache is.
     """
+    damages: list[Damage] = []
+    manifest = None
     try:
         header = CacheHeader.read(root)
         store_of(header.store)
         manifest = Manifest.read(root, header)
     except CorruptCache as error:
-        found = [_damage(root, error)]
+        damages.append(_damage(root, error))
         if "belongs to another cache" in str(error):
-            found.append(Damage(header_file.NAME, "it or the manifest is of another cache"))
-        return Verification(tuple(found), 0, 0, ())
-    damages: list[Damage] = []
-    files = [_File(name, entry) for name, entry in header.frame.items()]
+            damages.append(Damage(header_file.NAME, "it or the manifest is of another cache"))
+        if {damage.file for damage in damages} != {manifest_file.NAME}:
+            # By the wrong header, every sound shard would be a stranger.
+            return Verification(tuple(damages), 0, 0, ())
+    files = [_File(name, entry) for name, entry in header.beside.items()]
     missing: list[Shard] = []
+    unfinished = manifest is None and not damages
     for shard in header.layout.shards:
-        if manifest is None and not (root / record_name(shard.name)).exists():
+        if unfinished and not (root / record_name(shard.name)).exists():
             missing.append(shard)
         else:
             files += _shard_files(root, header, manifest, shard, damages)
-    if manifest is None and not missing and not damages:
+    if unfinished and not missing and not damages:
         why = "missing, although every shard is there; repeat the command that made the cache"
         damages.append(Damage(manifest_file.NAME, why))
     total, done = sum(file.entry.size for file in files), 0
@@ -203,7 +207,7 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
 
 def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
     """Files that no part of the cache names. (Folders are made as they are needed.)"""
-    expected = {header_file.NAME, manifest_file.NAME, *header.frame, *file_names(header)}
+    expected = {header_file.NAME, manifest_file.NAME, *header.beside, *file_names(header)}
     found = []
     for folder, folders, files in os.walk(root):
         here = Path(folder)

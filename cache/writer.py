@@ -38,25 +38,25 @@ def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHe
     """Lay down everything but the shards; returns the header as it stands there.
 
     annotations: the bytes of the annotation file, kept so that the cache can travel. Where a header
-    stands already, also another one, it stays and its frame is completed; raises InputError where
-    these annotations are not those that it was begun with.
+    stands already, also another one, it stays, and what lies beside the shards is completed; raises
+    InputError where a file of that is missing which these arguments do not give.
     """
-    frame = dict(store_of(header.store).frame(header))
-    frame[annotation_copy.NAME] = annotations_to_bytes(annotations)
+    beside = dict(store_of(header.store).beside(header))
+    beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not (root / header_file.NAME).exists():
-        header = replace(header, frame={name: FileEntry.of(data) for name, data in frame.items()})
+        header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
     _make_folders(root, header)
-    for name, expected in header.frame.items():
+    for name, expected in header.beside.items():
         if (root / name).exists():
             continue
-        if name not in frame or FileEntry.of(frame[name]) != expected:
+        if name not in beside or FileEntry.of(beside[name]) != expected:
             raise InputError(
                 f"{root}: {name} is missing and cannot be made again from this command's input; "
                 "repeat the command that the cache was begun with"
             )
-        publish_bytes(root / name, frame[name])
+        publish_bytes(root / name, beside[name])
     # Other writers may have been killed between giving a name and making it durable.
     sync_folders(root)
     return header
@@ -146,27 +146,34 @@ def written_records(root: Path, header: CacheHeader) -> dict[str, ShardRecord]:
 
 
 def seal(root: Path, header: CacheHeader) -> Manifest:
-    """Write the manifest, or find it; raises IncompleteCache while a shard has no record."""
-    manifest = Manifest.read(root, header)
-    if manifest is not None:
-        # Another writer made it, and may not have come to make its name durable.
-        sync_folders(root)
-        return manifest
+    """Write the manifest of the records that are there, or find it.
+
+    One of other records, which were made again since, is set aside. Raises IncompleteCache while a
+    shard has no record.
+    """
+    manifest = _manifest(root, header)
+    # Another writer may have been killed between a file's name and the fsync of its folder.
+    sync_folders(root)
+    while Manifest.read(root, header) != manifest:
+        publish_bytes(root / manifest_file.NAME, manifest.to_bytes())
+        # A shard may have been made again meanwhile.
+        manifest = _manifest(root, header)
+    return manifest
+
+
+def _manifest(root: Path, header: CacheHeader) -> Manifest:
+    """Of the records as they stand; raises IncompleteCache, CorruptCache."""
     records = written_records(root, header)
     missing = [s.name for s in header.layout.shards if s.name not in records]
     if missing:
         raise IncompleteCache(f"{root}: shard {missing[0]} has not been written yet")
-    # Another writer may have been killed between a file's name and the fsync of its folder.
-    sync_folders(root)
-    manifest = Manifest(
+    return Manifest(
         header=header.digest,
         records={n: hashlib.sha256(r.to_bytes()).hexdigest() for n, r in records.items()},
         samples=sum(record.samples for record in records.values()),
         failed=sum(record.failed for record in records.values()),
         stored_bytes=sum(f.size for record in records.values() for f in record.files.values()),
     )
-    publish_bytes(root / manifest_file.NAME, manifest.to_bytes())
-    return manifest
 
 
 def retract(root: Path, record: ShardRecord) -> None:

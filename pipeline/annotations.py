@@ -116,7 +116,7 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
     kept = [(part, image) for part, ids in parts for image in part.images if image.id in ids]
     boxes = [part.of_image(image.id) for part, image in kept] or [first.packed]
     dropped: Counter[str] = Counter()
-    for part, _ in parts:
+    for part in {id(part): part for part, _ in parts}.values():  # parts may share one file
         dropped.update(part.dropped)
     return Annotations(
         images=tuple(image for _, image in kept),

@@ -14,8 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
-from .cache_cli import cache_app
 from .extract_config import ExtractConfig
+from .upkeep.cli import cache_app
 
 log = logging.getLogger(__name__)
 

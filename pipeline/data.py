@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..cache.annotation_copy import read_annotations
-from ..cache.errors import InputError
+from ..cache.errors import CorruptCache, InputError
 from ..cache.header import CacheHeader
 from ..cache.joined import open_caches
 from ..cache.loader import BatchReader, OnCorrupt
@@ -112,10 +112,16 @@ def _data(
 def _own_annotations(paths: Sequence[Path]) -> tuple[Annotations, bytes]:
     """The copy that a cache carries, and its bytes; of several caches each for its own images."""
     parts, copies = [], []
+    parsed: dict[bytes, Annotations] = {}
     for path in paths:
         header = CacheHeader.read(path)
-        copies.append(read_annotations(path, header))
-        parts.append((parse_annotations(copies[-1], f"{path}'s annotations"), header.layout))
+        try:
+            copies.append(read_annotations(path, header))
+        except CorruptCache as error:
+            raise CorruptCache(f"{error}; give --annotations FILE instead") from error
+        if copies[-1] not in parsed:
+            parsed[copies[-1]] = parse_annotations(copies[-1], f"{path}'s annotations")
+        parts.append((parsed[copies[-1]], header.layout))
     if len(parts) == 1:
         return parts[0][0], copies[0]
     return joined_annotations(parts), b"".join(copies)

@@ -133,10 +133,10 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
     free = shutil.disk_usage(out).free
     if needed > free:
         log.warning(
-            "%s: the maps have %.1f GB before compression, %.1f GB are free",
+            "%s: the maps have %.1f MB before compression, %.1f MB are free",
             out,
-            needed / 1e9,
-            free / 1e9,
+            needed / 1e6,
+            free / 1e6,
         )
 
 

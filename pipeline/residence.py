@@ -53,17 +53,21 @@ def free_memory(device: torch.device) -> int:
     """Bytes that this process may still take, of the device or of the machine (and its cgroup)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_meminfo("MemAvailable")]
+    free = [_field(Path("/proc/meminfo"), "MemAvailable:") * 1024]
     limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
-        free.append(max(0, limit - used))
+        # Pages of files that nobody has used lately count as used, and are given up at need.
+        free.append(max(0, limit - used + _field(_CGROUP / "memory.stat", "inactive_file")))
     return min(free)
 
 
-def _meminfo(name: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
+def _field(path: Path, name: str) -> int:
+    """A number behind its name on a line of its own; 0 where there is none."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == name:
+                return int(words[1])
     return 0
 
 

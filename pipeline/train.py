@@ -40,7 +40,7 @@ class TrainOptions:
     without damaged samples, and say how many there were; validation never does without.
     """
 
-    cache: Path | Sequence[Path]
+    cache: Path | str | Sequence[Path]
     out: Path
     val: Path | None = None
     annotations: Path | None = None
@@ -57,7 +57,9 @@ class TrainOptions:
     @property
     def caches(self) -> tuple[Path, ...]:
         """All training caches."""
-        return (self.cache,) if isinstance(self.cache, Path) else tuple(self.cache)
+        if isinstance(self.cache, Path | str):
+            return (Path(self.cache),)
+        return tuple(map(Path, self.cache))
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
@@ -138,6 +140,8 @@ def _open(
 
 def _check_options(options: TrainOptions) -> None:
     """An option that would be ignored is refused."""
+    if not options.caches:
+        raise InputError("expected at least one cache to train on")
     if options.source not in ("cached", "online"):
         raise InputError(f"--source {options.source!r}: expected cached or online")
     if options.source == "online" and options.images is None:

@@ -53,7 +53,7 @@ READER, FRAME, CHAIN, BOXES = (
 FAILED = 17
 # Objects whose keys are data: the document names the key by what it is.
 OPEN = {
-    "frame": "<path>",
+    "beside": "<path>",
     "files": "<path>",
     "records": "<shard>",
     "failures": "<slot>",
@@ -211,7 +211,7 @@ def test_the_chain_finds_a_bit_in_any_file_of_a_shard(store, tmp_path):
     check_shard = program(CHAIN)["check_shard"]
     record = "commits/32x32-0.json"
     own = json.loads((cache.root / record).read_bytes())["files"]
-    for name in [*cache.header.frame, *own, record, "fdet.json", "manifest.json"]:
+    for name in [*cache.header.beside, *own, record, "fdet.json", "manifest.json"]:
         path = cache.root / name
         raw = path.read_bytes()
         middle = len(raw) // 2
@@ -366,7 +366,7 @@ def write_by_the_document(root: Path, like: CacheHeader) -> None:
     write = {"zarr": write_zarr, "hdf5": write_hdf5}[like.store]
     shards = [shard for bucket in content["layout"]["buckets"] for shard in write(root, bucket)]
     beside = [n for n in files_below(root) if n.endswith((".zst", "zarr.json"))]
-    header = {**identity, "id": cache_id, "frame": entries(beside), "backbone": {}}
+    header = {**identity, "id": cache_id, "beside": entries(beside), "backbone": {}}
     publish("fdet.json", sealed(header))
     manifest = {"header": sha256(canonical(header)), "records": {}}
     manifest |= {"samples": 0, "failed": 0, "bytes": 0}

@@ -31,7 +31,7 @@ _METADATA_BYTES = 2**16
 class Hdf5Store:
     """One file a shard; any h5py with hdf5plugin reads it."""
 
-    def frame(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
         return {}
 
     def level_file(self, shard: Shard, level: str) -> str:

@@ -28,7 +28,7 @@ class ShardEncoder(Protocol):
 class Store(Protocol):
     """Reading needs nothing of it but `level_file`: the samples tables say where each frame lies."""
 
-    def frame(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
         """What lies beside the shards, by path below the root; the same bytes for the same header."""
         ...
 

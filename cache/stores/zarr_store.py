@@ -30,7 +30,7 @@ _CRC_BYTES = 4
 class ZarrStore:
     """One file a level and shard; any Zarr v3 reader opens the cache's folder."""
 
-    def frame(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
         from zarr.core.buffer import default_buffer_prototype

@@ -17,11 +17,11 @@ from fdet.cache.stores import STORES
 from .handmade import attempt, ends_within, flipped_in, make_key, make_layout
 from .handmade import make_header as bare_header
 
-FRAME = {"zarr.json": FileEntry.of(b"{}"), "a/b/zarr.json": FileEntry.of(b"[]")}
+BESIDE = {"zarr.json": FileEntry.of(b"{}"), "a/b/zarr.json": FileEntry.of(b"[]")}
 
 
 def make_header() -> CacheHeader:
-    return replace(bare_header(), frame=FRAME)
+    return replace(bare_header(), beside=BESIDE)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_equal_headers_have_equal_bytes():
     assert make_header().to_bytes() == make_header().to_bytes()
 
 
-@pytest.mark.parametrize("change", [{"backbone": {"parameters": 1}}, {"frame": {}}])
-def test_facts_and_frame_take_part_in_the_digest_but_not_in_the_id(change):
+@pytest.mark.parametrize("change", [{"backbone": {"parameters": 1}}, {"beside": {}}])
+def test_facts_and_files_beside_take_part_in_the_digest_but_not_in_the_id(change):
     other = replace(make_header(), **change)
     assert other.id == make_header().id
     assert other.digest != make_header().digest
@@ -100,7 +100,7 @@ def test_every_flipped_bit_is_found(folder):
         lambda data: data["backbone"].update(parameters=1),
         lambda data: data.update(dtype="float16"),
         lambda data: data.update(extra=1),
-        lambda data: data["frame"]["zarr.json"].update(bytes=3),
+        lambda data: data["beside"]["zarr.json"].update(bytes=3),
         lambda data: data.pop("store"),
     ],
 )
@@ -116,7 +116,7 @@ def test_an_altered_header_with_a_digest_that_holds_keeps_its_old_id_and_is_foun
         CacheHeader.read(folder)
 
 
-@pytest.mark.parametrize("field", ["key", "layout", "dtype", "store", "frame"])
+@pytest.mark.parametrize("field", ["key", "layout", "dtype", "store", "beside"])
 @pytest.mark.parametrize("junk", [None, 3, [], [{}], "x"])
 def test_a_sealed_field_of_another_kind_is_corrupt(folder, field, junk):
     altered(folder, lambda data: data.update({field: junk}), seal=True)
@@ -124,9 +124,9 @@ def test_a_sealed_field_of_another_kind_is_corrupt(folder, field, junk):
         CacheHeader.read(folder)
 
 
-def test_a_frame_outside_the_cache_is_refused(folder):
+def test_a_file_outside_the_cache_is_refused(folder):
     entry = {"bytes": 1, "sha256": "ab"}
-    altered(folder, lambda data: data["frame"].update({"../outside": entry}), seal=True)
+    altered(folder, lambda data: data["beside"].update({"../outside": entry}), seal=True)
     with pytest.raises(CorruptCache, match="leaves the folder"):
         CacheHeader.read(folder)
 

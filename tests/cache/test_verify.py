@@ -126,7 +126,7 @@ def test_failed_samples_are_no_damage(older):
 
 def test_the_names_of_all_files_are_known(tiny):
     header = CacheHeader.read(tiny)
-    expected = {"fdet.json", "manifest.json", *header.frame, *file_names(header)}
+    expected = {"fdet.json", "manifest.json", *header.beside, *file_names(header)}
     assert set(files_below(tiny)) == expected
     assert len(file_names(header)) == len(set(file_names(header)))
 
@@ -372,7 +372,7 @@ def test_a_cache_of_which_only_the_header_is_there_misses_every_shard(root):
 
 def test_damage_to_an_unfinished_cache_is_found(root):
     header = unfinished(root)
-    for name in (*shard_file_names(header, header.layout.shards[0]), *header.frame):
+    for name in (*shard_file_names(header, header.layout.shards[0]), *header.beside):
         raw = (root / name).read_bytes()
         (root / name).write_bytes(raw[: len(raw) // 2])
         assert name in {damage.file for damage in damages_of(root)}
@@ -440,5 +440,7 @@ def test_a_cache_is_verified_by_a_relative_path_too(root, monkeypatch):
     monkeypatch.chdir(root)
     (root / "annotations.json.zst").write_bytes(b"")
     assert {damage.file for damage in damages_of(Path())} == {"annotations.json.zst"}
+    # A damaged manifest hides nothing else that is wrong.
     (root / "manifest.json").write_bytes(b"")
-    assert {damage.file for damage in damages_of(Path())} == {"manifest.json"}
+    damaged = {"annotations.json.zst", "manifest.json"}
+    assert {damage.file for damage in damages_of(Path())} == damaged

@@ -100,24 +100,24 @@ def test_creating_twice_changes_nothing(tmp_path, header):
 
 def test_a_new_header_names_the_bytes_of_all_that_lies_beside_the_shards(tmp_path, header):
     found = create_cache(tmp_path, header, ANNOTATIONS)
-    assert found == CacheHeader.read(tmp_path) == replace(header, frame=found.frame)
-    assert set(found.frame) == {ANNOTATION_COPY, *STORES[header.store].frame(header)}
+    assert found == CacheHeader.read(tmp_path) == replace(header, beside=found.beside)
+    assert set(found.beside) == {ANNOTATION_COPY, *STORES[header.store].beside(header)}
     files = files_below(tmp_path)
-    assert files.keys() == {"fdet.json", *found.frame}
-    assert all(FileEntry.of(files[name]) == entry for name, entry in found.frame.items())
+    assert files.keys() == {"fdet.json", *found.beside}
+    assert all(FileEntry.of(files[name]) == entry for name, entry in found.beside.items())
     assert read_annotations(tmp_path, found) == ANNOTATIONS
 
 
-def test_a_frame_that_is_incomplete_is_completed(tmp_path, header):
-    frame = create_cache(tmp_path, header, ANNOTATIONS).frame
+def test_files_missing_beside_the_shards_are_made_again(tmp_path, header):
+    beside = create_cache(tmp_path, header, ANNOTATIONS).beside
     before = files_below(tmp_path)
-    for name in frame:
+    for name in beside:
         (tmp_path / name).unlink()
         create_cache(tmp_path, header, ANNOTATIONS)
         assert files_below(tmp_path) == before
 
 
-def test_annotations_other_than_the_first_do_not_complete_a_frame(tmp_path, header):
+def test_annotations_other_than_the_first_complete_nothing(tmp_path, header):
     first = create_cache(tmp_path, header, ANNOTATIONS)
     assert create_cache(tmp_path, header, b"{}") == first
     assert read_annotations(tmp_path, first) == ANNOTATIONS
@@ -129,11 +129,11 @@ def test_annotations_other_than_the_first_do_not_complete_a_frame(tmp_path, head
 def test_another_header_that_stands_there_stays(tmp_path, header):
     first = create_cache(tmp_path, header, ANNOTATIONS)
     other = replace(header, key=replace(header.key, threads=7))
-    for name in first.frame:
+    for name in first.beside:
         if name != "zarr.json":  # it holds the id of its cache
             (tmp_path / name).unlink()
     assert create_cache(tmp_path, other, ANNOTATIONS) == first
-    assert all((tmp_path / name).exists() for name in first.frame)
+    assert all((tmp_path / name).exists() for name in first.beside)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
@@ -222,7 +222,7 @@ def test_dead_between_data_and_record_means_no_shard_and_a_second_try_finishes(
     with pytest.raises(Killed):
         write_shard(root, header, shard)
     monkeypatch.undo()
-    data = {k: v for k, v in files_below(root).items() if k not in {"fdet.json", *header.frame}}
+    data = {k: v for k, v in files_below(root).items() if k not in {"fdet.json", *header.beside}}
     assert data.keys() == shard_data(header, shard)
     assert written_record(root, header, shard.name) is None
     with pytest.raises(IncompleteCache, match="shard 32x32-0 has not been written"):

@@ -14,11 +14,11 @@ from fdet.cache.header import CacheHeader
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
-from fdet.pipeline.cache_diff import differences
-from fdet.pipeline.cache_info import describe
-from fdet.pipeline.cache_rm import remove_cache, remove_damaged, remove_remains
 from fdet.pipeline.canvases import recipe_of, render
 from fdet.pipeline.plan import check_images
+from fdet.pipeline.upkeep.diff import differences
+from fdet.pipeline.upkeep.info import describe
+from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains
 
 from ..cache.handmade import ANNOTATIONS, entry_of, make_cache, make_header, maps_of
 from .case import Thunk, good_of

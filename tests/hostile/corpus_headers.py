@@ -203,9 +203,9 @@ def _drop(place: Place) -> Edit:
     return edit
 
 
-def _frame(name: str, **changes: Any) -> Edit:
+def _beside(name: str, **changes: Any) -> Edit:
     entry = {"bytes": 1, "sha256": "ab" * 32, **changes}
-    return lambda data: data["frame"].update({name: entry})
+    return lambda data: data["beside"].update({name: entry})
 
 
 BUCKET: Place = ("layout", "buckets", 0)
@@ -215,7 +215,7 @@ ESCAPE = "\x1b[2J\x07"
 
 
 def _good_places() -> list[Place]:
-    """Of the header that cache_attempts makes; the frame's files differ from store to store."""
+    """Of the header that cache_attempts makes; the files beside the shards differ from store to store."""
     data = json.loads(GOOD_HEADER.to_bytes())
     del data["sha256"]
     return places_in(data)
@@ -382,7 +382,7 @@ CASES = [
                 ("dtype",),
                 ("store",),
                 ("id",),
-                ("frame",),
+                ("beside",),
                 ("backbone",),
                 ("key", "codec"),
                 ("key", "levels"),
@@ -405,24 +405,24 @@ CASES = [
         refused=False,
     ),
     values("id: of another", ("id",), "0" * 64, "", None, 5, LONG),
-    edited("frame: paths that leave", *(_frame(name) for name in LEAVING)),
+    edited("beside: paths that leave", *(_beside(name) for name in LEAVING)),
     edited(
-        "frame: sizes",
+        "beside: sizes",
         *(
-            _frame("zarr.json", bytes=v)
+            _beside("zarr.json", bytes=v)
             for v in (-1, 2**70, 10**4000, 1.5, "12", None, [], True, 1e308)
         ),
     ),
-    edited("frame: digests", *(_frame("zarr.json", sha256=v) for v in (None, "", 5, [], LONG))),
+    edited("beside: digests", *(_beside("zarr.json", sha256=v) for v in (None, "", 5, [], LONG))),
     edited(
-        "frame: names the cache's own files",
-        _frame("fdet.json"),
-        _frame("manifest.json"),
-        _frame("commits/32x32-0.json"),
+        "beside: names the cache's own files",
+        _beside("fdet.json"),
+        _beside("manifest.json"),
+        _beside("commits/32x32-0.json"),
     ),
     edited(
-        "frame: 5,000 files",
-        put(("frame",), {f"{k}": {"bytes": 1, "sha256": ""} for k in range(5_000)}),
+        "beside: 5,000 files",
+        put(("beside",), {f"{k}": {"bytes": 1, "sha256": ""} for k in range(5_000)}),
     ),
     # Every field in turn.
     *(_replaced(place) for place in _good_places()),

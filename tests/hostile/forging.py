@@ -75,7 +75,7 @@ def reseal(
     """
     head = content(root / "fdet.json")
     before = head["id"]
-    head["frame"] = {name: _entry(root, name, old) for name, old in head["frame"].items()}
+    head["beside"] = {name: _entry(root, name, old) for name, old in head["beside"].items()}
     header(head)
     if head.get("id") == before:
         names = ("store", "dtype", "key", "layout")

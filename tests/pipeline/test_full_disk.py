@@ -6,8 +6,8 @@ import pytest
 
 from fdet.cache.errors import StorageError
 from fdet.cache.stores import STORES
-from fdet.pipeline.convert import convert
 from fdet.pipeline.extract import extract
+from fdet.pipeline.upkeep.convert import convert
 
 from ..conftest import extraction
 from .quick import tree

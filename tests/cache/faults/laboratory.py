@@ -37,9 +37,9 @@ class Laboratory:
         self._base, self._count = base, 0
         self._found: dict[object, list[str]] = {}
         self.whole = self.undisturbed()
-        # The frame is a function of the header; zarr's event loop costs more than all the rest.
-        frame = {name: data for name, data in self.whole.items() if name.endswith("zarr.json")}
-        type(STORES[store]).frame = lambda *_: frame
+        # A function of the header alone; zarr's event loop costs more than all the rest.
+        beside = {name: data for name, data in self.whole.items() if name.endswith("zarr.json")}
+        type(STORES[store]).beside = lambda *_: beside
         # Fresh memory costs a forked process more than the work does.
         hdf5_store._GROWTH_BYTES = 2**16
 

@@ -33,8 +33,8 @@ def problems(
     found = files_below(root) if root.is_dir() else {}
     whole = any(found == version for version in versions)
     shards = [shard.name for shard in header.layout.shards]
-    frame = _frame(header, versions[0])
-    kept = {n for n in shards if _same(found, versions, [*frame, *shard_files(header, n)])}
+    beside = _beside(header, versions[0])
+    kept = {n for n in shards if _same(found, versions, [*beside, *shard_files(header, n)])}
     if whole:
         kept.add(SEALED)
     recorded = {name for name in shards if record_name(name) in found}
@@ -45,7 +45,7 @@ def problems(
     return wrong + _verified(root, found, whole, bool(sealed)) + _read(root, whole, bool(sealed))
 
 
-def _frame(header: CacheHeader, version: Files) -> list[str]:
+def _beside(header: CacheHeader, version: Files) -> list[str]:
     """What lies beside the shards; a shard is of no use without it."""
     shards = [name for shard in header.layout.shards for name in shard_files(header, shard.name)]
     return sorted({*version} - {*shards, MANIFEST})
@@ -67,7 +67,7 @@ def _verified(root: Path, found: Files, whole: bool, sealed: bool) -> list[str]:
 
 
 def _is_absence(damage: Damage) -> bool:
-    """The frame and the manifest may be missing until the cache is whole."""
+    """What lies beside the shards and the manifest may be missing until the cache is whole."""
     return "No such file" in damage.why or damage.file == MANIFEST
 
 

@@ -188,10 +188,10 @@ def test_the_places_that_are_told_are_those_of_the_index(tmp_path, header):
 
 
 def test_the_metadata_is_the_same_every_time(header):
-    frame = STORE.frame(header)
-    assert frame == STORE.frame(header)
-    assert list(frame) == sorted(frame)
-    data = json.loads(frame["16x48/p4/zarr.json"])
+    beside = STORE.beside(header)
+    assert beside == STORE.beside(header)
+    assert list(beside) == sorted(beside)
+    data = json.loads(beside["16x48/p4/zarr.json"])
     assert (data["shape"], data["dimension_names"][0]) == ([4, 5, 1, 3], "sample")
     assert data["fill_value"] == "NaN"
     assert [codec["name"] for codec in data["codecs"]] == ["sharding_indexed"]

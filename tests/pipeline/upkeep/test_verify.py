@@ -7,12 +7,12 @@ import pytest
 
 from fdet.cache import verify as verify_file
 from fdet.cache.errors import InputError
-from fdet.pipeline import cache_verify
-from fdet.pipeline.cache_verify import verify_cache
 from fdet.pipeline.extract import extract
 from fdet.pipeline.progress import progress_line
+from fdet.pipeline.upkeep import verify
+from fdet.pipeline.upkeep.verify import verify_cache
 
-from .quick import damage, flip_bit, quick, records, tree
+from ..quick import damage, flip_bit, quick, records, tree
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_progress_ends_where_the_cache_ends(root, monkeypatch):
             lines.append(progress)
             yield progress
 
-    monkeypatch.setattr(cache_verify, "progress_line", noted)
+    monkeypatch.setattr(verify, "progress_line", noted)
     damage(root, 10)
     result = verify_cache(root)
     (progress,) = lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..cache.header import CacheHeader
+from ...cache.header import CacheHeader
 
 
 def differences(first: Path, second: Path) -> list[str]:

@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cache import header as header_file
-from ..cache import manifest as manifest_file
-from ..cache.errors import InputError
-from ..cache.header import CacheHeader
-from ..cache.publish import only_writer, remove_files, remove_leftovers
-from ..cache.verify import file_names, shard_file_names
-from .cache_verify import verify_cache
+from ...cache import header as header_file
+from ...cache import manifest as manifest_file
+from ...cache.errors import InputError
+from ...cache.header import CacheHeader
+from ...cache.publish import only_writer, remove_files, remove_leftovers
+from ...cache.verify import file_names, shard_file_names
+from .verify import verify_cache
 
 
 def remove_remains(root: Path) -> tuple[int, int]:
@@ -37,7 +37,7 @@ def remove_damaged(root: Path) -> tuple[int, int]:
         damaged = {damage.shard for damage in damages}
         shards = [shard for shard in header.layout.shards if shard.name in damaged]
         names = [name for shard in shards for name in shard_file_names(header, shard)]
-        loose = {manifest_file.NAME, *header.frame}
+        loose = {manifest_file.NAME, *header.beside}
         names += [damage.file for damage in damages if damage.file in loose]
         if names:
             # A shard exists by its record: that goes before the data, the manifest before all.
@@ -57,7 +57,7 @@ def remove_cache(root: Path) -> tuple[int, int]:
     root = root.resolve()
     with only_writer(root, "rank-0-of-1", alone=True):
         count, size = remove_remains(root)
-        names = [manifest_file.NAME, *file_names(header), *header.frame]
+        names = [manifest_file.NAME, *file_names(header), *header.beside]
         paths = _own(root, names)
         size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
         for path in paths:

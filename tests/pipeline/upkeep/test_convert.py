@@ -13,12 +13,12 @@ from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, KeyMism
 from fdet.cache.publish import only_writer
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
-from fdet.pipeline.convert import convert
 from fdet.pipeline.extract import extract
+from fdet.pipeline.upkeep.convert import convert
 
-from ..generated import make_dataset
-from .command_server import Moment
-from .quick import damage, flip_bit, quick, records, sample_place, tree
+from ...generated import make_dataset
+from ..command_server import Moment
+from ..quick import damage, flip_bit, quick, records, sample_place, tree
 
 OTHER = {"zarr": "hdf5", "hdf5": "zarr"}
 

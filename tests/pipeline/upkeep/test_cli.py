@@ -10,7 +10,7 @@ from fdet.cache.verify import verify
 from fdet.pipeline.cli import app
 from fdet.pipeline.extract import extract
 
-from .quick import damage, quick, tree
+from ..quick import damage, quick, tree
 
 OTHER = {"zarr": "hdf5", "hdf5": "zarr"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..cache.verify import Verification, verify
-from .progress import progress_line
+from ...cache.verify import Verification, verify
+from ..progress import progress_line
 
 
 def verify_cache(root: Path) -> Verification:

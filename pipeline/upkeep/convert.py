@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ..cache import header as header_file
-from ..cache.annotation_copy import read_annotations
-from ..cache.background import BackgroundWriter
-from ..cache.errors import InputError, KeyMismatch, did_you_mean
-from ..cache.header import CacheHeader
-from ..cache.layout import Shard
-from ..cache.publish import only_writer, remove_leftovers
-from ..cache.reader import FeatureCache
-from ..cache.stores import STORES
-from ..cache.writer import create_cache, seal, written_record
-from .progress import progress_line
+from ...cache import header as header_file
+from ...cache.annotation_copy import read_annotations
+from ...cache.background import BackgroundWriter
+from ...cache.errors import InputError, KeyMismatch, did_you_mean
+from ...cache.header import CacheHeader
+from ...cache.layout import Shard
+from ...cache.publish import only_writer, remove_leftovers
+from ...cache.reader import FeatureCache
+from ...cache.stores import STORES
+from ...cache.writer import create_cache, seal, written_record
+from ..progress import progress_line
 
 _WAITING_SAMPLES = 16
 
@@ -30,7 +30,7 @@ def convert(source: Path, out: Path, store: str) -> tuple[int, int]:
         raise InputError(f"--store {store!r}{did_you_mean(store, STORES)}")
     cache = FeatureCache.open(source)
     key = cache.header.key.in_container(STORES[store].versions())
-    header = replace(cache.header, key=key, store=store, frame={})
+    header = replace(cache.header, key=key, store=store, beside={})
     with only_writer(out, "rank-0-of-1"):
         header = _created(out, header, read_annotations(source, cache.header))
         todo = [s for s in header.layout.shards if written_record(out, header, s.name) is None]

@@ -10,11 +10,11 @@ import pytest
 from fdet.cache import publish
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.cache.publish import only_writer
-from fdet.pipeline.cache_rm import remove_cache, remove_damaged, remove_remains
 from fdet.pipeline.extract import extract
+from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains
 
-from .command_server import Moment
-from .quick import flip_bit, quick, records, tree
+from ..command_server import Moment
+from ..quick import flip_bit, quick, records, tree
 
 
 @pytest.fixture

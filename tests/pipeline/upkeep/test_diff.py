@@ -12,10 +12,10 @@ from fdet.cache.header import CacheHeader
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.pipeline.cache_diff import differences
 from fdet.pipeline.extract import extract
+from fdet.pipeline.upkeep.diff import differences
 
-from .quick import flip_bit, quick
+from ..quick import flip_bit, quick
 
 PAIR = "do not pair: a head trained on one cannot be used on the other"
 REUSE = "they pair; features cannot be taken over from one to the other"
@@ -90,7 +90,7 @@ def test_two_extractions_of_the_same_inputs_do_not_differ(store, whole, dataset,
 
 
 def test_facts_beside_the_key_are_no_difference(quick_caches, changed):
-    other = changed(backbone={"parameters": 1}, frame={"x": FileEntry(1, "")})
+    other = changed(backbone={"parameters": 1}, beside={"x": FileEntry(1, "")})
     assert differences(quick_caches["zarr"], other) == []
 
 

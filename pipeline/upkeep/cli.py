@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..cache.errors import InputError
+from ...cache.errors import InputError
 
 cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
 
@@ -20,7 +20,7 @@ def info_command(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """What a cache holds and what it was made from."""
-    from .cache_info import describe
+    from .info import describe
 
     facts = describe(cache)
     if as_json:
@@ -39,7 +39,7 @@ def verify_command(cache: _Cache) -> None:
 
     Exit 0: whole and sound. 1: something is wrong, or not finished; each damaged file is named.
     """
-    from .cache_verify import verify_cache
+    from .verify import verify_cache
 
     result = verify_cache(cache)
     for damage in result.damages:
@@ -66,7 +66,7 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 
     Exit 0: the same inputs. 1: something differs.
     """
-    from .cache_diff import differences
+    from .diff import differences
 
     lines = differences(first, second)
     for line in lines or ["made from the same inputs"]:
@@ -100,7 +100,7 @@ def rm_command(
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
 ) -> None:
     """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
-    from .cache_rm import remove_cache, remove_damaged, remove_remains
+    from .rm import remove_cache, remove_damaged, remove_remains
 
     if leftovers and damaged:
         raise InputError("--leftovers and --damaged exclude each other")

@@ -1,0 +1,1 @@
+"""fdet cache ...: what one does with a cache that is there: look, check, compare, convert, delete."""
