@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .pipeline.extract_config import ExtractConfig
     from .pipeline.predict import predict
     from .pipeline.run import load_run
-    from .pipeline.train import TrainOptions, train
+    from .pipeline.training.options import TrainOptions
+    from .pipeline.training.train import train
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _HOMES = {
     "FdetError": ".cache.errors",
     "FeatureCache": ".cache.reader",
     "RunConfig": ".pipeline.config",
-    "TrainOptions": ".pipeline.train",
+    "TrainOptions": ".pipeline.training.options",
     "build_detector": ".heads.build",
     "evaluate_run": ".pipeline.evaluate",
     "extract": ".pipeline.extract",
@@ -55,7 +56,7 @@ _HOMES = {
     "load_config": ".pipeline.config",
     "load_run": ".pipeline.run",
     "predict": ".pipeline.predict",
-    "train": ".pipeline.train",
+    "train": ".pipeline.training.train",
 }
 
 

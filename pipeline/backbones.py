@@ -30,7 +30,7 @@ HW = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Taps:
+class Taps:
     """A library's model and how to tap it.
 
     available: every level it offers. build(chosen positions) -> module that maps (B, 3, H, W) to
@@ -52,13 +52,14 @@ class _Taps:
 class FrozenBackbone(nn.Module):
     """(B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
-    weights_sha256, weights_origin: as the cache's key records them.
+    weights_sha256, weights_origin: as the cache's key records them. taps, chosen: the model, and
+    the positions of this pyramid's levels among all that it offers.
     """
 
     def __init__(
         self,
         name: str,
-        taps: _Taps,
+        taps: Taps,
         chosen: Sequence[int],
         precision: str,
         sha256: str,
@@ -70,8 +71,8 @@ class FrozenBackbone(nn.Module):
         self.mean, self.std = taps.mean, taps.std
         self.precision = precision
         self.weights_sha256, self.weights_origin = sha256, origin
+        self.taps, self.chosen = taps, tuple(chosen)
         self._net = taps.build(chosen)
-        self._sized, self._native_hw = taps.sized, taps.native_hw
         self._by_canvas: dict[HW, nn.Module] = {}
         self.requires_grad_(False)
         self.eval()
@@ -93,7 +94,7 @@ class FrozenBackbone(nn.Module):
         """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
         with torch.no_grad(), self._exact(canvases.device):
-            x = self._normalised(canvases, content_hw)
+            x = self.normalised(canvases, content_hw)
             maps = self._maps(x, canvas_hw)
             return FeaturePyramid(self.spec, tuple(m.float().contiguous() for m in maps), canvas_hw)
 
@@ -107,7 +108,7 @@ class FrozenBackbone(nn.Module):
             self(canvas, [canvas_hw])
         return int(counter.get_total_flops())
 
-    def _normalised(self, canvases: Tensor, content_hw: Sequence[HW]) -> Tensor:
+    def normalised(self, canvases: Tensor, content_hw: Sequence[HW]) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32; padding is zero after normalisation."""
         x = canvases.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
@@ -133,17 +134,18 @@ class FrozenBackbone(nn.Module):
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError) as error:
-            if self._native_hw in (None, canvas_hw):
+            native_hw = self.taps.native_hw
+            if native_hw in (None, canvas_hw):
                 raise
             raise InputError(
                 f"backbone {self.name} cannot take canvases of {canvas_hw} (h, w) px; expected "
-                f"{self._native_hw}: use --size"
+                f"{native_hw}: use --size"
             ) from error
         return maps
 
     def _net_for(self, canvas_hw: HW) -> nn.Module:
         """Models with position embeddings or windows are fitted to the canvas, once a canvas."""
-        if not self._sized:
+        if not self.taps.sized:
             return self._net
         if canvas_hw not in self._by_canvas:
             fitted = copy.deepcopy(self._net)
@@ -208,6 +210,17 @@ def load_backbone_of(
     return backbone
 
 
+def random_backbone_of(key: CacheKey, device: torch.device, seed: int) -> FrozenBackbone:
+    """The architecture of a cache's backbone, its weights drawn from `seed`."""
+    return load_backbone(
+        key.backbone,
+        weights=weights_file.RANDOM,
+        levels=key.levels.names,
+        seed=seed,
+        device=device,
+    )
+
+
 def _choose(
     name: str, available: Sequence[LevelSpec], levels: Sequence[str] | None
 ) -> tuple[int, ...]:
@@ -225,7 +238,7 @@ def _choose(
     return chosen
 
 
-def _load(taps: _Taps, found: Weights) -> str:
+def _load(taps: Taps, found: Weights) -> str:
     """Load the tensors and return their digest; only the classifier may be missing or differ."""
     target = taps.model.state_dict()
     tensors = weights_file.fit_names(found.tensors, target)
@@ -268,7 +281,7 @@ class _TimmNet(nn.Module):
         return list(maps)
 
 
-def _timm_taps(name: str) -> _Taps:
+def _timm_taps(name: str) -> Taps:
     import timm
 
     if not timm.is_model(name):
@@ -294,7 +307,7 @@ def _timm_taps(name: str) -> _Taps:
     )
     config = model.pretrained_cfg
     classifier = config.get("classifier") or ()
-    return _Taps(
+    return Taps(
         model=model,
         available=levels,
         mean=tuple(config["mean"]),
@@ -320,7 +333,7 @@ class _TorchvisionNet(nn.Module):
         return [maps[layer] for layer in self.layers]
 
 
-def _torchvision_taps(name: str) -> _Taps:
+def _torchvision_taps(name: str) -> Taps:
     from torchvision import models
     from torchvision.models import get_model, get_model_builder, get_model_weights, resnet
 
@@ -341,7 +354,7 @@ def _torchvision_taps(name: str) -> _Taps:
     )
     pretrained = get_model_weights(short).DEFAULT
     transform = pretrained.transforms()
-    return _Taps(
+    return Taps(
         model=model,
         available=levels,
         mean=tuple(transform.mean),

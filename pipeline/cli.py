@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
 from .extract_config import ExtractConfig
+from .training.cli import train_command
 from .upkeep.cli import cache_app
 
 log = logging.getLogger(__name__)
@@ -22,29 +23,6 @@ log = logging.getLogger(__name__)
 
 # What the system refuses is no bug of fdet's: permission, room, a read-only disk.
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-
-
-class Source(StrEnum):
-    """Where a training step's pyramid comes from."""
-
-    cached = "cached"
-    online = "online"
-
-
-class Residence(StrEnum):
-    """Where samples stay."""
-
-    auto = "auto"
-    ram = "ram"
-    device = "device"
-    none = "none"
-
-
-class OnCorrupt(StrEnum):
-    """What a damaged sample does."""
-
-    stop = "raise"
-    skip = "skip"
 
 
 class Checkpoint(StrEnum):
@@ -81,6 +59,7 @@ app = typer.Typer(
     help="Train detection heads on cached feature maps of a frozen backbone.",
 )
 app.add_typer(cache_app, name="cache")
+app.command("train-heads")(train_command)
 
 _D: dict[str, Any] = {f.name: f.default for f in fields(ExtractConfig) if f.default is not MISSING}
 
@@ -163,71 +142,14 @@ def extract_command(
         raise typer.Exit(3)
 
 
-@app.command("train-heads")
-def train_command(
-    cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
-    out: Annotated[Path, _opt("run directory to make")],
-    val: Annotated[Path | None, _opt("validation cache")] = None,
-    config: Annotated[Path | None, _opt("TOML file of settings")] = None,
-    neck: Annotated[str | None, _opt("fpn")] = None,
-    head: Annotated[str | None, _opt("retinanet, faster-rcnn")] = None,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
-    ] = None,
-    annotations: Annotated[Path | None, _opt("instead of the training cache's own")] = None,
-    val_annotations: Annotated[Path | None, _opt("instead of the validation cache's own")] = None,
-    source: Annotated[
-        Source, _opt("online: the frozen backbone in the loop instead of the cached maps")
-    ] = Source.cached,
-    images: Annotated[Path | None, _opt("image folder, for --source online")] = None,
-    weights: Annotated[str | None, _opt("as at extraction, for --source online")] = None,
-    device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
-    threads: Annotated[int | None, _opt("of torch on a CPU; default: torch's")] = None,
-    resume: Annotated[bool, _opt("go on with an interrupted run")] = False,
-    resident: Annotated[
-        Residence,
-        _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
-    ] = Residence.auto,
-    on_corrupt: Annotated[
-        OnCorrupt, _opt("skip: train without damaged samples, and count them")
-    ] = OnCorrupt.stop,
-) -> None:
-    """Train neck and head on cached feature maps; neither images nor backbone are loaded."""
-    from .config import load_config
-    from .train import TrainOptions, train
-
-    logging.getLogger("fdet").setLevel(logging.INFO)
-    options = TrainOptions(
-        cache=cache,
-        out=out,
-        val=val,
-        annotations=annotations,
-        val_annotations=val_annotations,
-        source=source.value,
-        images=images,
-        weights=weights,
-        device=device,
-        threads=threads,
-        resume=resume,
-        resident=resident.value,
-        on_corrupt=on_corrupt.value,
-    )
-    settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
-    summary = train(settings, options)
-    best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
-    if summary.best_ap is not None:
-        best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
-    typer.echo(
-        f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
-        f"{summary.waiting:.1%}{best}, {summary.out}"
-    )
-
-
 @app.command("evaluate")
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="run directory")],
     cache: Annotated[Path, typer.Argument(help="cache to evaluate on")],
     annotations: Annotated[Path | None, _opt("instead of the cache's own")] = None,
+    images: Annotated[
+        Path | None, _opt("image folder, for a run that trained its backbone too")
+    ] = None,
     checkpoint: Annotated[Checkpoint, _opt("which weights")] = Checkpoint.best,
     out: Annotated[Path | None, _opt("folder for the JSON; default: the run directory")] = None,
     device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
@@ -240,6 +162,7 @@ def evaluate_command(
         run,
         cache,
         annotations=annotations,
+        images=images,
         checkpoint=checkpoint.value,
         device=device,
         threads=threads,

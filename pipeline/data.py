@@ -24,10 +24,9 @@ from .annotations import (
     load_annotations,
     parse_annotations,
 )
-from .backbones import FrozenBackbone
 from .plan import check_images
 from .residence import Residence, resident_samples
-from .sources import Batch, CachedSource, OnlineSource, PyramidSource, batches_from
+from .sources import Backbone, Batch, CachedSource, LiveSource, PyramidSource, batches_from
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class Data:
     def batches(
         self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
     ) -> Iterator[Batch]:
-        """Pyramids with targets, in order."""
+        """What a step takes, in order, loaded ahead."""
         return batches_from(self.source, samples, self.annotations, device, min_visible)
 
 
@@ -62,23 +61,25 @@ def open_cached(
     prefetch: int = 4,
     resident: Residence = "none",
     on_corrupt: OnCorrupt = "raise",
+    sharing: int = 1,
 ) -> Data:
     """One cache, or several read as one, with their own annotations or others.
 
-    Images that failed, or that the annotations do not name, are left out with a warning. Raises
+    Images that failed, or that the annotations do not name, are left out with a warning. sharing:
+    processes of this machine that open it for the same run. Raises
     InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
-    room = resident_samples(resident, cache.header, device)
+    room = resident_samples(resident, cache.header, device, sharing)
     reader = BatchReader(cache, pin=device.type == "cuda", resident=room, on_corrupt=on_corrupt)
     source = CachedSource(reader, device, workers, prefetch)
     return _data(paths, annotations, cache.header, cache.failed, source)
 
 
-def open_online(
-    path: Path, annotations: Path | None, images: Path, backbone: FrozenBackbone, workers: int
+def open_live(
+    path: Path, annotations: Path | None, images: Path, backbone: Backbone, workers: int
 ) -> Data:
-    """The frozen backbone in the loop: the cache is only the recipe, and need not even be finished.
+    """A backbone in the loop: the cache is only the recipe, and need not even be finished.
 
     Raises as open_cached does.
     """
@@ -86,7 +87,7 @@ def open_online(
     whole = Manifest.read(path, header) is not None
     failed = FeatureCache.open(path).failed if whole else {}
     check_images(images, [i for i in header.layout.images if i.id not in failed])
-    source = OnlineSource(header, images, backbone, workers)
+    source = LiveSource(header, images, backbone, workers)
     return _data([path], annotations, header, failed, source)
 
 

@@ -7,10 +7,14 @@ import re
 import resource
 import sys
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from ..cache.errors import InputError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
@@ -41,6 +45,12 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads)
 
 
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """A context in which matrix products are of that precision."""
+    half = _HALVES.get(precision)
+    return torch.autocast(device.type, dtype=half, enabled=half is not None)
+
+
 def keep_freed_memory() -> None:
     """Make glibc keep large freed blocks; by default it returns each to the kernel at once.
 
@@ -57,10 +67,15 @@ def keep_freed_memory() -> None:
             mallopt(trim_threshold, 2**31 - 1)
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory so far, MiB: of the device where there is one, else of this process."""
+def device_memory_mb(device: torch.device) -> float | None:
+    """Peak memory of the device so far, MiB; None on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    return None
+
+
+def process_memory_mb() -> float:
+    """Peak memory of this process so far, MiB."""
     status = Path("/proc/self/status")
     if status.exists():
         # getrusage would give a process the peak of the one that started it.

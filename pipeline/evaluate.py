@@ -18,16 +18,17 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..cache.layout import Layout
+from ..cache.errors import InputError
+from ..cache.header import CacheHeader
 from ..cache.publish import publish_bytes
-from ..cache.sampler import plain_batches
+from ..cache.sampler import SampleId, plain_batches
 from ..heads.detector import Detector
 from ..heads.types import Detections
 from .annotations import Annotations
-from .data import open_cached
-from .devices import pick_device, use_threads
+from .data import open_cached, open_live
+from .devices import Precision, autocast, pick_device, use_threads
 from .progress import progress_line
-from .run import load_run
+from .run import RunInfo, load_model, load_run
 from .sources import PyramidSource
 
 log = logging.getLogger(__name__)
@@ -78,26 +79,37 @@ def evaluate_run(
     cache: Path,
     *,
     annotations: Path | None = None,
+    images: Path | None = None,
     checkpoint: str = "best",
     device: str = "auto",
     threads: int | None = None,
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Score a run on a cache, plain view; also the detections in COCO's result format.
 
-    checkpoint: "best" or "last". Raises InputError, KeyMismatch (the cache holds other features),
-    CorruptCache.
+    images: the folder that the cache was made from, for a run that trained its own backbone: the
+    cache then says only which images, and how they become canvases. checkpoint: "best" or "last".
+    Raises InputError, KeyMismatch (the cache holds other features), CorruptCache.
     """
     on = pick_device(device)
     use_threads(threads)
-    info, detector = load_run(run, checkpoint, on)
-    settings = info.config.train
-    data = open_cached(
-        [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
-    )
+    settings = RunInfo.read(run).config.train
+    if images is None:
+        info, detector = load_run(run, checkpoint, on)
+        data = open_cached(
+            [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
+        )
+    else:
+        canvases = [bucket.canvas_hw for bucket in CacheHeader.read(cache).layout.buckets]
+        info, model = load_model(run, checkpoint, on, canvases)
+        if model.backbone is None:
+            raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
+        detector = model.detector
+        data = open_live(cache, annotations, images, model.backbone, settings.workers)
     for difference in info.check_pairs(data.header, data.name):
         log.warning("the run and %s differ in %s", cache, difference)
     info.check_classes(data.annotations, f"annotations of {cache}")
-    found = detect(detector, data.source, data.header.layout, data.image_ids, settings.batch_size)
+    batches = plain_batches(data.header.layout, data.image_ids, settings.batch_size)
+    found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids)
     return coco_metrics(data.annotations, found), results
 
@@ -105,23 +117,24 @@ def evaluate_run(
 def detect(
     detector: Detector,
     source: PyramidSource,
-    layout: Layout,
-    image_ids: Sequence[int],
-    batch_size: int,
+    batches: Sequence[Sequence[SampleId]],
+    precision: Precision = "fp32",
 ) -> dict[int, Detections]:
-    """What the detector finds in the plain view of each image; image px, on the CPU."""
-    batches = plain_batches(layout, image_ids, batch_size)
+    """What the detector finds in each sample, by image id; image px, on the CPU.
+
+    The detector is to be in eval mode, and the source's backbone too.
+    """
     found: dict[int, Detections] = {}
-    was_training = detector.training
-    detector.eval()
-    with torch.no_grad(), progress_line("evaluate", len(image_ids)) as progress:
-        for samples, pyramid, placements in source.pyramids(batches):
-            detections = detector.detections(pyramid, placements)
+    device = next(detector.parameters()).device
+    total = sum(map(len, batches))
+    with torch.no_grad(), progress_line("evaluate", total) as progress:
+        for samples, placements, pyramid in source.load(batches):
+            with autocast(device, precision):
+                detections = detector.detections(pyramid(), placements)
             for (image_id, _), d in zip(samples, detections, strict=True):
                 found[image_id] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance(len(samples))
-    detector.train(was_training)
     return found
 
 

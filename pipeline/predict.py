@@ -20,14 +20,15 @@ from ..cache.pyramid import FeaturePyramid
 from ..heads.detector import Detector
 from ..heads.types import Detections
 from .annotations import Annotations, ImageBoxes, load_annotations
-from .backbones import FrozenBackbone, load_backbone_of
+from .backbones import load_backbone_of
 from .canvases import recipe_of
 from .devices import pick_device, use_threads
 from .draw import draw_boxes, side_by_side
 from .evaluate import to_coco_results
 from .images import ImageError, draw_canvas, load_image
 from .progress import progress_line
-from .run import RunInfo, load_run
+from .run import RunInfo, load_model, load_run
+from .sources import Backbone
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
@@ -59,16 +60,16 @@ def predict(
     """Detect objects in files, and in all images of folders (recursively).
 
     Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
-    pass through the codec of the training cache, so what is found is what `fdet evaluate` finds on
+    pass through the codec of the training cache where there was one, so what is found is what `fdet evaluate` finds on
     the same image. With annotations, ids come from there and the pictures show the ground truth
     beside the detections. Raises InputError, KeyMismatch.
     """
     on = pick_device(device)
-    info, detector = load_run(run, checkpoint, on)
+    info = RunInfo.read(run)
     # On a CPU the number of threads moves the last bits of a feature: take the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
     jobs = _jobs(_find_images(paths), info, annotations)
-    backbone = load_backbone_of(info.key, on, weights)
+    detector, backbone = _trained(run, info, checkpoint, on, weights)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
     found: dict[int, Detections] = {}
@@ -96,20 +97,37 @@ def predict(
     return PredictSummary(out, len(found), len(results), failed)
 
 
+def _trained(
+    run: Path, info: RunInfo, checkpoint: str, device: torch.device, weights: str | None
+) -> tuple[Detector, Backbone]:
+    """The run's detector, and the backbone below it: the cache's, or its own."""
+    if not info.trains_backbone:
+        detector = load_run(run, checkpoint, device)[1]
+        return detector, load_backbone_of(info.key, device, weights)
+    if weights is not None:
+        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
+    # A model that is fitted to its canvas was trained on a square one.
+    canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
+    _, model = load_model(run, checkpoint, device, [canvas_hw])
+    assert model.backbone is not None
+    return model.detector, model.backbone
+
+
 def detect_image(
-    image: Image.Image, info: RunInfo, backbone: FrozenBackbone, detector: Detector
+    image: Image.Image, info: RunInfo, backbone: Backbone, detector: Detector
 ) -> Detections:
     """What a trained detector finds in one upright RGB image; image px, on the CPU."""
     device = next(detector.parameters()).device
     plain = recipe_of(info.key, Path())
     placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
     canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
-    pyramid = backbone(canvas, [placement.content_hw])
-    codec = get_codec(info.key.codec)
-    maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
     with torch.no_grad():
-        decoded = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
-        d = detector.detections(decoded, [placement])[0]
+        pyramid = backbone(canvas, [placement.content_hw])
+        if not info.trains_backbone:
+            codec = get_codec(info.key.codec)
+            maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
+            pyramid = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
+        d = detector.detections(pyramid, [placement])[0]
     return Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
 
 

@@ -22,13 +22,15 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def resident_samples(
-    choice: Residence, header: CacheHeader, device: torch.device
+    choice: Residence, header: CacheHeader, device: torch.device, sharing: int = 1
 ) -> ResidentSamples | None:
     """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
 
-    Raises InputError where they were asked for and do not fit.
+    sharing: processes of this machine that do the same. Raises InputError where samples were asked
+    for and do not fit.
     """
     needed = resident_bytes(header)
+    wanted = {"device": needed, "ram": needed * sharing}
     rooms = {"device": (device, _DEVICE_SHARE), "ram": (torch.device("cpu"), _RAM_SHARE)}
     if choice == "none":
         return None
@@ -36,14 +38,14 @@ def resident_samples(
         for name, (where, share) in rooms.items():
             if name == "device" and device.type == "cpu":
                 continue
-            if needed <= share * free_memory(where):
+            if wanted[name] <= share * free_memory(where):
                 log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
                 return ResidentSamples(header, where)
         return None
     where = rooms[choice][0]
-    if needed > (free := free_memory(where)):
+    if wanted[choice] > (free := free_memory(where)):
         raise InputError(
-            f"--resident {choice}: the samples need {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
+            f"--resident {choice}: the samples need {wanted[choice] / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
             "free; use --resident auto or none"
         )
     return ResidentSamples(header, where)

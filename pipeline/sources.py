@@ -1,19 +1,24 @@
-"""Where a training step's pyramid comes from: the cache, or the frozen backbone in the loop.
+"""Where a training step's pyramid comes from: the cache, or a backbone in the loop.
 
-Everything else about the batch (order, views, placements, targets) is the same code.
+Everything else about the batch (order, views, placements, targets) is the same code. What a source
+loads ahead is not yet a pyramid: making it is part of the step, on its device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from ..cache.codecs import get_codec
+from ..cache.codecs import FloatCodec, get_codec
 from ..cache.errors import InputError
 from ..cache.header import CacheHeader
 from ..cache.loader import BatchReader, load_batches
@@ -24,31 +29,39 @@ from ..heads.types import Targets
 from .annotations import Annotations
 from .backbones import FrozenBackbone
 from .canvases import Canvases, recipe_of, rendered
+from .trained_backbone import TrainedBackbone
+
+
+Backbone = FrozenBackbone | TrainedBackbone
+MakePyramid = Callable[[], FeaturePyramid]
 
 
 class Loaded(NamedTuple):
-    """Pyramids and placements of the samples that could be read."""
+    """What could be read of a batch; `pyramid` makes its maps, with a graph where one is wanted."""
 
     samples: tuple[SampleId, ...]
-    pyramid: FeaturePyramid
     placements: tuple[Placement, ...]
+    pyramid: MakePyramid
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B samples on the device: what a step of a head takes. B is 0 where all were skipped."""
+    """B samples: what a step of a head takes. B is 0 where all were skipped.
+
+    targets: on the device. pyramid: makes the maps there.
+    """
 
     image_ids: tuple[int, ...]
-    pyramid: FeaturePyramid
     placements: tuple[Placement, ...]
     targets: tuple[Targets, ...]
+    pyramid: MakePyramid
 
 
 class PyramidSource(Protocol):
-    """Pyramids for batches of (image id, view); each batch of one bucket."""
+    """Loads batches of (image id, view); each batch of one bucket."""
 
-    def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
-        """One item a batch, in order."""
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+        """One item a batch, in order, read ahead."""
         ...
 
     @property
@@ -67,65 +80,76 @@ class CachedSource:
         self._workers, self._prefetch = workers, prefetch
         self._codec = get_codec(reader.cache.header.key.codec)
 
-    def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
         """Reads ahead in threads."""
         spec = self.reader.cache.header.key.levels
         for batch in load_batches(
             self.reader, batches, workers=self._workers, prefetch=self._prefetch
         ):
-            pyramid = batch.decode(self._codec, spec, self._device)
-            yield Loaded(batch.samples, pyramid, batch.placements)
+            decode = partial(batch.decode, self._codec, spec, self._device)
+            yield Loaded(batch.samples, batch.placements, decode)
 
     @property
     def skipped(self) -> int:
         return len(self.reader.skipped)
 
 
-class OnlineSource:
-    """The frozen backbone in the loop, on the canvases that the cache was made from.
+class LiveSource:
+    """A backbone in the loop, on the canvases that the cache was made from.
 
-    A pass takes as many images as one of the extraction did: with one, the features are the same to
-    the last bit on the same device with the same number of threads.
+    A pass of a frozen one takes as many images as one of the extraction did: with one, the features
+    are the same to the last bit on the same device with the same number of threads. A trained one
+    takes the whole batch. codec: pass the maps through it, as if they came from the cache.
     """
 
     def __init__(
-        self, header: CacheHeader, images: Path, backbone: FrozenBackbone, workers: int = 1
+        self,
+        header: CacheHeader,
+        images: Path,
+        backbone: Backbone,
+        workers: int = 1,
+        codec: FloatCodec | None = None,
     ) -> None:
         self._header, self._backbone, self._workers = header, backbone, workers
+        self._codec = codec
         self._recipe = recipe_of(header.key, images)
         self._device = next(backbone.parameters()).device
 
-    def pyramids(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
         """Decodes images ahead in worker processes."""
         layout = self._header.layout
         jobs = ((layout.image(image_id), (view,)) for batch in batches for image_id, view in batch)
-        canvases = rendered(self._recipe, jobs, self._workers)
-        for batch in batches:
-            pyramid, placements = self._pyramid([next(canvases) for _ in batch])
-            yield Loaded(tuple(batch), pyramid, placements)
+        with closing(rendered(self._recipe, jobs, self._workers)) as canvases:
+            for batch in batches:
+                shown = [next(canvases) for _ in batch]
+                pixels = torch.from_numpy(np.stack([_pixels(one) for one in shown]))
+                placements = tuple(one.placements[0] for one in shown)
+                yield Loaded(tuple(batch), placements, partial(self._pyramid, pixels, placements))
 
     @property
     def skipped(self) -> int:
         return 0
 
-    def _pyramid(
-        self, canvases: Sequence[Canvases]
-    ) -> tuple[FeaturePyramid, tuple[Placement, ...]]:
-        pixels = []
-        for one in canvases:
-            if one.pixels is None:
-                raise InputError(f"image {one.image.file_name}: {one.failure}")
-            pixels.append(one.pixels[0])
-        placements = tuple(one.placements[0] for one in canvases)
-        stacked = torch.from_numpy(np.stack(pixels)).to(self._device)
+    def _pyramid(self, pixels: Tensor, placements: Sequence[Placement]) -> FeaturePyramid:
+        on_device = pixels.to(self._device)
         contents = [placement.content_hw for placement in placements]
-        step = self._header.key.batch_size
+        frozen = isinstance(self._backbone, FrozenBackbone)
+        step = self._header.key.batch_size if frozen else len(pixels)
         passes = [
-            self._backbone(stacked[k : k + step], contents[k : k + step])
+            self._backbone(on_device[k : k + step], contents[k : k + step])
             for k in range(0, len(pixels), step)
         ]
         maps = tuple(torch.cat(x) for x in zip(*(p.maps for p in passes), strict=True))
-        return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw), placements
+        if self._codec is not None:
+            maps = tuple(self._codec.decode(self._codec.encode(x)) for x in maps)
+        return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw)
+
+
+def _pixels(canvases: Canvases) -> npt.NDArray[np.uint8]:
+    if canvases.pixels is None:
+        raise InputError(f"image {canvases.image.file_name}: {canvases.failure}")
+    pixels: npt.NDArray[np.uint8] = canvases.pixels[0]
+    return pixels
 
 
 def batches_from(
@@ -135,14 +159,14 @@ def batches_from(
     device: torch.device,
     min_visible: float,
 ) -> Iterator[Batch]:
-    """Pyramids with their targets."""
-    for samples, pyramid, placements in source.pyramids(batches):
+    """What the source loads, with its targets."""
+    for samples, placements, pyramid in source.load(batches):
         image_ids = tuple(image_id for image_id, _ in samples)
         targets = tuple(
             targets_of(annotations, image_id, placement, min_visible).to(device)
             for image_id, placement in zip(image_ids, placements, strict=True)
         )
-        yield Batch(image_ids, pyramid, placements, targets)
+        yield Batch(image_ids, placements, targets, pyramid)
 
 
 def targets_of(

@@ -24,7 +24,7 @@ from fdet.pipeline.run import (
     save_state,
     save_weights,
 )
-from fdet.pipeline.schedule import make_optimiser
+from fdet.pipeline.training.optimiser import make_optimiser
 
 from ..cache.handmade import make_header, make_key
 from .case import Case, Thunk, good_of, outside_of

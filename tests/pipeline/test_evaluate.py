@@ -17,7 +17,8 @@ from fdet.pipeline.annotations import load_annotations
 from fdet.pipeline.config import load_config
 from fdet.pipeline.evaluate import FIGURES, coco_metrics, evaluate_run, to_coco_results
 from fdet.pipeline.extract import extract
-from fdet.pipeline.train import TrainOptions, train
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 from ..conftest import extraction
 from .quick import damage

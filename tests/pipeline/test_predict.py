@@ -12,7 +12,8 @@ from fdet.pipeline.config import load_config
 from fdet.pipeline.evaluate import evaluate_run
 from fdet.pipeline.extract import extract
 from fdet.pipeline.predict import predict
-from fdet.pipeline.train import TrainOptions, train
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 from ..conftest import extraction
 

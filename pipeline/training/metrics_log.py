@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..cache.errors import CorruptCache
-from ..cache.publish import publish_bytes, storage_error
+from ...cache.errors import CorruptCache
+from ...cache.publish import publish_bytes, storage_error
 
 NAME = "metrics.jsonl"
 
 
-def append(run: Path, **values: Any) -> None:
+def append(run: Path, line: Mapping[str, Any]) -> None:
     """Add a line; every line names its `kind` and its `step`. Raises StorageError."""
     try:
         with (run / NAME).open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(json.dumps(dict(line)) + "\n")
     except OSError as error:
         raise storage_error(run / NAME, error) from error
 

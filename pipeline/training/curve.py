@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cache.publish import publish_bytes
+from ...cache.publish import publish_bytes
 
 
 def draw_curve(lines: Sequence[dict[str, Any]], path: Path) -> None:
     """From the lines of metrics.jsonl."""
     from matplotlib.figure import Figure
 
-    training = [line for line in lines if line["kind"] == "train"]
+    training = [line for line in lines if line["kind"] == "train" and "losses" in line]
     evaluations = [line for line in lines if line["kind"] == "eval"]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from fdet.cache.errors import ConfigError, CorruptCache, FdetError, InputError, KeyMismatch
-from fdet.pipeline import metrics_log
+from fdet.pipeline.training import metrics_log
 from fdet.pipeline.config import load_config
 from fdet.pipeline.evaluate import evaluate_run
 from fdet.pipeline.extract import extract
-from fdet.pipeline.loop import Loop
+from fdet.pipeline.training.loop import Loop
 from fdet.pipeline.run import RunInfo
-from fdet.pipeline.train import TrainOptions, train
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 from ..conftest import extraction
 from ..generated import make_dataset
@@ -195,7 +196,7 @@ def test_an_error_in_the_evaluation_loses_no_step(exact_cache, tmp_path, monkeyp
         raise CorruptCache("a shard")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fdet.pipeline.loop.detect", failing)
+        patch.setattr("fdet.pipeline.training.loop.detect", failing)
         with pytest.raises(CorruptCache):
             train(config, options)
     summary = train(config, replace(options, resume=True))
@@ -396,7 +397,8 @@ def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
         "def never(*a, **k): raise AssertionError('loaded')\n"
         "backbones.load_backbone = images.load_image = never\n"
         "from fdet.pipeline.config import load_config\n"
-        "from fdet.pipeline.train import TrainOptions, train\n"
+        "from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train\n"
         "c = load_config(assignments=['neck.channels=8', 'train.epochs=1'])\n"
         f"train(c, TrainOptions(cache=Path({str(exact_cache)!r}), out=Path({str(tmp_path / 'r')!r})))\n"
         "assert 'timm' not in sys.modules, 'timm'\n"

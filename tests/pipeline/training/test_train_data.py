@@ -18,12 +18,14 @@ from fdet.cache.errors import CorruptCache, FdetError, InputError, KeyMismatch
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import epoch_batches
-from fdet.pipeline import metrics_log, residence
+from fdet.pipeline import residence
+from fdet.pipeline.training import metrics_log
 from fdet.pipeline.cli import app
 from fdet.pipeline.config import load_config
 from fdet.pipeline.extract import extract
-from fdet.pipeline.loop import Loop
-from fdet.pipeline.train import TrainOptions, train
+from fdet.pipeline.training.loop import Loop
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 from ..conftest import extraction
 from .quick import damage

@@ -1,0 +1,113 @@
+"""fdet train-heads: its options as the command line knows them."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Source(StrEnum):
+    """Where a training step's pyramid comes from."""
+
+    cached = "cached"
+    online = "online"
+    finetune = "finetune"
+    scratch = "scratch"
+
+
+class Residence(StrEnum):
+    """Where samples stay."""
+
+    auto = "auto"
+    ram = "ram"
+    device = "device"
+    none = "none"
+
+
+class OnCorrupt(StrEnum):
+    """What a damaged sample does."""
+
+    stop = "raise"
+    skip = "skip"
+
+
+def _opt(help: str, **more: Any) -> Any:
+    return typer.Option(help=help, **more)
+
+
+def train_command(
+    cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
+    out: Annotated[Path, _opt("run directory to make")],
+    val: Annotated[Path | None, _opt("validation cache")] = None,
+    config: Annotated[Path | None, _opt("TOML file of settings")] = None,
+    neck: Annotated[str | None, _opt("fpn")] = None,
+    head: Annotated[str | None, _opt("retinanet, faster-rcnn")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
+    ] = None,
+    annotations: Annotated[Path | None, _opt("instead of the training cache's own")] = None,
+    val_annotations: Annotated[Path | None, _opt("instead of the validation cache's own")] = None,
+    source: Annotated[
+        Source,
+        _opt(
+            "a backbone in the loop instead of the cached maps: online (frozen), finetune (trained "
+            "from backbone.train_from on), scratch (from random weights)"
+        ),
+    ] = Source.cached,
+    images: Annotated[Path | None, _opt("image folder, for a backbone in the loop")] = None,
+    val_images: Annotated[Path | None, _opt("of the validation images; default: --images")] = None,
+    weights: Annotated[str | None, _opt("as at extraction, for a backbone in the loop")] = None,
+    start: Annotated[
+        Path | None,
+        _opt("run to begin with, e.g. heads on the cache first, then --source finetune"),
+    ] = None,
+    device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[int | None, _opt("of torch on a CPU; default: torch's")] = None,
+    resume: Annotated[bool, _opt("go on with an interrupted run")] = False,
+    resident: Annotated[
+        Residence,
+        _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
+    ] = Residence.auto,
+    on_corrupt: Annotated[
+        OnCorrupt, _opt("skip: train without damaged samples, and count them")
+    ] = OnCorrupt.stop,
+) -> None:
+    """Train neck and head on cached feature maps; neither images nor backbone are loaded.
+
+    Started by torchrun or srun, all processes train one model.
+    """
+    from ..config import load_config
+    from .options import TrainOptions
+    from .train import train
+
+    logging.getLogger("fdet").setLevel(logging.INFO)
+    options = TrainOptions(
+        cache=cache,
+        out=out,
+        val=val,
+        annotations=annotations,
+        val_annotations=val_annotations,
+        source=source.value,
+        images=images,
+        val_images=val_images,
+        weights=weights,
+        start=start,
+        device=device,
+        threads=threads,
+        resume=resume,
+        resident=resident.value,
+        on_corrupt=on_corrupt.value,
+    )
+    settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
+    summary = train(settings, options)
+    best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
+    if summary.best_ap is not None:
+        best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
+    typer.echo(
+        f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
+        f"{summary.waiting:.1%}{best}, {summary.out}"
+    )

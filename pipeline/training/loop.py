@@ -1,0 +1,274 @@
+"""The training loop. One loop, whatever the pyramid's source and however many the processes.
+
+The state after a step depends on the step's number alone: order and views come from (seed, epoch),
+random draws from (seed, step, image), the learning rate from the step. So a resumed run is the same
+run.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...cache.errors import FdetError
+from ...cache.sampler import SampleId, epoch_batches, plain_batches
+from ...heads.types import Detections
+from ..checkpoint import Position, save_state, save_weights
+from ..config import RunConfig
+from ..data import Data
+from ..devices import device_memory_mb, process_memory_mb
+from ..evaluate import Metrics, coco_metrics, detect
+from ..events import Event, Hook
+from ..progress import ProgressLine, progress_line
+from . import metrics_log
+from .curve import draw_curve
+from .interrupt import interruptible
+from .meter import Meter
+from .step import Stepper, parts_of
+
+log = logging.getLogger(__name__)
+
+LOG_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSummary:
+    """metrics: of the last evaluation; best_ap: of the best. waiting: share of time without data.
+    skipped: samples left out as damaged.
+    """
+
+    out: Path
+    steps: int
+    seconds: float
+    waiting: float
+    skipped: int
+    best_ap: float | None
+    best_epoch: int
+    metrics: Metrics | None
+
+
+@dataclass
+class Loop:
+    """The state of training between two steps; `run` goes on from there to the end."""
+
+    config: RunConfig
+    out: Path
+    data: Data
+    val: Data | None
+    stepper: Stepper
+    position: Position
+    hooks: Sequence[Hook] = ()
+    metrics: Metrics | None = None
+    started: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+    waited: float = 0.0
+
+    def run(self) -> TrainSummary:
+        """Steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
+        per_epoch = len(self._batches(0))
+        total = per_epoch * self.config.train.epochs
+        with (
+            interruptible() as interrupted,
+            progress_line("train", total, self.position.step) as progress,
+        ):
+            while not self._over(total):
+                if not self.position.to_evaluate:
+                    epoch, done = divmod(self.position.step, per_epoch)
+                    self._epoch(epoch, done, total, progress, interrupted)
+                    ended = self.position.step % per_epoch == 0
+                    self.position = replace(self.position, to_evaluate=ended and self._due(epoch))
+                    self._save()
+                if self.val is not None and self.position.to_evaluate and not interrupted:
+                    with progress.paused():
+                        self._evaluate(self.val, self.position.step // per_epoch)
+                    self._save()
+                if interrupted and not self._over(total):
+                    raise KeyboardInterrupt
+        self._finish()
+        return self._summary()
+
+    def _over(self, total: int) -> bool:
+        settings, position = self.config.train, self.position
+        stopped = bool(settings.patience) and position.stale >= settings.patience
+        return not position.to_evaluate and (position.step >= total or stopped)
+
+    def _batches(self, epoch: int) -> list[list[SampleId]]:
+        settings = self.config.train
+        return epoch_batches(
+            self.data.header.layout,
+            self.data.image_ids,
+            settings.batch_size,
+            settings.seed,
+            epoch,
+            settings.shuffle_shards,
+        )
+
+    def _epoch(
+        self, epoch: int, done: int, total: int, progress: ProgressLine, interrupted: list[bool]
+    ) -> None:
+        """Steps until the epoch ends or someone interrupts."""
+        processes, settings = self.stepper.processes, self.config.train
+        world, meter, trained = processes.world, Meter(), 0
+        self.stepper.model.train()
+        batches = self._batches(epoch)[done:]
+        owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
+        parts = [part for parts in owned for part in parts]
+        loaded = meter.timed(self.data.batches(parts, processes.device, settings.min_visible))
+        for batch, own in zip(batches, owned, strict=True):
+            step = self.position.step
+            result = self.stepper.step(islice(loaded, len(own)), len(batch), step, total)
+            meter.add(result)
+            trained += result.moved
+            self.position = replace(self.position, step=step + 1)
+            progress.advance()
+            if processes.any(bool(interrupted)) and not interrupted:
+                interrupted.append(True)
+            if (step + 1) % LOG_EVERY_STEPS == 0 or interrupted or batch is batches[-1]:
+                self._log(epoch, total, meter, progress)
+            if interrupted:
+                break
+            if time.monotonic() - self.saved > 60 * settings.save_minutes:
+                self._save()
+        if not trained and done == 0 and not interrupted:
+            raise FdetError(
+                f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
+                "names them"
+            )
+
+    def _log(self, epoch: int, total: int, meter: Meter, progress: ProgressLine) -> None:
+        """A line for the steps since the last one."""
+        processes, settings = self.stepper.processes, self.config.train
+        losses, rate, waiting = meter.read(processes)
+        self.waited += meter.waited
+        meter.reset()
+        loss = sum(losses.values())
+        if not loss < float("inf"):
+            raise FdetError(
+                f"the loss is {loss} at step {self.position.step} ({losses}); lower optim.lr or "
+                "train.clip_norm; the last checkpoint is kept"
+            )
+        memory = device_memory_mb(processes.device)
+        line: dict[str, Any] = {"epoch": epoch + 1}
+        line["lr"] = self.stepper.rate(self.position.step - 1, total)
+        if losses:
+            line |= {"loss": loss, "losses": losses}
+        line |= {"images_per_second": round(rate, 2), "waiting": round(waiting, 4)}
+        line["process_memory_mb"] = round(process_memory_mb())
+        if memory is not None:
+            line["device_memory_mb"] = round(memory)
+        if self.data.source.skipped:
+            line["skipped"] = self.data.source.skipped
+        self._tell(Event({"kind": "train", "step": self.position.step, **line}))
+        progress.note(
+            f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
+            f"waiting {waiting:.0%}, {memory or process_memory_mb():.0f} MB"
+        )
+
+    def _due(self, epoch: int) -> bool:
+        """Whether an evaluation follows this epoch (counted from 0)."""
+        settings = self.config.train
+        last = epoch + 1 == settings.epochs
+        return self.val is not None and (last or (epoch + 1) % settings.eval_every == 0)
+
+    def _evaluate(self, val: Data, epoch: int) -> None:
+        """After `epoch` epochs; the position then says that it is done."""
+        with self._to_keep():
+            found = self._detect(val)
+            self.metrics = self._score(val, found)
+            ap, best = self.metrics.ap, self.position.best_ap
+            self.position = replace(self.position, to_evaluate=False, stale=self.position.stale + 1)
+            if best is None or (ap or 0.0) > best:
+                self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch, stale=0)
+                self._save_weights({"epoch": epoch, "ap": ap})
+        log.info("epoch %d: AP %s, AP50 %s", epoch, _shown(ap), _shown(self.metrics.ap50))
+        line = {"kind": "eval", "step": self.position.step, "epoch": epoch}
+        self._tell(Event({**line, "metrics": self.metrics.to_json()}, found))
+
+    def _detect(self, val: Data) -> dict[int, Detections]:
+        """Each process sees its share of the images; all know what was found."""
+        processes, settings = self.stepper.processes, self.config.train
+        world, model = processes.world, self.stepper.model
+        processes.share_first(dict(model.named_buffers()))
+        size = max(1, settings.batch_size // (settings.accumulate * world.size))
+        batches = plain_batches(val.header.layout, val.image_ids, size)[world.rank :: world.size]
+        model.eval()
+        mine = detect(model.detector, val.source, batches, settings.precision)
+        found = {k: d for part in processes.gather(mine) for k, d in part.items()}
+        return {image_id: found[image_id] for image_id in val.image_ids}
+
+    def _score(self, val: Data, found: dict[int, Detections]) -> Metrics:
+        processes = self.stepper.processes
+        metrics = coco_metrics(val.annotations, found) if processes.first else None
+        shared = processes.of_first(metrics)
+        assert shared is not None
+        return shared
+
+    def _finish(self) -> None:
+        """Once, at the end: weights to keep where nothing was evaluated, and the curve."""
+        if self.position.finished:
+            return
+        self.position = replace(self.position, finished=True)
+        if self.val is None:
+            with self._to_keep():
+                self._save_weights({"epoch": self.config.train.epochs})
+        self._save()
+        if self.stepper.processes.first:
+            draw_curve(metrics_log.read(self.out), self.out / "curve.png")
+
+    def _summary(self) -> TrainSummary:
+        seconds, skipped = time.monotonic() - self.started, self.data.source.skipped
+        if skipped:
+            log.warning(
+                "%d samples of %s are damaged and were left out; `fdet cache verify` names them",
+                skipped,
+                self.data.name,
+            )
+        return TrainSummary(
+            out=self.out,
+            steps=self.position.step,
+            seconds=seconds,
+            waiting=self.waited / seconds,
+            skipped=skipped,
+            best_ap=self.position.best_ap,
+            best_epoch=self.position.best_epoch,
+            metrics=self.metrics,
+        )
+
+    def _to_keep(self) -> AbstractContextManager[None]:
+        """The weights that are evaluated and kept: the average where there is one."""
+        average = self.stepper.average
+        return average.applied() if average is not None else nullcontext()
+
+    def _tell(self, event: Event) -> None:
+        if self.stepper.processes.first:
+            metrics_log.append(self.out, event.line)
+            for hook in self.hooks:
+                hook(event)
+
+    def _save_weights(self, about: dict[str, Any]) -> None:
+        if self.stepper.processes.first:
+            save_weights(self.out / "best.safetensors", self.stepper.model.tensors(), about)
+
+    def _save(self) -> None:
+        scale, age = self.stepper.loss_scale
+        self.position = replace(self.position, loss_scale=scale, scale_age=age)
+        self.saved = time.monotonic()
+        if not self.stepper.processes.first:
+            return
+        save_state(
+            self.out / "last.safetensors",
+            self.stepper.model,
+            self.stepper.optimiser,
+            self.position,
+            self.stepper.average.tensors if self.stepper.average is not None else None,
+        )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

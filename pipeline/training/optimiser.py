@@ -1,0 +1,49 @@
+"""The optimiser, with a group of parameters for each learning rate and weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+
+from ..config import OptimSettings
+from ..model import Model
+
+Optimiser = torch.optim.AdamW | torch.optim.SGD
+
+
+def make_optimiser(model: Model, settings: OptimSettings) -> Optimiser:
+    """Weight decay for weights alone, not for biases and the scales of norms.
+
+    Each group says by what `factor` its learning rate differs from the schedule's.
+    """
+    groups = [group for group in _groups(model, settings) if group["params"]]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def set_rate(optimiser: Optimiser, rate: float) -> None:
+    """The learning rate of the next step, before each group's factor."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+def _groups(model: Model, settings: OptimSettings) -> Iterator[dict[str, object]]:
+    detector = model.detector
+    # Heads of two-stage detectors know nothing of the neck: these two are all of it.
+    parts: list[tuple[float, Sequence[nn.Parameter]]] = [
+        (settings.neck_factor, list(detector.neck.parameters())),
+        (settings.head_factor, list(detector.head.parameters())),
+    ]
+    if model.backbone is not None:
+        stages = model.backbone.stages
+        for depth, stage in enumerate(reversed(stages)):
+            parts.append((settings.backbone_factor * settings.layer_decay**depth, stage))
+    for factor, parameters in parts:
+        trained = [p for p in parameters if p.requires_grad]
+        weights = [p for p in trained if p.ndim > 1]
+        others = [p for p in trained if p.ndim <= 1]
+        yield {"params": weights, "weight_decay": settings.weight_decay, "factor": factor}
+        yield {"params": others, "weight_decay": 0.0, "factor": factor}

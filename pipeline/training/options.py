@@ -1,0 +1,98 @@
+"""Where a run's data lie and where it happens; what cannot be, or would be ignored, is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ...cache.errors import InputError, did_you_mean
+from ...cache.loader import OnCorrupt
+from ..events import Hook
+from ..residence import Residence
+from ..run import SCRATCH, TRAINING_SOURCES
+
+Source = Literal["cached", "online", "finetune", "scratch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """Where a run's data lie and where it happens.
+
+    cache: one, or several that are read as one. source: "cached"; or a backbone in the loop, which
+    needs `images` (and `weights`, where the cache was made from a file): "online" the frozen one,
+    "finetune" trained from a stage on, "scratch" trained from random weights. The training cache is
+    then only the recipe. Validation reads the maps of its cache, but where the backbone is trained:
+    then `val_images` (None: `images`) pass through it too. start: a run whose weights this one
+    begins with. resident: whether samples stay in memory, as they are stored, after their first
+    reading. on_corrupt "skip": train without damaged samples, and say how many there were;
+    validation never does without. hooks: plain functions, called with each line of the log.
+    """
+
+    cache: Path | str | Sequence[Path]
+    out: Path
+    val: Path | None = None
+    annotations: Path | None = None
+    val_annotations: Path | None = None
+    source: Source = "cached"
+    images: Path | None = None
+    val_images: Path | None = None
+    weights: str | None = None
+    start: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    resume: bool = False
+    resident: Residence = "auto"
+    on_corrupt: OnCorrupt = "raise"
+    hooks: Sequence[Hook] = ()
+
+    @property
+    def caches(self) -> tuple[Path, ...]:
+        """All training caches."""
+        if isinstance(self.cache, Path | str):
+            return (Path(self.cache),)
+        return tuple(map(Path, self.cache))
+
+    @property
+    def trains_backbone(self) -> bool:
+        return self.source in TRAINING_SOURCES
+
+    def check(self) -> None:
+        """Raises InputError."""
+        if not self.caches:
+            raise InputError("expected at least one cache to train on")
+        known = get_args(Source)
+        if self.source not in known:
+            raise InputError(f"--source {self.source!r}{did_you_mean(self.source, known)}")
+        if self.resident not in get_args(Residence):
+            raise InputError(
+                f"--resident {self.resident!r}{did_you_mean(self.resident, get_args(Residence))}"
+            )
+        if self.on_corrupt not in get_args(OnCorrupt):
+            raise InputError(f"--on-corrupt {self.on_corrupt!r}: expected raise or skip")
+        if self.source == "cached":
+            self._refuse("is for a backbone in the loop", images=None, weights=None)
+        else:
+            self._check_live()
+        if self.val is None:
+            self._refuse("needs --val", val_annotations=None, val_images=None)
+
+    def _check_live(self) -> None:
+        if self.images is None:
+            raise InputError(
+                f"--source {self.source} needs --images DIR, the folder the cache was made from"
+            )
+        if len(self.caches) != 1:
+            raise InputError(f"--source {self.source} takes one cache, got {len(self.caches)}")
+        self._refuse("is for cached maps", resident="auto", on_corrupt="raise")
+        if self.source == SCRATCH:
+            self._refuse("is of no use to --source scratch", weights=None)
+
+    def _refuse(self, why: str, **idle: str | None) -> None:
+        """Options that would be ignored, unless they have their idle value."""
+        for name, value in idle.items():
+            if getattr(self, name) != value:
+                raise InputError(
+                    f"--{name.replace('_', '-')} {why}; with --source {self.source} leave it out"
+                )

@@ -1,0 +1,132 @@
+"""The processes that train one model together, as torchrun or SLURM started them; usually one alone.
+
+Lightning Fabric finds its way among launchers, devices and nodes. Gradients are summed here, not in
+its data-parallel wrapper: the sum over the micro-batches of all processes is then the gradient of
+the whole batch, whoever had how many images.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ...cache.errors import InputError
+from ..devices import pick_device
+from ..world import World, find_world
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """world: this process among them; on_machine: how many share this machine's memory."""
+
+    world: World
+    device: torch.device
+    on_machine: int = 1
+    fabric: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.world.rank == 0
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, in place."""
+        if self.fabric is None:
+            return tensor
+        summed: Tensor = self.fabric.all_reduce(tensor, reduce_op="sum")
+        return tensor.copy_(summed)
+
+    def any(self, wish: bool) -> bool:
+        """Whether one of them wishes it."""
+        if self.fabric is None:
+            return wish
+        return bool(self.sum_(torch.tensor(float(wish), device=self.device)))
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Every parameter then has the sum of all gradients; zeros where it had no part."""
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        if self.fabric is None:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = self.sum_(torch.cat([g.reshape(-1) for g in gradients]))
+        parts = torch.split(flat, [g.numel() for g in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def share_first(self, tensors: Mapping[str, Tensor]) -> None:
+        """All take the first one's values, in place."""
+        if self.fabric is not None:
+            for tensor in tensors.values():
+                tensor.copy_(self.fabric.broadcast(tensor, src=0))
+
+    def of_first(self, value: T) -> T:
+        """The first one's value."""
+        if self.fabric is None:
+            return value
+        shared: T = self.fabric.broadcast(value, src=0)
+        return shared
+
+    def gather(self, value: T) -> list[T]:
+        """Everyone's value, in the order of the ranks."""
+        if self.fabric is None:
+            return [value]
+        return [self.fabric.broadcast(value, src=rank) for rank in range(self.world.size)]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.fabric is not None:
+            self.fabric.barrier()
+
+
+def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> Processes:
+    """This process alone, or with those that the launcher started beside it.
+
+    device: as --device. Raises InputError.
+    """
+    world = find_world(None, None, environment)
+    if world.size == 1:
+        return Processes(world, pick_device(device))
+    on = pick_device(device, world.local_rank)
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise InputError(
+            f"{world.size} processes train together with Lightning Fabric, which is not installed: "
+            "pip install 'frozendet[distributed]'"
+        ) from error
+    here = _on_machine(world, environment)
+    fabric = Fabric(
+        accelerator=on.type,
+        devices=here,
+        num_nodes=world.size // here,
+        strategy="ddp",
+        precision="32-true",
+    )
+    fabric.launch()
+    return Processes(world, on, here, fabric)
+
+
+def _on_machine(world: World, environment: Mapping[str, str]) -> int:
+    """Processes of this machine, as torchrun or srun says; Fabric wants the same number on each."""
+    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
+        if environment.get(name, "").isdecimal():
+            here = int(environment[name])
+            break
+    else:
+        nodes = environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", "1"))
+        here = world.size // int(nodes) if nodes.isdecimal() and int(nodes) else world.size
+    if here < 1 or world.size % here:
+        raise InputError(
+            f"{world.size} processes, {here} on this machine: expected the same number on each; "
+            "start them with torchrun --nproc-per-node, or srun --ntasks-per-node"
+        )
+    return here

@@ -1,0 +1,53 @@
+"""Beginning with another run's weights: heads first on the cache, then all with the backbone unfrozen."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ...cache.errors import InputError, KeyMismatch
+from ..checkpoint import load_weights
+from ..model import Model
+from ..run import RunInfo
+
+_WEIGHTS = "best.safetensors"
+
+
+def start_digest(run: Path | None) -> str:
+    """What stands in run.json of the run that begins there. Raises InputError."""
+    if run is None:
+        return "fresh weights"
+    RunInfo.read(run)
+    path = run / _WEIGHTS
+    if not path.is_file():
+        raise InputError(f"--start {run}: it has no {_WEIGHTS}; has the run finished an epoch?")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def start_from(run: Path, info: RunInfo, model: Model) -> None:
+    """Load its best weights. Raises InputError, KeyMismatch for another detector or other features."""
+    before = RunInfo.read(run)
+    fatal = [str(d) for d in before.key.explain(info.key, "pair") if d.fatal]
+    if fatal:
+        raise KeyMismatch(
+            f"--start {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
+            "this one)"
+        )
+    for name in ("neck", "head"):
+        mine, theirs = getattr(info.config, name), getattr(before.config, name)
+        if mine != theirs:
+            raise InputError(
+                f"--start {run}: its {name} is {theirs}, this run's is {mine}; give the same settings "
+                f"(--config {run / 'config.toml'})"
+            )
+    if (before.class_ids, before.class_names) != (info.class_ids, info.class_names):
+        raise InputError(
+            f"--start {run}: it knows the classes {before.class_names}, this run {info.class_names}"
+        )
+    if before.trains_backbone and model.backbone is None:
+        raise InputError(
+            f"--start {run}: it trained a backbone of its own, and --source {info.source} uses "
+            "another; use --source finetune"
+        )
+    before.check_size(run / _WEIGHTS)
+    load_weights(run / _WEIGHTS, model if before.trains_backbone else Model(model.detector))

@@ -1,0 +1,139 @@
+"""One step of the optimiser: micro-batches in, weights moved; all processes in step.
+
+The loss of a step is the mean over the images of its whole batch, wherever each of them is worked
+off: the gradient of every part is divided by the size of the whole, and then summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...cache.pyramid import FeaturePyramid
+from ...cache.sampler import SampleId
+from ..config import RunConfig
+from ..devices import autocast
+from ..model import Model
+from ..sources import Batch
+from .averaging import MovingAverage
+from .optimiser import Optimiser, set_rate
+from .processes import Processes
+from .schedule import lr_factor
+
+
+def parts_of(
+    batch: Sequence[SampleId], processes: int, rank: int, accumulate: int
+) -> list[list[SampleId]]:
+    """What one process works off of a batch, part after part; none is empty.
+
+    Two processes have the parts that one process has with twice the accumulation.
+    """
+    count = processes * accumulate
+    parts = [list(batch[k * processes + rank :: count]) for k in range(accumulate)]
+    return [part for part in parts if part]
+
+
+class Done(NamedTuple):
+    """This process's share of a step. moved: whether the weights did; not where all was skipped."""
+
+    losses: Mapping[str, Tensor]
+    images: int
+    moved: bool
+
+
+@dataclass
+class Stepper:
+    """What moves the weights. Its state beyond the model's and the optimiser's is the loss scale."""
+
+    config: RunConfig
+    model: Model
+    optimiser: Optimiser
+    processes: Processes
+    average: MovingAverage | None = None
+    may_skip: bool = False
+    scaler: torch.amp.GradScaler = field(init=False)
+    _trained: list[nn.Parameter] = field(init=False)
+
+    def __post_init__(self) -> None:
+        half = self.config.train.precision == "fp16"
+        self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=half)
+        self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    def step(self, batches: Iterable[Batch], size: int, number: int, total: int) -> Done:
+        """Step `number` of `total`, over this process's parts of a batch of `size` images."""
+        settings = self.config.train
+        set_rate(self.optimiser, self.rate(number, total))
+        self.optimiser.zero_grad(set_to_none=True)
+        losses: dict[str, Tensor] = {}
+        images = 0
+        for batch in batches:
+            if not batch.image_ids:
+                continue
+            torch.manual_seed(settings.seed * 1_000_003 + number)
+            images += len(batch.image_ids)
+            for name, loss in self._backward(batch, size, number).items():
+                losses[name] = losses[name] + loss if name in losses else loss
+        if self.may_skip and not self.processes.any(images > 0):
+            return Done({}, 0, moved=False)
+        self._move(number)
+        return Done(losses, images, moved=True)
+
+    def rate(self, number: int, total: int) -> float:
+        """The learning rate of a step, before the factors of neck, head and backbone."""
+        return self.config.optim.lr * lr_factor(self.config.schedule, number, total)
+
+    @property
+    def loss_scale(self) -> tuple[float, int]:
+        """fp16's scale, and the steps that it has held; (0, 0) otherwise."""
+        state = self.scaler.state_dict()
+        return (state["scale"], state["_growth_tracker"]) if state else (0.0, 0)
+
+    @loss_scale.setter
+    def loss_scale(self, value: tuple[float, int]) -> None:
+        if self.scaler.is_enabled() and value[0]:
+            own = self.scaler.state_dict()
+            self.scaler.load_state_dict({**own, "scale": value[0], "_growth_tracker": value[1]})
+
+    def _backward(self, batch: Batch, size: int, number: int) -> Mapping[str, Tensor]:
+        """Adds to the gradients; the losses of these images, divided by the size of the whole batch."""
+        settings = self.config.train
+        seeds = [image_seed(settings.seed, number, image_id) for image_id in batch.image_ids]
+        with autocast(self.processes.device, settings.precision):
+            pyramid = batch.pyramid()
+            if settings.channels_last:
+                pyramid = _channels_last(pyramid)
+            each = self.model.detector.losses(pyramid, batch.placements, batch.targets, seeds)
+        shares = {name: loss.sum() / size for name, loss in each.items()}
+        total = torch.stack(list(shares.values())).sum()
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        return {name: share.detach() for name, share in shares.items()}
+
+    def _move(self, number: int) -> None:
+        self.processes.sum_gradients(self._trained)
+        self.scaler.unscale_(self.optimiser)
+        if self.config.train.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._trained, self.config.train.clip_norm)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update(number)
+
+
+def _channels_last(pyramid: FeaturePyramid) -> FeaturePyramid:
+    maps = tuple(x.contiguous(memory_format=torch.channels_last) for x in pyramid.maps)
+    return replace(pyramid, maps=maps)
+
+
+_MASK = 2**64 - 1
+
+
+def image_seed(seed: int, step: int, image_id: int) -> int:
+    """What is drawn for an image at a step; its neighbours and their number play no part."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + image_id) & _MASK
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = ((mixed ^ (mixed >> shift)) * factor) & _MASK
+    return (mixed ^ (mixed >> 31)) >> 1

@@ -1,0 +1,189 @@
+"""fdet train-heads: opens the data, checks that all belongs together, and starts the loop."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from ...cache.errors import ConfigError
+from ...cache.header import CacheHeader
+from ...cache.publish import only_writer
+from ..backbones import load_backbone_of, random_backbone_of
+from ..checkpoint import Position, load_state
+from ..config import RunConfig
+from ..data import Data, open_cached, open_live
+from ..devices import use_threads
+from ..model import Model
+from ..run import SCRATCH, RunInfo
+from ..trained_backbone import TrainedBackbone
+from . import metrics_log
+from .averaging import MovingAverage
+from .folder import prepare_folder
+from .loop import Loop, TrainSummary
+from .optimiser import make_optimiser
+from .options import TrainOptions
+from .processes import Processes, join_processes
+from .start import start_digest, start_from
+from .step import Stepper
+
+log = logging.getLogger(__name__)
+
+
+def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
+    """Train neck and head, and with --source finetune or scratch the backbone too.
+
+    Evaluates on `val` where one is given. Raises InputError, ConfigError (e.g. a level that the cache
+    lacks), KeyMismatch (train and val do not pair), FdetError (the loss is no number any more); the
+    last checkpoint survives all of them.
+    """
+    options.check()
+    processes = join_processes(options.device)
+    use_threads(options.threads)
+    info, model, data, val = _open(config, options, processes)
+    log.info("%s", describe_training(info, model))
+    if processes.first:
+        prepare_folder(options.out, info, resume=options.resume)
+    processes.wait()
+    stepper, position = _begin(config, options, model, processes)
+    if not processes.first:
+        return Loop(config, options.out, data, val, stepper, position).run()
+    with only_writer(options.out):
+        metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
+        return Loop(config, options.out, data, val, stepper, position, options.hooks).run()
+
+
+def describe_training(info: RunInfo, model: Model) -> str:
+    """What is trained, in a line: parameters and their share of the whole detector."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    above = model.detector.trained_parameters
+    frozen = info.backbone_parameters - (trained - above)
+    return (
+        f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
+        f"trained, {frozen / 1e6:.2f} M of {info.key.backbone} are frozen; trained share "
+        f"{trained / (trained + frozen):.1%}"
+    )
+
+
+def _open(
+    config: RunConfig, options: TrainOptions, processes: Processes
+) -> tuple[RunInfo, Model, Data, Data | None]:
+    """Everything that can be refused before a folder is made."""
+    header = CacheHeader.read(options.caches[0])
+    backbone = _trained_backbone(config, options, header, processes.device)
+    data = _training_data(config, options, header, backbone, processes)
+    val = _validation_data(config, options, data, backbone, processes.device)
+    info = RunInfo(
+        key=data.header.key,
+        class_ids=data.annotations.class_ids,
+        class_names=data.annotations.class_names,
+        config=config,
+        backbone_parameters=int(data.header.backbone["parameters"]),
+        data={
+            "source": options.source,
+            "training data": data.fingerprint,
+            "validation data": val.fingerprint if val else "none",
+            "start": start_digest(options.start),
+        },
+    )
+    if val is not None:
+        for difference in info.check_pairs(val.header, val.name):
+            log.warning("training and validation caches differ in %s", difference)
+        info.check_classes(val.annotations, f"validation annotations of {val.name}")
+    model = Model(info.fresh_detector(), backbone).to(processes.device)
+    if options.start is not None:
+        start_from(options.start, info, model)
+    return info, model, data, val
+
+
+def _trained_backbone(
+    config: RunConfig, options: TrainOptions, header: CacheHeader, device: torch.device
+) -> TrainedBackbone | None:
+    """None where it stays frozen."""
+    settings, scratch = config.backbone, options.source == SCRATCH
+    if not options.trains_backbone:
+        return None
+    if scratch and (settings.train_from or settings.norm == "frozen"):
+        raise ConfigError(
+            "--source scratch trains all of the backbone: expected backbone.train_from='' and "
+            f"backbone.norm auto or batch, got {settings.train_from!r} and {settings.norm}"
+        )
+    headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
+    canvases = [bucket.canvas_hw for h in headers for bucket in h.layout.buckets]
+    if scratch:
+        backbone = random_backbone_of(header.key, device, config.train.seed)
+    else:
+        backbone = load_backbone_of(header.key, device, options.weights)
+    batch_norm = settings.norm == "batch" or (scratch and settings.norm == "auto")
+    return TrainedBackbone(backbone, settings.train_from, batch_norm=batch_norm, canvases=canvases)
+
+
+def _training_data(
+    config: RunConfig,
+    options: TrainOptions,
+    header: CacheHeader,
+    backbone: TrainedBackbone | None,
+    processes: Processes,
+) -> Data:
+    settings, device = config.train, processes.device
+    if options.source == "cached":
+        return open_cached(
+            options.caches,
+            options.annotations,
+            device,
+            workers=settings.workers,
+            prefetch=settings.prefetch,
+            resident=options.resident,
+            on_corrupt=options.on_corrupt,
+            sharing=processes.on_machine,
+        )
+    assert options.images is not None
+    live = backbone or load_backbone_of(header.key, device, options.weights)
+    return open_live(options.caches[0], options.annotations, options.images, live, settings.workers)
+
+
+def _validation_data(
+    config: RunConfig,
+    options: TrainOptions,
+    data: Data,
+    backbone: TrainedBackbone | None,
+    device: torch.device,
+) -> Data | None:
+    """Cached maps, but where the backbone that made them is not the one that is trained."""
+    if options.val is None:
+        return None
+    if [options.val.resolve()] == [cache.resolve() for cache in options.caches]:
+        log.warning("training and validation use the same cache: the AP is of images trained on")
+        plain = options.val_annotations is None and options.val_images is None
+        if plain and options.source != "online" and options.on_corrupt == "raise":
+            return data
+    workers, prefetch = config.train.workers, config.train.prefetch
+    annotations = options.val_annotations
+    if backbone is None:
+        return open_cached([options.val], annotations, device, workers=workers, prefetch=prefetch)
+    images = options.val_images or options.images
+    assert images is not None
+    return open_live(options.val, annotations, images, backbone, workers)
+
+
+def _begin(
+    config: RunConfig, options: TrainOptions, model: Model, processes: Processes
+) -> tuple[Stepper, Position]:
+    """Where the run begins, or where it stopped."""
+    settings = config.train
+    model.detector.checkpoint_activations(settings.checkpoint_activations)
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = make_optimiser(model, config.optim)
+    position, average = Position(), dict[str, Tensor]()
+    state = options.out / "last.safetensors"
+    if options.resume and state.exists():
+        position, average = load_state(state, model, optimiser)
+    if settings.compile:
+        model.detector.compile_parts()
+    moving = MovingAverage(model, settings.average, average) if settings.average else None
+    may_skip = options.on_corrupt == "skip"
+    stepper = Stepper(config, model, optimiser, processes, moving, may_skip)
+    stepper.loss_scale = (position.loss_scale, position.scale_age)
+    return stepper, position
