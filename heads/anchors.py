@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
 
 
@@ -20,7 +20,13 @@ def anchor_generator(
     return AnchorGenerator(sizes, (tuple(ratios),) * len(spec.levels))
 
 
-def as_image_list(pyramid: FeaturePyramid, placements: Sequence[Placement]) -> ImageList:
-    """What torchvision's heads want to know of the images: canvas size, and where the padding begins."""
-    canvases = torch.empty((len(placements), 0, *pyramid.canvas_hw))
-    return ImageList(canvases, [placement.content_hw for placement in placements])
+def image_anchors(generator: AnchorGenerator, pyramid: FeaturePyramid) -> list[Tensor]:
+    """The anchors of each image, (A, 4) float32 canvas px, level after level, whatever the maps' type.
+
+    torchvision would compute them, and keep them, in the type of the maps that it is given.
+    """
+    sizes = [x.new_empty((0, 0, *x.shape[-2:]), dtype=torch.float32) for x in pyramid.maps]
+    canvases = ImageList(
+        torch.empty((0, 0, *pyramid.canvas_hw)), [pyramid.canvas_hw] * len(pyramid)
+    )
+    return list(generator(canvases, sizes))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
 from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
+from .recompute import recomputed
 from .types import Detections, Targets
 
 
@@ -17,19 +19,42 @@ class Neck(nn.Module, ABC):
 
     spec: PyramidSpec
 
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The modules that do the work on tensors alone: what is worth compiling, and can be."""
+
     @abstractmethod
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Build the levels that the head needs; coarser ones than the cache has are made here."""
 
 
 class Head(nn.Module, ABC):
-    """Two methods, and never a forward whose answer depends on `self.training`."""
+    """Two methods, and never a forward whose answer depends on `self.training`.
+
+    Both give float32 under autocast too. recompute: whether activations are computed again in the
+    backward pass, one part and one level at a time.
+    """
+
+    recompute = False
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The modules that do the work on tensors alone: what is worth compiling, and can be."""
 
     @abstractmethod
     def losses(
-        self, pyramid: FeaturePyramid, placements: Sequence[Placement], targets: Sequence[Targets]
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Named scalar losses; their sum is minimised. targets in canvas px."""
+        """Named losses, (B,) each: of every image by itself. targets in canvas px.
+
+        All that is drawn for an image comes from a generator seeded by its number of `seeds`.
+        """
 
     @abstractmethod
     def detections(
@@ -47,20 +72,48 @@ class Detector(nn.Module):
         self.head = head
 
     def losses(
-        self, pyramid: FeaturePyramid, placements: Sequence[Placement], targets: Sequence[Targets]
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Named scalar losses of a batch; targets in canvas px."""
-        return self.head.losses(self.neck(pyramid), placements, targets)
+        """Named losses, (B,) each; targets in canvas px. What is minimised is the mean over the images
+        of the sum over the names, which does not depend on how a batch is split: an image's loss knows
+        nothing of its neighbours, and what is drawn for it comes from its own seed alone.
+        """
+        counts = {len(pyramid), len(placements), len(targets), len(seeds)}
+        if len(counts) > 1:
+            raise ValueError(
+                f"expected one placement, target and seed an image, got {len(placements)}, "
+                f"{len(targets)} and {len(seeds)} for {len(pyramid)} images"
+            )
+        return self.head.losses(self._levels(pyramid), placements, targets, seeds)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """What is found in each image, in image px, best first."""
-        found = self.head.detections(self.neck(pyramid), placements)
+        found = self.head.detections(self._levels(pyramid), placements)
         return [
             Detections(placement.to_image(d.boxes), d.scores, d.labels)
             for placement, d in zip(placements, found, strict=True)
         ]
+
+    def checkpoint_activations(self, on: bool) -> None:
+        """Whether to keep only the pyramid and the head's outputs for the backward pass, which computes
+        all between them again: same losses and gradients, less memory, more time.
+        """
+        self.head.recompute = on
+
+    def compile_parts(self) -> None:
+        """Compile in place, at the first call, what works on tensors alone; names of weights stay."""
+        for part in (*self.neck.parts, *self.head.parts):
+            part.compile()
+
+    def _levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        levels = recomputed(self.neck, pyramid) if self.head.recompute else self.neck(pyramid)
+        return cast(FeaturePyramid, levels)
 
     @property
     def trained_parameters(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,11 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import anchor_generator, as_image_list
+from ..anchors import anchor_generator, image_anchors
 from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..norms import norm_layer
+from ..recompute import recomputed
 from ..types import Detections, Targets
 
 
@@ -93,20 +94,39 @@ class RetinaNet(Head):
             detections_per_img=settings.max_detections,
         )
 
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The two towers."""
+        return self.net.head.classification_head, self.net.head.regression_head
+
     def losses(
-        self, pyramid: FeaturePyramid, placements: Sequence[Placement], targets: Sequence[Targets]
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Of "classification" and "box": means over the images, each normalised by its own anchors."""
-        outputs, anchors = self._outputs(pyramid, placements)
-        wanted = [{"boxes": t.boxes, "labels": t.labels} for t in targets]
-        losses = self.net.compute_loss(wanted, outputs, anchors)
-        return {"classification": losses["classification"], "box": losses["bbox_regression"]}
+        """Of "classification" and "box", (B,) each; every image's is divided by the number of its own
+        foreground anchors, and nothing is drawn.
+        """
+        outputs, anchors = self._outputs(pyramid)
+        images = zip(*(torch.split(x, 1) for x in outputs.values()), anchors, targets, strict=True)
+        losses = [
+            self.net.compute_loss(
+                [{"boxes": wanted.boxes, "labels": wanted.labels}],
+                {"cls_logits": logits, "bbox_regression": deltas},
+                [of_image],
+            )
+            for logits, deltas, of_image, wanted in images
+        ]
+        names = {"classification": "classification", "box": "bbox_regression"}
+        return {ours: torch.stack([x[theirs] for x in losses]) for ours, theirs in names.items()}
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Per level the 1000 best above the threshold, then class-wise NMS."""
-        outputs, anchors = self._outputs(pyramid, placements)
+        outputs, anchors = self._outputs(pyramid)
         per_place = self.net.anchor_generator.num_anchors_per_location()[0]
         counts = [per_place * x.shape[-2] * x.shape[-1] for x in pyramid.maps]
         by_level = {name: list(torch.split(x, counts, dim=1)) for name, x in outputs.items()}
@@ -117,9 +137,13 @@ class RetinaNet(Head):
         )
         return [Detections(d["boxes"], d["scores"], d["labels"]) for d in found]
 
-    def _outputs(
-        self, pyramid: FeaturePyramid, placements: Sequence[Placement]
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
-        maps = list(pyramid.maps)
-        anchors = self.net.anchor_generator(as_image_list(pyramid, placements), maps)
-        return self.net.head(maps), anchors
+    def _outputs(self, pyramid: FeaturePyramid) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Logits (B, A, K) and box deltas (B, A, 4) of all levels in float32, and the anchors."""
+        towers = zip(("cls_logits", "bbox_regression"), self.parts, strict=True)
+        outputs = {name: self._tower(tower, pyramid.maps).float() for name, tower in towers}
+        return outputs, image_anchors(self.net.anchor_generator, pyramid)
+
+    def _tower(self, tower: nn.Module, maps: Sequence[Tensor]) -> Tensor:
+        if not self.recompute:
+            return cast(Tensor, tower(list(maps)))
+        return torch.cat([recomputed(tower, [x]) for x in maps], dim=1)

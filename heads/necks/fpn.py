@@ -59,6 +59,11 @@ class FPN(Neck):
         for k in range(len(self.spec.levels), len(inputs)):
             self.fpn.layer_blocks[k] = nn.Identity()
 
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """torchvision's FPN, which knows tensors only."""
+        return (self.fpn,)
+
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Cached levels -> levels min_level..max_level."""
         inputs = OrderedDict((str(k), pyramid.maps[k]) for k in self._used)

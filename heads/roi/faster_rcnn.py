@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from random import Random
+from typing import Literal, cast
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
-from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import anchor_generator, as_image_list
+from ..anchors import anchor_generator, image_anchors
 from ..checks import check_anchors, check_range
 from ..detector import Head
+from ..recompute import recomputed
+from ..sampling import balanced
 from ..types import Detections, Targets
 
 
@@ -62,6 +70,7 @@ class FasterRCNN(Head):
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: FasterRCNNSettings) -> None:
         super().__init__()
+        self.settings = settings
         anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
         channels = spec.channels[0]
         self.rpn = RegionProposalNetwork(
@@ -96,43 +105,168 @@ class FasterRCNN(Head):
             detections_per_img=settings.max_detections,
         )
 
-    def losses(
-        self, pyramid: FeaturePyramid, placements: Sequence[Placement], targets: Sequence[Targets]
-    ) -> dict[str, Tensor]:
-        """Of "objectness", "proposal_box", "classification" and "box".
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The RPN's convolutions and the layers on pooled RoIs."""
+        return self.rpn.head, self.roi.box_head, self.roi.box_predictor
 
-        Anchors and RoIs are sampled by torch's global generator.
+    def losses(
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """Of "objectness", "proposal_box", "classification" and "box", (B,) each.
+
+        Those of an image are divided by the number of its own sampled anchors or RoIs. torchvision
+        divides by the batch's number: the mean over images equals its losses when every image
+        samples equally many. An image's seed draws its anchors first, then its RoIs.
         """
+        generators = [Random(seed) for seed in seeds]
         # Label 0 is the background in here, and only in here.
         wanted = [{"boxes": t.boxes, "labels": t.labels + 1} for t in targets]
-        _, losses = self._run(pyramid, placements, wanted)
-        return {
-            "objectness": losses["loss_objectness"],
-            "proposal_box": losses["loss_rpn_box_reg"],
-            "classification": losses["loss_classifier"],
-            "box": losses["loss_box_reg"],
+        first = self._propose(pyramid, placements, training=True)
+        losses = {
+            **self._first_losses(first, wanted, generators),
+            **self._second_losses(pyramid, first.boxes, wanted, generators),
         }
+        return {name: torch.stack(of_images) for name, of_images in losses.items()}
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Boxes of the second stage after class-wise NMS."""
-        found, _ = self._run(pyramid, placements, None)
-        return [Detections(d["boxes"], d["scores"], d["labels"] - 1) for d in found]
+        rois = self._propose(pyramid, placements, training=False).boxes
+        logits, deltas = self._classify(pyramid, rois)
+        sizes = [placement.content_hw for placement in placements]
+        found = self.roi.postprocess_detections(logits, deltas.flatten(1), rois, sizes)
+        return [Detections(b, s, v - 1) for b, s, v in zip(*found, strict=True)]
 
-    def _run(
+    def _propose(
+        self, pyramid: FeaturePyramid, placements: Sequence[Placement], training: bool
+    ) -> _Proposals:
+        # torchvision asks the module's own flag how many proposals are wanted.
+        self.rpn.training = training
+        anchors = image_anchors(self.rpn.anchor_generator, pyramid)
+        by_level = self._rpn_outputs(list(pyramid.maps))
+        counts = [logits[0].numel() for logits in by_level[0]]
+        objectness, deltas = (x.float() for x in concat_box_prediction_layers(*by_level))
+        boxes, _ = self.rpn.filter_proposals(
+            self.rpn.box_coder.decode(deltas.detach(), anchors).view(len(pyramid), -1, 4),
+            objectness,
+            [placement.content_hw for placement in placements],
+            counts,
+        )
+        logits, deltas = objectness.view(len(pyramid), -1), deltas.view(len(pyramid), -1, 4)
+        return _Proposals(anchors, logits, deltas, boxes)
+
+    def _rpn_outputs(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits and box deltas of every level."""
+        if not self.recompute:
+            return cast(tuple[list[Tensor], list[Tensor]], self.rpn.head(maps))
+        levels = [recomputed(self.rpn.head, [x]) for x in maps]
+        return [logits for (logits,), _ in levels], [deltas for _, (deltas,) in levels]
+
+    def _first_losses(
+        self, first: _Proposals, wanted: list[dict[str, Tensor]], generators: Sequence[Random]
+    ) -> dict[str, list[Tensor]]:
+        """Of each image's anchors: is there an object, and where is its box?"""
+        losses: dict[str, list[Tensor]] = {"objectness": [], "proposal_box": []}
+        matched = self.rpn.assign_targets_to_anchors(first.anchors, wanted)
+        images = zip(first.anchors, first.logits, first.deltas, *matched, generators, strict=True)
+        for anchors, logits, deltas, labels, boxes, generator in images:
+            positive, negative = balanced(labels, self.settings.rpn_sampled, 0.5, generator)
+            sampled = torch.cat([positive, negative])
+            count = max(1, len(sampled))
+            offsets = self.rpn.box_coder.encode_single(boxes[positive], anchors[positive])
+            losses["objectness"].append(
+                functional.binary_cross_entropy_with_logits(
+                    logits[sampled], labels[sampled], reduction="sum"
+                )
+                / count
+            )
+            losses["proposal_box"].append(_box_loss(deltas[positive], offsets) / count)
+        return losses
+
+    def _second_losses(
         self,
         pyramid: FeaturePyramid,
-        placements: Sequence[Placement],
-        targets: list[dict[str, Tensor]] | None,
-    ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-        # torchvision asks these two modules' own flags which of the two answers is wanted.
-        self.rpn.training = self.roi.training = targets is not None
-        images = as_image_list(pyramid, placements)
-        maps = OrderedDict(zip(pyramid.spec.names, pyramid.maps, strict=True))
-        proposals, rpn_losses = self.rpn(images, maps, targets)
-        found, roi_losses = self.roi(maps, proposals, images.image_sizes, targets)
-        return found, {**rpn_losses, **roi_losses}
+        proposals: list[Tensor],
+        wanted: list[dict[str, Tensor]],
+        generators: Sequence[Random],
+    ) -> dict[str, list[Tensor]]:
+        """Of each image's RoIs, proposals and objects themselves: which class, and where is the box?"""
+        rois = [self._sample_rois(*of) for of in zip(proposals, wanted, generators, strict=True)]
+        counts = [len(of_image.boxes) for of_image in rois]
+        logits, deltas = self._classify(pyramid, [of_image.boxes for of_image in rois])
+        outputs = torch.split(logits, counts), torch.split(deltas, counts)
+        losses: dict[str, list[Tensor]] = {"classification": [], "box": []}
+        for of_image, logits, deltas in zip(rois, *outputs, strict=True):
+            count = max(1, len(logits))
+            classes = functional.cross_entropy(logits, of_image.labels, reduction="sum")
+            positive = torch.where(of_image.labels > 0)[0]
+            of_class = deltas[positive, of_image.labels[positive]]
+            losses["classification"].append(classes / count)
+            losses["box"].append(_box_loss(of_class, of_image.offsets) / count)
+        return losses
+
+    def _sample_rois(
+        self, proposals: Tensor, wanted: dict[str, Tensor], generator: Random
+    ) -> _SampledRoIs:
+        boxes = torch.cat([proposals, wanted["boxes"]])
+        (matched,), (labels,) = self.roi.assign_targets_to_proposals(
+            [boxes], [wanted["boxes"]], [wanted["labels"]]
+        )
+        positive, negative = balanced(
+            labels, self.settings.sampled, self.settings.positive, generator
+        )
+        sampled = torch.cat([positive, negative])
+        objects = wanted["boxes"][matched[positive]]
+        offsets = self.roi.box_coder.encode_single(objects, boxes[positive])
+        return _SampledRoIs(boxes[sampled], labels[sampled], offsets)
+
+    def _classify(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (N, K + 1) and box deltas (N, K + 1, 4) of the N RoIs of all images, float32."""
+        outputs = self._second_stage
+        logits, deltas = (
+            recomputed(outputs, pyramid, rois) if self.recompute else outputs(pyramid, rois)
+        )
+        return logits.float(), deltas.float().unflatten(1, (-1, 4))
+
+    def _second_stage(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+        maps = dict(zip(pyramid.spec.names, pyramid.maps, strict=True))
+        # The sizes are for inferring the strides, which the pooler has been given.
+        pooled = self.roi.box_roi_pool(maps, rois, [])
+        return cast(tuple[Tensor, Tensor], self.roi.box_predictor(self.roi.box_head(pooled)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Proposals:
+    """anchors: A boxes an image. logits (B, A) and deltas (B, A, 4): the RPN's, float32. boxes: the
+    proposals of each image, (N, 4) canvas px, which pass no gradient.
+    """
+
+    anchors: list[Tensor]
+    logits: Tensor
+    deltas: Tensor
+    boxes: list[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _SampledRoIs:
+    """Of one image, positives first: boxes (N, 4) and labels (N,), 0 for background; the offsets of
+    the P positives to their objects, (P, 4).
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    offsets: Tensor
+
+
+def _box_loss(deltas: Tensor, offsets: Tensor) -> Tensor:
+    """torchvision's: smooth L1, which is quadratic below 1/9, summed over the boxes (P, 4)."""
+    return functional.smooth_l1_loss(deltas, offsets, beta=1 / 9, reduction="sum")
 
 
 def _pooler(

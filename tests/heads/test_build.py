@@ -9,22 +9,17 @@ from fdet.heads.build import HEADS, build_detector
 from fdet.heads.necks import NECKS
 from fdet.heads.types import Targets
 
-from .reference import SPEC, placement, pyramid
+from .reference import ALL_SAMPLED, SPEC, batch, placement, pyramid
 
 
 @pytest.mark.parametrize("neck", NECKS)
 @pytest.mark.parametrize("head", HEADS)
 def test_gradients_reach_every_trained_parameter(neck, head):
     torch.manual_seed(0)
-    detector = build_detector(SPEC, 3, NECKS[neck][1](channels=16), HEADS[head][1]())
-    canvas = (128, 128)
-    targets = [
-        Targets(torch.tensor([[10.0, 12.0, 60.0, 70.0]]), torch.tensor([2])),
-        Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
-    ]
-    placements = [placement(canvas, canvas), placement(canvas, (64, 128))]
-    losses = detector.losses(pyramid(2, canvas), placements, targets)
-    sum(losses.values()).backward()
+    settings = HEADS[head][1](**ALL_SAMPLED.get(head, {}))
+    detector = build_detector(SPEC, 3, NECKS[neck][1](channels=16), settings)
+    losses = detector.losses(*batch(2))
+    sum(losses.values()).mean().backward()
     dead = [n for n, p in detector.named_parameters() if p.grad is None or not p.grad.any()]
     # A convolution behind whose map no anchor matched an object gets a gradient of zeros.
     assert [n for n in dead if not n.endswith("bias")] == []
@@ -57,7 +52,8 @@ def test_the_answer_does_not_hang_on_the_training_flag(head):
                 detector.detections(pyramid(1, canvas), [placement(canvas, canvas)]), list
             )
         boxes = Targets(torch.tensor([[4.0, 4.0, 40.0, 40.0]]), torch.tensor([1]))
-        assert set(detector.losses(pyramid(1, canvas), [placement(canvas, canvas)], [boxes]))
+        placed = [placement(canvas, canvas)]
+        assert set(detector.losses(pyramid(1, canvas), placed, [boxes], [0]))
 
 
 def test_a_level_that_the_cache_lacks_is_named_at_once():

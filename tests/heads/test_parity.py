@@ -1,5 +1,7 @@
 """Against torchvision's own RetinaNet and FasterRCNN with the same weights."""
 
+from random import Random
+
 import pytest
 import torch
 from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
@@ -7,13 +9,14 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
+from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
 from fdet.heads.dense.retinanet import RetinaNetSettings
 from fdet.heads.necks.fpn import FPNSettings
 from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.types import Targets
 
-from .reference import SPEC, GivenPyramid, PaddedImages, placement, pyramid
+from .reference import SPEC, GivenPyramid, PaddedImages, SameDraw, placement, pyramid
 
 CLASSES = 3
 # The last has a content whose larger side is half the canvas: torchvision's RoIAlign would take
@@ -74,10 +77,11 @@ def test_retinanet_equals_torchvision(contents):
     placements = [placement((256, 256), content) for content in contents]
 
     made = targets(contents)
-    ours = detector.losses(given, placements, made)
+    ours = detector.losses(given, placements, made, [0, 1])
     theirs = reference.train()(images(contents), as_torchvision(made, 0))
-    torch.testing.assert_close(ours["classification"], theirs["classification"], rtol=1e-4, atol=0)
-    torch.testing.assert_close(ours["box"], theirs["bbox_regression"], rtol=1e-4, atol=0)
+    for mine, torchvisions in (("classification", "classification"), ("box", "bbox_regression")):
+        assert ours[mine].shape == (2,)
+        torch.testing.assert_close(ours[mine].mean(), theirs[torchvisions], rtol=1e-6, atol=0)
 
     with torch.no_grad():
         found = detector.head.detections(detector.neck(given), placements)
@@ -85,46 +89,76 @@ def test_retinanet_equals_torchvision(contents):
     assert_same_detections(found, expected, 0)
 
 
+FASTER_RCNN_LOSSES = {
+    "objectness": "loss_objectness",
+    "proposal_box": "loss_rpn_box_reg",
+    "classification": "loss_classifier",
+    "box": "loss_box_reg",
+}
+
+
 @pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
 def test_faster_rcnn_equals_torchvision(contents):
+    detector, reference, given = faster_rcnns(contents, rpn_sampled=128, sampled=64)
+    placements = [placement((256, 256), content) for content in contents]
+
+    made = targets(contents)
+    ours = detector.losses(given, placements, made, [7, 8])
+    generators = [Random(7), Random(8)]
+    reference.rpn.fg_bg_sampler = SameDraw(generators, 128, 0.5)
+    reference.roi_heads.fg_bg_sampler = SameDraw(generators, 64, 0.25)
+    theirs = reference.train()(images(contents), as_torchvision(made, 1))
+    for mine, torchvisions in FASTER_RCNN_LOSSES.items():
+        assert ours[mine].shape == (2,)
+        torch.testing.assert_close(ours[mine].mean(), theirs[torchvisions], rtol=1e-4, atol=0)
+
+    with torch.no_grad():
+        found = detector.head.detections(detector.neck(given), placements)
+        expected = reference.eval()(images(contents))
+    assert_same_detections(found, expected, 1)
+
+
+def test_faster_rcnn_equals_torchvision_on_each_image_of_a_batch_where_its_own_sampler_takes_all():
+    contents = CONTENTS["letterboxed"]
+    made = targets(contents)
+    detector, _, given = faster_rcnns(contents, rpn_sampled=2**20, sampled=2**20)
+    placements = [placement((256, 256), content) for content in contents]
+    ours = detector.losses(given, placements, made, [7, 8])
+    for k in range(2):
+        _, reference, _ = faster_rcnns(
+            contents[k : k + 1], rpn_sampled=2**20, sampled=2**20, images=slice(k, k + 1)
+        )
+        alone = reference.train()(images(contents[k : k + 1]), as_torchvision(made[k : k + 1], 1))
+        for mine, torchvisions in FASTER_RCNN_LOSSES.items():
+            torch.testing.assert_close(ours[mine][k], alone[torchvisions], rtol=1e-4, atol=0)
+
+
+def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
+    """Our detector and torchvision's, of the same weights, and the maps that both are given."""
     torch.manual_seed(1)
-    settings = FasterRCNNSettings(fc_channels=32, score_threshold=0.0)
+    settings = FasterRCNNSettings(
+        fc_channels=32, score_threshold=0.0, rpn_sampled=rpn_sampled, sampled=sampled
+    )
     detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
-    given = pyramid(2, (256, 256))
+    both = pyramid(2, (256, 256))
+    given = FeaturePyramid(SPEC, tuple(x[images] for x in both.maps), both.canvas_hw)
     reference = TorchvisionFasterRCNN(
         GivenPyramid(detector.neck, given),
         num_classes=None,
         rpn_anchor_generator=AnchorGenerator(
             tuple((8.0 * s,) for s in (8, 16, 32, 64, 128)), ((0.5, 1.0, 2.0),) * 5
         ),
+        rpn_batch_size_per_image=rpn_sampled,
         box_roi_pool=strides_from_the_canvas(),
         box_head=detector.head.roi.box_head,
         box_predictor=detector.head.roi.box_predictor,
+        box_batch_size_per_image=sampled,
         rpn_post_nms_top_n_train=1000,
         box_score_thresh=0.0,
     )
     reference.transform = PaddedImages((256, 256), contents)
     reference.rpn.head.load_state_dict(detector.head.rpn.head.state_dict())
-    placements = [placement((256, 256), content) for content in contents]
-
-    made = targets(contents)
-    torch.manual_seed(5)
-    ours = detector.losses(given, placements, made)
-    torch.manual_seed(5)
-    theirs = reference.train()(images(contents), as_torchvision(made, 1))
-    names = {
-        "objectness": "loss_objectness",
-        "proposal_box": "loss_rpn_box_reg",
-        "classification": "loss_classifier",
-        "box": "loss_box_reg",
-    }
-    for mine, torchvisions in names.items():
-        torch.testing.assert_close(ours[mine], theirs[torchvisions], rtol=1e-4, atol=0)
-
-    with torch.no_grad():
-        found = detector.head.detections(detector.neck(given), placements)
-        expected = reference.eval()(images(contents))
-    assert_same_detections(found, expected, 1)
+    return detector, reference, given
 
 
 def strides_from_the_canvas() -> MultiScaleRoIAlign:
