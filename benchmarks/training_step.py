@@ -25,8 +25,8 @@ from fdet.pipeline.annotations import Annotations, parse_annotations
 from fdet.pipeline.backbones import load_backbone_of
 from fdet.pipeline.config import RunConfig, load_config
 from fdet.pipeline.devices import peak_memory_mb
-from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.sources import Batch, CachedSource, OnlineSource, batches_from
+from fdet.pipeline.training.optimiser import make_optimiser
 
 MODES = ("memory", "cached", "online")
 CPU = torch.device("cpu")

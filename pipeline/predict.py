@@ -60,9 +60,9 @@ def predict(
     """Detect objects in files, and in all images of folders (recursively).
 
     Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
-    pass through the codec of the training cache where there was one, so what is found is what `fdet evaluate` finds on
-    the same image. With annotations, ids come from there and the pictures show the ground truth
-    beside the detections. Raises InputError, KeyMismatch.
+    pass through the codec of the training cache where the run used one, so what is found is what
+    `fdet evaluate` finds on the same image. With annotations, ids come from there and the pictures
+    show the ground truth beside the detections. Raises InputError, KeyMismatch.
     """
     on = pick_device(device)
     info = RunInfo.read(run)

@@ -31,7 +31,6 @@ from .backbones import FrozenBackbone
 from .canvases import Canvases, recipe_of, rendered
 from .trained_backbone import TrainedBackbone
 
-
 Backbone = FrozenBackbone | TrainedBackbone
 MakePyramid = Callable[[], FeaturePyramid]
 

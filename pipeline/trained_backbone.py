@@ -65,9 +65,8 @@ class TrainedBackbone(nn.Module):
         """What is frozen stays in eval mode whatever is asked, and BatchNorm with it where it must."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, _BatchNorm) and not self._batch_norm:
-                module.train(False)
-            elif not any(p.requires_grad for p in module.parameters()):
+            fixed = isinstance(module, _BatchNorm) and not self._batch_norm
+            if fixed or not any(p.requires_grad for p in module.parameters()):
                 module.train(False)
         return self
 

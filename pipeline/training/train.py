@@ -174,7 +174,7 @@ def _begin(
     settings = config.train
     model.detector.checkpoint_activations(settings.checkpoint_activations)
     if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(model, config.optim)
     position, average = Position(), dict[str, Tensor]()
     state = options.out / "last.safetensors"

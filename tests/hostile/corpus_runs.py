@@ -14,16 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
+from fdet.pipeline.checkpoint import Position, load_state, save_state, save_weights
 from fdet.pipeline.config import RunConfig, load_config
-from fdet.pipeline.run import (
-    MAX_BYTES,
-    Position,
-    RunInfo,
-    load_run,
-    load_state,
-    save_state,
-    save_weights,
-)
+from fdet.pipeline.model import Model
+from fdet.pipeline.run import MAX_BYTES, RunInfo, load_run
 from fdet.pipeline.training.optimiser import make_optimiser
 
 from ..cache.handmade import make_header, make_key
@@ -53,12 +47,12 @@ def make_good(folder: Path) -> None:
     run.mkdir(parents=True)
     info = _info()
     (run / "run.json").write_bytes(info.to_bytes())
-    detector = info.fresh_detector()
-    optimiser = make_optimiser(detector, info.config.optim)
-    sum(p.sum() for p in detector.parameters()).backward()
+    model = Model(info.fresh_detector())
+    optimiser = make_optimiser(model, info.config.optim)
+    sum(p.sum() for p in model.parameters()).backward()
     optimiser.step()
-    save_weights(run / "best.safetensors", detector, {"epoch": 1})
-    save_state(run / "last.safetensors", detector, optimiser, Position(step=1))
+    save_weights(run / "best.safetensors", model.tensors(), {"epoch": 1})
+    save_state(run / "last.safetensors", model, optimiser, Position(step=1))
 
 
 def attempts(folder: Path) -> Iterator[tuple[str, Thunk]]:
@@ -83,13 +77,13 @@ def _loaded(run: Path, checkpoint: str) -> None:
 def _resumed(run: Path) -> None:
     """What was loaded must bear the next step. Only the command's own settings are ever built."""
     RunInfo.read(run)
-    detector = _info().fresh_detector()
-    optimiser = make_optimiser(detector, _info().config.optim)
-    position = load_state(run / "last.safetensors", detector, optimiser)
+    model = Model(_info().fresh_detector())
+    optimiser = make_optimiser(model, _info().config.optim)
+    position, _ = load_state(run / "last.safetensors", model, optimiser)
     assert type(position.step) is int and 0 <= position.step < 2**63, f"{position.step!r:.80}"
     assert type(position.best_epoch) is int and type(position.finished) is bool
     assert position.best_ap is None or 0 <= position.best_ap <= 1, f"{position.best_ap!r:.80}"
-    sum(p.sum() for p in detector.parameters()).backward()
+    sum(p.sum() for p in model.parameters()).backward()
     optimiser.step()
 
 

@@ -13,17 +13,17 @@ import torch
 from safetensors.torch import load_file
 
 from fdet.cache.errors import ConfigError, CorruptCache, FdetError, InputError, KeyMismatch
-from fdet.pipeline.training import metrics_log
 from fdet.pipeline.config import load_config
 from fdet.pipeline.evaluate import evaluate_run
 from fdet.pipeline.extract import extract
-from fdet.pipeline.training.loop import Loop
 from fdet.pipeline.run import RunInfo
+from fdet.pipeline.training import metrics_log
 from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 
-from ..conftest import extraction
-from ..generated import make_dataset
+from ...conftest import extraction
+from ...generated import make_dataset
 
 SMALL = {
     "retinanet": ("neck.channels=16", "neck.max_level=5", "train.batch_size=2"),
@@ -154,15 +154,15 @@ class Interrupting:
     """Ctrl-C at the end of the n-th step."""
 
     def __init__(self, monkeypatch, step):
-        original = Loop._step
+        original = Stepper.step
 
-        def stepped(loop, batch, total):
-            losses = original(loop, batch, total)
-            if loop.position.step == step:
+        def stepped(stepper, batches, size, number, total):
+            done = original(stepper, batches, size, number, total)
+            if number + 1 == step:
                 os.kill(os.getpid(), signal.SIGINT)
-            return losses
+            return done
 
-        monkeypatch.setattr(Loop, "_step", stepped)
+        monkeypatch.setattr(Stepper, "step", stepped)
 
 
 @pytest.mark.parametrize("step", [4, 6, 12])
@@ -241,10 +241,12 @@ def test_annotations_of_another_data_set_with_the_same_ids_are_refused(
 @pytest.mark.parametrize(
     ("ignored", "said"),
     [
-        ({"images": "x"}, "--images is for --source online"),
-        ({"weights": "x"}, "--weights is for --source online"),
+        ({"images": "x"}, "--images is for a backbone in the loop"),
+        ({"weights": "x"}, "--weights is for a backbone in the loop"),
         ({"val_annotations": "x"}, "--val-annotations needs --val"),
-        ({"source": "onlin"}, "expected cached or online"),
+        ({"source": "onlin"}, "did you mean 'online'?"),
+        ({"source": "scratch", "images": "x", "weights": "y"}, "--weights is of no use"),
+        ({"val_images": "x"}, "--val-images needs --val"),
         ({"source": "online"}, "needs --images DIR"),
         ({"source": "online", "images": "x", "on_corrupt": "skip"}, "--on-corrupt is for cached"),
         ({"source": "online", "images": "x", "resident": "ram"}, "--resident is for cached"),
@@ -397,8 +399,8 @@ def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
         "def never(*a, **k): raise AssertionError('loaded')\n"
         "backbones.load_backbone = images.load_image = never\n"
         "from fdet.pipeline.config import load_config\n"
-        "from fdet.pipeline.training.options import TrainOptions
-from fdet.pipeline.training.train import train\n"
+        "from fdet.pipeline.training.options import TrainOptions\n"
+        "from fdet.pipeline.training.train import train\n"
         "c = load_config(assignments=['neck.channels=8', 'train.epochs=1'])\n"
         f"train(c, TrainOptions(cache=Path({str(exact_cache)!r}), out=Path({str(tmp_path / 'r')!r})))\n"
         "assert 'timm' not in sys.modules, 'timm'\n"

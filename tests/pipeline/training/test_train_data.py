@@ -19,16 +19,16 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import epoch_batches
 from fdet.pipeline import residence
-from fdet.pipeline.training import metrics_log
 from fdet.pipeline.cli import app
 from fdet.pipeline.config import load_config
 from fdet.pipeline.extract import extract
-from fdet.pipeline.training.loop import Loop
+from fdet.pipeline.training import metrics_log
 from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 
-from ..conftest import extraction
-from .quick import damage
+from ...conftest import extraction
+from ..quick import damage
 
 SMALL = ("neck.channels=8", "neck.max_level=5", "train.batch_size=2", "train.epochs=2")
 
@@ -78,14 +78,15 @@ def parts(dataset, tmp_path_factory):
 def seen(monkeypatch):
     """seen[epoch]: how often each image came."""
     counted = {}
-    original = Loop._step
+    original = Stepper.step
 
-    def counting(loop, batch, total):
-        epoch = loop.position.step * loop.config.train.epochs // total
-        counted.setdefault(epoch, Counter()).update(batch.image_ids)
-        return original(loop, batch, total)
+    def counting(stepper, batches, size, number, total):
+        epoch = number * stepper.config.train.epochs // total
+        count = counted.setdefault(epoch, Counter())
+        given = (count.update(batch.image_ids) or batch for batch in batches)
+        return original(stepper, given, size, number, total)
 
-    monkeypatch.setattr(Loop, "_step", counting)
+    monkeypatch.setattr(Stepper, "step", counting)
     return counted
 
 
@@ -235,16 +236,16 @@ def test_damaged_samples_are_left_out_and_counted_aloud(
 def check_torn(config, options, step, monkeypatch):
     """A run that was interrupted at the end of a step ends with the weights of one that was not."""
     train(config, options)
-    torn, original = replace(options, out=options.out.with_name("torn")), Loop._step
+    torn, original = replace(options, out=options.out.with_name("torn")), Stepper.step
 
-    def interrupting(loop, batch, total):
-        found = original(loop, batch, total)
-        if loop.position.step == step:
+    def interrupting(stepper, batches, size, number, total):
+        found = original(stepper, batches, size, number, total)
+        if number + 1 == step:
             os.kill(os.getpid(), signal.SIGINT)
         return found
 
     with monkeypatch.context() as patched:
-        patched.setattr(Loop, "_step", interrupting)
+        patched.setattr(Stepper, "step", interrupting)
         with pytest.raises(KeyboardInterrupt):
             train(config, torn)
     train(config, replace(torn, resume=True))
