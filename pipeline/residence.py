@@ -19,6 +19,7 @@ Residence = Literal["auto", "ram", "device", "none"]
 _RAM_SHARE = 0.5
 _DEVICE_SHARE = 0.3
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def resident_samples(
@@ -55,7 +56,7 @@ def free_memory(device: torch.device) -> int:
     """Bytes that this process may still take, of the device or of the machine (and its cgroup)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_field(Path("/proc/meminfo"), "MemAvailable:") * 1024]
+    free = [_field(_MEMINFO, "MemAvailable:") * 1024]
     limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
         # Pages of files that nobody has used lately count as used, and are given up at need.

@@ -74,22 +74,28 @@ def test_ram_is_the_machines_whatever_the_device(header, free):
 
 
 @pytest.mark.parametrize(
-    ("limit", "used", "expected"),
+    ("limit", "used", "idle", "expected"),
     [
-        ("max\n", "12\n", 5000),
-        ("4096\n", "96\n", 4000),
-        ("4096\n", "9999\n", 0),
-        ("999999\n", "0\n", 5000),
-        (None, None, 5000),
-        ("4096\n", None, 5000),
+        ("max\n", "12\n", 0, 5 * 1024),
+        ("4096\n", "96\n", 0, 4000),
+        ("4096\n", "96\n", 90, 4090),
+        ("4096\n", "9999\n", 0, 0),
+        ("999999\n", "0\n", 0, 5 * 1024),
+        (None, None, 0, 5 * 1024),
+        ("4096\n", None, 0, 5 * 1024),
     ],
 )
-def test_a_container_may_have_less_than_the_machine(limit, used, expected, tmp_path, monkeypatch):
+def test_a_container_may_have_less_than_the_machine(
+    limit, used, idle, expected, tmp_path, monkeypatch
+):
+    """idle: pages of files that count as used and are given up at need."""
     for name, value in (("memory.max", limit), ("memory.current", used)):
         if value is not None:
             (tmp_path / name).write_text(value)
+    (tmp_path / "memory.stat").write_text(f"anon 7\ninactive_file {idle}\nactive_file 9\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:          5 kB\n")
     monkeypatch.setattr(residence, "_CGROUP", tmp_path)
-    monkeypatch.setattr(residence, "_meminfo", lambda name: {"MemAvailable": 5000}[name])
+    monkeypatch.setattr(residence, "_MEMINFO", tmp_path / "meminfo")
     assert free_memory(CPU) == expected
 
 
