@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from ..cache.placement import Placement
@@ -37,6 +38,11 @@ class Head(nn.Module, ABC):
     """
 
     recompute = False
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether this very call is to be computed again: without gradients nothing is kept anyway."""
+        return self.recompute and torch.is_grad_enabled()
 
     @property
     @abstractmethod
@@ -112,7 +118,7 @@ class Detector(nn.Module):
             part.compile()
 
     def _levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        levels = recomputed(self.neck, pyramid) if self.head.recompute else self.neck(pyramid)
+        levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
         return cast(FeaturePyramid, levels)
 
     @property

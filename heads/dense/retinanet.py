@@ -144,6 +144,6 @@ class RetinaNet(Head):
         return outputs, image_anchors(self.net.anchor_generator, pyramid)
 
     def _tower(self, tower: nn.Module, maps: Sequence[Tensor]) -> Tensor:
-        if not self.recompute:
+        if not self.recomputes:
             return cast(Tensor, tower(list(maps)))
         return torch.cat([recomputed(tower, [x]) for x in maps], dim=1)

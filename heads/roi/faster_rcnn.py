@@ -163,7 +163,7 @@ class FasterRCNN(Head):
 
     def _rpn_outputs(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Objectness logits and box deltas of every level."""
-        if not self.recompute:
+        if not self.recomputes:
             return cast(tuple[list[Tensor], list[Tensor]], self.rpn.head(maps))
         levels = [recomputed(self.rpn.head, [x]) for x in maps]
         return [logits for (logits,), _ in levels], [deltas for _, (deltas,) in levels]
@@ -230,7 +230,7 @@ class FasterRCNN(Head):
         """Logits (N, K + 1) and box deltas (N, K + 1, 4) of the N RoIs of all images, float32."""
         outputs = self._second_stage
         logits, deltas = (
-            recomputed(outputs, pyramid, rois) if self.recompute else outputs(pyramid, rois)
+            recomputed(outputs, pyramid, rois) if self.recomputes else outputs(pyramid, rois)
         )
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 

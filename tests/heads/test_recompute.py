@@ -52,7 +52,6 @@ def test_fewer_bytes_live_on_until_the_backward_pass(head):
         del losses
         assert bytes_computed.total < min(living[recompute]) / 10
     assert living[False][0] == living[False][1]
-    print(head, living)
     assert living[True][0] < 0.7 * living[False][0]
 
 
