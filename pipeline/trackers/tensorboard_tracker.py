@@ -35,9 +35,7 @@ class TensorBoard:
 
         # Bytes 16 to 24 of a PNG file are its width and height.
         width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-        image = Summary.Image(
-            width=width, height=height, colorspace=3, encoded_image_string=png
-        )
+        image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
         self._add(step, Summary.Value(tag=name, image=image))
 
     def close(self, finished: bool) -> None:

@@ -44,7 +44,9 @@ def tracker_hook(tracker: Tracker) -> Hook:
 
 def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a line of the log: train/loss, train/losses/box, eval/ap, eval/per_class/<name>."""
-    figures = {name: value for name, value in line.items() if name not in ("kind", "step", "metrics")}
+    figures = {
+        name: value for name, value in line.items() if name not in ("kind", "step", "metrics")
+    }
     named = flat({**figures, **line.get("metrics", {})}, "/")
     return {f"{line['kind']}/{name}": value for name, value in named if type(value) in (int, float)}
 
