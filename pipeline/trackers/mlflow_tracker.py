@@ -53,7 +53,7 @@ class MLflow:
             self._client.log_batch(self._id, metrics=metrics[start : start + MAX_BATCH])
 
     def picture(self, step: int, name: str, png: bytes) -> None:
-        image, key = Image.open(io.BytesIO(png)), metric_name(name)
+        image, key = Image.open(io.BytesIO(png)), picture_name(name)
         self._client.log_image(self._id, image, key=key, step=step, synchronous=True)
 
     def close(self, finished: bool) -> None:
@@ -79,5 +79,10 @@ class MLflow:
 
 def metric_name(name: str) -> str:
     """As MLflow takes it: no odd signs, and no part that means another folder."""
-    parts = re.sub(r"[^\w\-. :/]", "_", name).split("/")
+    parts = re.sub(r"[^\w\-. /]", "_", name).split("/")
     return "/".join(part if part.strip(".") else "_" for part in parts)[:MAX_NAME]
+
+
+def picture_name(name: str) -> str:
+    """Of a picture MLflow takes fewer signs still."""
+    return re.sub(r"[^a-zA-Z0-9_\-./ ]", "_", name)[:MAX_NAME]
