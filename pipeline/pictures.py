@@ -45,7 +45,7 @@ def pictures_hook(
     Raises InputError where an image is not there.
     """
     chosen = choose_images(annotations, image_ids)
-    check_images(images, chosen)
+    check_pictured(images, chosen)
     names = picture_names(chosen)
 
     def show(event: Event) -> None:
@@ -74,7 +74,7 @@ def choose_images(
     ]
 
 
-def check_images(images: Path, chosen: Sequence[ImageEntry]) -> None:
+def check_pictured(images: Path, chosen: Sequence[ImageEntry]) -> None:
     """Raises InputError where one of them is not there, or has another size."""
     for entry in chosen:
         path = images / entry.file_name

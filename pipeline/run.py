@@ -6,6 +6,7 @@ metrics.jsonl       one JSON object a line: training figures and evaluations
 last.safetensors    weights, optimiser state, position: what --resume goes on from
 best.safetensors    the weights of the best evaluation
 curve.png           losses and AP over the steps
+pictures/           what the last evaluation found, where --val-images are given
 
 Where the backbone was trained too, its weights stand with the others in both.
 """

@@ -59,7 +59,10 @@ def train_command(
         ),
     ] = Source.cached,
     images: Annotated[Path | None, _opt("image folder, for a backbone in the loop")] = None,
-    val_images: Annotated[Path | None, _opt("of the validation images; default: --images")] = None,
+    val_images: Annotated[
+        Path | None,
+        _opt("of the validation images, for pictures of detections and --source finetune"),
+    ] = None,
     weights: Annotated[str | None, _opt("as at extraction, for a backbone in the loop")] = None,
     start: Annotated[
         Path | None,
@@ -75,6 +78,9 @@ def train_command(
     on_corrupt: Annotated[
         OnCorrupt, _opt("skip: train without damaged samples, and count them")
     ] = OnCorrupt.stop,
+    track: Annotated[
+        list[str] | None, _opt("tensorboard, wandb or mlflow: show figures and pictures there too")
+    ] = None,
 ) -> None:
     """Train neck and head on cached feature maps; neither images nor backbone are loaded.
 
@@ -101,6 +107,7 @@ def train_command(
         resume=resume,
         resident=resident.value,
         on_corrupt=on_corrupt.value,
+        track=track or (),
     )
     settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
     summary = train(settings, options)

@@ -12,6 +12,7 @@ from ...cache.loader import OnCorrupt
 from ..events import Hook
 from ..residence import Residence
 from ..run import SCRATCH, TRAINING_SOURCES
+from ..tracking import check_trackers
 
 Source = Literal["cached", "online", "finetune", "scratch"]
 
@@ -24,10 +25,13 @@ class TrainOptions:
     needs `images` (and `weights`, where the cache was made from a file): "online" the frozen one,
     "finetune" trained from a stage on, "scratch" trained from random weights. The training cache is
     then only the recipe. Validation reads the maps of its cache, but where the backbone is trained:
-    then `val_images` (None: `images`) pass through it too. start: a run whose weights this one
-    begins with. resident: whether samples stay in memory, as they are stored, after their first
-    reading. on_corrupt "skip": train without damaged samples, and say how many there were;
-    validation never does without. hooks: plain functions, called with each line of the log.
+    then `val_images` (None: `images`) pass through it too; otherwise they are for pictures alone.
+    start: a run whose weights this one begins with.
+
+    resident: whether samples stay in memory, as they are stored, after their first reading.
+    on_corrupt "skip": train without damaged samples, and say how many there were; validation never
+    does without. track: trackers that are shown every figure, and pictures of some validation images
+    where their folder is known. hooks: plain functions, called with each line of the log.
     """
 
     cache: Path | str | Sequence[Path]
@@ -45,6 +49,7 @@ class TrainOptions:
     resume: bool = False
     resident: Residence = "auto"
     on_corrupt: OnCorrupt = "raise"
+    track: Sequence[str] = ()
     hooks: Sequence[Hook] = ()
 
     @property
@@ -57,6 +62,13 @@ class TrainOptions:
     @property
     def trains_backbone(self) -> bool:
         return self.source in TRAINING_SOURCES
+
+    @property
+    def shown_images(self) -> Path | None:
+        """The folder of the validation images, where it is known."""
+        if self.val is not None and self.trains_backbone:
+            return self.val_images or self.images
+        return self.val_images
 
     def check(self) -> None:
         """Raises InputError."""
@@ -77,6 +89,7 @@ class TrainOptions:
             self._check_live()
         if self.val is None:
             self._refuse("needs --val", val_annotations=None, val_images=None)
+        check_trackers(self.track)
 
     def _check_live(self) -> None:
         if self.images is None:

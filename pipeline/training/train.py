@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -15,8 +17,12 @@ from ..checkpoint import Position, load_state
 from ..config import RunConfig
 from ..data import Data, open_cached, open_live
 from ..devices import use_threads
+from ..events import Hook
 from ..model import Model
+from ..pictures import check_pictured, choose_images, pictures_hook
 from ..run import SCRATCH, RunInfo
+from ..trackers.tracker import tracker_hook
+from ..tracking import opened_trackers
 from ..trained_backbone import TrainedBackbone
 from . import metrics_log
 from .averaging import MovingAverage
@@ -49,9 +55,22 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     stepper, position = _begin(config, options, model, processes)
     if not processes.first:
         return Loop(config, options.out, data, val, stepper, position).run()
-    with only_writer(options.out):
+    with only_writer(options.out), _told(config, options, val) as hooks:
         metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        return Loop(config, options.out, data, val, stepper, position, options.hooks).run()
+        return Loop(config, options.out, data, val, stepper, position, hooks).run()
+
+
+@contextmanager
+def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterator[list[Hook]]:
+    """Who is told of every line of the log while the block runs."""
+    with opened_trackers(
+        options.track, options.out, config.to_mapping(), resume=options.resume
+    ) as trackers:
+        hooks = [*map(tracker_hook, trackers), *options.hooks]
+        if val is not None and options.shown_images is not None:
+            of_val = (val.annotations, val.image_ids)
+            hooks.append(pictures_hook(options.out, options.shown_images, *of_val, trackers))
+        yield hooks
 
 
 def describe_training(info: RunInfo, model: Model) -> str:
@@ -91,6 +110,8 @@ def _open(
         for difference in info.check_pairs(val.header, val.name):
             log.warning("training and validation caches differ in %s", difference)
         info.check_classes(val.annotations, f"validation annotations of {val.name}")
+        if options.shown_images is not None:
+            check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
     model = Model(info.fresh_detector(), backbone).to(processes.device)
     if options.start is not None:
         start_from(options.start, info, model)

@@ -14,7 +14,7 @@ TRAIN_LINE = {
     "losses": {"box": 0.5, "class": 1.0},
     "images_per_second": 31.5,
     "waiting": 0.01,
-    "peak_memory_mb": 900,
+    "process_memory_mb": 900,
 }
 EVAL_LINE = {
     "kind": "eval",

@@ -16,7 +16,7 @@ def test_figures_of_training_have_flat_names():
         "train/losses/class": 1.0,
         "train/images_per_second": 31.5,
         "train/waiting": 0.01,
-        "train/peak_memory_mb": 900,
+        "train/process_memory_mb": 900,
     }
 
 

@@ -308,3 +308,36 @@ def test_the_command_takes_several_caches_and_counts_what_it_skips(parts, tmp_pa
     result = CliRunner().invoke(app, [str(word) for word in [*words, *options]])
     assert result.exit_code == 0, result.output
     assert re.search(r"^12 steps, .*, [12] damaged samples left out, ", result.stdout, re.MULTILINE)
+
+
+def test_figures_and_pictures_go_to_trackers_and_hooks(exact_cache, dataset, tmp_path):
+    pytest.importorskip("tensorboard")
+    told = []
+    run = tmp_path / "run"
+    options = TrainOptions(
+        cache=exact_cache,
+        val=exact_cache,
+        val_images=dataset.parent / "images",
+        out=run,
+        threads=1,
+        track=["tensorboard"],
+        hooks=[told.append],
+    )
+    train(small("train.epochs=1"), options)
+    assert [event.line for event in told] == metrics_log.read(run)
+    assert [len(event.detections) for event in told] == [0, 12]
+    assert len(list((run / "pictures").rglob("*.png"))) == 4
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_a_wrong_image_folder_and_an_unknown_tracker_are_refused_before_a_folder_is_made(
+    exact_cache, tmp_path
+):
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "run")
+    for change, said in (
+        ({"val_images": tmp_path}, "pictures need the folder"),
+        ({"track": ["tensorbord"]}, "did you mean 'tensorboard'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            train(small(), replace(options, **change))
+    assert not (tmp_path / "run").exists()
