@@ -29,16 +29,14 @@ from .steps import Apart, apart, first_batches, fresh_model, train_steps
 
 @dataclass(frozen=True, slots=True)
 class TrainingCheck:
-    """Cached maps against live ones that passed through the codec; raw_loss: how far the losses are
-    from those with live ones that did not, as a share of a step's total.
-    """
+    """apart: cached maps from live ones that passed through the codec; raw: from live ones that did not."""
 
     detector: str
     steps: int
     batch_size: int
     expected: Expectation
     apart: Apart
-    raw_loss: float
+    raw: Apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +172,14 @@ def _check_training(
         batch_size=config.train.batch_size,
         expected=expected_steps(expected, header.key, device),
         apart=apart(cached, live, fresh),
-        raw_loss=apart(cached, raw, fresh).loss,
+        raw=apart(cached, raw, fresh),
     )
 
 
 def _training_failures(config: RunConfig, key: CacheKey, training: TrainingCheck) -> list[str]:
     found, allowed = training.apart, allowance_for(key.precision, config.train.precision)
     if training.expected.exact:
-        return [] if found.exact else [f"training: not the same bits ({_shown(found)})"]
+        return [] if found.exact else [f"training: not the same bits; {found}"]
     # A loss or weight that is no number is within nothing.
     within = found.loss <= allowed.loss and found.weights <= allowed.weights
-    return [] if within else [f"training: beyond the bound ({_shown(found)})"]
-
-
-def _shown(found: Apart) -> str:
-    return (
-        f"losses {found.loss:.2g} of a step's total apart, weights {found.weights:.2g} of their way"
-    )
+    return [] if within else [f"training: beyond the bound; {found}"]

@@ -39,12 +39,13 @@ class Allowance:
     weights: float
 
 
-# By the precision of the products: each rounds its inputs to 24, 11 or 8 bits, and the differences
-# pile up over a network's layers.
+# By the precision of the products, which rounds their inputs to 24, 11 or 8 bits; what two orders of
+# summing differ in piles up over a network's layers. EfficientNet-Lite0's features at 256 px were
+# 2^-17 apart with and without oneDNN; fp16's and bf16's 2^-5 and 2^-2 from fp32's.
 ALLOWANCES: Mapping[str, Allowance] = {
     "fp32": Allowance(2.0**-14, 0.002, 0.1),
-    "fp16": Allowance(2.0**-7, 0.01, 0.3),
-    "bf16": Allowance(2.0**-4, 0.05, 0.5),
+    "fp16": Allowance(2.0**-4, 0.02, 0.3),
+    "bf16": Allowance(2.0**-1, 0.1, 0.5),
 }
 
 

@@ -7,7 +7,7 @@ many of them, give the same bits.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TypeVar
 
@@ -46,7 +46,7 @@ def sampled_passes(
     for _, members in groupby(header.layout.shards, lambda shard: shard.bucket.name):
         shards = list(members)
         order = np.random.default_rng([seed, shards[0].number]).permutation(len(shards))
-        buckets.append(_in_turn(shuffled(shards[k]) for k in order))
+        buckets.append(_in_turn([shuffled(shards[k]) for k in order]))
     chosen: list[Pass] = []
     count = 0
     for one in _in_turn(buckets):
@@ -57,7 +57,7 @@ def sampled_passes(
     return chosen
 
 
-def _in_turn(queues: Iterable[Iterator[T]]) -> Iterator[T]:
+def _in_turn(queues: Sequence[Iterator[T]]) -> Iterator[T]:
     """The first of each, then the second of each, ..."""
     waiting = deque(queues)
     while waiting:

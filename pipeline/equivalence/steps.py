@@ -45,6 +45,14 @@ class Apart:
     loss: float
     weights: float
 
+    def __str__(self) -> str:
+        if self.exact:
+            return "the same bits"
+        return (
+            f"losses {self.loss:.2g} of a step's total apart, weights {self.weights:.2g} of the way "
+            "they moved"
+        )
+
 
 def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> RunConfig:
     """Of a small detector above all levels of a cache, unless a file of settings is given."""
