@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,7 +104,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     )
 
 
-def _changed_files(cache: FeatureCache, folder: Path, image_ids: Iterable[int]) -> dict[int, str]:
+def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) -> dict[int, str]:
     """Images whose file is not the one that was extracted, and how it differs. Raises InputError."""
     changed, absent = {}, 0
     for image_id in image_ids:
@@ -116,7 +116,7 @@ def _changed_files(cache: FeatureCache, folder: Path, image_ids: Iterable[int]) 
             changed[image_id] = (
                 f"image {name} (id {image_id}): the file is not the one that was extracted ({found})"
             )
-    if absent and absent == len(list(image_ids)):
+    if absent and absent == len(image_ids):
         raise InputError(f"--images {folder}: none of the {absent} sampled images is there")
     return changed
 
