@@ -44,10 +44,8 @@ def test_tiny_values_keep_a_tiny_absolute_error(codec):
 @codecs
 def test_the_bound_holds_for_every_value_and_is_not_too_careful(codec):
     tiny = torch.finfo(getattr(torch, codec.dtype)).tiny
-    for x in (
-        normal_values(codec),
-        normal_values(codec)[:, :, :8] * 0 + tiny * torch.rand(2, 3, 8, 64),
-    ):
+    below_normal = tiny * torch.rand(2, 3, 8, 64, generator=torch.Generator().manual_seed(0))
+    for x in (normal_values(codec), below_normal):
         error = (codec.decode(codec.encode(x)).double() - x.double()).abs()
         bound = codec.bound(x).double()
         assert bound.shape == x.shape
