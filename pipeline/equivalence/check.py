@@ -24,7 +24,7 @@ from .expectation import Allowance, Expectation, allowance_for, expected_feature
 from .features import FeatureCheck, LevelFeatures
 from .options import EquivalenceOptions
 from .passes import Pass, sampled_passes
-from .steps import Apart, apart, first_batches, fresh_model, train_steps
+from .steps import Apart, apart, first_batches, fresh_model, train_steps, weights_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +166,14 @@ def _check_training(
             )
             for source in sources
         )
+    before = weights_of(fresh)
     return TrainingCheck(
         detector=f"{config.neck.name} + {config.head.name}",
         steps=len(batches),
         batch_size=config.train.batch_size,
         expected=expected_steps(expected, header.key, device),
-        apart=apart(cached, live, fresh),
-        raw=apart(cached, raw, fresh),
+        apart=apart(cached, live, before),
+        raw=apart(cached, raw, before),
     )
 
 

@@ -101,7 +101,7 @@ def train_steps(
         losses.append({name: float(loss) for name, loss in done.losses.items()})
         progress.note(f"{progress.rate:.1f} steps/s")
         progress.advance()
-    return Trained(tuple(losses), _kept(model))
+    return Trained(tuple(losses), weights_of(model))
 
 
 def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
@@ -118,20 +118,20 @@ def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
     return Model(info.fresh_detector()).to(device)
 
 
-def apart(one: Trained, other: Trained, fresh: Model) -> Apart:
-    """fresh: where both began."""
-    before = _kept(fresh)
+def weights_of(model: Model) -> dict[str, Tensor]:
+    """A copy on the CPU."""
+    return {name: w.detach().cpu().clone() for name, w in model.tensors().items()}
+
+
+def apart(one: Trained, other: Trained, before: Mapping[str, Tensor]) -> Apart:
+    """before: the weights that both began with."""
     same = all(torch.equal(one.weights[n], w) for n, w in other.weights.items())
-    moved = _distance(other.weights, before)
+    moved, distance = _distance(other.weights, before), _distance(one.weights, other.weights)
     return Apart(
         exact=same and one.losses == other.losses,
         loss=max(map(_losses_apart, one.losses, other.losses)),
-        weights=_distance(one.weights, other.weights) / moved if moved else float("inf"),
+        weights=distance / moved if moved else distance and float("inf"),
     )
-
-
-def _kept(model: Model) -> dict[str, Tensor]:
-    return {name: w.detach().cpu().clone() for name, w in model.tensors().items()}
 
 
 def _losses_apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
