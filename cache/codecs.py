@@ -41,6 +41,10 @@ class FloatCodec:
         """(B, C, H, W) stored type -> (B, C, H, W) float32."""
         return stored.to(torch.float32)
 
+    def bound(self, maps: Tensor) -> Tensor:
+        """The largest |decoded - x| of each value x of some maps, in their shape."""
+        return self.relative_error * maps.abs().clamp(min=torch.finfo(self._torch_dtype).tiny)
+
     @property
     def _torch_dtype(self) -> torch.dtype:
         return {"float32": torch.float32, "float16": torch.float16}[self.dtype]

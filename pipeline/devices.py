@@ -6,8 +6,9 @@ import ctypes
 import re
 import resource
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -43,6 +44,16 @@ def use_threads(threads: int | None) -> None:
     if threads < 1:
         raise InputError(f"--threads: expected at least 1, got {threads}")
     torch.set_num_threads(threads)
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What changes the last bits of a feature here, as a cache's key names it."""
+    on_cpu = device.type == "cpu"
+    return {
+        "threads": torch.get_num_threads() if on_cpu else 0,
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(device),
+        **{name: version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
+    }
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from ..cache.writer import create_cache, retract, seal, written_record, written_
 from .annotations import Annotations, load_annotations
 from .backbones import FrozenBackbone, load_backbone
 from .canvases import Canvases, CanvasRecipe, recipe_of, render, rendered
-from .devices import pick_device, use_threads
+from .devices import environment, pick_device, use_threads
 from .extract_config import ExtractConfig
 from .images import INTERPOLATION
 from .plan import check_images, plan_layout
@@ -178,7 +177,6 @@ def _header(
     assert short is not None and long is not None
     rule = ResizeRule(short, long, config.size is not None, backbone.divisor)
     views = parse_views(config.views)
-    on_cpu = device.type == "cpu"
     key = CacheKey(
         backbone=backbone.name,
         weights_sha256=backbone.weights_sha256,
@@ -195,10 +193,8 @@ def _header(
         codec=codec.name,
         views=tuple(view.name for view in views),
         seed=config.seed,
-        batch_size=config.batch_size or (1 if on_cpu else 16),
-        threads=torch.get_num_threads() if on_cpu else 0,
-        device="cpu" if on_cpu else torch.cuda.get_device_name(device),
-        **{n: version(n) for n in ("torch", "torchvision", "timm", "pillow", "numpy")},
+        batch_size=config.batch_size or (1 if device.type == "cpu" else 16),
+        **environment(device),
     ).in_container(STORES[config.store].versions())
     layout = plan_layout(images, rule, views, backbone.spec, codec.dtype, config.shard_mb * 2**20)
     return CacheHeader(key, layout, codec.dtype, {}, config.store)

@@ -65,7 +65,7 @@ def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Sh
         progress_line("comparing images", len(images)) as progress,
         ThreadPoolExecutor(4) as pool,
     ):
-        hashes = pool.map(lambda image: _sha256(recipe.folder / image.file_name), images)
+        hashes = pool.map(lambda image: file_sha256(recipe.folder / image.file_name), images)
         for image, sha256 in zip(images, hashes, strict=True):
             progress.advance()
             for old in by_file.get(sha256, ()):
@@ -85,8 +85,8 @@ def _same_placements(
     )
 
 
-def _sha256(path: Path) -> str:
-    """Of an unreadable file: nothing, and the extraction will say why."""
+def file_sha256(path: Path) -> str:
+    """Of an unreadable file: nothing."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

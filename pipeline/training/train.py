@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -52,7 +53,8 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     if processes.first:
         prepare_folder(options.out, info, resume=options.resume)
     processes.wait()
-    stepper, position = _begin(config, options, model, processes)
+    state = options.out / "last.safetensors" if options.resume else None
+    stepper, position = begin(config, model, processes, state, options.on_corrupt == "skip")
     if not processes.first:
         return Loop(config, options.out, data, val, stepper, position).run()
     with only_writer(options.out), _told(config, options, val) as hooks:
@@ -188,23 +190,25 @@ def _validation_data(
     return open_live(options.val, annotations, images, backbone, workers)
 
 
-def _begin(
-    config: RunConfig, options: TrainOptions, model: Model, processes: Processes
+def begin(
+    config: RunConfig,
+    model: Model,
+    processes: Processes,
+    state: Path | None = None,
+    may_skip: bool = False,
 ) -> tuple[Stepper, Position]:
-    """Where the run begins, or where it stopped."""
+    """Where a run begins, or where it stopped. state: what it then left, if it came that far."""
     settings = config.train
     model.detector.checkpoint_activations(settings.checkpoint_activations)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(model, config.optim)
     position, average = Position(), dict[str, Tensor]()
-    state = options.out / "last.safetensors"
-    if options.resume and state.exists():
+    if state is not None and state.exists():
         position, average = load_state(state, model, optimiser)
     if settings.compile:
         model.detector.compile_parts()
     moving = MovingAverage(model, settings.average, average) if settings.average else None
-    may_skip = options.on_corrupt == "skip"
     stepper = Stepper(config, model, optimiser, processes, moving, may_skip)
     stepper.loss_scale = (position.loss_scale, position.scale_age)
     return stepper, position

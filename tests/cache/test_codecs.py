@@ -41,6 +41,18 @@ def test_tiny_values_keep_a_tiny_absolute_error(codec):
     assert (codec.decode(codec.encode(x)) - x).abs().max() <= kind.smallest_normal * kind.eps
 
 
+@codecs
+def test_the_bound_holds_for_every_value_and_is_not_too_careful(codec):
+    tiny = torch.finfo(getattr(torch, codec.dtype)).tiny
+    below_normal = tiny * torch.rand(2, 3, 8, 64, generator=torch.Generator().manual_seed(0))
+    for x in (normal_values(codec), below_normal):
+        error = (codec.decode(codec.encode(x)).double() - x.double()).abs()
+        bound = codec.bound(x).double()
+        assert bound.shape == x.shape
+        assert (error <= bound).all()
+        assert error.max() >= bound[error == error.max()].min() / 2
+
+
 def test_fp32_is_bitwise_even_for_subnormal_and_negative_zero():
     x = torch.tensor([1e-45, -0.0, 0.0, 3.4e38, -1 / 3]).reshape(1, 1, 1, 5)
     back = CODECS["fp32"].decode(CODECS["fp32"].encode(x))

@@ -92,6 +92,16 @@ BAD = [
     ([*TRAIN, "--set", "train.shuffle_shards=-1"], "setting 'train.shuffle_shards': expected at"),
     (["evaluate", "TMP/empty", CACHE], "TMP/empty"),
     (["predict", "TMP/empty", IMAGES, "--out", OUT], "TMP/empty"),
+    (["check-equivalence", "TMP/empty", "--images", IMAGES], "TMP/empty is not a cache"),
+    (["check-equivalence", CACHE, "--images", "TMP/no"], "--images TMP/no: no such folder"),
+    (
+        ["check-equivalence", CACHE, "--images", "TMP/empty"],
+        "none of the 12 sampled images is there",
+    ),
+    (
+        ["check-equivalence", CACHE, "--images", IMAGES, "--set", "neck.min_level=1"],
+        "neck fpn needs level c1",
+    ),
     (["cache", "info", "TMP/empty"], "is not a cache: it has no fdet.json"),
     (["cache", "info", "TMP/no"], "is not a cache: it has no fdet.json"),
 ]
@@ -119,6 +129,7 @@ def test_bad_input_is_one_line_and_exit_two(words, said, places, tmp_path):
         [*TRAIN, "--resident", "disk"],
         [*TRAIN, "--on-corrupt", "ignore"],
         ["train-heads", "--out", OUT],
+        ["check-equivalence", CACHE],
         ["cache", "convert", CACHE, OUT],
         ["cache", "diff", CACHE],
         [*EXTRACT, "--rank", "first"],
@@ -152,7 +163,13 @@ def test_bad_input_in_a_real_process_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], *([*words, "--help"] for words in (["extract"], ["cache"], ["cache", "rm"]))],
+    [
+        ["--help"],
+        *(
+            [*words, "--help"]
+            for words in (["extract"], ["cache"], ["cache", "rm"], ["check-equivalence"])
+        ),
+    ],
 )
 def test_help_imports_nothing_heavy(words):
     code = (

@@ -1,0 +1,1 @@
+"""fdet check-equivalence: a cache against the backbone that made it."""

@@ -1,0 +1,155 @@
+"""Stored features against the live ones of the same passes."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...cache.codecs import FloatCodec, get_codec
+from ...cache.loader import load_batch
+from ...cache.pyramid import FeaturePyramid
+from ...cache.reader import FeatureCache
+from ..backbones import FrozenBackbone
+from ..canvases import CanvasRecipe, render
+from ..progress import ProgressLine
+from .passes import Pass
+
+_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+
+
+@dataclass(slots=True)
+class LevelFeatures:
+    """What was found at a level. same_bits: of `values` stored values, those equal to the last bit.
+
+    absolute, relative: the largest error of a decoded value against the live one, which no codec has
+    touched; relative to the largest value of its map. of_bound: the largest share of its bound that an
+    error reaches.
+    """
+
+    name: str
+    samples: int = 0
+    values: int = 0
+    same_bits: int = 0
+    absolute: float = 0.0
+    relative: float = 0.0
+    of_bound: float = 0.0
+
+
+@dataclass
+class FeatureCheck:
+    """Compares pass after pass. exact: whether equal bits are expected; otherwise a decoded value may
+    be as far from the live one as the codec states, and `allowance` of its map's largest value.
+
+    unusable: images whose file is not what was extracted. failures: one line for each sample and
+    level with a wrong value.
+    """
+
+    cache: FeatureCache
+    recipe: CanvasRecipe
+    backbone: FrozenBackbone
+    exact: bool
+    allowance: float
+    unusable: Container[int] = ()
+    levels: list[LevelFeatures] = field(init=False)
+    failures: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._codec = get_codec(self.cache.header.key.codec)
+        self.levels = [LevelFeatures(name) for name in self.cache.header.key.levels.names]
+
+    def run(self, passes: Sequence[Pass], progress: ProgressLine) -> None:
+        """Raises CorruptCache, FeatureError."""
+        for one in passes:
+            self._compare(one)
+            progress.note(f"{progress.rate:.1f} samples/s")
+            progress.advance(len(one))
+
+    def _compare(self, one: Pass) -> None:
+        shown, live = self._live(one)
+        if not shown:
+            return
+        samples = [one[k] for k in shown]
+        stored = load_batch(self.cache, samples)
+        for (image_id, view), placement in zip(samples, stored.placements, strict=True):
+            if placement != self.recipe.place(self.cache.header.layout.image(image_id), view):
+                self.failures.append(f"{self._named(image_id, view)}: another placement is stored")
+        for level, kept, maps in zip(self.levels, stored.maps, live.maps, strict=True):
+            encoded = self._codec.encode(maps).cpu()[shown]
+            for k, (image_id, view) in enumerate(samples):
+                wrong = self._compare_map(level, kept[k], encoded[k], maps[shown[k]].cpu())
+                if wrong:
+                    where = f"{self._named(image_id, view)}, level {level.name}"
+                    self.failures.append(f"{where}: {wrong}")
+
+    def _live(self, one: Pass) -> tuple[list[int], FeaturePyramid]:
+        """The maps of a pass, and the positions of those that can be compared.
+
+        As at extraction, an image that cannot be shown takes its place as an empty canvas.
+        """
+        layout, shown, canvases, contents = self.cache.header.layout, [], [], []
+        for k, (image_id, view) in enumerate(one):
+            image = layout.image(image_id)
+            placement = self.recipe.place(image, view)
+            canvas = np.zeros((*placement.canvas_hw, 3), np.uint8)
+            if image_id not in self.cache.failed and image_id not in self.unusable:
+                rendered = render(self.recipe, image, (view,))
+                if rendered.pixels is None:
+                    self.failures.append(f"{self._named(image_id, view)}: {rendered.failure}")
+                else:
+                    canvas = rendered.pixels[0]
+                    shown.append(k)
+            canvases.append(canvas)
+            contents.append(placement.content_hw)
+        device = next(self.backbone.parameters()).device
+        return shown, self.backbone(torch.from_numpy(np.stack(canvases)).to(device), contents)
+
+    def _compare_map(
+        self, level: LevelFeatures, stored: Tensor, encoded: Tensor, live: Tensor
+    ) -> str:
+        """Adds one (C, H, W) map to what is known of its level; what is wrong with it, or nothing."""
+        same = int((_bits(stored) == _bits(encoded)).sum())
+        error, bound, largest = _errors(self._codec, stored, live)
+        bound = bound if self.exact else bound + self.allowance * largest
+        # 0 of 0 is nothing; what is no number is beyond every bound.
+        of_bound = torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf)
+        level.samples += 1
+        level.values += stored.numel()
+        level.same_bits += same
+        level.absolute = max(level.absolute, float(error.max()))
+        level.relative = max(level.relative, float(error.max()) / max(largest, 1e-30))
+        level.of_bound = max(level.of_bound, float(of_bound.max()))
+        differing, beyond = stored.numel() - same, int((of_bound > 1).sum())
+        if self.exact and differing:
+            return (
+                f"{differing} of {stored.numel()} values have other bits, by up to "
+                f"{_codes_apart(self._codec, stored, encoded):.3g}"
+            )
+        if beyond:
+            return (
+                f"{beyond} of {stored.numel()} values are beyond the bound, by up to "
+                f"{float(of_bound.max()):.3g} times"
+            )
+        return ""
+
+    def _named(self, image_id: int, view: int) -> str:
+        name = self.cache.header.layout.image(image_id).file_name
+        return f"image {name} (id {image_id}), view {self.cache.views[view]}"
+
+
+def _bits(stored: Tensor) -> Tensor:
+    return stored.view(_BITS[stored.element_size()])
+
+
+def _errors(codec: FloatCodec, stored: Tensor, live: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Error and stated bound of every value, and the largest live value."""
+    error = (codec.decode(stored[None])[0].double() - live.double()).abs()
+    return error, codec.bound(live[None])[0].double(), float(live.abs().max())
+
+
+def _codes_apart(codec: FloatCodec, stored: Tensor, encoded: Tensor) -> float:
+    one, other = codec.decode(stored[None]), codec.decode(encoded[None])
+    return float((one - other).abs().max())

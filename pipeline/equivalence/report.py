@@ -1,0 +1,64 @@
+"""The report of an equivalence check, for people: one line a level, one a failure, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...cache.codecs import get_codec
+from .check import Equivalence, TrainingCheck
+from .features import LevelFeatures
+
+_COLUMNS = "{:<8} {:>7} {:>12} {:>13} {:>15} {:>9}"
+_TOLD = 20
+
+
+def report_lines(found: Equivalence) -> Iterator[str]:
+    """In the order in which one reads them; the last one is the verdict."""
+    yield (
+        f"{found.samples} samples of {found.images} images in {found.shards} shards, "
+        f"{found.key.batch_size} a pass"
+    )
+    yield f"features: expected {found.expected}"
+    yield f"bound: {_bound(found)}"
+    yield _COLUMNS.format(
+        "level", "samples", "same bits", "largest error", "of the largest", "of bound"
+    )
+    yield from map(_level, found.levels)
+    if found.training is not None:
+        yield from _training(found.training)
+    yield from (f"failed: {failure}" for failure in found.failures[:_TOLD])
+    if len(found.failures) > _TOLD:
+        yield f"failed: ... and {len(found.failures) - _TOLD} more"
+    yield "equivalent" if found.equivalent else f"not equivalent: {len(found.failures)} failures"
+
+
+def _bound(found: Equivalence) -> str:
+    stated = get_codec(found.key.codec).relative_error
+    kept = f"a value within {stated:.2g} of itself" if stated else "every bit"
+    codec = f"{found.key.codec} keeps {kept}"
+    if found.expected.exact:
+        return codec
+    return f"{codec}; other arithmetic: {found.allowance.features:.2g} of a map's largest value"
+
+
+def _level(level: LevelFeatures) -> str:
+    share = level.same_bits / level.values if level.values else 0.0
+    # 100 % only where all are.
+    shown = "all" if level.same_bits == level.values else f"{min(share, 0.99999):.3%}"
+    return _COLUMNS.format(
+        level.name,
+        level.samples,
+        shown if level.values else "-",
+        f"{level.absolute:.2g}",
+        f"{level.relative:.2g}",
+        f"{level.of_bound:.2g}",
+    )
+
+
+def _training(found: TrainingCheck) -> Iterator[str]:
+    yield (
+        f"training: {found.steps} steps of {found.detector}, batches of {found.batch_size}, cached "
+        f"against live: expected {found.expected}"
+    )
+    yield f"live features through the codec: {found.apart}"
+    yield f"live features as they are: {found.raw}"
