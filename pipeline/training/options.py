@@ -77,6 +77,8 @@ class TrainOptions:
             self._check_live()
         if self.val is None:
             self._refuse("needs --val", val_annotations=None, val_images=None)
+        elif not self.trains_backbone:
+            self._refuse("is for a backbone that is trained", val_images=None)
 
     def _check_live(self) -> None:
         if self.images is None:
