@@ -64,7 +64,7 @@ class PyramidSource(Protocol):
         ...
 
     @property
-    def skipped(self) -> int:
+    def skipped(self) -> frozenset[SampleId]:
         """Samples left out as damaged so far."""
         ...
 
@@ -89,8 +89,9 @@ class CachedSource:
             yield Loaded(batch.samples, batch.placements, decode)
 
     @property
-    def skipped(self) -> int:
-        return len(self.reader.skipped)
+    def skipped(self) -> frozenset[SampleId]:
+        # Threads that read ahead add to it; list() is one step to them.
+        return frozenset(list(self.reader.skipped))
 
 
 class LiveSource:
@@ -128,8 +129,8 @@ class LiveSource:
                 yield Loaded(tuple(batch), placements, partial(self._pyramid, pixels, placements))
 
     @property
-    def skipped(self) -> int:
-        return 0
+    def skipped(self) -> frozenset[SampleId]:
+        return frozenset()
 
     def _pyramid(self, pixels: Tensor, placements: Sequence[Placement]) -> FeaturePyramid:
         on_device = pixels.to(self._device, non_blocking=True)

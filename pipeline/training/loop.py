@@ -169,8 +169,8 @@ class Loop:
         line["process_memory_mb"] = round(process_memory_mb())
         if memory is not None:
             line["device_memory_mb"] = round(memory)
-        if self.data.source.skipped:
-            line["skipped"] = self.data.source.skipped
+        if skipped := self._skipped():
+            line["skipped"] = skipped
         self._tell(Event({"kind": "train", "step": self.position.step, **line}))
         progress.note(
             f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
@@ -229,8 +229,8 @@ class Loop:
             draw_curve(metrics_log.read(self.out), self.out / "curve.png")
 
     def _summary(self) -> TrainSummary:
-        seconds, skipped = time.monotonic() - self.started, self.data.source.skipped
-        if skipped:
+        seconds, skipped = time.monotonic() - self.started, self._skipped()
+        if skipped and self.stepper.processes.first:
             log.warning(
                 "%d samples of %s are damaged and were left out; `fdet cache verify` names them",
                 skipped,
@@ -246,6 +246,10 @@ class Loop:
             best_epoch=self.position.best_epoch,
             metrics=self.metrics,
         )
+
+    def _skipped(self) -> int:
+        """Samples that were left out so far, by any process."""
+        return len(frozenset().union(*self.stepper.processes.gather(self.data.source.skipped)))
 
     def _to_keep(self) -> AbstractContextManager[None]:
         """The weights that are evaluated and kept: the average where there is one."""

@@ -146,7 +146,7 @@ def test_skipped_samples_are_counted_by_the_source(resident, parts, tmp_path):
         sizes = [(batch.image_ids, len(batch.pyramid()), len(batch.targets)) for batch in batches]
         assert sizes[1] == ((), 0, 0)
         assert [ids for ids, _, _ in sizes if ids] == [(i,) for i in data.image_ids if i != 17]
-        assert data.source.skipped == 1
+        assert data.source.skipped == {(17, 0)}
 
 
 def test_a_cache_without_usable_images_is_refused(dataset, parts, tmp_path):
