@@ -22,9 +22,6 @@ class Targets:
         if self.labels.dtype != torch.int64:
             raise ValueError(f"labels: expected int64, got {self.labels.dtype}")
 
-    def to(self, device: torch.device) -> Targets:
-        return Targets(self.boxes.to(device), self.labels.to(device))
-
 
 @dataclass(frozen=True, slots=True)
 class Detections:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -118,15 +118,19 @@ class FrozenBackbone(nn.Module):
             image[:, :, columns:] = 0
         return x
 
-    def _exact(self, device: torch.device) -> AbstractContextManager[Any]:
-        if self.precision != "fp32":
-            return torch.autocast(device.type, dtype=PRECISIONS[self.precision])
-        if device.type == "cuda":
-            # fp32 means fp32: TF32 keeps ten bits of the mantissa.
-            return torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-            )
-        return nullcontext()
+    @contextmanager
+    def _exact(self, device: torch.device) -> Iterator[None]:
+        """This precision and no other, also within a training step of half precision."""
+        half = PRECISIONS[self.precision] if self.precision != "fp32" else None
+        # fp32 means fp32: TF32 keeps ten bits of the mantissa.
+        strict = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with (
+            torch.autocast(device.type, dtype=half, enabled=half is not None),
+            strict if half is None and device.type == "cuda" else nullcontext(),
+        ):
+            yield
 
     def _maps(self, x: Tensor, canvas_hw: HW) -> list[Tensor]:
         try:

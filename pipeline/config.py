@@ -59,9 +59,9 @@ class TrainSettings:
 class OptimSettings:
     """lr: the peak, for the batch size that is used; momentum: of SGD alone.
 
-    neck_factor, head_factor, backbone_factor: what the rate is multiplied with there (the backbone's
-    with --source finetune alone); layer_decay: and once more for each stage of the backbone that lies
-    deeper than its last.
+    neck_factor, head_factor, backbone_factor: what the rate is multiplied with there; layer_decay:
+    once more for each stage of the backbone that lies before its last one. Both of the backbone's are
+    for --source finetune: from scratch it has the full rate.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -134,6 +134,9 @@ class RunConfig:
             check_range(f"optim.{name}", getattr(optim, name), 0)
         check_range("schedule.warmup_steps", schedule.warmup_steps, 0)
         check_range("schedule.rise", schedule.rise, 0, 1)
+        check_range("schedule.gamma", schedule.gamma, 0, 1)
+        for milestone in schedule.milestones:
+            check_range("schedule.milestones", milestone, 0, 1)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain sections, as TOML and JSON know them."""

@@ -66,8 +66,8 @@ def open_cached(
     """One cache, or several read as one, with their own annotations or others.
 
     Images that failed, or that the annotations do not name, are left out with a warning. sharing:
-    processes of this machine that open it for the same run. Raises
-    InputError, IncompleteCache, CorruptCache, KeyMismatch.
+    processes of this machine that open it for the same run. Raises InputError, IncompleteCache,
+    CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
     room = resident_samples(resident, cache.header, device, sharing)

@@ -21,11 +21,14 @@ _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """'auto': cuda where there is one, else cpu. Raises InputError.
 
-    local_rank: this process's number on this machine; with 'auto' each takes another accelerator.
+    local_rank: this process's number on this machine; unless told otherwise each takes another
+    accelerator.
     """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        name = f"cuda:{local_rank % count}" if count else "cpu"
+        name = "cuda" if count else "cpu"
+    if name == "cuda" and count:
+        name = f"cuda:{local_rank % count}"
     if name == "cpu":
         keep_freed_memory()
     try:

@@ -92,23 +92,25 @@ def evaluate_run(
     """
     on = pick_device(device)
     use_threads(threads)
-    settings = RunInfo.read(run).config.train
+    info, header = RunInfo.read(run), CacheHeader.read(cache)
+    settings = info.config.train
+    for difference in info.check_pairs(header, cache):
+        log.warning("the run and %s differ in %s", cache, difference)
     if images is None:
-        info, detector = load_run(run, checkpoint, on)
+        detector = load_run(run, checkpoint, on)[1]
         data = open_cached(
             [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
         )
-    else:
-        canvases = [bucket.canvas_hw for bucket in CacheHeader.read(cache).layout.buckets]
-        info, model = load_model(run, checkpoint, on, canvases)
-        if model.backbone is None:
-            raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
+    elif info.trains_backbone:
+        canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
+        model = load_model(run, checkpoint, on, canvases)[1]
+        assert model.backbone is not None
         detector = model.detector
         data = open_live(cache, annotations, images, model.backbone, settings.workers)
-    for difference in info.check_pairs(data.header, data.name):
-        log.warning("the run and %s differ in %s", cache, difference)
+    else:
+        raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
     info.check_classes(data.annotations, f"annotations of {cache}")
-    batches = plain_batches(data.header.layout, data.image_ids, settings.batch_size)
+    batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids)
     return coco_metrics(data.annotations, found), results
@@ -119,15 +121,16 @@ def detect(
     source: PyramidSource,
     batches: Sequence[Sequence[SampleId]],
     precision: Precision = "fp32",
+    shown: bool = True,
 ) -> dict[int, Detections]:
     """What the detector finds in each sample, by image id; image px, on the CPU.
 
-    The detector is to be in eval mode, and the source's backbone too.
+    The detector is to be in eval mode, and the source's backbone too. shown: with a progress line.
     """
     found: dict[int, Detections] = {}
     device = next(detector.parameters()).device
     total = sum(map(len, batches))
-    with torch.no_grad(), progress_line("evaluate", total) as progress:
+    with torch.no_grad(), progress_line("evaluate", total, shown=shown) as progress:
         for samples, placements, pyramid in source.load(batches):
             with autocast(device, precision):
                 detections = detector.detections(pyramid(), placements)

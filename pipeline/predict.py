@@ -22,7 +22,7 @@ from ..heads.types import Detections
 from .annotations import Annotations, ImageBoxes, load_annotations
 from .backbones import load_backbone_of
 from .canvases import recipe_of
-from .devices import pick_device, use_threads
+from .devices import autocast, pick_device, use_threads
 from .draw import draw_boxes, side_by_side
 from .evaluate import to_coco_results
 from .images import ImageError, draw_canvas, load_image
@@ -121,7 +121,7 @@ def detect_image(
     plain = recipe_of(info.key, Path())
     placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
     canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
-    with torch.no_grad():
+    with torch.no_grad(), autocast(device, info.config.train.precision):
         pyramid = backbone(canvas, [placement.content_hw])
         if not info.trains_backbone:
             codec = get_codec(info.key.codec)

@@ -73,9 +73,13 @@ class ProgressLine:
 
 
 @contextmanager
-def progress_line(title: str, total: int, begun: int = 0) -> Iterator[ProgressLine]:
-    """Shows nothing once the block has ended. begun: what earlier runs have done of `total`."""
-    console = Console(stderr=True)
+def progress_line(
+    title: str, total: int, begun: int = 0, *, shown: bool = True
+) -> Iterator[ProgressLine]:
+    """Shows nothing once the block has ended. begun: what earlier runs have done of `total`. shown:
+    not where another of the same command's processes shows it.
+    """
+    console = Console(stderr=True, quiet=not shown)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,7 +88,7 @@ def progress_line(title: str, total: int, begun: int = 0) -> Iterator[ProgressLi
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     )
     with bar:
         task = bar.add_task(title, total=total, completed=begun, note="")

@@ -64,7 +64,7 @@ class PyramidSource(Protocol):
         ...
 
     @property
-    def skipped(self) -> int:
+    def skipped(self) -> frozenset[SampleId]:
         """Samples left out as damaged so far."""
         ...
 
@@ -89,8 +89,9 @@ class CachedSource:
             yield Loaded(batch.samples, batch.placements, decode)
 
     @property
-    def skipped(self) -> int:
-        return len(self.reader.skipped)
+    def skipped(self) -> frozenset[SampleId]:
+        # Threads that read ahead add to it; list() is one step to them.
+        return frozenset(list(self.reader.skipped))
 
 
 class LiveSource:
@@ -121,16 +122,18 @@ class LiveSource:
         with closing(rendered(self._recipe, jobs, self._workers)) as canvases:
             for batch in batches:
                 shown = [next(canvases) for _ in batch]
-                pixels = torch.from_numpy(np.stack([_pixels(one) for one in shown]))
+                pixels = _pinned(
+                    torch.from_numpy(np.stack([_pixels(one) for one in shown])), self._device
+                )
                 placements = tuple(one.placements[0] for one in shown)
                 yield Loaded(tuple(batch), placements, partial(self._pyramid, pixels, placements))
 
     @property
-    def skipped(self) -> int:
-        return 0
+    def skipped(self) -> frozenset[SampleId]:
+        return frozenset()
 
     def _pyramid(self, pixels: Tensor, placements: Sequence[Placement]) -> FeaturePyramid:
-        on_device = pixels.to(self._device)
+        on_device = pixels.to(self._device, non_blocking=True)
         contents = [placement.content_hw for placement in placements]
         frozen = isinstance(self._backbone, FrozenBackbone)
         step = self._header.key.batch_size if frozen else len(pixels)
@@ -161,11 +164,29 @@ def batches_from(
     """What the source loads, with its targets."""
     for samples, placements, pyramid in source.load(batches):
         image_ids = tuple(image_id for image_id, _ in samples)
-        targets = tuple(
-            targets_of(annotations, image_id, placement, min_visible).to(device)
+        targets = [
+            targets_of(annotations, image_id, placement, min_visible)
             for image_id, placement in zip(image_ids, placements, strict=True)
-        )
-        yield Batch(image_ids, placements, targets, pyramid)
+        ]
+        yield Batch(image_ids, placements, _on_device(targets, device), pyramid)
+
+
+def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Targets, ...]:
+    """In two copies a batch, which wait for nothing: an ordinary one would wait for the last step."""
+    if not targets:
+        return ()
+    counts = [len(of_image.labels) for of_image in targets]
+    packed = [of_image.boxes for of_image in targets], [of_image.labels for of_image in targets]
+    boxes, labels = (
+        torch.split(_pinned(torch.cat(parts), device).to(device, non_blocking=True), counts)
+        for parts in packed
+    )
+    return tuple(map(Targets, boxes, labels))
+
+
+def _pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Where a copy to that device can be made from while the host goes on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def targets_of(

@@ -59,7 +59,7 @@ class TrainedBackbone(nn.Module):
         """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
         maps: list[Tensor] = self.net(self._normalised(canvases, content_hw))
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
-        return FeaturePyramid(self.spec, tuple(m.float().contiguous() for m in maps), canvas_hw)
+        return FeaturePyramid(self.spec, tuple(m.float() for m in maps), canvas_hw)
 
     def train(self, mode: bool = True) -> Self:
         """What is frozen stays in eval mode whatever is asked, and BatchNorm with it where it must."""

@@ -21,19 +21,19 @@ class MovingAverage:
         """tensors: the average so far; none where it begins."""
         self._model, self._decay = model, decay
         own = model.tensors()
-        self.tensors = {n: (tensors.get(n, v)).to(v.device, copy=True) for n, v in own.items()}
+        self.tensors = {n: tensors.get(n, v).to(v.device, copy=True) for n, v in own.items()}
+        # The model's tensors stay where they are: what it loads is copied into them.
+        floats = [n for n, v in own.items() if v.is_floating_point()]
+        self._averages, self._own = [self.tensors[n] for n in floats], [own[n] for n in floats]
+        self._counts = [(self.tensors[n], own[n]) for n in own.keys() - floats]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """After the step of this number, counted from 0."""
         keep = min(self._decay, (1 + step) / (10 + step))
-        own = self._model.tensors()
-        floats = [name for name, v in own.items() if v.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.tensors[n] for n in floats], [own[n] for n in floats], 1.0 - keep
-        )
-        for name in own.keys() - floats:
-            self.tensors[name].copy_(own[name])
+        torch._foreach_lerp_(self._averages, self._own, 1.0 - keep)
+        for copied, own in self._counts:
+            copied.copy_(own)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,6 +88,7 @@ def train_command(
     Started by torchrun or srun, all processes train one model.
     """
     from ..config import load_config
+    from ..world import find_world
     from .options import TrainOptions
     from .train import train
 
@@ -111,6 +113,8 @@ def train_command(
     )
     settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
     summary = train(settings, options)
+    if find_world(None, None, os.environ).rank:
+        return  # the first process speaks for all
     best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
         best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"

@@ -74,24 +74,31 @@ class Loop:
         per_epoch = len(self._batches(0))
         total = per_epoch * self.config.train.epochs
         with (
-            interruptible() as interrupted,
-            progress_line("train", total, self.position.step) as progress,
+            interruptible() as wishes,
+            progress_line(
+                "train", total, self.position.step, shown=self.stepper.processes.first
+            ) as progress,
         ):
+            leaving = False
             while not self._over(total):
-                if not self.position.to_evaluate:
-                    epoch, done = divmod(self.position.step, per_epoch)
-                    self._epoch(epoch, done, total, progress, interrupted)
-                    ended = self.position.step % per_epoch == 0
-                    self.position = replace(self.position, to_evaluate=ended and self._due(epoch))
-                    self._save()
-                if self.val is not None and self.position.to_evaluate and not interrupted:
+                if leaving:
+                    raise KeyboardInterrupt
+                if self.val is not None and self.position.to_evaluate:
                     with progress.paused():
                         self._evaluate(self.val, self.position.step // per_epoch)
-                    self._save()
-                if interrupted and not self._over(total):
-                    raise KeyboardInterrupt
+                    leaving = self._leaving(wishes)
+                else:
+                    epoch, done = divmod(self.position.step, per_epoch)
+                    leaving = self._epoch(epoch, done, total, progress, wishes)
+                    ended = self.position.step % per_epoch == 0
+                    self.position = replace(self.position, to_evaluate=ended and self._due(epoch))
+                self._save()
         self._finish()
         return self._summary()
+
+    def _leaving(self, wishes: Sequence[float]) -> bool:
+        """Whether someone wants to leave: agreed upon, so that no process goes on alone."""
+        return self.stepper.processes.any(bool(wishes))
 
     def _over(self, total: int) -> bool:
         settings, position = self.config.train, self.position
@@ -110,11 +117,11 @@ class Loop:
         )
 
     def _epoch(
-        self, epoch: int, done: int, total: int, progress: ProgressLine, interrupted: list[bool]
-    ) -> None:
-        """Steps until the epoch ends or someone interrupts."""
+        self, epoch: int, done: int, total: int, progress: ProgressLine, wishes: Sequence[float]
+    ) -> bool:
+        """Steps until the epoch ends, or someone wants to leave: whether that is so."""
         processes, settings = self.stepper.processes, self.config.train
-        world, meter, trained = processes.world, Meter(), 0
+        world, meter, trained, leaving = processes.world, Meter(), 0, False
         self.stepper.model.train()
         batches = self._batches(epoch)[done:]
         owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
@@ -127,19 +134,19 @@ class Loop:
             trained += result.moved
             self.position = replace(self.position, step=step + 1)
             progress.advance()
-            if processes.any(bool(interrupted)) and not interrupted:
-                interrupted.append(True)
-            if (step + 1) % LOG_EVERY_STEPS == 0 or interrupted or batch is batches[-1]:
+            leaving = self._leaving(wishes)
+            if (step + 1) % LOG_EVERY_STEPS == 0 or leaving or batch is batches[-1]:
                 self._log(epoch, total, meter, progress)
-            if interrupted:
+            if leaving:
                 break
             if time.monotonic() - self.saved > 60 * settings.save_minutes:
                 self._save()
-        if not trained and done == 0 and not interrupted:
+        if not trained and done == 0 and not leaving:
             raise FdetError(
                 f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
                 "names them"
             )
+        return leaving
 
     def _log(self, epoch: int, total: int, meter: Meter, progress: ProgressLine) -> None:
         """A line for the steps since the last one."""
@@ -162,8 +169,8 @@ class Loop:
         line["process_memory_mb"] = round(process_memory_mb())
         if memory is not None:
             line["device_memory_mb"] = round(memory)
-        if self.data.source.skipped:
-            line["skipped"] = self.data.source.skipped
+        if skipped := self._skipped():
+            line["skipped"] = skipped
         self._tell(Event({"kind": "train", "step": self.position.step, **line}))
         progress.note(
             f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
@@ -194,11 +201,11 @@ class Loop:
         """Each process sees its share of the images; all know what was found."""
         processes, settings = self.stepper.processes, self.config.train
         world, model = processes.world, self.stepper.model
-        processes.share_first(dict(model.named_buffers()))
+        processes.share_first(model.buffers())
         size = max(1, settings.batch_size // (settings.accumulate * world.size))
         batches = plain_batches(val.header.layout, val.image_ids, size)[world.rank :: world.size]
         model.eval()
-        mine = detect(model.detector, val.source, batches, settings.precision)
+        mine = detect(model.detector, val.source, batches, settings.precision, processes.first)
         found = {k: d for part in processes.gather(mine) for k, d in part.items()}
         return {image_id: found[image_id] for image_id in val.image_ids}
 
@@ -222,8 +229,8 @@ class Loop:
             draw_curve(metrics_log.read(self.out), self.out / "curve.png")
 
     def _summary(self) -> TrainSummary:
-        seconds, skipped = time.monotonic() - self.started, self.data.source.skipped
-        if skipped:
+        seconds, skipped = time.monotonic() - self.started, self._skipped()
+        if skipped and self.stepper.processes.first:
             log.warning(
                 "%d samples of %s are damaged and were left out; `fdet cache verify` names them",
                 skipped,
@@ -239,6 +246,10 @@ class Loop:
             best_epoch=self.position.best_epoch,
             metrics=self.metrics,
         )
+
+    def _skipped(self) -> int:
+        """Samples that were left out so far, by any process."""
+        return len(frozenset().union(*self.stepper.processes.gather(self.data.source.skipped)))
 
     def _to_keep(self) -> AbstractContextManager[None]:
         """The weights that are evaluated and kept: the average where there is one."""

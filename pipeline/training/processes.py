@@ -8,14 +8,14 @@ the whole batch, whoever had how many images.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ...cache.errors import InputError
+from ...cache.errors import FdetError, InputError
 from ..devices import pick_device
 from ..world import World, find_world
 
@@ -62,11 +62,14 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def share_first(self, tensors: Mapping[str, Tensor]) -> None:
-        """All take the first one's values, in place."""
-        if self.fabric is not None:
-            for tensor in tensors.values():
-                tensor.copy_(self.fabric.broadcast(tensor, src=0))
+    def share_first(self, tensors: Iterable[Tensor]) -> None:
+        """All take the first one's values, in place and without leaving the device."""
+        if self.fabric is None:
+            return
+        for tensor in tensors:
+            if not self.first:
+                tensor.zero_()
+            self.sum_(tensor)
 
     def of_first(self, value: T) -> T:
         """The first one's value."""
@@ -81,10 +84,17 @@ class Processes:
             return [value]
         return [self.fabric.broadcast(value, src=rank) for rank in range(self.world.size)]
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.fabric is not None:
-            self.fabric.barrier()
+    def by_first(self, action: Callable[[], None]) -> None:
+        """The first one does it and the others wait for it; what it refuses, all raise."""
+        refusal: FdetError | None = None
+        if self.first:
+            try:
+                action()
+            except FdetError as error:
+                refusal = error
+        refusal = self.of_first(refusal)
+        if refusal is not None:
+            raise refusal
 
 
 def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> Processes:
@@ -104,6 +114,11 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
             "pip install 'frozendet[distributed]'"
         ) from error
     here = _on_machine(world, environment)
+    if on.type == "cuda" and (here > torch.cuda.device_count() or on.index != world.local_rank):
+        raise InputError(
+            f"--device {device}: each of the {here} processes on this machine takes a device of its "
+            f"own; expected auto, and {here} devices, got {torch.cuda.device_count()}"
+        )
     fabric = Fabric(
         accelerator=on.type,
         devices=here,

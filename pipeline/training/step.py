@@ -61,6 +61,8 @@ class Stepper:
     def __post_init__(self) -> None:
         half = self.config.train.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=half)
+        # It makes its scale at the first loss, and a process may have no image in its first step.
+        self.scaler.scale(torch.zeros((), device=self.processes.device))
         self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, batches: Iterable[Batch], size: int, number: int, total: int) -> Done:

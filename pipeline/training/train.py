@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -48,18 +49,30 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     options.check()
     processes = join_processes(options.device)
     use_threads(options.threads)
+    _check_settings(config, options, processes)
     info, model, data, val = _open(config, options, processes)
-    log.info("%s", describe_training(info, model))
     if processes.first:
-        prepare_folder(options.out, info, resume=options.resume)
-    processes.wait()
+        log.info("%s", describe_training(info, model))
     state = options.out / "last.safetensors" if options.resume else None
-    stepper, position = begin(config, model, processes, state, options.on_corrupt == "skip")
-    if not processes.first:
-        return Loop(config, options.out, data, val, stepper, position).run()
-    with only_writer(options.out), _told(config, options, val) as hooks:
-        metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
+    hooks: list[Hook] = []
+    with ExitStack() as held:
+
+        def take_folder() -> None:
+            prepare_folder(options.out, info, resume=options.resume)
+            held.enter_context(only_writer(options.out))
+            hooks.extend(held.enter_context(_told(config, options, val)))
+
+        processes.by_first(take_folder)
+        own = _at_full_rate(config) if options.source == SCRATCH else config
+        stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
+        if processes.first:
+            metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
         return Loop(config, options.out, data, val, stepper, position, hooks).run()
+
+
+def _at_full_rate(config: RunConfig) -> RunConfig:
+    """A backbone with random weights learns as fast as the rest."""
+    return replace(config, optim=replace(config.optim, backbone_factor=1.0, layer_decay=1.0))
 
 
 @contextmanager
@@ -85,6 +98,24 @@ def describe_training(info: RunInfo, model: Model) -> str:
         f"trained, {frozen / 1e6:.2f} M of {info.key.backbone} are frozen; trained share "
         f"{trained / (trained + frozen):.1%}"
     )
+
+
+def _check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
+    """Raises ConfigError where settings that are sound by themselves do not go with the options."""
+    train, backbone, size = config.train, config.backbone, processes.world.size
+    if train.patience and options.val is None:
+        raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
+    if train.batch_size < size * train.accumulate:
+        raise ConfigError(
+            f"setting 'train.batch_size': {train.batch_size} images cannot be shared by {size} "
+            f"processes with train.accumulate={train.accumulate}; expected at least "
+            f"{size * train.accumulate}"
+        )
+    if options.source == SCRATCH and (backbone.train_from or backbone.norm == "frozen"):
+        raise ConfigError(
+            "--source scratch trains all of the backbone: expected backbone.train_from='' and "
+            f"backbone.norm auto or batch, got {backbone.train_from!r} and {backbone.norm}"
+        )
 
 
 def _open(
@@ -127,11 +158,6 @@ def _trained_backbone(
     settings, scratch = config.backbone, options.source == SCRATCH
     if not options.trains_backbone:
         return None
-    if scratch and (settings.train_from or settings.norm == "frozen"):
-        raise ConfigError(
-            "--source scratch trains all of the backbone: expected backbone.train_from='' and "
-            f"backbone.norm auto or batch, got {settings.train_from!r} and {settings.norm}"
-        )
     headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
     canvases = [bucket.canvas_hw for h in headers for bucket in h.layout.buckets]
     if scratch:

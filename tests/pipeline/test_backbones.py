@@ -116,7 +116,7 @@ def test_normalisation_is_the_models_own(name, backbones):
         mean, std = config.mean, config.std
     assert (backbone.mean, backbone.std) == (tuple(mean), tuple(std))
     canvas = canvases(1)
-    x = backbone._normalised(canvas, [(50, 80)])
+    x = backbone.normalised(canvas, [(50, 80)])
     expected = (canvas[0].double() / 255 - torch.tensor(mean)) / torch.tensor(std)
     assert torch.allclose(
         x[0, :, :50, :80].double(), expected.permute(2, 0, 1)[:, :50, :80], atol=1e-5
@@ -132,7 +132,7 @@ def test_lite0_equals_timms_own_features_with_the_same_weights(backbones):
     assert not missing
     canvas = canvases(2)
     with torch.no_grad():
-        expected = reference(backbone._normalised(canvas, [CANVAS, CANVAS]))
+        expected = reference(backbone.normalised(canvas, [CANVAS, CANVAS]))
     for mine, theirs in zip(backbone(canvas, [CANVAS, CANVAS]).maps, expected, strict=True):
         assert torch.equal(mine, theirs)
 

@@ -22,9 +22,11 @@ def other_value(kind, value):
     if isinstance(value, bool):
         return not value
     if isinstance(value, float):
-        return 0.9 * value if value else 1.0
+        return 0.9 * value if value else 0.5
     if isinstance(value, int):
         return value + 1
+    if isinstance(value, str):
+        return f"{value}c4"
     if isinstance(value, tuple):
         return (*value[:-1], value[-1] * 0.5 if isinstance(value[-1], float) else value[-1] + 1)
     raise AssertionError(f"no other value known for {kind}")
@@ -89,8 +91,25 @@ def test_without_any_input_all_defaults_hold():
     [
         ("optim.lrr=1", "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
         ("optm.lr=1", "unknown section 'optm'; did you mean 'optim'?"),
-        ("epochs=3", "unknown section 'epochs'; known: head, neck, optim, schedule, train"),
+        (
+            "epochs=3",
+            "unknown section 'epochs'; known: backbone, head, neck, optim, schedule, train",
+        ),
         ("train.epochs=many", "setting 'train.epochs': expected int, got 'many'"),
+        ("train.accumulate=0", "setting 'train.accumulate': expected 1 to 8, got 0"),
+        ("train.accumulate=9", "setting 'train.accumulate': expected 1 to 8, got 9"),
+        ("train.precision=fp8", "setting 'train.precision': expected one of ['fp32', 'bf16', 'f"),
+        ("train.clip_norm=-1", "setting 'train.clip_norm': expected at least 0"),
+        ("train.average=1", "setting 'train.average': expected 0 to 0.999999, got 1.0"),
+        ("train.patience=-1", "setting 'train.patience': expected at least 0"),
+        ("train.save_minutes=-1", "setting 'train.save_minutes': expected at least 0"),
+        ("train.compile=1", "setting 'train.compile': expected bool, got 1"),
+        ("backbone.norm=sync", "setting 'backbone.norm': expected one of ['auto', 'frozen', 'b"),
+        ("optim.layer_decay=-1", "setting 'optim.layer_decay': expected at least 0"),
+        ("optim.backbone_factor=-1", "setting 'optim.backbone_factor': expected at least 0"),
+        ("schedule.rise=2", "setting 'schedule.rise': expected 0 to 1, got 2.0"),
+        ("schedule.gamma=-1", "setting 'schedule.gamma': expected 0 to 1, got -1.0"),
+        ("schedule.milestones=[0.5, 8]", "setting 'schedule.milestones': expected 0 to 1, got 8"),
         ("train.epochs=0", "setting 'train.epochs': expected at least 1, got 0"),
         ("train.batch_size=0", "setting 'train.batch_size': expected at least 1"),
         ("train.eval_every=0", "setting 'train.eval_every': expected at least 1"),
@@ -111,7 +130,7 @@ def test_without_any_input_all_defaults_hold():
         ("head.convs=0", "setting 'head.convs': expected 1 to 64"),
         ("optim.lr=nan", "setting 'optim.lr': expected a finite number"),
         ("optim.name=adam", "setting 'optim.name': expected one of ['adamw', 'sgd'], got 'adam'"),
-        ("schedule.name=linear", "setting 'schedule.name': expected one of ['cosine', 'step']"),
+        ("schedule.name=linear", "setting 'schedule.name': expected one of ['cosine', 'st"),
         ("neck.name=fpm", "unknown neck 'fpm'; did you mean 'fpn'?"),
         ("head.name=retnanet", "unknown head 'retnanet'; did you mean 'retinanet'?"),
         ("head.name=[1]", "unknown head [1]; known: "),

@@ -58,7 +58,7 @@ def test_batches_of_several_caches_are_those_of_one(parts, quick_caches):
     batches = joined.batches(samples, CPU, 0.3), one.batches(samples, CPU, 0.3)
     for mine, theirs in zip(*batches, strict=True):
         assert (mine.image_ids, mine.placements) == (theirs.image_ids, theirs.placements)
-        for x, y in zip(mine.pyramid.maps, theirs.pyramid.maps, strict=True):
+        for x, y in zip(mine.pyramid().maps, theirs.pyramid().maps, strict=True):
             assert torch.equal(x, y)
         for x, y in zip(mine.targets, theirs.targets, strict=True):
             assert torch.equal(x.boxes, y.boxes) and torch.equal(x.labels, y.labels)
@@ -143,10 +143,10 @@ def test_skipped_samples_are_counted_by_the_source(resident, parts, tmp_path):
     data = open_cached([copy, parts[1]], None, CPU, resident=resident, on_corrupt="skip")
     for _ in range(2):
         batches = data.batches(plain_batches(data.header.layout, data.image_ids, 1), CPU, 0.3)
-        sizes = [(batch.image_ids, len(batch.pyramid), len(batch.targets)) for batch in batches]
+        sizes = [(batch.image_ids, len(batch.pyramid()), len(batch.targets)) for batch in batches]
         assert sizes[1] == ((), 0, 0)
         assert [ids for ids, _, _ in sizes if ids] == [(i,) for i in data.image_ids if i != 17]
-        assert data.source.skipped == 1
+        assert data.source.skipped == {(17, 0)}
 
 
 def test_a_cache_without_usable_images_is_refused(dataset, parts, tmp_path):

@@ -1,0 +1,56 @@
+"""Runs of a moment, and what they leave behind."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fdet.pipeline.config import RunConfig, load_config
+from fdet.pipeline.training import metrics_log
+from fdet.pipeline.training.options import TrainOptions
+
+TINY = {
+    "retinanet": ("head.convs=1",),
+    "faster-rcnn": ("head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16"),
+}
+SHARED = ("neck.channels=8", "neck.max_level=5", "train.batch_size=4", "train.epochs=2")
+
+
+def tiny(head: str = "retinanet", *more: str) -> RunConfig:
+    return load_config(head=head, assignments=[*SHARED, *TINY[head], *more])
+
+
+def options(cache: Path, out: Path, **more) -> TrainOptions:
+    return TrainOptions(**{"cache": cache, "out": out, "threads": 1, "device": "cpu", **more})
+
+
+def tensors(run: Path, name: str = "last") -> dict[str, Tensor]:
+    return load_file(run / f"{name}.safetensors")
+
+
+def part(found: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those of the prefix, without it."""
+    return {n.removeprefix(prefix): v for n, v in found.items() if n.startswith(prefix)}
+
+
+def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    """Bit for bit."""
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def assert_close(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float) -> None:
+    """Within a share of the largest value of each tensor."""
+    assert a.keys() == b.keys()
+    for name, x in a.items():
+        limit = tolerance * float(x.double().abs().max().clamp(min=1e-6))
+        assert float((x.double() - b[name].double()).abs().max()) <= limit, name
+
+
+def lines(run: Path, kind: str) -> list[dict]:
+    return [line for line in metrics_log.read(run) if line["kind"] == kind]
+
+
+def losses(run: Path) -> list[dict]:
+    return [line["losses"] for line in lines(run, "train")]

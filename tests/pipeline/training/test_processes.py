@@ -1,0 +1,249 @@
+"""Several processes are one that works off the same parts one after the other, bit for bit."""
+
+import builtins
+import json
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+from fdet.cache.errors import ConfigError, InputError
+from fdet.pipeline.config import load_config
+from fdet.pipeline.training import processes as processes_module
+from fdet.pipeline.training import train as train_module
+from fdet.pipeline.training.processes import Processes, join_processes
+from fdet.pipeline.training.train import train
+from fdet.pipeline.world import World
+
+from ..quick import damage
+from . import together
+from .runs import SHARED, TINY, assert_close, assert_same, lines, options, part, tensors, tiny
+
+CPU = torch.device("cpu")
+# name: head, settings, options. 12 images: of the odd batches of 11 one is left for two processes.
+JOBS = {
+    "retinanet": ("retinanet", ["train.batch_size=8", "train.average=0.9"], {}),
+    "faster-rcnn": ("faster-rcnn", ["train.batch_size=8", "optim.name=sgd"], {}),
+    "odd": ("retinanet", ["train.batch_size=11", "train.precision=fp16"], {}),
+    "skipping": ("retinanet", ["train.batch_size=2"], {"on_corrupt": "skip"}),
+    "finetune": ("retinanet", ["backbone.train_from=c4"], {"source": "finetune"}),
+}
+
+
+def settings(name):
+    head, more, _ = JOBS[name]
+    return [*SHARED, *TINY[head], "head.score_threshold=0.005", *more]
+
+
+@pytest.fixture(scope="module")
+def damaged(live_cache, tmp_path_factory):
+    """Both views of an image are damaged, and it is alone in a batch of two processes once or twice."""
+    root = shutil.copytree(live_cache, tmp_path_factory.mktemp("damaged") / "damaged.fdet")
+    for view in (0, 1):
+        damage(root, 10, view, level=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def paths(live_cache, damaged, images):
+    """By job: where its data lie."""
+    found = {name: {"cache": live_cache, "val": live_cache} for name in JOBS}
+    found["skipping"] = {"cache": damaged, "val": live_cache}
+    found["finetune"]["images"] = images
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(paths, tmp_path_factory):
+    """Two processes have trained every job: the folder of the runs, and each one's report."""
+    folder = tmp_path_factory.mktemp("pair")
+    jobs = {
+        name: {
+            "head": head,
+            "settings": settings(name),
+            "options": more,
+            "paths": {n: str(p) for n, p in {**paths[name], "out": folder / "runs" / name}.items()},
+        }
+        for name, (head, _, more) in JOBS.items()
+    }
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    (folder / "runs").mkdir()
+    started = together.start([together.__file__, folder / "jobs.json", folder])
+    for status, errors, _ in together.finish(started):
+        assert status == 0, errors
+    reports = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    return folder / "runs", reports
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", JOBS)
+def test_two_processes_are_two_micro_batches_bit_for_bit(name, pair, paths, tmp_path):
+    runs, _ = pair
+    head, _, more = JOBS[name]
+    config = load_config(head=head, assignments=[*settings(name), "train.accumulate=2"])
+    where = dict(paths[name])
+    train(config, options(where.pop("cache"), tmp_path / "alone", **where, **more))
+    assert_same(tensors(runs / name), tensors(tmp_path / "alone"))
+    assert_same(tensors(runs / name, "best"), tensors(tmp_path / "alone", "best"))
+    for kind in ("train", "eval"):
+        mine, theirs = lines(runs / name, kind), lines(tmp_path / "alone", kind)
+        assert [line["step"] for line in mine] == [line["step"] for line in theirs]
+        for one, other in zip(mine, theirs, strict=True):
+            assert one.get("metrics") == other.get("metrics")
+            assert one.get("losses", {}) == pytest.approx(other.get("losses", {}), rel=1e-5)
+            assert one.get("skipped") == other.get("skipped")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_two_processes_are_one_large_batch_but_for_rounding(name, pair, paths, tmp_path):
+    """Plain descent with a small rate: its weights differ as much as the gradients do."""
+    runs, _ = pair
+    config = load_config(head=JOBS[name][0], assignments=settings(name))
+    where = dict(paths[name])
+    train(config, options(where.pop("cache"), tmp_path / "alone", **where))
+    mine, theirs = (part(tensors(run), "model.") for run in (runs / name, tmp_path / "alone"))
+    assert_close(mine, theirs, 5e-3)
+    first = [lines(run, "train")[0]["losses"] for run in (runs / name, tmp_path / "alone")]
+    assert first[0] == pytest.approx(first[1], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_all_know_the_metrics_and_the_first_alone_writes_and_tells(pair):
+    runs, (first, second) = pair
+    assert first.pop("written") and second.pop("written") == []
+    assert any(first[name]["metrics"]["ar100"] for name in JOBS)
+    assert first["skipping"]["skipped"] in (1, 2)
+    for name in JOBS:
+        logged = len(lines(runs / name, "train")) + len(lines(runs / name, "eval"))
+        assert (first[name].pop("events"), second[name].pop("events")) == (logged, 0)
+    assert first == second
+
+
+def command(cache, out, *more):
+    words = [word for setting in [*SHARED, *TINY["retinanet"]] for word in ("--set", setting)]
+    fixed = ["-m", "fdet", "train-heads", cache, "--out", out, "--device", "cpu", "--threads", 1]
+    return [*fixed, *words, *more]
+
+
+@pytest.mark.slow
+def test_a_wish_of_one_is_everyones_and_they_resume_to_the_same_weights(live_cache, tmp_path):
+    longer = ("--set", "train.epochs=40")
+    started = together.start(command(live_cache, tmp_path / "torn", *longer))
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "torn" / "last.safetensors").exists():
+        assert all(process.poll() is None for process in started)
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started[1].send_signal(signal.SIGTERM)
+    assert [status for status, _, _ in together.finish(started)] == [130, 130]
+    torn = lines(tmp_path / "torn", "train")[-1]["step"]
+    assert torn < 120
+    resumed = together.finish(
+        together.start(command(live_cache, tmp_path / "torn", *longer, "--resume"))
+    )
+    assert [status for status, _, _ in resumed] == [0, 0], resumed
+    assert [bool(said.strip()) for _, _, said in resumed] == [True, False], "the first one speaks"
+    config = tiny("retinanet", "train.epochs=40", "train.accumulate=2")
+    train(config, options(live_cache, tmp_path / "alone"))
+    assert_same(tensors(tmp_path / "torn"), tensors(tmp_path / "alone"))
+
+
+@pytest.mark.slow
+def test_what_the_first_one_refuses_ends_all_in_a_line(live_cache, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    for status, errors, _ in together.finish(together.start(command(live_cache, tmp_path / "out"))):
+        assert status == 2
+        assert "the folder is not empty" in errors.strip().splitlines()[-1]
+
+
+ALONE = Processes(World(), CPU)
+
+
+def test_alone_nothing_is_shared_and_nothing_changes():
+    x = torch.tensor([1.0, 2.0])
+    assert ALONE.sum_(x) is x
+    assert (ALONE.any(True), ALONE.any(False)) == (True, False)
+    assert ALONE.gather("a") == ["a"] and ALONE.of_first("a") == "a"
+    ALONE.share_first([x])
+    assert x.tolist() == [1.0, 2.0]
+
+
+def test_a_parameter_without_a_part_in_the_loss_has_a_gradient_of_zero():
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    used.sum().backward()
+    ALONE.sum_gradients([used, unused])
+    assert used.grad.tolist() == [1.0, 1.0] and unused.grad.tolist() == [0.0, 0.0]
+
+
+def test_what_the_first_one_refuses_is_raised():
+    def refusing():
+        raise InputError("no")
+
+    with pytest.raises(InputError, match="no"):
+        ALONE.by_first(refusing)
+
+
+def test_a_bug_of_the_first_one_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        ALONE.by_first(lambda: 1 / 0)
+
+
+def test_without_a_launcher_one_trains_alone():
+    alone = join_processes("cpu", {})
+    assert (alone.world, alone.on_machine, alone.fabric) == (World(), 1, None)
+    assert alone.first
+
+
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+
+
+def test_without_lightning_fabric_it_says_what_to_install(monkeypatch):
+    imported = builtins.__import__
+
+    def lacking(name, *arguments):
+        if name == "lightning_fabric":
+            raise ImportError(name)
+        return imported(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", lacking)
+    with pytest.raises(InputError, match=r"pip install 'frozendet\[distributed\]'"):
+        join_processes("cpu", TORCHRUN)
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, 4),
+        ({"LOCAL_WORLD_SIZE": "2"}, 2),
+        ({"SLURM_NTASKS_PER_NODE": "2"}, 2),
+        ({"SLURM_NTASKS_PER_NODE": "2(x2)", "SLURM_NNODES": "4"}, 1),
+        ({"SLURM_STEP_NUM_NODES": "2"}, 2),
+    ],
+)
+def test_the_launcher_says_how_many_share_a_machine(more, expected):
+    assert processes_module._on_machine(World(1, 4, 1), more) == expected
+
+
+def test_machines_with_different_numbers_of_processes_are_refused():
+    with pytest.raises(InputError, match="4 processes, 3 on this machine"):
+        processes_module._on_machine(World(1, 4, 1), {"LOCAL_WORLD_SIZE": "3"})
+
+
+@pytest.mark.parametrize(("device", "devices"), [("cuda:0", 4), ("cuda:1", 2)])
+def test_each_process_needs_a_device_of_its_own(device, devices, monkeypatch):
+    taken = torch.device(device)
+    monkeypatch.setattr(processes_module, "pick_device", lambda name, local_rank: taken)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    with pytest.raises(InputError, match=f"and 4 devices, got {devices}"):
+        join_processes(device, TORCHRUN)
+
+
+def test_a_batch_of_fewer_images_than_processes_is_refused(live_cache, tmp_path, monkeypatch):
+    four = Processes(World(0, 4), CPU)
+    monkeypatch.setattr(train_module, "join_processes", lambda device: four)
+    with pytest.raises(ConfigError, match=r"4 images cannot be shared by 4 .* expected at least 8"):
+        train(tiny("retinanet", "train.accumulate=2"), options(live_cache, tmp_path / "run"))

@@ -1,0 +1,214 @@
+"""A run that was stopped anywhere and resumed is the run that was not, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from fdet.pipeline.checkpoint import load_state
+from fdet.pipeline.model import Model
+from fdet.pipeline.run import RunInfo
+from fdet.pipeline.training import loop as loop_module
+from fdet.pipeline.training.optimiser import make_optimiser
+from fdet.pipeline.training.step import Stepper
+from fdet.pipeline.training.train import train
+
+from .runs import SHARED, TINY, assert_same, lines, options, tensors, tiny
+
+# Every setting that has a state of its own, or changes what a step needs of the steps before it.
+WAYS = {
+    "plain": (),
+    "sgd": ("optim.name=sgd",),
+    "average": ("train.average=0.9",),
+    "fp16": ("train.precision=fp16",),
+    "bf16": ("train.precision=bf16",),
+    "accumulated": ("train.accumulate=3",),
+    "threads": ("train.workers=3", "train.prefetch=2"),
+    "channels last": ("train.channels_last=true",),
+    "one cycle": ("schedule.name=onecycle",),
+    "early stopping": ("train.patience=1",),
+}
+LIVE = {
+    "finetune": ("backbone.train_from=c4", "train.average=0.5"),
+    "finetune, norms too": ("backbone.train_from=c4", "backbone.norm=batch"),
+    "scratch": ("train.accumulate=2",),
+}
+
+
+class Torn(Exception):
+    pass
+
+
+def torn(config, started, step, monkeypatch):
+    """Nothing is told, as by SIGKILL: the error comes instead of a step."""
+    original = Stepper.step
+
+    def tearing(stepper, batches, size, number, total):
+        if number == step:
+            raise Torn
+        return original(stepper, batches, size, number, total)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", tearing)
+        with pytest.raises(Torn):
+            train(config, started)
+
+
+def check(config, started, steps, monkeypatch):
+    whole = replace(started, out=started.out / "whole")
+    pieces = replace(started, out=started.out / "torn")
+    train(config, whole)
+    for count, step in enumerate(steps):
+        torn(config, replace(pieces, resume=count > 0), step, monkeypatch)
+    train(config, replace(pieces, resume=True))
+    assert_same(tensors(pieces.out), tensors(whole.out))
+    assert_same(tensors(pieces.out, "best"), tensors(whole.out, "best"))
+    evaluations = [lines(run.out, "eval") for run in (whole, pieces)]
+    assert evaluations[0] == evaluations[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_torn_in_the_middle_of_an_epoch(way, live_cache, tmp_path, monkeypatch):
+    """Saved after every step, and torn in the first epoch and in the second."""
+    config = tiny("retinanet", "train.save_minutes=0", *WAYS[way])
+    started = options(live_cache, tmp_path, val=live_cache)
+    check(config, started, [2, 4], monkeypatch)
+
+
+@pytest.mark.parametrize("way", LIVE)
+def test_with_a_backbone_that_is_trained(way, live_cache, images, tmp_path, monkeypatch):
+    config = tiny("retinanet", "train.save_minutes=0", *LIVE[way])
+    source = way.partition(",")[0]
+    started = options(live_cache, tmp_path, source=source, images=images)
+    check(config, started, [4], monkeypatch)
+
+
+def test_what_was_not_saved_is_done_again(live_cache, tmp_path, monkeypatch):
+    config = tiny("faster-rcnn", "train.average=0.9")
+    check(config, options(live_cache, tmp_path), [1, 5], monkeypatch)
+
+
+def test_saves_in_the_middle_come_when_they_are_due(live_cache, tmp_path, monkeypatch):
+    saved = []
+    original = loop_module.save_state
+
+    def noting(path, model, optimiser, position, average):
+        saved.append(position.step)
+        original(path, model, optimiser, position, average)
+
+    monkeypatch.setattr(loop_module, "save_state", noting)
+    for minutes, expected in ((0, [1, 2, 3, 3]), (10, [3])):
+        saved.clear()
+        config = tiny("retinanet", "train.epochs=1", f"train.save_minutes={minutes}")
+        train(config, options(live_cache, tmp_path / str(minutes)))
+        assert saved == [*expected, 3], "the last one says that the run is finished"
+
+
+def test_the_loss_scale_goes_on(live_cache, tmp_path, monkeypatch):
+    config = tiny("retinanet", "train.save_minutes=0", "train.precision=fp16")
+    started = options(live_cache, tmp_path / "run")
+    torn(config, started, 4, monkeypatch)
+    assert position(started).scale_age == 4
+    scale = position(started).loss_scale
+    train(config, replace(started, resume=True))
+    assert (position(started).loss_scale, position(started).scale_age) == (scale, 6)
+
+
+def position(started):
+    info = RunInfo.read(started.out)
+    model = Model(info.fresh_detector())
+    return load_state(
+        started.out / "last.safetensors", model, make_optimiser(model, info.config.optim)
+    )[0]
+
+
+def interrupting(monkeypatch, number, at):
+    original = Stepper.step
+
+    def stepped(stepper, batches, size, step, total):
+        done = original(stepper, batches, size, step, total)
+        if step == at:
+            os.kill(os.getpid(), number)
+        return done
+
+    monkeypatch.setattr(Stepper, "step", stepped)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("source", ["cached", "finetune"])
+def test_a_wish_to_leave_saves_the_step_and_leaves_no_process(
+    number, source, live_cache, images, tmp_path, monkeypatch
+):
+    more = {"source": source, "images": images if source != "cached" else None}
+    started = options(live_cache, tmp_path / "run", **more)
+    config = tiny("retinanet", "train.workers=2")
+    with monkeypatch.context() as patch:
+        interrupting(patch, number, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, started)
+    assert lines(started.out, "train")[-1]["step"] == 4
+    assert train(config, replace(started, resume=True)).steps == 6
+
+
+def test_a_wish_during_an_evaluation_is_heard_after_it(live_cache, tmp_path, monkeypatch):
+    original = loop_module.detect
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    started = options(live_cache, tmp_path / "run", val=live_cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, "detect", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny(), started)
+    assert [line["epoch"] for line in lines(started.out, "eval")] == [1]
+    train(tiny(), replace(started, resume=True))
+    assert [line["epoch"] for line in lines(started.out, "eval")] == [1, 2]
+
+
+def test_a_wish_at_the_very_end_is_too_late(live_cache, tmp_path, monkeypatch):
+    interrupting(monkeypatch, signal.SIGINT, 5)
+    started = options(live_cache, tmp_path / "run")
+    assert train(tiny(), started).steps == 6
+    assert (started.out / "best.safetensors").is_file()
+
+
+ALL_AT_ONCE = ("train.average=0.9", "train.precision=fp16", "train.accumulate=2", "train.workers=3")
+
+
+def command(source, cache, images, run, *more):
+    settings = [*SHARED, *TINY["retinanet"], *ALL_AT_ONCE, "train.patience=9", "train.epochs=6"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    live = ["--source", source, "--images", images] if source != "cached" else []
+    fixed = [sys.executable, "-m", "fdet", "train-heads", cache, "--out", run, "--val", cache]
+    saving = ["--set", "train.save_minutes=0"]
+    return [*map(str, [*fixed, "--threads", 1, "--device", "cpu", *live, *words, *saving, *more])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["cached", "finetune"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache, images, tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        command(source, live_cache, images, run), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 200
+    while not (run / "last.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.communicate()
+    assert process.returncode == (130 if number == signal.SIGTERM else -number)
+    resumed = command(source, live_cache, images, run, "--resume")
+    subprocess.run(resumed, check=True, capture_output=True)
+    whole = command(source, live_cache, images, tmp_path / "whole")
+    subprocess.run(whole, check=True, capture_output=True)
+    assert_same(tensors(run), tensors(tmp_path / "whole"))
+    assert_same(tensors(run, "best"), tensors(tmp_path / "whole", "best"))

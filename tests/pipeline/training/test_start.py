@@ -1,0 +1,129 @@
+"""Beginning with another run's weights: where that is the same detector on the same features."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fdet.cache.errors import InputError, KeyMismatch
+from fdet.pipeline.extract import extract
+from fdet.pipeline.training.step import Stepper
+from fdet.pipeline.training.train import train
+
+from ...conftest import extraction
+from .runs import assert_same, lines, options, tensors, tiny
+
+FINETUNE = ("backbone.train_from=c5", "schedule.warmup_steps=0")
+
+
+@pytest.fixture(scope="module")
+def heads_first(live_cache, tmp_path_factory):
+    run = tmp_path_factory.mktemp("start") / "heads"
+    train(tiny(), options(live_cache, run, val=live_cache))
+    return run
+
+
+def first_step(monkeypatch):
+    """[weights before it, losses of it]"""
+    seen = []
+    original = Stepper.step
+
+    def watching(stepper, batches, size, number, total):
+        before = {n: v.clone() for n, v in stepper.model.tensors().items()}
+        done = original(stepper, batches, size, number, total)
+        if number == 0:
+            seen.extend([before, {n: float(v) for n, v in done.losses.items()}])
+        return done
+
+    monkeypatch.setattr(Stepper, "step", watching)
+    return seen
+
+
+def test_heads_first_then_the_backbone_unfrozen(
+    heads_first, live_cache, images, tmp_path, monkeypatch
+):
+    """The first step sees the cached run's weights, and has the losses that they have on the cache."""
+    live = {"source": "finetune", "images": images, "start": heads_first}
+    with monkeypatch.context() as patch:
+        seen = first_step(patch)
+        train(tiny("retinanet", *FINETUNE), options(live_cache, tmp_path / "live", **live))
+    before, on_images = seen
+    detector = {n: v for n, v in before.items() if not n.startswith("backbone.")}
+    assert_same(detector, tensors(heads_first, "best"))
+    with monkeypatch.context() as patch:
+        seen = first_step(patch)
+        train(tiny(), options(live_cache, tmp_path / "cached", start=heads_first))
+    for name, loss in seen[1].items():
+        assert on_images[name] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_run_that_began_so_resumes_and_wants_the_same_beginning(
+    heads_first, live_cache, images, tmp_path
+):
+    config = tiny("retinanet", *FINETUNE, "train.epochs=1")
+    started = options(
+        live_cache, tmp_path / "run", source="finetune", images=images, start=heads_first
+    )
+    train(config, started)
+    assert train(config, replace(started, resume=True)).steps == 3
+    with pytest.raises(InputError, match="trained on something else: start"):
+        train(config, replace(started, resume=True, start=None))
+
+
+def test_a_finetuned_run_may_be_gone_on_with_and_takes_its_backbone_along(
+    live_cache, images, tmp_path, monkeypatch
+):
+    live = {"source": "finetune", "images": images}
+    config = tiny("retinanet", *FINETUNE, "train.epochs=1", "optim.backbone_factor=1")
+    train(config, options(live_cache, tmp_path / "a", **live))
+    seen = first_step(monkeypatch)
+    train(config, options(live_cache, tmp_path / "b", start=tmp_path / "a", **live))
+    assert_same(seen[0], tensors(tmp_path / "a", "best"))
+    with pytest.raises(InputError, match="trained a backbone of its own, and --source cached uses"):
+        train(tiny(), options(live_cache, tmp_path / "c", start=tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("retinanet", "neck.norm=gn"), "its neck is FPNSettings"),
+        (("retinanet", "head.convs=2"), "its head is RetinaNetSettings"),
+        (("faster-rcnn",), "its head is RetinaNetSettings"),
+    ],
+)
+def test_another_detector_is_refused(settings, said, heads_first, live_cache, tmp_path):
+    with pytest.raises(InputError, match=said) as caught:
+        train(tiny(*settings), options(live_cache, tmp_path / "run", start=heads_first))
+    assert f"--config {heads_first}/config.toml" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_features_are_refused(heads_first, dataset, tmp_path):
+    backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
+    extract(extraction(dataset, tmp_path / "other.fdet", size=64, seed=1, **backbone))
+    with pytest.raises(KeyMismatch, match="trained on other features"):
+        train(tiny(), options(tmp_path / "other.fdet", tmp_path / "run", start=heads_first))
+
+
+def test_other_classes_are_refused(heads_first, live_cache, dataset, tmp_path):
+    renamed = tmp_path / "renamed.json"
+    renamed.write_text(dataset.read_text().replace('"disc"', '"dish"'))
+    more = {"start": heads_first, "annotations": renamed}
+    with pytest.raises(InputError, match=r"it knows the classes .*disc.*, this run .*dish"):
+        train(tiny(), options(live_cache, tmp_path / "run", **more))
+
+
+def test_a_run_without_weights_is_refused(heads_first, live_cache, tmp_path):
+    run = shutil.copytree(heads_first, tmp_path / "heads")
+    (run / "best.safetensors").unlink()
+    with pytest.raises(InputError, match="has the run finished an epoch"):
+        train(tiny(), options(live_cache, tmp_path / "run", start=run))
+    with pytest.raises(InputError, match="is not a run"):
+        train(tiny(), options(live_cache, tmp_path / "run", start=tmp_path))
+
+
+def test_it_is_the_best_evaluation_that_it_begins_with(heads_first):
+    assert max(line["metrics"]["ap"] or 0.0 for line in lines(heads_first, "eval")) >= 0
+    best = tensors(heads_first, "best")
+    assert all(bool(torch.isfinite(v).all()) for v in best.values())

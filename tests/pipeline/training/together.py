@@ -1,0 +1,73 @@
+"""Several processes that train together, started as torchrun starts them.
+
+Run as a program it is one of them: it trains the runs of a JSON file, one after the other, and notes
+which files below a folder it opened for writing.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def start(words: list[object], size: int = 2) -> list[subprocess.Popen]:
+    """One process a rank."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "none"}
+    started = []
+    for rank in range(size):
+        told = {n: str(v) for n, v in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, *map(str, words)]
+        started.append(subprocess.Popen(command, env={**os.environ, **told}, **pipes))
+    return started
+
+
+def finish(processes: list[subprocess.Popen], seconds: float = 240) -> list[tuple[int, str, str]]:
+    """Exit status, stdout and stderr of each; none is left behind."""
+    try:
+        return [(*p.communicate(timeout=seconds), p.returncode)[::-1] for p in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def main(jobs: Path, folder: Path) -> None:
+    from fdet.pipeline.config import load_config
+    from fdet.pipeline.training.options import TrainOptions
+    from fdet.pipeline.training.train import train
+
+    written: set[str] = set()
+
+    def note(event: str, arguments: tuple) -> None:
+        writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writing and str(arguments[0]).startswith(f"{folder}/runs/"):
+            written.add(str(arguments[0]))
+
+    sys.addaudithook(note)
+    report = {}
+    for name, job in json.loads(jobs.read_text()).items():
+        events = []
+        paths = {n: Path(v) for n, v in job["paths"].items()}
+        options = TrainOptions(
+            **paths, **job["options"], threads=1, device="cpu", hooks=[events.append]
+        )
+        config = load_config(head=job["head"], assignments=job["settings"])
+        summary = train(config, options)
+        report[name] = {
+            "metrics": summary.metrics.to_json() if summary.metrics else None,
+            "best_epoch": summary.best_epoch,
+            "skipped": summary.skipped,
+            "events": len(events),
+        }
+    report["written"] = sorted(written)
+    (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
