@@ -102,8 +102,8 @@ def bare_reader(cache: FeatureCache, samples: int) -> Reader:
     places = []
     for i in range(samples):
         cache.sample(i)
-        shard, slot = cache._find(i, 0)
-        places.append((shard.files[0], *shard.table.chunks[slot][0]))
+        shard = cache._shard(cache._here(), i)
+        places.append(shard.found[i, 0].chunks[0])
     decompressor = zstandard.ZstdDecompressor()
 
     def read(batch: list[int]) -> object:

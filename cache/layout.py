@@ -117,7 +117,7 @@ class Layout:
 
     def bucket_of(self, image_id: int) -> int:
         """The number of the image's bucket; raises MissingSample."""
-        return self._bucket_numbers[self.locate(image_id, 0).shard]
+        return self._bucket_numbers[self.shard_of(image_id)]
 
     @cached_property
     def _bucket_numbers(self) -> list[int]:
@@ -130,16 +130,21 @@ class Layout:
         shard, slot = self.locate(image_id, 0)
         return self.shards[shard].images[slot // len(self.views)]
 
-    def locate(self, image_id: int, view: int) -> Address:
-        """Where a sample lies; raises MissingSample."""
+    def shard_of(self, image_id: int) -> int:
+        """The number of the shard where all views of an image lie; raises MissingSample."""
         place = self._places.get(image_id)
         if place is None:
             raise MissingSample(f"image {image_id} is not in this cache")
+        return place[0]
+
+    def locate(self, image_id: int, view: int) -> Address:
+        """Where a sample lies; raises MissingSample."""
+        shard = self.shard_of(image_id)
         if not 0 <= view < len(self.views):
             raise MissingSample(
                 f"view {view}: the cache has {len(self.views)} views (0 is {self.views[0]!r})"
             )
-        return Address(place[0], place[1] + view)
+        return Address(shard, self._places[image_id][1] + view)
 
     def to_json(self) -> dict[str, Any]:
         """Columns rather than a record an image: a third of the bytes for a large data set."""
