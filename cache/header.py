@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from .errors import CorruptCache, InputError
 from .files import FileEntry, files_from_json, files_to_json, read_below
 from .key import CacheKey
 from .layout import Bucket, Layout
+from .once import Once
 from .pyramid import LevelSpec
 from .sealed import digest, parse_json, parse_sealed, sealed_json
 
@@ -58,12 +58,12 @@ class CacheHeader:
             if largest > MAX_SAMPLE_BYTES:
                 raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
 
-    @cached_property
+    @Once
     def id(self) -> str:
         """Digest of everything that decides which bytes the finished cache holds."""
         return digest(self._identity())
 
-    @cached_property
+    @Once
     def digest(self) -> str:
         """Digest of everything in it; the manifest names it."""
         return digest(self._content())

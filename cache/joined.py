@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 from .chunks import Array
 from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
 from .layout import Bucket, ImageEntry, Layout, Shard
+from .once import Once
 from .placement import Placement
 from .reader import FeatureCache, check_room_for
 from .sampler import SampleId
@@ -42,7 +42,7 @@ class JoinedCache:
             first.header.key, layout, first.header.dtype, first.header.backbone
         )
 
-    @cached_property
+    @Once
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read."""
         return {image_id: why for part in self.parts for image_id, why in part.failed.items()}
@@ -97,7 +97,7 @@ class _JoinedLayout(Layout):
 
     parts: tuple[Layout, ...]
 
-    @cached_property
+    @Once
     def shards(self) -> tuple[Shard, ...]:
         shards = [shard for part in self.parts for shard in part.shards]
         return tuple(replace(shard, number=number) for number, shard in enumerate(shards))

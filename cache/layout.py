@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from .errors import MissingSample
+from .once import Once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Layout:
         if len(self._places) != images:
             raise ValueError("image ids must differ")
 
-    @cached_property
+    @Once
     def shards(self) -> tuple[Shard, ...]:
         shards: list[Shard] = []
         for bucket in self.buckets:
@@ -90,7 +90,7 @@ class Layout:
                 shards.append(Shard(len(shards), index, bucket))
         return tuple(shards)
 
-    @cached_property
+    @Once
     def _places(self) -> dict[int, tuple[int, int]]:
         """The number of the shard, and the first slot there, by image id."""
         views = len(self.views)
@@ -119,7 +119,7 @@ class Layout:
         """The number of the image's bucket; raises MissingSample."""
         return self._bucket_numbers[self.shard_of(image_id)]
 
-    @cached_property
+    @Once
     def _bucket_numbers(self) -> list[int]:
         """By shard."""
         numbers = {bucket.name: number for number, bucket in enumerate(self.buckets)}

@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from .files import open_below
 from .header import CacheHeader
 from .layout import Bucket, Shard
 from .manifest import Manifest
+from .once import Once
 from .placement import Placement
 from .records import SampleEntry, SampleTable, read_record, read_samples, record_name, samples_name
 from .sampler import SampleId
@@ -143,7 +143,7 @@ class FeatureCache:
     def views(self) -> tuple[str, ...]:
         return self.header.layout.views
 
-    @cached_property
+    @Once
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read; reads every record once."""
         if not self.manifest.failed:
@@ -160,7 +160,7 @@ class FeatureCache:
                 failed[shard.images[slot // len(self.views)].id] = why
         return failed
 
-    @cached_property
+    @Once
     def image_ids(self) -> tuple[int, ...]:
         """The images whose features are here, in the order of their slots."""
         return tuple(i.id for i in self.header.layout.images if i.id not in self.failed)
