@@ -12,7 +12,7 @@ import numpy as np
 
 from .chunks import MAX_SAMPLE_BYTES
 from .errors import CorruptCache, InputError
-from .files import FileEntry, files_from_json, files_to_json, read_below
+from .files import FileEntry, files_from_json, files_to_json, is_there, read_below
 from .key import CacheKey
 from .layout import Bucket, Layout
 from .once import Once
@@ -92,7 +92,7 @@ class CacheHeader:
     def read(cls, root: Path) -> CacheHeader:
         """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
         path = root / NAME
-        if not path.exists():
+        if not is_there(path):
             raise InputError(
                 f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`"
             )

@@ -19,7 +19,7 @@ import zstandard
 
 from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
 from .errors import CorruptCache, IncompleteCache, MissingSample, StorageError
-from .files import open_below
+from .files import is_there, open_below
 from .header import CacheHeader
 from .layout import Bucket, Shard
 from .manifest import Manifest
@@ -126,7 +126,7 @@ class FeatureCache:
         manifest = Manifest.read(root, header)
         if manifest is None:
             shards = header.layout.shards
-            done = sum((root / record_name(shard.name)).exists() for shard in shards)
+            done = sum(is_there(root / record_name(shard.name)) for shard in shards)
             raise IncompleteCache(
                 f"{root}: {done} of {len(shards)} shards are written; run the same command again to "
                 "finish it"
