@@ -41,7 +41,12 @@ def open_below(root: Path, name: str) -> int:
     finally:
         if folder >= 0:
             os.close(folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError as error:
+        os.close(descriptor)
+        raise _refused(root / name, error) from error
+    if not regular:
         os.close(descriptor)
         raise CorruptCache(f"{root / name}: expected a regular file")
     return descriptor
@@ -50,14 +55,24 @@ def open_below(root: Path, name: str) -> int:
 def read_below(root: Path, name: str, limit: int) -> bytes:
     """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
     descriptor = open_below(root, name)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         size = os.fstat(descriptor).st_size
         if size > limit:
             raise CorruptCache(f"{root / name}: {size} bytes, expected at most {limit}")
-        try:
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
             return file.read()
-        except (OSError, MemoryError) as error:
-            raise _refused(root / name, error) from error
+    except (OSError, MemoryError) as error:
+        raise _refused(root / name, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything stands under a name; raises CorruptCache where the disk does not say."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _refused(path, error) from error
 
 
 def is_below(name: str) -> bool:

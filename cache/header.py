@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 
 from .chunks import MAX_SAMPLE_BYTES
 from .errors import CorruptCache, InputError
-from .files import FileEntry, files_from_json, files_to_json, read_below
+from .files import FileEntry, files_from_json, files_to_json, is_there, read_below
 from .key import CacheKey
 from .layout import Bucket, Layout
+from .once import Once
 from .pyramid import LevelSpec
 from .sealed import digest, parse_json, parse_sealed, sealed_json
 
@@ -58,12 +58,12 @@ class CacheHeader:
             if largest > MAX_SAMPLE_BYTES:
                 raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
 
-    @cached_property
+    @Once
     def id(self) -> str:
         """Digest of everything that decides which bytes the finished cache holds."""
         return digest(self._identity())
 
-    @cached_property
+    @Once
     def digest(self) -> str:
         """Digest of everything in it; the manifest names it."""
         return digest(self._content())
@@ -92,7 +92,7 @@ class CacheHeader:
     def read(cls, root: Path) -> CacheHeader:
         """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
         path = root / NAME
-        if not path.exists():
+        if not is_there(path):
             raise InputError(
                 f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`"
             )

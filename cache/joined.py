@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .chunks import Array
 from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
-from .layout import Bucket, ImageEntry, Layout
+from .layout import Bucket, ImageEntry, Layout, Shard
+from .once import Once
 from .placement import Placement
-from .reader import FeatureCache
+from .reader import FeatureCache, check_room_for
+from .sampler import SampleId
 
 
 class JoinedCache:
@@ -40,7 +42,7 @@ class JoinedCache:
             first.header.key, layout, first.header.dtype, first.header.backbone
         )
 
-    @cached_property
+    @Once
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read."""
         return {image_id: why for part in self.parts for image_id, why in part.failed.items()}
@@ -49,15 +51,17 @@ class JoinedCache:
         """As of a FeatureCache."""
         return self._part(image_id).empty_maps(image_id, count)
 
-    def read_into(
-        self, samples: Sequence[tuple[int, int]], maps: Sequence[Array]
-    ) -> list[Placement]:
+    def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
         """As of a FeatureCache."""
-        placements: list[Placement] = []
-        for row, sample in enumerate(samples):
-            rows = [x[row : row + 1] for x in maps]
-            placements += self._part(sample[0]).read_into([sample], rows)
-        return placements
+        check_room_for(samples, maps)
+        rows_of: dict[FeatureCache, list[int]] = {}
+        for row, (image_id, _) in enumerate(samples):
+            rows_of.setdefault(self._part(image_id), []).append(row)
+        placements: dict[int, Placement] = {}
+        for part, rows in rows_of.items():
+            read = part.read_into([samples[row] for row in rows], maps, rows)
+            placements.update(zip(rows, read, strict=True))
+        return [placements[row] for row in range(len(samples))]
 
     def _part(self, image_id: int) -> FeatureCache:
         if image_id not in self._owner:
@@ -87,6 +91,18 @@ def _check_pair(first: FeatureCache, other: FeatureCache) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _JoinedLayout(Layout):
+    """The images of all parts by bucket; its shards are those that lie on the disk."""
+
+    parts: tuple[Layout, ...]
+
+    @Once
+    def shards(self) -> tuple[Shard, ...]:
+        shards = [shard for part in self.parts for shard in part.shards]
+        return tuple(replace(shard, number=number) for number, shard in enumerate(shards))
+
+
 def _joined(layouts: Sequence[Layout]) -> Layout:
     images: dict[tuple[int, int], list[ImageEntry]] = {}
     per_shard: dict[tuple[int, int], int] = {}
@@ -95,4 +111,4 @@ def _joined(layouts: Sequence[Layout]) -> Layout:
             images.setdefault(bucket.canvas_hw, []).extend(bucket.images)
             per_shard.setdefault(bucket.canvas_hw, bucket.images_per_shard)
     buckets = (Bucket(hw, per_shard[hw], tuple(members)) for hw, members in images.items())
-    return Layout(layouts[0].views, tuple(buckets))
+    return _JoinedLayout(layouts[0].views, tuple(buckets), tuple(layouts))

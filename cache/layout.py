@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from .errors import MissingSample
+from .once import Once
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Layout:
         if len(self._places) != images:
             raise ValueError("image ids must differ")
 
-    @cached_property
+    @Once
     def shards(self) -> tuple[Shard, ...]:
         shards: list[Shard] = []
         for bucket in self.buckets:
@@ -90,7 +90,7 @@ class Layout:
                 shards.append(Shard(len(shards), index, bucket))
         return tuple(shards)
 
-    @cached_property
+    @Once
     def _places(self) -> dict[int, tuple[int, int]]:
         """The number of the shard, and the first slot there, by image id."""
         views = len(self.views)
@@ -117,9 +117,9 @@ class Layout:
 
     def bucket_of(self, image_id: int) -> int:
         """The number of the image's bucket; raises MissingSample."""
-        return self._bucket_numbers[self.locate(image_id, 0).shard]
+        return self._bucket_numbers[self.shard_of(image_id)]
 
-    @cached_property
+    @Once
     def _bucket_numbers(self) -> list[int]:
         """By shard."""
         numbers = {bucket.name: number for number, bucket in enumerate(self.buckets)}
@@ -130,16 +130,21 @@ class Layout:
         shard, slot = self.locate(image_id, 0)
         return self.shards[shard].images[slot // len(self.views)]
 
-    def locate(self, image_id: int, view: int) -> Address:
-        """Where a sample lies; raises MissingSample."""
+    def shard_of(self, image_id: int) -> int:
+        """The number of the shard where all views of an image lie; raises MissingSample."""
         place = self._places.get(image_id)
         if place is None:
             raise MissingSample(f"image {image_id} is not in this cache")
+        return place[0]
+
+    def locate(self, image_id: int, view: int) -> Address:
+        """Where a sample lies; raises MissingSample."""
+        shard = self.shard_of(image_id)
         if not 0 <= view < len(self.views):
             raise MissingSample(
                 f"view {view}: the cache has {len(self.views)} views (0 is {self.views[0]!r})"
             )
-        return Address(place[0], place[1] + view)
+        return Address(shard, self._places[image_id][1] + view)
 
     def to_json(self) -> dict[str, Any]:
         """Columns rather than a record an image: a third of the bytes for a large data set."""

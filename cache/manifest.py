@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CorruptCache
+from .files import is_there
 from .header import CacheHeader
 from .sealed import read_sealed, sealed_json
 
@@ -42,7 +43,7 @@ class Manifest:
     def read(cls, root: Path, header: CacheHeader) -> Manifest | None:
         """None while the cache is not whole; raises CorruptCache for a damaged or foreign one."""
         path = root / NAME
-        if not path.exists():
+        if not is_there(path):
             return None
         data = read_sealed(root, NAME, MAX_BYTES)
         try:

@@ -9,24 +9,24 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zstandard
 
 from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
 from .errors import CorruptCache, IncompleteCache, MissingSample, StorageError
-from .files import open_below
+from .files import is_there, open_below
 from .header import CacheHeader
-from .layout import Shard
+from .layout import Bucket, Shard
 from .manifest import Manifest
+from .once import Once
 from .placement import Placement
 from .records import SampleEntry, SampleTable, read_record, read_samples, record_name, samples_name
+from .sampler import SampleId
 from .stores import store_of
 
 OPEN_SHARDS = 64
@@ -47,6 +47,14 @@ class Sample:
     placement: Placement
 
 
+class _Place(NamedTuple):
+    """Where a sample lies: chunks[l] (descriptor, offset, length, crc32c)."""
+
+    slot: int
+    placement: Placement
+    chunks: tuple[tuple[int, int, int, int], ...]
+
+
 class _OpenShard:
     """A shard's table and open files; closed with its last user."""
 
@@ -55,8 +63,17 @@ class _OpenShard:
     ) -> None:
         self.shard, self.bucket, self.table = shard, shard.bucket, table
         self.names, self.files = names, files
+        self.found: dict[SampleId, _Place] = {}
+        self.used = 0
         # A descriptor closed under a reading thread may be another file by then.
         weakref.finalize(self, _close, set(files))
+
+
+def check_room_for(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
+    """Raises ValueError unless each of `maps` is C-contiguous and has a row for each sample."""
+    if [len(x) for x in maps if x.flags.c_contiguous] != [len(samples)] * len(maps):
+        shapes = [x.shape for x in maps]
+        raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
 
 
 def _close(descriptors: set[int]) -> None:
@@ -65,12 +82,24 @@ def _close(descriptors: set[int]) -> None:
 
 
 class _OpenShards:
-    """What one process has open of a cache; never taken over through a fork."""
+    """What one process has open of a cache; never taken over through a fork.
+
+    now: counts the calls. A shard that is looked up may be pushed out in the same moment by another
+    thread: it stays open for whoever holds it.
+    """
 
     def __init__(self) -> None:
-        self.process = os.getpid()
+        self.process, self.now = os.getpid(), 0
         self.lock = threading.Lock()
-        self.shards: OrderedDict[int, _OpenShard] = OrderedDict()
+        self.shards: dict[int, _OpenShard] = {}
+
+    def take(self, number: int, shard: _OpenShard) -> _OpenShard:
+        """One more; the one that was used longest ago goes for it."""
+        with self.lock:
+            while len(self.shards) >= OPEN_SHARDS and number not in self.shards:
+                self.shards.pop(min(self.shards, key=lambda k: self.shards[k].used))
+            self.shards[number] = shard
+        return shard
 
 
 class FeatureCache:
@@ -80,6 +109,11 @@ class FeatureCache:
         self.root = root
         self.header = header
         self.manifest = manifest
+        # Of a sample's maps, by canvas.
+        self._shapes = {
+            bucket.canvas_hw: [level.shape(bucket.canvas_hw) for level in header.key.levels.levels]
+            for bucket in header.layout.buckets
+        }
         self._open = _OpenShards()
         self._local = threading.local()
 
@@ -92,7 +126,7 @@ class FeatureCache:
         manifest = Manifest.read(root, header)
         if manifest is None:
             shards = header.layout.shards
-            done = sum((root / record_name(shard.name)).exists() for shard in shards)
+            done = sum(is_there(root / record_name(shard.name)) for shard in shards)
             raise IncompleteCache(
                 f"{root}: {done} of {len(shards)} shards are written; run the same command again to "
                 "finish it"
@@ -109,7 +143,7 @@ class FeatureCache:
     def views(self) -> tuple[str, ...]:
         return self.header.layout.views
 
-    @cached_property
+    @Once
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read; reads every record once."""
         if not self.manifest.failed:
@@ -126,7 +160,7 @@ class FeatureCache:
                 failed[shard.images[slot // len(self.views)].id] = why
         return failed
 
-    @cached_property
+    @Once
     def image_ids(self) -> tuple[int, ...]:
         """The images whose features are here, in the order of their slots."""
         return tuple(i.id for i in self.header.layout.images if i.id not in self.failed)
@@ -150,51 +184,52 @@ class FeatureCache:
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
         """Room for `count` samples of the bucket of an image: one (count, C_l, H_l, W_l) a level."""
         layout = self.header.layout
-        canvas_hw = layout.buckets[layout.bucket_of(image_id)].canvas_hw
-        levels = self.header.key.levels.levels
-        return [np.empty((count, *v.shape(canvas_hw)), self.header.dtype) for v in levels]
+        shapes = self._shapes[layout.buckets[layout.bucket_of(image_id)].canvas_hw]
+        return [np.empty((count, *shape), self.header.dtype) for shape in shapes]
 
     def read_into(
-        self, samples: Sequence[tuple[int, int]], maps: Sequence[Array]
+        self,
+        samples: Sequence[SampleId],
+        maps: Sequence[Array],
+        rows: Sequence[int] | None = None,
     ) -> list[Placement]:
         """Fill maps[l] (B, C_l, H_l, W_l), C-contiguous, with samples (image id, view) of one bucket.
 
-        Raises MissingSample, CorruptCache; what `maps` hold then is undefined. ValueError for samples
-        of two buckets, or maps that are no room for them.
+        rows: those of `maps` that are filled, one a sample; by default all, in turn. Raises
+        MissingSample, CorruptCache; what `maps` hold then is undefined. ValueError for samples of
+        two buckets, or maps that are no room for them.
         """
-        if any(len(x) != len(samples) or not x.flags.c_contiguous for x in maps):
-            shapes = [x.shape for x in maps]
-            raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
-        targets = [x.reshape(-1).view(np.uint8).data for x in maps]
-        sizes = [x.nbytes // len(x) for x in maps]
-        bounds = [compress_bound(size) for size in sizes]
-        decompressor, placements, bucket = self._decompressor(), [], None
-        for row, (image_id, view) in enumerate(samples):
-            shard, slot = self._find(image_id, view)
-            if bucket is None:
-                bucket = shard.bucket
-                self._check_room(bucket.canvas_hw, maps)
+        if rows is None:
+            check_room_for(samples, maps)
+            rows = range(len(samples))
+        targets = [(x.data.cast("B"), x.nbytes // len(x)) for x in maps]
+        here, decompressor = self._here(), self._decompressor()
+        bucket, placements = None, []
+        for row, sample in zip(rows, samples, strict=True):
+            shard = self._shard(here, sample[0])
             if shard.bucket is not bucket:
-                raise ValueError(
-                    f"expected samples of {bucket.name}, image {image_id} is of another"
-                )
-            for level, (offset, length, crc32c) in enumerate(shard.table.chunks[slot]):
-                size = sizes[level]
+                self._check_room(sample[0], shard.bucket, bucket, maps)
+                bucket = shard.bucket
+            slot, placement, chunks = shard.found.get(sample) or self._find(shard, *sample)
+            for level, (file, offset, length, crc32c) in enumerate(chunks):
+                target, size = targets[level]
                 try:
-                    if length > bounds[level]:
-                        raise DamagedFrame(f"no frame of such a map has {length} bytes")
-                    data = os.pread(shard.files[level], length, offset)
+                    data = os.pread(file, length, offset)
                     raw = decompress(decompressor, data, length, crc32c, size)
                 except UNREADABLE as error:
                     raise self._corrupt(shard, slot, level, error) from error
-                targets[level][row * size : (row + 1) * size] = raw
-            placements.append(shard.table.placement(slot))
+                target[row * size : (row + 1) * size] = raw
+            placements.append(placement)
         return placements
 
-    def _check_room(self, canvas_hw: tuple[int, int], maps: Sequence[Array]) -> None:
-        expected = [level.shape(canvas_hw) for level in self.header.key.levels.levels]
-        if [x.shape[1:] for x in maps] != expected:
-            got = [x.shape[1:] for x in maps]
+    def _check_room(
+        self, image_id: int, bucket: Bucket, other: Bucket | None, maps: Sequence[Array]
+    ) -> None:
+        """That samples of `bucket` fit into `maps`; `other`: the bucket of those before."""
+        if other is not None:
+            raise ValueError(f"expected samples of {other.name}, image {image_id} is of another")
+        expected, got = self._shapes[bucket.canvas_hw], [x.shape[1:] for x in maps]
+        if got != expected:
             raise ValueError(f"room for samples of another bucket: expected {expected}, got {got}")
 
     def stored(self, image_id: int, view: int = 0) -> tuple[SampleEntry, tuple[Frame, ...]]:
@@ -202,13 +237,12 @@ class FeatureCache:
 
         Raises MissingSample (unknown image), CorruptCache.
         """
-        shard, slot = self._slot(image_id, view)
+        shard = self._shard(self._here(), image_id)
+        slot = self._slot(shard, image_id, view)
+        self._check_lengths(shard, slot)
         entry, frames = shard.table.entry(slot), []
         for level, chunk in enumerate(entry.chunks):
-            spec = self.header.key.levels.levels[level]
             try:
-                if chunk.length > compress_bound(self.header.raw_bytes(spec, shard.bucket)):
-                    raise DamagedFrame(f"no frame of such a map has {chunk.length} bytes")
                 data = os.pread(shard.files[level], chunk.length, chunk.offset)
                 check_frame(data, chunk.length, chunk.crc32c)
             except UNREADABLE as error:
@@ -218,44 +252,57 @@ class FeatureCache:
 
     def entry(self, image_id: int, view: int = 0) -> SampleEntry:
         """What the cache knows of a sample, failed or not; raises as `stored` does."""
-        shard, slot = self._slot(image_id, view)
-        return shard.table.entry(slot)
+        shard = self._shard(self._here(), image_id)
+        return shard.table.entry(self._slot(shard, image_id, view))
 
-    def _find(self, image_id: int, view: int) -> tuple[_OpenShard, int]:
-        shard, slot = self._slot(image_id, view)
+    def _find(self, shard: _OpenShard, image_id: int, view: int) -> _Place:
+        """Looked up and checked once for each time that the shard is opened."""
+        slot = self._slot(shard, image_id, view)
         if not shard.table.ok[slot]:
             raise MissingSample(
                 f"image {image_id} failed at extraction: {shard.table.failure(slot)}"
             )
-        return shard, slot
+        self._check_lengths(shard, slot)
+        chunks = zip(shard.files, shard.table.chunks[slot], strict=True)
+        found = _Place(
+            slot, shard.table.placement(slot), tuple((file, *chunk) for file, chunk in chunks)
+        )
+        shard.found[image_id, view] = found
+        return found
 
-    def _slot(self, image_id: int, view: int) -> tuple[_OpenShard, int]:
-        number, slot = self.header.layout.locate(image_id, view)
-        shard = self._opened(number)
+    def _slot(self, shard: _OpenShard, image_id: int, view: int) -> int:
+        _, slot = self.header.layout.locate(image_id, view)
         if shard.table.samples[slot] != (image_id, view):
             raise CorruptCache(
                 f"{self.root}: slot {slot} of shard {shard.shard.name} names another sample than "
                 f"image {image_id}, view {view}"
             )
-        return shard, slot
+        return slot
 
-    def _opened(self, number: int) -> _OpenShard:
-        mine = self._open
-        if mine.process != os.getpid():
+    def _check_lengths(self, shard: _OpenShard, slot: int) -> None:
+        """Before anything of that length is read into memory."""
+        for level, (_, length, _) in enumerate(shard.table.chunks[slot]):
+            spec = self.header.key.levels.levels[level]
+            if length > compress_bound(self.header.raw_bytes(spec, shard.bucket)):
+                error = DamagedFrame(f"no frame of such a map has {length} bytes")
+                raise self._corrupt(shard, slot, level, error)
+
+    def _here(self) -> _OpenShards:
+        """What this process has open, one call later."""
+        if self._open.process != os.getpid():
             # Forked, perhaps while another thread of the parent held the lock. In one assignment:
             # another thread of ours may be here too.
-            mine = self._open = _OpenShards()
-        with mine.lock:
-            opened = mine.shards.get(number)
-            if opened is not None:
-                mine.shards.move_to_end(number)
-                return opened
-        opened = self._open_shard(self.header.layout.shards[number])
-        with mine.lock:
-            mine.shards[number] = opened
-            while len(mine.shards) > OPEN_SHARDS:
-                mine.shards.popitem(last=False)
-        return opened
+            self._open = _OpenShards()
+        self._open.now += 1
+        return self._open
+
+    def _shard(self, here: _OpenShards, image_id: int) -> _OpenShard:
+        number = self.header.layout.shard_of(image_id)
+        found = here.shards.get(number)
+        if found is None:
+            found = here.take(number, self._open_shard(self.header.layout.shards[number]))
+        found.used = here.now
+        return found
 
     def _open_shard(self, shard: Shard) -> _OpenShard:
         levels = self.header.key.levels.names

@@ -39,7 +39,7 @@ def epoch_batches(
     places = {number: place for place, number in enumerate(rng.permutation(len(layout.shards)))}
     windows: dict[int, list[SampleId]] = {}
     for k in order:
-        shard = layout.locate(image_ids[k], 0).shard
+        shard = layout.shard_of(image_ids[k])
         windows.setdefault(places[shard] // window, []).append((image_ids[k], int(views[k])))
     batches = []
     for number in sorted(windows):

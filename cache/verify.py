@@ -15,7 +15,7 @@ from . import header as header_file
 from . import manifest as manifest_file
 from .chunks import DamagedFrame, check_frame, compress_bound
 from .errors import CorruptCache, shown
-from .files import FileEntry, open_below
+from .files import FileEntry, is_there, open_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
@@ -90,7 +90,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
     missing: list[Shard] = []
     unfinished = manifest is None and not damages
     for shard in header.layout.shards:
-        if unfinished and not (root / record_name(shard.name)).exists():
+        if unfinished and not is_there(root / record_name(shard.name)):
             missing.append(shard)
         else:
             files += _shard_files(root, header, manifest, shard, damages)

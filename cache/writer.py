@@ -17,7 +17,7 @@ from . import manifest as manifest_file
 from .annotation_copy import annotations_to_bytes
 from .chunks import Array, Frame, compress
 from .errors import IncompleteCache, InputError
-from .files import FileEntry
+from .files import FileEntry, is_there
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
@@ -43,13 +43,13 @@ def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHe
     """
     beside = dict(store_of(header.store).beside(header))
     beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
-    if not (root / header_file.NAME).exists():
+    if not is_there(root / header_file.NAME):
         header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
     _make_folders(root, header)
     for name, expected in header.beside.items():
-        if (root / name).exists():
+        if is_there(root / name):
             continue
         if name not in beside or FileEntry.of(beside[name]) != expected:
             raise InputError(
@@ -132,7 +132,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
 
 def written_record(root: Path, header: CacheHeader, shard: str) -> ShardRecord | None:
     """None while the shard does not exist; raises CorruptCache for a damaged or foreign record."""
-    if not (root / record_name(shard)).exists():
+    if not is_there(root / record_name(shard)):
         return None
     return read_record(root, header.id, shard)
 

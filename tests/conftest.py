@@ -1,5 +1,7 @@
 """Fixtures that several rooms share: a generated data set, and a cache of it."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,17 @@ from .generated import make_dataset
 def one_thread() -> None:
     """Features depend on torch's number of threads in their last bits."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_disk() -> Iterator[None]:
+    """fsync only looks at its descriptor: the suite would mostly wait for the disk.
+
+    What it is for is shown in processes of their own, which this does not reach: tests/cache/faults.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture(scope="session")

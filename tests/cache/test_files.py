@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fdet.cache.files import (
     files_from_json,
     files_to_json,
     is_below,
+    is_there,
     open_below,
     read_below,
 )
@@ -113,6 +115,29 @@ def test_a_pipe_is_refused_without_waiting_for_its_writer(root):
             open_below(root, "pipe")
 
     ends_within(20, refused)
+
+
+@pytest.mark.parametrize("read", [open_below, lambda root, name: read_below(root, name, 100)])
+def test_a_disk_that_does_not_say_what_a_file_is_leaves_nothing_open(root, read, monkeypatch):
+    before = descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", broken)
+        with pytest.raises(CorruptCache, match="file: Input/output error"):
+            read(root, "file")
+    assert descriptors() == before
+
+
+def test_what_is_there_is_known_or_refused(root, monkeypatch):
+    assert is_there(root / "file") and is_there(root / "a")
+    assert not is_there(root / "absent") and not is_there(root / "file" / "below")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", broken)
+        with pytest.raises(CorruptCache, match="file: Input/output error"):
+            is_there(root / "file")
+
+
+def broken(*_):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 @pytest.mark.parametrize("limit", [0, 3])

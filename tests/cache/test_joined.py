@@ -87,13 +87,56 @@ def test_a_batch_mixes_the_parts(joined):
             assert x[row].equal(y[0])
 
 
-@pytest.mark.parametrize("window", [0, 1, 3])
+@pytest.mark.parametrize("window", [0, 1, 3, 100])
 def test_an_epoch_takes_each_image_of_every_part_once(window, joined):
     ids = readable(joined)
     batches = epoch_batches(joined.header.layout, ids, 3, 0, 0, window)
     loaded = list(load_batches(BatchReader(joined), batches, workers=2))
     assert sorted(i for batch in loaded for i, _ in batch.samples) == sorted(ids)
-    assert any(len({owner_of(joined, i).root for i, _ in b.samples}) > 1 for b in loaded)
+    mixed = any(len({owner_of(joined, i).root for i, _ in b.samples}) > 1 for b in loaded)
+    assert mixed or window in (1, 3)
+
+
+def test_the_shards_are_those_that_lie_on_the_disk(joined):
+    ids = {tuple(image.id for image in shard.images) for shard in joined.header.layout.shards}
+    assert ids == {(10, 11), (12, 13), (14,), (30,), (40, 41), (50,), (20,), (21,)}
+    numbers = [shard.number for shard in joined.header.layout.shards]
+    assert numbers == list(range(8))
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_a_window_is_of_whole_shards_of_the_parts(window, joined):
+    """No more files are in use at a time than the window has shards."""
+
+    def shard_of(image_id: int) -> tuple[str, int]:
+        part = owner_of(joined, image_id)
+        return part.root.name, part.header.layout.shard_of(image_id)
+
+    for epoch in range(5):
+        batches = epoch_batches(joined.header.layout, readable(joined), 1, 0, epoch, window)
+        order = list(dict.fromkeys(shard_of(i) for batch in batches for i, _ in batch))
+        seen = [{shard_of(i) for i, _ in batch} for batch in batches]
+        for k, shard in enumerate(order):
+            first, last = (f([n for n, s in enumerate(seen) if shard in s]) for f in (min, max))
+            at_once = set().union(*seen[first : last + 1])
+            assert len(at_once) <= window, (k, at_once)
+
+
+def test_rows_that_are_not_side_by_side_are_filled_from_their_parts(joined):
+    samples = [(20, 1), (10, 0), (20, 0), (14, 1), (10, 0)]
+    maps = joined.empty_maps(10, 5)
+    placements = joined.read_into(samples, maps)
+    for row, sample in enumerate(samples):
+        header = owner_of(joined, sample[0]).header
+        assert placements[row] == entry_of(header, *sample).placement
+        for x, expected in zip(maps, maps_of(header, *sample), strict=True):
+            np.testing.assert_array_equal(x[row], expected, strict=True)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_room_for_another_number_of_samples_is_refused(joined, count):
+    with pytest.raises(ValueError, match="maps of 2 samples"):
+        joined.read_into([(10, 0), (20, 0)], joined.empty_maps(10, count))
 
 
 def test_failed_images_are_those_of_all_parts(joined):

@@ -115,6 +115,23 @@ def test_a_batch_is_read_into_the_callers_arrays(whole, header):
         np.testing.assert_array_equal(x, expected, strict=True)
 
 
+def test_the_rows_that_are_named_are_filled_and_no_others(whole, header):
+    maps = whole.empty_maps(10, 4)
+    for x in maps:
+        x[:] = 7
+    whole.read_into([(38, 1), (10, 0)], maps, rows=[3, 1])
+    for level, x in enumerate(maps):
+        np.testing.assert_array_equal(x[3], maps_of(header, 38, 1)[level])
+        np.testing.assert_array_equal(x[1], maps_of(header, 10, 0)[level])
+        assert (x[[0, 2]] == 7).all()
+
+
+@pytest.mark.parametrize("rows", [[0, 2], [0, -1], [0], [0, 1, 1]], ids=str)
+def test_rows_that_are_not_there_or_not_one_a_sample_are_refused(whole, rows):
+    with pytest.raises(ValueError):  # noqa: PT011  (numpy's and Python's own)
+        whole.read_into([(10, 0), (24, 0)], whole.empty_maps(10, 2), rows=rows)
+
+
 def test_room_has_the_shape_of_the_bucket(whole):
     assert [x.shape for x in whole.empty_maps(3, 5)] == [(5, 3, 2, 6), (5, 5, 1, 3)]
     with pytest.raises(MissingSample, match="image 999"):
@@ -224,6 +241,16 @@ def test_a_flipped_chunk_is_named_with_its_slot_and_spares_the_others(root):
     )
     with pytest.raises(CorruptCache, match="slot 2"):
         FeatureCache.open(root).stored(38, 0)
+
+
+def test_what_was_read_before_is_checked_again_at_every_read(root):
+    cache = FeatureCache.open(root)
+    assert_exact(cache, 38, 0)
+    path, place = level_file(root, "p4"), places(root, "p4")[2]
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), bytes(4), place.start + 4)
+    with pytest.raises(CorruptCache, match="slot 2"):
+        cache.sample(38, 0)
 
 
 def test_the_manifest_alone_does_not_vouch_for_a_missing_shard(root):
@@ -406,11 +433,10 @@ def test_a_shard_that_is_refused_leaves_no_file_open(root):
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_process_may_open_fewer_files_than_the_cache_has(tmp_path, store, monkeypatch):
+def test_a_process_may_open_fewer_files_than_the_cache_has(tmp_path, store):
     images = tuple(ImageEntry(k + 1, f"{k}.png", (8, 8)) for k in range(210))
     layout = Layout(VIEWS, (Bucket((8, 8), 1, images),))
     levels = PyramidSpec(tuple(LevelSpec(f"p{k}", 8, 1) for k in range(5)))
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     make_cache(tmp_path, CacheHeader(make_key(levels=levels), layout, "float32", {}, store))
     done = subprocess.run(
         [sys.executable, "-c", FEW_FILES, tmp_path], capture_output=True, text=True, check=False

@@ -28,7 +28,7 @@ class Case:
     expected: tuple[type[Exception], ...] = (FdetError,)
     refused: bool = True
     named: bool = True
-    seconds: float = 20.0
+    seconds: float = 60.0
 
 
 def outside_of(folder: Path) -> Path:

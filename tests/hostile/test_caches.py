@@ -9,8 +9,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outcomes(request, tmp_path_factory):
-    return tried("corpus_caches", wanted(request), tmp_path_factory.mktemp("caches"))
+def outcomes(request):
+    return tried("corpus_caches", wanted(request))
 
 
 def test_the_corpus_is_large_and_its_names_differ():

@@ -34,10 +34,14 @@ SYSCALLS: Mapping[int, Syscall] = {
     1: Syscall("write", fd=True),
     2: Syscall("open", paths=((None, 0),)),
     3: Syscall("close", fd=True),
+    4: Syscall("stat", paths=((None, 0),)),
+    5: Syscall("fstat", fd=True),
+    6: Syscall("lstat", paths=((None, 0),)),
     17: Syscall("pread64", fd=True),
     18: Syscall("pwrite64", fd=True),
     19: Syscall("readv", fd=True),
     20: Syscall("writev", fd=True),
+    21: Syscall("access", paths=((None, 0),)),
     40: Syscall("sendfile", fd=True),
     73: Syscall("flock", fd=True),
     74: Syscall("fsync", fd=True),
@@ -54,6 +58,7 @@ SYSCALLS: Mapping[int, Syscall] = {
     217: Syscall("getdents64", fd=True),
     257: Syscall("openat", paths=((0, 1),)),
     258: Syscall("mkdirat", paths=((0, 1),)),
+    262: Syscall("newfstatat", paths=((0, 1),)),
     263: Syscall("unlinkat", paths=((0, 1),)),
     264: Syscall("renameat", paths=((0, 1), (2, 3))),
     265: Syscall("linkat", paths=((0, 1), (2, 3))),
@@ -65,9 +70,11 @@ SYSCALLS: Mapping[int, Syscall] = {
     316: Syscall("renameat2", paths=((0, 1), (2, 3))),
     326: Syscall("copy_file_range", fd=True),
     328: Syscall("pwritev2", fd=True),
+    332: Syscall("statx", paths=((0, 1),)),
     437: Syscall("openat2", paths=((0, 1),)),
 }
-READING = frozenset({"read", "pread64", "readv", "getdents64", "close", "flock"})
+LOOKING = frozenset({"stat", "fstat", "lstat", "access", "newfstatat", "statx"})
+READING = frozenset({"read", "pread64", "readv", "getdents64", "close", "flock", *LOOKING})
 OPENING = frozenset({"open", "openat"})
 
 
@@ -423,7 +430,7 @@ class _Tracer:
         number = _AT_FDCWD if folder is None else ctypes.c_int(arguments[folder]).value
         if number == _AT_FDCWD:
             return str(Path(f"/proc/{tid}/cwd").readlink() / name)
-        return f"{self._open_file(tid, number)}/{name}"
+        return f"{self._open_file(tid, number)}/{name}".rstrip("/")
 
     def _string(self, tid: int, address: int) -> str:
         found = b""
