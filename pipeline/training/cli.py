@@ -77,7 +77,8 @@ def train_command(
         OnCorrupt, _opt("skip: train without damaged samples, and count them")
     ] = OnCorrupt.stop,
 ) -> None:
-    """Train neck and head on cached feature maps; neither images nor backbone are loaded.
+    """Train neck and head on cached feature maps; neither images nor backbone are loaded, unless
+    --source asks for them.
 
     Started by torchrun or srun, all processes train one model.
     """
