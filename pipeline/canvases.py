@@ -84,6 +84,8 @@ def rendered(
             yield render(recipe, image, views)
         return
     context = multiprocessing.get_context("forkserver")
+    # Once for all: training starts workers anew with every epoch.
+    context.set_forkserver_preload(["__main__", __name__])
     pending: deque[Future[Canvases]] = deque()
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from ..cache.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
+# Of a list: more than anyone means, and few enough to look at each.
+_MOST_VALUES = 10_000
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -97,6 +99,10 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
 def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ConfigError(f"setting '{path}': expected a list, got {shown_value(value)}")
+    if len(value) > _MOST_VALUES:
+        raise ConfigError(
+            f"setting '{path}': expected at most {_MOST_VALUES} values, got {len(value)}"
+        )
     if arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):

@@ -83,7 +83,8 @@ def train_command(
         list[str] | None, _opt("tensorboard, wandb or mlflow: show figures and pictures there too")
     ] = None,
 ) -> None:
-    """Train neck and head on cached feature maps; neither images nor backbone are loaded.
+    """Train neck and head on cached feature maps; neither images nor backbone are loaded, unless
+    --source asks for them.
 
     Started by torchrun or srun, all processes train one model.
     """

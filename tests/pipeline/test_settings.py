@@ -60,6 +60,7 @@ def test_values_of_the_right_type_are_taken(given, expected):
         ({"pair": [1]}, "setting 's.pair': expected 2 values, got 1"),
         ({"pair": 1}, "setting 's.pair': expected a list, got 1"),
         ({"many": [0.5, "a"]}, "setting 's.many[1]': expected float, got 'a'"),
+        ({"many": [0.5] * 10_001}, "setting 's.many': expected at most 10000 values, got 10001"),
         (5, "setting 's': expected a section, got 5"),
     ],
 )

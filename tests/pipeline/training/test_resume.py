@@ -1,5 +1,6 @@
 """A run that was stopped anywhere and resumed is the run that was not, bit for bit."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -150,6 +151,7 @@ def test_a_wish_to_leave_saves_the_step_and_leaves_no_process(
         interrupting(patch, number, 3)
         with pytest.raises(KeyboardInterrupt):
             train(config, started)
+    assert multiprocessing.active_children() == []
     assert lines(started.out, "train")[-1]["step"] == 4
     assert train(config, replace(started, resume=True)).steps == 6
 

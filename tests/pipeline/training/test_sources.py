@@ -135,6 +135,21 @@ def test_predict_finds_what_evaluate_finds(kind, live_cache, images, dataset, tm
         predict(run, files, tmp_path / "again", weights="random")
 
 
+def test_predict_computes_in_the_precision_that_evaluate_does(
+    live_cache, images, dataset, tmp_path
+):
+    run = tmp_path / "run"
+    config = tiny("retinanet", *FAST, "train.precision=bf16", "train.epochs=1")
+    train(config, options(live_cache, run))
+    file = images / "10.png"
+    predict(run, [file], tmp_path / "out", annotations=dataset)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    _, found = evaluate_run(run, live_cache)
+    expected = [r["score"] for r in found if r["image_id"] == 10]
+    assert len(expected) > 5
+    assert [r["score"] for r in results] == pytest.approx(expected, rel=1e-4)
+
+
 def test_evaluating_it_on_cached_maps_is_refused_in_a_line(finetuned, live_cache):
     result = CliRunner().invoke(app, ["evaluate", str(finetuned), str(live_cache)])
     assert result.exit_code == 2
