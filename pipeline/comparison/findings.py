@@ -9,6 +9,9 @@ from typing import Literal
 from .figures import SourceFigures
 from .options import CACHED
 
+# Ratios of time and memory that differ from 1 by less are not held for a difference.
+SAME = 0.02
+
 Verdict = Literal["loses", "gains", "even"]
 
 
@@ -24,8 +27,9 @@ def findings(sources: Sequence[SourceFigures]) -> list[Finding]:
     """The cached source against each other one; nothing where either is lacking."""
     own = [source for source in sources if source.source == CACHED]
     others = [source for source in sources if source.source != CACHED]
-    compared = (_ap, _time, _process_memory, _device_memory, _disk)
-    return [f for part in compared for mine in own for other in others for f in part(mine, other)]
+    compared = (_ap, _time, _process_memory, _device_memory)
+    found = [f for part in compared for mine in own for other in others for f in part(mine, other)]
+    return [*found, *(f for mine in own for f in _disk(mine, others))]
 
 
 def _ap(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
@@ -54,25 +58,23 @@ def _ap(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
 
 
 def _time(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
-    once, theirs = cached.total_seconds(1), other.seconds
-    ratio = _ratio(once, theirs)
+    once, ten, theirs = cached.total_seconds(1), cached.total_seconds(10), other.seconds
     text = (
-        f"Time: with one run, extraction included, cached takes {ratio} x the time of {other.source} "
-        f"({once:.0f} s against {theirs:.0f} s)"
+        f"Time: with one run, extraction included, cached takes {_ratio(once, theirs)} x the time of "
+        f"{other.source} ({once:.0f} s against {theirs:.0f} s)"
     )
     saved = theirs - cached.seconds
-    if once <= theirs:
-        later = f"; where ten runs share the cache, {_ratio(cached.total_seconds(10), theirs)} x"
-        yield Finding("even" if ratio == "1.00" else "gains", f"{text}{later}.")
-    elif saved <= 0:
-        steps = _ratio(cached.seconds, theirs)
-        yield Finding(
-            "loses",
-            f"{text}; without extraction {steps} x: it does not pay however many runs share the cache.",
-        )
+    if saved <= 0:
+        why = f"the training alone takes {_ratio(cached.seconds, theirs)} x"
+        end = f"; {why}, so it does not pay, however many runs share the cache."
+    elif once > theirs:
+        end = f"; it pays from {int(cached.extraction / saved) + 1} runs on."
     else:
-        runs = int(cached.extraction / saved) + 1
-        yield Finding("loses", f"{text}: it pays from {runs} runs on.")
+        end = f"; {_ratio(ten, theirs)} x where ten runs share the cache."
+    if _near(once, theirs):
+        yield Finding("even", text + end)
+    else:
+        yield Finding("loses" if once > theirs else "gains", text + end)
 
 
 def _process_memory(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
@@ -85,24 +87,29 @@ def _device_memory(cached: SourceFigures, other: SourceFigures) -> Iterator[Find
 
 
 def _memory(where: str, mine: float, source: str, theirs: float) -> Finding:
-    ratio = _ratio(mine, theirs)
     text = (
-        f"Memory of {where}: cached takes {ratio} x that of {source} ({mine:.0f} MiB against "
-        f"{theirs:.0f} MiB)."
+        f"Memory of {where}: cached takes {_ratio(mine, theirs)} x that of {source} ({mine:.0f} MiB "
+        f"against {theirs:.0f} MiB)."
     )
-    if ratio == "1.00":
+    if _near(mine, theirs):
         return Finding("even", text)
     return Finding("loses" if mine > theirs else "gains", text)
 
 
-def _disk(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
-    if cached.disk_bytes > other.disk_bytes:
-        text = (
-            f"Disk: the caches of cached take {cached.disk_bytes / 1e6:.1f} MB, those of "
-            f"{other.source} {other.disk_bytes / 1e6:.1f} MB."
-        )
-        yield Finding("loses", text)
+def _disk(cached: SourceFigures, others: Sequence[SourceFigures]) -> Iterator[Finding]:
+    smaller = [other for other in others if other.disk_bytes < cached.disk_bytes]
+    if smaller:
+        theirs = ", ".join(f"{_megabytes(other)} for {other.source}" for other in smaller)
+        yield Finding("loses", f"Disk: {_megabytes(cached)} of caches, against {theirs}.")
+
+
+def _megabytes(source: SourceFigures) -> str:
+    return f"{source.disk_bytes / 1e6:.1f} MB" if source.disk_bytes else "none"
 
 
 def _ratio(mine: float, theirs: float) -> str:
-    return f"{mine / max(theirs, 1e-9):.2f}"
+    return f"{mine / theirs:.2f}"
+
+
+def _near(mine: float, theirs: float) -> bool:
+    return abs(mine - theirs) <= SAME * theirs

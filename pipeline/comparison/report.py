@@ -79,7 +79,7 @@ class Report:
         """A row a source."""
         head = [
             *("source", "AP, best", "AP, last epoch", "training"),
-            *(f"with extraction, {n} run{'s' if n > 1 else ''}" for n in SHARED_BY),
+            *(f"total, {n} run{'s' if n > 1 else ''}" for n in SHARED_BY),
             *("images/s", "process", "device", "disk"),
         ]
         return _markdown_table([head, *(self._row(source) for source in self.sources)])
@@ -115,7 +115,7 @@ class Report:
         if self.extraction is not None:
             lines.append(
                 f"Extraction of the training cache: {self.extraction.seconds:.1f} s "
-                f"({self.extraction.origin}); it is shared by 1, 3 or 10 runs."
+                f"({self.extraction.origin}); the totals add it, shared by 1, 3 or 10 runs."
             )
         if self.reference is not None:
             lines.append(f"x: held against {self.reference.source}.")
