@@ -45,7 +45,7 @@ def _ap(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
         both = f"{mine.mean:.3f} against {theirs.mean:.3f}"
     if seeds > 1 and not mine.apart_from(theirs):
         text = (
-            f"AP: the {abs(difference):.3f} by which {more} is above {less} ({both}) lie within the "
+            f"AP: the {abs(difference):.3f} by which {more} is above {less} ({both}) lies within the "
             f"spread of {seeds} seeds: neither is shown to be better."
         )
         yield Finding("even", text)

@@ -30,7 +30,7 @@ def draw_comparison(sources: Sequence[SourceFigures], path: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=130)
     publish_bytes(path, image.getvalue(), existing="replace")
