@@ -73,16 +73,19 @@ def extraction_cost(options: CompareOptions, workers: int) -> Extraction:
     before = _read(path)
     if before is not None and (before.cache, before.device, before.threads) == here:
         return before
+    chosen = spread(_sound_images(options.cache), MOST_IMAGES)
+    assert options.images is not None
+    check_images(options.images, chosen)
     folder = options.out / ".extraction"
     shutil.rmtree(folder, ignore_errors=True)
     # In a process of its own: what a backbone takes, above all on a device, is given back.
     spawned = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, spawned, end_with_parent) as pool:
-            seconds, measured = pool.submit(_measured, options, workers, folder).result()
+            seconds = pool.submit(_measured, options, chosen, workers, folder).result()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    extraction = Extraction(seconds, images, measured, *here)
+    extraction = Extraction(seconds, images, len(chosen), *here)
     publish_bytes(path, canonical_json(asdict(extraction)), existing="replace")
     return extraction
 
@@ -96,30 +99,30 @@ def _read(path: Path) -> Extraction | None:
         raise InputError(f"{path}: not a measured extraction; delete it") from error
 
 
-def _measured(options: CompareOptions, workers: int, folder: Path) -> tuple[float, int]:
-    """Seconds of all, and how many images were extracted for that."""
-    cache = FeatureCache.open(options.cache)
-    header, images = cache.header, cache.header.layout.images
-    sound = [image for image in images if image.id not in cache.failed]
-    chosen = spread(sound, MOST_IMAGES)
-    assert options.images is not None
-    check_images(options.images, chosen)
+def _sound_images(cache: Path) -> list[ImageEntry]:
+    opened = FeatureCache.open(cache)
+    return [image for image in opened.header.layout.images if image.id not in opened.failed]
+
+
+def _measured(
+    options: CompareOptions, chosen: Sequence[ImageEntry], workers: int, folder: Path
+) -> float:
+    """Seconds of the whole cache, from those of the chosen images and of a few of them."""
+    header = CacheHeader.read(options.cache)
     device = pick_device(options.device)
     use_threads(options.threads)
-    backbone = load_backbone_of(header.key, device, options.weights)
+    assert options.images is not None
     trial = Trial(
         header,
         read_annotations(options.cache, header),
         recipe_of(header.key, options.images),
-        backbone,
+        load_backbone_of(header.key, device, options.weights),
         get_codec(header.key.codec),
         workers,
     )
     few = spread(chosen, max(1, len(chosen) // _FEW))
-    if len(chosen) == len(images):
-        return trial.seconds(folder / "all", chosen), len(chosen)
-    times = [trial.seconds(folder / str(len(part)), part) for part in (few, chosen)]
-    return scaled((len(few), times[0]), (len(chosen), times[1]), len(images)), len(chosen)
+    first, second = (trial.seconds(folder / str(k), x) for k, x in enumerate((few, chosen)))
+    return scaled((len(few), first), (len(chosen), second), len(header.layout.images))
 
 
 def spread(images: Sequence[ImageEntry], most: int) -> list[ImageEntry]:
