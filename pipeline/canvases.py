@@ -105,10 +105,13 @@ def rendered(
 
 
 def _start_worker() -> None:
-    """Ctrl-C reaches the whole group; the parent alone decides what it means. A killed parent can
-    tell nobody: its workers would wait for ever.
-    """
+    """Ctrl-C reaches the whole group; the parent alone decides what it means."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """A killed parent can tell nobody: its workers would wait for ever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,15 @@ def load_state(
         raise CorruptCache(f"{path}: its state does not fit the run's configuration") from error
 
 
+def read_position(path: Path) -> Position:
+    """Where the run stands that `save_state` wrote, without its tensors. Raises InputError, CorruptCache."""
+    with _opened(path) as (_, about):
+        try:
+            return from_mapping(Position, about, "position")
+        except (ValueError, TypeError, ConfigError) as error:
+            raise CorruptCache(f"{path}: its position is none ({error})") from error
+
+
 _STATE: Mapping[type[torch.optim.Optimizer], set[str]] = {
     torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
     torch.optim.SGD: {"momentum_buffer"},
@@ -142,12 +152,18 @@ def _serialised(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> byte
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    with _opened(path) as (file, about):
+        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """The file, and what it says about itself."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; has the run finished an epoch?")
     os.close(open_below(path.parent, path.name))  # no link, and a regular file
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("fdet", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+            yield file, json.loads((file.metadata() or {}).get("fdet", "{}"))
     except (SafetensorError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise CorruptCache(f"{path}: not a checkpoint that can be read ({error})") from error

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
+from .comparison.cli import compare_command
 from .equivalence.cli import equivalence_command
 from .extract_config import ExtractConfig
 from .training.cli import train_command
@@ -62,6 +63,7 @@ app = typer.Typer(
 app.add_typer(cache_app, name="cache")
 app.command("train-heads")(train_command)
 app.command("check-equivalence")(equivalence_command)
+app.command("compare")(compare_command)
 
 _D: dict[str, Any] = {f.name: f.default for f in fields(ExtractConfig) if f.default is not MISSING}
 

@@ -24,7 +24,10 @@ def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
             )
         before = RunInfo.read(out)
         if before.config != info.config:
-            raise ConfigError(_changed_settings(before.config, info.config))
+            changes = changed_settings(before.config, info.config)
+            raise ConfigError(
+                f"--resume: the configuration has changed: {changes}; start a new --out"
+            )
         _refuse_other_data(out, before, info)
         return
     if resume:
@@ -52,7 +55,8 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
         log.warning("--resume: since the run was started, %s", difference)
 
 
-def _changed_settings(before: RunConfig, now: RunConfig) -> str:
+def changed_settings(before: RunConfig, now: RunConfig) -> str:
+    """Which settings had another value, and which; "" for none."""
     old, new = before.to_mapping(), now.to_mapping()
     changed = [
         f"{section}.{name} was {old[section].get(name)}, is {value}"
@@ -60,4 +64,4 @@ def _changed_settings(before: RunConfig, now: RunConfig) -> str:
         for name, value in new[section].items()
         if old[section].get(name) != value
     ]
-    return f"--resume: the configuration has changed: {'; '.join(changed)}; start a new --out"
+    return "; ".join(changed)

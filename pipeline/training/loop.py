@@ -137,10 +137,11 @@ class Loop:
             leaving = self._leaving(wishes)
             if (step + 1) % LOG_EVERY_STEPS == 0 or leaving or batch is batches[-1]:
                 self._log(epoch, total, meter, progress)
+                # At a line of the log, so that the lines up to a checkpoint tell of all its steps.
+                if time.monotonic() - self.saved > 60 * settings.save_minutes and not leaving:
+                    self._save()
             if leaving:
                 break
-            if time.monotonic() - self.saved > 60 * settings.save_minutes:
-                self._save()
         if not trained and done == 0 and not leaving:
             raise FdetError(
                 f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
@@ -152,6 +153,7 @@ class Loop:
         """A line for the steps since the last one."""
         processes, settings = self.stepper.processes, self.config.train
         losses, rate, waiting = meter.read(processes)
+        seconds = meter.seconds
         self.waited += meter.waited
         meter.reset()
         loss = sum(losses.values())
@@ -165,7 +167,8 @@ class Loop:
         line["lr"] = self.stepper.rate(self.position.step - 1, total)
         if losses:
             line |= {"loss": loss, "losses": losses}
-        line |= {"images_per_second": round(rate, 2), "waiting": round(waiting, 4)}
+        line |= {"seconds": round(seconds, 4), "images_per_second": round(rate, 4)}
+        line["waiting"] = round(waiting, 4)
         line["process_memory_mb"] = round(process_memory_mb())
         if memory is not None:
             line["device_memory_mb"] = round(memory)

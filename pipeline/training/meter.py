@@ -28,6 +28,10 @@ class Meter:
         self.waited = 0.0
         self.since = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.since, 1e-9)
+
     def timed(self, batches: Iterator[T]) -> Iterator[T]:
         """The batches, with the time that each is waited for."""
         while True:
@@ -47,11 +51,12 @@ class Meter:
 
     def read(self, processes: Processes) -> tuple[dict[str, float], float, float]:
         """Mean losses and images a second of all processes, and this one's share of time waiting."""
-        seconds = max(time.monotonic() - self.since, 1e-9)
         names = sorted(set().union(*processes.gather(set(self.losses))))
         none = torch.zeros(1, device=processes.device)
         sums = [torch.stack(self.losses[n]).sum()[None] if self.losses[n] else none for n in names]
         images = torch.tensor([float(self.images)], device=processes.device)
         first, *others = processes.sum_(torch.cat([images, *sums])).tolist()
         losses = {n: value / self.steps for n, value in zip(names, others, strict=True)}
+        # Now that the device has done what it was given.
+        seconds = self.seconds
         return losses, first / seconds, self.waited / seconds

@@ -1,0 +1,116 @@
+"""Figures of runs and of sources, as metrics.jsonl has them; nothing is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """One run. seconds: of its steps and of waiting for their data; evaluations, checkpoints and the
+    program's start are not among them. course: (seconds so far, AP) of each evaluation.
+    process_mb, device_mb: peaks, MiB.
+    """
+
+    source: str
+    seed: int
+    best_ap: float
+    last_ap: float
+    epochs: int
+    seconds: float
+    images: float
+    waiting: float
+    process_mb: float
+    device_mb: float | None
+    course: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, source: str, seed: int, lines: Sequence[Mapping[str, Any]]) -> RunFigures:
+        """From the lines of metrics.jsonl, of a run that is finished."""
+        seconds = images = waited = 0.0
+        course = []
+        for line in lines:
+            if line["kind"] == "eval":
+                course.append((seconds, line["metrics"]["ap"] or 0.0))
+                continue
+            seconds += line["seconds"]
+            images += line["images_per_second"] * line["seconds"]
+            waited += line["waiting"] * line["seconds"]
+        training = [line for line in lines if line["kind"] == "train"]
+        device = [line["device_memory_mb"] for line in training if "device_memory_mb" in line]
+        return cls(
+            source=source,
+            seed=seed,
+            best_ap=max(ap for _, ap in course),
+            last_ap=course[-1][1],
+            epochs=training[-1]["epoch"],
+            seconds=seconds,
+            images=images,
+            waiting=waited / seconds,
+            process_mb=max(line["process_memory_mb"] for line in training),
+            device_mb=max(device) if device else None,
+            course=tuple(course),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Over the seeds."""
+
+    mean: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(fmean(values), min(values), max(values))
+
+    def apart_from(self, other: Spread) -> bool:
+        """Whether every value of one lies above every value of the other."""
+        return self.least > other.most or other.least > self.most
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFigures:
+    """One source over its seeds. seconds: the mean. extraction: seconds that come on top, once for
+    all runs that share the cache; 0 but for "cached". disk_bytes: of the caches that it reads.
+    """
+
+    source: str
+    runs: tuple[RunFigures, ...]
+    extraction: float
+    disk_bytes: int
+
+    @property
+    def best_ap(self) -> Spread:
+        return Spread.of([run.best_ap for run in self.runs])
+
+    @property
+    def last_ap(self) -> Spread:
+        return Spread.of([run.last_ap for run in self.runs])
+
+    @property
+    def seconds(self) -> float:
+        return fmean(run.seconds for run in self.runs)
+
+    def total_seconds(self, runs: int) -> float:
+        """Of one run, with its share of the extraction where so many runs share it."""
+        return self.seconds + self.extraction / runs
+
+    @property
+    def images_per_second(self) -> float:
+        return sum(run.images for run in self.runs) / sum(run.seconds for run in self.runs)
+
+    @property
+    def process_mb(self) -> float:
+        """The largest of all runs."""
+        return max(run.process_mb for run in self.runs)
+
+    @property
+    def device_mb(self) -> float | None:
+        """The largest of all runs; None on a CPU."""
+        known = [run.device_mb for run in self.runs if run.device_mb is not None]
+        return max(known) if known else None

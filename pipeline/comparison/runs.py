@@ -1,0 +1,154 @@
+"""The runs of a comparison: each is one `fdet train-heads` in a process of its own, and is kept.
+
+So the peak of its memory is its own; one that was torn goes on, and a finished one is left alone.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...cache.errors import ConfigError, FdetError, InputError
+from ...cache.header import CacheHeader
+from ...cache.publish import remove_leftovers
+from ..checkpoint import read_position
+from ..run import TRAINING_SOURCES, RunInfo
+from ..training.folder import changed_settings
+from ..training.interrupt import interruptible
+from ..training.options import Source
+from .options import CACHED, CompareOptions
+
+INTERRUPTED = 130
+_POLL_SECONDS = 0.05
+
+Launch = Callable[[Sequence[str]], int]
+
+
+class RunEnded(Exception):
+    """A run ended before its time, and has said why. status: the exit status to leave with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One source with one seed; folder: its run directory."""
+
+    source: Source
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "run.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        state = self.folder / "last.safetensors"
+        return self.begun and state.is_file() and read_position(state).finished
+
+
+def planned(options: CompareOptions) -> list[Run]:
+    """Seed after seed, so that all sources go on together and share the machine's slow drifts."""
+    return [
+        Run(source, seed, options.out / f"{source}-{seed}")
+        for seed in options.seeds
+        for source in options.sources
+    ]
+
+
+def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
+    """Raises ConfigError, InputError where a run that stands there was trained on something else."""
+    ids = {
+        "training data": CacheHeader.read(options.cache).id,
+        "validation data": CacheHeader.read(options.val).id,
+    }
+    for run in runs:
+        config = options.config_of(run.source, run.seed)
+        if not run.begun:
+            continue
+        before = RunInfo.read(run.folder)
+        changes = changed_settings(before.config, config)
+        if changes:
+            raise ConfigError(
+                f"{run.folder}: the configuration has changed: {changes}; choose another --out"
+            )
+        for name, cache_id in ids.items():
+            if before.data.get(name, "").partition(" ")[0] != cache_id:
+                raise InputError(
+                    f"{run.folder} has other {name} than this command; choose another --out"
+                )
+
+
+def train(run: Run, options: CompareOptions, launch: Launch) -> None:
+    """Begin a run or go on with it. Raises RunEnded where it said itself why it ended, FdetError
+    where it was killed.
+    """
+    if not run.begun and run.folder.exists():
+        remove_leftovers(run.folder)
+    status = launch(list(command(run, options)))
+    if status < 0:
+        raise FdetError(
+            f"{run.name} was ended by signal {-status} ({signal.Signals(-status).name}; out of "
+            "memory?); the same command goes on with it"
+        )
+    if status:
+        raise RunEnded(status)
+
+
+def command(run: Run, options: CompareOptions) -> Iterator[str]:
+    """The words behind `fdet`."""
+    yield from ("train-heads", str(options.cache), "--val", str(options.val))
+    yield from ("--out", str(run.folder), "--config", str(options.config))
+    yield from ("--source", run.source, "--device", options.device)
+    for assignment in options.words_of(run.source, run.seed):
+        yield from ("--set", assignment)
+    if options.threads is not None:
+        yield from ("--threads", str(options.threads))
+    if run.source != CACHED:
+        yield from ("--images", str(options.images))
+    if run.source in TRAINING_SOURCES and options.val_images is not None:
+        yield from ("--val-images", str(options.val_images))
+    if run.source in ("online", "finetune") and options.weights is not None:
+        yield from ("--weights", options.weights)
+    if run.begun:
+        yield "--resume"
+
+
+def launched(words: Sequence[str]) -> int:
+    """`fdet` in a process of its own, to its end; its exit status.
+
+    Ctrl-C asks it once to save and leave. It has a group of its own, so that the terminal does not
+    ask it a second time.
+    """
+    with interruptible() as asked:
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            [sys.executable, "-m", "fdet", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.__stderr__,
+            process_group=0,
+        )
+        told = False
+        try:
+            while process.poll() is None:
+                if asked and not told:
+                    process.send_signal(signal.SIGINT)
+                    told = True
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    # It may have come to its end in the meantime.
+    return INTERRUPTED if asked and process.returncode == 0 else process.returncode

@@ -1,0 +1,132 @@
+"""The runs of a comparison as processes: their words, their ends, and Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fdet.cache.errors import FdetError
+from fdet.pipeline.comparison import runs as runs_module
+from fdet.pipeline.comparison.options import CompareOptions
+from fdet.pipeline.comparison.runs import RunEnded, command, launched, planned, train
+
+
+def options(**more):
+    paths = {name: Path(name) for name in ("config", "cache", "val", "out", "images")}
+    return CompareOptions(**{**paths, "seeds": [0, 5], **more})
+
+
+def test_seed_after_seed_so_that_all_sources_go_on_together():
+    names = [run.folder.as_posix() for run in planned(options(sources=["online", "cached"]))]
+    assert names == ["out/online-0", "out/cached-0", "out/online-5", "out/cached-5"]
+
+
+def words_of(source, **more):
+    own = options(sources=[source], seeds=[5], **more)
+    return " ".join(command(planned(own)[0], own))
+
+
+def test_each_source_gets_what_it_takes_and_nothing_that_it_refuses():
+    more = {"weights": "w.pth", "val_images": Path("others"), "threads": 2}
+    more["assignments"] = ["train.epochs=3"]
+    said = (
+        "train-heads cache --val val --out out/{0}-5 --config config --source {0} --device auto "
+        "--set train.epochs=3 --set train.seed=5{1} --threads 2"
+    )
+    assert words_of("cached", **more) == said.format("cached", "")
+    live = said.format("online", "") + " --images images"
+    assert words_of("online", **more) == live + " --weights w.pth"
+    live = said.format("finetune", "") + " --images images --val-images others"
+    assert words_of("finetune", **more) == live + " --weights w.pth"
+    whole = ' --set backbone.train_from="" --set backbone.norm="auto"'
+    live = said.format("scratch", whole) + " --images images --val-images others"
+    assert words_of("scratch", **more) == live
+
+
+def test_a_run_that_was_begun_is_resumed(tmp_path):
+    own = options(out=tmp_path, sources=["cached"], seeds=[5])
+    (run,) = planned(own)
+    assert (run.begun, run.finished) == (False, False)
+    assert "--resume" not in list(command(run, own))
+    run.folder.mkdir()
+    (run.folder / "run.json").touch()
+    assert (run.begun, run.finished) == (True, False)
+    assert list(command(run, own))[-1] == "--resume"
+
+
+def test_what_a_kill_left_before_a_run_had_begun_is_cleared(tmp_path):
+    own = options(out=tmp_path, sources=["cached"], seeds=[5])
+    (run,) = planned(own)
+    run.folder.mkdir()
+    (run.folder / ".run.json.scratch").touch()
+    train(run, own, lambda words: len(list(run.folder.iterdir())))
+
+
+@pytest.mark.parametrize("status", [1, 2, 130])
+def test_a_run_that_says_why_it_ended_is_not_spoken_for(status):
+    own = options()
+    with pytest.raises(RunEnded) as ended:
+        train(planned(own)[0], own, lambda words: status)
+    assert ended.value.status == status
+
+
+def test_a_run_that_was_killed_is_named():
+    own = options()
+    with pytest.raises(FdetError, match=r"cached-0 was ended by signal 9 \(SIGKILL; out of memory"):
+        train(planned(own)[0], own, lambda words: -9)
+
+
+def program(monkeypatch, text):
+    """Instead of fdet."""
+    popen = subprocess.Popen
+
+    def started(words, **more):
+        return popen([sys.executable, "-S", "-c", text, *words[3:]], **more)
+
+    monkeypatch.setattr(runs_module.subprocess, "Popen", started)
+
+
+def test_a_process_gets_its_words_and_its_status_is_told(monkeypatch):
+    program(monkeypatch, "import sys; sys.exit(7 if sys.argv[1:] == ['a', 'b c'] else 0)")
+    assert launched(["a", "b c"]) == 7
+    assert launched(["a"]) == 0
+
+
+@pytest.mark.parametrize("ends", ["sys.exit(130)", "sys.exit(0)"])
+def test_ctrl_c_asks_the_process_once_and_waits_for_it(ends, monkeypatch, tmp_path):
+    told = tmp_path / "told"
+    text = (
+        "import os, signal, sys, time\n"
+        "def note(*_):\n"
+        f"    open({str(told)!r}, 'a').write('asked ')\n"
+        "signal.signal(signal.SIGINT, note)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        f"while not os.path.exists({str(told)!r}): time.sleep(0.01)\n"
+        f"time.sleep(0.2)\n{ends}\n"
+    )
+    program(monkeypatch, text)
+    assert launched([]) == 130
+    assert told.read_text() == "asked "
+
+
+def test_a_second_ctrl_c_ends_it_at_once(monkeypatch, tmp_path):
+    mine = tmp_path / "process"
+    text = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: os.kill(os.getppid(), signal.SIGINT))\n"
+        f"open({str(mine)!r}, 'w').write(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(600)\n"
+        "time.sleep(600)\n"
+    )
+    program(monkeypatch, text)
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launched([])
+    assert time.monotonic() - started < 500
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mine.read_text()), signal.SIGKILL)
