@@ -72,6 +72,13 @@ def train_command(
         Residence,
         _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
     ] = Residence.auto,
+    memory_limit: Annotated[
+        str | None,
+        _opt(
+            "e.g. 4GiB, of each process or its accelerator: micro-batches, checkpointed activations and "
+            "residency are chosen by trials so that it fits"
+        ),
+    ] = None,
     on_corrupt: Annotated[
         OnCorrupt, _opt("skip: train without damaged samples, and count them")
     ] = OnCorrupt.stop,
@@ -81,6 +88,7 @@ def train_command(
     Started by torchrun or srun, all processes train one model.
     """
     from ..config import load_config
+    from .memory_limit import parse_bytes
     from .options import TrainOptions
     from .train import train
 
@@ -100,6 +108,7 @@ def train_command(
         threads=threads,
         resume=resume,
         resident=resident.value,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
         on_corrupt=on_corrupt.value,
     )
     settings = load_config(config, neck=neck, head=head, assignments=assignments or ())

@@ -26,7 +26,8 @@ class TrainOptions:
     then only the recipe. Validation reads the maps of its cache, but where the backbone is trained:
     then `val_images` (None: `images`) pass through it too. start: a run whose weights this one
     begins with. resident: whether samples stay in memory, as they are stored, after their first
-    reading. on_corrupt "skip": train without damaged samples, and say how many there were;
+    reading. memory_limit: bytes that a process may take, of the accelerator where there is one.
+    on_corrupt "skip": train without damaged samples, and say how many there were;
     validation never does without. hooks: plain functions, called with each line of the log.
     """
 
@@ -44,6 +45,7 @@ class TrainOptions:
     threads: int | None = None
     resume: bool = False
     resident: Residence = "auto"
+    memory_limit: int | None = None
     on_corrupt: OnCorrupt = "raise"
     hooks: Sequence[Hook] = ()
 
@@ -71,6 +73,8 @@ class TrainOptions:
             )
         if self.on_corrupt not in get_args(OnCorrupt):
             raise InputError(f"--on-corrupt {self.on_corrupt!r}: expected raise or skip")
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise InputError(f"--memory-limit: expected bytes, got {self.memory_limit}")
         if self.source == "cached":
             self._refuse("is for a backbone in the loop", images=None, weights=None)
         else:
