@@ -41,7 +41,7 @@ Measure = Callable[[RunConfig, int | None], int | None]
 
 def parse_bytes(text: str) -> int:
     """'4GiB', '3500MB', '4e9'. Raises InputError."""
-    match = re.fullmatch(r"(\d+\.?\d*(?:e\d{1,2})?) ?([a-z]*)", text.strip().lower())
+    match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[0-9]{1,2})?) ?([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
         raise InputError(f"--memory-limit {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
     return int(float(match[1]) * _UNITS[match[2]])

@@ -116,11 +116,11 @@ def _tell(
     allowed: int | None,
 ) -> None:
     """The peak, None for too much, or the error."""
-    on = pick_device(device)
-    use_threads(options.threads)
-    _break_off_above(allowed, on)
     result: int | Exception | None
     try:
+        on = pick_device(device)
+        use_threads(options.threads)
+        _break_off_above(allowed, on)
         with redirect_stderr(StringIO()):
             samples = trial(config, options, Processes(world, on, fabric=_fabric_of(world)))
         result = int((device_memory_mb(on) or process_memory_mb()) * 2**20) + samples
