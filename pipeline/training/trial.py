@@ -126,6 +126,8 @@ def _tell(
         result = int((device_memory_mb(on) or process_memory_mb()) * 2**20) + samples
     except (torch.OutOfMemoryError, MemoryError):
         result = None
+    except KeyboardInterrupt:  # the parent has it too
+        return
     except Exception as error:
         if not isinstance(error, FdetError):
             error.add_note(traceback.format_exc())

@@ -217,6 +217,31 @@ def test_a_trial_that_takes_too_much_is_broken_off(exact_cache, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("source", ["cached", "online", "finetune", "scratch"])
+def test_a_trial_of_every_source_with_as_many_processes(source, dataset, exact_cache, tmp_path):
+    """A backbone in the loop takes memory too; two processes have half the images each."""
+    live = {} if source == "cached" else {"source": source, "images": dataset.parent / "images"}
+    command = options(exact_cache, tmp_path / "run", val=exact_cache, **live)
+    pair = Processes(World(0, 2), CPU, on_machine=2)
+    peak = peak_of(_try, small(), command, pair, None)
+    assert peak is not None
+    assert peak > 2**27
+    assert not (tmp_path / "run").exists()
+
+
+def test_samples_that_were_asked_for_count(exact_cache, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr("fdet.pipeline.training.train.Loop.run", lambda loop: told.append(loop))
+    command = options(exact_cache, tmp_path / "run")
+    needed = resident_bytes(FeatureCache.open(exact_cache).header)
+    assert needed > 0
+    assert _try(small(), replace(command, resident="ram"), ALONE) == needed
+    assert _try(small(), replace(command, resident="none"), ALONE) == 0
+    assert _try(small(), command, ALONE) == 0
+    assert not any(loop.data.resident for loop in told)
+
+
+@pytest.mark.slow
 def test_a_run_stays_below_its_limit(dataset, tmp_path, caplog):
     """A limit between what the whole batch and what one image takes; with all that a run does."""
     caplog.set_level(logging.INFO, "fdet")
