@@ -45,6 +45,11 @@ class Data:
     source: PyramidSource
     fingerprint: str
 
+    @property
+    def resident(self) -> bool:
+        """Whether samples stay in memory."""
+        return isinstance(self.source, CachedSource) and self.source.reader.resident is not None
+
     def batches(
         self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
     ) -> Iterator[Batch]:
@@ -62,16 +67,17 @@ def open_cached(
     resident: Residence = "none",
     on_corrupt: OnCorrupt = "raise",
     sharing: int = 1,
+    room: int | None = None,
 ) -> Data:
     """One cache, or several read as one, with their own annotations or others.
 
     Images that failed, or that the annotations do not name, are left out with a warning. sharing:
-    processes of this machine that open it for the same run. Raises InputError, IncompleteCache,
-    CorruptCache, KeyMismatch.
+    processes of this machine that open it for the same run; room: as `resident_samples` takes it.
+    Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
-    room = resident_samples(resident, cache.header, device, sharing)
-    reader = BatchReader(cache, pin=device.type == "cuda", resident=room, on_corrupt=on_corrupt)
+    kept = resident_samples(resident, cache.header, device, sharing, room)
+    reader = BatchReader(cache, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, device, workers, prefetch)
     return _data(paths, annotations, cache.header, cache.failed, source)
 

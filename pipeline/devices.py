@@ -90,9 +90,18 @@ def device_memory_mb(device: torch.device) -> float | None:
 
 def process_memory_mb() -> float:
     """Peak memory of this process so far, MiB."""
+    # getrusage would give a process the peak of the one that started it.
+    return _status_mb("VmHWM")
+
+
+def memory_now_mb() -> float:
+    """Memory of this process at this moment, MiB; its peak on systems that do not tell."""
+    return _status_mb("VmRSS")
+
+
+def _status_mb(name: str) -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would give a process the peak of the one that started it.
-        (line,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        (line,) = re.findall(rf"{name}:\s+(\d+) kB", status.read_text())
         return int(line) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -23,12 +23,17 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def resident_samples(
-    choice: Residence, header: CacheHeader, device: torch.device, sharing: int = 1
+    choice: Residence,
+    header: CacheHeader,
+    device: torch.device,
+    sharing: int = 1,
+    room: int | None = None,
 ) -> ResidentSamples | None:
     """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
 
-    sharing: processes of this machine that do the same. Raises InputError where samples were asked
-    for and do not fit.
+    sharing: processes of this machine that do the same. room: bytes that "auto" may take of the
+    device, a CPU's memory being its own. Raises InputError where samples were asked for and do not
+    fit.
     """
     needed = resident_bytes(header)
     wanted = {"device": needed, "ram": needed * sharing}
@@ -38,6 +43,8 @@ def resident_samples(
     if choice == "auto":
         for name, (where, share) in rooms.items():
             if name == "device" and device.type == "cpu":
+                continue
+            if room is not None and where.type == device.type and needed > room:
                 continue
             if wanted[name] <= share * free_memory(where):
                 log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)

@@ -43,7 +43,7 @@ MAX_BYTES = 2**28
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, and fingerprints of its caches and annotations.
+    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
     """
 
     key: CacheKey

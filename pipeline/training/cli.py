@@ -76,6 +76,13 @@ def train_command(
         Residence,
         _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
     ] = Residence.auto,
+    memory_limit: Annotated[
+        str | None,
+        _opt(
+            "e.g. 4GiB, of each process or its accelerator: micro-batches, checkpointed activations and "
+            "residency are chosen by trials so that it fits"
+        ),
+    ] = None,
     on_corrupt: Annotated[
         OnCorrupt, _opt("skip: train without damaged samples, and count them")
     ] = OnCorrupt.stop,
@@ -90,6 +97,7 @@ def train_command(
     """
     from ..config import load_config
     from ..world import find_world
+    from .memory_limit import parse_bytes
     from .options import TrainOptions
     from .train import train
 
@@ -109,6 +117,7 @@ def train_command(
         threads=threads,
         resume=resume,
         resident=resident.value,
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
         on_corrupt=on_corrupt.value,
         track=track or (),
     )

@@ -29,9 +29,10 @@ class TrainOptions:
     start: a run whose weights this one begins with.
 
     resident: whether samples stay in memory, as they are stored, after their first reading.
-    on_corrupt "skip": train without damaged samples, and say how many there were; validation never
-    does without. track: trackers that are shown every figure, and pictures of some validation images
-    where their folder is known. hooks: plain functions, called with each line of the log.
+    memory_limit: bytes that a process may take, of the accelerator where there is one. on_corrupt
+    "skip": train without damaged samples, and say how many there were; validation never does
+    without. track: trackers that are shown every figure, and pictures of some validation images where
+    their folder is known. hooks: plain functions, called with each line of the log.
     """
 
     cache: Path | str | Sequence[Path]
@@ -48,6 +49,7 @@ class TrainOptions:
     threads: int | None = None
     resume: bool = False
     resident: Residence = "auto"
+    memory_limit: int | None = None
     on_corrupt: OnCorrupt = "raise"
     track: Sequence[str] = ()
     hooks: Sequence[Hook] = ()
@@ -83,6 +85,8 @@ class TrainOptions:
             )
         if self.on_corrupt not in get_args(OnCorrupt):
             raise InputError(f"--on-corrupt {self.on_corrupt!r}: expected raise or skip")
+        if self.memory_limit is not None and self.memory_limit < 1:
+            raise InputError(f"--memory-limit: expected bytes, got {self.memory_limit}")
         if self.source == "cached":
             self._refuse("is for a backbone in the loop", images=None, weights=None)
         else:

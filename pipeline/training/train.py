@@ -14,6 +14,7 @@ from torch import Tensor
 from ...cache.errors import ConfigError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
+from ...cache.resident import resident_bytes
 from ..backbones import load_backbone_of, random_backbone_of
 from ..checkpoint import Position, load_state
 from ..config import RunConfig
@@ -30,11 +31,13 @@ from . import metrics_log
 from .averaging import MovingAverage
 from .folder import prepare_folder
 from .loop import Loop, TrainSummary
+from .memory_limit import Fit, find_fit
 from .optimiser import make_optimiser
 from .options import TrainOptions
 from .processes import Processes, join_processes
 from .start import start_digest, start_from
 from .step import Stepper
+from .trial import batches_to_try, heaviest, shortest
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +53,14 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     processes = join_processes(options.device)
     use_threads(options.threads)
     _check_settings(config, options, processes)
-    info, model, data, val = _open(config, options, processes)
+    fit = find_fit(config, options, processes, _try)
+    if fit is not None:
+        config = fit.applied(config)
+    info, model, data, val = _open(config, options, processes, fit)
     if processes.first:
         log.info("%s", describe_training(info, model))
+        if fit is not None:
+            log.info("%s", fit.described(config, processes.world.size, data.resident))
     state = options.out / "last.safetensors" if options.resume else None
     hooks: list[Hook] = []
     with ExitStack() as held:
@@ -118,13 +126,28 @@ def _check_settings(config: RunConfig, options: TrainOptions, processes: Process
         )
 
 
+def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
+    """All that a run does, on few samples; the bytes of resident ones that were asked for."""
+    apart = replace(options, resident="none" if options.source == "cached" else options.resident)
+    _, model, data, val = _open(config, apart, processes)
+    size = config.train.batch_size
+    data = heaviest(data, size, batches_to_try(config))
+    val = val and heaviest(val, -(-size // (config.train.accumulate * processes.world.size)), 1)
+    short = shortest(config, len(data.image_ids))
+    own = _at_full_rate(short) if options.source == SCRATCH else short
+    stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")
+    Loop(short, options.out, data, val, stepper, position).run()
+    counted = options.resident == ("ram" if processes.device.type == "cpu" else "device")
+    return resident_bytes(data.header) if counted else 0
+
+
 def _open(
-    config: RunConfig, options: TrainOptions, processes: Processes
+    config: RunConfig, options: TrainOptions, processes: Processes, fit: Fit | None = None
 ) -> tuple[RunInfo, Model, Data, Data | None]:
     """Everything that can be refused before a folder is made."""
     header = CacheHeader.read(options.caches[0])
     backbone = _trained_backbone(config, options, header, processes.device)
-    data = _training_data(config, options, header, backbone, processes)
+    data = _training_data(config, options, header, backbone, processes, fit)
     val = _validation_data(config, options, data, backbone, processes.device)
     info = RunInfo(
         key=data.header.key,
@@ -137,6 +160,7 @@ def _open(
             "training data": data.fingerprint,
             "validation data": val.fingerprint if val else "none",
             "start": start_digest(options.start),
+            **(fit.to_data() if fit else {}),
         },
     )
     if val is not None:
@@ -174,6 +198,7 @@ def _training_data(
     header: CacheHeader,
     backbone: TrainedBackbone | None,
     processes: Processes,
+    fit: Fit | None,
 ) -> Data:
     settings, device = config.train, processes.device
     if options.source == "cached":
@@ -186,6 +211,7 @@ def _training_data(
             resident=options.resident,
             on_corrupt=options.on_corrupt,
             sharing=processes.on_machine,
+            room=fit.room if fit else None,
         )
     assert options.images is not None
     live = backbone or load_backbone_of(header.key, device, options.weights)

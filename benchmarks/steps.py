@@ -1,0 +1,84 @@
+"""Steps of training as `fdet train-heads` takes them, with pyramids from here or there."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fdet.cache.header import CacheHeader
+from fdet.cache.pyramid import FeaturePyramid
+from fdet.cache.sampler import SampleId, epoch_batches
+from fdet.pipeline.backbones import load_backbone_of
+from fdet.pipeline.config import RunConfig
+from fdet.pipeline.data import Data, open_cached, open_live
+from fdet.pipeline.model import Model
+from fdet.pipeline.run import RunInfo
+from fdet.pipeline.sources import Batch
+from fdet.pipeline.trained_backbone import TrainedBackbone
+from fdet.pipeline.training.optimiser import make_optimiser
+from fdet.pipeline.training.processes import Processes
+from fdet.pipeline.training.step import Stepper
+from fdet.pipeline.world import World
+
+# memory: maps that are there already, so the head's own step.
+MODES = ("memory", "cached", "online", "finetune")
+CPU = torch.device("cpu")
+
+
+class Training:
+    """One of MODES, ready for its first step; finetune trains all of the backbone."""
+
+    def __init__(self, mode: str, cache: Path, images: Path, config: RunConfig) -> None:
+        self.config, train = config, config.train
+        header = CacheHeader.read(cache)
+        backbone = None
+        if mode in ("online", "finetune"):
+            frozen = load_backbone_of(header.key, CPU)
+            canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
+            backbone = TrainedBackbone(frozen, canvases=canvases) if mode == "finetune" else frozen
+            self.data = open_live(cache, None, images, backbone, train.workers)
+        else:
+            ahead = {"workers": train.workers, "prefetch": train.prefetch}
+            self.data = open_cached([cache], None, CPU, **ahead)
+        trained = backbone if isinstance(backbone, TrainedBackbone) else None
+        model = Model(detector_of(self.data, config), trained)
+        optimiser = make_optimiser(model, config.optim)
+        self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), CPU))
+        self.order: Sequence[Sequence[SampleId]] = epoch_batches(
+            header.layout, self.data.image_ids, train.batch_size, 0, 0
+        )
+        self.waited = 0.0
+
+    def batches(self, count: int) -> Iterator[Batch]:
+        """The epoch's batches, again and again."""
+        order = [self.order[k % len(self.order)] for k in range(count)]
+        return self.data.batches(order, CPU, self.config.train.min_visible)
+
+    def held(self, count: int) -> list[Batch]:
+        """The same with their maps made and kept."""
+        return [replace(b, pyramid=kept(b.pyramid())) for b in self.batches(count)]
+
+    def seconds(self, batches: Iterable[Batch], count: int) -> float:
+        """Of one step, in the mean over all but the first, which starts the readers."""
+        coming, self.waited = iter(batches), 0.0
+        started = time.monotonic()
+        for number in range(count):
+            if number == 1:
+                started, self.waited = time.monotonic(), 0.0
+            asked = time.monotonic()
+            batch = next(coming)
+            self.waited += time.monotonic() - asked
+            self.stepper.step([batch], len(batch.image_ids), number, count)
+        self.waited /= count - 1
+        return (time.monotonic() - started) / (count - 1)
+
+
+def kept(pyramid: FeaturePyramid):
+    return lambda: pyramid
+
+
+def detector_of(data: Data, config: RunConfig):
+    names = data.annotations.class_ids, data.annotations.class_names
+    return RunInfo(data.header.key, *names, config, 0, {"source": "cached"}).fresh_detector()

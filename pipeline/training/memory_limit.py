@@ -1,0 +1,188 @@
+"""--memory-limit: how a batch is worked off so that training fits, found by trials and not by guessing.
+
+What the peak of a process that trains on a cache is made of:
+
+    the interpreter, torch, the tables of the cache and the annotations
+    weights x (1, gradients 1, AdamW's state 2 or SGD's 1, a moving average 1)
+    the activations of one micro-batch, from its decoded maps to the losses
+    micro-batches in their stored form: `prefetch` that wait, one in use, one that takes its place
+    resident samples, where there are any
+
+The backbone has no part in it, nor has the number of images, but for the tables, or of epochs. A
+checkpoint is serialised in memory, all but gradients once more; activations are gone by then.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...cache.errors import InputError
+from ..config import RunConfig
+from ..run import RunInfo
+from .options import TrainOptions
+from .processes import Processes
+from .trial import Trial, peak_of
+
+log = logging.getLogger(__name__)
+
+# A long run's peak is a little above that of its first steps.
+SPARE = 1.05
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_LIMIT, _PEAK = "memory limit", "trial peak"
+
+# The peak of a way in bytes, or None where it exceeded what the second argument allows.
+Measure = Callable[[RunConfig, int | None], int | None]
+
+
+def parse_bytes(text: str) -> int:
+    """'4GiB', '3500MB', '4e9'. Raises InputError."""
+    match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[0-9]{1,2})?) ?([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
+        raise InputError(f"--memory-limit {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def shown_bytes(count: float) -> str:
+    """'3.1 GiB', '420 MiB'."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a batch is worked off within `limit` bytes, and the `peak` of the trial that showed it."""
+
+    accumulate: int
+    checkpoint_activations: bool
+    limit: int
+    peak: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that samples may take beside."""
+        return max(0, int(self.limit / SPARE) - self.peak)
+
+    def applied(self, config: RunConfig) -> RunConfig:
+        """The configuration that is run."""
+        return _way(config, self.accumulate, self.checkpoint_activations)
+
+    def described(self, config: RunConfig, processes: int, resident: bool) -> str:
+        """The choice in a line."""
+        return (
+            f"memory limit {shown_bytes(self.limit)}: {_shown_way(self.applied(config), processes)}, "
+            f"samples {'' if resident else 'not '}resident; a trial step took {shown_bytes(self.peak)}"
+        )
+
+    def to_data(self) -> dict[str, str]:
+        """What run.json keeps beside the settings."""
+        return {_LIMIT: str(self.limit), _PEAK: str(self.peak)}
+
+    @classmethod
+    def of_run(cls, run: Path, limit: int) -> Fit:
+        """The choice of a run that was started before. Raises InputError."""
+        info = RunInfo.read(run)
+        if not info.data.get(_PEAK, "").isdecimal():
+            raise InputError(f"--resume: {run} was started without --memory-limit; leave it out")
+        train = info.config.train
+        return cls(train.accumulate, train.checkpoint_activations, limit, int(info.data[_PEAK]))
+
+
+def find_fit(
+    config: RunConfig, options: TrainOptions, processes: Processes, trial: Trial
+) -> Fit | None:
+    """None without a limit; with --resume what the run was started with; else by trials.
+
+    The limit is each process's; the first one tries, and all take its choice. Raises InputError
+    where nothing fits.
+    """
+    limit, size = options.memory_limit, processes.world.size
+    if limit is None:
+        return None
+    if options.resume:
+        return Fit.of_run(options.out, limit)
+    fit: Fit | None = None
+    if processes.first:
+
+        def measure(way: RunConfig, allowed: int | None) -> int | None:
+            peak = peak_of(trial, way, options, processes, allowed)
+            told = "too much" if peak is None else shown_bytes(peak)
+            log.info("trial: %s: %s", _shown_way(way, size), told)
+            return peak
+
+        fit = choose(ways(config, size), measure, limit, size)
+    return processes.of_first(fit)
+
+
+def ways(config: RunConfig, processes: int = 1) -> list[list[RunConfig]]:
+    """Families of ways to do the same step, the cheapest first; within one, each needs less memory.
+
+    First ever smaller micro-batches, then the same with activations checkpointed.
+    """
+    train = config.train
+    most = max(train.accumulate, -(-train.batch_size // processes))
+    counts = [train.accumulate]
+    while counts[-1] < most:
+        counts.append(min(most, 2 * counts[-1]))
+    checkpointed = [True] if train.checkpoint_activations else [False, True]
+    return [[_way(config, count, again) for count in counts] for again in checkpointed]
+
+
+def choose(
+    families: Sequence[Sequence[RunConfig]], measure: Measure, limit: int, processes: int = 1
+) -> Fit:
+    """The cheapest way that a trial has shown to fit; as few trials as that takes.
+
+    Raises InputError, with what the most frugal way needs.
+    """
+    allowed = int(limit / SPARE)
+    for family in families:
+        found = _first_that_fits(family, measure, allowed)
+        if found is not None:
+            way, peak = found
+            return Fit(way.train.accumulate, way.train.checkpoint_activations, limit, peak)
+    last = families[-1][-1]
+    needed = measure(last, None)
+    least = "more than this machine has" if needed is None else shown_bytes(needed * SPARE)
+    raise InputError(
+        f"--memory-limit {shown_bytes(limit)}: {_shown_way(last, processes)} still needs {least}; "
+        "allow that, or train less: a smaller neck or head, fewer stages of a backbone"
+    )
+
+
+def _first_that_fits(
+    family: Sequence[RunConfig], measure: Measure, allowed: int
+) -> tuple[RunConfig, int] | None:
+    """The first one, else the last one, else between: no more trials than a bisection."""
+
+    def fitting(number: int) -> int | None:
+        peak = measure(family[number], allowed)
+        return None if peak is None or peak > allowed else peak
+
+    if (peak := fitting(0)) is not None:
+        return family[0], peak
+    if len(family) == 1 or (peak := fitting(len(family) - 1)) is None:
+        return None
+    found, above, below = peak, 0, len(family) - 1
+    while below - above > 1:
+        middle = (above + below) // 2
+        if (peak := fitting(middle)) is None:
+            above = middle
+        else:
+            found, below = peak, middle
+    return family[below], found
+
+
+def _way(config: RunConfig, accumulate: int, checkpointed: bool) -> RunConfig:
+    train = replace(config.train, accumulate=accumulate, checkpoint_activations=checkpointed)
+    return replace(config, train=train)
+
+
+def _shown_way(config: RunConfig, processes: int) -> str:
+    train = config.train
+    size = -(-train.batch_size // (train.accumulate * processes))
+    many = f"{train.accumulate} micro-batches" if train.accumulate > 1 else "1 micro-batch"
+    return f"{many} of {size}, activations {'' if train.checkpoint_activations else 'not '}checkpointed"

@@ -1,0 +1,173 @@
+"""A trial: a short run on the heaviest samples, in a process of its own, for its peak memory.
+
+The process is fresh, so its peak has all that a run's has: interpreter, torch, what is read ahead,
+the optimiser's state, an evaluation, a checkpoint. Processes that decode images are not counted, nor
+the tables of scores of more validation images than a batch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, suppress
+from dataclasses import replace
+from io import StringIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cache.errors import FdetError
+from ..config import RunConfig
+from ..data import Data
+from ..devices import device_memory_mb, memory_now_mb, pick_device, process_memory_mb, use_threads
+from ..world import World
+from .options import TrainOptions
+from .processes import Processes
+
+# Trains as briefly as it can; gives the bytes that resident samples will take besides.
+Trial = Callable[[RunConfig, TrainOptions, Processes], int]
+
+_TOO_LARGE = 77
+_KILLED = -signal.SIGKILL
+
+
+def peak_of(
+    trial: Trial,
+    config: RunConfig,
+    options: TrainOptions,
+    processes: Processes,
+    allowed: int | None,
+) -> int | None:
+    """Bytes: of the process, or of the accelerator where there is one.
+
+    None where it would be more than `allowed`, at which the trial is broken off, or than there is.
+    Raises what the trial raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    answer, told = context.Pipe(duplex=False)
+    with TemporaryDirectory() as folder:
+        apart = replace(options, out=Path(folder), hooks=(), memory_limit=None)
+        device = str(processes.device)
+        arguments = (told, trial, config, apart, processes.world, device, allowed)
+        process = context.Process(target=_tell, args=arguments)
+        process.start()
+        told.close()
+        result: int | Exception | None = None
+        with suppress(EOFError):
+            result = answer.recv()
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    if result is None and process.exitcode not in (0, _TOO_LARGE, _KILLED):
+        raise FdetError(
+            f"the process of a trial step ended with {process.exitcode}; a script that trains needs "
+            "`if __name__ == '__main__':`"
+        )
+    return result
+
+
+def heaviest(data: Data, batch_size: int, batches: int) -> Data:
+    """The same data with only the images of the canvas whose batch is largest, most objects first."""
+    layout = data.header.layout
+    by_bucket: dict[int, list[int]] = {}
+    for image_id in data.image_ids:
+        by_bucket.setdefault(layout.bucket_of(image_id), []).append(image_id)
+
+    def pixels(bucket: int) -> int:
+        height, width = layout.buckets[bucket].canvas_hw
+        return height * width * min(batch_size, len(by_bucket[bucket]))
+
+    def objects(image_id: int) -> int:
+        return len(data.annotations.of_image(image_id).labels)
+
+    image_ids = sorted(by_bucket[max(by_bucket, key=pixels)], key=objects, reverse=True)
+    return replace(data, image_ids=tuple(image_ids[: batch_size * batches]))
+
+
+def shortest(config: RunConfig, images: int) -> RunConfig:
+    """Weights hardly move: a learning rate that suits a long run could spoil a short one."""
+    epochs = 1 if images > config.train.batch_size else 2
+    train = replace(config.train, epochs=epochs, eval_every=epochs, patience=0)
+    return replace(config, train=train, optim=replace(config.optim, lr=1e-12))
+
+
+def batches_to_try(config: RunConfig) -> int:
+    """As many as are read ahead, and not fewer than two: the first leaves the optimiser its state."""
+    train = config.train
+    return max(2, -(-(train.prefetch + 2) // train.accumulate))
+
+
+def _tell(
+    told: Connection,
+    trial: Trial,
+    config: RunConfig,
+    options: TrainOptions,
+    world: World,
+    device: str,
+    allowed: int | None,
+) -> None:
+    """The peak, None for too much, or the error."""
+    result: int | Exception | None
+    try:
+        on = pick_device(device)
+        use_threads(options.threads)
+        _break_off_above(allowed, on)
+        with redirect_stderr(StringIO()):
+            samples = trial(config, options, Processes(world, on, fabric=_fabric_of(world)))
+        result = int((device_memory_mb(on) or process_memory_mb()) * 2**20) + samples
+    except (torch.OutOfMemoryError, MemoryError):
+        result = None
+    except KeyboardInterrupt:  # the parent has it too
+        return
+    except Exception as error:
+        if not isinstance(error, FdetError):
+            error.add_note(traceback.format_exc())
+        result = error
+    told.send(result)
+
+
+def _break_off_above(allowed: int | None, device: torch.device) -> None:
+    """So that a trial takes no more than the run may."""
+    if allowed is None:
+        return
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), device)
+        return
+
+    def watch() -> None:
+        while memory_now_mb() * 2**20 <= allowed:
+            time.sleep(0.02)
+        os._exit(_TOO_LARGE)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class _Alone:
+    """Takes the place of the launcher's fabric, and as much memory."""
+
+    def all_reduce(self, tensor: Tensor, reduce_op: str) -> Tensor:
+        return tensor.clone()
+
+    def broadcast(self, value: Any, src: int) -> Any:
+        return value
+
+    def barrier(self) -> None:
+        """Nobody is waited for."""
+
+
+def _fabric_of(world: World) -> _Alone | None:
+    if world.size == 1:
+        return None
+    import lightning_fabric  # noqa: F401  (it takes memory in the run too)
+
+    return _Alone()
