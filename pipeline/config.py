@@ -27,8 +27,8 @@ class TrainSettings:
     the weights, which is then what is evaluated and kept, 0 for none.
 
     eval_every: epochs between evaluations (the last is always evaluated); patience: evaluations
-    without a better AP after which training ends, 0 for never; save_minutes: the longest work
-    that a kill can cost.
+    without a better AP after which training ends, 0 for never; save_minutes: the longest
+    work that a kill can cost, to the next line of the log.
 
     checkpoint_activations: compute them again in the backward pass instead of keeping them; compile,
     channels_last: of neck and head. min_visible: share of an object that a view must show for it to

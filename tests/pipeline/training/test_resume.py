@@ -59,6 +59,12 @@ def torn(config, started, step, monkeypatch):
             train(config, started)
 
 
+@pytest.fixture(autouse=True)
+def a_line_a_step(monkeypatch):
+    """A run is saved at the lines of its log."""
+    monkeypatch.setattr(loop_module, "LOG_EVERY_STEPS", 1)
+
+
 def check(config, started, steps, monkeypatch):
     whole = replace(started, out=started.out / "whole")
     pieces = replace(started, out=started.out / "torn")
