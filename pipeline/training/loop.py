@@ -90,8 +90,6 @@ class Loop:
                 else:
                     epoch, done = divmod(self.position.step, per_epoch)
                     leaving = self._epoch(epoch, done, total, progress, wishes)
-                    ended = self.position.step % per_epoch == 0
-                    self.position = replace(self.position, to_evaluate=ended and self._due(epoch))
                 self._save()
         self._finish()
         return self._summary()
@@ -119,7 +117,7 @@ class Loop:
     def _epoch(
         self, epoch: int, done: int, total: int, progress: ProgressLine, wishes: Sequence[float]
     ) -> bool:
-        """Steps until the epoch ends, or someone wants to leave: whether that is so."""
+        """Steps until the epoch ends, or someone wants to leave: whether that is so; `run` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, meter, trained, leaving = processes.world, Meter(), 0, False
         self.stepper.model.train()
@@ -132,13 +130,16 @@ class Loop:
             result = self.stepper.step(islice(loaded, len(own)), len(batch), step, total)
             meter.add(result)
             trained += result.moved
-            self.position = replace(self.position, step=step + 1)
+            ended = batch is batches[-1]
+            due = ended and self._due(epoch)
+            self.position = replace(self.position, step=step + 1, to_evaluate=due)
             progress.advance()
             leaving = self._leaving(wishes)
-            if (step + 1) % LOG_EVERY_STEPS == 0 or leaving or batch is batches[-1]:
+            stopping = leaving or ended
+            if stopping or (step + 1) % LOG_EVERY_STEPS == 0:
                 self._log(epoch, total, meter, progress)
                 # At a line of the log, so that the lines up to a checkpoint tell of all its steps.
-                if time.monotonic() - self.saved > 60 * settings.save_minutes and not leaving:
+                if not stopping and time.monotonic() - self.saved > 60 * settings.save_minutes:
                     self._save()
             if leaving:
                 break
