@@ -30,7 +30,7 @@ types: install
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet.cache -p fdet.heads -p fdet.pipeline -m fdet -m fdet.__main__
 
 unit: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # The wheel, installed where no checkout is in the way, holds every module.
 wheel: install
