@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from .cache.loader import load_batch
     from .cache.reader import FeatureCache
     from .heads.build import build_detector
-    from .pipeline.config import RunConfig, load_config
-    from .pipeline.evaluate import evaluate_run
-    from .pipeline.extract import extract
-    from .pipeline.extract_config import ExtractConfig
-    from .pipeline.predict import predict
-    from .pipeline.run import load_run
+    from .pipeline.evaluation.evaluate import evaluate_run
+    from .pipeline.extraction.extract import extract
+    from .pipeline.extraction.options import ExtractConfig
+    from .pipeline.prediction.predict import predict
+    from .pipeline.runs.config import RunConfig, load_config
+    from .pipeline.runs.loading import load_run
     from .pipeline.training.options import TrainOptions
     from .pipeline.training.train import train
 
@@ -43,19 +43,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ExtractConfig": ".pipeline.extract_config",
+    "ExtractConfig": ".pipeline.extraction.options",
     "FdetError": ".cache.errors",
     "FeatureCache": ".cache.reader",
-    "RunConfig": ".pipeline.config",
+    "RunConfig": ".pipeline.runs.config",
     "TrainOptions": ".pipeline.training.options",
     "build_detector": ".heads.build",
-    "evaluate_run": ".pipeline.evaluate",
-    "extract": ".pipeline.extract",
+    "evaluate_run": ".pipeline.evaluation.evaluate",
+    "extract": ".pipeline.extraction.extract",
     "get_codec": ".cache.codecs",
     "load_batch": ".cache.loader",
-    "load_config": ".pipeline.config",
-    "load_run": ".pipeline.run",
-    "predict": ".pipeline.predict",
+    "load_config": ".pipeline.runs.config",
+    "load_run": ".pipeline.runs.loading",
+    "predict": ".pipeline.prediction.predict",
     "train": ".pipeline.training.train",
 }
 

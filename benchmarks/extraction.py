@@ -21,11 +21,13 @@ import torch
 from fdet.cache.codecs import get_codec
 from fdet.cache.header import CacheHeader
 from fdet.cache.writer import create_cache
-from fdet.pipeline.backbones import FrozenBackbone, load_backbone
-from fdet.pipeline.canvases import recipe_of, rendered
-from fdet.pipeline.extract import extract, write_shards
-from fdet.pipeline.extract_config import ExtractConfig
-from fdet.pipeline.reuse import Reused
+from fdet.pipeline.backbones.frozen import FrozenBackbone
+from fdet.pipeline.backbones.loading import load_backbone
+from fdet.pipeline.dataset.canvases import recipe_of, rendered
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.extraction.options import ExtractConfig
+from fdet.pipeline.extraction.reuse import Reused
+from fdet.pipeline.extraction.writing import write_shards
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from steps import MODES, Training
 
-from fdet.pipeline.config import load_config
 from fdet.pipeline.devices import keep_freed_memory, process_memory_mb
-from fdet.pipeline.extract import extract
-from fdet.pipeline.extract_config import ExtractConfig
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.extraction.options import ExtractConfig
+from fdet.pipeline.runs.config import load_config
 
 
 def main() -> None:

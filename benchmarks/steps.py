@@ -10,13 +10,13 @@ import torch
 from fdet.cache.header import CacheHeader
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.cache.sampler import SampleId, epoch_batches
-from fdet.pipeline.backbones import load_backbone_of
-from fdet.pipeline.config import RunConfig
-from fdet.pipeline.data import Data, open_cached, open_live
-from fdet.pipeline.model import Model
-from fdet.pipeline.run import RunInfo
-from fdet.pipeline.sources import Batch
-from fdet.pipeline.trained_backbone import TrainedBackbone
+from fdet.pipeline.backbones.loading import load_backbone_of
+from fdet.pipeline.backbones.trained import TrainedBackbone
+from fdet.pipeline.runs.config import RunConfig
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.model import Model
+from fdet.pipeline.sources.batches import Batch
+from fdet.pipeline.sources.data import Data, open_cached, open_live
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper

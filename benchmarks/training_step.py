@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from steps import Training
 
-from fdet.pipeline.config import load_config
 from fdet.pipeline.devices import keep_freed_memory
+from fdet.pipeline.runs.config import load_config
 
 
 def main() -> None:

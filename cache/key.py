@@ -38,7 +38,7 @@ class Difference:
 class CacheKey:
     """The inputs of an extraction.
 
-    short, long, square, divisor: the resize rule, in px (pipeline.views.ResizeRule).
+    short, long, square, divisor: the resize rule, in px.
     batch_size: images a backbone pass (never spanning two shards); threads: of torch on a CPU,
     0 on an accelerator. Both change the last bits of a feature.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from ..cache.errors import InputError
 
@@ -57,6 +58,11 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": "cpu" if on_cpu else torch.cuda.get_device_name(device),
         **{name: version(name) for name in ("torch", "torchvision", "timm", "pillow", "numpy")},
     }
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """Where a copy to that device can be made from while the host goes on."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fdet.pipeline.extract import extract
-from fdet.pipeline.extract_config import ExtractConfig
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.extraction.options import ExtractConfig
 
 from .generated import make_dataset
 

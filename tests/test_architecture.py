@@ -87,6 +87,45 @@ def test_heads_take_from_the_cache_only_what_is_no_file(name):
     assert not forbidden, f"{name} imports {sorted(forbidden)}"
 
 
+# Each may take from those that stand before it, and from the loose files of the pipeline.
+ORDER = (
+    "dataset",
+    "backbones",
+    "extraction",
+    "runs",
+    "sources",
+    "pictures",
+    "evaluation",
+    "watching",
+    "prediction",
+    "training",
+    "equivalence",
+    "comparison",
+    "upkeep",
+)
+
+
+def folder(name: str) -> str:
+    """dataset for pipeline.dataset.views, "" for pipeline.devices."""
+    parts = name.split(".")
+    inside = len(parts) > 2 or MODULES[name].name == "__init__.py"
+    return parts[1] if inside and len(parts) > 1 else ""
+
+
+def test_every_folder_of_the_pipeline_has_its_place():
+    assert sorted(ORDER) == sorted({folder(n) for n in MODULES if room(n) == "pipeline"} - {""})
+
+
+@pytest.mark.parametrize("name", [n for n in MODULES if room(n) == "pipeline"])
+def test_folders_of_the_pipeline_take_from_those_below(name):
+    if name == "pipeline.cli":
+        return
+    below = ORDER[: ORDER.index(folder(name)) + 1] if folder(name) else ()
+    taken = {t for t in imported(name) if room(t) == "pipeline" and folder(t)}
+    upwards = {t for t in taken if folder(t) not in below}
+    assert not upwards, f"{name} imports {sorted(upwards)}"
+
+
 def circle_from(start: str) -> list[str] | None:
     """A path of imports that leads back to `start`."""
     paths, seen = [[start]], set()
@@ -119,9 +158,10 @@ def test_imports_between_our_files_are_relative(name):
     assert not ours, f"{name} imports {ours}"
 
 
-def test_what_touches_the_disk_imports_no_torch():
+def test_what_touches_the_disk_or_decodes_images_imports_no_torch():
     names = [n for n in MODULES if room(n) == "cache" and n.split(".")[-1] not in WITH_TORCH]
     assert {"cache.writer", "cache.verify", "cache.stores.hdf5_store"} <= set(names)
+    names += [n for n in MODULES if room(n) == "pipeline" and folder(n) == "dataset"]
     program = "\n".join(
         [
             "import importlib, sys",

@@ -8,32 +8,30 @@ from typing import Annotated, Any
 
 import typer
 
-
-def _opt(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, **more)
+from ..command import opt
 
 
 def compare_command(
     config: Annotated[Path, typer.Argument(help="TOML file of settings, the same for all sources")],
-    cache: Annotated[Path, _opt("training cache")],
-    val: Annotated[Path, _opt("validation cache")],
-    out: Annotated[Path, _opt("folder for the runs and the report, or to go on in")],
+    cache: Annotated[Path, opt("training cache")],
+    val: Annotated[Path, opt("validation cache")],
+    out: Annotated[Path, opt("folder for the runs and the report, or to go on in")],
     images: Annotated[
-        Path | None, _opt("image folder: for a backbone in the loop, and to measure extraction")
+        Path | None, opt("image folder: for a backbone in the loop, and to measure extraction")
     ] = None,
-    val_images: Annotated[Path | None, _opt("of the validation images; default: --images")] = None,
+    val_images: Annotated[Path | None, opt("of the validation images; default: --images")] = None,
     sources: Annotated[
-        str, _opt("of cached, online, finetune, scratch")
+        str, opt("of cached, online, finetune, scratch")
     ] = "cached,online,finetune,scratch",
-    seeds: Annotated[str, _opt("each source is trained with each of them")] = "0",
+    seeds: Annotated[str, opt("each source is trained with each of them")] = "0",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
     ] = None,
-    weights: Annotated[str | None, _opt("as at extraction, where that took a file")] = None,
-    device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
-    threads: Annotated[int | None, _opt("of torch on a CPU; default: torch's")] = None,
+    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
     extraction_seconds: Annotated[
-        float | None, _opt("what making the training cache took; default: measured on a part of it")
+        float | None, opt("what making the training cache took; default: measured on a part of it")
     ] = None,
 ) -> None:
     """Train one configuration from several sources: what each reaches, and what each costs.

@@ -14,7 +14,7 @@ from ...cache.errors import IncompleteCache, InputError
 from ...cache.header import CacheHeader
 from ...cache.manifest import Manifest
 from ...cache.publish import only_writer, publish_bytes
-from ..training import metrics_log
+from ..runs import metrics_log
 from ..training.options import Source
 from .extraction import Extraction, extraction_cost
 from .figures import RunFigures, SourceFigures

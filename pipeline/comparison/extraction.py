@@ -23,12 +23,13 @@ from ...cache.publish import publish_bytes
 from ...cache.reader import FeatureCache
 from ...cache.sealed import canonical_json, parse_json
 from ...cache.writer import create_cache, seal
-from ..backbones import FrozenBackbone, load_backbone_of
-from ..canvases import CanvasRecipe, end_with_parent, recipe_of
+from ..backbones.frozen import FrozenBackbone
+from ..backbones.loading import load_backbone_of
+from ..dataset.canvases import CanvasRecipe, end_with_parent, recipe_of
+from ..dataset.check import check_images
 from ..devices import pick_device, use_threads
-from ..extract import write_shards
-from ..plan import check_images
-from ..reuse import Reused
+from ..extraction.reuse import Reused
+from ..extraction.writing import write_shards
 from .options import CompareOptions
 
 NAME = "extraction.json"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from ...cache.errors import ConfigError, InputError, did_you_mean
-from ..config import RunConfig, load_config
-from ..run import SCRATCH
+from ..runs.config import RunConfig, load_config
+from ..runs.info import SCRATCH
 from ..training.options import Source
 
 SOURCES: tuple[Source, ...] = get_args(Source)

@@ -16,9 +16,9 @@ from pathlib import Path
 from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.publish import remove_leftovers
-from ..checkpoint import read_position
-from ..run import TRAINING_SOURCES, RunInfo
-from ..training.folder import changed_settings
+from ..runs.checkpoint import read_position
+from ..runs.folder import changed_settings
+from ..runs.info import TRAINING_SOURCES, RunInfo
 from ..training.interrupt import interruptible
 from ..training.options import Source
 from .options import CACHED, CompareOptions

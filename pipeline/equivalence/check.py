@@ -11,15 +11,16 @@ from ...cache.codecs import get_codec
 from ...cache.errors import InputError
 from ...cache.key import CacheKey
 from ...cache.reader import FeatureCache
-from ..backbones import FrozenBackbone, load_backbone_of
-from ..canvases import recipe_of
-from ..config import RunConfig
-from ..data import Data, open_cached
+from ..backbones.frozen import FrozenBackbone
+from ..backbones.loading import load_backbone_of
+from ..dataset.canvases import recipe_of
 from ..devices import pick_device, use_threads
-from ..model import Model
+from ..extraction.reuse import file_sha256
 from ..progress import progress_line
-from ..reuse import file_sha256
-from ..sources import LiveSource
+from ..runs.config import RunConfig
+from ..runs.model import Model
+from ..sources.data import Data, open_cached
+from ..sources.live import LiveSource
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
 from .features import FeatureCheck, LevelFeatures
 from .options import EquivalenceOptions

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ..command import defaults_of, opt
 from .options import EquivalenceOptions
 
-_D: dict[str, Any] = {
-    f.name: f.default for f in fields(EquivalenceOptions) if f.default is not MISSING
-}
-
-
-def _opt(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, **more)
+_D = defaults_of(EquivalenceOptions)
 
 
 def equivalence_command(
     cache: Annotated[Path, typer.Argument(help="a finished cache")],
-    images: Annotated[Path, _opt("folder that it was made from")],
-    annotations: Annotated[Path | None, _opt("instead of the cache's own")] = _D["annotations"],
-    samples: Annotated[int, _opt("features of so many are computed again")] = _D["samples"],
-    steps: Annotated[int, _opt("of training, with cached and with live features")] = _D["steps"],
-    seed: Annotated[int, _opt("of the samples that are drawn")] = _D["seed"],
-    config: Annotated[Path | None, _opt("TOML file of settings; default: a small detector")] = None,
+    images: Annotated[Path, opt("folder that it was made from")],
+    annotations: Annotated[Path | None, opt("instead of the cache's own")] = _D["annotations"],
+    samples: Annotated[int, opt("features of so many are computed again")] = _D["samples"],
+    steps: Annotated[int, opt("of training, with cached and with live features")] = _D["steps"],
+    seed: Annotated[int, opt("of the samples that are drawn")] = _D["seed"],
+    config: Annotated[Path | None, opt("TOML file of settings; default: a small detector")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.batch_size=8")
     ] = None,
-    weights: Annotated[str | None, _opt("as at extraction, where that took a file")] = _D[
-        "weights"
-    ],
+    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = _D["weights"],
     device: Annotated[
-        str | None, _opt("auto, cpu, cuda, cuda:1; default: the kind the cache was made on")
+        str | None, opt("auto, cpu, cuda, cuda:1; default: the kind the cache was made on")
     ] = _D["device"],
-    threads: Annotated[int | None, _opt("of torch on a CPU; default: the cache's")] = _D["threads"],
+    threads: Annotated[int | None, opt("of torch on a CPU; default: the cache's")] = _D["threads"],
     elsewhere: Annotated[
-        bool, _opt("the cache was made on another processor: do not ask for equal bits")
+        bool, opt("the cache was made on another processor: do not ask for equal bits")
     ] = _D["elsewhere"],
 ) -> None:
     """Compare a cache with the backbone in the loop: sampled features, and a few training steps.

@@ -13,8 +13,8 @@ from ...cache.codecs import FloatCodec, get_codec
 from ...cache.loader import load_batch
 from ...cache.pyramid import FeaturePyramid
 from ...cache.reader import FeatureCache
-from ..backbones import FrozenBackbone
-from ..canvases import CanvasRecipe, render
+from ..backbones.frozen import FrozenBackbone
+from ..dataset.canvases import CanvasRecipe, render
 from ..progress import ProgressLine
 from .passes import Pass
 

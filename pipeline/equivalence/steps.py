@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ...cache.header import CacheHeader
 from ...cache.sampler import SampleId, epoch_batches
-from ..config import RunConfig, load_config
-from ..data import Data
-from ..model import Model
 from ..progress import ProgressLine
-from ..run import RunInfo
+from ..runs.config import RunConfig, load_config
+from ..runs.info import RunInfo
+from ..runs.model import Model
+from ..sources.data import Data
 from ..training.processes import Processes
 from ..training.step import parts_of
 from ..training.train import begin

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..model import Model
+from ..runs.model import Model
 
 
 class MovingAverage:

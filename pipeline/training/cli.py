@@ -6,9 +6,11 @@ import logging
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from ..command import opt
 
 
 class Source(StrEnum):
@@ -36,58 +38,54 @@ class OnCorrupt(StrEnum):
     skip = "skip"
 
 
-def _opt(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, **more)
-
-
 def train_command(
     cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
-    out: Annotated[Path, _opt("run directory to make")],
-    val: Annotated[Path | None, _opt("validation cache")] = None,
-    config: Annotated[Path | None, _opt("TOML file of settings")] = None,
-    neck: Annotated[str | None, _opt("fpn")] = None,
-    head: Annotated[str | None, _opt("retinanet, faster-rcnn")] = None,
+    out: Annotated[Path, opt("run directory to make")],
+    val: Annotated[Path | None, opt("validation cache")] = None,
+    config: Annotated[Path | None, opt("TOML file of settings")] = None,
+    neck: Annotated[str | None, opt("fpn")] = None,
+    head: Annotated[str | None, opt("retinanet, faster-rcnn")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
     ] = None,
-    annotations: Annotated[Path | None, _opt("instead of the training cache's own")] = None,
-    val_annotations: Annotated[Path | None, _opt("instead of the validation cache's own")] = None,
+    annotations: Annotated[Path | None, opt("instead of the training cache's own")] = None,
+    val_annotations: Annotated[Path | None, opt("instead of the validation cache's own")] = None,
     source: Annotated[
         Source,
-        _opt(
+        opt(
             "a backbone in the loop instead of the cached maps: online (frozen), finetune (trained "
             "from backbone.train_from on), scratch (from random weights)"
         ),
     ] = Source.cached,
-    images: Annotated[Path | None, _opt("image folder, for a backbone in the loop")] = None,
+    images: Annotated[Path | None, opt("image folder, for a backbone in the loop")] = None,
     val_images: Annotated[
         Path | None,
-        _opt("of the validation images, for pictures of detections and --source finetune"),
+        opt("of the validation images, for pictures of detections and --source finetune"),
     ] = None,
-    weights: Annotated[str | None, _opt("as at extraction, for a backbone in the loop")] = None,
+    weights: Annotated[str | None, opt("as at extraction, for a backbone in the loop")] = None,
     start: Annotated[
         Path | None,
-        _opt("run to begin with, e.g. heads on the cache first, then --source finetune"),
+        opt("run to begin with, e.g. heads on the cache first, then --source finetune"),
     ] = None,
-    device: Annotated[str, _opt("auto, cpu, cuda, cuda:1")] = "auto",
-    threads: Annotated[int | None, _opt("of torch on a CPU; default: torch's")] = None,
-    resume: Annotated[bool, _opt("go on with an interrupted run")] = False,
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
+    resume: Annotated[bool, opt("go on with an interrupted run")] = False,
     resident: Annotated[
         Residence,
-        _opt("keep encoded samples in memory after their first reading; auto: if they fit"),
+        opt("keep encoded samples in memory after their first reading; auto: if they fit"),
     ] = Residence.auto,
     memory_limit: Annotated[
         str | None,
-        _opt(
+        opt(
             "e.g. 4GiB, of each process or its accelerator: micro-batches, checkpointed activations and "
             "residency are chosen by trials so that it fits"
         ),
     ] = None,
     on_corrupt: Annotated[
-        OnCorrupt, _opt("skip: train without damaged samples, and count them")
+        OnCorrupt, opt("skip: train without damaged samples, and count them")
     ] = OnCorrupt.stop,
     track: Annotated[
-        list[str] | None, _opt("tensorboard, wandb or mlflow: show figures and pictures there too")
+        list[str] | None, opt("tensorboard, wandb or mlflow: show figures and pictures there too")
     ] = None,
 ) -> None:
     """Train neck and head on cached feature maps; neither images nor backbone are loaded, unless
@@ -95,7 +93,7 @@ def train_command(
 
     Started by torchrun or srun, all processes train one model.
     """
-    from ..config import load_config
+    from ..runs.config import load_config
     from ..world import find_world
     from .memory_limit import parse_bytes
     from .options import TrainOptions

@@ -19,14 +19,15 @@ from typing import Any
 from ...cache.errors import FdetError
 from ...cache.sampler import SampleId, epoch_batches, plain_batches
 from ...heads.types import Detections
-from ..checkpoint import Position, save_state, save_weights
-from ..config import RunConfig
-from ..data import Data
 from ..devices import device_memory_mb, process_memory_mb
-from ..evaluate import Metrics, coco_metrics, detect
-from ..events import Event, Hook
+from ..evaluation.coco import Metrics, coco_metrics
+from ..evaluation.detecting import detect
 from ..progress import ProgressLine, progress_line
-from . import metrics_log
+from ..runs import metrics_log
+from ..runs.checkpoint import Position, save_state, save_weights
+from ..runs.config import RunConfig
+from ..sources.data import Data
+from ..watching.events import Event, Hook
 from .curve import draw_curve
 from .interrupt import interruptible
 from .meter import Meter

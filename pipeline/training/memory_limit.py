@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...cache.errors import InputError
-from ..config import RunConfig
-from ..run import RunInfo
+from ..runs.config import RunConfig
+from ..runs.info import RunInfo
 from .options import TrainOptions
 from .processes import Processes
 from .trial import Trial, peak_of

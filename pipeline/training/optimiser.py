@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from ..config import OptimSettings
-from ..model import Model
+from ..runs.config import OptimSettings
+from ..runs.model import Model
 
 Optimiser = torch.optim.AdamW | torch.optim.SGD
 

@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.loader import OnCorrupt
-from ..events import Hook
-from ..residence import Residence
-from ..run import SCRATCH, TRAINING_SOURCES
-from ..tracking import check_trackers
+from ..runs.info import SCRATCH, TRAINING_SOURCES
+from ..sources.residence import Residence
+from ..watching.events import Hook
+from ..watching.tracking import check_trackers
 
 Source = Literal["cached", "online", "finetune", "scratch"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..config import ScheduleSettings
+from ..runs.config import ScheduleSettings
 
 _FIRST_SHARE = 1 / 25
 

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 
 from ...cache.errors import InputError, KeyMismatch
-from ..checkpoint import load_weights
-from ..model import Model
-from ..run import RunInfo
+from ..runs.checkpoint import load_weights
+from ..runs.info import RunInfo
+from ..runs.model import Model
 
 _WEIGHTS = "best.safetensors"
 

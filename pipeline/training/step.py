@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
-from ..config import RunConfig
 from ..devices import autocast
-from ..model import Model
-from ..sources import Batch
+from ..runs.config import RunConfig
+from ..runs.model import Model
+from ..sources.batches import Batch
 from .averaging import MovingAverage
 from .optimiser import Optimiser, set_rate
 from .processes import Processes

@@ -15,21 +15,21 @@ from ...cache.errors import ConfigError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
-from ..backbones import load_backbone_of, random_backbone_of
-from ..checkpoint import Position, load_state
-from ..config import RunConfig
-from ..data import Data, open_cached, open_live
+from ..backbones.loading import load_backbone_of, random_backbone_of
+from ..backbones.trained import TrainedBackbone
 from ..devices import use_threads
-from ..events import Hook
-from ..model import Model
-from ..pictures import check_pictured, choose_images, pictures_hook
-from ..run import SCRATCH, RunInfo
-from ..trackers.tracker import tracker_hook
-from ..tracking import opened_trackers
-from ..trained_backbone import TrainedBackbone
-from . import metrics_log
+from ..runs import metrics_log
+from ..runs.checkpoint import Position, load_state
+from ..runs.config import RunConfig
+from ..runs.folder import prepare_folder
+from ..runs.info import SCRATCH, RunInfo
+from ..runs.model import Model
+from ..sources.data import Data, open_cached, open_live
+from ..watching.events import Hook
+from ..watching.pictures_hook import check_pictured, choose_images, pictures_hook
+from ..watching.trackers.tracker import tracker_hook
+from ..watching.tracking import opened_trackers
 from .averaging import MovingAverage
-from .folder import prepare_folder
 from .loop import Loop, TrainSummary
 from .memory_limit import Fit, find_fit
 from .optimiser import make_optimiser

@@ -26,9 +26,9 @@ import torch
 from torch import Tensor
 
 from ...cache.errors import FdetError
-from ..config import RunConfig
-from ..data import Data
 from ..devices import device_memory_mb, memory_now_mb, pick_device, process_memory_mb, use_threads
+from ..runs.config import RunConfig
+from ..sources.data import Data
 from ..world import World
 from .options import TrainOptions
 from .processes import Processes

@@ -14,8 +14,8 @@ from fdet.cache.header import CacheHeader
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
-from fdet.pipeline.canvases import recipe_of, render
-from fdet.pipeline.plan import check_images
+from fdet.pipeline.dataset.canvases import recipe_of, render
+from fdet.pipeline.dataset.check import check_images
 from fdet.pipeline.upkeep.diff import differences
 from fdet.pipeline.upkeep.info import describe
 from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains

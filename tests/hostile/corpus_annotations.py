@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.annotations import load_annotations
-from fdet.pipeline.plan import check_images
+from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.check import check_images
 
 from .case import Case, Thunk, outside_of
 

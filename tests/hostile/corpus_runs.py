@@ -14,10 +14,11 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
-from fdet.pipeline.checkpoint import Position, load_state, save_state, save_weights
-from fdet.pipeline.config import RunConfig, load_config
-from fdet.pipeline.model import Model
-from fdet.pipeline.run import MAX_BYTES, RunInfo, load_run
+from fdet.pipeline.runs.checkpoint import Position, load_state, save_state, save_weights
+from fdet.pipeline.runs.config import RunConfig, load_config
+from fdet.pipeline.runs.info import MAX_BYTES, RunInfo
+from fdet.pipeline.runs.loading import load_run
+from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training.optimiser import make_optimiser
 
 from ..cache.handmade import make_header, make_key

@@ -61,7 +61,7 @@ class Commands:
 
 HEAVY = (
     *("zarr", "h5py", "hdf5plugin", "timm", "pydantic.fields", "torch.utils.flop_counter"),
-    *("fdet.pipeline.extract", "fdet.pipeline.training.train"),
+    *("fdet.pipeline.extraction.extract", "fdet.pipeline.training.train"),
 )
 _LAUNCHERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}
 

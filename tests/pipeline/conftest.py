@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from fdet.cache.stores import STORES
-from fdet.pipeline.backbones import FrozenBackbone
-from fdet.pipeline.extract import extract
+from fdet.pipeline.backbones.frozen import FrozenBackbone
+from fdet.pipeline.extraction.extract import extract
 
 from .command_server import Commands
 from .quick import quick

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import store_of
-from fdet.pipeline.extract_config import ExtractConfig
+from fdet.pipeline.extraction.options import ExtractConfig
 
 from ..conftest import extraction
 

@@ -147,7 +147,7 @@ def test_a_bug_keeps_its_traceback(places, monkeypatch):
     def broken(config):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("fdet.pipeline.extract.extract", broken)
+    monkeypatch.setattr("fdet.pipeline.extraction.extract.extract", broken)
     result = fdet(*map(places, EXTRACT), "--size", 64)
     assert isinstance(result.exception, RuntimeError)
 

@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from fdet.cache.errors import IncompleteCache, InputError, KeyMismatch, StorageError
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline import world as world_file
-from fdet.pipeline.backbones import FrozenBackbone, load_backbone
-from fdet.pipeline.extract import extract
+from fdet.pipeline.backbones.frozen import FrozenBackbone
+from fdet.pipeline.backbones.loading import load_backbone
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.world import World, find_world
 
 from .command_server import Moment

@@ -7,8 +7,7 @@ import pytest
 from fdet.cache.codecs import get_codec
 from fdet.cache.errors import InputError
 from fdet.cache.reader import FeatureCache
-from fdet.pipeline.backbones import load_backbone_of
-from fdet.pipeline.canvases import recipe_of
+from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.comparison.extraction import (
     NAME,
     Trial,
@@ -18,6 +17,7 @@ from fdet.pipeline.comparison.extraction import (
     spread,
 )
 from fdet.pipeline.comparison.options import CompareOptions
+from fdet.pipeline.dataset.canvases import recipe_of
 
 
 def test_two_sizes_give_the_fixed_part_and_the_part_an_image():

@@ -15,14 +15,15 @@ from fdet.cache.codecs import CODECS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.writer import create_cache, seal, shard_writer
-from fdet.pipeline.backbones import FrozenBackbone, load_backbone
+from fdet.pipeline.backbones.frozen import FrozenBackbone
+from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.cli import app
 from fdet.pipeline.equivalence.check import check_equivalence
 from fdet.pipeline.equivalence.expectation import ALLOWANCES
 from fdet.pipeline.equivalence.options import EquivalenceOptions
 from fdet.pipeline.equivalence.passes import sampled_passes
 from fdet.pipeline.equivalence.steps import steps_config
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.training.step import Stepper
 
 from ...generated import make_dataset

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 
 from ...conftest import extraction
 

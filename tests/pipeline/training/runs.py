@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fdet.pipeline.config import RunConfig, load_config
-from fdet.pipeline.training import metrics_log
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.training.options import TrainOptions
 
 TINY = {

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fdet.pipeline.evaluate import evaluate_run
-from fdet.pipeline.model import Model
-from fdet.pipeline.run import load_run
+from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.runs.loading import load_run
+from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training.averaging import MovingAverage
 from fdet.pipeline.training.train import train
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from fdet.cache.errors import FdetError
-from fdet.pipeline.evaluate import Metrics
+from fdet.pipeline.evaluation.coco import Metrics
+from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.training import loop as loop_module
-from fdet.pipeline.training import metrics_log
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 

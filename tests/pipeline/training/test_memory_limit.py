@@ -17,11 +17,12 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import epoch_batches
 from fdet.pipeline.cli import app
-from fdet.pipeline.config import load_config
-from fdet.pipeline.data import open_cached
-from fdet.pipeline.extract import extract
-from fdet.pipeline.run import RunInfo
-from fdet.pipeline.training import memory_limit, metrics_log
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.sources.data import open_cached
+from fdet.pipeline.training import memory_limit
 from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, parse_bytes, ways
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.processes import Processes

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from fdet.heads.build import build_detector
-from fdet.pipeline.backbones import load_backbone
-from fdet.pipeline.config import OptimSettings, load_config
-from fdet.pipeline.model import Model
-from fdet.pipeline.trained_backbone import TrainedBackbone
+from fdet.pipeline.backbones.loading import load_backbone
+from fdet.pipeline.backbones.trained import TrainedBackbone
+from fdet.pipeline.runs.config import OptimSettings, load_config
+from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training.optimiser import make_optimiser, set_rate
 
 from .runs import TINY, tiny

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fdet.cache.errors import ConfigError, InputError
-from fdet.pipeline.config import load_config
+from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training import processes as processes_module
 from fdet.pipeline.training import train as train_module
 from fdet.pipeline.training.processes import Processes, join_processes

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from fdet.pipeline.checkpoint import load_state
-from fdet.pipeline.model import Model
-from fdet.pipeline.run import RunInfo
+from fdet.pipeline.runs.checkpoint import load_state
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training import loop as loop_module
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.step import Stepper

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 
-from fdet.pipeline.config import ScheduleSettings
+from fdet.pipeline.runs.config import ScheduleSettings
 from fdet.pipeline.training.schedule import lr_factor
 
 STEPS = 200

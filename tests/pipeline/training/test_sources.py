@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fdet.cache.errors import ConfigError, InputError, KeyMismatch
-from fdet.pipeline.backbones import load_backbone_of
+from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
-from fdet.pipeline.evaluate import evaluate_run
-from fdet.pipeline.extract import extract
-from fdet.pipeline.predict import predict
-from fdet.pipeline.run import RunInfo
+from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.prediction.predict import predict
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction

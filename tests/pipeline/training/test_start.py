@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdet.cache.errors import InputError, KeyMismatch
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fdet.heads.build import build_detector
-from fdet.pipeline.model import Model
-from fdet.pipeline.sources import Batch
+from fdet.pipeline.runs.model import Model
+from fdet.pipeline.sources.batches import Batch
 from fdet.pipeline.training.averaging import MovingAverage
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.processes import Processes

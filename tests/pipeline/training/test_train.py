@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from fdet.cache.errors import ConfigError, CorruptCache, FdetError, InputError, KeyMismatch
-from fdet.pipeline.config import load_config
-from fdet.pipeline.evaluate import evaluate_run
-from fdet.pipeline.extract import extract
-from fdet.pipeline.run import RunInfo
-from fdet.pipeline.training import metrics_log
+from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
@@ -398,7 +398,7 @@ def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
         "from fdet.pipeline import backbones, images\n"
         "def never(*a, **k): raise AssertionError('loaded')\n"
         "backbones.load_backbone = images.load_image = never\n"
-        "from fdet.pipeline.config import load_config\n"
+        "from fdet.pipeline.runs.config import load_config\n"
         "from fdet.pipeline.training.options import TrainOptions\n"
         "from fdet.pipeline.training.train import train\n"
         "c = load_config(assignments=['neck.channels=8', 'train.epochs=1'])\n"

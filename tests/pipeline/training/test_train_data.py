@@ -18,11 +18,11 @@ from fdet.cache.errors import CorruptCache, FdetError, InputError, KeyMismatch
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import epoch_batches
-from fdet.pipeline import residence
 from fdet.pipeline.cli import app
-from fdet.pipeline.config import load_config
-from fdet.pipeline.extract import extract
-from fdet.pipeline.training import metrics_log
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.sources import residence
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train

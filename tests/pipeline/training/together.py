@@ -38,7 +38,7 @@ def finish(processes: list[subprocess.Popen], seconds: float = 240) -> list[tupl
 
 
 def main(jobs: Path, folder: Path) -> None:
-    from fdet.pipeline.config import load_config
+    from fdet.pipeline.runs.config import load_config
     from fdet.pipeline.training.options import TrainOptions
     from fdet.pipeline.training.train import train
 

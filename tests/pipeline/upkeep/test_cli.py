@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.cli import app
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 
 from ..quick import damage, quick, tree
 

@@ -13,7 +13,7 @@ from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, KeyMism
 from fdet.cache.publish import only_writer
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.convert import convert
 
 from ...generated import make_dataset

@@ -12,7 +12,7 @@ from fdet.cache.header import CacheHeader
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.diff import differences
 
 from ..quick import flip_bit, quick

@@ -10,7 +10,7 @@ import pytest
 from fdet.cache import publish
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.cache.publish import only_writer
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains
 
 from ..command_server import Moment

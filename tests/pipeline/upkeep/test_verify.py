@@ -7,7 +7,7 @@ import pytest
 
 from fdet.cache import verify as verify_file
 from fdet.cache.errors import InputError
-from fdet.pipeline.extract import extract
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.progress import progress_line
 from fdet.pipeline.upkeep import verify
 from fdet.pipeline.upkeep.verify import verify_cache

@@ -1,0 +1,1 @@
+"""Frozen and trained backbones, and where their weights come from."""

@@ -1,0 +1,127 @@
+"""A frozen backbone: canvases in, feature pyramid out; no gradient, eval mode, no autograd graph."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ...cache.errors import InputError
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from .taps import HW, Taps
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FrozenBackbone(nn.Module):
+    """(B, H, W, 3) uint8 canvases -> FeaturePyramid.
+
+    weights_sha256, weights_origin: as the cache's key records them. taps, chosen: the model, and
+    the positions of this pyramid's levels among all that it offers.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        taps: Taps,
+        chosen: Sequence[int],
+        precision: str,
+        sha256: str,
+        origin: str,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.spec = PyramidSpec(tuple(taps.available[k] for k in chosen))
+        self.mean, self.std = taps.mean, taps.std
+        self.precision = precision
+        self.weights_sha256, self.weights_origin = sha256, origin
+        self.taps, self.chosen = taps, tuple(chosen)
+        self._net = taps.build(chosen)
+        self._by_canvas: dict[HW, nn.Module] = {}
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def divisor(self) -> int:
+        """Canvas sides must be multiples of it."""
+        return math.lcm(*self.spec.strides)
+
+    @property
+    def parameters_count(self) -> int:
+        return sum(p.numel() for p in self._net.parameters())
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in eval mode whatever is asked: BatchNorm must not move."""
+        return super().train(False)
+
+    def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
+        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
+        with torch.no_grad(), self._exact(canvases.device):
+            x = self.normalised(canvases, content_hw)
+            maps = self._maps(x, canvas_hw)
+            return FeaturePyramid(self.spec, tuple(m.float().contiguous() for m in maps), canvas_hw)
+
+    def flops(self, canvas_hw: HW) -> int:
+        """Floating-point operations of one canvas, multiply and add counted apart."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        device = next(self._net.parameters()).device
+        canvas = torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=device)
+        with FlopCounterMode(display=False) as counter:
+            self(canvas, [canvas_hw])
+        return int(counter.get_total_flops())
+
+    def normalised(self, canvases: Tensor, content_hw: Sequence[HW]) -> Tensor:
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32; padding is zero after normalisation."""
+        x = canvases.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
+        x = (x / 255.0 - mean) / std
+        for image, (rows, columns) in zip(x, content_hw, strict=True):
+            image[:, rows:, :] = 0
+            image[:, :, columns:] = 0
+        return x
+
+    @contextmanager
+    def _exact(self, device: torch.device) -> Iterator[None]:
+        """This precision and no other, also within a training step of half precision."""
+        half = PRECISIONS[self.precision] if self.precision != "fp32" else None
+        # fp32 means fp32: TF32 keeps ten bits of the mantissa.
+        strict = torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        )
+        with (
+            torch.autocast(device.type, dtype=half, enabled=half is not None),
+            strict if half is None and device.type == "cuda" else nullcontext(),
+        ):
+            yield
+
+    def _maps(self, x: Tensor, canvas_hw: HW) -> list[Tensor]:
+        try:
+            maps: list[Tensor] = self._net_for(canvas_hw)(x)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, AssertionError) as error:
+            native_hw = self.taps.native_hw
+            if native_hw in (None, canvas_hw):
+                raise
+            raise InputError(
+                f"backbone {self.name} cannot take canvases of {canvas_hw} (h, w) px; expected "
+                f"{native_hw}: use --size"
+            ) from error
+        return maps
+
+    def _net_for(self, canvas_hw: HW) -> nn.Module:
+        """Models with position embeddings or windows are fitted to the canvas, once a canvas."""
+        if not self.taps.sized:
+            return self._net
+        if canvas_hw not in self._by_canvas:
+            fitted = copy.deepcopy(self._net)
+            fitted.model.set_input_size(canvas_hw)  # type: ignore[operator,union-attr]
+            self._by_canvas[canvas_hw] = fitted.requires_grad_(False).eval()
+        return self._by_canvas[canvas_hw]

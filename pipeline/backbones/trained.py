@@ -1,0 +1,106 @@
+"""A backbone that is trained from a stage on; what lies before that stage stays frozen.
+
+A stage is what a library's model computes between two of its levels. Which parameters that are is
+asked of autograd, not of names: those that a level's map depends on and the map before does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ...cache.errors import ConfigError, InputError, did_you_mean
+from ...cache.pyramid import FeaturePyramid
+from .frozen import FrozenBackbone
+from .taps import HW
+
+
+class TrainedBackbone(nn.Module):
+    """(B, H, W, 3) uint8 canvases -> FeaturePyramid, with a graph behind it.
+
+    Takes `backbone` over and unfreezes it from the stage that ends with level `train_from` on ("":
+    all of it). batch_norm: whether BatchNorm takes the batch's statistics in training; otherwise it
+    keeps its own. canvases: all that will come. stages: the trained parameters, shallowest first.
+
+    Raises ConfigError for a level that the backbone lacks, InputError where it takes one canvas only
+    and gets several.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        train_from: str = "",
+        *,
+        batch_norm: bool = False,
+        canvases: Sequence[HW],
+    ) -> None:
+        super().__init__()
+        self.spec = backbone.spec
+        self._batch_norm = batch_norm
+        self._normalised = backbone.normalised
+        self.net = _net_for(backbone, canvases)
+        names = [level.name for level in backbone.taps.available[: max(backbone.chosen) + 1]]
+        if train_from and train_from not in names:
+            hint = did_you_mean(train_from, names)
+            raise ConfigError(f"setting 'backbone.train_from': no level {train_from!r}{hint}")
+        first = names.index(train_from) if train_from else 0
+        self.net.requires_grad_(True)
+        stages = _stages(backbone, min(canvases))
+        self.net.requires_grad_(False)
+        self.stages: list[list[nn.Parameter]] = [stage for stage in stages[first:] if stage]
+        for parameter in (p for stage in self.stages for p in stage):
+            parameter.requires_grad_(True)
+        self.train()
+
+    def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
+        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        maps: list[Tensor] = self.net(self._normalised(canvases, content_hw))
+        canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
+        return FeaturePyramid(self.spec, tuple(m.float() for m in maps), canvas_hw)
+
+    def train(self, mode: bool = True) -> Self:
+        """What is frozen stays in eval mode whatever is asked, and BatchNorm with it where it must."""
+        super().train(mode)
+        for module in self.modules():
+            fixed = isinstance(module, _BatchNorm) and not self._batch_norm
+            if fixed or not any(p.requires_grad for p in module.parameters()):
+                module.train(False)
+        return self
+
+
+def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:
+    """Models that are fitted to a canvas are fitted in place: a copy a canvas would share nothing."""
+    taps = backbone.taps
+    if taps.sized:
+        if len(set(canvases)) > 1:
+            raise InputError(
+                f"{backbone.name} is fitted to one canvas and cannot be trained on {len(set(canvases))}; "
+                "make the cache with --size"
+            )
+        taps.model.set_input_size(canvases[0])  # type: ignore[operator]
+    return taps.build(backbone.chosen)
+
+
+def _stages(backbone: FrozenBackbone, canvas_hw: HW) -> list[list[nn.Parameter]]:
+    """By level, also of those that the pyramid leaves out, up to its last."""
+    taps = backbone.taps
+    count = max(backbone.chosen) + 1
+    side = 2 * taps.available[count - 1].stride
+    probe_hw = canvas_hw if taps.sized or taps.native_hw else (side, side)
+    parameters = list(taps.model.parameters())
+    stages: list[list[nn.Parameter]] = []
+    known: set[int] = set()
+    with torch.enable_grad():
+        probe = torch.zeros((1, 3, *probe_hw), device=parameters[0].device)
+        for map_ in taps.build(range(count)).eval()(probe):
+            slopes = torch.autograd.grad(
+                map_.sum(), parameters, retain_graph=True, allow_unused=True
+            )
+            used = [p for p, slope in zip(parameters, slopes, strict=True) if slope is not None]
+            stages.append([p for p in used if id(p) not in known])
+            known.update(map(id, used))
+    return stages

@@ -1,0 +1,1 @@
+"""What the user gives, up to the canvas: annotations, image files, views. Imports no torch."""

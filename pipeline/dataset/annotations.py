@@ -1,0 +1,261 @@
+"""COCO annotations as packed arrays: what is trained on and what is counted against."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...cache.errors import InputError
+from ...cache.layout import ImageEntry
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBoxes:
+    """The objects of one image: boxes (N, 4) float64 xyxy image px, labels (N,), crowd (N,), area (N,) px."""
+
+    boxes: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    area: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Images, classes and boxes of one COCO file.
+
+    class_ids: category ids ascending; a label is the position in it. starts: where each image's
+    boxes begin in the packed arrays, one more entry than images. dropped: boxes left out, by reason.
+    """
+
+    images: tuple[ImageEntry, ...]
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    packed: ImageBoxes
+    starts: npt.NDArray[np.int64]
+    dropped: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {image.id: position for position, image in enumerate(self.images)}
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._positions
+
+    @cached_property
+    def named(self) -> dict[str, ImageEntry]:
+        """Images by file name."""
+        return {image.file_name: image for image in self.images}
+
+    def image(self, image_id: int) -> ImageEntry:
+        """The entry of an image that the file names."""
+        return self.images[self._positions[image_id]]
+
+    def of_image(self, image_id: int) -> ImageBoxes:
+        """The objects of an image; raises InputError when the file does not name the image."""
+        if image_id not in self._positions:
+            raise InputError(f"image {image_id} is in the cache but not in the annotations")
+        position = self._positions[image_id]
+        part = slice(self.starts[position], self.starts[position + 1])
+        p = self.packed
+        return ImageBoxes(p.boxes[part], p.labels[part], p.crowd[part], p.area[part])
+
+
+def load_annotations(path: Path) -> tuple[Annotations, bytes]:
+    """Read a COCO file; also returns its bytes. Raises InputError naming the field."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"annotations {path}: {error.strerror}") from error
+    return parse_annotations(raw, str(path)), raw
+
+
+def parse_annotations(raw: bytes, source: str) -> Annotations:
+    """source: what to call the file in messages. Raises InputError naming the field."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{source}: expected an object, got {type(data).__name__}")
+    reader = _Reader(source)
+    images = reader.images(data)
+    classes = reader.categories(data)
+    packed, starts, dropped = reader.boxes(data, images, [c[0] for c in classes])
+    return Annotations(
+        images=tuple(images),
+        class_ids=tuple(c[0] for c in classes),
+        class_names=tuple(c[1] for c in classes),
+        packed=packed,
+        starts=starts,
+        dropped=dropped,
+    )
+
+
+def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> Annotations:
+    """Of each part the images that its container names, as one; raises InputError for other classes."""
+    first = parts[0][0]
+    for other, _ in parts[1:]:
+        mine, theirs = (dict(zip(a.class_ids, a.class_names, strict=True)) for a in (first, other))
+        if mine != theirs:
+            differing = sorted(set(mine.items()) ^ set(theirs.items()))
+            raise InputError(
+                f"the annotations of the caches have different classes, e.g. {differing[0]}; give "
+                "one file for all by --annotations"
+            )
+    kept = [(part, image) for part, ids in parts for image in part.images if image.id in ids]
+    boxes = [part.of_image(image.id) for part, image in kept] or [first.packed]
+    dropped: Counter[str] = Counter()
+    for part in {id(part): part for part, _ in parts}.values():  # parts may share one file
+        dropped.update(part.dropped)
+    return Annotations(
+        images=tuple(image for _, image in kept),
+        class_ids=first.class_ids,
+        class_names=first.class_names,
+        packed=ImageBoxes(
+            np.concatenate([b.boxes for b in boxes]),
+            np.concatenate([b.labels for b in boxes]),
+            np.concatenate([b.crowd for b in boxes]),
+            np.concatenate([b.area for b in boxes]),
+        ),
+        starts=np.cumsum([0, *(len(b) for b in boxes)]),
+        dropped=dict(dropped),
+    )
+
+
+class _Reader:
+    """Checks each field as it reads it; every message names file, place, expected and got."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def images(self, data: Mapping[str, Any]) -> list[ImageEntry]:
+        images = []
+        for where, entry in self._entries(data, "images"):
+            hw = (self._integer(entry, "height", where, 1), self._integer(entry, "width", where, 1))
+            image_id = self._integer(entry, "id", where)
+            images.append(ImageEntry(image_id, self._file_name(entry, where), hw))
+        if not images:
+            raise InputError(f"{self._source}: 'images' is empty")
+        self._unique([image.id for image in images], "image")
+        return images
+
+    def categories(self, data: Mapping[str, Any]) -> list[tuple[int, str]]:
+        classes = []
+        for where, entry in self._entries(data, "categories"):
+            name = entry.get("name")
+            if not isinstance(name, str):
+                raise self._error(f"{where}.name", "a string", name)
+            classes.append((self._integer(entry, "id", where), name))
+        if not classes:
+            raise InputError(f"{self._source}: 'categories' is empty")
+        self._unique([c[0] for c in classes], "category")
+        return sorted(classes)
+
+    def boxes(
+        self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
+    ) -> tuple[ImageBoxes, npt.NDArray[np.int64], dict[str, int]]:
+        position = {image.id: k for k, image in enumerate(images)}
+        label = {class_id: k for k, class_id in enumerate(class_ids)}
+        owners, rows, annotation_ids = [], [], []
+        dropped = {"of zero size": 0, "outside their image": 0}
+        for where, entry in self._entries(data, "annotations"):
+            if "id" in entry:
+                annotation_ids.append(self._integer(entry, "id", where))
+            owner = self._known(entry, "image_id", where, position)
+            class_label = self._known(entry, "category_id", where, label)
+            x, y, w, h = self._bbox(entry, where)
+            rows_px, columns_px = images[owner].hw
+            if x + w <= x or y + h <= y:  # also where w is lost in rounding
+                dropped["of zero size"] += 1
+            elif x >= columns_px or y >= rows_px or x + w <= 0 or y + h <= 0:
+                dropped["outside their image"] += 1
+            else:
+                area = entry.get("area", w * h)
+                if not _is_number(area):
+                    raise self._error(f"{where}.area", "a number", area)
+                crowd = entry.get("iscrowd", 0)
+                if crowd not in (0, 1):
+                    raise self._error(f"{where}.iscrowd", "0 or 1", crowd)
+                owners.append(owner)
+                rows.append((x, y, x + w, y + h, class_label, crowd, area))
+        self._unique(annotation_ids, "annotation")
+        table = np.array(rows, dtype=np.float64).reshape(-1, 7)
+        order = np.argsort(np.array(owners, dtype=np.int64), kind="stable")
+        table = table[order]
+        packed = ImageBoxes(
+            table[:, :4], table[:, 4].astype(np.int64), table[:, 5].astype(bool), table[:, 6]
+        )
+        counts = np.bincount(np.array(owners, dtype=np.int64), minlength=len(images))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return packed, starts, {why: n for why, n in dropped.items() if n}
+
+    def _entries(self, data: Mapping[str, Any], name: str) -> list[tuple[str, dict[str, Any]]]:
+        if name not in data:
+            raise InputError(f"{self._source}: field {name!r} is missing; expected COCO JSON")
+        if not isinstance(data[name], list):
+            raise self._error(name, "a list", data[name])
+        for k, entry in enumerate(data[name]):
+            if not isinstance(entry, dict):
+                raise self._error(f"{name}[{k}]", "an object", entry)
+        return [(f"{name}[{k}]", entry) for k, entry in enumerate(data[name])]
+
+    def _integer(self, entry: Mapping[str, Any], name: str, where: str, low: int = 0) -> int:
+        value = entry.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 2**63:
+            raise self._error(f"{where}.{name}", f"an integer >= {low}", value)
+        return value
+
+    def _known(
+        self, entry: Mapping[str, Any], name: str, where: str, table: Mapping[int, int]
+    ) -> int:
+        value = self._integer(entry, name, where)
+        if value not in table:
+            raise self._error(f"{where}.{name}", f"an id that {_LISTED_IN[name]!r} lists", value)
+        return table[value]
+
+    def _bbox(self, entry: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+        box = entry.get("bbox")
+        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+            raise self._error(f"{where}.bbox", "four finite numbers [x, y, width, height]", box)
+        return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+    def _file_name(self, entry: Mapping[str, Any], where: str) -> str:
+        name = entry.get("file_name")
+        if not isinstance(name, str) or not name:
+            raise self._error(f"{where}.file_name", "a path below the image folder", name)
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or "\0" in name:
+            raise InputError(
+                f"{self._source}: {where}.file_name leaves the image folder: {name!r}; expected a "
+                "path below it"
+            )
+        return name
+
+    def _unique(self, ids: Sequence[int], what: str) -> None:
+        if len(set(ids)) != len(ids):
+            twice = sorted(i for i, n in Counter(ids).items() if n > 1)
+            shown = ", ".join(map(str, twice[:5])) + (", ..." if len(twice) > 5 else "")
+            raise InputError(f"{self._source}: {len(twice)} {what} ids stand there twice: {shown}")
+
+    def _error(self, where: str, expected: str, got: object) -> InputError:
+        found = "nothing" if got is None else repr(got)[:80]
+        return InputError(f"{self._source}: {where}: expected {expected}, got {found}")
+
+
+_LISTED_IN = {"image_id": "images", "category_id": "categories"}
+
+
+def _is_number(value: object) -> bool:
+    """A number that an image could need; NaN, infinity and what would overflow to it are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

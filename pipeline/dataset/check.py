@@ -1,0 +1,82 @@
+"""Image files held against the annotations, before long work starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ...cache.errors import InputError
+from ...cache.layout import ImageEntry
+from ..progress import progress_line
+from .images import ImageError, ImageHeader, read_header
+
+log = logging.getLogger(__name__)
+
+
+def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
+    """Hold every file's header against the annotations; unreadable files are left to extraction.
+
+    Raises InputError for missing files and for sizes that differ, with how many and the first few.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--images {folder}: no such folder")
+    missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(images)} images are missing below {folder}: {_first(missing)}; "
+            "check --images"
+        )
+    differing, turned, left = [], 0, 0
+    with (
+        progress_line("reading image headers", len(images)) as progress,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        headers = pool.map(lambda image: _header(folder / image.file_name), images)
+        for image, header in zip(images, headers, strict=True):
+            progress.advance()
+            if header is None:
+                continue
+            rotate = header.rotate(image.hw)
+            if rotate is None:
+                differing.append(
+                    f"{image.file_name} (file {_size(header.upright_hw)}, "
+                    f"annotations {_size(image.hw)})"
+                )
+            elif header.orientation != 1:
+                turned, left = turned + rotate, left + (not rotate)
+    if differing:
+        raise InputError(
+            f"{len(differing)} images have another size than the annotations say: "
+            f"{_first(differing)}; these annotations belong to other files"
+        )
+    if turned or left:
+        log.warning(
+            "EXIF rotation: applied to %d images; ignored for %d, whose annotations name the size "
+            "of the unrotated file",
+            turned,
+            left,
+        )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long
+        return False
+
+
+def _header(path: Path) -> ImageHeader | None:
+    try:
+        return read_header(path)
+    except ImageError:
+        return None
+
+
+def _size(hw: tuple[int, int]) -> str:
+    return f"{hw[1]}x{hw[0]}"
+
+
+def _first(names: Sequence[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,176 @@
+"""Image files: upright RGB whatever they store, and what a placement shows of them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+
+from ...cache.placement import Placement
+
+# What is found in data sets; Pillow knows forty more, one of which starts a program.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+MAX_FILE_BYTES = 2**29
+MAX_PIXELS = 89_478_485  # from where on Pillow itself warns
+INTERPOLATION = "pillow-bilinear-antialias"
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED_BACK = {6: 8, 8: 6}
+
+
+class ImageError(Exception):
+    """A file that cannot be used as an image; the run goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """Size of the stored raster in px, and the EXIF orientation (1: upright)."""
+
+    stored_hw: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright_hw(self) -> tuple[int, int]:
+        rows, columns = self.stored_hw
+        return (columns, rows) if self.orientation >= 5 else (rows, columns)
+
+    def rotate(self, image_hw: tuple[int, int]) -> bool | None:
+        """Whether EXIF's orientation must be applied to get the size that the annotations name.
+
+        Where both sizes fit, it is: that is what people saw when they drew the boxes. None: neither
+        size fits.
+        """
+        if image_hw == self.upright_hw:
+            return self.orientation != 1
+        return False if image_hw == self.stored_hw else None
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Size and orientation without decoding; raises ImageError."""
+    try:
+        _check_file(path)
+        with Image.open(path) as image:
+            return _header(image)
+    except ImageError:
+        raise
+    except Exception as error:  # every decoder fails in its own way
+        raise ImageError(_reason(error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Opening a pipe would wait for ever, and a device may never end."""
+    if not stat.S_ISREG((status := path.stat()).st_mode):
+        raise ImageError("not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{status.st_size} bytes, expected at most {MAX_FILE_BYTES}")
+
+
+def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
+    """The upright RGB image, and the sha256 of its file.
+
+    image_hw: the size that the annotations name; None where there are none. Raises ImageError.
+    """
+    try:
+        _check_file(path)
+        raw = path.read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            header = _header(image)
+            rotate = header.rotate(image_hw or header.upright_hw)
+            if rotate is None:
+                raise ImageError(f"its size (h, w) is {header.upright_hw}, expected {image_hw}")
+            image.load()
+            # Pillow turns TIFF files by itself.
+            turned = _orientation(image) != header.orientation
+            rgb = _to_rgb(image)
+    except ImageError:
+        raise
+    except Exception as error:  # every decoder fails in its own way
+        raise ImageError(_reason(error)) from error
+    if rotate and not turned:
+        rgb = rgb.transpose(_UPRIGHT[header.orientation])
+    elif turned and not rotate:
+        rgb = rgb.transpose(_UPRIGHT[_TURNED_BACK.get(header.orientation, header.orientation)])
+    return rgb, hashlib.sha256(raw).hexdigest()
+
+
+def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8: what the backbone sees of an upright RGB image; padding is black here."""
+    rows, columns = placement.content_hw
+    left, right = _span(placement, 0, columns)
+    top, bottom = _span(placement, 1, rows)
+    shown = image.resize((columns, rows), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    if placement.flip[0]:
+        shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if placement.flip[1]:
+        shown = shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    canvas = np.zeros((*placement.canvas_hw, 3), dtype=np.uint8)
+    canvas[:rows, :columns] = np.asarray(shown)
+    return canvas
+
+
+def _span(placement: Placement, axis: int, length: int) -> tuple[float, float]:
+    """The interval of the image, in px, that fills `length` px of the canvas along an axis."""
+    scale, shift = placement.scale[axis], placement.shift[axis]
+    start = (shift - length if placement.flip[axis] else -shift) / scale
+    limit = placement.image_hw[1 - axis]
+    return max(0.0, start), min(float(limit), start + length / scale)
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    stored_hw = (image.height, image.width)
+    if isinstance(image, TiffImageFile):
+        stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
+    if image.format not in FORMATS:
+        raise ImageError(f"a file of format {image.format}; known: {', '.join(FORMATS)}")
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}")
+    return ImageHeader(stored_hw, _orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return int(orientation) if orientation in _UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit grey scaled down, transparency laid over white as viewers show it."""
+    if image.mode.startswith("I"):
+        return _grey(np.asarray(image).astype(np.int64))
+    if image.mode == "F":
+        raise ImageError(
+            "it stores floating-point pixels, whose range is unknown; convert it to 8 bits"
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey(values: npt.NDArray[np.int64]) -> Image.Image:
+    if values.min() < 0 or values.max() > 65535:
+        raise ImageError(f"its pixels reach {values.min()}..{values.max()}, expected 0..65535")
+    return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read"
+    return str(error) or type(error).__name__

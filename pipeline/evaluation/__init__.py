@@ -1,0 +1,1 @@
+"""fdet evaluate: what a run finds, and how good that is."""

@@ -1,0 +1,39 @@
+"""fdet evaluate: its options as the command line knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..command import Checkpoint, opt
+
+
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    cache: Annotated[Path, typer.Argument(help="cache to evaluate on")],
+    annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
+    images: Annotated[
+        Path | None, opt("image folder, for a run that trained its backbone too")
+    ] = None,
+    checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
+    out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
+) -> None:
+    """COCO AP of a run over exactly the images in a cache."""
+    from .evaluate import evaluate_run, write_evaluation
+    from .table import metrics_table
+
+    metrics, results = evaluate_run(
+        run,
+        cache,
+        annotations=annotations,
+        images=images,
+        checkpoint=checkpoint.value,
+        device=device,
+        threads=threads,
+    )
+    typer.echo(metrics_table(metrics))
+    typer.echo(f"written: {write_evaluation(out or run, cache, metrics, results)}")

@@ -1,0 +1,76 @@
+"""fdet evaluate: a run on a cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...cache.errors import InputError
+from ...cache.header import CacheHeader
+from ...cache.publish import publish_bytes
+from ...cache.sampler import plain_batches
+from ..devices import pick_device, use_threads
+from ..runs.info import RunInfo
+from ..runs.loading import load_model, load_run
+from ..sources.data import open_cached, open_live
+from .coco import Metrics, coco_metrics, to_coco_results
+from .detecting import detect
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_run(
+    run: Path,
+    cache: Path,
+    *,
+    annotations: Path | None = None,
+    images: Path | None = None,
+    checkpoint: str = "best",
+    device: str = "auto",
+    threads: int | None = None,
+) -> tuple[Metrics, list[dict[str, Any]]]:
+    """Score a run on a cache, plain view; also the detections in COCO's result format.
+
+    images: the folder that the cache was made from, for a run that trained its own backbone: the
+    cache then says only which images, and how they become canvases. checkpoint: "best" or "last".
+    Raises InputError, KeyMismatch (the cache holds other features), CorruptCache.
+    """
+    on = pick_device(device)
+    use_threads(threads)
+    info, header = RunInfo.read(run), CacheHeader.read(cache)
+    settings = info.config.train
+    for difference in info.check_pairs(header, cache):
+        log.warning("the run and %s differ in %s", cache, difference)
+    if images is None:
+        detector = load_run(run, checkpoint, on)[1]
+        data = open_cached(
+            [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
+        )
+    elif info.trains_backbone:
+        canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
+        model = load_model(run, checkpoint, on, canvases)[1]
+        assert model.backbone is not None
+        detector = model.detector
+        data = open_live(cache, annotations, images, model.backbone, settings.workers)
+    else:
+        raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
+    info.check_classes(data.annotations, f"annotations of {cache}")
+    batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
+    found = detect(detector, data.source, batches, settings.precision)
+    results = to_coco_results(found, data.annotations.class_ids)
+    return coco_metrics(data.annotations, found), results
+
+
+def write_evaluation(
+    folder: Path, cache: Path, metrics: Metrics, results: Sequence[dict[str, Any]]
+) -> Path:
+    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced."""
+    name = cache.resolve().name.removesuffix(".fdet")
+    path = folder / f"evaluation-{name}.json"
+    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), existing="replace")
+    detections = folder / f"detections-{name}.json"
+    publish_bytes(detections, json.dumps(list(results)).encode(), existing="replace")
+    return path

@@ -1,0 +1,20 @@
+"""Figures for people."""
+
+from __future__ import annotations
+
+from .coco import Metrics
+
+
+def metrics_table(metrics: Metrics) -> str:
+    """The figures for people, in points of 0 to 100 as papers print them."""
+    named = metrics.to_json()
+    per_class = named.pop("per_class")
+    images = named.pop("images")
+    lines = [f"{images} images"]
+    lines += [f"{name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in named.items()]
+    lines += [f"AP of {name!r}: {_points(v)}" for name, v in per_class.items()]
+    return "\n".join(lines)
+
+
+def _points(value: float | None) -> str:
+    return "   -" if value is None else f"{100 * value:5.1f}"

@@ -1,0 +1,1 @@
+"""fdet extract: images -> frozen backbone -> a cache."""

@@ -1,0 +1,86 @@
+"""fdet extract: its options as the command line knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..command import defaults_of, opt
+from .options import ExtractConfig
+
+_D = defaults_of(ExtractConfig)
+
+
+def extract_command(
+    annotations: Annotated[Path, typer.Argument(help="COCO JSON")],
+    images: Annotated[Path, opt("folder below which the images lie")],
+    out: Annotated[Path, opt("the cache to make, or to go on with")],
+    backbone: Annotated[str, opt("timm's name, or torchvision/resnet50")] = _D["backbone"],
+    weights: Annotated[
+        str | None, opt("FILE (.safetensors, .pth) or 'random'; default: package, then download")
+    ] = _D["weights"],
+    size: Annotated[int | None, opt("square canvas: the longer side, px")] = _D["size"],
+    short: Annotated[int | None, opt("aspect kept: the shorter side, px")] = _D["short"],
+    long: Annotated[int | None, opt("aspect kept: limit of the longer side, px")] = _D["long"],
+    levels: Annotated[
+        str | None, opt("e.g. c3,c4,c5; default: strides 8, 16, 32, or a plain ViT's last block")
+    ] = _D["levels"],
+    views: Annotated[
+        str,
+        opt("plain first; hflip, vflip, scale=0.7..1.4, crop=0.5, joined by +, repeated by xN"),
+    ] = _D["views"],
+    codec: Annotated[str, opt("fp32 or fp16")] = _D["codec"],
+    store: Annotated[str, opt("zarr or hdf5")] = _D["store"],
+    precision: Annotated[str, opt("of the backbone: fp32, bf16, fp16")] = _D["precision"],
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = _D["device"],
+    batch_size: Annotated[
+        int | None, opt("samples a backbone pass; default 1 on a CPU, 16 on an accelerator")
+    ] = _D["batch_size"],
+    workers: Annotated[int, opt("decoding processes; 0: none")] = _D["workers"],
+    threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = _D["threads"],
+    shard_mb: Annotated[int, opt("MiB of uncompressed maps a shard")] = _D["shard_mb"],
+    limit: Annotated[int | None, opt("only the first N images")] = _D["limit"],
+    seed: Annotated[int, opt("of random views and random weights")] = _D["seed"],
+    retry_failed: Annotated[bool, opt("try images again that failed before")] = _D["retry_failed"],
+    rank: Annotated[
+        int | None, opt("this process among --world that fill one cache; default: torchrun, srun")
+    ] = _D["rank"],
+    world: Annotated[int | None, opt("number of processes that fill the cache")] = _D["world"],
+    update: Annotated[
+        Path | None, opt("older cache: take over its features of images that have not changed")
+    ] = _D["update"],
+) -> None:
+    """Run the frozen backbone once over a data set and keep its feature maps.
+
+    Exit 0: all there (or, of several processes, this one's part). 3: the cache is whole but some
+    images could not be read. 2: bad input.
+    """
+    config = ExtractConfig(**locals())
+    from .extract import extract
+
+    summary = extract(config)
+    for name, why in list(summary.failed.items())[:20]:
+        typer.echo(f"failed: {name}: {why}", err=True)
+    if len(summary.failed) > 20:
+        typer.echo(f"failed: ... and {len(summary.failed) - 20} more", err=True)
+    done = "" if summary.written else " (nothing was left to do)"
+    if summary.reused:
+        done = f" ({summary.reused} of {summary.written} taken over from {update})"
+    typer.echo(
+        f"{summary.samples} samples, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
+        f"{summary.out}{done}"
+    )
+    if summary.missing:
+        typer.echo(
+            f"{summary.missing} shards belong to other processes and are not there yet; whoever "
+            "finishes last completes the cache"
+        )
+    if summary.failed:
+        typer.echo(
+            f"{len(summary.failed)} images failed; the cache works without them, --retry-failed "
+            "tries them again",
+            err=True,
+        )
+        raise typer.Exit(3)

@@ -1,0 +1,42 @@
+"""Which image goes to which bucket and shard, before the first feature is computed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...cache.layout import Bucket, ImageEntry, Layout
+from ...cache.pyramid import PyramidSpec
+from ..dataset.views import ResizeRule, View
+
+
+def plan_layout(
+    images: Sequence[ImageEntry],
+    rule: ResizeRule,
+    views: Sequence[View],
+    spec: PyramidSpec,
+    dtype: str,
+    shard_bytes: int,
+) -> Layout:
+    """From the sizes that the annotations name alone, so planning again gives the same layout.
+
+    shard_bytes: of uncompressed maps over all levels; a shard holds at least one image.
+    """
+    by_canvas: dict[tuple[int, int], list[ImageEntry]] = defaultdict(list)
+    for image in images:
+        by_canvas[rule.canvas_hw(image.hw)].append(image)
+    buckets = []
+    for canvas_hw in sorted(by_canvas):
+        per_image = sample_bytes(spec, canvas_hw, dtype) * len(views)
+        members = tuple(by_canvas[canvas_hw])
+        per_shard = min(len(members), max(1, shard_bytes // per_image))
+        buckets.append(Bucket(canvas_hw, per_shard, members))
+    return Layout(tuple(view.name for view in views), tuple(buckets))
+
+
+def sample_bytes(spec: PyramidSpec, canvas_hw: tuple[int, int], dtype: str) -> int:
+    """Uncompressed bytes of one sample over all levels."""
+    values = sum(int(np.prod(level.shape(canvas_hw))) for level in spec.levels)
+    return values * np.dtype(dtype).itemsize

@@ -1,0 +1,94 @@
+"""Features of images that have not changed since an older cache was made: taken over as they are."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...cache.chunks import Frame
+from ...cache.errors import KeyMismatch
+from ...cache.header import CacheHeader
+from ...cache.layout import ImageEntry, Shard
+from ...cache.reader import FeatureCache
+from ...cache.records import SampleEntry
+from ..dataset.canvases import CanvasRecipe
+from ..progress import progress_line
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """ids: image id in the older cache, by image id here."""
+
+    cache: FeatureCache | None = None
+    ids: Mapping[int, int] = field(default_factory=dict)
+
+    def samples(
+        self, images: Iterable[ImageEntry], views: Sequence[int]
+    ) -> Iterator[tuple[SampleEntry, tuple[Frame, ...]]]:
+        """Every view of some images, checked as it is read; raises CorruptCache."""
+        assert self.cache is not None
+        for image in images:
+            for view in views:
+                entry, frames = self.cache.stored(self.ids[image.id], view)
+                yield replace(entry, image_id=image.id), frames
+
+
+def open_older(path: Path, header: CacheHeader) -> FeatureCache:
+    """A cache whose features may be taken over into the one of `header`.
+
+    Raises KeyMismatch where it has another key, and what FeatureCache.open raises.
+    """
+    cache = FeatureCache.open(path)
+    differences = header.key.explain(cache.header.key, "reuse")
+    if differences:
+        raise KeyMismatch(
+            f"--update {path}: made from other inputs, so nothing of it can be taken over: "
+            f"{'; '.join(map(str, differences))} (here: this command, there: the older cache)"
+        )
+    return cache
+
+
+def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Shard]) -> Reused:
+    """Which images of `shards` have the same file (by its sha256) and the same placements there."""
+    by_file: dict[str, list[int]] = {}
+    for image_id in cache.image_ids:
+        by_file.setdefault(cache.entry(image_id).sha256, []).append(image_id)
+    images = [image for shard in shards for image in shard.images]
+    found = {}
+    with (
+        progress_line("comparing images", len(images)) as progress,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        hashes = pool.map(lambda image: file_sha256(recipe.folder / image.file_name), images)
+        for image, sha256 in zip(images, hashes, strict=True):
+            progress.advance()
+            for old in by_file.get(sha256, ()):
+                if _same_placements(cache, old, recipe, image):
+                    found[image.id] = old
+                    break
+    log.info("%s: %d of %d images have not changed", cache.root, len(found), len(images))
+    return Reused(cache, found)
+
+
+def _same_placements(
+    cache: FeatureCache, old: int, recipe: CanvasRecipe, image: ImageEntry
+) -> bool:
+    return all(
+        cache.entry(old, view).placement == recipe.place(image, view)
+        for view in range(len(recipe.views))
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Of an unreadable file: nothing."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

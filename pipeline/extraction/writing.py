@@ -1,0 +1,118 @@
+"""From canvases to shards: the backbone, the codec, and a thread that writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...cache.background import BackgroundWriter
+from ...cache.codecs import FloatCodec
+from ...cache.errors import FeatureError
+from ...cache.header import CacheHeader
+from ...cache.layout import Shard
+from ...cache.records import OK, SampleEntry
+from ..backbones.frozen import FrozenBackbone
+from ..dataset.canvases import Canvases, CanvasRecipe, rendered
+from ..progress import ProgressLine, progress_line
+from .reuse import Reused
+
+
+def write_shards(
+    out: Path,
+    header: CacheHeader,
+    shards: Sequence[Shard],
+    recipe: CanvasRecipe,
+    backbone: FrozenBackbone,
+    codec: FloatCodec,
+    workers: int,
+    reused: Reused,
+) -> None:
+    """All views of every image of `shards`, from the backbone or from `reused`, shard after shard."""
+    views = tuple(range(len(header.layout.views)))
+    total = sum(len(shard.images) for shard in shards) * len(views)
+    images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
+    batch_size = header.key.batch_size
+    with progress_line("extract", total) as progress:
+        counter = _Counter(progress)
+        with (
+            closing(rendered(recipe, ((image, views) for image in images), workers)) as canvases,
+            BackgroundWriter(out, header, shards, 4 * batch_size, counter.wrote) as writer,
+        ):
+            for shard in shards:
+                for known, run in groupby(shard.images, lambda image: image.id in reused.ids):
+                    if known:
+                        for entry, frames in reused.samples(run, views):
+                            writer.put_frames(entry, frames)
+                        continue
+                    samples = _samples(islice(canvases, len(list(run))))
+                    while batch := list(islice(samples, batch_size)):
+                        for entry, maps in _features(batch, backbone, codec):
+                            writer.put(entry, maps)
+
+
+class _Counter:
+    """Feeds the progress line from the writing thread."""
+
+    def __init__(self, progress: ProgressLine) -> None:
+        self._progress = progress
+        self._bytes = 0
+
+    def wrote(self, stored_bytes: int) -> None:
+        self._bytes += stored_bytes
+        line = self._progress
+        line.note(f"{line.rate:.1f} samples/s, {self._bytes / line.seconds / 1e6:.1f} MB/s")
+        line.advance()
+
+
+_Sample = tuple[SampleEntry, str, npt.NDArray[np.uint8]]
+
+
+def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
+    """One (entry, file name, pixels (H, W, 3)) a view.
+
+    A failed image takes its place in the batch as an empty canvas: its neighbours' features, and
+    their bits, stay what they will be when it is retried.
+    """
+    for one in canvases:
+        for view, placement in enumerate(one.placements):
+            entry = SampleEntry(one.image.id, view, one.failure or OK, placement, one.sha256)
+            if one.pixels is None:
+                yield entry, one.image.file_name, np.zeros((*placement.canvas_hw, 3), np.uint8)
+            else:
+                yield entry, one.image.file_name, one.pixels[view]
+
+
+def _features(
+    batch: Sequence[_Sample], backbone: FrozenBackbone, codec: FloatCodec
+) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
+    """One pass of the backbone; the maps of each sample in the stored type."""
+    device = next(backbone.parameters()).device
+    canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
+    contents = [entry.placement.content_hw for entry, _, _ in batch]
+    pyramid = backbone(canvases, contents)
+    stored = [
+        _encode(maps, level, batch, codec)
+        for level, maps in zip(pyramid.spec.names, pyramid.maps, strict=True)
+    ]
+    for k, (entry, _, _) in enumerate(batch):
+        yield entry, [x[k] for x in stored] if entry.ok else []
+
+
+def _encode(
+    maps: Tensor, level: str, batch: Sequence[_Sample], codec: FloatCodec
+) -> npt.NDArray[np.generic]:
+    try:
+        return codec.encode(maps).cpu().numpy()
+    except FeatureError as error:
+        entry, name, _ = batch[error.index]
+        raise FeatureError(
+            f"image {name} (id {entry.image_id}), view {entry.view}, level {level}: {error}",
+            error.index,
+        ) from error

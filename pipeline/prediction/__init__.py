@@ -1,0 +1,1 @@
+"""fdet predict: backbone + neck + head on image files."""

@@ -1,0 +1,44 @@
+"""fdet predict: its options as the command line knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..command import Checkpoint, opt
+
+
+def predict_command(
+    run: Annotated[Path, typer.Argument(help="run directory")],
+    images: Annotated[list[Path], typer.Argument(help="image files and folders")],
+    out: Annotated[Path, opt("folder to write to")],
+    annotations: Annotated[
+        Path | None, opt("COCO JSON: its ids, and its boxes beside the detections")
+    ] = None,
+    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
+    checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
+    draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[int | None, opt("of torch on a CPU; default: the cache's")] = None,
+) -> None:
+    """Detect objects in image files: COCO result JSON and pictures."""
+    from .predict import predict
+
+    summary = predict(
+        run,
+        images,
+        out,
+        annotations=annotations,
+        weights=weights,
+        checkpoint=checkpoint.value,
+        draw_above=draw_above,
+        device=device,
+        threads=threads,
+    )
+    for name, why in summary.failed.items():
+        typer.echo(f"failed: {name}: {why}", err=True)
+    typer.echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")
+    if summary.failed:
+        raise typer.Exit(3)

@@ -1,0 +1,161 @@
+"""fdet predict: backbone + neck + head on image files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ...cache.codecs import get_codec
+from ...cache.errors import FeatureError, InputError
+from ...cache.layout import ImageEntry
+from ...cache.publish import publish_bytes, storage_error
+from ...cache.pyramid import FeaturePyramid
+from ...heads.detector import Detector
+from ...heads.types import Detections
+from ..backbones.loading import load_backbone_of
+from ..dataset.annotations import ImageBoxes
+from ..dataset.canvases import recipe_of
+from ..dataset.images import ImageError, draw_canvas, load_image
+from ..devices import autocast, pick_device, use_threads
+from ..evaluation.coco import to_coco_results
+from ..pictures.draw import draw_boxes, side_by_side
+from ..progress import progress_line
+from ..runs.info import RunInfo
+from ..runs.loading import load_model, load_run
+from ..sources.live import Backbone
+from .jobs import _find_images, find_jobs
+
+
+@dataclass(frozen=True, slots=True)
+class PredictSummary:
+    """images: how many were read; detections: how many were found; failed: why, by path."""
+
+    out: Path
+    images: int
+    detections: int
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def predict(
+    run: Path,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    annotations: Path | None = None,
+    weights: str | None = None,
+    checkpoint: str = "best",
+    draw_above: float = 0.3,
+    device: str = "auto",
+    threads: int | None = None,
+) -> PredictSummary:
+    """Detect objects in files, and in all images of folders (recursively).
+
+    Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
+    pass through the codec of the training cache where the run used one, so what is found is what
+    `fdet evaluate` finds on the same image. With annotations, ids come from there and the pictures
+    show the ground truth beside the detections. Raises InputError, KeyMismatch.
+    """
+    on = pick_device(device)
+    info = RunInfo.read(run)
+    # On a CPU the number of threads moves the last bits of a feature: take the cache's.
+    use_threads(threads if threads is not None else info.key.threads or None)
+    jobs = find_jobs(_find_images(paths), info, annotations)
+    detector, backbone = _trained(run, info, checkpoint, on, weights)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
+    found: dict[int, Detections] = {}
+    failed: dict[str, str] = {}
+    with progress_line("predict", len(jobs)) as progress:
+        for job in jobs:
+            try:
+                image, _ = load_image(job.path, job.hw)
+                found[job.image_id] = detect_image(image, info, backbone, detector)
+            except (ImageError, FeatureError) as error:
+                failed[str(job.path)] = str(error)
+            else:
+                picture = _picture(image, found[job.image_id], job.objects, info, draw_above)
+                _save_picture(picture, out / "pictures" / job.picture)
+            progress.note(f"{progress.rate:.1f} images/s")
+            progress.advance()
+    if not found:
+        raise InputError(f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}")
+    names = {job.image_id: job.shown for job in jobs}
+    results: list[dict[str, Any]] = [
+        {**result, "file_name": names[result["image_id"]]}
+        for result in to_coco_results(found, info.class_ids)
+    ]
+    publish_bytes(out / "detections.json", json.dumps(results).encode())
+    return PredictSummary(out, len(found), len(results), failed)
+
+
+def _trained(
+    run: Path, info: RunInfo, checkpoint: str, device: torch.device, weights: str | None
+) -> tuple[Detector, Backbone]:
+    """The run's detector, and the backbone below it: the cache's, or its own."""
+    if not info.trains_backbone:
+        detector = load_run(run, checkpoint, device)[1]
+        return detector, load_backbone_of(info.key, device, weights)
+    if weights is not None:
+        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
+    # A model that is fitted to its canvas was trained on a square one.
+    canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
+    _, model = load_model(run, checkpoint, device, [canvas_hw])
+    assert model.backbone is not None
+    return model.detector, model.backbone
+
+
+def detect_image(
+    image: Image.Image, info: RunInfo, backbone: Backbone, detector: Detector
+) -> Detections:
+    """What a trained detector finds in one upright RGB image; image px, on the CPU."""
+    device = next(detector.parameters()).device
+    plain = recipe_of(info.key, Path())
+    placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
+    canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
+    with torch.no_grad(), autocast(device, info.config.train.precision):
+        pyramid = backbone(canvas, [placement.content_hw])
+        if not info.trains_backbone:
+            codec = get_codec(info.key.codec)
+            maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
+            pyramid = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
+        d = detector.detections(pyramid, [placement])[0]
+    return Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
+
+
+def _picture(
+    image: Image.Image,
+    detections: Detections,
+    objects: ImageBoxes | None,
+    info: RunInfo,
+    draw_above: float,
+) -> Image.Image:
+    kept = detections.scores >= draw_above
+    labels = detections.labels[kept].tolist()
+    scores = detections.scores[kept].tolist()
+    one_class = len(info.class_names) == 1
+    texts = [
+        f"{score:.2f}" if one_class else f"{info.class_names[label]} {score:.2f}"
+        for label, score in zip(labels, scores, strict=True)
+    ]
+    right = draw_boxes(image, detections.boxes[kept].double().numpy(), labels, texts)
+    if objects is None:
+        return right
+    truth = objects.labels.tolist()
+    names = ["" if one_class else info.class_names[label] for label in truth]
+    left = draw_boxes(image, objects.boxes, truth, names)
+    titles = (f"ground truth ({len(truth)})", f"detections >= {draw_above:g} ({len(labels)})")
+    return side_by_side(left, right, titles)
+
+
+def _save_picture(picture: Image.Image, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+    except OSError as error:
+        raise storage_error(path, error) from error

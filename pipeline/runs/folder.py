@@ -1,0 +1,67 @@
+"""The run directory at the start: new for a new run; with --resume, the same run or nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from ...cache.errors import ConfigError, InputError
+from ...cache.publish import make_folder, publish_bytes, storage_error
+from .config import RunConfig
+from .info import RunInfo
+
+log = logging.getLogger(__name__)
+
+
+def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
+    """Raises InputError, ConfigError (other settings), StorageError."""
+    path = out / "run.json"
+    if path.is_file():
+        if not resume:
+            raise InputError(
+                f"--out {out}: a run stands there already; choose another, or add --resume to go on "
+                "with it"
+            )
+        before = RunInfo.read(out)
+        if before.config != info.config:
+            changes = changed_settings(before.config, info.config)
+            raise ConfigError(
+                f"--resume: the configuration has changed: {changes}; start a new --out"
+            )
+        _refuse_other_data(out, before, info)
+        return
+    if resume:
+        raise InputError(f"--resume: there is no run in {out}")
+    try:
+        make_folder(out)
+        if any(out.iterdir()):
+            raise InputError(f"--out {out}: the folder is not empty; choose another")
+    except OSError as error:
+        raise storage_error(out, error) from error
+    publish_bytes(path, info.to_bytes())
+    publish_bytes(out / "config.toml", info.config.to_toml().encode())
+
+
+def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
+    differences = before.key.explain(now.key, "pair")
+    changed = [str(d) for d in differences if d.fatal]
+    changed += [name for name, value in now.data.items() if before.data.get(name) != value]
+    if changed:
+        raise InputError(
+            f"--resume: {out} was trained on something else: {'; '.join(changed)}; give the command "
+            "that it was started with"
+        )
+    for difference in differences:
+        log.warning("--resume: since the run was started, %s", difference)
+
+
+def changed_settings(before: RunConfig, now: RunConfig) -> str:
+    """Which settings had another value, and which; "" for none."""
+    old, new = before.to_mapping(), now.to_mapping()
+    changed = [
+        f"{section}.{name} was {old[section].get(name)}, is {value}"
+        for section in new
+        for name, value in new[section].items()
+        if old[section].get(name) != value
+    ]
+    return "; ".join(changed)

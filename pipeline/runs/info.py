@@ -1,0 +1,152 @@
+"""A run directory: all that training, evaluation and prediction need of each other.
+
+run.json            the cache's key, the classes, the configuration; written first
+config.toml         the configuration, as --config takes it
+metrics.jsonl       one JSON object a line: training figures and evaluations
+last.safetensors    weights, optimiser state, position: what --resume goes on from
+best.safetensors    the weights of the best evaluation
+curve.png           losses and AP over the steps
+pictures/           what the last evaluation found, where --val-images are given
+
+Where the backbone was trained too, its weights stand with the others in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...cache.errors import CorruptCache, InputError, KeyMismatch
+from ...cache.files import read_below
+from ...cache.header import CacheHeader
+from ...cache.key import CacheKey
+from ...cache.sealed import canonical_json, parse_json
+from ...heads.build import build_detector
+from ...heads.detector import Detector
+from ..dataset.annotations import Annotations
+from .config import RunConfig
+
+FORMAT = 3
+SCRATCH = "scratch"
+# Where the backbone is trained too.
+TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
+MAX_BYTES = 2**28
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
+    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
+    """
+
+    key: CacheKey
+    class_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    config: RunConfig
+    backbone_parameters: int
+    data: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """run.json: the same bytes for the same run."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "key": self.key.to_json(),
+                "class_ids": list(self.class_ids),
+                "class_names": list(self.class_names),
+                "config": self.config.to_mapping(),
+                "config_digest": self.config.digest,
+                "backbone_parameters": self.backbone_parameters,
+                "data": dict(self.data),
+            }
+        )
+
+    @classmethod
+    def read(cls, run: Path) -> RunInfo:
+        """Raises InputError where no run is, CorruptCache where run.json is damaged."""
+        path = run / "run.json"
+        if not path.is_file():
+            raise InputError(
+                f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
+            )
+        data = parse_json(read_below(run, "run.json", MAX_BYTES), path)
+        if data.get("format") != FORMAT:
+            raise InputError(
+                f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
+            )
+        try:
+            info = cls(
+                CacheKey.from_json(data["key"]),
+                tuple(data["class_ids"]),
+                tuple(data["class_names"]),
+                RunConfig.from_mapping(data["config"]),
+                data["backbone_parameters"],
+                data["data"],
+            )
+            info._check_types()
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise CorruptCache(f"{path}: unreadable ({error!r})") from error
+        if info.config.digest != data.get("config_digest"):
+            raise CorruptCache(
+                f"{path}: the configuration does not match its digest: it was altered"
+            )
+        return info
+
+    def _check_types(self) -> None:
+        classes = zip(self.class_ids, self.class_names, strict=True)
+        if not all(type(i) is int and type(name) is str for i, name in classes):
+            raise ValueError("expected an integer and a name for every class")
+        if "source" not in self.data or not all(type(v) is str for v in self.data.values()):
+            raise ValueError("data: expected strings, and a source among them")
+        if type(self.backbone_parameters) is not int:
+            raise ValueError("backbone_parameters: expected an integer")
+
+    @property
+    def source(self) -> str:
+        """Where the pyramids came from: cached, online, finetune or scratch."""
+        return self.data["source"]
+
+    @property
+    def trains_backbone(self) -> bool:
+        return self.source in TRAINING_SOURCES
+
+    def check_size(self, path: Path) -> None:
+        """Raises CorruptCache where the checkpoint cannot hold all weights of the configuration."""
+        with torch.device("meta"):
+            state = self.fresh_detector().state_dict().values()
+        needed = sum(v.numel() * v.element_size() for v in state)
+        if path.is_file() and needed > path.stat().st_size:
+            raise CorruptCache(f"{path}: too small for the {needed} bytes of the run's weights")
+
+    def fresh_detector(self) -> Detector:
+        """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.train.seed)
+            return build_detector(
+                self.key.levels, len(self.class_ids), self.config.neck, self.config.head
+            )
+
+    def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
+        """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
+        differences = self.key.explain(header.key, "pair")
+        fatal = [str(d) for d in differences if d.fatal]
+        if fatal:
+            raise KeyMismatch(
+                f"{cache} holds other features than this run was trained on: {'; '.join(fatal)} "
+                "(here: the run, there: the cache); extract it with the settings of the training cache"
+            )
+        return [str(d) for d in differences]
+
+    def check_classes(self, annotations: Annotations, source: str) -> None:
+        """Raises InputError where the annotations have other classes."""
+        mine = dict(zip(self.class_ids, self.class_names, strict=True))
+        theirs = dict(zip(annotations.class_ids, annotations.class_names, strict=True))
+        if mine != theirs:
+            odd = sorted(set(mine.items()) ^ set(theirs.items()))[:3]
+            raise InputError(
+                f"{source}: its classes are not those that the run was trained on; differing "
+                f"(id, name): {', '.join(map(str, odd))}"
+            )

@@ -1,0 +1,111 @@
+"""Mappings -> frozen dataclasses, strictly: unknown names and wrong types are refused by full path."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ...cache.errors import ConfigError, did_you_mean
+
+T = TypeVar("T")
+# Of a list: more than anyone means, and few enough to look at each.
+_MOST_VALUES = 10_000
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"config {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, too long, too deep
+        raise ConfigError(f"config {path}: not TOML: {error}") from error
+
+
+def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
+    """A copy with 'section.name=value' put in; the value is read as TOML, else as a plain word."""
+    path, equals, text = assignment.partition("=")
+    names = path.strip().split(".")
+    if not equals or not all(names):
+        raise ConfigError(f"--set {assignment!r}: expected section.name=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    changed = dict(values)
+    section = changed
+    for name in names[:-1]:
+        inner = section.get(name, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {assignment!r}: {name!r} is a value, not a section")
+        section[name] = dict(inner)
+        section = section[name]
+    section[names[-1]] = value
+    return changed
+
+
+def from_mapping(cls: type[T], values: object, path: str) -> T:
+    """A dataclass from a mapping; `path` is where it stands, for messages. Raises ConfigError."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"setting '{path}': expected a section, got {shown_value(values)}")
+    hints = get_type_hints(cls)
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            known = [f"{path}.{n}" for n in names]
+            hint = did_you_mean(f"{path}.{name}", known)
+            raise ConfigError(f"unknown setting '{path}.{name}'{hint}")
+    checked = {n: _checked(hints[n], value, f"{path}.{n}") for n, value in values.items()}
+    return cls(**checked)
+
+
+def shown_value(value: object) -> str:
+    """Its repr, where it has one: not what is nested too deep, nor a number of thousands of digits."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"one of type {type(value).__name__} that is too large to show"
+
+
+def _checked(expected: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(expected), get_args(expected)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        raise ConfigError(
+            f"setting '{path}': expected one of {list(arguments)}, got {shown_value(value)}"
+        )
+    if origin in (Union, UnionType):
+        if value is None:
+            return None
+        return _checked(next(a for a in arguments if a is not type(None)), value, path)
+    if origin is tuple:
+        return _checked_tuple(arguments, value, path)
+    if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) < 2**53:
+            return float(value)
+        raise ConfigError(f"setting '{path}': expected a finite number, got {shown_value(value)}")
+    if expected is int and isinstance(value, int) and abs(value) >= 2**63:
+        raise ConfigError(f"setting '{path}': expected a smaller number, got {shown_value(value)}")
+    if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"setting '{path}': expected {expected.__name__}, got {shown_value(value)}")
+
+
+def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"setting '{path}': expected a list, got {shown_value(value)}")
+    if len(value) > _MOST_VALUES:
+        raise ConfigError(
+            f"setting '{path}': expected at most {_MOST_VALUES} values, got {len(value)}"
+        )
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise ConfigError(f"setting '{path}': expected {len(arguments)} values, got {len(value)}")
+    pairs = enumerate(zip(arguments, value, strict=True))
+    return tuple(_checked(kind, v, f"{path}[{k}]") for k, (kind, v) in pairs)

@@ -1,0 +1,166 @@
+"""A cache opened for training or evaluation: which images, which annotations, which pyramids."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...cache.annotation_copy import read_annotations
+from ...cache.errors import CorruptCache, InputError
+from ...cache.header import CacheHeader
+from ...cache.joined import open_caches
+from ...cache.loader import BatchReader, OnCorrupt
+from ...cache.manifest import Manifest
+from ...cache.reader import FeatureCache
+from ...cache.sampler import SampleId
+from ..dataset.annotations import (
+    Annotations,
+    joined_annotations,
+    load_annotations,
+    parse_annotations,
+)
+from ..dataset.check import check_images
+from .batches import Batch, batches_from
+from .cached import CachedSource
+from .live import Backbone, LiveSource
+from .residence import Residence, resident_samples
+from .source import PyramidSource
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """image_ids: those that have both features and annotations, in the cache's order.
+
+    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations.
+    """
+
+    name: str
+    header: CacheHeader
+    annotations: Annotations
+    image_ids: tuple[int, ...]
+    source: PyramidSource
+    fingerprint: str
+
+    @property
+    def resident(self) -> bool:
+        """Whether samples stay in memory."""
+        return isinstance(self.source, CachedSource) and self.source.reader.resident is not None
+
+    def batches(
+        self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
+    ) -> Iterator[Batch]:
+        """What a step takes, in order, loaded ahead."""
+        return batches_from(self.source, samples, self.annotations, device, min_visible)
+
+
+def open_cached(
+    paths: Sequence[Path],
+    annotations: Path | None,
+    device: torch.device,
+    *,
+    workers: int = 1,
+    prefetch: int = 4,
+    resident: Residence = "none",
+    on_corrupt: OnCorrupt = "raise",
+    sharing: int = 1,
+    room: int | None = None,
+) -> Data:
+    """One cache, or several read as one, with their own annotations or others.
+
+    Images that failed, or that the annotations do not name, are left out with a warning. sharing:
+    processes of this machine that open it for the same run; room: as `resident_samples` takes it.
+    Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
+    """
+    cache = open_caches(paths)
+    kept = resident_samples(resident, cache.header, device, sharing, room)
+    reader = BatchReader(cache, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
+    source = CachedSource(reader, device, workers, prefetch)
+    return _data(paths, annotations, cache.header, cache.failed, source)
+
+
+def open_live(
+    path: Path, annotations: Path | None, images: Path, backbone: Backbone, workers: int
+) -> Data:
+    """A backbone in the loop: the cache is only the recipe, and need not even be finished.
+
+    Raises as open_cached does.
+    """
+    header = CacheHeader.read(path)
+    whole = Manifest.read(path, header) is not None
+    failed = FeatureCache.open(path).failed if whole else {}
+    check_images(images, [i for i in header.layout.images if i.id not in failed])
+    source = LiveSource(header, images, backbone, workers)
+    return _data([path], annotations, header, failed, source)
+
+
+def _data(
+    paths: Sequence[Path],
+    annotations: Path | None,
+    header: CacheHeader,
+    failed: Mapping[int, str],
+    source: PyramidSource,
+) -> Data:
+    name = " + ".join(map(str, paths))
+    if annotations is not None:
+        boxes, raw = load_annotations(annotations)
+    else:
+        boxes, raw = _own_annotations(paths)
+    for why, count in boxes.dropped.items():
+        log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
+    ids = " ".join(CacheHeader.read(path).id for path in paths)
+    fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
+    return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
+
+
+def _own_annotations(paths: Sequence[Path]) -> tuple[Annotations, bytes]:
+    """The copy that a cache carries, and its bytes; of several caches each for its own images."""
+    parts, copies = [], []
+    parsed: dict[bytes, Annotations] = {}
+    for path in paths:
+        header = CacheHeader.read(path)
+        try:
+            copies.append(read_annotations(path, header))
+        except CorruptCache as error:
+            raise CorruptCache(f"{error}; give --annotations FILE instead") from error
+        if copies[-1] not in parsed:
+            parsed[copies[-1]] = parse_annotations(copies[-1], f"{path}'s annotations")
+        parts.append((parsed[copies[-1]], header.layout))
+    if len(parts) == 1:
+        return parts[0][0], copies[0]
+    return joined_annotations(parts), b"".join(copies)
+
+
+def _usable(
+    name: str, header: CacheHeader, annotations: Annotations, failed: Mapping[int, str]
+) -> tuple[int, ...]:
+    present = [image.id for image in header.layout.images if image.id not in failed]
+    if failed:
+        log.warning("%s: %d images failed at extraction and are left out", name, len(failed))
+    usable = tuple(image_id for image_id in present if image_id in annotations)
+    others = [i for i in usable if annotations.image(i) != header.layout.image(i)]
+    if others:
+        mine, theirs = header.layout.image(others[0]), annotations.image(others[0])
+        raise InputError(
+            f"{name}: the annotations give {len(others)} of its image ids to other images, e.g. id "
+            f"{mine.id} is {mine.file_name} {mine.hw} in the cache, {theirs.file_name} {theirs.hw} "
+            "there; these annotations belong to another data set"
+        )
+    if len(usable) < len(present):
+        log.warning(
+            "%s: %d images are not in the annotations and are left out",
+            name,
+            len(present) - len(usable),
+        )
+    absent = sum(image.id not in header.layout for image in annotations.images)
+    if absent:
+        log.warning("%s: %d annotated images are not in the cache", name, absent)
+    if not usable:
+        raise InputError(f"{name}: no image has both features and annotations")
+    return usable

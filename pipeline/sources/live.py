@@ -1,0 +1,87 @@
+"""Pyramids from a backbone in the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...cache.codecs import FloatCodec
+from ...cache.errors import InputError
+from ...cache.header import CacheHeader
+from ...cache.placement import Placement
+from ...cache.pyramid import FeaturePyramid
+from ...cache.sampler import SampleId
+from ..backbones.frozen import FrozenBackbone
+from ..backbones.trained import TrainedBackbone
+from ..dataset.canvases import Canvases, recipe_of, rendered
+from ..devices import pinned
+from .source import Loaded
+
+Backbone = FrozenBackbone | TrainedBackbone
+
+
+class LiveSource:
+    """A backbone in the loop, on the canvases that the cache was made from.
+
+    A pass of a frozen one takes as many images as one of the extraction did: with one, the features
+    are the same to the last bit on the same device with the same number of threads. A trained one
+    takes the whole batch. codec: pass the maps through it, as if they came from the cache.
+    """
+
+    def __init__(
+        self,
+        header: CacheHeader,
+        images: Path,
+        backbone: Backbone,
+        workers: int = 1,
+        codec: FloatCodec | None = None,
+    ) -> None:
+        self._header, self._backbone, self._workers = header, backbone, workers
+        self._codec = codec
+        self._recipe = recipe_of(header.key, images)
+        self._device = next(backbone.parameters()).device
+
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+        """Decodes images ahead in worker processes."""
+        layout = self._header.layout
+        jobs = ((layout.image(image_id), (view,)) for batch in batches for image_id, view in batch)
+        with closing(rendered(self._recipe, jobs, self._workers)) as canvases:
+            for batch in batches:
+                shown = [next(canvases) for _ in batch]
+                pixels = pinned(
+                    torch.from_numpy(np.stack([_pixels(one) for one in shown])), self._device
+                )
+                placements = tuple(one.placements[0] for one in shown)
+                yield Loaded(tuple(batch), placements, partial(self._pyramid, pixels, placements))
+
+    @property
+    def skipped(self) -> frozenset[SampleId]:
+        return frozenset()
+
+    def _pyramid(self, pixels: Tensor, placements: Sequence[Placement]) -> FeaturePyramid:
+        on_device = pixels.to(self._device, non_blocking=True)
+        contents = [placement.content_hw for placement in placements]
+        frozen = isinstance(self._backbone, FrozenBackbone)
+        step = self._header.key.batch_size if frozen else len(pixels)
+        passes = [
+            self._backbone(on_device[k : k + step], contents[k : k + step])
+            for k in range(0, len(pixels), step)
+        ]
+        maps = tuple(torch.cat(x) for x in zip(*(p.maps for p in passes), strict=True))
+        if self._codec is not None:
+            maps = tuple(self._codec.decode(self._codec.encode(x)) for x in maps)
+        return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw)
+
+
+def _pixels(canvases: Canvases) -> npt.NDArray[np.uint8]:
+    if canvases.pixels is None:
+        raise InputError(f"image {canvases.image.file_name}: {canvases.failure}")
+    pixels: npt.NDArray[np.uint8] = canvases.pixels[0]
+    return pixels

@@ -1,0 +1,89 @@
+"""Whether encoded samples are kept in memory after their first reading, and in which."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ...cache.errors import InputError
+from ...cache.header import CacheHeader
+from ...cache.resident import ResidentSamples, resident_bytes
+
+log = logging.getLogger(__name__)
+
+Residence = Literal["auto", "ram", "device", "none"]
+# Of what is free when training starts; the rest is for the head, the page cache and the neighbours.
+_RAM_SHARE = 0.5
+_DEVICE_SHARE = 0.3
+_CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+
+def resident_samples(
+    choice: Residence,
+    header: CacheHeader,
+    device: torch.device,
+    sharing: int = 1,
+    room: int | None = None,
+) -> ResidentSamples | None:
+    """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
+
+    sharing: processes of this machine that do the same. room: bytes that "auto" may take of the
+    device, a CPU's memory being its own. Raises InputError where samples were asked for and do not
+    fit.
+    """
+    needed = resident_bytes(header)
+    wanted = {"device": needed, "ram": needed * sharing}
+    rooms = {"device": (device, _DEVICE_SHARE), "ram": (torch.device("cpu"), _RAM_SHARE)}
+    if choice == "none":
+        return None
+    if choice == "auto":
+        for name, (where, share) in rooms.items():
+            if name == "device" and device.type == "cpu":
+                continue
+            if room is not None and where.type == device.type and needed > room:
+                continue
+            if wanted[name] <= share * free_memory(where):
+                log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
+                return ResidentSamples(header, where)
+        return None
+    where = rooms[choice][0]
+    if wanted[choice] > (free := free_memory(where)):
+        raise InputError(
+            f"--resident {choice}: the samples need {wanted[choice] / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
+            "free; use --resident auto or none"
+        )
+    return ResidentSamples(header, where)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take, of the device or of the machine (and its cgroup)."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [_field(_MEMINFO, "MemAvailable:") * 1024]
+    limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is not None and used is not None:
+        # Pages of files that nobody has used lately count as used, and are given up at need.
+        free.append(max(0, limit - used + _field(_CGROUP / "memory.stat", "inactive_file")))
+    return min(free)
+
+
+def _field(path: Path, name: str) -> int:
+    """A number behind its name on a line of its own; 0 where there is none."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == name:
+                return int(words[1])
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    """None where there is no such limit."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

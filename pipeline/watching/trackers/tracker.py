@@ -1,0 +1,71 @@
+"""A tracker shows a run's figures and pictures somewhere else; metrics.jsonl has every figure anyway.
+
+What it writes on this machine lies in RUN/<its name>/, with the id under which a resumed run goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ....cache.files import read_below
+from ....cache.publish import publish_bytes
+from ..events import Event, Hook
+
+MAX_ID_BYTES = 512
+
+
+class Tracker(Protocol):
+    """One run, open. All three may fail with whatever the package behind them raises."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures at a step, by names such as train/loss; a resumed run may repeat a step."""
+
+    def picture(self, step: int, name: str, png: bytes) -> None:
+        """A picture at a step, by a name such as pictures/17."""
+
+    def close(self, finished: bool) -> None:
+        """Send what is left. finished: whether the run came to its end."""
+
+
+Opener = Callable[[Path, Mapping[str, Any], bool], Tracker]
+"""(run folder, the configuration's sections, whether the run is resumed) -> a tracker."""
+
+
+def tracker_hook(tracker: Tracker) -> Hook:
+    """Gives a tracker the figures of every event."""
+
+    def track(event: Event) -> None:
+        tracker.scalars(event.step, scalars(event.line))
+
+    return track
+
+
+def scalars(line: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a line of the log: train/loss, train/losses/box, eval/ap, eval/per_class/<name>."""
+    figures = {
+        name: value for name, value in line.items() if name not in ("kind", "step", "metrics")
+    }
+    named = flat({**figures, **line.get("metrics", {})}, "/")
+    return {f"{line['kind']}/{name}": value for name, value in named if type(value) in (int, float)}
+
+
+def flat(values: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]:
+    """(outer<separator>inner, value) of nested mappings."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}{separator}{inner}", v) for inner, v in flat(value, separator))
+        else:
+            yield name, value
+
+
+def kept_id(run: Path, tracker: str) -> str | None:
+    """The id under which a tracker knows this run; None where it has not seen it."""
+    path = f"{tracker}/id"
+    return read_below(run, path, MAX_ID_BYTES).decode() if (run / path).is_file() else None
+
+
+def keep_id(run: Path, tracker: str, run_id: str) -> None:
+    """Remember it for --resume. Raises StorageError."""
+    publish_bytes(run / tracker / "id", run_id.encode(), existing="replace")

@@ -1,0 +1,311 @@
+"""COCO files: what is read, what is dropped, and which field a bad file is refused for."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fdet.cache.errors import InputError
+from fdet.pipeline.dataset.annotations import (
+    joined_annotations,
+    load_annotations,
+    parse_annotations,
+)
+
+ABSENT = object()
+
+
+def coco():
+    return {
+        "images": [
+            {"id": 7, "file_name": "b.png", "width": 100, "height": 80},
+            {"id": 3, "file_name": "sub/a.png", "width": 40, "height": 60},
+            {"id": 900, "file_name": "empty.png", "width": 10, "height": 10},
+        ],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 9, "bbox": [1, 2, 3, 4.5]},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [0, 0, 50, 50], "area": 99.5},
+            {"id": 4, "image_id": 3, "category_id": 2, "bbox": [5, 5, 9, 9], "iscrowd": 1},
+        ],
+    }
+
+
+def parse(data):
+    return parse_annotations(json.dumps(data).encode(), "a.json")
+
+
+def changed(path, value):
+    """coco() with the entry at 'images.0.id' replaced, or taken out."""
+    data = target = coco()
+    *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
+    for name in parents:
+        target = target[name]
+    if value is ABSENT:
+        del target[last]
+    else:
+        target[last] = value
+    return data
+
+
+def test_labels_are_positions_of_ascending_category_ids():
+    annotations = parse(coco())
+    assert annotations.class_ids == (2, 9)
+    assert annotations.class_names == ("cat", "dog")
+    assert annotations.of_image(3).labels.tolist() == [1, 0]
+
+
+def test_images_keep_the_files_order_and_their_sizes():
+    images = parse(coco()).images
+    assert [(i.id, i.file_name, i.hw) for i in images] == [
+        (7, "b.png", (80, 100)),
+        (3, "sub/a.png", (60, 40)),
+        (900, "empty.png", (10, 10)),
+    ]
+
+
+def test_boxes_become_corners_with_area_and_crowd():
+    of_three = parse(coco()).of_image(3)
+    assert of_three.boxes.tolist() == [[1, 2, 4, 6.5], [5, 5, 14, 14]]
+    assert of_three.crowd.tolist() == [False, True]
+    assert of_three.area.tolist() == [13.5, 81.0], "width times height where none is given"
+    assert parse(coco()).of_image(7).area.tolist() == [99.5]
+
+
+def test_an_image_without_boxes_is_kept():
+    annotations = parse(coco())
+    assert 900 in annotations and 8 not in annotations
+    assert len(annotations.of_image(900)) == 0
+    assert annotations.of_image(900).boxes.shape == (0, 4)
+    with pytest.raises(InputError, match="image 8 is in the cache but not in the annotations"):
+        annotations.of_image(8)
+
+
+def test_a_file_without_any_box_is_read():
+    annotations = parse(changed("annotations", []))
+    assert [len(annotations.of_image(i.id)) for i in annotations.images] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("box", "why"),
+    [
+        ([5, 5, 0, 4], "of zero size"),
+        ([5, 5, 4, -1], "of zero size"),
+        ([40, 5, 4, 4], "outside their image"),
+        ([5, 60, 4, 4], "outside their image"),
+        ([-9, 5, 9, 4], "outside their image"),
+        ([5, -4, 4, 4], "outside their image"),
+    ],
+)
+def test_boxes_that_show_nothing_are_dropped_and_counted(box, why):
+    annotations = parse(changed("annotations.0.bbox", box))
+    assert annotations.dropped == {why: 1}
+    assert annotations.of_image(3).labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("box", [[39.5, 5, 100, 4], [-3.5, -3.5, 4, 4]])
+def test_boxes_that_reach_into_their_image_are_kept(box):
+    annotations = parse(changed("annotations.0.bbox", box))
+    assert annotations.dropped == {}
+    assert annotations.of_image(3).boxes[0].tolist() == [
+        box[0],
+        box[1],
+        box[0] + box[2],
+        box[1] + box[3],
+    ]
+
+
+def test_packed_arrays_equal_a_naive_reading():
+    rng = np.random.default_rng(0)
+    ids = [int(i) for i in rng.permutation(500)[:60]]
+    categories = [int(c) for c in rng.permutation(90)[:7]]
+    data = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in ids],
+        "categories": [{"id": c, "name": str(c)} for c in categories],
+        "annotations": [
+            {
+                "id": k,
+                "image_id": ids[int(rng.integers(50))],
+                "category_id": categories[int(rng.integers(7))],
+                "bbox": [float(v) for v in rng.uniform(0, 30, 4)],
+                "area": float(rng.uniform(1, 9)),
+                "iscrowd": int(rng.integers(2)),
+            }
+            for k in range(400)
+        ],
+    }
+    annotations = parse(data)
+    for i in ids:
+        mine = annotations.of_image(i)
+        theirs = [a for a in data["annotations"] if a["image_id"] == i]
+        assert len(mine) == len(theirs)
+        for k, a in enumerate(theirs):
+            x, y, w, h = a["bbox"]
+            assert mine.boxes[k].tolist() == [x, y, x + w, y + h]
+            assert annotations.class_ids[mine.labels[k]] == a["category_id"]
+            assert (mine.area[k], mine.crowd[k]) == (a["area"], bool(a["iscrowd"]))
+    assert annotations.starts[-1] == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("images", ABSENT, "field 'images' is missing"),
+        ("categories", ABSENT, "field 'categories' is missing"),
+        ("annotations", ABSENT, "field 'annotations' is missing"),
+        ("images", {}, "images: expected a list, got {}"),
+        ("annotations", None, "annotations: expected a list, got nothing"),
+        ("images", [], "'images' is empty"),
+        ("categories", [], "'categories' is empty"),
+        ("images.1", 5, "images[1]: expected an object, got 5"),
+        ("images.1.id", ABSENT, "images[1].id: expected an integer >= 0, got nothing"),
+        ("images.1.id", "3", "images[1].id: expected an integer >= 0, got '3'"),
+        ("images.1.id", 3.0, "images[1].id: expected an integer >= 0, got 3.0"),
+        ("images.1.id", True, "images[1].id: expected an integer >= 0, got True"),
+        ("images.1.id", -3, "images[1].id: expected an integer >= 0, got -3"),
+        ("images.1.id", 2**63, "images[1].id: expected an integer"),
+        ("images.1.width", 0, "images[1].width: expected an integer >= 1, got 0"),
+        ("images.1.height", ABSENT, "images[1].height: expected an integer >= 1, got nothing"),
+        ("images.1.height", 10**400, "images[1].height: expected an integer"),
+        ("images.1.id", 7, "1 image ids stand there twice: 7"),
+        ("images.0.file_name", ABSENT, "images[0].file_name: expected a path below"),
+        ("images.0.file_name", "", "images[0].file_name: expected a path below"),
+        ("images.0.file_name", 5, "images[0].file_name: expected a path below"),
+        ("images.0.file_name", "/etc/passwd", "images[0].file_name leaves the image folder"),
+        ("images.0.file_name", "../a.png", "images[0].file_name leaves the image folder"),
+        ("images.0.file_name", "a/../../b.png", "images[0].file_name leaves the image folder"),
+        ("images.0.file_name", "..\\a.png", "images[0].file_name leaves the image folder"),
+        ("images.0.file_name", "a\0.png", "images[0].file_name leaves the image folder"),
+        ("categories.0.name", ABSENT, "categories[0].name: expected a string, got nothing"),
+        ("categories.0.id", "9", "categories[0].id: expected an integer >= 0, got '9'"),
+        ("categories.0.id", 2, "1 category ids stand there twice: 2"),
+        ("annotations.2", [], "annotations[2]: expected an object, got []"),
+        ("annotations.2.id", "x", "annotations[2].id: expected an integer >= 0, got 'x'"),
+        ("annotations.2.id", 1, "1 annotation ids stand there twice: 1"),
+        ("annotations.2.image_id", ABSENT, "annotations[2].image_id: expected an integer >= 0"),
+        (
+            "annotations.2.image_id",
+            8,
+            "annotations[2].image_id: expected an id that 'images' lists",
+        ),
+        (
+            "annotations.2.category_id",
+            3,
+            "annotations[2].category_id: expected an id that 'categories' lists, got 3",
+        ),
+        ("annotations.2.bbox", ABSENT, "annotations[2].bbox: expected four finite numbers"),
+        ("annotations.2.bbox", [1, 2, 3], "annotations[2].bbox: expected four finite numbers"),
+        ("annotations.2.bbox", [1, 2, 3, "4"], "annotations[2].bbox: expected four finite"),
+        ("annotations.2.bbox", [1, 2, 3, None], "annotations[2].bbox: expected four finite"),
+        ("annotations.2.bbox", [1, 2, 3, float("nan")], "annotations[2].bbox: expected four"),
+        ("annotations.2.bbox", [1, 2, float("inf"), 3], "annotations[2].bbox: expected four"),
+        ("annotations.2.bbox", [1, 2, 1e308, 3], "annotations[2].bbox: expected four"),
+        ("annotations.2.bbox", [1, 2, 10**400, 3], "annotations[2].bbox: expected four"),
+        ("annotations.2.bbox", {"x": 1}, "annotations[2].bbox: expected four"),
+        ("annotations.2.area", "big", "annotations[2].area: expected a number, got 'big'"),
+        ("annotations.2.iscrowd", "0", "annotations[2].iscrowd: expected 0 or 1, got '0'"),
+        ("annotations.2.iscrowd", 2, "annotations[2].iscrowd: expected 0 or 1, got 2"),
+    ],
+)
+def test_a_malformed_field_is_named(path, value, said):
+    with pytest.raises(InputError) as caught:
+        parse(changed(path, value))
+    assert str(caught.value).startswith(f"a.json: {said}")
+    assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "not JSON"),
+        (b"{'images': []}", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1, 2]", "expected an object, got list"),
+        (b"null", "expected an object, got NoneType"),
+    ],
+)
+def test_what_is_no_coco_json_is_refused(raw, said):
+    with pytest.raises(InputError, match=f"a.json: {said}"):
+        parse_annotations(raw, "a.json")
+
+
+def test_many_duplicates_are_counted_and_the_first_few_named():
+    data = coco()
+    data["images"] = [{**data["images"][0], "id": k // 2} for k in range(20)]
+    with pytest.raises(InputError, match=r"10 image ids stand there twice: 0, 1, 2, 3, 4, \.\.\."):
+        parse(data)
+
+
+def test_a_file_comes_with_its_bytes_and_an_absent_one_with_a_reason(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(coco(), indent=1))
+    annotations, raw = load_annotations(path)
+    assert raw == path.read_bytes()
+    assert len(annotations.images) == 3
+    for unreadable, why in ((tmp_path / "b.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=why):
+            load_annotations(unreadable)
+
+
+def second():
+    """Another file of the same classes, in another order, with another image under id 7."""
+    data = coco()
+    data["categories"].reverse()
+    data["images"] = [
+        {"id": 7, "file_name": "other.png", "width": 20, "height": 20},
+        {"id": 11, "file_name": "c.png", "width": 20, "height": 20},
+    ]
+    data["annotations"] = [
+        {"id": 1, "image_id": 11, "category_id": 9, "bbox": [1, 1, 3, 3]},
+        {"id": 2, "image_id": 11, "category_id": 2, "bbox": [2, 2, 3, 3], "iscrowd": 1},
+        {"id": 3, "image_id": 7, "category_id": 9, "bbox": [2, 2, 0, 3]},
+    ]
+    return parse(data)
+
+
+def as_lists(boxes):
+    return [x.tolist() for x in (boxes.boxes, boxes.labels, boxes.crowd, boxes.area)]
+
+
+def test_joined_annotations_take_of_each_part_what_is_its_own():
+    first, other = parse(coco()), second()
+    joined = joined_annotations([(first, {7, 900, 55}), (other, {11})])
+    assert [image.id for image in joined.images] == [7, 900, 11]
+    assert (joined.class_ids, joined.class_names) == (first.class_ids, first.class_names)
+    assert joined.image(7).file_name == "b.png"
+    for image_id, part in ((7, first), (900, first), (11, other)):
+        assert as_lists(joined.of_image(image_id)) == as_lists(part.of_image(image_id))
+    assert 3 not in joined and 55 not in joined
+    assert joined.dropped == {"of zero size": 1}
+
+
+def test_parts_of_one_annotation_file_are_the_file_again():
+    whole = parse(coco())
+    joined = joined_annotations([(whole, {7, 900}), (whole, {3})])
+    assert {image.id for image in joined.images} == {3, 7, 900}
+    for image in whole.images:
+        assert joined.image(image.id) == image
+        assert as_lists(joined.of_image(image.id)) == as_lists(whole.of_image(image.id))
+
+
+def test_parts_without_any_image_or_box_can_be_joined():
+    assert joined_annotations([(parse(coco()), ()), (second(), ())]).images == ()
+    empty = parse({**coco(), "annotations": []})
+    joined = joined_annotations([(empty, {7}), (second(), {11})])
+    assert [len(joined.of_image(image_id)) for image_id in (7, 11)] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("categories", "named"),
+    [
+        ([{"id": 9, "name": "dog"}, {"id": 2, "name": "kitten"}], "(2, 'cat')"),
+        ([{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 4, "name": "cow"}], "'cow'"),
+        ([{"id": 9, "name": "cat"}, {"id": 2, "name": "dog"}], "'cat'"),
+    ],
+)
+def test_parts_of_different_classes_are_refused(categories, named):
+    other = parse({**coco(), "categories": categories})
+    with pytest.raises(InputError, match="different classes") as caught:
+        joined_annotations([(parse(coco()), {7}), (other, {3})])
+    assert named in str(caught.value)

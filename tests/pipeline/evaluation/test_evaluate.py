@@ -1,0 +1,168 @@
+"""COCO's figures against pycocotools on the plain files, and what counts as an image."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
+from fdet.heads.types import Detections
+from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, to_coco_results
+from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
+
+from ...conftest import extraction
+from ..quick import damage
+
+
+def noisy(annotations, seed=0) -> dict[int, Detections]:
+    """Detections near the truth, some of the wrong class, some of nothing."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for image in annotations.images:
+        objects = annotations.of_image(image.id)
+        near = objects.boxes + rng.normal(0, 4, objects.boxes.shape)
+        nothing = np.array([[2.0, 2.0, 30.0, 30.0]])
+        boxes = torch.from_numpy(np.concatenate([near, nothing])).float()
+        labels = np.where(rng.random(len(objects)) < 0.2, 0, objects.labels)
+        labels = torch.from_numpy(np.append(labels, rng.integers(3)).astype(np.int64))
+        scores, order = torch.from_numpy(rng.random(len(labels))).float().sort(descending=True)
+        found[image.id] = Detections(boxes[order], scores, labels[order])
+    return found
+
+
+def test_figures_equal_pycocotools_on_the_plain_files(dataset, tmp_path):
+    annotations, _ = load_annotations(dataset)
+    found = noisy(annotations)
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(to_coco_results(found, annotations.class_ids)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(dataset))
+        evaluation = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    ours = coco_metrics(annotations, found)
+    for name, expected in zip(FIGURES, evaluation.stats, strict=True):
+        value = getattr(ours, name)
+        assert (value is None) == (expected < 0)
+        assert value is None or value == pytest.approx(expected, abs=1e-9)
+    assert 0.1 < ours.ap50 < 0.95
+
+
+def test_perfect_detections_score_one(dataset):
+    annotations, _ = load_annotations(dataset)
+    found = {}
+    for image in annotations.images:
+        objects = annotations.of_image(image.id)
+        kept = ~objects.crowd
+        found[image.id] = Detections(
+            torch.from_numpy(objects.boxes[kept]),
+            torch.ones(int(kept.sum())),
+            torch.from_numpy(objects.labels[kept]),
+        )
+    metrics = coco_metrics(annotations, found)
+    assert metrics.ap == pytest.approx(1.0)
+    assert metrics.per_class == pytest.approx({"disc": 1.0, "square": 1.0, "cross": 1.0})
+
+
+def test_finding_nothing_scores_zero(dataset):
+    annotations, _ = load_annotations(dataset)
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    metrics = coco_metrics(annotations, {image.id: nothing for image in annotations.images})
+    assert metrics.ap == 0.0
+
+
+def test_only_the_named_images_count(dataset):
+    annotations, _ = load_annotations(dataset)
+    found = noisy(annotations)
+    half = dict(list(found.items())[:6])
+    assert coco_metrics(annotations, half).images == 6
+    assert coco_metrics(annotations, half).ap != coco_metrics(annotations, found).ap
+
+
+@pytest.fixture(scope="module")
+def run(exact_cache, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    config = load_config(assignments=["neck.channels=8", "train.epochs=1"])
+    train(config, TrainOptions(cache=exact_cache, out=out, threads=1))
+    return out
+
+
+def test_failed_images_are_left_out_aloud(run, dataset, tmp_path, caplog):
+    folder = tmp_path / "images"
+    extract_with_a_broken_image(dataset, folder, tmp_path / "broken.fdet")
+    metrics, results = evaluate_run(run, tmp_path / "broken.fdet")
+    assert metrics.images == 11
+    assert "1 images failed at extraction" in caplog.text
+    assert 10 not in {result["image_id"] for result in results}
+
+
+def extract_with_a_broken_image(dataset, folder, out):
+    for source in (dataset.parent / "images").rglob("*.png"):
+        target = folder / source.relative_to(dataset.parent / "images")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        raw = source.read_bytes()
+        target.write_bytes(raw[:200] if source.name == "10.png" else raw)
+    summary = extract(extraction(dataset, out, images=folder, codec="fp32"))
+    assert list(summary.failed) == ["10.png"]
+
+
+def test_annotations_that_name_fewer_images_are_used_aloud(
+    run, exact_cache, dataset, tmp_path, caplog
+):
+    data = json.loads(dataset.read_text())
+    gone = data["images"].pop()["id"]
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] != gone]
+    path = tmp_path / "fewer.json"
+    path.write_text(json.dumps(data))
+    metrics, _ = evaluate_run(run, exact_cache, annotations=path)
+    assert metrics.images == 11
+    assert "1 images are not in the annotations" in caplog.text
+
+
+def test_a_cache_of_other_features_is_refused(run, dataset, tmp_path):
+    extract(extraction(dataset, tmp_path / "other.fdet", levels="c3,c4", codec="fp32"))
+    with pytest.raises(KeyMismatch, match="levels"):
+        evaluate_run(run, tmp_path / "other.fdet")
+
+
+def test_a_folder_that_is_no_run_is_refused(exact_cache, tmp_path):
+    with pytest.raises(InputError, match="is not a run"):
+        evaluate_run(tmp_path, exact_cache)
+
+
+def test_a_damaged_sample_is_never_left_out(run, exact_cache, tmp_path):
+    out = shutil.copytree(exact_cache, tmp_path / "c")
+    damage(out, 59)
+    with pytest.raises(CorruptCache, match="image 59, view 0"):
+        evaluate_run(run, out)
+    damage(out, 59)
+    assert evaluate_run(run, out)[0].images == 12
+
+
+def test_a_run_on_several_caches_is_evaluated_on_one(dataset, exact_cache, tmp_path):
+    data = json.loads(dataset.read_text())
+    data["images"].reverse()
+    path = tmp_path / "reversed.json"
+    path.write_text(json.dumps(data))
+    exact = {"views": "plain,hflip", "codec": "fp32", "limit": 6}
+    images = dataset.parent / "images"
+    extract(extraction(dataset, tmp_path / "a", **exact))
+    extract(extraction(path, tmp_path / "b", images=images, **exact))
+    config = load_config(assignments=["neck.channels=8", "train.epochs=1"])
+    parts = [tmp_path / "a", tmp_path / "b"]
+    train(config, TrainOptions(cache=parts, out=tmp_path / "run", threads=1))
+    whole, _ = evaluate_run(tmp_path / "run", exact_cache)
+    part, _ = evaluate_run(tmp_path / "run", tmp_path / "a")
+    assert (whole.images, part.images) == (12, 6)

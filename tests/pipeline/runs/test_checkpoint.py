@@ -1,0 +1,157 @@
+"""A state that was saved and loaded goes on as if nothing had been."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from fdet.cache.errors import CorruptCache, InputError
+from fdet.pipeline.runs.checkpoint import (
+    Position,
+    load_state,
+    load_weights,
+    save_state,
+    save_weights,
+)
+from fdet.pipeline.runs.config import OptimSettings
+from fdet.pipeline.training.optimiser import make_optimiser
+
+from ..test_model import model_of
+
+ALL = Position(7, 0.25, 2, 1, True, False, 2.0**16, 5)
+
+
+def trained(seed=0, with_backbone=False, steps=2, **optim):
+    model = model_of(seed, with_backbone)
+    optimiser = make_optimiser(model, OptimSettings(**optim))
+    advance(model, optimiser, steps)
+    return model, optimiser
+
+
+def advance(model, optimiser, steps):
+    for k in range(steps):
+        for p in model.parameters():
+            p.grad = torch.cos(p.detach() * 100 + k) if p.requires_grad else None
+        optimiser.step()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(v, b[n]) for n, v in a.items())
+
+
+@pytest.mark.parametrize("optim", [{}, {"name": "sgd"}, {"name": "sgd", "momentum": 0.0}])
+@pytest.mark.parametrize("with_backbone", [False, True])
+def test_what_is_loaded_takes_the_same_next_steps(with_backbone, optim, tmp_path):
+    model, optimiser = trained(0, with_backbone, **optim)
+    save_state(tmp_path / "s", model, optimiser, ALL)
+    other, its = trained(1, with_backbone, steps=1, **optim)
+    assert load_state(tmp_path / "s", other, its) == (ALL, {})
+    for one, of_it in ((model, optimiser), (other, its)):
+        advance(one, of_it, 3)
+    assert equal(model.tensors(), other.tensors())
+
+
+def test_in_channels_last_too(tmp_path):
+    model, optimiser = trained(0)
+    model.to(memory_format=torch.channels_last)
+    save_state(tmp_path / "s", model, optimiser, ALL)
+    other, its = trained(1)
+    other.to(memory_format=torch.channels_last)
+    load_state(tmp_path / "s", other, its)
+    conv = next(p for p in other.parameters() if p.ndim == 4 and p.shape[-1] == 3)
+    assert conv.is_contiguous(memory_format=torch.channels_last)
+    for one, of_it in ((model, optimiser), (other, its)):
+        advance(one, of_it, 3)
+    assert equal(model.tensors(), other.tensors())
+
+
+def test_a_state_without_any_step(tmp_path):
+    model, optimiser = trained(steps=0)
+    save_state(tmp_path / "s", model, optimiser, Position())
+    assert load_state(tmp_path / "s", *trained(1, steps=0)) == (Position(), {})
+
+
+def test_an_average_comes_back_by_the_side_of_the_weights(tmp_path):
+    model, optimiser = trained()
+    average = {n: v * 0.5 for n, v in model.tensors().items()}
+    save_state(tmp_path / "s", model, optimiser, ALL, average)
+    other, its = trained(1)
+    _, found = load_state(tmp_path / "s", other, its)
+    assert equal(found, average)
+    assert equal(other.tensors(), model.tensors())
+
+
+def test_of_a_state_the_average_are_the_weights_to_use(tmp_path):
+    model, optimiser = trained()
+    average = {n: v * 0.5 for n, v in model.tensors().items()}
+    for given, expected in ((None, model.tensors()), (average, average)):
+        save_state(tmp_path / "s", model, optimiser, ALL, given)
+        other = model_of(1)
+        assert load_weights(tmp_path / "s", other)["step"] == 7
+        assert equal(other.tensors(), expected)
+
+
+@pytest.mark.parametrize("with_backbone", [False, True])
+def test_weights_alone_say_what_they_are(with_backbone, tmp_path):
+    model = model_of(0, with_backbone)
+    save_weights(tmp_path / "w", model.tensors(), {"epoch": 3, "ap": 0.5})
+    other = model_of(1, with_backbone)
+    assert load_weights(tmp_path / "w", other) == {"epoch": 3, "ap": 0.5}
+    assert equal(other.tensors(), model.tensors())
+
+
+def test_a_file_that_is_not_there_is_the_users_business(tmp_path):
+    with pytest.raises(InputError, match="has the run finished an epoch"):
+        load_weights(tmp_path / "none", model_of())
+
+
+def test_weights_of_another_model_do_not_fit(tmp_path):
+    save_weights(tmp_path / "w", model_of(with_backbone=True).tensors(), {})
+    with pytest.raises(CorruptCache, match="do not fit"):
+        load_weights(tmp_path / "w", model_of())
+
+
+def _lacking(tensors):
+    return {n: v for n, v in tensors.items() if "exp_avg_sq" not in n}
+
+
+def _misshapen(tensors):
+    return {n: v[None] if n.endswith("exp_avg") else v for n, v in tensors.items()}
+
+
+def _half_an_average(tensors):
+    return {**tensors, "average.neck.x": torch.zeros(1)}
+
+
+@pytest.mark.parametrize("damage", [_lacking, _misshapen, _half_an_average])
+def test_a_state_that_does_not_fit_is_refused(damage, tmp_path):
+    model, optimiser = trained()
+    save_state(tmp_path / "s", model, optimiser, ALL)
+    with safe_open(tmp_path / "s", "pt") as file:
+        about = file.metadata()
+    save_file(damage(load_file(tmp_path / "s")), tmp_path / "s", about)
+    with pytest.raises(CorruptCache, match="does not fit the run's configuration"):
+        load_state(tmp_path / "s", *trained(1))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"step": -1},
+        {"step": 1, "best_ap": 2.0},
+        {"step": 1, "loss_scale": -1.0},
+        {"step": 1, "scale_age": -1},
+        {"step": 1, "stale": -1},
+        {"step": 1, "to_evaluate": 1},
+        {"stepp": 1},
+        [],
+    ],
+)
+def test_a_position_that_cannot_be_is_refused(about, tmp_path):
+    model, optimiser = trained()
+    save_state(tmp_path / "s", model, optimiser, ALL)
+    save_file(load_file(tmp_path / "s"), tmp_path / "s", {"fdet": json.dumps(about)})
+    with pytest.raises(CorruptCache, match="does not fit the run's configuration"):
+        load_state(tmp_path / "s", *trained(1))
