@@ -13,10 +13,9 @@ from fdet.cache.sampler import SampleId, epoch_batches
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.backbones.trained import TrainedBackbone
 from fdet.pipeline.runs.config import RunConfig
-from fdet.pipeline.runs.info import RunInfo
-from fdet.pipeline.runs.model import Model
+from fdet.pipeline.runs.model import Model, fresh_detector
 from fdet.pipeline.sources.batches import Batch
-from fdet.pipeline.sources.data import Data, open_cached, open_live
+from fdet.pipeline.sources.data import open_cached, open_live
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper
@@ -43,7 +42,8 @@ class Training:
             ahead = {"workers": train.workers, "prefetch": train.prefetch}
             self.data = open_cached([cache], None, CPU, **ahead)
         trained = backbone if isinstance(backbone, TrainedBackbone) else None
-        model = Model(detector_of(self.data, config), trained)
+        classes = len(self.data.annotations.class_ids)
+        model = Model(fresh_detector(config, header.key.levels, classes), trained)
         optimiser = make_optimiser(model, config.optim)
         self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), CPU))
         self.order: Sequence[Sequence[SampleId]] = epoch_batches(
@@ -77,8 +77,3 @@ class Training:
 
 def kept(pyramid: FeaturePyramid):
     return lambda: pyramid
-
-
-def detector_of(data: Data, config: RunConfig):
-    names = data.annotations.class_ids, data.annotations.class_names
-    return RunInfo(data.header.key, *names, config, 0, {"source": "cached"}).fresh_detector()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -70,7 +71,7 @@ class Head(nn.Module, ABC):
 
 
 class Detector(nn.Module):
-    """Neck and head; all its parameters are trained, the backbone's never."""
+    """Neck and head: what is trained on cached features."""
 
     def __init__(self, neck: Neck, head: Head) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class Detector(nn.Module):
         """What is found in each image, in image px, best first."""
         found = self.head.detections(self._levels(pyramid), placements)
         return [
-            Detections(placement.to_image(d.boxes), d.scores, d.labels)
+            replace(d, boxes=placement.to_image(d.boxes))
             for placement, d in zip(placements, found, strict=True)
         ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What was found in one image, best first: boxes (N, 4) xyxy, scores (N,), labels (N,) 0..K-1.
+    """What was found in one image, best first: boxes (N, 4) xyxy, scores (N,), labels (N,) int64 0..K-1.
 
     The frame of the boxes is the giver's: a head gives canvas px, a Detector image px.
     """
@@ -33,3 +33,20 @@ class Detections:
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        if tuple(self.boxes.shape) != (n, 4) or tuple(self.scores.shape) != (n,):
+            shapes = tuple(self.boxes.shape), tuple(self.scores.shape)
+            raise ValueError(f"boxes, scores: expected {(n, 4)}, {(n,)}, got {shapes}")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, chosen: slice | Tensor) -> Detections:
+        """Those of a slice, of a mask (N,) or of indices, in their order."""
+        return Detections(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def to(self, device: torch.device | str) -> Detections:
+        """The same there."""
+        return Detections(*(getattr(self, f.name).to(device) for f in fields(self)))

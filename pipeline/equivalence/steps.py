@@ -15,8 +15,7 @@ from ...cache.header import CacheHeader
 from ...cache.sampler import SampleId, epoch_batches
 from ..progress import ProgressLine
 from ..runs.config import RunConfig, load_config
-from ..runs.info import RunInfo
-from ..runs.model import Model
+from ..runs.model import Model, fresh_detector
 from ..sources.data import Data
 from ..training.processes import Processes
 from ..training.step import parts_of
@@ -106,16 +105,8 @@ def train_steps(
 
 def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
     """With the weights that a run of this configuration begins with. Raises ConfigError."""
-    annotations, header = data.annotations, data.header
-    info = RunInfo(
-        key=header.key,
-        class_ids=annotations.class_ids,
-        class_names=annotations.class_names,
-        config=config,
-        backbone_parameters=int(header.backbone["parameters"]),
-        data={},
-    )
-    return Model(info.fresh_detector()).to(device)
+    levels, classes = data.header.key.levels, len(data.annotations.class_ids)
+    return Model(fresh_detector(config, levels, classes)).to(device)
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def detect(
             with autocast(device, precision):
                 detections = detector.detections(pyramid(), placements)
             for (image_id, _), d in zip(samples, detections, strict=True):
-                found[image_id] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
+                found[image_id] = d.to("cpu")
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance(len(samples))
     return found

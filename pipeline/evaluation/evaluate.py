@@ -14,7 +14,7 @@ from ...cache.publish import publish_bytes
 from ...cache.sampler import plain_batches
 from ..devices import pick_device, use_threads
 from ..runs.info import RunInfo
-from ..runs.loading import load_model, load_run
+from ..runs.loading import load_model
 from ..sources.data import open_cached, open_live
 from .coco import Metrics, coco_metrics, to_coco_results
 from .detecting import detect
@@ -45,13 +45,14 @@ def evaluate_run(
     for difference in info.check_pairs(header, cache):
         log.warning("the run and %s differ in %s", cache, difference)
     if images is None:
-        detector = load_run(run, checkpoint, on)[1]
+        info.check_frozen(run)
+        detector = load_model(run, info, checkpoint, on).detector
         data = open_cached(
             [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
         )
     elif info.trains_backbone:
         canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
-        model = load_model(run, checkpoint, on, canvases)[1]
+        model = load_model(run, info, checkpoint, on, canvases)
         assert model.backbone is not None
         detector = model.detector
         data = open_live(cache, annotations, images, model.backbone, settings.workers)

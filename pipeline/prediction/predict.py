@@ -27,7 +27,7 @@ from ..evaluation.coco import to_coco_results
 from ..pictures.draw import draw_boxes, side_by_side
 from ..progress import progress_line
 from ..runs.info import RunInfo
-from ..runs.loading import load_model, load_run
+from ..runs.loading import load_model
 from ..sources.live import Backbone
 from .jobs import _find_images, find_jobs
 
@@ -99,13 +99,13 @@ def _trained(
 ) -> tuple[Detector, Backbone]:
     """The run's detector, and the backbone below it: the cache's, or its own."""
     if not info.trains_backbone:
-        detector = load_run(run, checkpoint, device)[1]
-        return detector, load_backbone_of(info.key, device, weights)
+        backbone = load_backbone_of(info.key, device, weights)
+        return load_model(run, info, checkpoint, device).detector, backbone
     if weights is not None:
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
     # A model that is fitted to its canvas was trained on a square one.
     canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
-    _, model = load_model(run, checkpoint, device, [canvas_hw])
+    model = load_model(run, info, checkpoint, device, [canvas_hw])
     assert model.backbone is not None
     return model.detector, model.backbone
 
@@ -124,8 +124,7 @@ def detect_image(
             codec = get_codec(info.key.codec)
             maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
             pyramid = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
-        d = detector.detections(pyramid, [placement])[0]
-    return Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
+        return detector.detections(pyramid, [placement])[0].to("cpu")
 
 
 def _picture(

@@ -24,10 +24,10 @@ from ...cache.files import read_below
 from ...cache.header import CacheHeader
 from ...cache.key import CacheKey
 from ...cache.sealed import canonical_json, parse_json
-from ...heads.build import build_detector
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from .config import RunConfig
+from .model import fresh_detector
 
 FORMAT = 3
 SCRATCH = "scratch"
@@ -113,6 +113,14 @@ class RunInfo:
     def trains_backbone(self) -> bool:
         return self.source in TRAINING_SOURCES
 
+    def check_frozen(self, run: Path) -> None:
+        """Raises InputError where cached features are not those of the run's backbone."""
+        if self.trains_backbone:
+            raise InputError(
+                f"{run} was trained with --source {self.source}: its detector belongs to a backbone of "
+                "its own, and cached features are of another; give --images"
+            )
+
     def check_size(self, path: Path) -> None:
         """Raises CorruptCache where the checkpoint cannot hold all weights of the configuration."""
         with torch.device("meta"):
@@ -123,11 +131,7 @@ class RunInfo:
 
     def fresh_detector(self) -> Detector:
         """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.train.seed)
-            return build_detector(
-                self.key.levels, len(self.class_ids), self.config.neck, self.config.head
-            )
+        return fresh_detector(self.config, self.key.levels, len(self.class_ids))
 
     def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
         """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from ...cache.errors import InputError
 from ...heads.detector import Detector
 from ..backbones.loading import random_backbone_of
 from ..backbones.taps import HW
@@ -22,32 +21,32 @@ def load_run(
 ) -> tuple[RunInfo, Detector]:
     """A trained detector, in eval mode; checkpoint: "best" or "last".
 
-    Raises InputError for a run that trained its backbone: `load_model` gives both.
+    Raises InputError, also for a run that trained its backbone (`load_model` gives both), and
+    CorruptCache.
     """
     info = RunInfo.read(run)
-    if info.trains_backbone:
-        raise InputError(
-            f"{run} was trained with --source {info.source}: its detector belongs to a backbone of "
-            "its own, and cached features are of another; give --images"
-        )
-    path = run / f"{checkpoint}.safetensors"
-    info.check_size(path)
-    model = Model(info.fresh_detector())
-    load_weights(path, model)
-    return info, model.detector.to(device).eval()
+    info.check_frozen(run)
+    return info, load_model(run, info, checkpoint, device).detector
 
 
 def load_model(
-    run: Path, checkpoint: str, device: torch.device, canvases: Sequence[HW]
-) -> tuple[RunInfo, Model]:
-    """As load_run, and the run's own backbone where it trained one; canvases: all that will come."""
-    info = RunInfo.read(run)
-    if not info.trains_backbone:
-        return info, Model(load_run(run, checkpoint, device)[1])
+    run: Path,
+    info: RunInfo,
+    checkpoint: str,
+    device: torch.device | str,
+    canvases: Sequence[HW] = (),
+) -> Model:
+    """What the run of `info` trained, in eval mode: its backbone too, where that was trained.
+
+    canvases: all that will come, for such a backbone. Raises InputError, CorruptCache.
+    """
     path = run / f"{checkpoint}.safetensors"
     info.check_size(path)
-    # All weights come from the run, whatever these are.
-    backbone = random_backbone_of(info.key, device, info.config.train.seed)
-    model = Model(info.fresh_detector(), TrainedBackbone(backbone, canvases=canvases))
+    backbone = None
+    if info.trains_backbone:
+        # All weights come from the run, whatever these are.
+        drawn = random_backbone_of(info.key, torch.device(device), info.config.train.seed)
+        backbone = TrainedBackbone(drawn, canvases=canvases)
+    model = Model(info.fresh_detector(), backbone)
     load_weights(path, model)
-    return info, model.to(device).eval()
+    return model.to(device).eval()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
+from ...cache.pyramid import PyramidSpec
+from ...heads.build import build_detector
 from ...heads.detector import Detector
 from ..backbones.trained import TrainedBackbone
+from .config import RunConfig
 
 _BACKBONE = "backbone."
 
@@ -42,3 +46,10 @@ class Model(nn.Module):
         elif below:
             raise ValueError(f"{min(below)}: the backbone is not trained here")
         self.detector.load_state_dict({n: v for n, v in tensors.items() if n not in below})
+
+
+def fresh_detector(config: RunConfig, levels: PyramidSpec, classes: int) -> Detector:
+    """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.train.seed)
+        return build_detector(levels, classes, config.neck, config.head)

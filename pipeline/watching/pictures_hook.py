@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ...cache.errors import InputError
@@ -136,8 +137,7 @@ def _shown_detections(detections: Detections, objects: int) -> tuple[Detections,
 
 def _best_last(detections: Detections, count: int) -> Detections:
     """The best ones, the best of all last: what is drawn later lies on top."""
-    d, best = detections, slice(None, count)
-    return Detections(d.boxes[best].flip(0), d.scores[best].flip(0), d.labels[best].flip(0))
+    return detections[torch.arange(min(count, len(detections))).flip(0)]
 
 
 def _object_texts(objects: ImageBoxes, annotations: Annotations) -> list[str]:

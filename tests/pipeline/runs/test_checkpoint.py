@@ -18,7 +18,7 @@ from fdet.pipeline.runs.checkpoint import (
 from fdet.pipeline.runs.config import OptimSettings
 from fdet.pipeline.training.optimiser import make_optimiser
 
-from ..test_model import model_of
+from .test_model import model_of
 
 ALL = Position(7, 0.25, 2, 1, True, False, 2.0**16, 5)
 
