@@ -1,4 +1,4 @@
-"""Reading files of a cache: nothing outside its folder is ever opened, nothing larger than expected read."""
+"""Reading files of a cache or a run: nothing outside its folder is ever opened, nothing larger than expected read."""
 
 from __future__ import annotations
 

@@ -15,6 +15,10 @@ NAME = "manifest.json"
 MAX_BYTES = 2**28
 
 
+class ForeignManifest(CorruptCache):
+    """It, or the header beside it, is of another cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The digest of the header and of every record, and the sums over them.
@@ -54,7 +58,7 @@ class Manifest:
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptCache(f"{path}: unreadable manifest ({error!r})") from error
         if manifest.header != header.digest:
-            raise CorruptCache(
+            raise ForeignManifest(
                 f"{path}: it belongs to another cache than fdet.json ({header.id[:12]})"
             )
         if set(manifest.records) != {shard.name for shard in header.layout.shards}:

@@ -18,7 +18,7 @@ from .errors import CorruptCache, shown
 from .files import FileEntry, is_there, open_below
 from .header import CacheHeader
 from .layout import Shard
-from .manifest import Manifest
+from .manifest import ForeignManifest, Manifest
 from .publish import is_leftover, leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
@@ -81,7 +81,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
         manifest = Manifest.read(root, header)
     except CorruptCache as error:
         damages.append(_damage(root, error))
-        if "belongs to another cache" in str(error):
+        if isinstance(error, ForeignManifest):
             damages.append(Damage(header_file.NAME, "it or the manifest is of another cache"))
         if {damage.file for damage in damages} != {manifest_file.NAME}:
             # By the wrong header, every sound shard would be a stranger.

@@ -1,4 +1,4 @@
-"""From settings to a detector: the one place that knows all families."""
+"""From settings to a detector."""
 
 from __future__ import annotations
 

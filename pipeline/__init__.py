@@ -1,1 +1,1 @@
-"""The runs (extract, train, evaluate, predict), their configuration and the command line."""
+"""What fdet does: extraction, training, evaluation, prediction and what checks them; the command line."""

@@ -1,4 +1,4 @@
-"""Everything that `fdet extract` takes; every default stands here and nowhere else."""
+"""The options of an extraction; every default stands here and nowhere else."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ class TrainSettings:
 
     checkpoint_activations: compute them again in the backward pass instead of keeping them; compile,
     channels_last: of neck and head. min_visible: share of an object that a view must show for it to
-    be trained on; workers: reading threads; prefetch: batches that may wait; shuffle_shards: 0
-    shuffles over everything, N over N shards at a time, where random reads are dear.
+    be trained on; workers: threads that read maps, or with a backbone in the loop processes that
+    decode images (four at once in each); prefetch: batches of cached maps that may wait;
+    shuffle_shards: 0 shuffles over everything, N over N shards at a time, where random reads are dear.
     """
 
     epochs: int = 12
