@@ -1,4 +1,4 @@
-"""Reading files of a cache or a run: nothing outside its folder is ever opened, nothing larger than expected read."""
+"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read."""
 
 from __future__ import annotations
 
