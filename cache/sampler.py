@@ -25,8 +25,10 @@ def epoch_batches(
 ) -> list[list[SampleId]]:
     """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped.
 
-    window 0: shuffled over everything. Otherwise the shards are shuffled, and then the images of
-    `window` shards at a time: for disks and networks where random reads are dear.
+    Every epoch has the same number of batches: of a bucket at most one is partial. window 0: shuffled
+    over everything. Otherwise the shards are shuffled, and then the images of `window` shards at a
+    time, for disks and networks where random reads are dear; what is left of a window fills the first
+    batches of the next.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(image_ids))
@@ -37,15 +39,9 @@ def epoch_batches(
         # Left as they come, the partial batches of all buckets would end every epoch.
         return [batches[k] for k in rng.permutation(len(batches))]
     places = {number: place for place, number in enumerate(rng.permutation(len(layout.shards)))}
-    windows: dict[int, list[SampleId]] = {}
-    for k in order:
-        shard = layout.shard_of(image_ids[k])
-        windows.setdefault(places[shard] // window, []).append((image_ids[k], int(views[k])))
-    batches = []
-    for number in sorted(windows):
-        within = bucketed(layout, windows[number], batch_size)
-        batches += [within[k] for k in rng.permutation(len(within))]
-    return batches
+    windows = [places[layout.shard_of(image_id)] // window for image_id in image_ids]
+    by_window = sorted(order, key=lambda k: windows[k])
+    return bucketed(layout, [(image_ids[k], int(views[k])) for k in by_window], batch_size)
 
 
 def drawn_views(

@@ -94,6 +94,12 @@ def device_memory_mb(device: torch.device) -> float | None:
     return None
 
 
+def cap_device_memory(device: torch.device, most: int) -> None:
+    """This process takes no more bytes of an accelerator; beyond that torch.OutOfMemoryError."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, most / total), device)
+
+
 def process_memory_mb() -> float:
     """Peak memory of this process so far, MiB."""
     # getrusage would give a process the peak of the one that started it.

@@ -66,8 +66,9 @@ class TrainedBackbone(nn.Module):
         """What is frozen stays in eval mode whatever is asked, and BatchNorm with it where it must."""
         super().train(mode)
         for module in self.modules():
-            fixed = isinstance(module, _BatchNorm) and not self._batch_norm
-            if fixed or not any(p.requires_grad for p in module.parameters()):
+            parameters = list(module.parameters())
+            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
+            if frozen or (isinstance(module, _BatchNorm) and not self._batch_norm):
                 module.train(False)
         return self
 

@@ -21,7 +21,7 @@ from .figures import RunFigures, SourceFigures
 from .options import CACHED, CompareOptions
 from .picture import draw_comparison
 from .report import Report
-from .runs import Launch, Run, launched, planned, refuse_others, train
+from .runs import Launch, Run, launched, planned, refuse_other_conditions, refuse_others, train
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     runs = planned(options)
     refuse_others(runs, options)
     with only_writer(options.out):
+        refuse_other_conditions(options)
         extraction = _extraction(options)
         return _all(runs, options, extraction, launch)
 

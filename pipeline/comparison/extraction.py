@@ -1,7 +1,8 @@
 """What making the training cache costs: measured by making a part of it again.
 
-The time of an extraction is a + b x images. Two sizes give both; neither the program's start nor the
-loading of the backbone counts, as they do not in the seconds of training.
+The time of an extraction is a + b x images. Two sizes give both, each the median of several, once a first
+one has warmed up; neither the program's start nor the loading of the backbone counts, as they do not in the
+seconds of training.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from ...cache.annotation_copy import read_annotations
 from ...cache.codecs import FloatCodec, get_codec
@@ -33,8 +35,9 @@ from ..extraction.writing import write_shards
 from .options import CompareOptions
 
 NAME = "extraction.json"
-MOST_IMAGES = 64
+MOST_IMAGES = 48
 _FEW = 4  # the first size is this part of the second
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,12 @@ def _measured(
         workers,
     )
     few = spread(chosen, max(1, len(chosen) // _FEW))
-    first, second = (trial.seconds(folder / str(k), x) for k, x in enumerate((few, chosen)))
+    trial.seconds(folder / "warm-up", few)
+    times = [
+        [trial.seconds(folder / f"{number}-{len(images)}", images) for images in (few, chosen)]
+        for number in range(_ROUNDS)
+    ]
+    first, second = map(median, zip(*times, strict=True))
     return scaled((len(few), first), (len(chosen), second), len(header.layout.images))
 
 
@@ -135,7 +143,7 @@ def spread(images: Sequence[ImageEntry], most: int) -> list[ImageEntry]:
 def scaled(few: tuple[int, float], more: tuple[int, float], images: int) -> float:
     """Seconds of so many images, from (images, seconds) of two smaller numbers of them."""
     each = (more[1] - few[1]) / (more[0] - few[0]) if more[0] > few[0] else 0.0
-    if each <= 0:  # noise
+    if each <= 0:  # noise: rather too much than too little
         each = more[1] / more[0]
     return more[1] + (images - more[0]) * each
 

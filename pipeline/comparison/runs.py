@@ -15,7 +15,8 @@ from pathlib import Path
 
 from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
-from ...cache.publish import remove_leftovers
+from ...cache.publish import publish_bytes
+from ...cache.sealed import canonical_json, parse_json
 from ..runs.checkpoint import read_position
 from ..runs.folder import changed_settings
 from ..runs.info import TRAINING_SOURCES, RunInfo
@@ -23,6 +24,7 @@ from ..training.interrupt import interruptible
 from ..training.options import Source
 from .options import CACHED, CompareOptions
 
+CONDITIONS = "conditions.json"
 INTERRUPTED = 130
 _POLL_SECONDS = 0.05
 
@@ -68,6 +70,24 @@ def planned(options: CompareOptions) -> list[Run]:
     ]
 
 
+def refuse_other_conditions(options: CompareOptions) -> None:
+    """Keeps what the seconds depend on beside configuration and data. Raises InputError where runs
+    that stand there were made under other conditions.
+    """
+    path = options.out / CONDITIONS
+    now = {"device": options.device, "threads": options.threads}
+    if not path.is_file():
+        publish_bytes(path, canonical_json(now))
+        return
+    before = parse_json(path.read_bytes(), path)
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"--{name}: {options.out} was begun with {before.get(name)}, now it is {value}, and its "
+                "seconds would be of both; repeat the first, or choose another --out"
+            )
+
+
 def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
     """Raises ConfigError, InputError where a run that stands there was trained on something else."""
     ids = {
@@ -95,8 +115,6 @@ def train(run: Run, options: CompareOptions, launch: Launch) -> None:
     """Begin a run or go on with it. Raises RunEnded where it said itself why it ended, FdetError
     where it was killed.
     """
-    if not run.begun and run.folder.exists():
-        remove_leftovers(run.folder)
     status = launch(list(command(run, options)))
     if status < 0:
         raise FdetError(

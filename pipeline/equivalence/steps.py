@@ -126,6 +126,8 @@ def apart(one: Trained, other: Trained, before: Mapping[str, Tensor]) -> Apart:
 
 
 def _losses_apart(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    if not all(map(math.isfinite, (*one.values(), *other.values()))):
+        return math.inf
     largest = max(abs(one[name] - loss) for name, loss in other.items())
     return largest / max(abs(sum(other.values())), 1e-30)
 

@@ -77,9 +77,9 @@ class OptimSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """warmup_steps: linear from 0, at most a quarter of the run; then a half cosine to 0, or times
-    `gamma` at each of `milestones`, which are shares of the run. onecycle (Smith and Topin, arXiv
-    1708.07120): a half cosine up over the share `rise`, from 1/25 of the peak, and one down to 0.
+    """cosine, step: `warmup_steps` linear from 0, at most a quarter of the run; then a half cosine to 0,
+    or times `gamma` at each of `milestones`, which are shares of the run. onecycle (Smith and Topin,
+    arXiv 1708.07120): a half cosine up over the share `rise`, from 1/25 of the peak, and one down to 0.
     """
 
     name: Literal["cosine", "step", "onecycle"] = "cosine"

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 from ...cache.errors import ConfigError, InputError
-from ...cache.publish import make_folder, publish_bytes, storage_error
+from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
 from .config import RunConfig
 from .info import RunInfo
 
 log = logging.getLogger(__name__)
 
 
+def refuse_taken(out: Path, *, resume: bool) -> None:
+    """Raises InputError where a new run finds one, and where one to go on with is not there."""
+    there = (out / "run.json").is_file()
+    if there and not resume:
+        raise InputError(
+            f"--out {out}: a run stands there already; choose another, or add --resume to go on "
+            "with it"
+        )
+    if resume and not there:
+        raise InputError(f"--resume: there is no run in {out}")
+
+
 def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
     """Raises InputError, ConfigError (other settings), StorageError."""
-    path = out / "run.json"
-    if path.is_file():
-        if not resume:
-            raise InputError(
-                f"--out {out}: a run stands there already; choose another, or add --resume to go on "
-                "with it"
-            )
+    refuse_taken(out, resume=resume)
+    if resume:
         before = RunInfo.read(out)
         if before.config != info.config:
             changes = changed_settings(before.config, info.config)
@@ -29,17 +37,26 @@ def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
                 f"--resume: the configuration has changed: {changes}; start a new --out"
             )
         _refuse_other_data(out, before, info)
-        return
-    if resume:
-        raise InputError(f"--resume: there is no run in {out}")
+    else:
+        _make_empty(out)
+        publish_bytes(out / "run.json", info.to_bytes())
+    # A kill may have come between the two.
+    publish_bytes(out / "config.toml", info.config.to_toml().encode())
+
+
+def _make_empty(out: Path) -> None:
     try:
         make_folder(out)
+        remove_leftovers(out)  # of a process that was killed before it had begun
         if any(out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty; choose another")
     except OSError as error:
         raise storage_error(out, error) from error
-    publish_bytes(path, info.to_bytes())
-    publish_bytes(out / "config.toml", info.config.to_toml().encode())
+
+
+def forget_folder(out: Path) -> None:
+    """Of a run that could not begin: all that it made, so that the same command can be repeated."""
+    shutil.rmtree(out, ignore_errors=True)
 
 
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:

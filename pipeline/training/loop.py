@@ -25,9 +25,10 @@ from ..evaluation.detecting import detect
 from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
-from ..runs.config import RunConfig
+from ..runs.config import RunConfig, TrainSettings
 from ..sources.data import Data
 from ..watching.events import Event, Hook
+from ..world import World
 from .curve import draw_curve
 from .interrupt import interruptible
 from .meter import Meter
@@ -207,7 +208,7 @@ class Loop:
         processes, settings = self.stepper.processes, self.config.train
         world, model = processes.world, self.stepper.model
         processes.share_first(model.buffers())
-        size = max(1, settings.batch_size // (settings.accumulate * world.size))
+        size = evaluated_at_once(settings, world)
         batches = plain_batches(val.header.layout, val.image_ids, size)[world.rank :: world.size]
         model.eval()
         mine = detect(model.detector, val.source, batches, settings.precision, processes.first)
@@ -284,6 +285,11 @@ class Loop:
             self.position,
             self.stepper.average.tensors if self.stepper.average is not None else None,
         )
+
+
+def evaluated_at_once(settings: TrainSettings, world: World) -> int:
+    """Images in a batch of an evaluation: it needs no more memory than a step."""
+    return max(1, settings.batch_size // (settings.accumulate * world.size))
 
 
 def _shown(value: float | None) -> str:

@@ -104,17 +104,14 @@ def find_fit(
         return None
     if options.resume:
         return Fit.of_run(options.out, limit)
-    fit: Fit | None = None
-    if processes.first:
 
-        def measure(way: RunConfig, allowed: int | None) -> int | None:
-            peak = peak_of(trial, way, options, processes, allowed)
-            told = "too much" if peak is None else shown_bytes(peak)
-            log.info("trial: %s: %s", _shown_way(way, size), told)
-            return peak
+    def measure(way: RunConfig, allowed: int | None) -> int | None:
+        peak = peak_of(trial, way, options, processes, allowed)
+        told = "too much" if peak is None else shown_bytes(peak)
+        log.info("trial: %s: %s", _shown_way(way, size), told)
+        return peak
 
-        fit = choose(ways(config, size), measure, limit, size)
-    return processes.of_first(fit)
+    return processes.by_first(lambda: choose(ways(config, size), measure, limit, size))
 
 
 def ways(config: RunConfig, processes: int = 1) -> list[list[RunConfig]]:

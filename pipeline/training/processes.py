@@ -8,9 +8,10 @@ the whole batch, whoever had how many images.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -84,17 +85,18 @@ class Processes:
             return [value]
         return [self.fabric.broadcast(value, src=rank) for rank in range(self.world.size)]
 
-    def by_first(self, action: Callable[[], None]) -> None:
-        """The first one does it and the others wait for it; what it refuses, all raise."""
-        refusal: FdetError | None = None
+    def by_first(self, action: Callable[[], T]) -> T:
+        """The first one does it and the others wait for what it gives; what it refuses, all raise."""
+        done: T | FdetError | None = None
         if self.first:
             try:
-                action()
+                done = action()
             except FdetError as error:
-                refusal = error
-        refusal = self.of_first(refusal)
-        if refusal is not None:
-            raise refusal
+                done = error
+        done = self.of_first(done)
+        if isinstance(done, FdetError):
+            raise done
+        return cast(T, done)
 
 
 def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> Processes:
@@ -119,29 +121,31 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
             f"--device {device}: each of the {here} processes on this machine takes a device of its "
             f"own; expected auto, and {here} devices, got {torch.cuda.device_count()}"
         )
+    from .launched import Launched
+
     fabric = Fabric(
         accelerator=on.type,
         devices=here,
         num_nodes=world.size // here,
         strategy="ddp",
         precision="32-true",
+        plugins=[Launched(world, here, environment)],
     )
     fabric.launch()
     return Processes(world, on, here, fabric)
 
 
 def _on_machine(world: World, environment: Mapping[str, str]) -> int:
-    """Processes of this machine, as torchrun or srun says; Fabric wants the same number on each."""
-    for name in ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
-        if environment.get(name, "").isdecimal():
-            here = int(environment[name])
-            break
-    else:
-        nodes = environment.get("SLURM_STEP_NUM_NODES", environment.get("SLURM_NNODES", "1"))
-        here = world.size // int(nodes) if nodes.isdecimal() and int(nodes) else world.size
+    """Processes of this machine, as torchrun or srun says; Fabric wants the same number on each.
+
+    srun's SLURM_STEP_TASKS_PER_NODE is "4" or "4(x2)", or "4(x2),3" where they differ.
+    """
+    told = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_STEP_TASKS_PER_NODE")
+    found = re.fullmatch(r"(\d+)(\(x\d+\))?", told or str(world.size))
+    here = int(found[1]) if found else 0
     if here < 1 or world.size % here:
         raise InputError(
-            f"{world.size} processes, {here} on this machine: expected the same number on each; "
+            f"{world.size} processes, {told} on a machine: expected the same number on each; "
             "start them with torchrun --nproc-per-node, or srun --ntasks-per-node"
         )
     return here

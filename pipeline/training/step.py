@@ -75,7 +75,8 @@ class Stepper:
         for batch in batches:
             if not batch.image_ids:
                 continue
-            torch.manual_seed(settings.seed * 1_000_003 + number)
+            # For what a trained backbone may draw (stochastic depth): each part for itself.
+            torch.manual_seed(image_seed(settings.seed, number, batch.image_ids[0]))
             images += len(batch.image_ids)
             for name, loss in self._backward(batch, size, number).items():
                 losses[name] = losses[name] + loss if name in losses else loss

@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...cache.errors import ConfigError
+from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
-from ..devices import use_threads
+from ..devices import cap_device_memory, use_threads
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, load_state
 from ..runs.config import RunConfig
-from ..runs.folder import prepare_folder
+from ..runs.folder import forget_folder, prepare_folder, refuse_taken
 from ..runs.info import SCRATCH, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data, open_cached, open_live
@@ -30,7 +30,7 @@ from ..watching.pictures_hook import check_pictured, choose_images, pictures_hoo
 from ..watching.trackers.tracker import tracker_hook
 from ..watching.tracking import opened_trackers
 from .averaging import MovingAverage
-from .loop import Loop, TrainSummary
+from .loop import Loop, TrainSummary, evaluated_at_once
 from .memory_limit import Fit, find_fit
 from .optimiser import make_optimiser
 from .options import TrainOptions
@@ -53,9 +53,12 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     processes = join_processes(options.device)
     use_threads(options.threads)
     _check_settings(config, options, processes)
+    refuse_taken(options.out, resume=options.resume)
     fit = find_fit(config, options, processes, _try)
     if fit is not None:
         config = fit.applied(config)
+        if processes.device.type == "cuda":
+            cap_device_memory(processes.device, fit.limit)
     info, model, data, val = _open(config, options, processes, fit)
     if processes.first:
         log.info("%s", describe_training(info, model))
@@ -68,7 +71,12 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
         def take_folder() -> None:
             prepare_folder(options.out, info, resume=options.resume)
             held.enter_context(only_writer(options.out))
-            hooks.extend(held.enter_context(_told(config, options, val)))
+            try:
+                hooks.extend(held.enter_context(_told(config, options, val)))
+            except FdetError:
+                if not options.resume:
+                    forget_folder(options.out)
+                raise
 
         processes.by_first(take_folder)
         own = _at_full_rate(config) if options.source == SCRATCH else config
@@ -130,9 +138,9 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
     """All that a run does, on few samples; the bytes of resident ones that were asked for."""
     apart = replace(options, resident="none" if options.source == "cached" else options.resident)
     _, model, data, val = _open(config, apart, processes)
-    size = config.train.batch_size
-    data = heaviest(data, size, batches_to_try(config))
-    val = val and heaviest(val, -(-size // (config.train.accumulate * processes.world.size)), 1)
+    train, parts = config.train, config.train.accumulate * processes.world.size
+    data = heaviest(data, train.batch_size, batches_to_try(config), parts)
+    val = val and heaviest(val, evaluated_at_once(train, processes.world), 1)
     short = shortest(config, len(data.image_ids))
     own = _at_full_rate(short) if options.source == SCRATCH else short
     stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")

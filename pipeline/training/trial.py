@@ -1,8 +1,8 @@
 """A trial: a short run on the heaviest samples, in a process of its own, for its peak memory.
 
 The process is fresh, so its peak has all that a run's has: interpreter, torch, what is read ahead,
-the optimiser's state, an evaluation, a checkpoint. Processes that decode images are not counted, nor
-the tables of scores of more validation images than a batch.
+the optimiser's state, an evaluation, a checkpoint. Not counted are processes that decode images, the
+tables of scores of more validation images than a batch, and trackers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ import torch
 from torch import Tensor
 
 from ...cache.errors import FdetError
-from ..devices import device_memory_mb, memory_now_mb, pick_device, process_memory_mb, use_threads
+from ..devices import (
+    cap_device_memory,
+    device_memory_mb,
+    memory_now_mb,
+    pick_device,
+    process_memory_mb,
+    use_threads,
+)
 from ..runs.config import RunConfig
 from ..sources.data import Data
 from ..world import World
@@ -75,8 +82,10 @@ def peak_of(
     return result
 
 
-def heaviest(data: Data, batch_size: int, batches: int) -> Data:
-    """The same data with only the images of the canvas whose batch is largest, most objects first."""
+def heaviest(data: Data, batch_size: int, batches: int, parts: int = 1) -> Data:
+    """The same data with only the images of the canvas whose part of a batch is largest, most objects
+    first. parts: that a batch is worked off in, over all processes.
+    """
     layout = data.header.layout
     by_bucket: dict[int, list[int]] = {}
     for image_id in data.image_ids:
@@ -84,7 +93,7 @@ def heaviest(data: Data, batch_size: int, batches: int) -> Data:
 
     def pixels(bucket: int) -> int:
         height, width = layout.buckets[bucket].canvas_hw
-        return height * width * min(batch_size, len(by_bucket[bucket]))
+        return height * width * -(-min(batch_size, len(by_bucket[bucket])) // parts)
 
     def objects(image_id: int) -> int:
         return len(data.annotations.of_image(image_id).labels)
@@ -140,8 +149,7 @@ def _break_off_above(allowed: int | None, device: torch.device) -> None:
     if allowed is None:
         return
     if device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), device)
+        cap_device_memory(device, allowed)
         return
 
     def watch() -> None:

@@ -173,6 +173,18 @@ def test_a_net_of_any_size_takes_all_canvases():
     assert backbone(wide, [(64, 96)]).maps[0].shape[-2:] == (8, 12)
 
 
+def test_stochastic_depth_acts_behind_the_stage_and_only_in_training():
+    taken = load_backbone("swin_tiny_patch4_window7_224", weights="random", levels=["c4", "c5"])
+    backbone = TrainedBackbone(taken, "c5", canvases=[(224, 224)])
+    drops = {n: m for n, m in backbone.named_modules() if getattr(m, "drop_prob", 0)}
+    acting = {n for n, m in drops.items() if m.training}
+    trained_ones = {n for n, p in backbone.named_parameters() if p.requires_grad}
+    blocks = {n.rpartition(".drop_path")[0] for n in acting}
+    assert acting and len(acting) < len(drops)
+    assert all(any(n.startswith(f"{block}.") for n in trained_ones) for block in blocks)
+    assert not any(m.training for m in backbone.eval().modules())
+
+
 def test_half_precision_gives_float32_maps_with_a_graph():
     backbone = trained("test_efficientnet")
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -175,6 +175,12 @@ def test_another_configuration_in_the_same_folder_is_refused(finished):
         compare(replace(options, assignments=["optim.lr=0.01"]), refuse)
 
 
+def test_another_number_of_threads_in_the_same_folder_is_refused(finished):
+    options, *_ = finished
+    with pytest.raises(InputError, match="was begun with 1, now it is 2"):
+        compare(replace(options, threads=2), refuse)
+
+
 def test_other_caches_in_the_same_folder_are_refused(finished, exact_cache):
     options, *_ = finished
     with pytest.raises(InputError, match="cached-0 has other training data than this command"):

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache.errors import FdetError
+from fdet.cache.errors import FdetError, InputError
 from fdet.pipeline.comparison import runs as runs_module
 from fdet.pipeline.comparison.options import CompareOptions
-from fdet.pipeline.comparison.runs import RunEnded, command, launched, planned, train
+from fdet.pipeline.comparison.runs import (
+    RunEnded,
+    command,
+    launched,
+    planned,
+    refuse_other_conditions,
+    train,
+)
 
 
 def options(**more):
@@ -57,12 +64,13 @@ def test_a_run_that_was_begun_is_resumed(tmp_path):
     assert list(command(run, own))[-1] == "--resume"
 
 
-def test_what_a_kill_left_before_a_run_had_begun_is_cleared(tmp_path):
-    own = options(out=tmp_path, sources=["cached"], seeds=[5])
-    (run,) = planned(own)
-    run.folder.mkdir()
-    (run.folder / ".run.json.scratch").touch()
-    train(run, own, lambda words: len(list(run.folder.iterdir())))
+def test_other_conditions_are_refused(tmp_path):
+    refuse_other_conditions(options(out=tmp_path, threads=1))
+    refuse_other_conditions(options(out=tmp_path, threads=1))
+    with pytest.raises(InputError, match=r"--threads: .* was begun with 1, now it is 2"):
+        refuse_other_conditions(options(out=tmp_path, threads=2))
+    with pytest.raises(InputError, match=r"--device: .* was begun with .*, now it is cuda:1"):
+        refuse_other_conditions(options(out=tmp_path, threads=1, device="cuda:1"))
 
 
 @pytest.mark.parametrize("status", [1, 2, 130])

@@ -37,6 +37,17 @@ def test_losses_are_measured_by_the_total_of_their_step():
     assert apart(one, other, BEFORE) == Apart(False, 0.25, 0.0)
 
 
+@pytest.mark.parametrize("name", ["box", "class"])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_loss_that_is_no_number_is_beyond_every_bound(name, step):
+    sound = [{"box": 1.0, "class": 3.0}, {"box": 1.0, "class": 3.0}]
+    broken = [dict(losses) for losses in sound]
+    broken[step][name] = math.nan
+    one, other = trained([1.0, 0.0], 0.0, *broken), trained([1.0, 0.0], 0.0, *sound)
+    for pair in ((one, other), (other, one), (one, one)):
+        assert apart(*pair, BEFORE).loss == math.inf
+
+
 def test_weights_that_are_no_numbers_are_beyond_every_bound():
     found = apart(trained([math.nan, 0.0]), trained([math.nan, 0.0]), BEFORE)
     assert not found.exact

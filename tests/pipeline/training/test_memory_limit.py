@@ -6,12 +6,15 @@ import sys
 import time
 import weakref
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from fdet.cache.errors import InputError
+from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.loader import BatchReader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
@@ -21,13 +24,13 @@ from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
-from fdet.pipeline.sources.data import open_cached
+from fdet.pipeline.sources.data import Data, open_cached
 from fdet.pipeline.training import memory_limit
-from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, parse_bytes, ways
+from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, find_fit, parse_bytes, ways
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.train import _try, train
-from fdet.pipeline.training.trial import heaviest, peak_of
+from fdet.pipeline.training.trial import _Alone, heaviest, peak_of
 from fdet.pipeline.world import World
 
 from ...conftest import extraction
@@ -211,6 +214,49 @@ def test_the_heaviest_samples_are_of_the_largest_batch_and_have_most_objects(dat
     assert len(set(areas.values())) == 2
     assert {areas[i] for i in heavy.image_ids} == {max(areas.values())}
     assert sorted(boxes[i] for i in heavy.image_ids) == sorted(boxes[i] for i in largest)[-3:]
+
+
+def drawn_up(*buckets):
+    """(rows, columns, images) of each."""
+    ids, parts = count(), []
+    for rows, columns, images in buckets:
+        entries = tuple(ImageEntry(next(ids), "x.png", (rows, columns)) for _ in range(images))
+        parts.append(Bucket((rows, columns), images, entries))
+    layout = Layout(("plain",), tuple(parts))
+    objects = SimpleNamespace(of_image=lambda image_id: SimpleNamespace(labels=[]))
+    ids = tuple(image.id for image in layout.images)
+    return Data("made up", SimpleNamespace(layout=layout), objects, ids, None, "")
+
+
+@pytest.mark.parametrize(("parts", "larger"), [(1, False), (2, False), (8, True)])
+def test_the_part_that_is_worked_off_at_once_counts(parts, larger):
+    """Of 4 images of the larger canvas a batch of 8 has less; one at a time they need more."""
+    data = drawn_up((800, 800, 100), (800, 1344, 4))
+    heavy = heaviest(data, batch_size=8, batches=1, parts=parts)
+    assert all(image_id >= 100 for image_id in heavy.image_ids) == larger
+
+
+@pytest.mark.parametrize(("size", "accumulate"), [(4, 1), (5, 1), (6, 2), (7, 3)])
+def test_a_trial_evaluates_what_one_process_of_two_does(size, accumulate, exact_cache, tmp_path):
+    settings = (f"train.batch_size={size}", f"train.accumulate={accumulate}")
+    pair = Processes(World(0, 2), CPU, on_machine=2, fabric=_Alone())
+    assert _try(small(*settings), options(exact_cache, tmp_path, val=exact_cache), pair) == 0
+
+
+def test_that_nothing_fits_is_told_to_all(exact_cache, tmp_path, monkeypatch):
+    """The others would wait for the first one's choice for ever."""
+    told = []
+
+    class Recording:
+        def broadcast(self, value, src):
+            told.append(value)
+            return value
+
+    pair = Processes(World(0, 2), CPU, on_machine=2, fabric=Recording())
+    monkeypatch.setattr(memory_limit, "peak_of", lambda *arguments: None)
+    with pytest.raises(InputError, match="still needs more than this machine has"):
+        find_fit(small(), options(exact_cache, tmp_path / "run"), pair, _try)
+    assert [type(value) for value in told] == [InputError]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training import processes as processes_module
 from fdet.pipeline.training import train as train_module
+from fdet.pipeline.training.launched import Launched
 from fdet.pipeline.training.processes import Processes, join_processes
 from fdet.pipeline.training.train import train
 from fdet.pipeline.world import World
@@ -219,18 +220,55 @@ def test_without_lightning_fabric_it_says_what_to_install(monkeypatch):
     [
         ({}, 4),
         ({"LOCAL_WORLD_SIZE": "2"}, 2),
-        ({"SLURM_NTASKS_PER_NODE": "2"}, 2),
-        ({"SLURM_NTASKS_PER_NODE": "2(x2)", "SLURM_NNODES": "4"}, 1),
-        ({"SLURM_STEP_NUM_NODES": "2"}, 2),
+        ({"SLURM_STEP_TASKS_PER_NODE": "4"}, 4),
+        ({"SLURM_STEP_TASKS_PER_NODE": "2(x2)"}, 2),
+        # The allocation may hold more tasks than the step.
+        ({"SLURM_STEP_TASKS_PER_NODE": "1(x4)", "SLURM_NTASKS_PER_NODE": "8"}, 1),
     ],
 )
 def test_the_launcher_says_how_many_share_a_machine(more, expected):
     assert processes_module._on_machine(World(1, 4, 1), more) == expected
 
 
-def test_machines_with_different_numbers_of_processes_are_refused():
-    with pytest.raises(InputError, match="4 processes, 3 on this machine"):
-        processes_module._on_machine(World(1, 4, 1), {"LOCAL_WORLD_SIZE": "3"})
+@pytest.mark.parametrize(
+    "more",
+    [{"LOCAL_WORLD_SIZE": "3"}, {"SLURM_STEP_TASKS_PER_NODE": "3,1"}, {"LOCAL_WORLD_SIZE": "0"}],
+)
+def test_machines_with_different_numbers_of_processes_are_refused(more):
+    with pytest.raises(InputError, match=r"4 processes, .* on a machine: expected the same number"):
+        processes_module._on_machine(World(1, 4, 1), more)
+
+
+SUMMING = """
+import torch
+from fdet.pipeline.training.processes import join_processes
+processes = join_processes("cpu")
+print(int(processes.sum_(torch.tensor(10 ** processes.world.rank))), processes.first)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", together.LAUNCHERS)
+def test_processes_find_each_other_and_start_no_others(launcher):
+    found = together.finish(together.start(["-c", SUMMING], 3, launcher))
+    assert [status for status, _, _ in found] == [0, 0, 0], found[0][1]
+    assert [out.split()[-2:] for _, _, out in found] == [
+        ["111", "True"],
+        ["111", "False"],
+        ["111", "False"],
+    ]
+
+
+def test_processes_of_one_machine_stay_there():
+    alone = Launched(World(1, 4, 1), 2, {})
+    assert (alone.main_address, alone.node_rank(), alone.local_rank()) == ("127.0.0.1", 0, 1)
+    far = Launched(
+        World(3, 4, 1), 2, {"SLURM_STEP_NODELIST": "node[07-09],x2", "SLURM_JOB_ID": "9"}
+    )
+    assert (far.main_address, far.node_rank(), far.global_rank()) == ("node07", 1, 3)
+    told = Launched(World(), 1, {"MASTER_ADDR": "there", "MASTER_PORT": "77"})
+    assert (told.main_address, told.main_port) == ("there", 77)
+    assert far.main_port != alone.main_port
 
 
 @pytest.mark.parametrize(("device", "devices"), [("cuda:0", 4), ("cuda:1", 2)])

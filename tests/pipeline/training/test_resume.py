@@ -10,6 +10,9 @@ from dataclasses import replace
 
 import pytest
 
+from fdet.pipeline.extraction import extract as extract_module
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.extraction.layout import plan_layout
 from fdet.pipeline.runs.checkpoint import load_state
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.model import Model
@@ -18,6 +21,7 @@ from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 
+from ...conftest import extraction
 from .runs import SHARED, TINY, assert_same, lines, options, tensors, tiny
 
 # Every setting that has a state of its own, or changes what a step needs of the steps before it.
@@ -38,6 +42,9 @@ LIVE = {
     "finetune, norms too": ("backbone.train_from=c4", "backbone.norm=batch"),
     "scratch": ("train.accumulate=2",),
 }
+
+
+BACKBONE = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
 
 
 class Torn(Exception):
@@ -130,6 +137,30 @@ def test_torn_right_after_a_file_was_written(name, live_cache, tmp_path, monkeyp
         else:
             break
     assert last - 1 == calls > (5 if name == "save_state" else 0)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_shards_that_are_shuffled_give_every_epoch_as_many_steps(
+    window, dataset, tmp_path, monkeypatch
+):
+    """12 images in shards of 5, 5 and 2: what shares a window differs from epoch to epoch."""
+    cache = tmp_path / "uneven.fdet"
+
+    def by_five(*arguments):
+        layout = plan_layout(*arguments)
+        return replace(
+            layout, buckets=tuple(replace(b, images_per_shard=5) for b in layout.buckets)
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract_module, "plan_layout", by_five)
+        extract(extraction(dataset, cache, size=64, codec="fp32", **BACKBONE))
+    settings = (f"train.shuffle_shards={window}", "train.batch_size=2", "train.epochs=7")
+    config = tiny("retinanet", "train.save_minutes=0", *settings)
+    started = options(cache, tmp_path)
+    check(config, started, [10, 29], monkeypatch)
+    steps = [line["step"] for line in lines(tmp_path / "whole", "train")]
+    assert steps == list(range(1, 7 * 6 + 1))
 
 
 def test_saves_in_the_middle_come_when_they_are_due(live_cache, tmp_path, monkeypatch):

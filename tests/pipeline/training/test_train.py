@@ -18,6 +18,7 @@ from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.training import train as train_module
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
@@ -302,6 +303,41 @@ def test_resume_refuses_another_configuration_and_names_it(exact_cache, tmp_path
         train(changed, replace(options, resume=True))
 
 
+def test_what_a_kill_left_before_the_run_had_begun_is_cleared(exact_cache, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".run.json.scratch").touch()
+    train(small("retinanet", "train.epochs=1"), TrainOptions(cache=exact_cache, out=run, threads=1))
+    assert (run / "best.safetensors").is_file()
+
+
+def test_a_configuration_that_a_kill_left_out_is_written_on_resume(exact_cache, tmp_path):
+    config = small("retinanet", "train.epochs=1")
+    started = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    train(config, started)
+    before = (started.out / "config.toml").read_bytes()
+    (started.out / "config.toml").unlink()
+    train(config, replace(started, resume=True))
+    assert (started.out / "config.toml").read_bytes() == before
+
+
+def test_a_run_that_could_not_begin_can_be_begun_again(exact_cache, tmp_path, monkeypatch):
+    def refusing(*arguments, **more):
+        raise InputError("--track: it cannot be opened")
+
+    config = small("retinanet", "train.epochs=1")
+    started = TrainOptions(
+        cache=exact_cache, out=tmp_path / "run", threads=1, track=["tensorboard"]
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "opened_trackers", refusing)
+        with pytest.raises(InputError, match="cannot be opened"):
+            train(config, started)
+    assert not started.out.exists()
+    train(config, started)
+    assert (started.out / "tensorboard").is_dir()
+
+
 def test_folders_that_stand_in_the_way_are_refused(exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
     with pytest.raises(InputError, match="there is no run"):
@@ -395,9 +431,10 @@ def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from fdet.pipeline import backbones, images\n"
+        "from fdet.pipeline.backbones import loading\n"
+        "from fdet.pipeline.dataset import images\n"
         "def never(*a, **k): raise AssertionError('loaded')\n"
-        "backbones.load_backbone = images.load_image = never\n"
+        "loading.load_backbone = images.load_image = never\n"
         "from fdet.pipeline.runs.config import load_config\n"
         "from fdet.pipeline.training.options import TrainOptions\n"
         "from fdet.pipeline.training.train import train\n"

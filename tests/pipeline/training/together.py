@@ -1,4 +1,4 @@
-"""Several processes that train together, started as torchrun starts them.
+"""Several processes that train together, started as torchrun starts them, or srun.
 
 Run as a program it is one of them: it trains the runs of a JSON file, one after the other, and notes
 which files below a folder it opened for writing.
@@ -12,20 +12,38 @@ import sys
 from pathlib import Path
 
 
-def start(words: list[object], size: int = 2) -> list[subprocess.Popen]:
+def start(words: list[object], size: int = 2, launcher: str = "torchrun") -> list[subprocess.Popen]:
     """One process a rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
-    shared |= {"MASTER_ADDR": "127.0.0.1", "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "none"}
+    shared, own = LAUNCHERS[launcher](size, port)
     started = []
     for rank in range(size):
-        told = {n: str(v) for n, v in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+        told = {n: str(v) for n, v in {**shared, **dict.fromkeys(own, rank)}.items()}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, *map(str, words)]
         started.append(subprocess.Popen(command, env={**os.environ, **told}, **pipes))
     return started
+
+
+def torchrun(size: int, port: int) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Its variables, and those that hold the rank."""
+    shared = {"WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "none"}
+    return shared, ("RANK", "LOCAL_RANK")
+
+
+def srun(size: int, port: int) -> tuple[dict[str, object], tuple[str, ...]]:
+    """`salloc`, which allows four tasks on a node, and then a smaller `srun --ntasks` in its shell."""
+    allocation = {"SLURM_JOB_NAME": "interactive", "SLURM_JOB_ID": port, "SLURM_NTASKS": size}
+    allocation |= {"SLURM_NTASKS_PER_NODE": 4, "SLURM_NODELIST": "far[1-9]", "SLURM_NNODES": 1}
+    step = {"SLURM_STEP_NUM_TASKS": size, "SLURM_STEP_TASKS_PER_NODE": size, "SLURM_STEP_ID": 0}
+    step |= {"SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NODEID": 0}
+    return {**allocation, **step}, ("SLURM_PROCID", "SLURM_LOCALID")
+
+
+LAUNCHERS = {"torchrun": torchrun, "srun": srun}
 
 
 def finish(processes: list[subprocess.Popen], seconds: float = 240) -> list[tuple[int, str, str]]:
