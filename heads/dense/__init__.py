@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
+from ..family import HeadFamily
 from .retinanet import RetinaNet, RetinaNetSettings
 
-DENSE_HEADS: Mapping[str, tuple[type[RetinaNet], type[RetinaNetSettings]]] = {
-    "retinanet": (RetinaNet, RetinaNetSettings)
-}
+DENSE_HEADS: Mapping[str, HeadFamily] = {"retinanet": HeadFamily(RetinaNet, RetinaNetSettings)}

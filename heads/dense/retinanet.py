@@ -17,18 +17,18 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import anchor_generator, image_anchors
 from ..checks import check_anchors, check_range
 from ..detector import Head
+from ..family import HeadSettings
 from ..norms import norm_layer
 from ..recompute import recomputed
 from ..types import Detections, Targets
 
 
 @dataclass(frozen=True, slots=True)
-class RetinaNetSettings:
+class RetinaNetSettings(HeadSettings):
     """anchor_scales: sides of the anchors of every level, in strides. convs: in each of the two
     towers; norm: between them, group normalisation where "gn".
 
-    iou_foreground, iou_background: anchors between them train no class. score_threshold,
-    nms_iou, max_detections: of what is reported.
+    iou_foreground, iou_background: anchors between them train no class.
     """
 
     name: Literal["retinanet"] = "retinanet"
@@ -38,17 +38,13 @@ class RetinaNetSettings:
     norm: Literal["none", "gn"] = "none"
     iou_foreground: float = 0.5
     iou_background: float = 0.4
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
 
     def __post_init__(self) -> None:
+        HeadSettings.__post_init__(self)
         check_anchors(self.anchor_scales, self.ratios)
         check_range("head.convs", self.convs, 1, 64)
+        check_range("head.iou_foreground", self.iou_foreground, 0, 1)
         check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
-        check_range("head.score_threshold", self.score_threshold, 0, 1)
-        check_range("head.nms_iou", self.nms_iou, 0, 1)
-        check_range("head.max_detections", self.max_detections, 1)
 
 
 def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:

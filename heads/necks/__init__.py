@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from ..family import NeckFamily
 from .fpn import FPN, FPNSettings
 
-NECKS: Mapping[str, tuple[type[FPN], type[FPNSettings]]] = {"fpn": (FPN, FPNSettings)}
+NECKS: Mapping[str, NeckFamily] = {"fpn": NeckFamily(FPN, FPNSettings)}

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
+from ..family import HeadFamily
 from .faster_rcnn import FasterRCNN, FasterRCNNSettings
 
-ROI_HEADS: Mapping[str, tuple[type[FasterRCNN], type[FasterRCNNSettings]]] = {
-    "faster-rcnn": (FasterRCNN, FasterRCNNSettings)
-}
+ROI_HEADS: Mapping[str, HeadFamily] = {"faster-rcnn": HeadFamily(FasterRCNN, FasterRCNNSettings)}

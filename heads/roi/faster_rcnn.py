@@ -26,13 +26,14 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import anchor_generator, image_anchors
 from ..checks import check_anchors, check_range
 from ..detector import Head
+from ..family import HeadSettings
 from ..recompute import recomputed
 from ..sampling import balanced
 from ..types import Detections, Targets
 
 
 @dataclass(frozen=True, slots=True)
-class FasterRCNNSettings:
+class FasterRCNNSettings(HeadSettings):
     """anchor_scales: sides of the anchors in strides. rpn_top_train, rpn_top_test: proposals kept
     a level before and an image after NMS. sampled, positive: RoIs an image and the share of objects.
     fc_channels: of the box head's two layers.
@@ -50,16 +51,14 @@ class FasterRCNNSettings:
     positive: float = 0.25
     iou_foreground: float = 0.5
     fc_channels: int = 1024
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
 
     def __post_init__(self) -> None:
+        HeadSettings.__post_init__(self)
         check_anchors(self.anchor_scales, self.ratios)
-        for name in ("rpn_sampled", "pool_size", "sampled", "fc_channels", "max_detections"):
+        for name in ("rpn_sampled", "pool_size", "sampled", "fc_channels"):
             check_range(f"head.{name}", getattr(self, name), 1, 2**20)
         check_range("head.pool_size", self.pool_size, 1, 64)
-        for name in ("positive", "iou_foreground", "score_threshold", "nms_iou", "rpn_nms_iou"):
+        for name in ("positive", "iou_foreground", "rpn_nms_iou"):
             check_range(f"head.{name}", getattr(self, name), 0, 1)
         for name in ("rpn_top_train", "rpn_top_test"):
             check_range(f"head.{name}", min(getattr(self, name)), 1)

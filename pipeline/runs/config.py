@@ -12,11 +12,13 @@ from typing import Any, Literal
 from ...cache.errors import ConfigError, did_you_mean
 from ...heads.build import HEADS
 from ...heads.checks import check_range
-from ...heads.dense.retinanet import RetinaNetSettings
+from ...heads.family import HeadSettings, NeckSettings
 from ...heads.necks import NECKS
-from ...heads.necks.fpn import FPNSettings
 from ..devices import Precision
 from .settings import from_mapping, read_toml, shown_value, with_setting
+
+# Where nothing is said.
+NECK, HEAD = "fpn", "retinanet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,8 @@ class BackboneSettings:
 class RunConfig:
     """neck and head: the settings of the chosen ones, e.g. FPNSettings and RetinaNetSettings."""
 
-    neck: Any = field(default_factory=FPNSettings)
-    head: Any = field(default_factory=RetinaNetSettings)
+    neck: NeckSettings = field(default_factory=NECKS[NECK].settings)
+    head: HeadSettings = field(default_factory=HEADS[HEAD].settings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
@@ -173,8 +175,8 @@ class RunConfig:
         chosen: dict[str, Any] = {
             name: from_mapping(kind, values.get(name, {}), name) for name, kind in plain.items()
         }
-        neck = _chosen("neck", {n: v[1] for n, v in NECKS.items()}, values, "fpn")
-        head = _chosen("head", {n: v[1] for n, v in HEADS.items()}, values, "retinanet")
+        neck = _chosen("neck", {n: v.settings for n, v in NECKS.items()}, values, NECK)
+        head = _chosen("head", {n: v.settings for n, v in HEADS.items()}, values, HEAD)
         return cls(neck=neck, head=head, **chosen)
 
 

@@ -1,0 +1,57 @@
+"""What the tables of necks and heads hold: how each is built, and the settings that it is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..cache.pyramid import PyramidSpec
+from .checks import check_range
+from .detector import Head, Neck
+
+
+class NeckFamily(NamedTuple):
+    """build: (cached levels, settings) -> neck. settings: their dataclass."""
+
+    build: Callable[[PyramidSpec, Any], Neck]
+    settings: type[NeckSettings]
+
+
+class HeadFamily(NamedTuple):
+    """build: (the neck's levels, classes, settings) -> head. settings: their dataclass."""
+
+    build: Callable[[PyramidSpec, int, Any], Head]
+    settings: type[HeadSettings]
+
+
+@dataclass(frozen=True, slots=True)
+class NeckSettings:
+    """channels: of every level that comes out. min_level, max_level: of the output; level n has a
+    stride of 2^n or the nearest there is.
+    """
+
+    name: str = ""
+    channels: int = 256
+    min_level: int = 3
+    max_level: int = 7
+
+    def __post_init__(self) -> None:
+        check_range("neck.channels", self.channels, 1, 2**16)
+        check_range("neck.min_level", self.min_level, 0, 20)
+        check_range("neck.max_level", self.max_level, self.min_level, 20)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """score_threshold, nms_iou, max_detections: of what is reported."""
+
+    name: str = ""
+    score_threshold: float = 0.05
+    nms_iou: float = 0.5
+    max_detections: int = 100
+
+    def __post_init__(self) -> None:
+        check_range("head.score_threshold", self.score_threshold, 0, 1)
+        check_range("head.nms_iou", self.nms_iou, 0, 1)
+        check_range("head.max_detections", self.max_detections, 1, 2**20)
