@@ -54,10 +54,10 @@ class ExtraLevels(nn.Module):
     def __init__(self, extra: Extra, in_channels: int, channels: int, count: int) -> None:
         super().__init__()
         self.source, self.count = extra, count
-        widths = [in_channels if extra == "c" else channels] + [channels] * (count - 1)
-        convolved = extra != "subsample"
+        widths = [in_channels if extra == "c" else channels, *[channels] * count]
+        convolved = 0 if extra == "subsample" else count
         self.convs = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, stride=2, padding=1) for width in widths if convolved
+            nn.Conv2d(width, channels, 3, stride=2, padding=1) for width in widths[:convolved]
         )
         for conv in self.convs:
             nn.init.kaiming_uniform_(conv.weight, a=1)  # type: ignore[arg-type]

@@ -35,14 +35,12 @@ class FPN(Neck):
         super().__init__()
         self._used, self.spec = levels_of(spec, settings)
         inputs = [spec.levels[k].channels for k in self._used]
-        count = len(self.spec.levels) - len(inputs)
-        extra = _ExtraLevels(settings.extra, inputs[-1], settings.channels, max(0, count))
+        count = max(0, len(self.spec.levels) - len(inputs))
+        extra = _ExtraLevels(settings.extra, inputs[-1], settings.channels, count)
         self.fpn = FeaturePyramidNetwork(
             inputs,
             settings.channels,
-            extra_blocks=_ExtraLevels(settings.extra, inputs[-1], settings.channels, extra)
-            if extra > 0
-            else None,
+            extra_blocks=extra if count else None,
             norm_layer=norm_layer(settings.norm),
         )
         # Above max_level only the top-down path passes through: nothing is made of it.
