@@ -136,7 +136,7 @@ def _check_features(
         recipe_of(key, options.images),
         backbone,
         expected.exact,
-        allowance_for(key.precision).features,
+        allowance_for(key.precision),
         changed,
     )
     with progress_line("features", sum(map(len, passes))) as progress:

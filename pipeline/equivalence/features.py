@@ -16,6 +16,7 @@ from ...cache.reader import FeatureCache
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import CanvasRecipe, render
 from ..progress import ProgressLine
+from .expectation import Allowance
 from .passes import Pass
 
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
@@ -42,7 +43,7 @@ class LevelFeatures:
 @dataclass
 class FeatureCheck:
     """Compares pass after pass. exact: whether equal bits are expected; otherwise a decoded value may
-    be as far from the live one as the codec states, and `allowance` of its map's largest value.
+    be as far from the live one as the codec states, and the allowance.
 
     unusable: images whose file is not what was extracted. failures: one line for each sample and
     level with a wrong value.
@@ -52,7 +53,7 @@ class FeatureCheck:
     recipe: CanvasRecipe
     backbone: FrozenBackbone
     exact: bool
-    allowance: float
+    allowance: Allowance
     unusable: Container[int] = ()
     levels: list[LevelFeatures] = field(init=False)
     failures: list[str] = field(default_factory=list)
@@ -112,10 +113,11 @@ class FeatureCheck:
     ) -> str:
         """Adds one (C, H, W) map to what is known of its level; what is wrong with it, or nothing."""
         same = int((_bits(stored) == _bits(encoded)).sum())
-        error, bound, largest = _errors(self._codec, stored, live)
-        bound = bound if self.exact else bound + self.allowance * largest
-        # 0 of 0 is nothing; what is no number is beyond every bound.
-        of_bound = torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf)
+        error = (self._codec.decode(stored[None])[0].double() - live.double()).abs()
+        stated = self._codec.bound(live[None])[0].double()
+        largest, allowed = float(live.abs().max()), self.allowance
+        of_bound = _shares(error, stated if self.exact else stated + allowed.features * largest)
+        of_map = _shares(_root(error), _root(stated) + allowed.map * _root(live.double()))
         level.samples += 1
         level.values += stored.numel()
         level.same_bits += same
@@ -133,6 +135,8 @@ class FeatureCheck:
                 f"{beyond} of {stored.numel()} values are beyond the bound, by up to "
                 f"{float(of_bound.max()):.3g} times"
             )
+        if of_map > 1:
+            return f"the map as a whole is beyond its bound, {float(of_map):.3g} times"
         return ""
 
     def _named(self, image_id: int, view: int) -> str:
@@ -144,10 +148,14 @@ def _bits(stored: Tensor) -> Tensor:
     return stored.view(_BITS[stored.element_size()])
 
 
-def _errors(codec: FloatCodec, stored: Tensor, live: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Error and stated bound of every value, and the largest live value."""
-    error = (codec.decode(stored[None])[0].double() - live.double()).abs()
-    return error, codec.bound(live[None])[0].double(), float(live.abs().max())
+def _shares(error: Tensor, bound: Tensor) -> Tensor:
+    """Of the bound. 0 of 0 is nothing; what is no number is beyond every bound."""
+    return torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf)
+
+
+def _root(values: Tensor) -> Tensor:
+    """Of the mean square."""
+    return values.square().mean().sqrt()
 
 
 def _codes_apart(codec: FloatCodec, stored: Tensor, encoded: Tensor) -> float:

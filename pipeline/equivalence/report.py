@@ -38,7 +38,11 @@ def _bound(found: Equivalence) -> str:
     codec = f"{found.key.codec} keeps {kept}"
     if found.expected.exact:
         return codec
-    return f"{codec}; other arithmetic: {found.allowance.features:.2g} of a map's largest value"
+    allowed = found.allowance
+    return (
+        f"{codec}; other arithmetic: {allowed.features:.2g} of a map's largest value, and "
+        f"{allowed.map:.2g} of a map as a whole"
+    )
 
 
 def _level(level: LevelFeatures) -> str:

@@ -249,6 +249,24 @@ def test_the_bound_of_a_half_precision_cache_is_the_codecs_and_the_allowance(
     assert "level c2: 1 of " in failure and "beyond the bound" in failure
 
 
+def test_a_map_that_is_wrong_everywhere_is_found_where_no_value_is_beyond_its_bound(
+    data, images, tmp_path
+):
+    """bf16 allows a value half of its map's largest: another image's map lies within that."""
+    cache = made(data, tmp_path / "c", precision="bf16")
+    assert checked(cache, images, elsewhere=True).equivalent
+
+    def change(image_id, view, level, x):
+        if (image_id, view, level) == (31, 1, "c2"):
+            rng = np.random.default_rng(0)
+            x += np.abs(x).max() * rng.uniform(-0.4, 0.4, x.shape).astype(x.dtype)
+
+    found = checked(altered(cache, tmp_path / "wrong", change), images, elsewhere=True)
+    failures = [line for line in found.failures if not line.startswith("training")]
+    assert len(failures) == 1 and "the map as a whole is beyond its bound" in failures[0]
+    assert found.levels[1].of_bound < 1
+
+
 def test_another_number_of_threads_gives_the_bound_instead_of_equal_bits(good, images):
     before = torch.get_num_threads()
     try:
