@@ -125,8 +125,9 @@ def test_statistics_move_where_they_are_wanted_and_only_behind_the_stage():
 def test_what_is_frozen_stays_in_eval_mode_whatever_is_asked(name):
     backbone = trained(name).train().eval().train()
     frozen_ones = [
-        m for m in backbone.modules() if not any(p.requires_grad for p in m.parameters())
+        m for m in backbone.modules() if {p.requires_grad for p in m.parameters()} == {False}
     ]
+    assert frozen_ones
     assert not any(m.training for m in frozen_ones)
     norms = [m for m in backbone.modules() if "BatchNorm" in type(m).__name__]
     assert norms and not any(m.training for m in norms)
