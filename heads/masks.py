@@ -21,22 +21,23 @@ def resampled(masks: Tensor, boxes: Tensor, regions: Tensor, of: Tensor, size: i
     """
     box = boxes[of]
     corner, sides = box[:, :2].repeat(1, 2), (box[:, 2:] - box[:, :2]).repeat(1, 2)
+    left, top, right, bottom = ((regions - corner) / sides).unbind(dim=1)
     rows, columns = masks.shape[-2:]
-    cells = torch.tensor([columns, rows] * 2, device=boxes.device)
-    left, top, right, bottom = ((regions - corner) / sides * cells).unbind(dim=1)
     with torch.autocast(masks.device.type, enabled=False):
         down, across = _shares(top, bottom, rows, size), _shares(left, right, columns, size)
         return down @ masks[of].float() @ across.mT
 
 
 def _shares(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
-    """(P, size, cells): of `size` equal parts of start..end, (P,) each, the share in each unit cell."""
+    """(P, size, cells) float32: of `size` equal parts of start..end, (P,) each, the share that lies in
+    each of the `cells` equal parts of 0..1.
+    """
     steps = torch.arange(size + 1, device=start.device) / size
-    edges = start[:, None] + (end - start)[:, None] * steps
+    edges = (start[:, None] + (end - start)[:, None] * steps) * cells
     low, high = edges[:, :-1, None], edges[:, 1:, None]
     cell = torch.arange(cells, device=start.device)
     shared = (high.minimum(cell + 1) - low.maximum(cell)).clamp(min=0)
-    return shared / (high - low).clamp(min=1e-9)
+    return (shared / (high - low).clamp(min=1e-9)).float()
 
 
 def on_canvas(
