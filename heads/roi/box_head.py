@@ -112,8 +112,8 @@ class BoxHead(nn.Module):
 
     def refined(self, logits: Tensor, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
         """(N, 4): where an image's RoIs move to, by the class that each shows most; without gradient."""
-        best = logits[:, 1:].argmax(dim=1)
-        return of_class(self.decoded(deltas.detach(), rois, hw), best)
+        best = of_class(deltas.detach(), logits[:, 1:].argmax(dim=1))
+        return self.decoded(best[:, None], rois, hw)[:, 0]
 
 
 def of_class(boxes: Tensor, labels: Tensor) -> Tensor:
