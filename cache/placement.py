@@ -53,6 +53,11 @@ class Placement:
         whole = self._forward(boxes_image)
         return _area(_clipped(whole, self.content_hw)) / _area(whole).clamp(min=1e-9)
 
+    def mirrored(self, grids: Tensor) -> Tensor:
+        """(N, rows, columns), what spans boxes in one frame -> the same in the other, either way."""
+        flipped = [axis for axis, flip in zip((-1, -2), self.flip, strict=True) if flip]
+        return grids.flip(flipped)
+
     def _forward(self, boxes_image: Tensor) -> Tensor:
         signed, shift = self._signed(boxes_image)
         return self._ordered(boxes_image * signed + shift)

@@ -102,10 +102,7 @@ class Detector(nn.Module):
     ) -> list[Detections]:
         """What is found in each image, in image px, best first."""
         found = self.head.detections(self._levels(pyramid), placements)
-        return [
-            replace(d, boxes=placement.to_image(d.boxes))
-            for placement, d in zip(placements, found, strict=True)
-        ]
+        return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
 
     def checkpoint_activations(self, on: bool) -> None:
         """Whether to keep only the pyramid and the head's outputs for the backward pass, which computes
@@ -126,3 +123,8 @@ class Detector(nn.Module):
     def trained_parameters(self) -> int:
         """The number of trained values."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+
+def _in_image(found: Detections, placement: Placement) -> Detections:
+    masks = None if found.masks is None else placement.mirrored(found.masks)
+    return replace(found, boxes=placement.to_image(found.boxes), masks=masks)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +11,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The objects of one image: boxes (N, 4) xyxy canvas px, labels (N,) int64 in 0..K-1."""
+    """The objects of one image: boxes (N, 4) xyxy canvas px, labels (N,) int64 in 0..K-1.
+
+    masks (N, S, S): of a grid over each object's box, the share of every cell that the object covers;
+    bool, or any numbers 0..1. None where nobody has drawn them.
+    """
 
     boxes: Tensor
     labels: Tensor
+    masks: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = self.labels.shape[0]
@@ -21,32 +27,48 @@ class Targets:
             raise ValueError(f"boxes: expected {(n, 4)}, got {tuple(self.boxes.shape)}")
         if self.labels.dtype != torch.int64:
             raise ValueError(f"labels: expected int64, got {self.labels.dtype}")
+        _check_masks(self.masks, n)
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
     """What was found in one image, best first: boxes (N, 4) xyxy, scores (N,), labels (N,) int64 0..K-1.
 
-    The frame of the boxes is the giver's: a head gives canvas px, a Detector image px.
+    The frame of the boxes is the giver's: a head gives canvas px, a Detector image px. masks (N, S, S):
+    of a grid over each box, the probability that a cell belongs to the object, float32; mirrored with
+    the frame. None where the head finds none. `masks.paste_masks` draws them as large as the image.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    masks: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         if tuple(self.boxes.shape) != (n, 4) or tuple(self.scores.shape) != (n,):
             shapes = tuple(self.boxes.shape), tuple(self.scores.shape)
             raise ValueError(f"boxes, scores: expected {(n, 4)}, {(n,)}, got {shapes}")
+        _check_masks(self.masks, n)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | Tensor) -> Detections:
         """Those of a slice, of a mask (N,) or of indices, in their order."""
-        return Detections(*(getattr(self, f.name)[chosen] for f in fields(self)))
+        return self._each(lambda x: x[chosen])
 
     def to(self, device: torch.device | str) -> Detections:
         """The same there."""
-        return Detections(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return self._each(lambda x: x.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Detections:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: change(x) for name, x in values.items() if x is not None})
+
+
+def _check_masks(masks: Tensor | None, count: int) -> None:
+    if masks is None:
+        return
+    if tuple(masks.shape) != (count, *masks.shape[-1:] * 2):
+        raise ValueError(f"masks: expected ({count}, S, S), got {tuple(masks.shape)}")

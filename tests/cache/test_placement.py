@@ -122,3 +122,19 @@ def test_impossible_placements_are_refused(change, why):
     values = {"image_hw": (10, 20), "canvas_hw": (10, 20), "content_hw": (10, 20)}
     with pytest.raises(ValueError, match=why):
         Placement(**{**values, "scale": (1.0, 1.0), "shift": (0.0, 0.0), **change})
+
+
+@pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
+def test_grids_over_boxes_are_mirrored_as_the_boxes_are(flip):
+    """The centre of a cell goes where the box of that cell goes."""
+    shift = (30.0 if flip[0] else 0.0, 20.0 if flip[1] else 0.0)
+    p = Placement((20, 30), (20, 30), (20, 30), (1.0, 1.0), shift, flip)
+    grid = torch.arange(6).view(1, 2, 3)  # over all of the image: cells of 10 px
+    cells = torch.tensor(
+        [[10.0 * i, 10 * j, 10 * i + 10, 10 * j + 10] for j in (0, 1) for i in (0, 1, 2)]
+    )
+    expected = torch.full((2, 3), -1)
+    for value, (x, y, _, _) in enumerate(p.to_canvas(cells).tolist()):
+        expected[int(y / 10), int(x / 10)] = value
+    assert torch.equal(p.mirrored(grid)[0], expected)
+    assert torch.equal(p.mirrored(p.mirrored(grid)), grid)

@@ -17,8 +17,15 @@ from fdet.heads.types import Targets
 SPEC = PyramidSpec((LevelSpec("c3", 8, 6), LevelSpec("c4", 16, 10), LevelSpec("c5", 32, 12)))
 
 # Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken.
-FEW_SAMPLED = {"faster-rcnn": {"rpn_sampled": 32, "sampled": 32, "fc_channels": 32}}
-ALL_SAMPLED = {"faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, "fc_channels": 32}}
+SMALL_ROI = {"fc_channels": 32, "masks": True, "mask_convs": 1, "mask_channels": 16}
+FEW_SAMPLED = {
+    "faster-rcnn": {"rpn_sampled": 32, "sampled": 32, **SMALL_ROI},
+    "cascade-rcnn": {"rpn_sampled": 32, "sampled": 32, **SMALL_ROI},
+}
+ALL_SAMPLED = {
+    "faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
+    "cascade-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
+}
 
 
 def pyramid(images: int, canvas_hw: tuple[int, int], seed: int = 0) -> FeaturePyramid:
@@ -36,8 +43,9 @@ def placement(canvas_hw, content_hw, image_hw=None) -> Placement:
 
 
 def batch(images: int, canvas_hw=(128, 128)):
-    """What a detector's losses take: images with four objects, two, and none, and again."""
+    """What a detector's losses take: images with four objects, two, and none, and again; with masks."""
     generator = torch.Generator().manual_seed(images)
+    of_masks = torch.Generator().manual_seed(images)
     placements = [
         placement(canvas_hw, (canvas_hw[0] // (1 + k % 2), canvas_hw[1])) for k in range(images)
     ]
@@ -48,7 +56,9 @@ def batch(images: int, canvas_hw=(128, 128)):
         corners = torch.rand(count, 2, generator=generator) * limits * 0.5
         sizes = (torch.rand(count, 2, generator=generator) * 0.4 + 0.1) * limits
         boxes = torch.cat([corners, corners + sizes], dim=1)
-        targets.append(Targets(boxes, torch.randint(0, 3, (count,), generator=generator)))
+        labels = torch.randint(0, 3, (count,), generator=generator)
+        masks = torch.rand(count, 9, 9, generator=of_masks)
+        targets.append(Targets(boxes, labels, masks))
     return pyramid(images, canvas_hw), placements, targets, [2**40 + k for k in range(images)]
 
 

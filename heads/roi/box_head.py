@@ -1,0 +1,123 @@
+"""A box head: pooled RoIs -> classes and better boxes, and what it is to learn of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.detection._utils import BoxCoder, Matcher
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.ops import box_iou, clip_boxes_to_image
+
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..norms import norm_layer
+from ..types import Targets
+from .pooling import RoIPool
+from .settings import RoISettings
+
+Weights = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRoIs:
+    """Of one image: boxes (N, 4) canvas px; labels (N,), 0 for background and k + 1 for class k, which
+    exist in the RoI heads alone; matched (N,), the object that each overlaps best.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    matched: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> LabelledRoIs:
+        """Those of indices, in their order."""
+        return LabelledRoIs(self.boxes[chosen], self.labels[chosen], self.matched[chosen])
+
+
+class BoxHead(nn.Module):
+    """torchvision's convolutions and layers. iou_foreground: from which overlap on a RoI is an object;
+    weights: by which the offsets (x, y, w, h) of its box are multiplied.
+
+    R is the number of boxes a RoI: one of each class, or one alone where class-agnostic.
+    """
+
+    def __init__(
+        self,
+        spec: PyramidSpec,
+        classes: int,
+        settings: RoISettings,
+        iou_foreground: float,
+        weights: Weights,
+    ) -> None:
+        super().__init__()
+        size = settings.pool_size
+        self.pool = RoIPool(spec, size)
+        self.layers = FastRCNNConvFCHead(
+            (spec.channels[0], size, size),
+            [settings.conv_channels] * settings.convs,
+            [settings.fc_channels] * settings.fc_layers,
+            norm_layer(settings.norm),
+        )
+        self.predictor = FastRCNNPredictor(settings.fc_channels, classes + 1)
+        boxes = 1 if settings.class_agnostic else classes
+        self.predictor.bbox_pred = nn.Linear(settings.fc_channels, 4 * boxes)
+        self.coder = BoxCoder(weights)
+        self.matcher = Matcher(iou_foreground, iou_foreground)
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The layers on pooled RoIs."""
+        return self.layers, self.predictor
+
+    def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits (N, K + 1) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
+        logits, deltas = self.predictor(self.layers(self.pool(pyramid, rois)))
+        return logits.float(), deltas.float().unflatten(1, (-1, 4))
+
+    def labelled(self, boxes: Tensor, targets: Targets) -> LabelledRoIs:
+        """What each RoI of an image (N, 4) shows, by its overlap with the image's objects."""
+        if not len(targets.labels):
+            nothing = boxes.new_zeros(len(boxes), dtype=torch.int64)
+            return LabelledRoIs(boxes, nothing, nothing)
+        matched = self.matcher(box_iou(targets.boxes, boxes))
+        best = matched.clamp(min=0)
+        labels = torch.where(matched >= 0, targets.labels[best] + 1, 0)
+        return LabelledRoIs(boxes, labels, best)
+
+    def losses(
+        self, logits: Tensor, deltas: Tensor, rois: LabelledRoIs, targets: Targets
+    ) -> Tensor:
+        """(2,): which class, and where is the box? Of one image, divided by the number of its RoIs."""
+        count = max(1, len(logits))
+        classes = functional.cross_entropy(logits, rois.labels, reduction="sum")
+        if not len(targets.labels):
+            return torch.stack([classes, deltas.sum() * 0]) / count
+        # All are encoded, as to choose the positives would wait for the device.
+        positive = (rois.labels > 0)[:, None]
+        offsets = self.coder.encode_single(targets.boxes[rois.matched], rois.boxes)
+        off = functional.smooth_l1_loss(
+            of_class(deltas, (rois.labels - 1).clamp(min=0)),
+            torch.where(positive, offsets, 0),
+            beta=1 / 9,
+            reduction="none",
+        )
+        return torch.stack([classes, torch.where(positive, off, 0).sum()]) / count
+
+    def decoded(self, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
+        """Deltas (N, R, 4) of an image's RoIs (N, 4) -> boxes (N, R, 4) canvas px, clipped to hw."""
+        boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
+        return cast(Tensor, clip_boxes_to_image(boxes, hw))
+
+    def refined(self, logits: Tensor, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
+        """(N, 4): where an image's RoIs move to, by the class that each shows most; without gradient."""
+        best = of_class(deltas.detach(), logits[:, 1:].argmax(dim=1))
+        return self.decoded(best[:, None], rois, hw)[:, 0]
+
+
+def of_class(boxes: Tensor, labels: Tensor) -> Tensor:
+    """(N, R, 4), labels (N,) 0..K-1 -> (N, 4): each one's box of its class."""
+    if boxes.shape[1] == 1:
+        return boxes[:, 0]
+    return boxes[torch.arange(len(labels), device=labels.device), labels]

@@ -1,0 +1,113 @@
+"""The region proposal network (Ren et al., arXiv 1506.01497): torchvision's, fed with a pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.models.detection.rpn import (
+    RegionProposalNetwork,
+    RPNHead,
+    concat_box_prediction_layers,
+)
+
+from ...cache.placement import Placement
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..anchors import anchor_generator, image_anchors
+from ..recompute import recomputed
+from ..sampling import balanced
+from ..types import Targets
+from .settings import RoISettings
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """anchors: A boxes an image. logits (B, A) and deltas (B, A, 4): the RPN's, float32. boxes: the
+    proposals of each image, (N, 4) canvas px, which pass no gradient.
+    """
+
+    anchors: list[Tensor]
+    logits: Tensor
+    deltas: Tensor
+    boxes: list[Tensor]
+
+
+class RPN(RegionProposalNetwork):  # type: ignore[misc]
+    """torchvision's parts; what is drawn of an image's anchors is that image's own."""
+
+    def __init__(self, spec: PyramidSpec, settings: RoISettings) -> None:
+        anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
+        train, test = settings.rpn_top_train, settings.rpn_top_test
+        super().__init__(
+            anchors,
+            RPNHead(spec.channels[0], anchors.num_anchors_per_location()[0]),
+            fg_iou_thresh=0.7,
+            bg_iou_thresh=0.3,
+            batch_size_per_image=settings.rpn_sampled,
+            positive_fraction=0.5,
+            pre_nms_top_n={"training": train[0], "testing": test[0]},
+            post_nms_top_n={"training": train[1], "testing": test[1]},
+            nms_thresh=settings.rpn_nms_iou,
+        )
+        self.sampled = settings.rpn_sampled
+
+    def propose(
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        *,
+        training: bool,
+        recompute: bool,
+    ) -> Proposals:
+        """The best of every level after NMS, within the part of the canvas that shows the image."""
+        # torchvision asks the module's own flag how many proposals are wanted.
+        self.training = training
+        anchors = image_anchors(self.anchor_generator, pyramid)
+        by_level = self._outputs(list(pyramid.maps), recompute)
+        counts = [logits[0].numel() for logits in by_level[0]]
+        objectness, deltas = (x.float() for x in concat_box_prediction_layers(*by_level))
+        boxes, _ = self.filter_proposals(
+            self.box_coder.decode(deltas.detach(), anchors).view(len(pyramid), -1, 4),
+            objectness,
+            [placement.content_hw for placement in placements],
+            counts,
+        )
+        logits, deltas = objectness.view(len(pyramid), -1), deltas.view(len(pyramid), -1, 4)
+        return Proposals(anchors, logits, deltas, boxes)
+
+    def _outputs(self, maps: list[Tensor], recompute: bool) -> tuple[list[Tensor], list[Tensor]]:
+        """Objectness logits and box deltas of every level."""
+        if not recompute:
+            return cast(tuple[list[Tensor], list[Tensor]], self.head(maps))
+        levels = [recomputed(self.head, [x]) for x in maps]
+        return [logits for (logits,), _ in levels], [deltas for _, (deltas,) in levels]
+
+    def losses(
+        self, proposals: Proposals, targets: Sequence[Targets], generators: Sequence[Random]
+    ) -> dict[str, Tensor]:
+        """ "objectness": is there an object at an anchor, and "proposal_box": where is its box; (B,) each,
+        divided by the number of the image's own sampled anchors.
+        """
+        first = proposals
+        matched = self.assign_targets_to_anchors(
+            first.anchors, [{"boxes": t.boxes} for t in targets]
+        )
+        images = zip(first.anchors, first.logits, first.deltas, *matched, generators, strict=True)
+        losses: dict[str, list[Tensor]] = {"objectness": [], "proposal_box": []}
+        for anchors, logits, deltas, labels, boxes, generator in images:
+            positive, negative = balanced(labels, self.sampled, 0.5, generator)
+            sampled = torch.cat([positive, negative])
+            count = max(1, len(sampled))
+            offsets = self.box_coder.encode_single(boxes[positive], anchors[positive])
+            objectness = functional.binary_cross_entropy_with_logits(
+                logits[sampled], labels[sampled], reduction="sum"
+            )
+            box = functional.smooth_l1_loss(deltas[positive], offsets, beta=1 / 9, reduction="sum")
+            losses["objectness"].append(objectness / count)
+            losses["proposal_box"].append(box / count)
+        return {name: torch.stack(of_images) for name, of_images in losses.items()}

@@ -1,0 +1,169 @@
+"""What Faster R-CNN and Cascade R-CNN have in common: proposals, box heads one after another, masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from random import Random
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import batched_nms, remove_small_boxes
+
+from ...cache.placement import Placement
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..detector import Head
+from ..recompute import recomputed
+from ..sampling import balanced
+from ..types import Detections, Targets
+from .box_head import BoxHead, LabelledRoIs, Weights, of_class
+from .mask_head import MaskHead, mask_loss
+from .rpn import RPN
+from .settings import RoISettings
+
+# Of one image: logits (N, K + 1) and box deltas (N, R, 4).
+_Outputs = tuple[Tensor, Tensor]
+
+
+class TwoStage(Head):
+    """An RPN on every level, box heads and a mask head on all but those that exist for the RPN alone.
+
+    stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
+    The boxes of a stage are the RoIs of the next: in training those that were drawn for the first,
+    so that every stage learns from equally many.
+    """
+
+    def __init__(
+        self,
+        spec: PyramidSpec,
+        classes: int,
+        settings: RoISettings,
+        stages: Sequence[tuple[float, Weights]],
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.rpn = RPN(spec, settings)
+        heads = nn.ModuleList(BoxHead(spec, classes, settings, *stage) for stage in stages)
+        self.stages = cast(Sequence[BoxHead], heads)
+        self.masks = MaskHead(spec, classes, settings) if settings.masks else None
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The RPN's convolutions and the layers on pooled RoIs."""
+        of_masks = () if self.masks is None else self.masks.parts
+        return (self.rpn.head, *(m for stage in self.stages for m in stage.parts), *of_masks)
+
+    def losses(
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """Of "objectness", "proposal_box", "classification", "box" and, where wanted, "mask"; (B,) each.
+
+        Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
+        torchvision divides by the batch's number: the mean over images equals its losses when every
+        image has equally many. Those of several stages are averaged. An image's seed draws its
+        anchors first, then its RoIs. Raises ValueError where masks are wanted and there are none.
+        """
+        if self.masks is not None and any(of_image.masks is None for of_image in targets):
+            raise ValueError("head.masks=true learns from masks: expected them in all targets")
+        generators = [Random(seed) for seed in seeds]
+        first = self.rpn.propose(pyramid, placements, training=True, recompute=self.recomputes)
+        losses = self.rpn.losses(first, targets, generators)
+        drawn = [self._drawn(*of) for of in zip(first.boxes, targets, generators, strict=True)]
+        by_stage: list[Tensor] = []
+        for stage, boxes, outputs in self._stages(pyramid, placements, [r.boxes for r in drawn]):
+            images = zip(boxes, targets, strict=True)
+            rois = [stage.labelled(*of) for of in images] if by_stage else drawn
+            learned = zip(outputs, rois, targets, strict=True)
+            by_stage.append(torch.stack([stage.losses(*of, r, t) for of, r, t in learned]))
+        of_boxes = torch.stack(by_stage).mean(dim=0).unbind(dim=1)
+        losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
+        if self.masks is not None:
+            losses["mask"] = self._mask_losses(pyramid, rois, targets)
+        return losses
+
+    def detections(
+        self, pyramid: FeaturePyramid, placements: Sequence[Placement]
+    ) -> list[Detections]:
+        """Boxes of the last stage after class-wise NMS; scores are the mean over the stages."""
+        propose = self.rpn.propose
+        first = propose(pyramid, placements, training=False, recompute=self.recomputes)
+        stages = list(self._stages(pyramid, placements, first.boxes))
+        by_stage = [outputs for _, _, outputs in stages]
+        scores = [_mean_scores(of_image) for of_image in zip(*by_stage, strict=True)]
+        last, rois, outputs = stages[-1]
+        images = zip(outputs, rois, placements, strict=True)
+        boxes = [last.decoded(deltas, of, placed.content_hw) for (_, deltas), of, placed in images]
+        found = [self._best(*of_image) for of_image in zip(boxes, scores, strict=True)]
+        return found if self.masks is None else self._with_masks(pyramid, found)
+
+    def _stages(
+        self, pyramid: FeaturePyramid, placements: Sequence[Placement], rois: list[Tensor]
+    ) -> Iterator[tuple[BoxHead, list[Tensor], list[_Outputs]]]:
+        """Each in turn, with every image's RoIs and what it makes of them."""
+        for k, stage in enumerate(self.stages, 1):
+            outputs = self._outputs(stage, pyramid, rois)
+            yield stage, rois, outputs
+            if k < len(self.stages):
+                images = zip(outputs, rois, placements, strict=True)
+                rois = [stage.refined(*of, r, placed.content_hw) for of, r, placed in images]
+
+    def _outputs(
+        self, stage: BoxHead, pyramid: FeaturePyramid, rois: list[Tensor]
+    ) -> list[_Outputs]:
+        outputs = recomputed(stage, pyramid, rois) if self.recomputes else stage(pyramid, rois)
+        counts = [len(of_image) for of_image in rois]
+        logits, deltas = (torch.split(x, counts) for x in outputs)
+        return list(zip(logits, deltas, strict=True))
+
+    def _drawn(self, proposals: Tensor, targets: Targets, generator: Random) -> LabelledRoIs:
+        """Of an image's proposals, and its objects themselves."""
+        rois = self.stages[0].labelled(torch.cat([proposals, targets.boxes]), targets)
+        sampled, positive = self.settings.sampled, self.settings.positive
+        return rois[torch.cat(balanced(rois.labels, sampled, positive, generator))]
+
+    def _best(self, boxes: Tensor, scores: Tensor) -> Detections:
+        """Of one image: boxes (N, R, 4) and scores (N, K)."""
+        rois, labels = torch.where(scores > self.settings.score_threshold)
+        found = Detections(of_class(boxes[rois], labels), scores[rois, labels], labels)
+        found = found[remove_small_boxes(found.boxes, min_size=1e-2)]
+        kept = batched_nms(found.boxes, found.scores, found.labels, self.settings.nms_iou)
+        return found[kept[: self.settings.max_detections]]
+
+    def _mask_losses(
+        self, pyramid: FeaturePyramid, rois: Sequence[LabelledRoIs], targets: Sequence[Targets]
+    ) -> Tensor:
+        """Of the positives of the last stage: its RoIs come nearest to the boxes that masks are asked for.
+
+        At most as many as the first one draws, as a later stage may have made positives of others.
+        """
+        most = int(self.settings.sampled * self.settings.positive)
+        positive = [of_image[torch.where(of_image.labels > 0)[0][:most]] for of_image in rois]
+        logits = self._mask_logits(
+            pyramid, [p.boxes for p in positive], [p.labels - 1 for p in positive]
+        )
+        images = zip(logits, positive, targets, strict=True)
+        return torch.stack([mask_loss(*of_image) for of_image in images])
+
+    def _with_masks(self, pyramid: FeaturePyramid, found: list[Detections]) -> list[Detections]:
+        logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])
+        images = zip(found, logits, strict=True)
+        return [replace(of_image, masks=x.sigmoid()) for of_image, x in images]
+
+    def _mask_logits(
+        self, pyramid: FeaturePyramid, rois: list[Tensor], labels: list[Tensor]
+    ) -> Sequence[Tensor]:
+        """Of each image (N, M, M)."""
+        inputs = (pyramid, rois, labels)
+        assert self.masks is not None
+        logits = recomputed(self.masks, *inputs) if self.recomputes else self.masks(*inputs)
+        return torch.split(logits, [len(of_image) for of_image in rois])
+
+
+def _mean_scores(of_stages: Sequence[_Outputs]) -> Tensor:
+    """An image's logits of every stage -> probabilities (N, K), without the background's."""
+    return torch.stack([logits.softmax(dim=1) for logits, _ in of_stages]).mean(dim=0)[:, 1:]
