@@ -43,8 +43,8 @@ def train_command(
     out: Annotated[Path, opt("run directory to make")],
     val: Annotated[Path | None, opt("validation cache")] = None,
     config: Annotated[Path | None, opt("TOML file of settings")] = None,
-    neck: Annotated[str | None, opt("fpn")] = None,
-    head: Annotated[str | None, opt("retinanet, faster-rcnn")] = None,
+    neck: Annotated[str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity")] = None,
+    head: Annotated[str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn")] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
     ] = None,

@@ -119,6 +119,10 @@ def describe_training(info: RunInfo, model: Model) -> str:
 def _check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
     """Raises ConfigError where settings that are sound by themselves do not go with the options."""
     train, backbone, size = config.train, config.backbone, processes.world.size
+    if getattr(config.head, "masks", False):
+        raise ConfigError(
+            "setting 'head.masks': masks of annotations are not read yet; train without them"
+        )
     if train.patience and options.val is None:
         raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
     if train.batch_size < size * train.accumulate:

@@ -8,6 +8,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from fdet.heads.build import HEADS
+from fdet.heads.necks import NECKS
 from fdet.pipeline.cli import app
 
 from ..generated import make_dataset
@@ -76,6 +78,7 @@ BAD = [
     (["extract", "TMP/leaving.json", *EXTRACT[2:], "--size", "64"], "leaves the image folder"),
     ([*TRAIN, "--neck", "fpm"], "unknown neck 'fpm'; did you mean 'fpn'?"),
     ([*TRAIN, "--head", "retnanet"], "unknown head 'retnanet'; did you mean 'retinanet'?"),
+    ([*TRAIN, "--head", "cascade-rcnn", "--set", "head.masks=true"], "setting 'head.masks': "),
     ([*TRAIN, "--set", "optim.lrr=1"], "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
     ([*TRAIN, "--set", "epochs"], "expected section.name=value"),
     ([*TRAIN, "--set", "train.epochs=many"], "setting 'train.epochs': expected int, got 'many'"),
@@ -182,6 +185,14 @@ def test_help_imports_nothing_heavy(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("table", [NECKS, HEADS], ids=["necks", "heads"])
+def test_help_names_every_neck_and_head(table):
+    wide = {"COLUMNS": "400"}
+    text = CliRunner().invoke(app, ["train-heads", "--help"], env=wide).stdout
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert [name for name in table if name not in text or f"`{name}`" not in readme] == []
 
 
 def test_help_shows_the_defaults_of_the_config():
