@@ -80,7 +80,7 @@ class SyncBatchNorm(BatchNorm):
         share = cast(float, self.momentum) * (count > 1)
         self.running_mean.lerp_(mean, share)
         self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
-        self.num_batches_tracked.add_(1)
+        self.num_batches_tracked.add_(count > 1)
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):

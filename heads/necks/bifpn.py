@@ -44,7 +44,7 @@ class BiFPN(Neck):
     """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled."""
 
     def __init__(self, spec: PyramidSpec, settings: BiFPNSettings) -> None:
-        super().__init__()
+        super().__init__(spec)
         self._used, self.spec = doubling_levels_of(spec, settings)
         inputs, count = [spec.channels[k] for k in self._used], len(self.spec.levels)
         self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, count)

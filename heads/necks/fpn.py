@@ -39,7 +39,7 @@ class TopDown(Neck):
     """torchvision's FPN over the cached levels from min_level on, and its extra levels."""
 
     def __init__(self, spec: PyramidSpec, settings: TopDownSettings) -> None:
-        super().__init__()
+        super().__init__(spec)
         self._used, self.spec = levels_of(spec, settings)
         inputs = [spec.levels[k].channels for k in self._used]
         count = max(0, len(self.spec.levels) - len(inputs))

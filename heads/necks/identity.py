@@ -37,7 +37,7 @@ class Identity(Neck):
     """Without parameters. The levels keep their names."""
 
     def __init__(self, spec: PyramidSpec, settings: IdentitySettings) -> None:
-        super().__init__()
+        super().__init__(spec)
         low, high = settings.min_level, settings.max_level
         numbers = [round(math.log2(stride)) for stride in spec.strides]
         self._used = [k for k, n in enumerate(numbers) if low <= n <= high]

@@ -69,7 +69,7 @@ class NASFPN(Neck):
     """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled."""
 
     def __init__(self, spec: PyramidSpec, settings: NASFPNSettings) -> None:
-        super().__init__()
+        super().__init__(spec)
         self._used, self.spec = doubling_levels_of(spec, settings)
         inputs = [spec.channels[k] for k in self._used]
         self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, LEVELS)

@@ -38,7 +38,7 @@ class ViTPyramid(Neck):
     """
 
     def __init__(self, spec: PyramidSpec, settings: ViTPyramidSettings) -> None:
-        super().__init__()
+        super().__init__(spec)
         first, self.spec = levels_of_taps(spec, settings)
         width = spec.channels[-1]
         self.taps = _Taps(spec.channels, width, settings)

@@ -1,8 +1,9 @@
-"""Batch normalisation over two processes; run as a program it is one of them.
+"""Batch normalisation over two processes; run as a program it is both.
 
-python synchronised.py FOLDER RANK
+python synchronised.py FOLDER
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from fdet.cache.pyramid import FeaturePyramid
+from fdet.heads.build import build_detector
+from fdet.heads.dense.retinanet import RetinaNetSettings
+from fdet.heads.necks.bifpn import BiFPNSettings
 from fdet.heads.norms import SyncBatchNorm
 from fdet.heads.recompute import recomputed
+from fdet.tests.heads.reference import SPEC, batch
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,48 @@ def work(name: str, images: slice) -> dict[str, Tensor]:
     return found
 
 
-def main(folder: Path, rank: int) -> None:
+def of_detectors(parts: list[list[int]], recompute: bool) -> dict[str, Tensor]:
+    """The summed gradients and the statistics of a detector after a step over parts of three images,
+    among them empty ones.
+    """
+    torch.manual_seed(0)
+    settings = BiFPNSettings(channels=16, repeats=2, norm="sync-bn")
+    detector = build_detector(SPEC, 3, settings, RetinaNetSettings()).train()
+    detector.checkpoint_activations(recompute)
+    given, placements, targets, seeds = batch(3)
+    for part in parts:
+        if not part:
+            detector.accompany()
+            continue
+        maps = tuple(x[part] for x in given.maps)
+        pyramid = FeaturePyramid(given.spec, maps, given.canvas_hw)
+        about = ([x[k] for k in part] for x in (placements, targets, seeds))
+        losses = detector.losses(pyramid, *about)
+        sum(losses.values()).sum().backward()
+    found = {
+        f"gradient of {n}": p.grad for n, p in detector.named_parameters() if p.grad is not None
+    }
+    return found | {n: v.clone() for n, v in detector.named_buffers()}
+
+
+STEPS = {False: [[[0], [2]], [[1], []]], True: [[[0], []], [[2], [1]]]}
+
+
+def main(folder: Path) -> None:
+    """Both processes: torch is imported once."""
+    child = os.fork()
+    rank = 0 if child else 1
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", world_size=2, rank=rank)
     parts = {n: (slice(0, c.split), slice(c.split, None))[rank] for n, c in CASES.items()}
-    torch.save({name: work(name, part) for name, part in parts.items()}, folder / f"rank{rank}.pt")
+    found = {name: work(name, part) for name, part in parts.items()}
+    for recompute, of_ranks in STEPS.items():
+        found[f"step {recompute}"] = of_detectors(of_ranks[rank], recompute)
+    torch.save(found, folder / f"rank{rank}.pt")
     dist.destroy_process_group()
+    if child and os.waitpid(child, 0)[1]:
+        raise SystemExit("the second process failed")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]))

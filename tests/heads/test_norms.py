@@ -126,15 +126,8 @@ def pair(tmp_path_factory):
     """What two processes of gloo found, for each case."""
     folder = tmp_path_factory.mktemp("synchronised")
     command = [sys.executable, synchronised.__file__, str(folder)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    started = [subprocess.Popen([*command, str(rank)], **pipes) for rank in range(2)]
-    try:
-        for process in started:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, output
-    finally:
-        for process in started:
-            process.kill()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -160,3 +153,20 @@ def test_two_processes_are_one_with_the_whole_batch(case, pair):
     # It could not be so if each had looked at its own values alone.
     alone = synchronised.work(case, slice(0, max(split, 1)))
     assert (alone["out"] - expected["out"][: max(split, 1)]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_process_that_only_accompanies_changes_nothing(recompute, pair):
+    first, second = (of_rank[f"step {recompute}"] for of_rank in pair)
+    together = [sorted(a + b) for a, b in zip(*synchronised.STEPS[recompute], strict=True)]
+    expected = synchronised.of_detectors(together, recompute)
+    assert sorted(expected) == sorted(first | second)
+    moved = [n for n in expected if n.endswith("running_mean")]
+    assert len(moved) > 5
+    for name, value in expected.items():
+        if name.startswith("gradient"):
+            found = sum(of[name] for of in (first, second) if name in of)
+            assert (found - value).abs().max() <= 1e-4 * value.abs().max() + 1e-6, name
+        else:
+            torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5)
+            assert torch.equal(first[name], second[name])

@@ -5,9 +5,12 @@ from typing import get_args
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from fdet.cache.errors import ConfigError
+from fdet.heads.build import HEADS
+from fdet.heads.detector import Detector
 from fdet.heads.necks import NECKS
 from fdet.heads.norms import Activation, Norm
 from fdet.pipeline.runs.config import RunConfig, load_config
@@ -152,6 +155,30 @@ def test_settings_go_through_a_file_and_nonsense_is_refused(name):
         value, expected = bad[setting]
         with pytest.raises(ConfigError, match=expected):
             RunConfig.from_mapping({"neck": {"name": name, setting: value}})
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("name", TRAINED)
+def test_without_an_image_it_sends_as_many_messages_as_with_some(name, recompute, monkeypatch):
+    messages = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "all_reduce", lambda x: messages.append(tuple(x.shape)))
+    neck, spec = made(name, norm="sync-bn")
+    detector = Detector(neck, HEADS["retinanet"].build(neck.spec, 3, HEADS["retinanet"].settings()))
+    assert detector.synchronised
+    detector.checkpoint_activations(recompute)
+    before = {n: v.clone() for n, v in neck.named_buffers()}
+    detector.accompany()
+    assert all(p.grad is None or not p.grad.any() for p in neck.parameters())
+    assert all(torch.equal(v, dict(neck.named_buffers())[n]) for n, v in before.items())
+    alone, messages[:] = list(messages), []
+    losses = detector.losses(*batch(2, spec=spec))
+    sum(losses.values()).sum().backward()
+    assert alone == messages
+    layers = sum(isinstance(m, nn.BatchNorm2d) for m in neck.modules())
+    assert len(messages) == (3 if recompute else 2) * layers
 
 
 @pytest.mark.parametrize("name", TRAINED)
