@@ -25,7 +25,7 @@ class IdentitySettings(NeckSettings):
     name: Literal["identity"] = "identity"
     channels: int = 0
     min_level: int = 0
-    max_level: int = 20
+    max_level: int = 16
 
     def __post_init__(self) -> None:
         check_range("neck.channels", self.channels, 0, 2**16)

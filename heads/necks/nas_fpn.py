@@ -57,19 +57,22 @@ class NASFPNSettings(NeckSettings):
     def __post_init__(self) -> None:
         NeckSettings.__post_init__(self)
         check_range("neck.repeats", self.repeats, 1, 7)
-        if self.max_level - self.min_level + 1 != LEVELS:
-            raise ConfigError(
-                f"setting 'neck.max_level': neck nas-fpn has exactly {LEVELS} levels, expected "
-                f"{self.min_level + LEVELS - 1} with neck.min_level={self.min_level}, "
-                f"got {self.max_level}"
-            )
 
 
 class NASFPN(Neck):
-    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled."""
+    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled.
+
+    Raises ConfigError for other than five levels.
+    """
 
     def __init__(self, spec: PyramidSpec, settings: NASFPNSettings) -> None:
         super().__init__(spec)
+        low, high = settings.min_level, settings.max_level
+        if high - low + 1 != LEVELS:
+            raise ConfigError(
+                f"setting 'neck.max_level': neck nas-fpn has exactly {LEVELS} levels, expected "
+                f"{low + LEVELS - 1} with neck.min_level={low}, got {high}"
+            )
         self._used, self.spec = doubling_levels_of(spec, settings)
         inputs = [spec.channels[k] for k in self._used]
         self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, LEVELS)

@@ -29,7 +29,7 @@ def test_the_levels_are_the_very_ones():
         (SPEC, {}, r"expected 6 channels in every level.*c4 \(stride 16, 10 channels\).*neck fpn"),
         (EQUAL, {"channels": 32}, "expected 32 channels"),
         (TAPS, {}, "a stride of its own.*neck vit-pyramid"),
-        (EQUAL, {"min_level": 8}, r"no level within 8 to 20, the cache has p3 \(stride 8"),
+        (EQUAL, {"min_level": 8}, r"no level within 8 to 16, the cache has p3 \(stride 8"),
     ],
 )
 def test_what_cannot_be_is_refused(spec, settings, expected):

@@ -105,7 +105,7 @@ def test_every_cached_level_has_its_part_in_every_output():
 def test_other_than_five_levels_are_refused(low, high):
     expected = rf"exactly 5 levels, expected {low + 4} with neck.min_level={low}, got {high}"
     with pytest.raises(ConfigError, match=expected):
-        NASFPNSettings(min_level=low, max_level=high)
+        NASFPN(SPEC, NASFPNSettings(min_level=low, max_level=high))
 
 
 @pytest.mark.parametrize("repeats", [0, 8])
