@@ -12,14 +12,19 @@ from torch import Tensor, nn
 
 from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
+from .norms import SyncBatchNorm
 from .recompute import recomputed
 from .types import Detections, Targets
 
 
 class Neck(nn.Module, ABC):
-    """FeaturePyramid of the cached levels -> FeaturePyramid of `spec`, one number of channels."""
+    """FeaturePyramid of the `cached` levels -> FeaturePyramid of `spec`, one number of channels."""
 
     spec: PyramidSpec
+
+    def __init__(self, cached: PyramidSpec) -> None:
+        super().__init__()
+        self.cached = cached
 
     @property
     @abstractmethod
@@ -103,6 +108,25 @@ class Detector(nn.Module):
         """What is found in each image, in image px, best first."""
         found = self.head.detections(self._levels(pyramid), placements)
         return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether a norm of the neck wants the values of all processes: these must then call `losses`
+        equally often, or `accompany` instead.
+        """
+        return any(isinstance(m, SyncBatchNorm) for m in self.neck.modules())
+
+    def accompany(self) -> None:
+        """Of `losses` and its backward pass what other processes wait for, without an image; gradients
+        get nothing but zeros.
+        """
+        device = next(self.neck.parameters()).device
+        maps = tuple(
+            torch.zeros((0, *level.shape((1, 1))), device=device)
+            for level in self.neck.cached.levels
+        )
+        levels = self._levels(FeaturePyramid(self.neck.cached, maps, (1, 1)))
+        torch.stack([x.float().sum() for x in levels.maps]).sum().backward()  # type: ignore[no-untyped-call]
 
     def checkpoint_activations(self, on: bool) -> None:
         """Whether to keep only the pyramid and the head's outputs for the backward pass, which computes

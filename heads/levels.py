@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from ..cache.errors import ConfigError
 from ..cache.pyramid import LevelSpec, PyramidSpec
+from .convolutions import coarser, convolution, initialise
 from .family import NeckSettings
 
 Extra = Literal["c", "p", "subsample"]
@@ -46,6 +48,46 @@ def levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], Pyr
     return used, PyramidSpec(levels)
 
 
+def doubling_levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], PyramidSpec]:
+    """As `levels_of`, of the cached levels up to max_level alone, for a neck that goes up and down
+    between levels. Raises ConfigError too where a stride is not exactly twice the one before.
+    """
+    used, levels = levels_of(spec, settings)
+    strides = levels.strides
+    if any(b != 2 * a for a, b in pairwise(strides)):
+        raise ConfigError(
+            f"neck {settings.name}: each level must have exactly twice the stride of the one before, "
+            f"got {', '.join(map(str, strides))}; neck fpn takes such levels"
+        )
+    return used[: len(strides)], levels
+
+
+def levels_of_taps(spec: PyramidSpec, settings: NeckSettings) -> tuple[int, PyramidSpec]:
+    """For a cache of one stride: how often that is doubled for min_level (below 0: halved), and the
+    levels min_level..max_level. Raises ConfigError for several strides, or one that cannot be halved.
+    """
+    strides = sorted(set(spec.strides))
+    if len(strides) > 1:
+        raise ConfigError(
+            f"neck {settings.name}: the cached levels must all have one stride, as taps of a plain "
+            f"ViT have, got {', '.join(map(str, strides))}; neck fpn takes a pyramid"
+        )
+    stride, number = strides[0], round(math.log2(strides[0]))
+    even = (stride & -stride).bit_length() - 1
+    if number - even > settings.min_level:
+        raise ConfigError(
+            f"neck {settings.name}: level {settings.min_level} would need stride "
+            f"{stride / 2 ** (number - settings.min_level):g}, and strides are whole pixels; "
+            f"set neck.min_level={number - even} (stride {stride >> even})"
+        )
+    first = settings.min_level - number
+    levels = tuple(
+        LevelSpec(f"p{number + k}", int(stride * 2.0**k), settings.channels)
+        for k in range(first, settings.max_level - number + 1)
+    )
+    return first, PyramidSpec(levels)
+
+
 class ExtraLevels(nn.Module):
     """Coarser levels than there are: from convolutions over the coarsest input ("c") or output ("p"),
     or by subsampling the coarsest output ("subsample", as in Faster R-CNN).
@@ -59,9 +101,7 @@ class ExtraLevels(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(width, channels, 3, stride=2, padding=1) for width in widths[:convolved]
         )
-        for conv in self.convs:
-            nn.init.kaiming_uniform_(conv.weight, a=1)  # type: ignore[arg-type]
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        initialise(self.convs)
 
     def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
         """The coarsest (B, C, H, W) of each decides; `count` maps, each of half the size."""
@@ -74,3 +114,22 @@ class ExtraLevels(nn.Module):
                 last = self.convs[k](functional.relu(last) if k else last)
             made.append(last)
         return made
+
+
+class ProjectedLevels(nn.Module):
+    """Each input by a 1x1 convolution and a norm to one number of channels; coarser levels than there
+    are inputs by max-pooling the coarsest of these.
+    """
+
+    def __init__(self, inputs: Sequence[int], channels: int, norm: str, count: int) -> None:
+        """inputs: the channels of each. count: of the maps that come out."""
+        super().__init__()
+        self.convs = nn.ModuleList(convolution(c, channels, 1, norm=norm) for c in inputs)
+        self.count = count
+
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """(B, C_l, H_l, W_l) each -> `count` maps (B, channels, H_l, W_l)."""
+        maps = [conv(x) for conv, x in zip(self.convs, inputs, strict=True)]
+        while len(maps) < self.count:
+            maps.append(coarser(maps[-1], 1))
+        return maps

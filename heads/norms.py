@@ -1,15 +1,155 @@
-"""Normalisation layers that suit the small batches of detection, by name."""
+"""Normalisation layers and activations, by name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, cast
 
-from torch import nn
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.convnext import LayerNorm2d
+
+Norm = Literal["none", "gn", "ln", "bn", "sync-bn", "frozen-bn"]
+Activation = Literal["none", "relu", "leaky", "silu", "gelu"]
 
 
 def norm_layer(name: str) -> Callable[[int], nn.Module] | None:
-    """channels -> layer. "gn": group normalisation with up to 32 groups; "none": None."""
-    if name == "none":
-        return None
-    return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
+    """channels -> layer; None for "none".
+
+    An image by itself: "gn", group normalisation with up to 32 groups; "ln", of the channels of each
+    place. By statistics: "bn", of this process's images; "sync-bn", of all processes' images;
+    "frozen-bn", of none: they stay as they are, mean 0 and variance 1 in fresh weights.
+    """
+    return None if name == "none" else _NORMS[name]
+
+
+def activation_layer(name: str) -> Callable[[], nn.Module] | None:
+    """None for "none"; "leaky" has a slope of 0.1 below zero."""
+    return None if name == "none" else _ACTIVATIONS[name]
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """torch's, which refuses a batch with a single value a channel; here it is its own mean, and the
+    running statistics take nothing from it.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of any kind of float, and back."""
+        if self.training and x.numel() == x.shape[1]:
+            return torch.addcmul(_of_channels(self.bias), x - x, _of_channels(self.weight)).to(
+                x.dtype
+            )
+        return super().forward(x)
+
+
+class SyncBatchNorm(BatchNorm):
+    """Statistics of the images of all processes of torch.distributed, on any device; alone, BatchNorm.
+
+    Every process must come here equally often, if need be with no image. Gradients are those of the
+    sum of all processes' losses.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of any kind of float, and back; computed in float32."""
+        if not (self.training and dist.is_available() and dist.is_initialized()):
+            return super().forward(x)
+        if dist.get_world_size() == 1:
+            return super().forward(x)
+        return cast(Tensor, self._synchronised(x))
+
+    # Collectives are called one by one.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _synchronised(self, x: Tensor) -> Tensor:
+        values = x.float()
+        count, mean, variance = _over_processes(values)
+        if self.track_running_stats:
+            self._move(count, mean.detach(), variance.detach())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(_of_channels(shift), values, _of_channels(scale)).to(x.dtype)
+
+    def _move(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
+        """As torch does: the variance is that of a sample. A single value tells none."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        share = cast(float, self.momentum) * (count > 1)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
+        self.num_batches_tracked.add_(count > 1)
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """The statistics never move, whatever the mode; scale and bias are trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) of any kind of float, and back."""
+        return functional.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
+def _over_processes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of (B, C, H, W), float32: the number of values a channel, their mean (C,) and variance (C,).
+
+    Each process's count, mean and sum of squares about its own mean go round, in one message; sums
+    of plain squares would lose digits.
+    """
+    count = x.numel() // x.shape[1]
+    mean = x.sum((0, 2, 3)) / max(count, 1)
+    squares = x.var((0, 2, 3), correction=0) * count if count else mean
+    own = torch.cat([mean.new_full((1,), count), mean, squares])
+    rank = torch.tensor([dist.get_rank()], device=x.device)
+    table = own.new_zeros(dist.get_world_size(), len(own)).index_copy(0, rank, own[None])
+    rows: Tensor = _SumOverProcesses.apply(table)
+    counts, means, sums = torch.split(rows, [1, x.shape[1], x.shape[1]], dim=1)
+    total = counts.sum().clamp(min=1)
+    centre = (counts * means).sum(0) / total
+    spread = (sums + counts * (means - centre).square()).sum(0)
+    return total, centre, spread / total
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Its gradient is the sum over the processes too: each one's loss hangs on everyone's values."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _summed(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _summed(gradients[0])
+
+
+def _summed(x: Tensor) -> Tensor:
+    total = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total
+
+
+def _of_channels(x: Tensor) -> Tensor:
+    """(C,) -> (C, 1, 1)."""
+    return x[:, None, None]
+
+
+def _group_norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+_NORMS: Mapping[str, Callable[[int], nn.Module]] = {
+    "gn": _group_norm,
+    "ln": LayerNorm2d,
+    "bn": BatchNorm,
+    "sync-bn": SyncBatchNorm,
+    "frozen-bn": FrozenBatchNorm,
+}
+_ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky": partial(nn.LeakyReLU, 0.1),
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}

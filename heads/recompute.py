@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(part: Callable[..., Any], *inputs: Any) -> Any:
     """part(*inputs): of what it computes only the result is kept; its gradients are the same.
 
-    What it draws from torch's generators is drawn again. It must not keep running statistics.
+    What it draws from torch's generators is drawn again. Running statistics move the first time alone,
+    for which part must be a module or a method of one.
     """
-    return checkpoint(part, *inputs, use_reentrant=False)
+    return checkpoint(
+        part, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _unmoved(part))
+    )
+
+
+@contextmanager
+def _unmoved(part: Callable[..., Any]) -> Iterator[None]:
+    """Within, statistics move in copies: torch counts what is saved for the backward pass, so that
+    to leave them out would be another computation.
+    """
+    owner = part if isinstance(part, nn.Module) else getattr(part, "__self__", None)
+    modules = owner.modules() if isinstance(owner, nn.Module) else ()
+    moving = [m for m in modules if isinstance(m, _BatchNorm) and m.training]
+    kept = [dict(m.named_buffers(recurse=False)) for m in moving]
+    _set_buffers(moving, [{n: v.clone() for n, v in buffers.items()} for buffers in kept])
+    try:
+        yield
+    finally:
+        _set_buffers(moving, kept)
+
+
+def _set_buffers(modules: Sequence[nn.Module], buffers: Sequence[dict[str, Tensor]]) -> None:
+    for module, values in zip(modules, buffers, strict=True):
+        for name, value in values.items():
+            setattr(module, name, value)

@@ -14,25 +14,32 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Neck
 from ..family import NeckSettings
 from ..levels import Extra, ExtraLevels, levels_of
-from ..norms import norm_layer
+from ..norms import Activation, Norm, activation_layer, norm_layer
 
 
 @dataclass(frozen=True, slots=True)
-class FPNSettings(NeckSettings):
+class TopDownSettings(NeckSettings):
     """All cached levels from min_level on take part, those above max_level too. extra: where coarser
     levels than the cache has come from, as `ExtraLevels` says.
     """
 
-    name: Literal["fpn"] = "fpn"
     extra: Extra = "p"
-    norm: Literal["none", "gn"] = "none"
+    norm: Norm = "none"
 
 
-class FPN(Neck):
+@dataclass(frozen=True, slots=True)
+class FPNSettings(TopDownSettings):
+    """activation: behind the 3x3 convolution of every level; FPN has none."""
+
+    name: Literal["fpn"] = "fpn"
+    activation: Activation = "none"
+
+
+class TopDown(Neck):
     """torchvision's FPN over the cached levels from min_level on, and its extra levels."""
 
-    def __init__(self, spec: PyramidSpec, settings: FPNSettings) -> None:
-        super().__init__()
+    def __init__(self, spec: PyramidSpec, settings: TopDownSettings) -> None:
+        super().__init__(spec)
         self._used, self.spec = levels_of(spec, settings)
         inputs = [spec.levels[k].channels for k in self._used]
         count = max(0, len(self.spec.levels) - len(inputs))
@@ -57,6 +64,17 @@ class FPN(Neck):
         inputs = OrderedDict((str(k), pyramid.maps[k]) for k in self._used)
         maps = tuple(self.fpn(inputs).values())[: len(self.spec.levels)]
         return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+
+
+class FPN(TopDown):
+    """That alone."""
+
+    def __init__(self, spec: PyramidSpec, settings: FPNSettings) -> None:
+        super().__init__(spec, settings)
+        activation = activation_layer(settings.activation)
+        if activation is not None:
+            for block in self.fpn.layer_blocks[: len(self.spec.levels)]:
+                block.append(activation())
 
 
 class _ExtraLevels(ExtraLevels, ExtraFPNBlock):  # type: ignore[misc]

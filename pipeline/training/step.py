@@ -71,15 +71,19 @@ class Stepper:
         set_rate(self.optimiser, self.rate(number, total))
         self.optimiser.zero_grad(set_to_none=True)
         losses: dict[str, Tensor] = {}
-        images = 0
+        images = parts = 0
         for batch in batches:
+            parts += 1
             if not batch.image_ids:
+                self._accompany()
                 continue
             # For what a trained backbone may draw (stochastic depth): each part for itself.
             torch.manual_seed(image_seed(settings.seed, number, batch.image_ids[0]))
             images += len(batch.image_ids)
             for name, loss in self._backward(batch, size, number).items():
                 losses[name] = losses[name] + loss if name in losses else loss
+        for _ in range(settings.accumulate - parts):
+            self._accompany()
         if self.may_skip and not self.processes.any(images > 0):
             return Done({}, 0, moved=False)
         self._move(number)
@@ -114,6 +118,12 @@ class Stepper:
         total = torch.stack(list(shares.values())).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return {name: share.detach() for name, share in shares.items()}
+
+    def _accompany(self) -> None:
+        """In place of a part without an image, where the others' norms wait for this process."""
+        if self.processes.world.size > 1 and self.model.detector.synchronised:
+            with autocast(self.processes.device, self.config.train.precision):
+                self.model.detector.accompany()
 
     def _move(self, number: int) -> None:
         self.processes.sum_gradients(self._trained)

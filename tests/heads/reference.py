@@ -1,6 +1,7 @@
 """Synthetic pyramids and batches, and torchvision's own models around the same neck and head."""
 
 from collections import OrderedDict
+from dataclasses import fields
 
 import torch
 from torch import nn
@@ -11,6 +12,9 @@ from torchvision.models.detection.image_list import ImageList
 
 from fdet.cache.placement import Placement
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
+from fdet.heads.build import HEADS
+from fdet.heads.family import NeckSettings
+from fdet.heads.necks import NECKS
 from fdet.heads.sampling import balanced
 from fdet.heads.types import Targets
 
@@ -28,12 +32,30 @@ ALL_SAMPLED = {
 }
 
 
-def pyramid(images: int, canvas_hw: tuple[int, int], seed: int = 0) -> FeaturePyramid:
+# Necks that do not take SPEC, and the cached levels that they do take.
+TAPS = PyramidSpec((LevelSpec("block7", 16, 12), LevelSpec("block11", 16, 8)))
+EQUAL = PyramidSpec(tuple(LevelSpec(f"p{k}", 2**k, 16) for k in range(3, 7)))
+CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
+
+# A neck and a head know nothing of each other: every head on one neck, every neck below one head.
+PAIRS = [("fpn", head) for head in HEADS] + [(neck, "retinanet") for neck in NECKS if neck != "fpn"]
+
+
+def neck_settings(name: str, **wanted) -> NeckSettings:
+    """Of a neck of 16 channels; of what else is wanted, the settings that it has."""
+    kind = NECKS[name].settings
+    known = {f.name for f in fields(kind)}
+    return kind(channels=16, **{n: v for n, v in wanted.items() if n in known})
+
+
+def pyramid(
+    images: int, canvas_hw: tuple[int, int], seed: int = 0, spec: PyramidSpec = SPEC
+) -> FeaturePyramid:
     generator = torch.Generator().manual_seed(seed)
     maps = tuple(
-        torch.randn((images, *level.shape(canvas_hw)), generator=generator) for level in SPEC.levels
+        torch.randn((images, *level.shape(canvas_hw)), generator=generator) for level in spec.levels
     )
-    return FeaturePyramid(SPEC, maps, canvas_hw)
+    return FeaturePyramid(spec, maps, canvas_hw)
 
 
 def placement(canvas_hw, content_hw, image_hw=None) -> Placement:
@@ -42,7 +64,7 @@ def placement(canvas_hw, content_hw, image_hw=None) -> Placement:
     return Placement(image_hw, canvas_hw, content_hw, scale, (0.0, 0.0))
 
 
-def batch(images: int, canvas_hw=(128, 128)):
+def batch(images: int, canvas_hw=(128, 128), spec: PyramidSpec = SPEC):
     """What a detector's losses take: images with four objects, two, and none, and again; with masks."""
     generator = torch.Generator().manual_seed(images)
     of_masks = torch.Generator().manual_seed(images)
@@ -59,7 +81,12 @@ def batch(images: int, canvas_hw=(128, 128)):
         labels = torch.randint(0, 3, (count,), generator=generator)
         masks = torch.rand(count, 9, 9, generator=of_masks)
         targets.append(Targets(boxes, labels, masks))
-    return pyramid(images, canvas_hw), placements, targets, [2**40 + k for k in range(images)]
+    return (
+        pyramid(images, canvas_hw, spec=spec),
+        placements,
+        targets,
+        [2**40 + k for k in range(images)],
+    )
 
 
 class LivingBytes(TorchDispatchMode):

@@ -7,14 +7,25 @@ import torch
 
 from fdet.heads.build import HEADS, build_detector
 from fdet.heads.necks import NECKS
+from fdet.heads.recompute import recomputed
 
-from .reference import FEW_SAMPLED, SPEC, LivingBytes, batch
+from .reference import (
+    CACHED,
+    FEW_SAMPLED,
+    PAIRS,
+    SPEC,
+    LivingBytes,
+    batch,
+    neck_settings,
+    pyramid,
+)
 
 
-def detector_of(neck: str, head: str):
+def detector_of(neck: str, head: str, norm: str = "gn"):
     torch.manual_seed(0)
     settings = HEADS[head][1](**FEW_SAMPLED.get(head, {}))
-    return build_detector(SPEC, 3, NECKS[neck][1](channels=16, norm="gn"), settings)
+    spec = CACHED.get(neck, SPEC)
+    return build_detector(spec, 3, neck_settings(neck, norm=norm), settings)
 
 
 def bfloat16():
@@ -22,15 +33,14 @@ def bfloat16():
 
 
 @pytest.mark.parametrize("precision", [nullcontext, bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("neck", NECKS)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("neck", "head"), PAIRS)
 def test_losses_and_gradients_are_the_same_bit_for_bit(neck, head, precision):
     seen = []
     for recompute in (False, True):
         detector = detector_of(neck, head)
         detector.checkpoint_activations(recompute)
         with precision():
-            losses = detector.losses(*batch(3))
+            losses = detector.losses(*batch(3, spec=CACHED.get(neck, SPEC)))
         sum(losses.values()).mean().backward()
         seen.append((losses, {n: p.grad for n, p in detector.named_parameters()}))
     for kept, again in zip(*seen, strict=True):
@@ -79,3 +89,32 @@ def test_detections_are_the_same_and_without_gradients(head):
     for image, other in zip(found, expected, strict=True):
         assert torch.equal(image.boxes, other.boxes)
         assert torch.equal(image.scores, other.scores)
+
+
+@pytest.mark.parametrize("norm", ["bn", "sync-bn", "frozen-bn"])
+@pytest.mark.parametrize("neck", [name for name in NECKS if name != "identity"])
+def test_running_statistics_move_once(neck, norm):
+    spec = CACHED.get(neck, SPEC)
+    seen = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        made = NECKS[neck].build(spec, neck_settings(neck, norm=norm))
+        given = pyramid(2, (128, 128), spec=spec)
+        for _ in range(2):
+            out = recomputed(made, given) if again else made(given)
+            sum(x.square().sum() for x in out.maps).backward()
+        gradients = {f"gradient of {n}": p.grad for n, p in made.named_parameters()}
+        seen.append(dict(made.named_buffers()) | gradients)
+    kept, again = seen
+    assert [n for n in kept if not torch.equal(kept[n], again[n])] == []
+    counts = [int(x) for n, x in again.items() if n.endswith("num_batches_tracked")]
+    assert len(counts) > 2
+    assert max(counts) == (0 if norm == "frozen-bn" else 2)
+
+
+def test_statistics_of_a_method_of_a_module_move_once_too():
+    norm = torch.nn.BatchNorm2d(2)
+    x = torch.randn(2, 2, 3, 3, requires_grad=True)
+    recomputed(norm.forward, x).sum().backward()
+    assert norm.num_batches_tracked == 1
+    assert norm.running_mean is dict(norm.named_buffers())["running_mean"]

@@ -122,6 +122,21 @@ def test_a_step_whose_images_are_all_damaged_moves_nothing():
     assert_same(taken.model.tensors(), before)
 
 
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("norm", ["bn", "sync-bn"])
+@pytest.mark.parametrize("parts", [[], [[]], [[0, 1], []], [[0], [1], [2]]])
+def test_a_process_goes_through_the_neck_as_often_as_every_other(parts, norm, size):
+    taken = stepper(tiny("retinanet", f"neck.norm={norm}", "train.accumulate=3"))
+    taken.processes = Processes(World(0, size), CPU)
+    given = []
+    taken.model.detector.neck.register_forward_pre_hook(lambda _, x: given.append(len(x[0])))
+    taken.step(batches_of(parts), 8, 0, 10)
+    waits = size == 2 and norm == "sync-bn"
+    counts = [len(part) for part in parts] + [0] * (3 - len(parts))
+    assert given == [count for count in counts if count or waits]
+    assert all(p.grad.isfinite().all() for p in taken.model.parameters())
+
+
 def test_a_step_that_overflows_leaves_the_weights_and_halves_the_scale():
     taken = stepper(tiny("retinanet", "train.precision=fp16", "schedule.warmup_steps=0"))
     taken.loss_scale = (2.0**40, 7)

@@ -1,0 +1,76 @@
+"""Convolutions with what follows them, and maps brought from one level's size to another's."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import Conv2dNormActivation
+
+from .norms import activation_layer, norm_layer
+
+
+def convolution(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    norm: str = "none",
+    activation: str = "none",
+) -> nn.Sequential:
+    """Convolution, norm, activation, by their names; a bias where there is no norm.
+
+    (B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride)), for odd kernels.
+    """
+    layers: nn.Sequential = Conv2dNormActivation(
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        norm_layer=norm_layer(norm),
+        activation_layer=activation_layer(activation),
+        inplace=None,
+    )
+    initialise(layers)
+    return layers
+
+
+def separable(channels: int, *, norm: str = "none", activation: str = "none") -> nn.Sequential:
+    """A 3x3 convolution within each channel, then `convolution` 1x1 over all of them."""
+    depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+    initialise(depthwise)
+    pointwise = convolution(channels, channels, 1, norm=norm, activation=activation)
+    return nn.Sequential(depthwise, pointwise)
+
+
+def initialise(module: nn.Module) -> None:
+    """Convolutions keep the variance of what comes in; biases are zero. As in torchvision's FPN."""
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+
+
+def coarser(x: Tensor, doublings: int) -> Tensor:
+    """(B, C, H, W) at stride s -> (B, C, ceil(H / k), ceil(W / k)) at stride s * k, k = 2^doublings:
+    the largest of each k x k square. At the right and lower rim squares may be cut off.
+    """
+    k = 2**doublings
+    return functional.max_pool2d(x, k, k, ceil_mode=True) if doublings else x
+
+
+def finer(x: Tensor, doublings: int, hw: tuple[int, int]) -> Tensor:
+    """(B, C, H, W) at stride s * k -> (B, C, *hw) at stride s, k = 2^doublings: each value stands for
+    the k x k places that it covers, and those beyond hw are cut off.
+
+    Interpolation to a size would shift them where hw is not a multiple of k.
+    """
+    if not doublings:
+        return x
+    return functional.interpolate(x, scale_factor=float(2**doublings))[..., : hw[0], : hw[1]]
+
+
+def resampled(x: Tensor, doublings: int, hw: tuple[int, int]) -> Tensor:
+    """To a stride of 2^doublings times its own, which has a size of hw."""
+    return coarser(x, doublings) if doublings > 0 else finer(x, -doublings, hw)

@@ -1,0 +1,105 @@
+"""EfficientDet's neck (Tan et al., arXiv 1911.09070, section 3): a path down and one up, repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...cache.errors import ConfigError
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..checks import check_range
+from ..convolutions import coarser, finer, separable
+from ..detector import Neck
+from ..family import NeckSettings
+from ..levels import ProjectedLevels, doubling_levels_of
+from ..norms import Activation, Norm
+
+
+@dataclass(frozen=True, slots=True)
+class BiFPNSettings(NeckSettings):
+    """repeats: of the two paths, each time with new weights. The paper's norm is "sync-bn", for its
+    batches of 128; the default does not need large ones.
+    """
+
+    name: Literal["bifpn"] = "bifpn"
+    repeats: int = 3
+    norm: Norm = "gn"
+    activation: Activation = "silu"
+
+    def __post_init__(self) -> None:
+        NeckSettings.__post_init__(self)
+        check_range("neck.repeats", self.repeats, 1, 64)
+        if self.max_level == self.min_level:
+            raise ConfigError(
+                f"setting 'neck.max_level': neck bifpn needs two levels, got only {self.min_level}"
+            )
+
+
+class BiFPN(Neck):
+    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled."""
+
+    def __init__(self, spec: PyramidSpec, settings: BiFPNSettings) -> None:
+        super().__init__(spec)
+        self._used, self.spec = doubling_levels_of(spec, settings)
+        inputs, count = [spec.channels[k] for k in self._used], len(self.spec.levels)
+        self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, count)
+        self.repeats = nn.ModuleList(DownAndUp(count, settings) for _ in range(settings.repeats))
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The projections and each repeat."""
+        return self.inputs, *self.repeats
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Cached levels -> levels min_level..max_level."""
+        maps = self.inputs([pyramid.maps[k] for k in self._used])
+        for repeat in self.repeats:
+            maps = repeat(maps)
+        return FeaturePyramid(self.spec, tuple(maps), pyramid.canvas_hw)
+
+
+class DownAndUp(nn.Module):
+    """One repeat. D_l = fused(P_l, D_(l+1) made finer), where D of the coarsest is its P; then
+    O_l = fused(P_l, D_l, O_(l-1) made coarser), where O of the finest is its D and the coarsest has no D.
+    """
+
+    def __init__(self, count: int, settings: BiFPNSettings) -> None:
+        super().__init__()
+        inputs_up = [3] * (count - 2) + [2]
+        self.down = nn.ModuleList(Fusion(2, settings) for _ in range(count - 1))
+        self.up = nn.ModuleList(Fusion(n, settings) for n in inputs_up)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, C, H_l, W_l) each, finest first, and back."""
+        down = [maps[-1]]
+        for x, fusion in zip(maps[-2::-1], self.down, strict=True):
+            down.insert(0, fusion(x, finer(down[0], 1, (x.shape[-2], x.shape[-1]))))
+        out = [down[0]]
+        middle = zip(maps[1:-1], down[1:-1], strict=True)
+        for given, fusion in zip([*middle, (maps[-1],)], self.up, strict=True):
+            out.append(fusion(*given, coarser(out[-1], 1)))
+        return out
+
+
+class Fusion(nn.Module):
+    """The paper's fast normalised fusion, sum of w_i x_i over (sum of w_i + 1e-4) with w = relu of
+    what is trained; then a separable convolution, norm and activation.
+    """
+
+    def __init__(self, inputs: int, settings: BiFPNSettings) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.ones(inputs))
+        self.conv = separable(settings.channels, norm=settings.norm, activation=settings.activation)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """(B, C, H, W) each -> (B, C, H, W)."""
+        weights = functional.relu(self.weights)
+        shares = weights / (weights.sum() + 1e-4)
+        fused = torch.stack([share * x for share, x in zip(shares, maps, strict=True)]).sum(0)
+        out: Tensor = self.conv(fused)
+        return out

@@ -1,0 +1,129 @@
+"""NAS-FPN (Ghiasi et al., arXiv 1904.07392): the graph of seven merging cells that was found there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from ...cache.errors import ConfigError
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..checks import check_range
+from ..convolutions import convolution, resampled
+from ..detector import Neck
+from ..family import NeckSettings
+from ..levels import ProjectedLevels, doubling_levels_of
+from ..norms import Activation, Norm, activation_layer
+
+
+class Cell(NamedTuple):
+    """Two nodes become a new one at a level. Nodes 0 to 4 are the inputs, finest first, and each cell
+    adds the next one; the finest level is 0. The last five are the outputs.
+
+    added: inputs that no cell takes; the paper adds them to the output of their level.
+    """
+
+    level: int
+    merge: Literal["attention", "sum"]
+    inputs: tuple[int, int]
+    added: tuple[int, ...] = ()
+
+
+CELLS = (
+    Cell(1, "attention", (1, 3)),
+    Cell(1, "sum", (1, 5)),
+    Cell(0, "sum", (0, 6)),
+    Cell(1, "sum", (6, 7)),
+    Cell(2, "attention", (7, 8), added=(2,)),
+    Cell(4, "attention", (6, 9), added=(4,)),
+    Cell(3, "attention", (9, 10)),
+)
+LEVELS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class NASFPNSettings(NeckSettings):
+    """repeats: of the graph, each time with new weights. activation: before each 3x3 convolution. The
+    paper's norm is "sync-bn", for its batches of 64; the default does not need large ones.
+    """
+
+    name: Literal["nas-fpn"] = "nas-fpn"
+    repeats: int = 5
+    norm: Norm = "gn"
+    activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        NeckSettings.__post_init__(self)
+        check_range("neck.repeats", self.repeats, 1, 7)
+
+
+class NASFPN(Neck):
+    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled.
+
+    Raises ConfigError for other than five levels.
+    """
+
+    def __init__(self, spec: PyramidSpec, settings: NASFPNSettings) -> None:
+        super().__init__(spec)
+        low, high = settings.min_level, settings.max_level
+        if high - low + 1 != LEVELS:
+            raise ConfigError(
+                f"setting 'neck.max_level': neck nas-fpn has exactly {LEVELS} levels, expected "
+                f"{low + LEVELS - 1} with neck.min_level={low}, got {high}"
+            )
+        self._used, self.spec = doubling_levels_of(spec, settings)
+        inputs = [spec.channels[k] for k in self._used]
+        self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, LEVELS)
+        self.repeats = nn.ModuleList(MergingCells(settings) for _ in range(settings.repeats))
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The projections and each repeat."""
+        return self.inputs, *self.repeats
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Cached levels -> levels min_level..max_level."""
+        maps = self.inputs([pyramid.maps[k] for k in self._used])
+        for repeat in self.repeats:
+            maps = repeat(maps)
+        return FeaturePyramid(self.spec, tuple(maps), pyramid.canvas_hw)
+
+
+class MergingCells(nn.Module):
+    """One repeat. Each new node is activated, convolved 3x3 and normalised."""
+
+    def __init__(self, settings: NASFPNSettings) -> None:
+        super().__init__()
+        n = settings.channels
+        self.activation = (activation_layer(settings.activation) or nn.Identity)()
+        self.convs = nn.ModuleList(convolution(n, n, 3, norm=settings.norm) for _ in CELLS)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(B, C, H_l, W_l) of five levels, finest first, and back."""
+        nodes, levels = list(maps), list(range(LEVELS))
+        for cell, conv in zip(CELLS, self.convs, strict=True):
+            rows, columns = maps[cell.level].shape[-2:]
+            merged = _merged(
+                cell.merge,
+                *(
+                    resampled(nodes[k], cell.level - levels[k], (rows, columns))
+                    for k in cell.inputs
+                ),
+            )
+            for k in cell.added:
+                merged = merged + nodes[k]
+            nodes.append(conv(self.activation(merged)))
+            levels.append(cell.level)
+        outputs = zip(levels[-LEVELS:], nodes[-LEVELS:], strict=True)
+        return [x for _, x in sorted(outputs, key=lambda output: output[0])]
+
+
+def _merged(merge: str, other: Tensor, gate: Tensor) -> Tensor:
+    """Attention lets of the other node pass what the gate's largest values say. The gate is the coarser
+    of the two, in this graph the second.
+    """
+    if merge == "attention":
+        other = other * gate.amax((2, 3), keepdim=True).sigmoid()
+    return gate + other

@@ -1,0 +1,102 @@
+"""ViTDet's simple feature pyramid (Li et al., arXiv 2203.16527): all levels from maps of one stride."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..convolutions import coarser, convolution
+from ..detector import Neck
+from ..family import NeckSettings
+from ..levels import levels_of_taps
+from ..norms import Activation, Norm, activation_layer, norm_layer
+
+
+@dataclass(frozen=True, slots=True)
+class ViTPyramidSettings(NeckSettings):
+    """norm: behind every convolution; activation: between two deconvolutions. The paper has levels
+    from 2 on.
+    """
+
+    name: Literal["vit-pyramid"] = "vit-pyramid"
+    norm: Norm = "ln"
+    activation: Activation = "gelu"
+
+
+class ViTPyramid(Neck):
+    """Cached maps of one stride -> finer levels by deconvolution, the same one, coarser ones by
+    max-pooling; then 1x1 and 3x3 convolutions for each.
+
+    Several taps are averaged, each behind a 1x1 convolution and a norm of its own: without the norm
+    that is what a 1x1 convolution of their concatenation would be, and with it no tap drowns the others
+    because its values are larger.
+    """
+
+    def __init__(self, spec: PyramidSpec, settings: ViTPyramidSettings) -> None:
+        super().__init__(spec)
+        first, self.spec = levels_of_taps(spec, settings)
+        width = spec.channels[-1]
+        self.taps = _Taps(spec.channels, width, settings)
+        self.levels = nn.ModuleList(
+            _Level(first + k, width, settings) for k in range(len(self.spec.levels))
+        )
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """What joins the taps, and each level."""
+        return self.taps, *self.levels
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Cached levels -> levels min_level..max_level."""
+        x = self.taps(pyramid.maps)
+        sizes = [level.shape(pyramid.canvas_hw)[1:] for level in self.spec.levels]
+        maps = tuple(level(x, *hw) for level, hw in zip(self.levels, sizes, strict=True))
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+
+
+class _Taps(nn.Module):
+    """A single one stays as it is."""
+
+    def __init__(self, inputs: Sequence[int], width: int, settings: ViTPyramidSettings) -> None:
+        super().__init__()
+        several = inputs if len(inputs) > 1 else ()
+        self.convs = nn.ModuleList(convolution(c, width, 1, norm=settings.norm) for c in several)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """(B, C_l, H, W) each -> (B, width, H, W)."""
+        if not self.convs:
+            return maps[0]
+        projected = [conv(x) for conv, x in zip(self.convs, maps, strict=True)]
+        return torch.stack(projected).mean(0)
+
+
+class _Level(nn.Module):
+    """doublings: of the stride, halvings below 0; each halving halves the channels too."""
+
+    def __init__(self, doublings: int, width: int, settings: ViTPyramidSettings) -> None:
+        super().__init__()
+        self.doublings, n = doublings, settings.channels
+        norm, activation = norm_layer(settings.norm), activation_layer(settings.activation)
+        self.up = nn.Sequential()
+        for k in range(-doublings):
+            if k and norm is not None:
+                self.up.append(norm(width))
+            if k and activation is not None:
+                self.up.append(activation())
+            self.up.append(nn.ConvTranspose2d(width, max(1, width // 2), 2, stride=2))
+            width = max(1, width // 2)
+        self.out = nn.Sequential(
+            convolution(width, n, 1, norm=settings.norm), convolution(n, n, 3, norm=settings.norm)
+        )
+
+    def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """(B, width, H, W) -> (B, channels, rows, columns)."""
+        x = self.up(coarser(x, max(0, self.doublings)))
+        # The last patch may reach beyond the canvas, by more than a whole place of a finer level.
+        out: Tensor = self.out(x[..., :rows, :columns])
+        return out
