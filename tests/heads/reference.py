@@ -16,9 +16,13 @@ from fdet.heads.types import Targets
 
 SPEC = PyramidSpec((LevelSpec("c3", 8, 6), LevelSpec("c4", 16, 10), LevelSpec("c5", 32, 12)))
 
-# Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken.
+# Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken
+# (as of places, where the last bit of a score could decide).
 FEW_SAMPLED = {"faster-rcnn": {"rpn_sampled": 32, "sampled": 32, "fc_channels": 32}}
-ALL_SAMPLED = {"faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, "fc_channels": 32}}
+ALL_SAMPLED = {
+    "faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, "fc_channels": 32},
+    "tal": {"top_k": 2**20},
+}
 
 
 def pyramid(images: int, canvas_hw: tuple[int, int], seed: int = 0) -> FeaturePyramid:
