@@ -46,8 +46,7 @@ class Assigned:
         """(N, ...) of the objects -> (B, A, ...) of the places, zeros where there is no object."""
         padded = torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
         # Row -1 is the zeros.
-        found: Tensor = padded[self.rows.clamp(min=-1)]
-        return found
+        return padded[self.rows.clamp(min=-1)]
 
 
 def assigned(targets: Sequence[Targets], matches: Sequence[Tensor]) -> Assigned:
@@ -67,7 +66,7 @@ def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: flo
     """
     if not len(boxes):
         return _nothing(anchors)
-    iou = box_iou(boxes, anchors)
+    iou: Tensor = box_iou(boxes, anchors)
     best, match = iou.max(dim=0)
     most = iou.amax(dim=1, keepdim=True)
     taken = (best >= foreground) | ((iou == most) & (most > 0)).any(dim=0)

@@ -33,10 +33,6 @@ class Places:
         first, last = self.points - boxes[..., :2], boxes[..., 2:] - self.points
         return torch.cat([first, last], dim=-1) / self.strides
 
-    def spread(self, values: Sequence[float]) -> Tensor:
-        """(A,): the value of each place's level."""
-        return _spread(values, self.counts).to(self.points.device)
-
 
 def distance_boxes(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
     """As `Places.boxes`, of any points (..., 2) and strides (..., 1)."""
@@ -66,7 +62,7 @@ def _places(
         (_cells(rows, columns) + offset) * stride
         for (rows, columns), stride in zip(sizes, spec.strides, strict=True)
     ]
-    strides = _spread(spec.strides, counts)[:, None]
+    strides = per_place(spec.strides, counts)[:, None]
     return Places(torch.cat(grids).to(device), strides.to(device), counts)
 
 
@@ -75,6 +71,7 @@ def _cells(rows: int, columns: int) -> Tensor:
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
-def _spread(values: Sequence[float], counts: Sequence[int]) -> Tensor:
+def per_place(values: Sequence[float], counts: Sequence[int]) -> Tensor:
+    """(A,) float32 on the host: of each place the value of its level, which has so many of them."""
     each = torch.tensor(values, dtype=torch.float32)
     return each.repeat_interleave(torch.tensor(counts))

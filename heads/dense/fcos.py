@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,7 +21,8 @@ from ..checks import check_range
 from ..detector import Head
 from ..family import HeadSettings
 from ..losses import focal_loss, giou_loss, per_image
-from ..points import Places, PlacesOf, distance_boxes
+from ..memo import Memo
+from ..points import Places, PlacesOf, distance_boxes, per_place
 from ..types import Detections, Targets
 from .towers import tower_norm, tower_outputs
 
@@ -67,8 +69,7 @@ class FCOS(Head):
         )
         self.regression_head = FCOSRegressionHead(channels, 1, num_convs=convs, norm_layer=norm)
         self.places = PlacesOf(spec, settings.offset)
-        limits = [8.0 * stride for stride in spec.strides[:-1]]
-        self.reaches = (0.0, *limits), (*limits, math.inf)
+        self.reaches = Memo(partial(_reaches, spec.strides))
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
@@ -87,7 +88,7 @@ class FCOS(Head):
         """
         logits, distances, centerness = self._outputs(pyramid)
         places = self.places(pyramid)
-        reaches = torch.stack([places.spread(x) for x in self.reaches], dim=1)
+        reaches = self.reaches(places.counts, logits.device)
         common = places.points, places.strides, reaches, self.settings.radius
         learnt = assigned(targets, [centre_match(t.boxes, *common) for t in targets])
         foreground = learnt.foreground
@@ -124,6 +125,13 @@ class FCOS(Head):
         outputs = [tower_outputs(part, pyramid.maps, self.recomputes) for part in self.parts]
         (logits,), (distances, centerness) = outputs
         return logits, distances, centerness[..., 0]
+
+
+def _reaches(strides: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:
+    """(A, 2): the least and the greatest distance, in px, to a side of what each place learns."""
+    limits = [8.0 * stride for stride in strides[:-1]]
+    ends = per_place([0.0, *limits], counts), per_place([*limits, math.inf], counts)
+    return torch.stack(ends, dim=1).to(device)
 
 
 def _centerness(places: Places, wanted: Tensor, foreground: Tensor) -> Tensor:
