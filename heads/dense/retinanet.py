@@ -1,26 +1,29 @@
-"""RetinaNet's head (Lin et al., arXiv 1708.02002): torchvision's, fed with a feature pyramid."""
+"""RetinaNet's head (Lin et al., arXiv 1708.02002): torchvision's towers, fed with a feature pyramid."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection.retinanet import RetinaNet as TorchvisionRetinaNet
-from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.models.detection.retinanet import (
+    RetinaNetClassificationHead,
+    RetinaNetRegressionHead,
+)
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import anchor_generator, image_anchors
+from ..anchors import anchor_generator, canvas_anchors
+from ..assign import IGNORED, assigned, iou_match
+from ..candidates import found_in_images
 from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..family import HeadSettings
-from ..norms import norm_layer
-from ..recompute import recomputed
+from ..losses import focal_loss, per_image
 from ..types import Detections, Targets
+from .towers import resized_tower, tower_norm, tower_outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,53 +50,28 @@ class RetinaNetSettings(HeadSettings):
         check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
 
 
-def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:
-    """The first blocks of a tower of convolutions of one width; more are copies with new weights."""
-    blocks = [tower[k] if k < len(tower) else copy.deepcopy(tower[-1]) for k in range(convs)]
-    added = [m for block in blocks[len(tower) :] for m in block.modules()]
-    for conv in (m for m in added if isinstance(m, nn.Conv2d)):
-        nn.init.normal_(conv.weight, std=0.01)
-    return nn.Sequential(*blocks)
-
-
-class _NoBackbone(nn.Module):
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.out_channels = channels
-
-
 class RetinaNet(Head):
     """Focal-loss classification and L1 box regression on anchors of every level."""
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: RetinaNetSettings) -> None:
         super().__init__()
-        channels = spec.channels[0]
-        anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
-        head = RetinaNetHead(
-            channels,
-            anchors.num_anchors_per_location()[0],
-            classes,
-            norm_layer=norm_layer(settings.norm),
+        self.settings = settings
+        self.anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
+        self.per_place = self.anchors.num_anchors_per_location()[0]
+        channels, norm = spec.channels[0], tower_norm(settings.norm)
+        self.classification_head = RetinaNetClassificationHead(
+            channels, self.per_place, classes, norm_layer=norm
         )
+        self.regression_head = RetinaNetRegressionHead(channels, self.per_place, norm_layer=norm)
         # torchvision's towers have four convolutions each.
-        for tower in (head.classification_head, head.regression_head):
+        for tower in (self.classification_head, self.regression_head):
             tower.conv = resized_tower(tower.conv, settings.convs)
-        self.net = TorchvisionRetinaNet(
-            _NoBackbone(channels),
-            classes,
-            anchor_generator=anchors,
-            head=head,
-            fg_iou_thresh=settings.iou_foreground,
-            bg_iou_thresh=settings.iou_background,
-            score_thresh=settings.score_threshold,
-            nms_thresh=settings.nms_iou,
-            detections_per_img=settings.max_detections,
-        )
+        self.coder = self.regression_head.box_coder
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
         """The two towers."""
-        return self.net.head.classification_head, self.net.head.regression_head
+        return self.classification_head, self.regression_head
 
     def losses(
         self,
@@ -105,41 +83,49 @@ class RetinaNet(Head):
         """Of "classification" and "box", (B,) each; every image's is divided by the number of its own
         foreground anchors, and nothing is drawn.
         """
-        outputs, anchors = self._outputs(pyramid)
-        images = zip(*(torch.split(x, 1) for x in outputs.values()), anchors, targets, strict=True)
-        losses = [
-            self.net.compute_loss(
-                [{"boxes": wanted.boxes, "labels": wanted.labels}],
-                {"cls_logits": logits, "bbox_regression": deltas},
-                [of_image],
-            )
-            for logits, deltas, of_image, wanted in images
-        ]
-        names = {"classification": "classification", "box": "bbox_regression"}
-        return {ours: torch.stack([x[theirs] for x in losses]) for ours, theirs in names.items()}
+        logits, deltas = self._outputs(pyramid)
+        anchors = canvas_anchors(self.anchors, pyramid)
+        limits = self.settings.iou_foreground, self.settings.iou_background
+        learnt = assigned(targets, [iou_match(t.boxes, anchors, *limits) for t in targets])
+        foreground = learnt.foreground
+        counts = foreground.sum(dim=1)
+        classes = focal_loss(logits, learnt.place_labels)
+        boxes = (deltas - _offsets(learnt.spread(_encoded(learnt.boxes)), anchors)).abs().sum(dim=2)
+        return {
+            "classification": per_image(classes * (learnt.rows != IGNORED), counts),
+            "box": per_image(boxes * foreground, counts),
+        }
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Per level the 1000 best above the threshold, then class-wise NMS."""
-        outputs, anchors = self._outputs(pyramid)
-        per_place = self.net.anchor_generator.num_anchors_per_location()[0]
-        counts = [per_place * x.shape[-2] * x.shape[-1] for x in pyramid.maps]
-        by_level = {name: list(torch.split(x, counts, dim=1)) for name, x in outputs.items()}
-        found = self.net.postprocess_detections(
-            by_level,
-            [list(torch.split(a, counts)) for a in anchors],
-            [placement.content_hw for placement in placements],
-        )
-        return [Detections(d["boxes"], d["scores"], d["labels"]) for d in found]
+        logits, deltas = self._outputs(pyramid)
+        anchors = canvas_anchors(self.anchors, pyramid)
+        counts = [self.per_place * x.shape[-2] * x.shape[-1] for x in pyramid.maps]
 
-    def _outputs(self, pyramid: FeaturePyramid) -> tuple[dict[str, Tensor], list[Tensor]]:
-        """Logits (B, A, K) and box deltas (B, A, 4) of all levels in float32, and the anchors."""
-        towers = zip(("cls_logits", "bbox_regression"), self.parts, strict=True)
-        outputs = {name: self._tower(tower, pyramid.maps).float() for name, tower in towers}
-        return outputs, image_anchors(self.net.anchor_generator, pyramid)
+        def boxes_of(image: Tensor, place: Tensor) -> Tensor:
+            boxes: Tensor = self.coder.decode_single(deltas[image, place], anchors[place])
+            return boxes
 
-    def _tower(self, tower: nn.Module, maps: Sequence[Tensor]) -> Tensor:
-        if not self.recomputes:
-            return cast(Tensor, tower(list(maps)))
-        return torch.cat([recomputed(tower, [x]) for x in maps], dim=1)
+        return found_in_images(logits.sigmoid(), counts, boxes_of, placements, self.settings)
+
+    def _outputs(self, pyramid: FeaturePyramid) -> tuple[Tensor, Tensor]:
+        """Logits (B, A, K) and box deltas (B, A, 4) of all levels in float32."""
+        outputs = [tower_outputs(part, pyramid.maps, self.recomputes) for part in self.parts]
+        (logits,), (deltas,) = outputs
+        return logits, deltas
+
+
+def _encoded(boxes: Tensor) -> Tensor:
+    """(N, 4) xyxy -> centres in px and logarithms of width and height."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    return torch.cat([boxes[:, :2] + sizes / 2, sizes.log()], dim=1)
+
+
+def _offsets(encoded: Tensor, anchors: Tensor) -> Tensor:
+    """What torchvision's coder gives of boxes (B, A, 4), `_encoded`, and their anchors (A, 4), but
+    without a logarithm an anchor.
+    """
+    sizes = anchors[:, 2:] - anchors[:, :2]
+    return (encoded - _encoded(anchors)) / torch.cat([sizes, torch.ones_like(sizes)], dim=1)

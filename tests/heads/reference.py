@@ -20,7 +20,8 @@ from fdet.heads.types import Targets
 
 SPEC = PyramidSpec((LevelSpec("c3", 8, 6), LevelSpec("c4", 16, 10), LevelSpec("c5", 32, 12)))
 
-# Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken.
+# Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken
+# (as of places, where the last bit of a score could decide).
 SMALL_ROI = {"fc_channels": 32, "masks": True, "mask_convs": 1, "mask_channels": 16}
 FEW_SAMPLED = {
     "faster-rcnn": {"rpn_sampled": 32, "sampled": 32, **SMALL_ROI},
@@ -29,6 +30,7 @@ FEW_SAMPLED = {
 ALL_SAMPLED = {
     "faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
     "cascade-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
+    "tal": {"top_k": 2**20},
 }
 
 

@@ -103,7 +103,7 @@ def test_fpn_may_end_below_the_coarsest_cached_level_which_still_takes_part():
 def test_retinanet_towers_have_the_convolutions_asked_for(convs):
     settings = HEADS["retinanet"][1](convs=convs, norm="gn")
     detector = build_detector(SPEC, 2, NECKS["fpn"][1](channels=16), settings)
-    head = detector.head.net.head
+    head = detector.head
     for tower in (head.classification_head.conv, head.regression_head.conv):
         assert sum(isinstance(m, torch.nn.Conv2d) for m in tower.modules()) == convs
         assert sum(isinstance(m, torch.nn.GroupNorm) for m in tower.modules()) == convs

@@ -1,9 +1,10 @@
-"""Against torchvision's own RetinaNet and FasterRCNN with the same weights."""
+"""Against torchvision's own RetinaNet, FCOS and FasterRCNN with the same weights."""
 
 from random import Random
 
 import pytest
 import torch
+from torchvision.models.detection import FCOS as TorchvisionFCOS
 from torchvision.models.detection import FasterRCNN as TorchvisionFasterRCNN
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -12,6 +13,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
+from fdet.heads.dense.fcos import FCOSSettings
 from fdet.heads.dense.retinanet import RetinaNetSettings
 from fdet.heads.necks.fpn import FPNSettings
 from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
@@ -74,7 +76,7 @@ def test_retinanet_equals_torchvision(contents):
         detections_per_img=100,
     )
     reference.transform = PaddedImages((256, 256), contents)
-    reference.head.load_state_dict(detector.head.net.head.state_dict())
+    reference.head.load_state_dict(detector.head.state_dict())
     placements = [placement((256, 256), content) for content in contents]
 
     made = targets(contents)
@@ -88,6 +90,71 @@ def test_retinanet_equals_torchvision(contents):
         found = detector.head.detections(detector.neck(given), placements)
         expected = reference.eval()(images(contents))
     assert_same_detections(found, expected, 0)
+
+
+FCOS_LOSSES = {
+    "classification": "classification",
+    "box": "bbox_regression",
+    "centerness": "bbox_ctrness",
+}
+
+
+@pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
+def test_fcos_equals_torchvision_on_each_image_of_a_batch(contents):
+    """By itself, since torchvision divides by the number of foreground places of the whole batch."""
+    detector = fcos_detector()
+    given, made = pyramid(2, (256, 256)), targets(contents)
+    placements = [placement((256, 256), content) for content in contents]
+    ours = detector.losses(given, placements, made, [0, 1])
+    with torch.no_grad():
+        found = detector.head.detections(detector.neck(given), placements)
+    for k in range(2):
+        alone = FeaturePyramid(SPEC, tuple(x[k : k + 1] for x in given.maps), given.canvas_hw)
+        reference = torchvision_fcos(detector, alone, contents[k])
+        seen = images(contents[k : k + 1])
+        theirs = reference.train()(seen, as_torchvision(made[k : k + 1], 0))
+        for mine, torchvisions in FCOS_LOSSES.items():
+            assert ours[mine].shape == (2,)
+            assert theirs[torchvisions] > 0
+            torch.testing.assert_close(ours[mine][k], theirs[torchvisions], rtol=1e-4, atol=0)
+        with torch.no_grad():
+            expected = reference.eval()(seen)
+        assert_same_detections(found[k : k + 1], expected, 0)
+
+
+def test_fcos_gradients_equal_torchvisions():
+    contents = CONTENTS["letterboxed"][:1]
+    detector = fcos_detector()
+    given, made = pyramid(1, (256, 256)), targets(contents)
+    reference = torchvision_fcos(detector, given, contents[0])
+    losses = detector.losses(given, [placement((256, 256), contents[0])], made, [0])
+    sum(losses.values()).sum().backward()
+    sum(reference.train()(images(contents), as_torchvision(made, 0)).values()).backward()
+    expected = dict(reference.head.named_parameters())
+    assert len(expected) > 10
+    for name, parameter in detector.head.named_parameters():
+        # A bias before a normalisation has no gradient but what is lost in rounding.
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-5)
+
+
+def fcos_detector():
+    torch.manual_seed(1)
+    # Points as torchvision has them. Its towers want 32 groups.
+    settings = FCOSSettings(score_threshold=0.0, offset=0.0)
+    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=64), settings)
+    with torch.no_grad():
+        detector.head.regression_head.bbox_reg.bias.fill_(2.0)
+        detector.head.regression_head.bbox_reg.weight.mul_(20)
+    return detector
+
+
+def torchvision_fcos(detector, given, content):
+    """Its defaults but for the threshold, with a copy of our weights."""
+    backbone = GivenPyramid(detector.neck, given)
+    reference = TorchvisionFCOS(backbone, CLASSES, score_thresh=0.0)
+    reference.transform = PaddedImages((256, 256), [content])
+    reference.head.load_state_dict(detector.head.state_dict())
+    return reference
 
 
 FASTER_RCNN_LOSSES = {

@@ -1,0 +1,147 @@
+"""Which object each anchor or place learns: for one image a row of its objects, or none; never a sync.
+
+A match is (A,) int64: a row, BACKGROUND, or IGNORED. Images have different numbers of objects, so
+each is matched by itself; then the rows of all are those of one table, and all else is one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import box_iou
+
+from .types import Targets
+
+BACKGROUND, IGNORED = -1, -2
+# Below every IoU that matters.
+EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """rows: (B, A) int64, of the objects of all images one after the other, or BACKGROUND or IGNORED.
+    boxes, labels: (N, 4), (N,) of those objects.
+    """
+
+    rows: Tensor
+    boxes: Tensor
+    labels: Tensor
+
+    @property
+    def foreground(self) -> Tensor:
+        """(B, A) bool."""
+        return self.rows >= 0
+
+    @property
+    def place_labels(self) -> Tensor:
+        """(B, A): the class of each place, or BACKGROUND."""
+        return self.spread(self.labels - BACKGROUND) + BACKGROUND
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(N, ...) of the objects -> (B, A, ...) of the places, zeros where there is no object."""
+        padded = torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
+        # Row -1 is the zeros.
+        return padded[self.rows.clamp(min=-1)]
+
+
+def assigned(targets: Sequence[Targets], matches: Sequence[Tensor]) -> Assigned:
+    """The matches of a batch's images, each over the objects of its own image."""
+    rows, start = [], 0
+    for of_image, match in zip(targets, matches, strict=True):
+        rows.append((match + start).where(match >= 0, match))
+        start += len(of_image.labels)
+    boxes, labels = torch.cat([t.boxes for t in targets]), torch.cat([t.labels for t in targets])
+    return Assigned(torch.stack(rows), boxes, labels)
+
+
+def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: float) -> Tensor:
+    """Boxes (N, 4), anchors (A, 4): each anchor takes the object that it overlaps most, from an IoU of
+    `foreground` on; below `background` none, and between them it is ignored. The anchors that overlap an
+    object more than all others are foreground in any case (Faster R-CNN, arXiv 1506.01497, section 3.1.2).
+    """
+    if not len(boxes):
+        return _nothing(anchors)
+    iou: Tensor = box_iou(boxes, anchors)
+    best, match = iou.max(dim=0)
+    most = iou.amax(dim=1, keepdim=True)
+    taken = (best >= foreground) | ((iou == most) & (most > 0)).any(dim=0)
+    return match.where(taken, torch.where(best < background, BACKGROUND, IGNORED))
+
+
+def centre_match(
+    boxes: Tensor, points: Tensor, strides: Tensor, reaches: Tensor, radius: float
+) -> Tensor:
+    """FCOS (Tian et al., arXiv 1904.01355): an object (N, 4) is learnt by the points (A, 2) within it,
+    less than `radius` strides (A, 1) from its centre on either axis, whose greatest distance to its sides is
+    among the place's `reaches` (A, 2), in px. A point with a choice takes the smallest object.
+    """
+    if not len(boxes):
+        return _nothing(points)
+    low, high = boxes[:, None, :2], boxes[:, None, 2:]
+    distances = torch.cat([points - low, high - points], dim=2)
+    near = (points - (low + high) / 2).abs().amax(dim=2) < radius * strides[:, 0]
+    least, most = distances.amin(dim=2), distances.amax(dim=2)
+    fits = near & (least > 0) & (most >= reaches[:, 0]) & (most <= reaches[:, 1])
+    sizes = high - low
+    areas = (sizes[..., 0] * sizes[..., 1]).expand_as(fits)
+    smallest, match = areas.masked_fill(~fits, math.inf).min(dim=0)
+    return match.where(smallest < math.inf, BACKGROUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """Task alignment learning: t = s^alpha · u^beta of score and IoU, and how many places an object takes."""
+
+    alpha: float
+    beta: float
+    top_k: int
+
+    def match(
+        self, wanted: Targets, logits: Tensor, boxes: Tensor, points: Tensor, least: float
+    ) -> tuple[Tensor, Tensor]:
+        """TOOD (Feng et al., arXiv 2108.07755, section 3.2): an object is learnt by the `top_k` points
+        (A, 2) within it of the greatest t, from the logits (A, K) and boxes (A, 4) that are found
+        there. A place that several take is given to that of the greatest IoU.
+
+        Gives the match, and the quality (A,) that each place is to show: its t, scaled so that the
+        greatest of an object is the greatest IoU among its places; 0 for background. Where points lie
+        within, an object counts as at least `least` px wide and high: the paper would leave one that
+        no point lies in unlearnt.
+        """
+        if not len(wanted.boxes):
+            return _nothing(points), torch.zeros_like(points[:, 0])
+        iou = box_iou(wanted.boxes, boxes)
+        # As logarithms: u^6 of a fresh head is soon below what float32 holds.
+        scores = functional.logsigmoid(logits.t()[wanted.labels])
+        metric = self.alpha * scores + self.beta * iou.clamp(min=EPSILON).log()
+        chosen = self._chosen(metric, _within(points, wanted.boxes, least))
+        best, match = iou.masked_fill(~chosen, -1.0).max(dim=0)
+        foreground = best >= 0
+        rows = torch.arange(len(iou), device=iou.device)
+        mine = chosen & (rows[:, None] == match)
+        top_metric = metric.masked_fill(~mine, -math.inf).amax(dim=1)[match]
+        top_iou = iou.masked_fill(~mine, 0.0).amax(dim=1)[match]
+        quality = (metric.gather(0, match[None])[0] - top_metric).exp() * top_iou
+        return match.where(foreground, BACKGROUND), quality.where(foreground, 0.0)
+
+    def _chosen(self, metric: Tensor, within: Tensor) -> Tensor:
+        """(N, A): which places each object asks for."""
+        count = min(self.top_k, metric.shape[1])
+        top = metric.masked_fill(~within, -math.inf).topk(count, dim=1).indices
+        return torch.zeros_like(within).scatter(1, top, True) & within
+
+
+def _within(points: Tensor, boxes: Tensor, least: float) -> Tensor:
+    """(N, A): whether a point lies in a box that is at least so wide and high, or on its edge."""
+    centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=least) / 2
+    return ((points - centres).abs() <= halves).all(dim=2)
+
+
+def _nothing(places: Tensor) -> Tensor:
+    return torch.full((len(places),), BACKGROUND, device=places.device)

@@ -1,0 +1,65 @@
+"""Losses of every place by itself, float32: nothing is picked out, so nothing waits for the device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPSILON = 1e-7
+
+
+def focal_loss(logits: Tensor, labels: Tensor, alpha: float = 0.25) -> Tensor:
+    """(B, A): the focal loss (Lin et al., arXiv 1708.02002; gamma 2) of each place, summed over classes.
+
+    logits: (B, A, K). labels: (B, A) int64, 0..K-1, or below 0 for background.
+    """
+    foreground, own, others = _split(logits, labels)
+    costs = alpha * torch.sigmoid(-own).square() * functional.softplus(-own)
+    return (1 - alpha) * others + costs.where(foreground, 0.0)
+
+
+def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor) -> Tensor:
+    """The same with a soft target, quality (B, A) in 0..1, for the class of each place, and with no
+    alpha: quality focal loss (Li et al., arXiv 2006.04388, equation 2; beta 2).
+    """
+    foreground, own, others = _split(logits, labels)
+    entropy = functional.binary_cross_entropy_with_logits(own, quality, reduction="none")
+    costs = (quality - own.sigmoid()).square() * entropy
+    return others + costs.where(foreground, 0.0)
+
+
+def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each place (B, A): is it foreground; the logit of its class; p² · -log(1 - p), summed over
+    all the other classes. Only few places have a class, so that no target (B, A, K) is worth making.
+    """
+    foreground = labels >= 0
+    index = labels.clamp(min=0)[..., None]
+    own = logits.gather(2, index)
+    # With -inf it costs nothing, and takes no gradient.
+    others = logits.scatter(2, index, own.masked_fill(foreground[..., None], -math.inf))
+    costs = others.sigmoid().square() * functional.softplus(others)
+    return foreground, own[..., 0], costs.sum(dim=2)
+
+
+def giou_loss(boxes: Tensor, wanted: Tensor) -> Tensor:
+    """(...,): 1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of boxes (..., 4) xyxy.
+
+    torchvision's picks out the pairs that overlap, for which it must wait.
+    """
+    (near, far), (low, high) = torch.chunk(boxes, 2, dim=-1), torch.chunk(wanted, 2, dim=-1)
+    overlap = _area((far.minimum(high) - near.maximum(low)).clamp(min=0))
+    union = _area(far - near) + _area(high - low) - overlap
+    hull = _area(far.maximum(high) - near.minimum(low))
+    return 1 - overlap / (union + EPSILON) + (hull - union) / (hull + EPSILON)
+
+
+def _area(sizes: Tensor) -> Tensor:
+    return sizes[..., 0] * sizes[..., 1]
+
+
+def per_image(costs: Tensor, counts: Tensor) -> Tensor:
+    """(B,): the sum of each image's costs (B, A) over its own count (B,), but at least over 1."""
+    return costs.sum(dim=1) / counts.clamp(min=1)

@@ -1,0 +1,73 @@
+"""Places of a canvas, their points, and boxes as distances; and that a canvas is worked out once."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from fdet.cache.pyramid import FeaturePyramid
+from fdet.heads.anchors import anchor_generator, canvas_anchors, image_anchors
+from fdet.heads.build import HEADS, build_detector
+from fdet.heads.necks import NECKS
+from fdet.heads.points import PlacesOf, per_place
+
+from .reference import SPEC, batch, pyramid
+
+
+def test_points_lie_in_their_places_level_after_level_and_row_by_row():
+    canvas_hw = (40, 72)
+    places = PlacesOf(SPEC)(pyramid(1, canvas_hw))
+    assert places.counts == (5 * 9, 3 * 5, 2 * 3)
+    expected = [
+        (x * s + s / 2, y * s + s / 2, s)
+        for s, rows, columns in ((8, 5, 9), (16, 3, 5), (32, 2, 3))
+        for y in range(rows)
+        for x in range(columns)
+    ]
+    found = torch.cat([places.points, places.strides], dim=1)
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0, atol=0)
+    corners = PlacesOf(SPEC, offset=0)(pyramid(1, canvas_hw))
+    assert torch.equal(corners.points + corners.strides / 2, places.points)
+    assert per_place([1, 2, 3], places.counts).tolist() == [1] * 45 + [2] * 15 + [3] * 6
+
+
+def test_boxes_and_distances_are_each_others_way_back():
+    places = PlacesOf(SPEC)(pyramid(1, (64, 64)))
+    distances = torch.rand(2, len(places.points), 4) * 5 - 1
+    boxes = places.boxes(distances)
+    torch.testing.assert_close(places.distances(boxes), distances)
+    # The first point is (4, 4) and has a stride of 8.
+    one = places.boxes(torch.tensor([[0.0, 0.5, 1.0, 2.0]]).expand(len(places.points), 4))[0]
+    assert one.tolist() == [4, 0, 12, 20]
+
+
+def test_anchors_of_a_canvas_are_made_once_and_equal_torchvisions():
+    generator = anchor_generator(SPEC, (4.0,), (0.5, 1.0))
+    calls = []
+    generator.register_forward_hook(lambda *_: calls.append(1))
+    given = pyramid(2, (64, 96))
+    first = canvas_anchors(generator, given)
+    half = FeaturePyramid(SPEC, tuple(x.bfloat16() for x in given.maps), given.canvas_hw)
+    with torch.inference_mode():
+        assert all(x is first for x in image_anchors(generator, half))
+    assert len(calls) == 1
+    assert first.shape == (2 * (8 * 12 + 4 * 6 + 2 * 3), 4)
+    assert first.dtype == torch.float32
+    assert canvas_anchors(generator, pyramid(2, (96, 64))).shape == first.shape
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_is_kept_of_a_canvas_is_no_state(head):
+    torch.manual_seed(0)
+    detector = build_detector(SPEC, 3, NECKS["fpn"].settings(channels=16), HEADS[head].settings())
+    names, fresh = list(detector.state_dict()), len(pickle.dumps(detector))
+    given = batch(2)
+    losses = detector.losses(*given)
+    assert list(detector.state_dict()) == names
+    # torchvision's anchors of one place are kept, the same as before.
+    assert len(pickle.dumps(detector)) == pytest.approx(fresh, rel=0.01)
+    for other in (copy.deepcopy(detector), pickle.loads(pickle.dumps(detector))):
+        again = other.losses(*given)
+        assert all(torch.equal(x, again[name]) for name, x in losses.items())
