@@ -29,7 +29,7 @@ from ..dataset.annotations import Annotations
 from .config import RunConfig
 from .model import fresh_detector
 
-FORMAT = 3
+FORMAT = 4
 SCRATCH = "scratch"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
