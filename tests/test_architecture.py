@@ -93,6 +93,7 @@ ORDER = (
     "backbones",
     "extraction",
     "runs",
+    "capacity",
     "sources",
     "pictures",
     "evaluation",

@@ -12,7 +12,10 @@ from ..command import opt
 
 
 def compare_command(
-    config: Annotated[Path, typer.Argument(help="TOML file of settings, the same for all sources")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="TOML file of settings or name of a preset, the same for all sources"),
+    ],
     cache: Annotated[Path, opt("training cache")],
     val: Annotated[Path, opt("validation cache")],
     out: Annotated[Path, opt("folder for the runs and the report, or to go on in")],

@@ -15,6 +15,7 @@ from ...heads.checks import check_range
 from ...heads.family import HeadSettings, NeckSettings
 from ...heads.necks import NECKS
 from ..devices import Precision
+from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
 
 # Where nothing is said.
@@ -201,8 +202,11 @@ def load_config(
     head: str | None = None,
     assignments: Sequence[str] = (),
 ) -> RunConfig:
-    """Defaults, then the file, then the names, then each 'section.name=value'."""
-    values = read_toml(path) if path else {}
+    """Defaults, then the file (or preset), then the names, then each 'section.name=value'.
+
+    Raises ConfigError.
+    """
+    values = read_toml(config_file(path)) if path else {}
     for section, name in (("neck", neck), ("head", head)):
         given = values.get(section, {})
         if name is not None and isinstance(given, Mapping):

@@ -42,7 +42,7 @@ def train_command(
     cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
     out: Annotated[Path, opt("run directory to make")],
     val: Annotated[Path | None, opt("validation cache")] = None,
-    config: Annotated[Path | None, opt("TOML file of settings")] = None,
+    config: Annotated[Path | None, opt("TOML file of settings, or the name of a preset")] = None,
     neck: Annotated[str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity")] = None,
     head: Annotated[str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn")] = None,
     assignments: Annotated[
