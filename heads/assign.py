@@ -68,8 +68,8 @@ def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: flo
         return _nothing(anchors)
     iou: Tensor = box_iou(boxes, anchors)
     best, match = iou.max(dim=0)
-    most = iou.amax(dim=1, keepdim=True)
-    taken = (best >= foreground) | ((iou == most) & (most > 0)).any(dim=0)
+    most = iou.amax(dim=1, keepdim=True).clamp(min=EPSILON)
+    taken = (best >= foreground) | (iou >= most).any(dim=0)
     return match.where(taken, torch.where(best < background, BACKGROUND, IGNORED))
 
 

@@ -181,7 +181,7 @@ def test_every_step_moves_the_average():
     taken.average = MovingAverage(taken.model, 0.9, {})
     before = {n: v.clone() for n, v in taken.average.tensors.items()}
     taken.step(batches_of([[0, 1]]), 8, 0, 10)
-    name = "head.net.head.regression_head.bbox_reg.weight"
+    name = "head.regression_head.bbox_reg.weight"
     moved, average = taken.model.tensors()[name], taken.average.tensors[name]
     torch.testing.assert_close(average, 0.1 * before[name] + 0.9 * moved)
     assert not torch.equal(average, before[name])
