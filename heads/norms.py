@@ -137,7 +137,9 @@ def _of_channels(x: Tensor) -> Tensor:
 
 
 def _group_norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+    """Never with a channel a group: a level of one place would come out as its bias."""
+    groups = math.gcd(32, channels)
+    return nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels)
 
 
 _NORMS: Mapping[str, Callable[[int], nn.Module]] = {

@@ -22,9 +22,10 @@ from ..detector import Head
 from ..family import HeadSettings
 from ..losses import focal_loss, giou_loss, per_image
 from ..memo import Memo
+from ..norms import norm_layer
 from ..points import Places, PlacesOf, distance_boxes, per_place
 from ..types import Detections, Targets
-from .towers import tower_norm, tower_outputs
+from .towers import tower_outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class FCOS(Head):
         super().__init__()
         self.settings = settings
         channels, convs = spec.channels[0], settings.convs
-        norm = tower_norm(settings.norm) or nn.Identity
+        norm = norm_layer(settings.norm) or nn.Identity
         self.classification_head = FCOSClassificationHead(
             channels, 1, classes, num_convs=convs, norm_layer=norm
         )

@@ -22,8 +22,9 @@ from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..family import HeadSettings
 from ..losses import focal_loss, per_image
+from ..norms import norm_layer
 from ..types import Detections, Targets
-from .towers import resized_tower, tower_norm, tower_outputs
+from .towers import resized_tower, tower_outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class RetinaNet(Head):
         self.settings = settings
         self.anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
         self.per_place = self.anchors.num_anchors_per_location()[0]
-        channels, norm = spec.channels[0], tower_norm(settings.norm)
+        channels, norm = spec.channels[0], norm_layer(settings.norm)
         self.classification_head = RetinaNetClassificationHead(
             channels, self.per_place, classes, norm_layer=norm
         )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ class Tower(nn.Module):
         super().__init__()
         blocks = []
         for _ in range(convs):
-            layer = (tower_norm(norm) or nn.Identity)(channels)
+            layer = (norm_layer(norm) or nn.Identity)(channels)
             blocks.append(nn.Sequential(_conv(channels, channels), layer, nn.ReLU()))
         self.conv = nn.Sequential(*blocks)
         self.output = _conv(channels, outputs, bias)
@@ -29,18 +28,6 @@ class Tower(nn.Module):
         """(B, C, H, W) of each level -> (B, A, outputs), level after level and row by row."""
         levels = [self.output(self.conv(x)).flatten(2).transpose(1, 2) for x in maps]
         return torch.cat(levels, dim=1)
-
-
-def tower_norm(name: str) -> Callable[[int], nn.Module] | None:
-    """As `norm_layer`, but never with a channel a group: a level of one place would come out as zeros,
-    and torch refuses it.
-    """
-    return _group_norm if name == "gn" else norm_layer(name)
-
-
-def _group_norm(channels: int) -> nn.Module:
-    groups = math.gcd(32, channels)
-    return nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels)
 
 
 def _conv(channels: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:

@@ -170,3 +170,11 @@ def test_a_process_that_only_accompanies_changes_nothing(recompute, pair):
         else:
             torch.testing.assert_close(first[name], value, rtol=1e-4, atol=1e-5)
             assert torch.equal(first[name], second[name])
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(1, 1), (2, 1), (16, 8), (17, 1), (32, 16), (64, 32), (96, 32), (256, 32)],
+)
+def test_no_channel_is_a_group_by_itself(channels, groups):
+    assert norm_layer("gn")(channels).num_groups == groups

@@ -7,7 +7,6 @@ from torch import nn
 from fdet.cache.errors import ConfigError
 from fdet.heads.build import build_detector
 from fdet.heads.dense import DENSE_HEADS
-from fdet.heads.dense.towers import tower_norm
 from fdet.heads.necks import NECKS
 
 from .reference import SPEC, batch, pyramid
@@ -28,14 +27,6 @@ def test_towers_have_the_convolutions_and_norms_asked_for(head, convs, norm):
         kinds = [type(m) for m in part.conv.modules()]
         assert kinds.count(nn.Conv2d) == convs
         assert kinds.count(nn.GroupNorm) == (convs if norm == "gn" else 0)
-
-
-@pytest.mark.parametrize(
-    ("channels", "groups"),
-    [(1, 1), (2, 1), (16, 8), (17, 1), (32, 16), (64, 32), (96, 32), (256, 32)],
-)
-def test_no_channel_is_a_group_by_itself(channels, groups):
-    assert tower_norm("gn")(channels).num_groups == groups
 
 
 @pytest.mark.parametrize("head", DENSE_HEADS)

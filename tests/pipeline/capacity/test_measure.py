@@ -1,0 +1,97 @@
+"""What a detector holds, computes and keeps, against what can be counted by hand."""
+
+import pytest
+from typer.testing import CliRunner
+
+from fdet.cache.header import CacheHeader
+from fdet.pipeline.capacity.measure import measure
+from fdet.pipeline.capacity.report import capacity_lines
+from fdet.pipeline.cli import app
+from fdet.pipeline.runs.config import load_config
+
+# Of the cache: stride 8, 16, 32 below a canvas of 128 px.
+PLACES = (16 * 16, 8 * 8, 4 * 4)
+
+
+@pytest.fixture(scope="module")
+def header(exact_cache):
+    return CacheHeader.read(exact_cache)
+
+
+def config(*more, head="retinanet"):
+    quick = ("neck.channels=16", "neck.max_level=5", "train.batch_size=6")
+    return load_config(head=head, assignments=[*quick, *more])
+
+
+def test_parameters_and_flops_are_those_of_the_convolutions(header):
+    backbone, neck, head = measure(config("head.convs=1"), header, 3).parts
+    inputs = header.key.levels.channels
+    assert (backbone.name, backbone.trained) == (header.key.backbone, False)
+    assert backbone.parameters == header.backbone["parameters"]
+    assert neck.parameters == sum(c * 16 + 16 for c in inputs) + 3 * (9 * 16 * 16 + 16)
+    each = zip(inputs, PLACES, strict=True)
+    assert neck.flops == sum(2 * n * (c * 16 + 9 * 16 * 16) for c, n in each)
+    outputs = 9 * 3 + 9 * 4
+    assert head.parameters == 9 * 16 * (2 * 16 + outputs) + 2 * 16 + outputs
+    assert head.flops == 2 * sum(PLACES) * 9 * 16 * (2 * 16 + outputs)
+
+
+def test_the_share_is_of_all_parameters(header):
+    found = measure(config(), header, 3)
+    backbone, *trained = (part.parameters for part in found.parts)
+    assert found.trained_share == sum(trained) / (backbone + sum(trained))
+
+
+@pytest.mark.parametrize("head", ["retinanet", "fcos", "faster-rcnn", "cascade-rcnn"])
+def test_activations_grow_with_the_layers_and_shrink_when_recomputed(head, header):
+    plain = measure(config("head.convs=2", head=head), header, 3)
+    deeper = measure(config("head.convs=6", head=head), header, 3)
+    again = ("head.convs=6", "train.checkpoint_activations=true")
+    assert plain.activations < deeper.activations
+    assert measure(config(*again, head=head), header, 3).activations < 0.7 * deeper.activations
+
+
+def test_a_tower_keeps_its_maps(header):
+    """Each convolution of both towers keeps its input, 16 channels of float32 at every place."""
+    kept = [measure(config(f"head.convs={n}"), header, 3).activations for n in (1, 5)]
+    assert kept[1] - kept[0] == 4 * 2 * sum(PLACES) * 16 * 4
+
+
+def test_accumulation_works_off_fewer_together(header):
+    assert measure(config("train.accumulate=4"), header, 3).together == 2
+
+
+def test_a_small_share_is_noted_with_the_papers_reason(header):
+    weak, strong = (measure(config(f"neck.channels={n}"), header, 3) for n in (16, 512))
+    assert weak.trained_share < 0.4 < strong.trained_share
+    assert any("2204.00484" in line for line in capacity_lines(weak))
+    assert not any("2204.00484" in line for line in capacity_lines(strong))
+
+
+def fdet(*words):
+    return CliRunner().invoke(app, ["model", *map(str, words)])
+
+
+def test_presets_files_and_runs_are_shown(exact_cache, tmp_path):
+    (tmp_path / "own.toml").write_text("[neck]\nchannels = 32\n")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.toml").write_text(config("neck.channels=24").to_toml())
+    for what in ("retinanet-fpn-s", tmp_path / "own.toml", run):
+        result = fdet(what, "--cache", exact_cache)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "canvas 128x128 px" in result.stdout and "trained share: " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("retinanet-fpn-xl", "no such file or preset"),
+        ("FOLDER", "a folder, but no run"),
+        ("faster-fpn", "neck fpn needs level c2"),
+    ],
+)
+def test_what_cannot_be_shown_is_said_in_one_line(what, said, exact_cache, tmp_path):
+    result = fdet(what.replace("FOLDER", str(tmp_path)), "--cache", exact_cache)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr and result.stderr.count("\n") == 1

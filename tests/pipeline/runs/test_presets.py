@@ -1,0 +1,83 @@
+"""Presets are settings that load, fit a pyramid of the usual levels, and are what the paper says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from fdet.cache.errors import ConfigError
+from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.heads.build import build_detector
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.presets import preset_names
+
+FROM_C2 = PyramidSpec(tuple(LevelSpec(f"c{k}", 2**k, 8 * k) for k in range(2, 6)))
+FROM_C3 = PyramidSpec(FROM_C2.levels[1:])
+LARGE = ("faster-fpn", "faster-nas-fpn", "cascade-nas-fpn", "retinanet-fpn", "retinanet-nas-fpn")
+
+
+def preset(name):
+    return load_config(Path(name))
+
+
+def built(name, spec):
+    config = preset(name)
+    with torch.device("meta"):
+        return build_detector(spec, 80, config.neck, config.head)
+
+
+def test_each_has_a_small_size():
+    assert sorted(preset_names()) == sorted([*LARGE, *(f"{name}-s" for name in LARGE)])
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_each_is_what_its_name_says(name):
+    config = preset(name)
+    neck = "nas-fpn" if "nas-fpn" in name else "fpn"
+    head = {"faster": "faster-rcnn", "cascade": "cascade-rcnn", "retinanet": "retinanet"}
+    assert (config.neck.name, config.head.name) == (neck, head[name.split("-")[0]])
+    small, large = (
+        built(n, FROM_C2) for n in (f"{name.removesuffix('-s')}-s", name.removesuffix("-s"))
+    )
+    assert small.trained_parameters < large.trained_parameters / 5
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_large_ones_have_the_papers_recipe(name):
+    config = preset(name)
+    assert (config.optim.name, config.optim.lr, config.optim.weight_decay) == ("sgd", 0.16, 4e-5)
+    assert (config.train.batch_size, config.train.epochs) == (64, 72)
+    assert (config.schedule.name, config.schedule.warmup_steps) == ("step", 500)
+    assert len(config.schedule.milestones) == 2
+    assert config.neck.channels == 256
+    if config.neck.name == "nas-fpn":
+        assert (config.neck.repeats, config.neck.min_level, config.neck.max_level) == (5, 3, 7)
+    if config.head.name != "retinanet":
+        assert (config.head.convs, config.head.fc_layers, config.head.fc_channels) == (4, 2, 1024)
+    if config.head.name == "cascade-rcnn":
+        assert config.head.iou_thresholds == (0.5, 0.7, 0.8) and config.head.class_agnostic
+
+
+def test_a_level_that_the_cache_lacks_is_named():
+    with pytest.raises(ConfigError, match=r"neck fpn needs level c2 .*extract with --levels"):
+        built("faster-fpn", FROM_C3)
+    built("faster-nas-fpn", FROM_C3)
+
+
+def test_a_file_goes_before_a_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("retinanet-fpn").write_text("[train]\nepochs = 3\n")
+    assert preset("retinanet-fpn").train.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("retinanet-fpm", "no such file or preset; did you mean 'retinanet-fpn"),
+        ("own.toml", "own.toml: No such file"),
+        ("folder/retinanet-fpn", "folder/retinanet-fpn: No such file"),
+    ],
+)
+def test_what_is_no_file_and_no_preset_is_said(name, said):
+    with pytest.raises(ConfigError, match=said):
+        preset(name)
