@@ -96,7 +96,8 @@ def _pyramid(header: CacheHeader, bucket: Bucket, images: int) -> FeaturePyramid
 def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
     """Of an image with a few objects of a quarter of the canvas."""
     rows, columns = pyramid.canvas_hw
-    place = Placement(*[(rows, columns)] * 3, scale=(1.0, 1.0), shift=(0.0, 0.0))
+    hw = (rows, columns)
+    place = Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
     corners = torch.rand(_OBJECTS, 2) * torch.tensor([columns / 2, rows / 2])
     boxes = torch.cat([corners, corners + torch.tensor([columns / 4, rows / 4])], dim=1)
     masks = torch.ones(_OBJECTS, 28, 28)

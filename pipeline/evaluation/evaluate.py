@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.errors import InputError
+from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...cache.sampler import plain_batches
@@ -18,6 +18,7 @@ from ..runs.loading import load_model
 from ..sources.data import open_cached, open_live
 from .coco import Metrics, coco_metrics, to_coco_results
 from .detecting import detect
+from .engines import ENGINES, FASTEST
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,17 @@ def evaluate_run(
     checkpoint: str = "best",
     device: str = "auto",
     threads: int | None = None,
+    engine: str = FASTEST,
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Score a run on a cache, plain view; also the detections in COCO's result format.
 
     images: the folder that the cache was made from, for a run that trained its own backbone: the
     cache then says only which images, and how they become canvases. checkpoint: "best" or "last".
-    Raises InputError, KeyMismatch (the cache holds other features), CorruptCache.
+    engine: who counts, one of ENGINES. Raises InputError, KeyMismatch (the cache holds other features),
+    IncompleteCache, CorruptCache.
     """
+    if engine not in ENGINES:
+        raise InputError(f"--engine {engine!r}{did_you_mean(engine, ENGINES)}")
     on = pick_device(device)
     use_threads(threads)
     info, header = RunInfo.read(run), CacheHeader.read(cache)
@@ -62,7 +67,7 @@ def evaluate_run(
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids)
-    return coco_metrics(data.annotations, found), results
+    return coco_metrics(data.annotations, found, engine), results
 
 
 def write_evaluation(

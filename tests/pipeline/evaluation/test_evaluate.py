@@ -15,6 +15,7 @@ from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
 from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, to_coco_results
+from fdet.pipeline.evaluation.engines import ENGINES
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
@@ -41,9 +42,11 @@ def noisy(annotations, seed=0) -> dict[int, Detections]:
     return found
 
 
-def test_figures_equal_pycocotools_on_the_plain_files(dataset, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, dataset, tmp_path):
     annotations, _ = load_annotations(dataset)
-    found = noisy(annotations)
+    found = noisy(annotations, seed)
     results = tmp_path / "results.json"
     results.write_text(json.dumps(to_coco_results(found, annotations.class_ids)))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -52,7 +55,10 @@ def test_figures_equal_pycocotools_on_the_plain_files(dataset, tmp_path):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    ours = coco_metrics(annotations, found)
+    ours = coco_metrics(annotations, found, engine)
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    each = [float(precision[:, :, k].mean()) for k in range(3)]
+    assert list(ours.per_class.values()) == pytest.approx(each, abs=1e-9)
     for name, expected in zip(FIGURES, evaluation.stats, strict=True):
         value = getattr(ours, name)
         assert (value is None) == (expected < 0)
@@ -76,10 +82,12 @@ def test_perfect_detections_score_one(dataset):
     assert metrics.per_class == pytest.approx({"disc": 1.0, "square": 1.0, "cross": 1.0})
 
 
-def test_finding_nothing_scores_zero(dataset):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_finding_nothing_scores_zero(engine, dataset):
     annotations, _ = load_annotations(dataset)
     nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
-    metrics = coco_metrics(annotations, {image.id: nothing for image in annotations.images})
+    found = {image.id: nothing for image in annotations.images}
+    metrics = coco_metrics(annotations, found, engine)
     assert metrics.ap == 0.0
 
 
@@ -89,6 +97,11 @@ def test_only_the_named_images_count(dataset):
     half = dict(list(found.items())[:6])
     assert coco_metrics(annotations, half).images == 6
     assert coco_metrics(annotations, half).ap != coco_metrics(annotations, found).ap
+
+
+def test_an_unknown_engine_is_refused(exact_cache, run):
+    with pytest.raises(InputError, match="--engine 'pycoco'; did you mean 'pycocotools'"):
+        evaluate_run(run, exact_cache, engine="pycoco")
 
 
 @pytest.fixture(scope="module")
