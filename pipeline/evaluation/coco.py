@@ -13,6 +13,7 @@ import numpy as np
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
 from .engines import FASTEST, evaluated
+from .errors import ErrorBreakdown
 
 # The order in which COCO's evaluation summarises.
 FIGURES = (
@@ -33,7 +34,9 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures, 0 to 1; None where no object counts. per_class: AP by class name."""
+    """COCO's figures, 0 to 1; None where no object counts. per_class: AP by class name. errors: where
+    they were asked for.
+    """
 
     ap: float | None
     ap50: float | None
@@ -49,9 +52,14 @@ class Metrics:
     ar_large: float | None
     per_class: Mapping[str, float | None]
     images: int
+    errors: ErrorBreakdown | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """By name; "errors" only where there are any."""
+        values = asdict(self)
+        if self.errors is None:
+            del values["errors"]
+        return values
 
 
 def coco_metrics(
@@ -72,7 +80,7 @@ def coco_metrics(
         values = values[values > -1]
         per_class[name] = float(values.mean()) if values.size else None
     named = dict(zip(FIGURES, figures, strict=True))
-    return Metrics(**named, per_class=per_class, images=len(image_ids))
+    return Metrics(**named, per_class=per_class, images=len(image_ids), errors=None)
 
 
 def unique_names(annotations: Annotations) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..sources.data import open_cached, open_live
 from .coco import Metrics, coco_metrics, to_coco_results
 from .detecting import detect
 from .engines import ENGINES, FASTEST
+from .errors import error_breakdown
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,8 @@ def evaluate_run(
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids)
-    return coco_metrics(data.annotations, found, engine), results
+    metrics = coco_metrics(data.annotations, found, engine)
+    return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 
 
 def write_evaluation(

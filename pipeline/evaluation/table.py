@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .coco import Metrics
+from .errors import KINDS, ErrorBreakdown
 
 
 def metrics_table(metrics: Metrics) -> str:
@@ -10,10 +11,20 @@ def metrics_table(metrics: Metrics) -> str:
     named = metrics.to_json()
     per_class = named.pop("per_class")
     images = named.pop("images")
+    named.pop("errors", None)
     lines = [f"{images} images"]
     lines += [f"{name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in named.items()]
     lines += [f"AP of {name!r}: {_points(v)}" for name, v in per_class.items()]
+    if metrics.errors is not None:
+        lines += _errors(metrics.errors)
     return "\n".join(lines)
+
+
+def _errors(errors: ErrorBreakdown) -> list[str]:
+    """TIDE's."""
+    return ["what AP50 would gain without an error of one kind, and how many there are"] + [
+        f"{kind:<14} {_points(errors.gains[kind])} {errors.counts[kind]:>7}" for kind in KINDS
+    ]
 
 
 def _points(value: float | None) -> str:

@@ -1,0 +1,173 @@
+"""What keeps average precision down, in the sense of TIDE (Bolya et al., arXiv 2008.08115): each wrong
+detection has one reason, and each reason is worth what AP50 would gain without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.ops import box_iou
+
+from ...heads.types import Detections
+from ..dataset.annotations import Annotations, ImageBoxes
+
+FOREGROUND, BACKGROUND = 0.5, 0.1
+MOST = 100  # detections of an image that count
+KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
+_RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBreakdown:
+    """ap50: None where no object counts. counts: of each of KINDS; gains: what ap50 would be higher by
+    if they alone were mended.
+
+    A detection that is no hit overlaps, of its own class, an object by 0.1 to 0.5 ("localisation");
+    of another class, one by 0.5 or more ("classification"); one that a better detection has taken
+    ("duplicate"); nothing by more than 0.1 ("background"); otherwise it is wrong in "both". "missed"
+    are objects that no detection took, and none would with a better box or class.
+    """
+
+    ap50: float | None
+    counts: Mapping[str, int]
+    gains: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class _Image:
+    """Detections, best first: score, class, what they hit (-1: nothing), whether they do not count
+    (crowds), why they are wrong ("" for none) and the object that they were meant for (-1: none).
+    """
+
+    scores: npt.NDArray[np.float64]
+    labels: npt.NDArray[np.int64]
+    hits: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.bool_]
+    kinds: list[str]
+    meant: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.int64]  # the classes of those that count
+    missed: list[int] = field(default_factory=list)
+
+
+def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -> ErrorBreakdown:
+    """Of detections in image px, over the images that `found` names."""
+    images = [_matched(annotations.of_image(i), d) for i, d in sorted(found.items())]
+    classes = range(len(annotations.class_ids))
+    before = _ap(images, classes, "")
+    counts = {kind: sum(image.kinds.count(kind) for image in images) for kind in KINDS}
+    counts["missed"] = sum(len(image.missed) for image in images)
+    if before is None:
+        return ErrorBreakdown(None, counts, dict.fromkeys(KINDS, 0.0))
+    gains = {kind: (_ap(images, classes, kind) or 0.0) - before for kind in KINDS}
+    return ErrorBreakdown(before, counts, gains)
+
+
+def _matched(objects: ImageBoxes, found: Detections) -> _Image:
+    order = found.scores.argsort(descending=True, stable=True)[:MOST]
+    d = found[order]
+    crowd = np.asarray(objects.crowd, dtype=bool)
+    classes = np.asarray(objects.labels)[~crowd]
+    boxes = torch.from_numpy(np.asarray(objects.boxes, dtype=np.float64))
+    iou = box_iou(d.boxes.double(), boxes[~torch.from_numpy(crowd)]).numpy()
+    labels = d.labels.numpy()
+    same = labels[:, None] == classes[None]
+    hits = _hits(iou, same)
+    within = _within_crowds(d, boxes[torch.from_numpy(crowd)], np.asarray(objects.labels)[crowd])
+    image = _Image(
+        d.scores.double().numpy(),
+        labels,
+        hits,
+        (hits < 0) & within,
+        [""] * len(labels),
+        np.full(len(labels), -1),
+        classes,
+    )
+    for k in np.flatnonzero((hits < 0) & ~image.ignored):
+        image.kinds[k], image.meant[k] = _reason(iou[k], same[k])
+    reached = {*hits.tolist(), *image.meant.tolist()}
+    image.missed = [k for k in range(len(classes)) if k not in reached]
+    return image
+
+
+def _hits(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """The object that each detection takes: of its class, the one of the greatest overlap that is left."""
+    free = np.where(same, iou, -1.0)
+    hits = np.full(len(iou), -1)
+    for k in range(len(iou)):
+        if free.shape[1] and free[k].max() >= FOREGROUND:
+            hits[k] = free[k].argmax()
+            free[:, hits[k]] = -1.0
+    return hits
+
+
+def _within_crowds(
+    found: Detections, crowds: torch.Tensor, classes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Whether half of a detection lies in a crowd of its class, as COCO has it."""
+    boxes = found.boxes.double()
+    near = torch.maximum(boxes[:, None, :2], crowds[None, :, :2])
+    far = torch.minimum(boxes[:, None, 2:], crowds[None, :, 2:])
+    overlap = (far - near).clamp(min=0).prod(dim=2)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1, keepdim=True).clamp(min=1e-12)
+    inside = (overlap / area).numpy() >= FOREGROUND
+    within: npt.NDArray[np.bool_] = (inside & (found.labels.numpy()[:, None] == classes[None])).any(
+        axis=1
+    )
+    return within
+
+
+def _reason(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> tuple[str, int]:
+    """Why a detection is wrong, and which object it was meant for."""
+    own, other = np.where(same, iou, 0.0), np.where(same, 0.0, iou)
+    if not len(iou) or iou.max() <= BACKGROUND:
+        return "background", -1
+    if BACKGROUND <= own.max() < FOREGROUND:
+        return "localisation", int(own.argmax())
+    if other.max() >= FOREGROUND:
+        return "classification", int(other.argmax())
+    if own.max() >= FOREGROUND:
+        return "duplicate", -1
+    return "both", -1
+
+
+def _ap(images: Sequence[_Image], classes: Iterable[int], mended: str) -> float | None:
+    """Mean of the classes' average precision at an overlap of 0.5, with one kind of error mended."""
+    rows: dict[int, list[tuple[float, bool]]] = {}
+    objects: dict[int, int] = {}
+    for image in images:
+        gone = set(image.missed) if mended == "missed" else set()
+        for k, label in enumerate(image.objects.tolist()):
+            objects[label] = objects.get(label, 0) + (k not in gone)
+        taken = set(image.hits[image.hits >= 0].tolist())
+        for k, (score, label) in enumerate(
+            zip(image.scores.tolist(), image.labels.tolist(), strict=True)
+        ):
+            hit = bool(image.hits[k] >= 0)
+            if image.ignored[k]:
+                continue
+            if image.kinds[k] == mended and not hit:
+                target = int(image.meant[k])
+                if target < 0 or target in taken:
+                    continue  # suppressed
+                taken.add(target)
+                hit, label = True, int(image.objects[target])
+            rows.setdefault(label, []).append((score, hit))
+    each = [_class_ap(rows.get(k, []), objects[k]) for k in classes if objects.get(k)]
+    return float(np.mean(each)) if each else None
+
+
+def _class_ap(rows: Sequence[tuple[float, bool]], objects: int) -> float:
+    """COCO's: the mean over 101 recalls of the best precision from that recall on."""
+    if not rows:
+        return 0.0
+    scores, hits = (np.array(x) for x in zip(*rows, strict=True))
+    hits = hits[np.argsort(-scores, kind="stable")]
+    right = np.cumsum(hits)
+    recall, precision = right / objects, right / np.arange(1, len(hits) + 1)
+    best = np.maximum.accumulate(precision[::-1])[::-1]
+    places = np.searchsorted(recall, _RECALLS, side="left")
+    return float(np.append(best, 0.0)[places].mean())
