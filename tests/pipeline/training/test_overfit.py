@@ -10,7 +10,10 @@ from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
 # Where a head has such a setting: less work, and anchors of the size of the objects.
-SMALLER = {"convs": 2, "fc_channels": 128, "sampled": 64, "anchor_scales": [4]}
+SMALLER = {
+    **{"convs": 2, "conv_channels": 32, "fc_channels": 128, "sampled": 64},
+    **{"anchor_scales": [4], "rpn_top_train": [300, 100], "rpn_top_test": [300, 100]},
+}
 TRAINING = (
     *("neck.channels=32", "neck.max_level=5", "train.batch_size=4"),
     *("train.epochs=40", "train.eval_every=40", "optim.lr=0.003"),
