@@ -194,7 +194,16 @@ def torchvision_model(
         **dict(zip(names, reported, strict=True)),
     )
     model.rpn.load_state_dict(head.rpn.state_dict())
-    model.roi_heads.load_state_dict(head.roi.state_dict())
+    (stage,) = head.stages
+    theirs = model.roi_heads
+    layers = [layer for layer in stage.layers if isinstance(layer, nn.Linear)]
+    for layer, own in zip((theirs.box_head.fc6, theirs.box_head.fc7), layers, strict=True):
+        layer.load_state_dict(own.state_dict())
+    theirs.box_predictor.cls_score.load_state_dict(stage.predictor.cls_score.state_dict())
+    # Theirs has boxes of the background too.
+    with torch.no_grad():
+        theirs.box_predictor.bbox_pred.weight[4:] = stage.predictor.bbox_pred.weight
+        theirs.box_predictor.bbox_pred.bias[4:] = stage.predictor.bbox_pred.bias
     return model
 
 
