@@ -38,9 +38,17 @@ def test_compressed_run_lengths_are_those_of_the_bitmap(seed, hw):
     assert list(run_lengths(text)) == runs_of(bitmap)
 
 
-@pytest.mark.parametrize("text", ["Q", "`" * 30 + "0", " ", "\x7f", "1é"])
-def test_what_are_no_run_lengths_is_refused(text):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Q", "it ends within a number"),
+        ("`" * 30 + "0", "it ends within a number"),
+        (" ", "character ' '"),
+        ("1é", "character 'é'"),
+    ],
+)
+def test_what_are_no_run_lengths_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
         list(run_lengths(text))
 
 
