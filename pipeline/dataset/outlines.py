@@ -63,11 +63,7 @@ class Outlines:
         """(size, size): which share of each cell over a box, xyxy image px, the object covers."""
         rings, side = self.of(k), size * _FINER
         if self.runs[k]:
-            return (
-                _looked_up(_bitmap(rings[0], hw), box, side)
-                .reshape(size, _FINER, size, _FINER)
-                .mean(axis=(1, 3), dtype=np.float32)
-            )
+            return _cells(_looked_up(_bitmap(rings[0], hw), box, side), size)
         drawn = Image.new("L", (side, side))
         pen = ImageDraw.Draw(drawn)
         corner, extent = box[:2], np.maximum(box[2:] - box[:2], 1e-9)
@@ -75,11 +71,19 @@ class Outlines:
             # PIL's pixels have their centres at whole numbers.
             corners = (ring.reshape(-1, 2) - corner) / extent * side - 0.5
             pen.polygon(list(map(tuple, corners.clip(-_FAR, _FAR).tolist())), fill=1)
-        cells = np.asarray(drawn).reshape(size, _FINER, size, _FINER)
-        return cells.mean(axis=(1, 3), dtype=np.float32)
+        return _cells(np.asarray(drawn), size)
 
 
-def packed_outlines(objects: Sequence[tuple[bool, Sequence[Sequence[float]]]]) -> Outlines:
+def _cells(places: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.float32]:
+    """(size * finer, size * finer) of 0 and 1 -> (size, size), their means."""
+    parts = places.reshape(size, _FINER, size, _FINER)
+    means: npt.NDArray[np.float32] = parts.mean(axis=(1, 3), dtype=np.float32)
+    return means
+
+
+def packed_outlines(
+    objects: Sequence[tuple[bool, Sequence[Sequence[float] | Floats]]],
+) -> Outlines:
     """From (whether they are run lengths, rings) of each object."""
     rings = [np.asarray(ring, dtype=np.float64) for _, parts in objects for ring in parts]
     return Outlines(
