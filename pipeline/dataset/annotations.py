@@ -15,16 +15,21 @@ import numpy.typing as npt
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
+from .outlines import Outlines, joined_outlines, packed_outlines, run_lengths
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBoxes:
-    """The objects of one image: boxes (N, 4) float64 xyxy image px, labels (N,), crowd (N,), area (N,) px."""
+    """The objects of one image: boxes (N, 4) float64 xyxy image px, labels (N,), crowd (N,), area (N,) px.
+
+    outlines: of all of them, where they were asked for.
+    """
 
     boxes: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     crowd: npt.NDArray[np.bool_]
     area: npt.NDArray[np.float64]
+    outlines: Outlines | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,29 +71,35 @@ class Annotations:
         if image_id not in self._positions:
             raise InputError(f"image {image_id} is in the cache but not in the annotations")
         position = self._positions[image_id]
-        part = slice(self.starts[position], self.starts[position + 1])
-        p = self.packed
-        return ImageBoxes(p.boxes[part], p.labels[part], p.crowd[part], p.area[part])
+        start, end = int(self.starts[position]), int(self.starts[position + 1])
+        part, p = slice(start, end), self.packed
+        outlines = None if p.outlines is None else p.outlines.part(start, end)
+        return ImageBoxes(p.boxes[part], p.labels[part], p.crowd[part], p.area[part], outlines)
 
 
-def load_annotations(path: Path) -> tuple[Annotations, bytes]:
-    """Read a COCO file; also returns its bytes. Raises InputError naming the field."""
+def load_annotations(path: Path, *, outlines: bool = False) -> tuple[Annotations, bytes]:
+    """Read a COCO file; also returns its bytes. outlines: keep them too, for masks; every object then
+    needs one. Raises InputError naming the field.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise InputError(f"annotations {path}: {error.strerror}") from error
-    return parse_annotations(raw, str(path)), raw
+    return parse_annotations(raw, str(path), outlines=outlines), raw
 
 
-def parse_annotations(raw: bytes, source: str) -> Annotations:
-    """source: what to call the file in messages. Raises InputError naming the field."""
+def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Annotations:
+    """source: what to call the file in messages; outlines: as `load_annotations` takes it.
+
+    Raises InputError naming the field.
+    """
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}") from error
     if not isinstance(data, dict):
         raise InputError(f"{source}: expected an object, got {type(data).__name__}")
-    reader = _Reader(source)
+    reader = _Reader(source, outlines)
     images = reader.images(data)
     classes = reader.categories(data)
     packed, starts, dropped = reader.boxes(data, images, [c[0] for c in classes])
@@ -127,6 +138,9 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
             np.concatenate([b.labels for b in boxes]),
             np.concatenate([b.crowd for b in boxes]),
             np.concatenate([b.area for b in boxes]),
+            joined_outlines([b.outlines for b in boxes if b.outlines is not None])
+            if first.packed.outlines is not None
+            else None,
         ),
         starts=np.cumsum([0, *(len(b) for b in boxes)]),
         dropped=dict(dropped),
@@ -136,8 +150,8 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
 class _Reader:
     """Checks each field as it reads it; every message names file, place, expected and got."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
+    def __init__(self, source: str, outlines: bool) -> None:
+        self._source, self._outlines = source, outlines
 
     def images(self, data: Mapping[str, Any]) -> list[ImageEntry]:
         images = []
@@ -167,7 +181,7 @@ class _Reader:
     ) -> tuple[ImageBoxes, npt.NDArray[np.int64], dict[str, int]]:
         position = {image.id: k for k, image in enumerate(images)}
         label = {class_id: k for k, class_id in enumerate(class_ids)}
-        owners, rows, annotation_ids = [], [], []
+        owners, rows, outlines, annotation_ids = [], [], [], []
         dropped = {"of zero size": 0, "outside their image": 0}
         for where, entry in self._entries(data, "annotations"):
             if "id" in entry:
@@ -187,6 +201,8 @@ class _Reader:
                 crowd = entry.get("iscrowd", 0)
                 if crowd not in (0, 1):
                     raise self._error(f"{where}.iscrowd", "0 or 1", crowd)
+                if self._outlines:
+                    outlines.append(self._outline(entry, where, images[owner].hw))
                 owners.append(owner)
                 rows.append((x, y, x + w, y + h, class_label, crowd, area))
         self._unique(annotation_ids, "annotation")
@@ -194,7 +210,11 @@ class _Reader:
         order = np.argsort(np.array(owners, dtype=np.int64), kind="stable")
         table = table[order]
         packed = ImageBoxes(
-            table[:, :4], table[:, 4].astype(np.int64), table[:, 5].astype(bool), table[:, 6]
+            table[:, :4],
+            table[:, 4].astype(np.int64),
+            table[:, 5].astype(bool),
+            table[:, 6],
+            packed_outlines([outlines[k] for k in order]) if self._outlines else None,
         )
         counts = np.bincount(np.array(owners, dtype=np.int64), minlength=len(images))
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -229,6 +249,40 @@ class _Reader:
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
             raise self._error(f"{where}.bbox", "four finite numbers [x, y, width, height]", box)
         return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+
+    def _outline(
+        self, entry: Mapping[str, Any], where: str, hw: tuple[int, int]
+    ) -> tuple[bool, list[list[float]]]:
+        """Whether it is run lengths, and its rings."""
+        given, where = entry.get("segmentation"), f"{where}.segmentation"
+        if isinstance(given, dict):
+            return True, [self._runs(given, where, hw)]
+        if not isinstance(given, list) or not given:
+            raise self._error(where, "polygons or run lengths, which masks need", given)
+        limit = 2 * max(hw)
+        for ring in given:
+            sound = isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0
+            if not sound or not all(_is_number(v) and abs(v) <= limit for v in ring):
+                raise self._error(
+                    where, f"polygons [x, y, x, y, x, y, ...] within {limit} px", ring
+                )
+        return False, given
+
+    def _runs(self, given: Mapping[str, Any], where: str, hw: tuple[int, int]) -> list[float]:
+        if given.get("size") != list(hw):
+            raise self._error(f"{where}.size", f"the image's {list(hw)}", given.get("size"))
+        counts = given.get("counts")
+        pixels = hw[0] * hw[1]
+        try:
+            runs = list(run_lengths(counts)) if isinstance(counts, str) else counts
+            if not isinstance(runs, list) or not all(type(v) is int and v >= 0 for v in runs):
+                raise ValueError("no numbers")
+            if sum(runs) != pixels:
+                raise ValueError(f"{sum(runs)} pixels")
+        except ValueError as error:
+            expected = f"run lengths of {pixels} pixels"
+            raise self._error(f"{where}.counts", expected, str(error)) from error
+        return runs
 
     def _file_name(self, entry: Mapping[str, Any], where: str) -> str:
         name = entry.get("file_name")

@@ -73,7 +73,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     key, layout = cache.header.key, cache.header.layout
     device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
     use_threads(options.threads if options.threads is not None else key.threads or None)
-    data = open_cached([path], options.annotations, device)
+    data = open_cached([path], options.annotations, device, masks=config.masks)
     fresh = fresh_model(config, data, device)
     passes = sampled_passes(cache.header, cache.failed, options.samples, options.seed)
     samples = [s for one in passes for s in one if s[0] not in cache.failed]

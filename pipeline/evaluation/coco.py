@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from pycocotools import mask
 
+from ...heads.masks import paste_masks
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
 from .engines import FASTEST, evaluated
@@ -34,8 +36,8 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures, 0 to 1; None where no object counts. per_class: AP by class name. errors: where
-    they were asked for.
+    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks:
+    the same figures of masks, where they are found. errors: where they were asked for.
     """
 
     ap: float | None
@@ -52,14 +54,13 @@ class Metrics:
     ar_large: float | None
     per_class: Mapping[str, float | None]
     images: int
+    masks: Mapping[str, float | None] | None = None
     errors: ErrorBreakdown | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """By name; "errors" only where there are any."""
+        """By name; "masks" and "errors" only where there are any."""
         values = asdict(self)
-        if self.errors is None:
-            del values["errors"]
-        return values
+        return {k: v for k, v in values.items() if v is not None or k not in ("masks", "errors")}
 
 
 def coco_metrics(
@@ -70,17 +71,37 @@ def coco_metrics(
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
-    results = to_coco_results(found, annotations.class_ids)
-    evaluation = evaluated(engine, truth, results, image_ids)
-    figures = [_present(v) for v in evaluation.stats[: len(FIGURES)]]
+    results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
+    # With masks the engines would take a detection's area from its mask, for boxes too.
+    boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
+    evaluation = evaluated(engine, truth, boxes, image_ids)
+    masks = None
+    if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
+        masks = _named(evaluated(engine, truth, _without_boxes(results), image_ids, "segm"))
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
     for k, name in enumerate(unique_names(annotations)):
         values = precision[:, :, k]
         values = values[values > -1]
         per_class[name] = float(values.mean()) if values.size else None
-    named = dict(zip(FIGURES, figures, strict=True))
-    return Metrics(**named, per_class=per_class, images=len(image_ids), errors=None)
+    return Metrics(
+        **_named(evaluation), per_class=per_class, images=len(image_ids), masks=masks, errors=None
+    )
+
+
+def _named(evaluation: Any) -> dict[str, float | None]:
+    values = [_present(v) for v in evaluation.stats[: len(FIGURES)]]
+    return dict(zip(FIGURES, values, strict=True))
+
+
+def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A result's box would be taken for its mask."""
+    return [{k: v for k, v in result.items() if k != "bbox"} for result in results]
+
+
+def sizes_of(annotations: Annotations, image_ids: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """(rows, columns) of each image."""
+    return {image_id: annotations.image(image_id).hw for image_id in image_ids}
 
 
 def unique_names(annotations: Annotations) -> list[str]:
@@ -91,25 +112,40 @@ def unique_names(annotations: Annotations) -> list[str]:
 
 
 def to_coco_results(
-    found: Mapping[int, Detections], class_ids: Sequence[int]
+    found: Mapping[int, Detections],
+    class_ids: Sequence[int],
+    sizes: Mapping[int, tuple[int, int]],
 ) -> list[dict[str, Any]]:
-    """COCO's result format: bbox [x, y, width, height] in image px, category ids of the data set."""
+    """COCO's result format: bbox [x, y, width, height] in image px, category ids of the data set; with
+    masks, "segmentation" too, run lengths of the image. sizes: (rows, columns) by image id.
+    """
     results = []
     for image_id, d in found.items():
         boxes = d.boxes.double().numpy()
         boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
         rows = zip(boxes.tolist(), d.scores.tolist(), d.labels.tolist(), strict=True)
-        for box, score, label in rows:
-            results.append(
-                {"image_id": image_id, "category_id": class_ids[label], "bbox": box, "score": score}
-            )
+        of_image: list[dict[str, Any]] = [
+            {"image_id": image_id, "category_id": class_ids[label], "bbox": box, "score": score}
+            for box, score, label in rows
+        ]
+        if d.masks is not None:
+            for k, result in enumerate(of_image):
+                result["segmentation"] = _run_lengths(d[k : k + 1], sizes[image_id])
+        results += of_image
     return results
+
+
+def _run_lengths(found: Detections, hw: tuple[int, int]) -> dict[str, Any]:
+    """Of the mask of a single one."""
+    pasted = np.asfortranarray(paste_masks(found, hw)[0].numpy(), dtype=np.uint8)
+    encoded = mask.encode(pasted)
+    return {"size": list(hw), "counts": encoded["counts"].decode()}
 
 
 def _ground_truth(annotations: Annotations, image_ids: Sequence[int]) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     for image_id in image_ids:
-        objects = annotations.of_image(image_id)
+        objects, hw = annotations.of_image(image_id), annotations.image(image_id).hw
         for k in range(len(objects)):
             x1, y1, x2, y2 = objects.boxes[k].tolist()
             rows.append(
@@ -120,11 +156,19 @@ def _ground_truth(annotations: Annotations, image_ids: Sequence[int]) -> dict[st
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "area": float(objects.area[k]),
                     "iscrowd": int(objects.crowd[k]),
+                    **(
+                        {}
+                        if objects.outlines is None
+                        else {"segmentation": objects.outlines.coco(k, hw)}
+                    ),
                 }
             )
     classes = zip(annotations.class_ids, annotations.class_names, strict=True)
     return {
-        "images": [{"id": image_id} for image_id in image_ids],
+        "images": [
+            {"id": image_id, "height": hw[0], "width": hw[1]}
+            for image_id, hw in sizes_of(annotations, image_ids).items()
+        ],
         "annotations": rows,
         "categories": [{"id": class_id, "name": name} for class_id, name in classes],
     }

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 # name: (module, class) of the index of a data set, and of its evaluation
 ENGINES: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
@@ -17,18 +17,26 @@ FASTEST = "faster-coco-eval"
 
 
 def evaluated(
-    engine: str, truth: dict[str, Any], results: Sequence[dict[str, Any]], image_ids: Sequence[int]
+    engine: str,
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    image_ids: Sequence[int],
+    of: Literal["bbox", "segm"] = "bbox",
 ) -> Any:
-    """The engine's evaluation of boxes, summarised: .stats, and .eval["precision"].
+    """The engine's evaluation of boxes or masks, summarised: .stats, and .eval["precision"].
 
-    truth: a data set in COCO's format. results: detections in COCO's result format.
+    truth: a data set in COCO's format. results: detections in COCO's result format. Neither is changed.
     """
     (module, index), (other, evaluation) = ENGINES[engine]
     coco, count = getattr(import_module(module), index), getattr(import_module(other), evaluation)
     with contextlib.redirect_stdout(io.StringIO()):
         indexed = _indexed(coco, truth)
-        found = indexed.loadRes(list(results)) if results else _indexed(coco, _empty(truth))
-        counted = count(indexed, found, "bbox")
+        found = (
+            indexed.loadRes([dict(result) for result in results])
+            if results
+            else _indexed(coco, _empty(truth))
+        )
+        counted = count(indexed, found, of)
         counted.params.imgIds = list(image_ids)
         counted.evaluate()
         counted.accumulate()

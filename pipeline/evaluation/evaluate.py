@@ -17,7 +17,7 @@ from ..devices import pick_device, use_threads
 from ..runs.info import RunInfo
 from ..runs.loading import load_model
 from ..sources.data import open_cached, open_live
-from .coco import Metrics, coco_metrics, to_coco_results
+from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
 from .engines import ENGINES, FASTEST
 from .errors import error_breakdown
@@ -55,20 +55,32 @@ def evaluate_run(
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
         data = open_cached(
-            [cache], annotations, on, workers=settings.workers, prefetch=settings.prefetch
+            [cache],
+            annotations,
+            on,
+            workers=settings.workers,
+            prefetch=settings.prefetch,
+            masks=info.config.masks,
         )
     elif info.trains_backbone:
         canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
         model = load_model(run, info, checkpoint, on, canvases)
         assert model.backbone is not None
         detector = model.detector
-        data = open_live(cache, annotations, images, model.backbone, settings.workers)
+        data = open_live(
+            cache,
+            annotations,
+            images,
+            model.backbone,
+            settings.workers,
+            masks=info.config.masks,
+        )
     else:
         raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
     info.check_classes(data.annotations, f"annotations of {cache}")
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
-    results = to_coco_results(found, data.annotations.class_ids)
+    results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
     metrics = coco_metrics(data.annotations, found, engine)
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 

@@ -12,8 +12,12 @@ def metrics_table(metrics: Metrics) -> str:
     per_class = named.pop("per_class")
     images = named.pop("images")
     named.pop("errors", None)
+    masks = named.pop("masks", None) or {}
     lines = [f"{images} images"]
     lines += [f"{name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in named.items()]
+    lines += [
+        f"mask {name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in masks.items()
+    ]
     lines += [f"AP of {name!r}: {_points(v)}" for name, v in per_class.items()]
     if metrics.errors is not None:
         lines += _errors(metrics.errors)

@@ -70,12 +70,14 @@ def predict(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
     found: dict[int, Detections] = {}
+    sizes: dict[int, tuple[int, int]] = {}
     failed: dict[str, str] = {}
     with progress_line("predict", len(jobs)) as progress:
         for job in jobs:
             try:
                 image, _ = load_image(job.path, job.hw)
                 found[job.image_id] = detect_image(image, info, backbone, detector)
+                sizes[job.image_id] = (image.height, image.width)
             except (ImageError, FeatureError) as error:
                 failed[str(job.path)] = str(error)
             else:
@@ -88,7 +90,7 @@ def predict(
     names = {job.image_id: job.shown for job in jobs}
     results: list[dict[str, Any]] = [
         {**result, "file_name": names[result["image_id"]]}
-        for result in to_coco_results(found, info.class_ids)
+        for result in to_coco_results(found, info.class_ids, sizes)
     ]
     publish_bytes(out / "detections.json", json.dumps(results).encode())
     return PredictSummary(out, len(found), len(results), failed)

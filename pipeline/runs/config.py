@@ -156,6 +156,11 @@ class RunConfig:
         return "\n\n".join(blocks) + "\n"
 
     @property
+    def masks(self) -> bool:
+        """Whether the head finds masks too."""
+        return bool(getattr(self.head, "masks", False))
+
+    @property
     def digest(self) -> str:
         """sha256 of all settings."""
         return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()

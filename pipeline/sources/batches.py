@@ -15,6 +15,9 @@ from ..dataset.annotations import Annotations
 from ..devices import pinned
 from .source import MakePyramid, PyramidSource
 
+# A side of a target's mask: twice what a mask head usually finds.
+MASK_CELLS = 56
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -47,26 +50,45 @@ def batches_from(
 
 
 def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Targets, ...]:
-    """In two copies a batch, which wait for nothing: an ordinary one would wait for the last step."""
+    """In a copy a kind, which waits for nothing: an ordinary one would wait for the last step."""
     if not targets:
         return ()
     counts = [len(of_image.labels) for of_image in targets]
-    packed = [of_image.boxes for of_image in targets], [of_image.labels for of_image in targets]
-    boxes, labels = (
-        torch.split(pinned(torch.cat(parts), device).to(device, non_blocking=True), counts)
-        for parts in packed
-    )
-    return tuple(map(Targets, boxes, labels))
+    given = [name for name in ("boxes", "labels", "masks") if getattr(targets[0], name) is not None]
+    parts = {
+        name: torch.split(
+            pinned(torch.cat([getattr(t, name) for t in targets]), device).to(
+                device, non_blocking=True
+            ),
+            counts,
+        )
+        for name in given
+    }
+    return tuple(Targets(**{name: parts[name][k] for name in given}) for k in range(len(targets)))
 
 
 def targets_of(
     annotations: Annotations, image_id: int, placement: Placement, min_visible: float
 ) -> Targets:
-    """The objects of one sample: no crowds, and only what the view shows enough of."""
+    """The objects of one sample: no crowds, and only what the view shows enough of. With masks where
+    the annotations have outlines.
+    """
     objects = annotations.of_image(image_id)
     boxes = torch.from_numpy(objects.boxes.astype(np.float32))
     on_canvas = placement.to_canvas(boxes)
     visible = placement.visible_share(boxes) >= min_visible
     sized = (on_canvas[:, 2:] > on_canvas[:, :2]).all(dim=1)
     kept = visible & sized & ~torch.from_numpy(objects.crowd.copy())
-    return Targets(on_canvas[kept], torch.from_numpy(objects.labels.copy())[kept])
+    shown = on_canvas[kept]
+    masks = None
+    if objects.outlines is not None:
+        regions = placement.to_image(shown).double().numpy()
+        rows = torch.where(kept)[0].tolist()
+        hw = placement.image_hw
+        grids = [
+            objects.outlines.grid(k, region, hw, MASK_CELLS)
+            for k, region in zip(rows, regions, strict=True)
+        ]
+        stacked = np.stack(grids) if grids else np.zeros((0, MASK_CELLS, MASK_CELLS), np.float32)
+        masks = placement.mirrored(torch.from_numpy(stacked))
+    return Targets(shown, torch.from_numpy(objects.labels.copy())[kept], masks)

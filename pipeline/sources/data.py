@@ -71,22 +71,29 @@ def open_cached(
     on_corrupt: OnCorrupt = "raise",
     sharing: int = 1,
     room: int | None = None,
+    masks: bool = False,
 ) -> Data:
     """One cache, or several read as one, with their own annotations or others.
 
     Images that failed, or that the annotations do not name, are left out with a warning. sharing:
     processes of this machine that open it for the same run; room: as `resident_samples` takes it.
-    Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
+    masks: read the objects' outlines too. Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
     kept = resident_samples(resident, cache.header, device, sharing, room)
     reader = BatchReader(cache, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, device, workers, prefetch)
-    return _data(paths, annotations, cache.header, cache.failed, source)
+    return _data(paths, annotations, cache.header, cache.failed, source, masks)
 
 
 def open_live(
-    path: Path, annotations: Path | None, images: Path, backbone: Backbone, workers: int
+    path: Path,
+    annotations: Path | None,
+    images: Path,
+    backbone: Backbone,
+    workers: int,
+    *,
+    masks: bool = False,
 ) -> Data:
     """A backbone in the loop: the cache is only the recipe, and need not even be finished.
 
@@ -97,7 +104,7 @@ def open_live(
     failed = FeatureCache.open(path).failed if whole else {}
     check_images(images, [i for i in header.layout.images if i.id not in failed])
     source = LiveSource(header, images, backbone, workers)
-    return _data([path], annotations, header, failed, source)
+    return _data([path], annotations, header, failed, source, masks)
 
 
 def _data(
@@ -106,12 +113,13 @@ def _data(
     header: CacheHeader,
     failed: Mapping[int, str],
     source: PyramidSource,
+    masks: bool,
 ) -> Data:
     name = " + ".join(map(str, paths))
     if annotations is not None:
-        boxes, raw = load_annotations(annotations)
+        boxes, raw = load_annotations(annotations, outlines=masks)
     else:
-        boxes, raw = _own_annotations(paths)
+        boxes, raw = _own_annotations(paths, masks)
     for why, count in boxes.dropped.items():
         log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
     ids = " ".join(CacheHeader.read(path).id for path in paths)
@@ -119,7 +127,7 @@ def _data(
     return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
 
 
-def _own_annotations(paths: Sequence[Path]) -> tuple[Annotations, bytes]:
+def _own_annotations(paths: Sequence[Path], masks: bool) -> tuple[Annotations, bytes]:
     """The copy that a cache carries, and its bytes; of several caches each for its own images."""
     parts, copies = [], []
     parsed: dict[bytes, Annotations] = {}
@@ -130,7 +138,9 @@ def _own_annotations(paths: Sequence[Path]) -> tuple[Annotations, bytes]:
         except CorruptCache as error:
             raise CorruptCache(f"{error}; give --annotations FILE instead") from error
         if copies[-1] not in parsed:
-            parsed[copies[-1]] = parse_annotations(copies[-1], f"{path}'s annotations")
+            parsed[copies[-1]] = parse_annotations(
+                copies[-1], f"{path}'s annotations", outlines=masks
+            )
         parts.append((parsed[copies[-1]], header.layout))
     if len(parts) == 1:
         return parts[0][0], copies[0]

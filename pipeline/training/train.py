@@ -119,10 +119,6 @@ def describe_training(info: RunInfo, model: Model) -> str:
 def _check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
     """Raises ConfigError where settings that are sound by themselves do not go with the options."""
     train, backbone, size = config.train, config.backbone, processes.world.size
-    if getattr(config.head, "masks", False):
-        raise ConfigError(
-            "setting 'head.masks': masks of annotations are not read yet; train without them"
-        )
     if train.patience and options.val is None:
         raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
     if train.batch_size < size * train.accumulate:
@@ -224,10 +220,18 @@ def _training_data(
             on_corrupt=options.on_corrupt,
             sharing=processes.on_machine,
             room=fit.room if fit else None,
+            masks=config.masks,
         )
     assert options.images is not None
     live = backbone or load_backbone_of(header.key, device, options.weights)
-    return open_live(options.caches[0], options.annotations, options.images, live, settings.workers)
+    return open_live(
+        options.caches[0],
+        options.annotations,
+        options.images,
+        live,
+        settings.workers,
+        masks=config.masks,
+    )
 
 
 def _validation_data(
@@ -248,10 +252,17 @@ def _validation_data(
     workers, prefetch = config.train.workers, config.train.prefetch
     annotations = options.val_annotations
     if backbone is None:
-        return open_cached([options.val], annotations, device, workers=workers, prefetch=prefetch)
+        return open_cached(
+            [options.val],
+            annotations,
+            device,
+            workers=workers,
+            prefetch=prefetch,
+            masks=config.masks,
+        )
     images = options.val_images or options.images
     assert images is not None
-    return open_live(options.val, annotations, images, backbone, workers)
+    return open_live(options.val, annotations, images, backbone, workers, masks=config.masks)
 
 
 def begin(

@@ -79,7 +79,10 @@ BAD = [
     (["extract", "TMP/leaving.json", *EXTRACT[2:], "--size", "64"], "leaves the image folder"),
     ([*TRAIN, "--neck", "fpm"], "unknown neck 'fpm'; did you mean 'fpn'?"),
     ([*TRAIN, "--head", "retnanet"], "unknown head 'retnanet'; did you mean 'retinanet'?"),
-    ([*TRAIN, "--head", "cascade-rcnn", "--set", "head.masks=true"], "setting 'head.masks': "),
+    (
+        [*TRAIN, "--head", "cascade-rcnn", "--set", "head.masks=true"],
+        "segmentation: expected polygons or run lengths, which masks need, got nothing",
+    ),
     ([*TRAIN, "--set", "optim.lrr=1"], "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
     ([*TRAIN, "--set", "epochs"], "expected section.name=value"),
     ([*TRAIN, "--set", "train.epochs=many"], "setting 'train.epochs': expected int, got 'many'"),

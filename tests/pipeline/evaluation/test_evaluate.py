@@ -48,7 +48,7 @@ def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, dataset, tmp
     annotations, _ = load_annotations(dataset)
     found = noisy(annotations, seed)
     results = tmp_path / "results.json"
-    results.write_text(json.dumps(to_coco_results(found, annotations.class_ids)))
+    results.write_text(json.dumps(to_coco_results(found, annotations.class_ids, {})))
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(dataset))
         evaluation = COCOeval(truth, truth.loadRes(str(results)), "bbox")

@@ -1,0 +1,95 @@
+"""Masks as COCO scores them."""
+
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from fdet.heads.types import Detections
+from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, sizes_of, to_coco_results
+from fdet.pipeline.evaluation.engines import ENGINES
+
+from ...generated import outlined
+
+
+@pytest.fixture(scope="module")
+def path(dataset):
+    return outlined(dataset)
+
+
+@pytest.fixture(scope="module")
+def annotations(path):
+    return load_annotations(path, outlines=True)[0]
+
+
+def detections(annotations, noise=0.0, seed=0):
+    """The objects themselves, their boxes moved by some pixels."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for image in annotations.images:
+        objects = annotations.of_image(image.id)
+        some = np.flatnonzero(~objects.crowd)
+        boxes = objects.boxes[some] + rng.normal(0, noise, (len(some), 4))
+        grids = [objects.outlines.grid(k, objects.boxes[k], image.hw, 28) for k in some]
+        masks = np.stack(grids) if grids else np.zeros((0, 28, 28), np.float32)
+        scores = torch.from_numpy(rng.random(len(some))).float().sort(descending=True).values
+        labels = torch.from_numpy(objects.labels[some].copy())
+        found[image.id] = Detections(
+            torch.from_numpy(boxes).float(), scores, labels, torch.from_numpy(masks)
+        )
+    return found
+
+
+def test_the_objects_themselves_are_found(annotations):
+    metrics = coco_metrics(annotations, detections(annotations))
+    assert metrics.ap == pytest.approx(1.0)
+    assert metrics.masks["ap50"] == pytest.approx(1.0)
+    assert metrics.masks["ap"] > 0.85
+    assert set(metrics.masks) == set(FIGURES)
+
+
+def test_masks_are_looked_at_and_not_their_boxes(annotations):
+    found = detections(annotations)
+    emptied = {
+        i: Detections(d.boxes, d.scores, d.labels, torch.zeros_like(d.masks))
+        for i, d in found.items()
+    }
+    metrics = coco_metrics(annotations, emptied)
+    assert (metrics.ap, metrics.masks["ap"]) == (pytest.approx(1.0), 0.0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(2))
+def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, annotations, path, tmp_path):
+    found = detections(annotations, noise=4.0, seed=seed)
+    results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
+    (tmp_path / "results.json").write_text(
+        json.dumps([{k: v for k, v in r.items() if k != "bbox"} for r in results])
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        evaluation = COCOeval(truth, truth.loadRes(str(tmp_path / "results.json")), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    ours = coco_metrics(annotations, found, engine).masks
+    for name, expected in zip(FIGURES, evaluation.stats, strict=True):
+        value = ours[name]
+        assert (value is None) == (expected < 0)
+        assert value is None or value == pytest.approx(expected, abs=1e-9)
+    assert ours["ap50"] > 0.1
+
+
+def test_without_masks_there_are_none(annotations, dataset):
+    found = detections(annotations)
+    plain = {i: Detections(d.boxes, d.scores, d.labels) for i, d in found.items()}
+    assert coco_metrics(annotations, plain).masks is None
+    assert coco_metrics(load_annotations(dataset)[0], found).masks is None
+    results = to_coco_results(plain, annotations.class_ids, {})
+    assert not any("segmentation" in result for result in results)
