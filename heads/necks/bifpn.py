@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...cache.errors import ConfigError
-from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ...cache.pyramid import PyramidSpec
 from ..checks import check_range
 from ..convolutions import coarser, finer, separable
-from ..detector import Neck
 from ..family import NeckSettings
-from ..levels import ProjectedLevels, doubling_levels_of
 from ..norms import Activation, Norm
+from ..repeated import RepeatedNeck
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +39,14 @@ class BiFPNSettings(NeckSettings):
             )
 
 
-class BiFPN(Neck):
-    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled."""
+class BiFPN(RepeatedNeck):
+    """The two paths, `settings.repeats` times."""
 
     def __init__(self, spec: PyramidSpec, settings: BiFPNSettings) -> None:
-        super().__init__(spec)
-        self._used, self.spec = doubling_levels_of(spec, settings)
-        inputs, count = [spec.channels[k] for k in self._used], len(self.spec.levels)
-        self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, count)
-        self.repeats = nn.ModuleList(DownAndUp(count, settings) for _ in range(settings.repeats))
+        def graph(count: int) -> nn.Module:
+            return DownAndUp(count, settings)
 
-    @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """The projections and each repeat."""
-        return self.inputs, *self.repeats
-
-    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
-        maps = self.inputs([pyramid.maps[k] for k in self._used])
-        for repeat in self.repeats:
-            maps = repeat(maps)
-        return FeaturePyramid(self.spec, tuple(maps), pyramid.canvas_hw)
+        super().__init__(spec, settings, settings.norm, settings.repeats, graph)
 
 
 class DownAndUp(nn.Module):

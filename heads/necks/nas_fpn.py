@@ -9,13 +9,12 @@ from typing import Literal, NamedTuple
 from torch import Tensor, nn
 
 from ...cache.errors import ConfigError
-from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ...cache.pyramid import PyramidSpec
 from ..checks import check_range
 from ..convolutions import convolution, resampled
-from ..detector import Neck
 from ..family import NeckSettings
-from ..levels import ProjectedLevels, doubling_levels_of
 from ..norms import Activation, Norm, activation_layer
+from ..repeated import RepeatedNeck
 
 
 class Cell(NamedTuple):
@@ -59,36 +58,21 @@ class NASFPNSettings(NeckSettings):
         check_range("neck.repeats", self.repeats, 1, 7)
 
 
-class NASFPN(Neck):
-    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled.
-
-    Raises ConfigError for other than five levels.
-    """
+class NASFPN(RepeatedNeck):
+    """The seven cells, `settings.repeats` times. Raises ConfigError for other than five levels."""
 
     def __init__(self, spec: PyramidSpec, settings: NASFPNSettings) -> None:
-        super().__init__(spec)
         low, high = settings.min_level, settings.max_level
         if high - low + 1 != LEVELS:
             raise ConfigError(
                 f"setting 'neck.max_level': neck nas-fpn has exactly {LEVELS} levels, expected "
                 f"{low + LEVELS - 1} with neck.min_level={low}, got {high}"
             )
-        self._used, self.spec = doubling_levels_of(spec, settings)
-        inputs = [spec.channels[k] for k in self._used]
-        self.inputs = ProjectedLevels(inputs, settings.channels, settings.norm, LEVELS)
-        self.repeats = nn.ModuleList(MergingCells(settings) for _ in range(settings.repeats))
 
-    @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """The projections and each repeat."""
-        return self.inputs, *self.repeats
+        def graph(count: int) -> nn.Module:
+            return MergingCells(settings)
 
-    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
-        maps = self.inputs([pyramid.maps[k] for k in self._used])
-        for repeat in self.repeats:
-            maps = repeat(maps)
-        return FeaturePyramid(self.spec, tuple(maps), pyramid.canvas_hw)
+        super().__init__(spec, settings, settings.norm, settings.repeats, graph)
 
 
 class MergingCells(nn.Module):

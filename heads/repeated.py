@@ -1,0 +1,46 @@
+"""A neck that brings the cached levels to one width and then passes them through one graph repeatedly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from ..cache.pyramid import FeaturePyramid, PyramidSpec
+from .detector import Neck
+from .family import NeckSettings
+from .levels import ProjectedLevels, doubling_levels_of
+
+
+class RepeatedNeck(Neck):
+    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled.
+
+    graph: the number of levels -> a module from their maps to as many of the same sizes; called
+    `repeats` times, so that each has weights of its own.
+    """
+
+    def __init__(
+        self,
+        spec: PyramidSpec,
+        settings: NeckSettings,
+        norm: str,
+        repeats: int,
+        graph: Callable[[int], nn.Module],
+    ) -> None:
+        super().__init__(spec)
+        self._used, self.spec = doubling_levels_of(spec, settings)
+        inputs, count = [spec.channels[k] for k in self._used], len(self.spec.levels)
+        self.inputs = ProjectedLevels(inputs, settings.channels, norm, count)
+        self.repeats = nn.ModuleList(graph(count) for _ in range(repeats))
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The projections and each repeat."""
+        return self.inputs, *self.repeats
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Cached levels -> levels min_level..max_level."""
+        maps = self.inputs([pyramid.maps[k] for k in self._used])
+        for repeat in self.repeats:
+            maps = repeat(maps)
+        return FeaturePyramid(self.spec, tuple(maps), pyramid.canvas_hw)
