@@ -1,5 +1,7 @@
 """The average against its literal formula; and that the weights in training know nothing of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -115,7 +117,7 @@ def test_the_average_is_what_is_evaluated_and_kept(runs):
 def test_the_last_evaluation_is_that_of_the_average(runs, exact_cache):
     last = lines(runs / "with", "eval")[-1]["metrics"]
     metrics, _ = evaluate_run(runs / "with", exact_cache, checkpoint="last")
-    assert metrics.to_json() == last
+    assert replace(metrics, errors=None).to_json() == last
 
 
 def test_without_validation_the_average_is_kept_too(exact_cache, tmp_path):

@@ -95,7 +95,7 @@ def test_evaluate_uses_the_runs_own_backbone(kind, live_cache, images, request):
     last = lines(run, "eval")[-1]["metrics"]
     metrics, results = evaluate_run(run, live_cache, images=images, checkpoint="last")
     assert results
-    found = metrics.to_json()
+    found = replace(metrics, errors=None).to_json()
     assert found.pop("per_class") == pytest.approx(last.pop("per_class"), abs=1e-3)
     assert found == pytest.approx(last, abs=1e-3)
 
