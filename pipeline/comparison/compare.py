@@ -21,7 +21,16 @@ from .figures import RunFigures, SourceFigures
 from .options import CACHED, CompareOptions
 from .picture import draw_comparison
 from .report import Report
-from .runs import Launch, Run, launched, planned, refuse_other_conditions, refuse_others, train
+from .runs import (
+    Launch,
+    Run,
+    keep_conditions,
+    launched,
+    planned,
+    refuse_other_conditions,
+    refuse_others,
+    train,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +55,7 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     with only_writer(options.out):
         refuse_other_conditions(options)
         extraction = _extraction(options)
+        keep_conditions(options)
         return _all(runs, options, extraction, launch)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
@@ -71,13 +72,9 @@ def planned(options: CompareOptions) -> list[Run]:
 
 
 def refuse_other_conditions(options: CompareOptions) -> None:
-    """Keeps what the seconds depend on beside configuration and data. Raises InputError where runs
-    that stand there were made under other conditions.
-    """
-    path = options.out / CONDITIONS
-    now = {"device": options.device, "threads": options.threads}
+    """Raises InputError where what stands there was made under other conditions, on which seconds depend."""
+    path, now = options.out / CONDITIONS, _conditions(options)
     if not path.is_file():
-        publish_bytes(path, canonical_json(now))
         return
     before = parse_json(path.read_bytes(), path)
     for name, value in now.items():
@@ -86,6 +83,17 @@ def refuse_other_conditions(options: CompareOptions) -> None:
                 f"--{name}: {options.out} was begun with {before.get(name)}, now it is {value}, and its "
                 "seconds would be of both; repeat the first, or choose another --out"
             )
+
+
+def keep_conditions(options: CompareOptions) -> None:
+    """For the same command later on."""
+    path = options.out / CONDITIONS
+    if not path.is_file():
+        publish_bytes(path, canonical_json(_conditions(options)))
+
+
+def _conditions(options: CompareOptions) -> dict[str, Any]:
+    return {"device": options.device, "threads": options.threads}
 
 
 def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:

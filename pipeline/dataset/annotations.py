@@ -179,6 +179,7 @@ class _Reader:
     def boxes(
         self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
     ) -> tuple[ImageBoxes, npt.NDArray[np.int64], dict[str, int]]:
+        """Packed by image, where each image begins, and how many were left out, by reason."""
         position = {image.id: k for k, image in enumerate(images)}
         label = {class_id: k for k, class_id in enumerate(class_ids)}
         owners, rows, outlines, annotation_ids = [], [], [], []

@@ -14,6 +14,7 @@ from fdet.pipeline.comparison.options import CompareOptions
 from fdet.pipeline.comparison.runs import (
     RunEnded,
     command,
+    keep_conditions,
     launched,
     planned,
     refuse_other_conditions,
@@ -65,7 +66,8 @@ def test_a_run_that_was_begun_is_resumed(tmp_path):
 
 
 def test_other_conditions_are_refused(tmp_path):
-    refuse_other_conditions(options(out=tmp_path, threads=1))
+    refuse_other_conditions(options(out=tmp_path, threads=2))
+    keep_conditions(options(out=tmp_path, threads=1))
     refuse_other_conditions(options(out=tmp_path, threads=1))
     with pytest.raises(InputError, match=r"--threads: .* was begun with 1, now it is 2"):
         refuse_other_conditions(options(out=tmp_path, threads=2))
