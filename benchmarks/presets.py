@@ -1,0 +1,97 @@
+"""Every preset for small machines on one pair of caches: AP, trained share, seconds and memory of a step.
+
+    python benchmarks/presets.py TRAIN VAL --out RUNS
+
+Each run is kept under RUNS, and goes on where it was interrupted. Seconds and memory are those of a
+few steps afterwards, each preset in a process of its own: nothing else should run beside.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from steps import Training
+
+from fdet.cache.header import CacheHeader
+from fdet.pipeline.capacity.measure import measure
+from fdet.pipeline.devices import keep_freed_memory, process_memory_mb, use_threads
+from fdet.pipeline.runs.checkpoint import read_position
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.presets import preset_names
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.step:
+        print(json.dumps(step(arguments)))
+        return
+    small = [name for name in preset_names() if name.endswith("-s")]
+    for name in small:
+        train(name, arguments)
+    print("| preset | AP | AP50 | trained | share | s a step | peak, MiB |")
+    print("|---|---|---|---|---|---|---|")
+    for name in small:
+        print(row(name, arguments), flush=True)
+
+
+def train(name: str, arguments: argparse.Namespace) -> None:
+    run = arguments.out / name
+    state = run / "last.safetensors"
+    if state.is_file() and read_position(state).finished:
+        return
+    words = ["train-heads", str(arguments.train), "--val", str(arguments.val), "--out", str(run)]
+    words += ["--config", name, "--set", f"train.seed={arguments.seed}"]
+    words += ["--set", "train.eval_every=4", "--threads", str(arguments.threads)]
+    words += ["--resume"] if run.exists() else []
+    subprocess.run([sys.executable, "-m", "fdet", *words], check=True)
+
+
+def row(name: str, arguments: argparse.Namespace) -> str:
+    run = arguments.out / name
+    evals = [x["metrics"] for x in metrics_log.read(run) if x["kind"] == "eval"]
+    best = max(evals, key=lambda metrics: metrics["ap"] or 0.0)
+    header = CacheHeader.read(arguments.train)
+    found = measure(load_config(Path(name)), header, len(RunInfo.read(run).class_ids))
+    trained = sum(part.parameters for part in found.parts if part.trained)
+    figures = step_apart(name)
+    return (
+        f"| `{name}` | {best['ap']:.3f} | {best['ap50']:.3f} | {trained / 1e6:.2f} M | "
+        f"{found.trained_share:.0%} | {figures['seconds']:.2f} | {figures['peak']:.0f} |"
+    )
+
+
+def step_apart(name: str) -> dict[str, float]:
+    """`step`, in a process of its own."""
+    command = [sys.executable, *sys.argv, "--step", name]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def step(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a cached training step; the peak of its process, MiB."""
+    keep_freed_memory()
+    use_threads(None)
+    config = load_config(Path(arguments.step))
+    training = Training("cached", arguments.train, Path(), config)
+    count = arguments.steps + config.train.prefetch
+    seconds = training.seconds(training.batches(count), arguments.steps)
+    return {"seconds": seconds, "peak": process_memory_mb()}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("train", type=Path, help="cache to train on")
+    parser.add_argument("val", type=Path, help="cache to validate on")
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1, help="of the training runs")
+    parser.add_argument("--steps", type=int, default=8, help="measured, of each preset")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
