@@ -45,12 +45,11 @@ def draw_masks(
 
     boxes (N, 4) xyxy px; masks: a grid (S, S) over each box, as `Detections` has them.
     """
-    edge = max(1, _pen_width(picture) // 2)
     for box, label, mask in zip(boxes, labels, masks, strict=True):
         area = _around(box, picture.size)
         if area[2] > area[0] and area[3] > area[1]:
             pixels = np.array(picture.crop(area))
-            _tint(pixels, _pasted(mask, box, area), class_colour(label), edge)
+            _tint(pixels, _pasted(mask, box, area), class_colour(label), _pen_width(picture))
             picture.paste(Image.fromarray(pixels), area[:2])
 
 

@@ -11,6 +11,8 @@ from fdet.pipeline.dataset.outlines import packed_outlines
 from fdet.pipeline.pictures.draw import OPACITY, class_colour
 from fdet.pipeline.pictures.sheet import draw_sheet, sure, sure_or_best
 
+from ...generated import runs_of
+
 GRAY = (100, 100, 100)
 NAMES = ("disc", "square", "cross")
 IMAGE = Image.new("RGB", (400, 200), GRAY)
@@ -108,8 +110,8 @@ def test_masks_of_detections_are_filled_within_their_boxes():
     left, right = sheet[-400:, :800], sheet[-400:, -800:]
     assert tinted(left, 0) is None
     top, bottom, start, end = tinted(right, 0)
-    assert (top, bottom) == (102, 298)
-    assert abs(start - 401) <= 1 and abs(end - 598) <= 1
+    assert (top, bottom) == (102, 297)
+    assert abs(start - 402) <= 1 and abs(end - 597) <= 1
     bare = pixels(IMAGE, detections(0.9), "", NAMES, objects())
     assert tinted(bare[-400:, -800:], 0) is None
 
@@ -120,12 +122,10 @@ def test_outlines_of_objects_are_filled(runs):
     ring = [100.0, 50.0, 300.0, 50.0, 300.0, 100.0, 100.0, 100.0]
     bitmap = np.zeros((200, 400), np.uint8)
     bitmap[50:100, 100:300] = 1
-    flat = bitmap.T.ravel()
-    lengths = np.diff([0, *np.flatnonzero(np.diff(flat, prepend=0)), flat.size])
-    outlines = packed_outlines([(runs, [lengths if runs else ring])])
+    outlines = packed_outlines([(runs, [runs_of(bitmap) if runs else ring])])
     sheet = pixels(IMAGE, detections(), "", NAMES, objects(outlines))
     left, right = sheet[-400:, :800], sheet[-400:, -800:]
-    assert np.abs(np.subtract(tinted(left, 1), (102, 198, 202, 598))).max() <= 2
+    assert np.abs(np.subtract(tinted(left, 1), (102, 197, 202, 597))).max() <= 2
     assert tinted(right, 1) is None
 
 
