@@ -23,19 +23,33 @@ _GOLDEN = 0.61803398875
 def draw_boxes(
     picture: Image.Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str]
 ) -> None:
-    """Into an RGB picture: boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none)."""
+    """Into an RGB picture: boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none).
+
+    No box runs through a text.
+    """
     pen = ImageDraw.Draw(picture)
+    for box, label in zip(boxes.tolist(), labels, strict=True):
+        pen.rectangle(box, outline=class_colour(label), width=_pen_width(picture))
+    for box, label, text in zip(boxes.tolist(), labels, texts, strict=True):
+        if text:
+            _write(picture, pen, box, text, class_colour(label))
+
+
+def _write(
+    picture: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    colour: tuple[int, int, int],
+) -> None:
+    """On its box, or within the picture's edges."""
     width = _pen_width(picture)
     font = ImageFont.load_default(size=max(14, 8 * width))
-    for box, label, text in zip(boxes.tolist(), labels, texts, strict=True):
-        colour = class_colour(label)
-        pen.rectangle(box, outline=colour, width=width)
-        if text:
-            left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
-            x = max(0, min(box[0], picture.width - (right - left) - 3))
-            y = max(0, box[1] - (bottom - top) - 2 * width)
-            pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 4), fill=colour)
-            pen.text((x + 1 - left, y + 2 - top), text, fill="black", font=font)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    x = max(0, min(box[0], picture.width - (right - left) - 3))
+    y = max(0, min(box[1], picture.height) - (bottom - top) - 2 * width)
+    pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 4), fill=colour)
+    pen.text((x + 1 - left, y + 2 - top), text, fill="black", font=font)
 
 
 def draw_masks(

@@ -42,6 +42,17 @@ def test_what_is_drawn_later_lies_on_top():
     assert of_colour(picture, class_colour(1)) is not None
 
 
+def test_no_box_runs_through_a_text():
+    """The second one's edge would, at the height of the first one's text."""
+    alone, both = gray(), gray()
+    first, second = [20.0, 40.0, 60.0, 50.0], [30.0, 0.0, 70.0, 55.0]
+    draw_boxes(alone, np.array([first]), [0], ["word"])
+    draw_boxes(both, np.array([first, second]), [0, 1], ["word", ""])
+    text = np.s_[26:38, 22:50]
+    assert (np.asarray(alone)[text] == class_colour(0)).all(-1).any()
+    assert np.array_equal(np.asarray(both)[text], np.asarray(alone)[text])
+
+
 @pytest.mark.parametrize("corner", [(70.0, 50.0), (-9.0, -9.0)])
 def test_a_text_stays_within_the_picture(corner):
     """There is as much of its background as in the middle."""
