@@ -46,6 +46,13 @@ def outlined(path: Path) -> Path:
     return out
 
 
+def runs_of(bitmap: np.ndarray) -> list[int]:
+    """COCO's run lengths of a bitmap (H, W)."""
+    flat = bitmap.T.ravel()
+    edges = np.flatnonzero(np.diff(flat, prepend=0))
+    return np.diff([0, *edges, len(flat)]).tolist()
+
+
 def _outline(entry: dict, height: int, width: int) -> object:
     x, y, w, h = entry["bbox"]
     if entry["iscrowd"] or entry["category_id"] == 2:
@@ -53,10 +60,7 @@ def _outline(entry: dict, height: int, width: int) -> object:
         shape = (x, y, x + w - 1, y + h - 1)
         pen = ImageDraw.Draw(picture)
         (pen.rectangle if entry["iscrowd"] else pen.ellipse)(shape, fill=1)
-        flat = np.asarray(picture).T.ravel()
-        edges = np.flatnonzero(np.diff(flat, prepend=0))
-        runs = np.diff([0, *edges, len(flat)]).tolist()
-        return {"size": [height, width], "counts": runs}
+        return {"size": [height, width], "counts": runs_of(np.asarray(picture))}
     if entry["category_id"] == 5:
         return [[x, y, x + w, y, x + w, y + h, x, y + h]]
     bar = w // 3

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
-from .outlines import Outlines, joined_outlines, packed_outlines, run_lengths
+from .outlines import Outlines, joined_outlines, packed_outlines
+from .segmentation import read_segmentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,35 +256,11 @@ class _Reader:
         self, entry: Mapping[str, Any], where: str, hw: tuple[int, int]
     ) -> tuple[bool, list[list[float]]]:
         """Whether it is run lengths, and its rings."""
-        given, where = entry.get("segmentation"), f"{where}.segmentation"
-        if isinstance(given, dict):
-            return True, [self._runs(given, where, hw)]
-        if not isinstance(given, list) or not given:
-            raise self._error(where, "polygons or run lengths, which masks need", given)
-        limit = 2 * max(hw)
-        for ring in given:
-            sound = isinstance(ring, list) and len(ring) >= 6 and len(ring) % 2 == 0
-            if not sound or not all(_is_number(v) and abs(v) <= limit for v in ring):
-                raise self._error(
-                    where, f"polygons [x, y, x, y, x, y, ...] within {limit} px", ring
-                )
-        return False, given
-
-    def _runs(self, given: Mapping[str, Any], where: str, hw: tuple[int, int]) -> list[float]:
-        if given.get("size") != list(hw):
-            raise self._error(f"{where}.size", f"the image's {list(hw)}", given.get("size"))
-        counts = given.get("counts")
-        pixels = hw[0] * hw[1]
         try:
-            runs = list(run_lengths(counts)) if isinstance(counts, str) else counts
-            if not isinstance(runs, list) or not all(type(v) is int and v >= 0 for v in runs):
-                raise ValueError("no numbers")
-            if sum(runs) != pixels:
-                raise ValueError(f"{sum(runs)} pixels")
+            return read_segmentation(entry.get("segmentation"), hw)
         except ValueError as error:
-            expected = f"run lengths of {pixels} pixels"
-            raise self._error(f"{where}.counts", expected, str(error)) from error
-        return runs
+            place = f"{where}.segmentation" + (f" (id {entry['id']})" if "id" in entry else "")
+            raise InputError(f"{self._source}: {place}: {error}") from error
 
     def _file_name(self, entry: Mapping[str, Any], where: str) -> str:
         name = entry.get("file_name")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -63,7 +63,7 @@ class Outlines:
         """(size, size): which share of each cell over a box, xyxy image px, the object covers."""
         rings, side = self.of(k), size * _FINER
         if self.runs[k]:
-            return _cells(_looked_up(_bitmap(rings[0], hw), box, side), size)
+            return _cells(_looked_up(rings[0], hw, box, side), size)
         drawn = Image.new("L", (side, side))
         pen = ImageDraw.Draw(drawn)
         corner, extent = box[:2], np.maximum(box[2:] - box[:2], 1e-9)
@@ -74,7 +74,9 @@ class Outlines:
         return _cells(np.asarray(drawn), size)
 
 
-def _cells(places: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.float32]:
+def _cells(
+    places: npt.NDArray[np.uint8] | npt.NDArray[np.bool_], size: int
+) -> npt.NDArray[np.float32]:
     """(size * finer, size * finer) of 0 and 1 -> (size, size), their means."""
     parts = places.reshape(size, _FINER, size, _FINER)
     means: npt.NDArray[np.float32] = parts.mean(axis=(1, 3), dtype=np.float32)
@@ -101,48 +103,19 @@ def joined_outlines(parts: Sequence[Outlines]) -> Outlines:
     )
 
 
-def run_lengths(text: str) -> Iterator[int]:
-    """Of COCO's compressed form: six bits a character, five of them of the number, lowest first, and one
-    that says whether it goes on; from the fourth number on, the difference to the one two before.
-
-    Raises ValueError.
-    """
-    before = [0, 0, 0]
-    position = count = 0
-    while position < len(text):
-        value = shift = 0
-        more = True
-        while more:
-            if position == len(text) or shift > 60:
-                raise ValueError("it ends within a number")
-            bits = ord(text[position]) - 48
-            if not 0 <= bits < 64:
-                raise ValueError(f"character {text[position]!r}")
-            value |= (bits & 31) << shift
-            more, shift, position = bool(bits & 32), shift + 5, position + 1
-            if not more and bits & 16:
-                value -= 1 << shift
-        if count > 2:
-            value += before[-2]
-        before = [*before[1:], value]
-        count += 1
-        yield value
-
-
-def _bitmap(runs: Floats, hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """(H, W) of 0 and 1."""
-    values = np.arange(len(runs), dtype=np.uint8) % 2
-    return np.repeat(values, runs.astype(np.int64)).reshape(hw[::-1]).T
-
-
 def _looked_up(
-    bitmap: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], side: int
-) -> npt.NDArray[np.uint8]:
-    """(side, side): the pixels below that many places a side of a box; beyond the image nothing."""
+    runs: Floats, hw: tuple[int, int], box: npt.NDArray[np.floating], side: int
+) -> npt.NDArray[np.bool_]:
+    """(side, side): the pixels below that many places a side of a box; beyond the image nothing.
+
+    Each is found among the runs: the bitmap would be as large as the image.
+    """
     steps = (np.arange(side) + 0.5) / side
     columns = np.floor(box[0] + (box[2] - box[0]) * steps).astype(np.int64)
     rows = np.floor(box[1] + (box[3] - box[1]) * steps).astype(np.int64)
-    height, width = bitmap.shape
+    height, width = hw
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
-    looked = bitmap[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)]
-    return np.where(inside, looked, 0)
+    ends = np.cumsum(runs.astype(np.int64))
+    run = np.searchsorted(ends, columns * height + rows[:, None], side="right")
+    looked: npt.NDArray[np.bool_] = inside & (run % 2 == 1)
+    return looked

@@ -1,53 +1,116 @@
-"""Pictures of detections, with the ground truth beside them where there is one."""
+"""Boxes, masks and titles drawn into pictures."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
-LEGIBLE_SIDE = 800
+from ...heads.masks import paste_masks
+from ...heads.types import Detections
+
+Boxes = npt.NDArray[np.floating]
+# How much of a mask's fill is the class's colour.
+OPACITY = 0.4
 _GOLDEN = 0.61803398875
 
 
 def draw_boxes(
-    image: Image.Image,
-    boxes: np.ndarray[tuple[int, int], np.dtype[np.floating]],
-    labels: Sequence[int],
-    texts: Sequence[str],
-) -> Image.Image:
-    """An RGB image with boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none).
+    picture: Image.Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str]
+) -> None:
+    """Into an RGB picture: boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none).
 
-    Small images are enlarged, so that boxes and texts do not hide what they name.
+    No box runs through a text.
     """
-    factor = max(1, round(LEGIBLE_SIDE / max(image.size)))
-    drawn = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
-    boxes = boxes * factor
-    pen = ImageDraw.Draw(drawn)
-    width = max(2, round(max(drawn.size) / 400))
-    font = ImageFont.load_default(size=max(14, 8 * width))
+    pen = ImageDraw.Draw(picture)
+    for box, label in zip(boxes.tolist(), labels, strict=True):
+        pen.rectangle(box, outline=class_colour(label), width=_pen_width(picture))
     for box, label, text in zip(boxes.tolist(), labels, texts, strict=True):
-        colour = class_colour(label)
-        pen.rectangle(box, outline=colour, width=width)
         if text:
-            left, top, right, bottom = pen.textbbox((box[0], box[1]), text, font=font)
-            down = min(0, int(box[1]) - (bottom - top) - 2 * width)
-            y = box[1] - (bottom - top) - 2 * width - down
-            pen.rectangle((left, y, right + 2, y + bottom - top + 4), fill=colour)
-            pen.text((left + 1, y - (top - box[1]) + 1), text, fill="black", font=font)
-    return drawn
+            _write(picture, pen, box, text, class_colour(label))
 
 
-def side_by_side(left: Image.Image, right: Image.Image, titles: tuple[str, str]) -> Image.Image:
-    """Two pictures of one size under their titles."""
-    font = ImageFont.load_default(size=max(14, left.width // 30))
+def _write(
+    picture: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    colour: tuple[int, int, int],
+) -> None:
+    """On its box, or within the picture's edges."""
+    width = _pen_width(picture)
+    font = ImageFont.load_default(size=max(14, 8 * width))
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    x = max(0, min(box[0], picture.width - (right - left) - 3))
+    y = max(0, min(box[1], picture.height) - (bottom - top) - 2 * width)
+    pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 4), fill=colour)
+    pen.text((x + 1 - left, y + 2 - top), text, fill="black", font=font)
+
+
+def draw_masks(
+    picture: Image.Image, boxes: Boxes, labels: Sequence[int], masks: Iterable[Tensor]
+) -> None:
+    """Into an RGB picture: of each object a fill that lets the picture through, and its outline.
+
+    boxes (N, 4) xyxy px; masks: a grid (S, S) over each box, as `Detections` has them.
+    """
+    for box, label, mask in zip(boxes, labels, masks, strict=True):
+        area = _around(box, picture.size)
+        if area[2] > area[0] and area[3] > area[1]:
+            pixels = np.array(picture.crop(area))
+            _tint(pixels, _pasted(mask, box, area), class_colour(label), _pen_width(picture))
+            picture.paste(Image.fromarray(pixels), area[:2])
+
+
+def _around(box: Boxes, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The whole pixels that a box touches and those next to them, within the picture."""
+    low, high = np.floor(box[:2]) - 1, np.ceil(box[2:]) + 1
+    left, top = (int(v) for v in low.clip(0, size))
+    right, bottom = (int(v) for v in high.clip(0, size))
+    return (left, top, right, bottom)
+
+
+def _pasted(mask: Tensor, box: Boxes, area: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
+    """(H, W): which pixels of an area of the picture a mask over a box covers."""
+    moved = torch.from_numpy(box - np.tile(area[:2], 2))[None].float()
+    one = Detections(moved, torch.ones(1), torch.zeros(1, dtype=torch.int64), mask[None])
+    pasted: npt.NDArray[np.bool_] = paste_masks(one, (area[3] - area[1], area[2] - area[0])).numpy()
+    return pasted[0]
+
+
+def _tint(
+    pixels: npt.NDArray[np.uint8],
+    covered: npt.NDArray[np.bool_],
+    colour: tuple[int, int, int],
+    edge: int,
+) -> None:
+    """Blends a colour into the pixels (H, W, 3) that are covered; their outermost get it whole."""
+    inner = covered
+    for _ in range(edge):
+        padded = np.pad(inner, 1)
+        beside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        inner = inner & beside
+    blended = (1 - OPACITY) * pixels[inner] + OPACITY * np.array(colour)
+    pixels[inner] = blended.round().astype(np.uint8)
+    pixels[covered & ~inner] = colour
+
+
+def under_titles(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Pictures of one size beside each other, each under its title."""
+    first = panels[0][1]
+    font = ImageFont.load_default(size=max(14, first.width // 30))
     head = round(1.8 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 20
-    gap = max(4, left.width // 80)
-    sheet = Image.new("RGB", (left.width + gap + right.width, head + left.height), "white")
+    gap = max(4, first.width // 80)
+    width = max(first.width, *(round(font.getlength(title)) + 8 for title, _ in panels))
+    sheet = Image.new("RGB", (len(panels) * (width + gap) - gap, head + first.height), "white")
     pen = ImageDraw.Draw(sheet)
-    for picture, x, title in ((left, 0, titles[0]), (right, left.width + gap, titles[1])):
+    for k, (title, picture) in enumerate(panels):
+        x = k * (width + gap)
         sheet.paste(picture, (x, head))
         pen.text((x + 4, head * 0.15), title, fill="black", font=font)
     return sheet
@@ -57,3 +120,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
     """Bright and far from its neighbours; the first is yellow."""
     red, green, blue = colorsys.hsv_to_rgb((0.15 + label * _GOLDEN) % 1.0, 0.9, 1.0)
     return (round(255 * red), round(255 * green), round(255 * blue))
+
+
+def _pen_width(picture: Image.Image) -> int:
+    return max(2, round(max(picture.size) / 400))

@@ -36,7 +36,7 @@ def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | Non
     """Raises InputError before anything is computed."""
     jobs = [Job(file, shown, number) for number, (file, shown) in enumerate(files, start=1)]
     if path is not None:
-        annotations, _ = load_annotations(path)
+        annotations, _ = load_annotations(path, outlines=info.config.masks)
         info.check_classes(annotations, str(path))
         jobs = [_with_annotations(job, annotations, path) for job in jobs]
     for what, values in (

@@ -19,12 +19,11 @@ from ...cache.pyramid import FeaturePyramid
 from ...heads.detector import Detector
 from ...heads.types import Detections
 from ..backbones.loading import load_backbone_of
-from ..dataset.annotations import ImageBoxes
 from ..dataset.canvases import recipe_of
 from ..dataset.images import ImageError, draw_canvas, load_image
 from ..devices import autocast, pick_device, use_threads
 from ..evaluation.coco import to_coco_results
-from ..pictures.draw import draw_boxes, side_by_side
+from ..pictures.sheet import draw_sheet, sure
 from ..progress import progress_line
 from ..runs.info import RunInfo
 from ..runs.loading import load_model
@@ -81,7 +80,8 @@ def predict(
             except (ImageError, FeatureError) as error:
                 failed[str(job.path)] = str(error)
             else:
-                picture = _picture(image, found[job.image_id], job.objects, info, draw_above)
+                shown, title = sure(found[job.image_id], draw_above)
+                picture = draw_sheet(image, shown, title, info.class_names, job.objects)
                 _save_picture(picture, out / "pictures" / job.picture)
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance()
@@ -127,31 +127,6 @@ def detect_image(
             maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
             pyramid = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
         return detector.detections(pyramid, [placement])[0].to("cpu")
-
-
-def _picture(
-    image: Image.Image,
-    detections: Detections,
-    objects: ImageBoxes | None,
-    info: RunInfo,
-    draw_above: float,
-) -> Image.Image:
-    kept = detections.scores >= draw_above
-    labels = detections.labels[kept].tolist()
-    scores = detections.scores[kept].tolist()
-    one_class = len(info.class_names) == 1
-    texts = [
-        f"{score:.2f}" if one_class else f"{info.class_names[label]} {score:.2f}"
-        for label, score in zip(labels, scores, strict=True)
-    ]
-    right = draw_boxes(image, detections.boxes[kept].double().numpy(), labels, texts)
-    if objects is None:
-        return right
-    truth = objects.labels.tolist()
-    names = ["" if one_class else info.class_names[label] for label in truth]
-    left = draw_boxes(image, objects.boxes, truth, names)
-    titles = (f"ground truth ({len(truth)})", f"detections >= {draw_above:g} ({len(labels)})")
-    return side_by_side(left, right, titles)
 
 
 def _save_picture(picture: Image.Image, path: Path) -> None:

@@ -12,17 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import torch
-from PIL import Image
-
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ...cache.publish import publish_bytes
 from ...heads.types import Detections
-from ..dataset.annotations import Annotations, ImageBoxes
+from ..dataset.annotations import Annotations
 from ..dataset.images import ImageError, load_image, read_header
-from ..pictures.draw import draw_boxes, side_by_side
+from ..pictures.sheet import draw_sheet, sure_or_best
 from .events import Event, Hook
 from .trackers.tracker import Tracker
 
@@ -102,58 +98,13 @@ def picture_names(chosen: Sequence[ImageEntry]) -> dict[int, str]:
 def draw_detections(
     images: Path, entry: ImageEntry, annotations: Annotations, detections: Detections
 ) -> bytes:
-    """A PNG file: ground truth on the left, what was found on the right. Raises ImageError."""
+    """A PNG file: ground truth on the left, what was found on the right; where nothing is sure the best
+    few, as many as there are objects: early on they say more. Raises ImageError.
+    """
     image, _ = load_image(images / entry.file_name, entry.hw)
-    factor = min(1.0, LARGEST_SIDE / max(image.size))
-    small = image.resize(
-        (max(1, round(image.width * factor)), max(1, round(image.height * factor))),
-        Image.Resampling.LANCZOS,
-    )
-    scale = np.array(small.size * 2) / np.array(image.size * 2)
     objects = annotations.of_image(entry.id)
-    found, title = _shown_detections(detections, len(objects))
-    left = draw_boxes(
-        small, objects.boxes * scale, objects.labels.tolist(), _object_texts(objects, annotations)
-    )
-    right = draw_boxes(
-        small,
-        found.boxes.double().numpy() * scale,
-        found.labels.tolist(),
-        _detection_texts(found, annotations),
-    )
+    shown, title = sure_or_best(detections, DRAW_ABOVE, len(objects))
+    sheet = draw_sheet(image, shown, title, annotations.class_names, objects, LARGEST_SIDE)
     file = io.BytesIO()
-    side_by_side(left, right, (f"ground truth ({len(objects)})", title)).save(file, "PNG")
+    sheet.save(file, "PNG")
     return file.getvalue()
-
-
-def _shown_detections(detections: Detections, objects: int) -> tuple[Detections, str]:
-    """Those that are sure, and their title; where none is, the best few: early on they say more."""
-    sure = int((detections.scores >= DRAW_ABOVE).sum())
-    if sure or not len(detections.scores):
-        return _best_last(detections, sure), f"detections >= {DRAW_ABOVE:g} ({sure})"
-    best = _best_last(detections, max(1, objects))
-    return best, f"no detection >= {DRAW_ABOVE:g}; the best {len(best.scores)}"
-
-
-def _best_last(detections: Detections, count: int) -> Detections:
-    """The best ones, the best of all last: what is drawn later lies on top."""
-    return detections[torch.arange(min(count, len(detections))).flip(0)]
-
-
-def _object_texts(objects: ImageBoxes, annotations: Annotations) -> list[str]:
-    names = _names(annotations, objects.labels.tolist())
-    crowds = zip(names, objects.crowd.tolist(), strict=True)
-    return [f"{name} (crowd)".strip() if crowd else name for name, crowd in crowds]
-
-
-def _detection_texts(detections: Detections, annotations: Annotations) -> list[str]:
-    names = _names(annotations, detections.labels.tolist())
-    scored = zip(names, detections.scores.tolist(), strict=True)
-    return [f"{name} {score:.2f}".strip() for name, score in scored]
-
-
-def _names(annotations: Annotations, labels: Sequence[int]) -> list[str]:
-    """Of the classes; where there is one class alone, none is named."""
-    if len(annotations.class_names) == 1:
-        return [""] * len(labels)
-    return [annotations.class_names[label] for label in labels]

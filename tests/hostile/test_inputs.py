@@ -2,7 +2,7 @@
 
 import pytest
 
-from . import corpus_files_of_users, corpus_torch
+from . import corpus_files_of_users, corpus_segmentations, corpus_torch
 from .outcomes import tried, wanted
 
 pytestmark = pytest.mark.slow
@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 
 CORPORA = {
     "corpus_files_of_users": corpus_files_of_users.CASES,
+    "corpus_segmentations": corpus_segmentations.CASES,
     "corpus_torch": corpus_torch.CASES,
 }
 CASES = [case for cases in CORPORA.values() for case in cases]

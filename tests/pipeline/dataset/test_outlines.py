@@ -1,56 +1,16 @@
-"""Outlines of COCO files: packed, unpacked, decoded, and as grids over boxes."""
+"""Outlines of COCO files: packed, unpacked, and as grids over boxes."""
 
 import json
 
 import numpy as np
 import pytest
-from pycocotools import mask
 
-from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.annotations import load_annotations, parse_annotations
-from fdet.pipeline.dataset.outlines import joined_outlines, packed_outlines, run_lengths
+from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.outlines import joined_outlines, packed_outlines
 
-from ...generated import outlined
+from ...generated import outlined, runs_of
 
 HW = (40, 60)
-
-
-def runs_of(bitmap):
-    flat = bitmap.T.ravel()
-    edges = np.flatnonzero(np.diff(flat, prepend=0))
-    return np.diff([0, *edges, len(flat)]).tolist()
-
-
-def blob(seed, hw=HW):
-    rng = np.random.default_rng(seed)
-    bitmap = np.zeros(hw, np.uint8)
-    for _ in range(int(rng.integers(0, 6))):
-        (a, b), (c, d) = np.sort(rng.integers(0, hw[0], 2)), np.sort(rng.integers(0, hw[1], 2))
-        bitmap[a:b, c:d] ^= 1
-    return bitmap
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("hw", [HW, (1, 1), (700, 900)])
-def test_compressed_run_lengths_are_those_of_the_bitmap(seed, hw):
-    bitmap = blob(seed, hw)
-    text = mask.encode(np.asfortranarray(bitmap))["counts"].decode()
-    assert list(run_lengths(text)) == runs_of(bitmap)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("Q", "it ends within a number"),
-        ("`" * 30 + "0", "it ends within a number"),
-        (" ", "character ' '"),
-        ("1é", "character 'é'"),
-    ],
-)
-def test_what_are_no_run_lengths_is_refused(text, said):
-    with pytest.raises(ValueError, match=said):
-        list(run_lengths(text))
-
 
 SQUARE = [10.0, 5.0, 30.0, 5.0, 30.0, 25.0, 10.0, 25.0]
 EVERY = np.array([10.0, 5.0, 30.0, 25.0])
@@ -80,6 +40,24 @@ def test_a_grid_says_what_lies_in_its_cells(kind, box, expected):
     # A corner within a cell covers a part of it.
     assert np.abs(grid - expected).max() <= (0.7 if box[0] < 0 else 0.07)
     assert abs(float(grid.mean()) - float(np.mean(expected))) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_pixel_of_run_lengths_is_found(seed):
+    """The last image begins and ends with the object."""
+    bitmap = np.random.default_rng(seed).integers(0, 2, (16, 16)).astype(np.uint8)
+    bitmap[0, 0] = bitmap[-1, -1] = seed == 4
+    outlines = packed_outlines([(True, [runs_of(bitmap)])])
+    assert np.array_equal(outlines.grid(0, np.array([0, 0, 16, 16]), (16, 16), 16), bitmap)
+    beyond = outlines.grid(0, np.array([-16, -16, 32, 32]), (16, 16), 48)
+    assert np.array_equal(beyond, np.pad(bitmap, 16))
+
+
+def test_an_image_of_any_size_takes_no_memory():
+    rows, columns = 2**26, 2**25
+    outlines = packed_outlines([(True, [[0, rows, rows * (columns - 1)]])])
+    grid = outlines.grid(0, np.array([0, 0, 2, rows]), (rows, columns), 4)
+    assert grid.tolist() == [[1, 1, 0, 0]] * 4
 
 
 def test_rings_of_an_object_are_one_mask():
@@ -121,35 +99,3 @@ def test_annotations_keep_them_only_where_asked(dataset):
         assert found == [
             g if isinstance(g, dict) else [list(map(float, ring)) for ring in g] for g in given
         ]
-
-
-SOUND = {
-    "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],
-    "categories": [{"id": 1, "name": "thing"}],
-}
-
-
-@pytest.mark.parametrize(
-    ("segmentation", "said"),
-    [
-        (None, "expected polygons or run lengths, which masks need, got nothing"),
-        ([], "expected polygons or run lengths, which masks need, got \\[\\]"),
-        ([[1, 2, 3, 4]], "expected polygons"),
-        ([[1, 2, 3, 4, 5]], "expected polygons"),
-        ([[1, 2, 3, 4, 5, "6"]], "expected polygons"),
-        ([[1, 2, 3, 4, 5, 1e300]], "within 12 px"),
-        ({"size": [6, 4], "counts": [24]}, "size: expected the image's \\[4, 6\\], got \\[6, 4\\]"),
-        ({"size": [4, 6], "counts": [23]}, "expected run lengths of 24 pixels, got '23 pixels'"),
-        ({"size": [4, 6], "counts": [25, -1]}, "got 'no numbers'"),
-        ({"size": [4, 6], "counts": [2**62, 2**62]}, "expected run lengths of 24 pixels"),
-        ({"size": [4, 6], "counts": "Q"}, "got 'it ends within a number'"),
-        ({"size": [4, 6]}, "got 'no numbers'"),
-    ],
-)
-def test_what_is_no_outline_is_refused_by_name(segmentation, said):
-    entry = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 3, 3]}
-    data = {**SOUND, "annotations": [{**entry, "segmentation": segmentation}]}
-    raw = json.dumps(data).encode()
-    parse_annotations(raw, "file.json")
-    with pytest.raises(InputError, match=rf"file.json: annotations\[0\].segmentation.*{said}"):
-        parse_annotations(raw, "file.json", outlines=True)

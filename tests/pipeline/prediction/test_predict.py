@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,12 +11,16 @@ from PIL import Image
 from fdet.cache.errors import InputError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.pictures.sheet import draw_sheet
+from fdet.pipeline.prediction.jobs import find_jobs
 from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
+from ...generated import outlined
 
 
 @pytest.fixture(scope="module", params=[{"size": 128}, {"size": None, "short": 64, "long": 128}])
@@ -46,6 +51,31 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
     assert len(pictures) == 12
     with Image.open(pictures[0]) as picture:
         assert picture.width > 2 * picture.height * 0.8
+
+
+def test_jobs_know_outlines_where_the_run_finds_masks(run, dataset):
+    info = RunInfo.read(run)
+    file = dataset.parent / "images" / "10.png"
+    (plain,) = find_jobs([(file, "10.png")], info, dataset)
+    assert plain.objects.outlines is None
+    masks = replace(info, config=load_config(head="faster-rcnn", assignments=["head.masks=true"]))
+    (job,) = find_jobs([(file, "10.png")], masks, outlined(dataset))
+    assert len(job.objects.outlines) == len(job.objects) == len(plain.objects) > 0
+
+
+def test_pictures_show_what_reaches_the_score_and_say_so(run, dataset, tmp_path, monkeypatch):
+    shown = []
+
+    def noted(image, found, title, class_names, objects):
+        shown.append((found.scores.tolist(), title))
+        return draw_sheet(image, found, title, class_names, objects)
+
+    monkeypatch.setattr("fdet.pipeline.prediction.predict.draw_sheet", noted)
+    predict(run, [dataset.parent / "images"], tmp_path / "out", draw_above=0.05)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert sum(len(scores) for scores, _ in shown) == sum(r["score"] >= 0.05 for r in results) > 0
+    for scores, title in shown:
+        assert title == f"detections >= 0.05 ({len(scores)})"
 
 
 def test_files_without_annotations_are_numbered_and_named(run, dataset, tmp_path):

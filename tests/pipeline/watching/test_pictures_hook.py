@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from fdet.cache.errors import InputError
 from fdet.cache.layout import ImageEntry
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
-from fdet.pipeline.pictures.draw import class_colour
+from fdet.pipeline.pictures.draw import OPACITY, class_colour
 from fdet.pipeline.watching.events import Event
 from fdet.pipeline.watching.pictures_hook import (
     choose_images,
@@ -22,6 +23,8 @@ from fdet.pipeline.watching.pictures_hook import (
     picture_names,
     pictures_hook,
 )
+
+from ...generated import outlined
 
 EMPTY = 31  # the image without objects
 
@@ -107,6 +110,24 @@ def test_detections_stand_beside_the_ground_truth(annotations, images):
         assert coloured(right, label) > 100
         assert coloured(empty_right, label) == 0
     assert np.array_equal(left, empty_left)
+
+
+def test_masks_and_outlines_are_drawn_where_there_are_any(dataset, images):
+    """Over the plain picture they colour more of both halves."""
+    outlines, _ = load_annotations(outlined(dataset), outlines=True)
+    plain, _ = load_annotations(dataset)
+    bare = found(plain, 17)
+    masked = replace(bare, masks=torch.ones(len(bare), 28, 28))
+    with_masks = halves(draw_detections(images, outlines.image(17), outlines, masked))
+    without = halves(draw_detections(images, plain.image(17), plain, bare))
+    x, y, right, bottom = plain.of_image(17).boxes[0] * 800 / plain.image(17).hw[1]
+    for half, other in zip(with_masks, without, strict=True):
+        head = half.shape[0] - round(800 * plain.image(17).hw[0] / plain.image(17).hw[1])
+        row, column = head + round((y + bottom) / 2), round((x + right) / 2)
+        colour = np.array(class_colour(int(bare.labels[0])))
+        expected = (1 - OPACITY) * other[row, column] + OPACITY * colour
+        assert np.abs(half[row, column] - expected).max() <= 0.5
+        assert np.abs(other[row, column] - expected).max() > 10
 
 
 def test_unsure_detections_are_left_out_where_there_are_sure_ones(annotations, images):
