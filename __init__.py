@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cache.codecs import get_codec
+    from .cache.codecs import codec_of
     from .cache.errors import FdetError
     from .cache.loader import load_batch
     from .cache.reader import FeatureCache
@@ -32,9 +32,9 @@ __all__ = [
     "RunConfig",
     "TrainOptions",
     "build_detector",
+    "codec_of",
     "evaluate_run",
     "extract",
-    "get_codec",
     "load_batch",
     "load_config",
     "load_run",
@@ -51,7 +51,7 @@ _HOMES = {
     "build_detector": ".heads.build",
     "evaluate_run": ".pipeline.evaluation.evaluate",
     "extract": ".pipeline.extraction.extract",
-    "get_codec": ".cache.codecs",
+    "codec_of": ".cache.codecs",
     "load_batch": ".cache.loader",
     "load_config": ".pipeline.runs.config",
     "load_run": ".pipeline.runs.loading",

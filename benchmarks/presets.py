@@ -17,10 +17,10 @@ from steps import Training
 from fdet.cache.header import CacheHeader
 from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.devices import keep_freed_memory, process_memory_mb, use_threads
+from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
-from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.presets import preset_names
 
 

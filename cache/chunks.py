@@ -15,7 +15,7 @@ import zstandard
 
 Array = npt.NDArray[np.generic]
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = 1
 MAX_SAMPLE_BYTES = 2**30
 
 
@@ -39,7 +39,7 @@ class DamagedFrame(ValueError):
 
 
 def compress(sample: Array) -> Frame:
-    """(C, H, W) in the stored type -> its frame. Safe in threads; releases Python's lock."""
+    """A stored map -> its frame. Safe in threads; releases Python's lock."""
     raw = np.ascontiguousarray(sample, dtype=sample.dtype.newbyteorder("<"))
     data = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw.data.cast("B"))
     return Frame(data, int(google_crc32c.value(data)))

@@ -13,14 +13,14 @@ import numpy as np
 from .chunks import MAX_SAMPLE_BYTES
 from .errors import CorruptCache, InputError
 from .files import FileEntry, files_from_json, files_to_json, is_there, read_below
+from .form import StoredForm, parse_form
 from .key import CacheKey
 from .layout import Bucket, Layout
 from .once import Once
 from .pyramid import LevelSpec
 from .sealed import digest, parse_json, parse_sealed, sealed_json
 
-FORMAT = 2
-STORED_TYPES = frozenset({"float32", "float16"})
+FORMAT = 3
 STORE_NAMES = ("zarr", "hdf5")
 NAME = "fdet.json"
 MAX_BYTES = 2**28
@@ -30,14 +30,12 @@ MAX_BYTES = 2**28
 class CacheHeader:
     """The key, the layout, and what a reader must know to decode.
 
-    dtype: numpy's name of the stored type. backbone: facts worth keeping beside the key
-    (parameters, FLOPs of one canvas of each bucket). beside: digests of what lies beside the
-    shards, by path. Neither takes part in the id.
+    backbone: facts worth keeping beside the key (parameters, FLOPs of one canvas of each bucket).
+    beside: digests of what lies beside the shards, by path. Neither takes part in the id.
     """
 
     key: CacheKey
     layout: Layout
-    dtype: str
     backbone: Mapping[str, Any]
     store: str = "zarr"
     beside: Mapping[str, FileEntry] = field(default_factory=dict)
@@ -45,10 +43,8 @@ class CacheHeader:
     def __post_init__(self) -> None:
         if not isinstance(self.backbone, Mapping):
             raise ValueError(f"backbone: expected an object, got {self.backbone!r}")
-        if self.dtype not in STORED_TYPES:
-            raise ValueError(
-                f"stored type {self.dtype!r}; known: {', '.join(sorted(STORED_TYPES))}"
-            )
+        if bool(self.key.calibration) != self.form.calibrated:
+            raise ValueError(f"calibration {self.key.calibration!r} for codec {self.form.name}")
         if self.key.views != self.layout.views:
             raise ValueError(
                 f"views {self.key.views} in the key, {self.layout.views} in the layout"
@@ -57,6 +53,16 @@ class CacheHeader:
             largest = sum(self.raw_bytes(level, bucket) for level in self.key.levels.levels)
             if largest > MAX_SAMPLE_BYTES:
                 raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
+
+    @Once
+    def form(self) -> StoredForm:
+        """How the maps are kept; raises ValueError for an unknown codec."""
+        return parse_form(self.key.codec)
+
+    @property
+    def dtype(self) -> str:
+        """numpy's name of the stored type."""
+        return self.form.dtype
 
     @Once
     def id(self) -> str:
@@ -81,9 +87,13 @@ class CacheHeader:
         about = {"backbone": dict(self.backbone), "beside": files_to_json(self.beside)}
         return {"id": self.id, **self._identity(), **about}
 
+    def stored_shape(self, level: LevelSpec, bucket: Bucket) -> tuple[int, int, int]:
+        """The array that one sample is kept in at one level."""
+        return self.form.shape(level.shape(bucket.canvas_hw))
+
     def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
         """Bytes of one sample at one level before compression."""
-        return math.prod(level.shape(bucket.canvas_hw)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.stored_shape(level, bucket)) * np.dtype(self.dtype).itemsize
 
     def to_bytes(self) -> bytes:
         return sealed_json(self._content())
@@ -110,7 +120,9 @@ class CacheHeader:
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
             beside = files_from_json(data["beside"])
-            header = cls(key, layout, data["dtype"], data["backbone"], data["store"], beside)
+            header = cls(key, layout, data["backbone"], data["store"], beside)
+            if header.dtype != data["dtype"]:
+                raise ValueError(f"stored type {data['dtype']!r} for codec {key.codec}")
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CorruptCache(f"{path}: unreadable header ({error!r})") from error
         if header.id != data.get("id"):

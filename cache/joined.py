@@ -9,6 +9,7 @@ from pathlib import Path
 from .chunks import Array
 from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
+from .key import CacheKey
 from .layout import Bucket, ImageEntry, Layout, Shard
 from .once import Once
 from .placement import Placement
@@ -19,8 +20,8 @@ from .sampler import SampleId
 class JoinedCache:
     """Reads like a FeatureCache. Its header names the images of all parts; its id is its own.
 
-    Raises KeyMismatch where the parts do not pair or differ in views or codec, InputError where an
-    image id stands in two of them.
+    Raises KeyMismatch where the parts do not pair or differ in views, codec or calibration,
+    InputError where an image id stands in two of them.
     """
 
     def __init__(self, parts: Sequence[FeatureCache]) -> None:
@@ -38,9 +39,7 @@ class JoinedCache:
                         "read as one only where no id stands in two of them"
                     )
         layout = _joined([part.header.layout for part in self.parts])
-        self.header = CacheHeader(
-            first.header.key, layout, first.header.dtype, first.header.backbone
-        )
+        self.header = CacheHeader(first.header.key, layout, first.header.backbone)
 
     @Once
     def failed(self) -> dict[int, str]:
@@ -81,14 +80,20 @@ def open_caches(paths: Sequence[Path]) -> ReadableCache:
 def _check_pair(first: FeatureCache, other: FeatureCache) -> None:
     mine, theirs = first.header.key, other.header.key
     differences = [str(d) for d in mine.explain(theirs, "pair") if d.fatal]
-    for name in ("views", "codec"):
+    for name in ("views", "codec", "calibration"):
         if getattr(mine, name) != getattr(theirs, name):
             differences.append(f"{name}: {getattr(mine, name)} here, {getattr(theirs, name)} there")
     if differences:
         raise KeyMismatch(
             f"{first.root} (here) and {other.root} (there) cannot be read as one: "
-            f"{'; '.join(differences)}"
+            f"{'; '.join(differences)}{_calibration_advice(mine, theirs, first.root)}"
         )
+
+
+def _calibration_advice(mine: CacheKey, theirs: CacheKey, first: Path) -> str:
+    if mine.codec != theirs.codec or mine.calibration == theirs.calibration:
+        return ""
+    return f"; make the second with `--calibration {first}`"
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Difference:
 class CacheKey:
     """The inputs of an extraction.
 
-    short, long, square, divisor: the resize rule, in px.
+    short, long, square, divisor: the resize rule, in px. calibration: digest of what the codec learnt,
+    "" where it learns nothing. converted: the codecs that the values went through before this one.
     batch_size: images a backbone pass (never spanning two shards); threads: of torch on a CPU,
     0 on an accelerator. Both change the last bits of a feature.
     """
@@ -56,6 +57,8 @@ class CacheKey:
     levels: PyramidSpec = field(metadata=PAIRS)
     precision: str = field(metadata=PAIRS)
     codec: str
+    calibration: str = ""
+    converted: tuple[str, ...] = ()
     views: tuple[str, ...]
     seed: int
     batch_size: int

@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .codecs import FloatCodec
+from .codecs import Codec
 from .errors import CorruptCache
 from .joined import ReadableCache
 from .placement import Placement
-from .pyramid import FeaturePyramid, PyramidSpec
+from .pyramid import FeaturePyramid
 from .resident import ResidentSamples
 from .sampler import SampleId
 
@@ -32,7 +32,7 @@ _TOLD = 20
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """B samples of one canvas as stored: maps[l] (B, C_l, H_l, W_l) in the stored type.
+    """B samples of one canvas as stored: maps[l] (B, *stored shape) in the stored type.
 
     B is less than was asked for, down to 0, where damaged samples are skipped.
     """
@@ -42,12 +42,10 @@ class EncodedBatch:
     maps: tuple[Tensor, ...]
     canvas_hw: tuple[int, int]
 
-    def decode(
-        self, codec: FloatCodec, spec: PyramidSpec, device: torch.device | str
-    ) -> FeaturePyramid:
-        """Move the stored form to the device and decode it there."""
-        maps = tuple(codec.decode(x.to(device, non_blocking=True)) for x in self.maps)
-        return FeaturePyramid(spec, maps, self.canvas_hw)
+    def decode(self, codec: Codec, device: torch.device | str) -> FeaturePyramid:
+        """Move the stored form to the device, where the codec's arrays lie, and decode it there."""
+        maps = [x.to(device, non_blocking=True) for x in self.maps]
+        return codec.decode(maps, self.canvas_hw)
 
 
 @dataclass(frozen=True)

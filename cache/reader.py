@@ -36,9 +36,9 @@ UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image under one view, as stored: maps[l] (C_l, H_l, W_l), read-only.
+    """One image under one view, as stored: maps[l] (*stored shape), read-only.
 
-    The codec of the cache's key turns the maps into floats.
+    The cache's codec (cache/codecs.py) turns the maps into floats.
     """
 
     image_id: int
@@ -111,7 +111,9 @@ class FeatureCache:
         self.manifest = manifest
         # Of a sample's maps, by canvas.
         self._shapes = {
-            bucket.canvas_hw: [level.shape(bucket.canvas_hw) for level in header.key.levels.levels]
+            bucket.canvas_hw: [
+                header.stored_shape(level, bucket) for level in header.key.levels.levels
+            ]
             for bucket in header.layout.buckets
         }
         self._open = _OpenShards()
@@ -182,7 +184,7 @@ class FeatureCache:
         return Sample(image_id, view, tuple(x[0] for x in maps), placement)
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
-        """Room for `count` samples of the bucket of an image: one (count, C_l, H_l, W_l) a level."""
+        """Room for `count` samples of the bucket of an image: one (count, *stored shape) a level."""
         layout = self.header.layout
         shapes = self._shapes[layout.buckets[layout.bucket_of(image_id)].canvas_hw]
         return [np.empty((count, *shape), self.header.dtype) for shape in shapes]
@@ -193,7 +195,7 @@ class FeatureCache:
         maps: Sequence[Array],
         rows: Sequence[int] | None = None,
     ) -> list[Placement]:
-        """Fill maps[l] (B, C_l, H_l, W_l), C-contiguous, with samples (image id, view) of one bucket.
+        """Fill maps[l] (B, *stored shape), C-contiguous, with samples (image id, view) of one bucket.
 
         rows: those of `maps` that are filled, one a sample; by default all, in turn. Raises
         MissingSample, CorruptCache; what `maps` hold then is undefined. ValueError for samples of

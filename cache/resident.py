@@ -39,7 +39,7 @@ class ResidentSamples:
         self._maps = [
             [
                 torch.empty(
-                    (len(bucket.images) * views, *level.shape(bucket.canvas_hw)),
+                    (len(bucket.images) * views, *header.stored_shape(level, bucket)),
                     dtype=dtype,
                     device=device,
                 )
@@ -54,14 +54,14 @@ class ResidentSamples:
     def keep(
         self, samples: Sequence[SampleId], maps: Sequence[Tensor], placements: Sequence[Placement]
     ) -> None:
-        """Take in maps[l] (B, C_l, H_l, W_l) of one bucket."""
+        """Take in maps[l] (B, *stored shape) of one bucket."""
         rows = self._index(samples)
         for room, x in zip(self._room(samples), maps, strict=True):
             room[rows] = x.to(self.device)
         self._known.update(zip(samples, placements, strict=True))
 
     def batch(self, samples: Sequence[SampleId]) -> tuple[tuple[Tensor, ...], list[Placement]]:
-        """maps[l] (B, C_l, H_l, W_l) on the device, and the placements, of samples of one bucket."""
+        """maps[l] (B, *stored shape) on the device, and the placements, of samples of one bucket."""
         rows = self._index(samples)
         maps = tuple(room.index_select(0, rows) for room in self._room(samples))
         return maps, [self._known[sample] for sample in samples]

@@ -34,14 +34,20 @@ from .stores import store_of
 from .stores.store import ShardEncoder
 
 
-def create_cache(root: Path, header: CacheHeader, annotations: bytes) -> CacheHeader:
+def create_cache(
+    root: Path,
+    header: CacheHeader,
+    annotations: bytes,
+    codec_files: Mapping[str, bytes] | None = None,
+) -> CacheHeader:
     """Lay down everything but the shards; returns the header as it stands there.
 
-    annotations: the bytes of the annotation file, kept so that the cache can travel. Where a header
+    annotations: the bytes of the annotation file, kept so that the cache can travel. codec_files: what
+    a calibrated codec needs, by path (cache/calibration.py). Where a header
     stands already, also another one, it stays, and what lies beside the shards is completed; raises
     InputError where a file of that is missing which these arguments do not give.
     """
-    beside = dict(store_of(header.store).beside(header))
+    beside = {**store_of(header.store).beside(header), **(codec_files or {})}
     beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not is_there(root / header_file.NAME):
         header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
@@ -82,7 +88,7 @@ class ShardWriter:
         self.entries: list[SampleEntry] = []
 
     def add(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
-        """The next slot: maps[l] (C_l, H_l, W_l) in the stored type; none for a failed sample.
+        """The next slot: maps[l] in the stored type and shape; none for a failed sample.
 
         Raises ValueError for another shape or type.
         """
@@ -107,7 +113,7 @@ class ShardWriter:
 def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[ShardWriter]:
     """Write one shard. It exists when the block has ended, and not at all if the block raises."""
     levels = header.key.levels.levels
-    shapes = {level.name: level.shape(shard.bucket.canvas_hw) for level in levels}
+    shapes = {level.name: header.stored_shape(level, shard.bucket) for level in levels}
     expected = header.layout.samples(shard)
     with store_of(header.store).encoder(root, header, shard) as encoder:
         writer = ShardWriter(encoder, shapes, header.dtype)

@@ -68,23 +68,23 @@ class Hdf5Encoder:
         self._samples = len(header.layout.samples(shard))
         self._datasets = []
         for level in header.key.levels.levels:
-            shape = level.shape(shard.bucket.canvas_hw)
-            dataset = self._create(level.name, (self._samples, *shape), header.dtype)
+            shape = header.stored_shape(level, shard.bucket)
+            dataset = self._create(level.name, (self._samples, *shape), header)
             dataset.attrs.update(stride=level.stride, codec=header.key.codec)
             self._datasets.append(dataset.id)
 
-    def _create(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+    def _create(self, name: str, shape: tuple[int, ...], header: CacheHeader) -> Any:
         from h5py import Dataset, h5d, h5p, h5s, h5t, h5z
         from hdf5plugin import Zstd  # its import makes the filter known
 
         zstd = Zstd(clevel=ZSTD_LEVEL)
         creation = h5p.create(h5p.DATASET_CREATE)
         creation.set_chunk((1, *shape[1:]))
-        creation.set_fill_value(np.array(np.nan, dtype))
+        creation.set_fill_value(np.array(header.form.numbers.fill, header.dtype))
         creation.set_filter(zstd.filter_id, h5z.FLAG_MANDATORY, zstd.filter_options)
         creation.set_fletcher32()
         creation.set_obj_track_times(False)
-        stored = h5t.py_create(np.dtype(dtype).newbyteorder("<"))
+        stored = h5t.py_create(np.dtype(header.dtype).newbyteorder("<"))
         space = h5s.create_simple(shape)
         return Dataset(h5d.create(self._file.id, name.encode(), stored, space, creation))
 

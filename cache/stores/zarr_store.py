@@ -42,7 +42,7 @@ class ZarrStore:
         for bucket in header.layout.buckets:
             samples = len(bucket.images) * len(header.layout.views)
             for level in header.key.levels.levels:
-                shape = level.shape(bucket.canvas_hw)
+                shape = header.stored_shape(level, bucket)
                 root.create_array(
                     f"{bucket.name}/{level.name}",
                     shape=(samples, *shape),
@@ -50,7 +50,7 @@ class ZarrStore:
                     chunks=(1, *shape),
                     dtype=header.dtype,
                     compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
-                    fill_value=float("nan"),
+                    fill_value=np.dtype(header.dtype).type(header.form.numbers.fill),
                     chunk_key_encoding={"name": "default", "separator": "."},
                     dimension_names=("sample", "channel", "row", "column"),
                     attributes={"stride": level.stride, "codec": header.key.codec},

@@ -10,14 +10,14 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
 from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import FloatCodec, get_codec
+from ...cache.codecs import Codec, codec_files, codec_of
 from ...cache.errors import InputError
 from ...cache.header import CacheHeader
 from ...cache.layout import ImageEntry, Layout
@@ -121,7 +121,8 @@ def _measured(
         read_annotations(options.cache, header),
         recipe_of(header.key, options.images),
         load_backbone_of(header.key, device, options.weights),
-        get_codec(header.key.codec),
+        codec_of(options.cache, header.key, device),
+        codec_files(options.cache, header.key),
         workers,
     )
     few = spread(chosen, max(1, len(chosen) // _FEW))
@@ -156,14 +157,16 @@ class Trial:
     annotations: bytes
     recipe: CanvasRecipe
     backbone: FrozenBackbone
-    codec: FloatCodec
+    codec: Codec
+    codec_files: Mapping[str, bytes]
     workers: int
 
     def seconds(self, out: Path, images: Sequence[ImageEntry]) -> float:
         """Of decoding, backbone, compression and writing, to the finished cache."""
         layout = part_of(self.header.layout, {image.id for image in images})
         started = time.monotonic()
-        header = create_cache(out, replace(self.header, layout=layout), self.annotations)
+        planned = replace(self.header, layout=layout, beside={})
+        header = create_cache(out, planned, self.annotations, self.codec_files)
         shards = header.layout.shards
         write_shards(
             out, header, shards, self.recipe, self.backbone, self.codec, self.workers, Reused()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...cache.codecs import get_codec
+from ...cache.codecs import codec_of, get_form
 from ...cache.errors import InputError
 from ...cache.key import CacheKey
 from ...cache.reader import FeatureCache
@@ -19,6 +19,7 @@ from ..extraction.reuse import file_sha256
 from ..progress import progress_line
 from ..runs.config import RunConfig
 from ..runs.model import Model
+from ..sources.coded import CodedSource
 from ..sources.data import Data, open_cached
 from ..sources.live import LiveSource
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
@@ -42,12 +43,14 @@ class TrainingCheck:
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """What was looked at, what was expected and what was found. failures: each in one line.
+    """What was looked at, what was expected and what was found. promise: the codec's. failures: each in
+    one line.
 
     training: None where no image could be trained on.
     """
 
     key: CacheKey
+    promise: str
     samples: int
     images: int
     shards: int
@@ -71,6 +74,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     options.check()
     cache = FeatureCache.open(path)
     key, layout = cache.header.key, cache.header.layout
+    _refuse_converted(path, key)
     device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
     use_threads(options.threads if options.threads is not None else key.threads or None)
     data = open_cached([path], options.annotations, device, masks=config.masks)
@@ -88,12 +92,13 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     training = None
     failures = [*changed.values(), *features.failures]
     if usable.image_ids:
-        training = _check_training(config, options, usable, backbone, fresh, expected)
+        training = _check_training(path, config, options, usable, backbone, fresh, expected)
         failures += _training_failures(config, key, training)
     elif not changed:
         raise InputError(f"--samples {options.samples}: the annotations name none of these images")
     return Equivalence(
         key=key,
+        promise=codec_of(path, key).promise,
         samples=len(samples),
         images=len(image_ids),
         shards=len({layout.locate(*sample).shard for sample in samples}),
@@ -103,6 +108,15 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
         training=training,
         failures=tuple(failures),
     )
+
+
+def _refuse_converted(path: Path, key: CacheKey) -> None:
+    """What integer codes lost before, only their own cache knows."""
+    if any(get_form(name).calibrated for name in key.converted):
+        raise InputError(
+            f"{path}: converted from {' and '.join(key.converted)}, whose scales it does not have: check the "
+            "cache that it was converted from"
+        )
 
 
 def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) -> dict[int, str]:
@@ -145,6 +159,7 @@ def _check_features(
 
 
 def _check_training(
+    path: Path,
     config: RunConfig,
     options: EquivalenceOptions,
     data: Data,
@@ -154,11 +169,12 @@ def _check_training(
 ) -> TrainingCheck:
     header, device = data.header, next(backbone.parameters()).device
     batches = first_batches(config, data, options.steps)
-    codec = get_codec(header.key.codec)
+    codec = codec_of(path, header.key, device)
+    live_source = LiveSource(header, options.images, backbone, 0)
     sources = (
         data.source,
-        LiveSource(header, options.images, backbone, 0, codec),
-        LiveSource(header, options.images, backbone, 0),
+        CodedSource(live_source, codec),
+        live_source,
     )
     with progress_line("training", len(sources) * len(batches)) as progress:
         cached, live, raw = (

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...cache.codecs import FloatCodec, get_codec
+from ...cache.codecs import LevelCodec, codec_of, plain_codec
 from ...cache.loader import load_batch
 from ...cache.pyramid import FeaturePyramid
 from ...cache.reader import FeatureCache
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import CanvasRecipe, render
 from ..progress import ProgressLine
+from ..sources.coded import through
 from .expectation import Allowance
 from .passes import Pass
 
-_BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32}
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
 
 @dataclass(slots=True)
@@ -38,6 +40,20 @@ class LevelFeatures:
     absolute: float = 0.0
     relative: float = 0.0
     of_bound: float = 0.0
+
+
+class _Found(NamedTuple):
+    """Of one sample at one level: stored in the cache; encoded, what should be; the live map (C, H, W),
+    and what of it was encoded: the same, unless another codec came before.
+    """
+
+    stored: Tensor
+    encoded: Tensor
+    live: Tensor
+    source: Tensor
+
+    def to(self, device: str) -> _Found:
+        return _Found(*(x.to(device) for x in self))
 
 
 @dataclass
@@ -59,7 +75,11 @@ class FeatureCheck:
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._codec = get_codec(self.cache.header.key.codec)
+        key, device = self.cache.header.key, next(self.backbone.parameters()).device
+        self._codec = codec_of(self.cache.root, key, device)
+        self._here = codec_of(self.cache.root, key)
+        # That a converted cache's features went through.
+        self._before = [plain_codec(name, key.levels) for name in key.converted]
         self.levels = [LevelFeatures(name) for name in self.cache.header.key.levels.names]
 
     def run(self, passes: Sequence[Pass], progress: ProgressLine) -> None:
@@ -78,10 +98,18 @@ class FeatureCheck:
         for (image_id, view), placement in zip(samples, stored.placements, strict=True):
             if placement != self.recipe.place(self.cache.header.layout.image(image_id), view):
                 self.failures.append(f"{self._named(image_id, view)}: another placement is stored")
-        for level, kept, maps in zip(self.levels, stored.maps, live.maps, strict=True):
-            encoded = self._codec.encode(maps).cpu()[shown]
+        source = live
+        for codec in self._before:
+            source = through(codec, source)
+        columns = zip(
+            *(self.levels, self._here.levels, stored.maps, self._codec.encode(source)),
+            *(live.maps, source.maps),
+            strict=True,
+        )
+        for level, codec, kept, encoded, maps, coded in columns:
             for k, (image_id, view) in enumerate(samples):
-                wrong = self._compare_map(level, kept[k], encoded[k], maps[shown[k]].cpu())
+                found = _Found(kept[k], encoded[shown[k]], maps[shown[k]], coded[shown[k]])
+                wrong = self._compare_map(level, codec, found.to("cpu"))
                 if wrong:
                     where = f"{self._named(image_id, view)}, level {level.name}"
                     self.failures.append(f"{where}: {wrong}")
@@ -108,13 +136,13 @@ class FeatureCheck:
         device = next(self.backbone.parameters()).device
         return shown, self.backbone(torch.from_numpy(np.stack(canvases)).to(device), contents)
 
-    def _compare_map(
-        self, level: LevelFeatures, stored: Tensor, encoded: Tensor, live: Tensor
-    ) -> str:
-        """Adds one (C, H, W) map to what is known of its level; what is wrong with it, or nothing."""
+    def _compare_map(self, level: LevelFeatures, codec: LevelCodec, found: _Found) -> str:
+        """Adds one map to what is known of its level; what is wrong with it, or nothing."""
+        stored, encoded, live, source = found
         same = int((_bits(stored) == _bits(encoded)).sum())
-        error = (self._codec.decode(stored[None])[0].double() - live.double()).abs()
-        stated = self._codec.bound(live[None])[0].double()
+        decoded = codec.decode(stored[None], live.shape[-1])[0]
+        error = (decoded.double() - live.double()).abs()
+        stated = codec.bound(source[None])[0] + (source.double() - live.double()).abs()
         largest, allowed = float(live.abs().max()), self.allowance
         of_bound = _shares(error, stated if self.exact else stated + allowed.features * largest)
         of_map = _shares(_root(error), _root(stated) + allowed.map * _root(live.double()))
@@ -128,11 +156,11 @@ class FeatureCheck:
         if self.exact and differing:
             return (
                 f"{differing} of {stored.numel()} values have other bits, by up to "
-                f"{_codes_apart(self._codec, stored, encoded):.3g}"
+                f"{_codes_apart(codec, found):.3g}"
             )
         if beyond:
             return (
-                f"{beyond} of {stored.numel()} values are beyond the bound, by up to "
+                f"{beyond} of {live.numel()} values are beyond the bound, by up to "
                 f"{float(of_bound.max()):.3g} times"
             )
         if of_map > 1:
@@ -158,6 +186,8 @@ def _root(values: Tensor) -> Tensor:
     return values.square().mean().sqrt()
 
 
-def _codes_apart(codec: FloatCodec, stored: Tensor, encoded: Tensor) -> float:
-    one, other = codec.decode(stored[None]), codec.decode(encoded[None])
+def _codes_apart(codec: LevelCodec, found: _Found) -> float:
+    columns = found.live.shape[-1]
+    one = codec.decode(found.stored[None], columns)
+    other = codec.decode(found.encoded[None], columns)
     return float((one - other).abs().max())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...cache.codecs import get_codec
 from .check import Equivalence, TrainingCheck
 from .features import LevelFeatures
 
@@ -33,14 +32,11 @@ def report_lines(found: Equivalence) -> Iterator[str]:
 
 
 def _bound(found: Equivalence) -> str:
-    stated = get_codec(found.key.codec).relative_error
-    kept = f"a value within {stated:.2g} of itself" if stated else "every bit"
-    codec = f"{found.key.codec} keeps {kept}"
     if found.expected.exact:
-        return codec
+        return found.promise
     allowed = found.allowance
     return (
-        f"{codec}; other arithmetic: {allowed.features:.2g} of a map's largest value, and "
+        f"{found.promise}; other arithmetic: {allowed.features:.2g} of a map's largest value, and "
         f"{allowed.map:.2g} of a map as a whole"
     )
 

@@ -31,7 +31,9 @@ def extract_command(
         str,
         opt("plain first; hflip, vflip, scale=0.7..1.4, crop=0.5, joined by +, repeated by xN"),
     ] = _D["views"],
-    codec: Annotated[str, opt("fp32 or fp16")] = _D["codec"],
+    codec: Annotated[
+        str, opt("fp32, fp16, bf16, int8, int6, int5, int4; with components: int5+pca, int5+pca64")
+    ] = _D["codec"],
     store: Annotated[str, opt("zarr or hdf5")] = _D["store"],
     precision: Annotated[str, opt("of the backbone: fp32, bf16, fp16")] = _D["precision"],
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = _D["device"],
@@ -51,6 +53,12 @@ def extract_command(
     update: Annotated[
         Path | None, opt("older cache: take over its features of images that have not changed")
     ] = _D["update"],
+    calibration: Annotated[
+        Path | None, opt("cache whose codec's scales are taken; several caches then read as one")
+    ] = _D["calibration"],
+    calibration_images: Annotated[
+        int, opt("looked at beforehand, where the codec needs scales")
+    ] = _D["calibration_images"],
 ) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.
 

@@ -10,35 +10,28 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from ...cache import header as header_file
 from ...cache import manifest as manifest_file
-from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import FloatCodec, get_codec
-from ...cache.errors import InputError, KeyMismatch, did_you_mean
+from ...cache.codecs import codec_of, get_form
+from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
-from ...cache.key import CacheKey
-from ...cache.layout import ImageEntry, Shard
+from ...cache.layout import Shard
 from ...cache.publish import only_writer, remove_leftovers
-from ...cache.records import ShardRecord, record_name
+from ...cache.records import ShardRecord
 from ...cache.stores import STORES
-from ...cache.writer import create_cache, retract, seal, written_record, written_records
-from ..backbones.frozen import FrozenBackbone
+from ...cache.writer import retract, seal, written_record, written_records
 from ..backbones.loading import load_backbone
 from ..dataset.annotations import Annotations, load_annotations
 from ..dataset.canvases import CanvasRecipe, recipe_of, render
 from ..dataset.check import check_images
-from ..dataset.images import INTERPOLATION
-from ..dataset.views import ResizeRule, parse_views
-from ..devices import environment, pick_device, use_threads
+from ..dataset.views import parse_views
+from ..devices import pick_device, use_threads
 from ..world import World, find_world
-from .layout import plan_layout
+from .creation import created_or_resumed, planned_header
 from .options import ExtractConfig
-from .reuse import Reused, find_reusable, open_older
+from .reuse import Reused, check_same_codec, find_reusable, open_older
 from .writing import write_shards
 
 log = logging.getLogger(__name__)
@@ -77,7 +70,6 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     images = annotations.images[: config.limit]
     device = pick_device(config.device, world.local_rank)
     use_threads(config.threads)
-    codec = get_codec(config.codec)
     backbone = load_backbone(
         config.backbone,
         weights=config.weights,
@@ -86,19 +78,21 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         seed=config.seed,
         device=device,
     )
-    header = _header(config, backbone, codec, images, device)
+    header = planned_header(config, backbone, images, device)
     reused = Reused()
     older = None
     if config.update is not None and not (config.out / manifest_file.NAME).exists():
         older = open_older(config.update, header)
     with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
-        header = _created_or_resumed(config, world, header, backbone, raw)
+        header = created_or_resumed(config, world, header, backbone, raw)
         todo = _shards_to_do(config, world, header)
         if todo:
             _warn_of_room(config.out, header, todo)
             recipe = recipe_of(header.key, config.images)
             if older is not None:
+                check_same_codec(older, header)
                 reused = find_reusable(older, recipe, todo)
+            codec = codec_of(config.out, header.key, device)
             write_shards(config.out, header, todo, recipe, backbone, codec, config.workers, reused)
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
@@ -138,6 +132,7 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
 def _check(config: ExtractConfig) -> None:
     """What can be refused before the backbone is loaded."""
     parse_views(config.views)
+    get_form(config.codec)
     aspect = config.short is not None or config.long is not None
     if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
         raise InputError("give either --size N (square) or both --short N and --long M")
@@ -147,7 +142,15 @@ def _check(config: ExtractConfig) -> None:
         raise InputError(
             "--update names the older cache, which is left as it is: choose another --out"
         )
-    for name in ("size", "batch_size", "threads", "shard_mb", "limit", "world"):
+    for name in (
+        "size",
+        "batch_size",
+        "threads",
+        "shard_mb",
+        "limit",
+        "world",
+        "calibration_images",
+    ):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
@@ -160,100 +163,6 @@ def _check(config: ExtractConfig) -> None:
 def _report_dropped(annotations: Annotations) -> None:
     for why, count in annotations.dropped.items():
         log.warning("%d boxes %s are left out", count, why)
-
-
-def _header(
-    config: ExtractConfig,
-    backbone: FrozenBackbone,
-    codec: FloatCodec,
-    images: Sequence[ImageEntry],
-    device: torch.device,
-) -> CacheHeader:
-    short, long = config.size or config.short, config.size or config.long
-    assert short is not None and long is not None
-    rule = ResizeRule(short, long, config.size is not None, backbone.divisor)
-    views = parse_views(config.views)
-    key = CacheKey(
-        backbone=backbone.name,
-        weights_sha256=backbone.weights_sha256,
-        weights_origin=backbone.weights_origin,
-        mean=backbone.mean,
-        std=backbone.std,
-        short=rule.short,
-        long=rule.long,
-        square=rule.square,
-        divisor=rule.divisor,
-        interpolation=INTERPOLATION,
-        levels=backbone.spec,
-        precision=config.precision,
-        codec=codec.name,
-        views=tuple(view.name for view in views),
-        seed=config.seed,
-        batch_size=config.batch_size or (1 if device.type == "cpu" else 16),
-        **environment(device),
-    ).in_container(STORES[config.store].versions())
-    layout = plan_layout(images, rule, views, backbone.spec, codec.dtype, config.shard_mb * 2**20)
-    return CacheHeader(key, layout, codec.dtype, {}, config.store)
-
-
-def _created_or_resumed(
-    config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
-) -> CacheHeader:
-    """The header on disk. A new cache is made only once the images have been checked."""
-    # Listed before the look for a header, which another process may be writing.
-    others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
-    if (config.out / header_file.NAME).exists():
-        _refuse_other_inputs(config.out, header, CacheHeader.read(config.out))
-    elif others:
-        raise InputError(
-            f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
-            "choose another"
-        )
-    # A wrong --images would seal the cache with every remaining image failed.
-    undone = [
-        image
-        for shard in header.layout.shards
-        if world.owns(shard.number) and not (config.out / record_name(shard.name)).exists()
-        for image in shard.images
-    ]
-    if undone:
-        check_images(config.images, undone)
-    facts = {
-        "parameters": backbone.parameters_count,
-        "flops": {b.name: backbone.flops(b.canvas_hw) for b in header.layout.buckets},
-    }
-    found = create_cache(config.out, replace(header, backbone=facts), raw)
-    # Another process may have been the first.
-    _refuse_other_inputs(config.out, header, found)
-    if read_annotations(config.out, found) != raw:
-        log.warning(
-            "%s keeps the annotations it was made with, which are not those of %s: give these to "
-            "train-heads and evaluate by --annotations",
-            config.out,
-            config.annotations,
-        )
-    return found
-
-
-def _refuse_other_inputs(out: Path, wanted: CacheHeader, found: CacheHeader) -> None:
-    if wanted.store != found.store:
-        raise KeyMismatch(
-            f"{out} is a {found.store} cache, this command makes a {wanted.store} one: add --store "
-            f"{found.store}, choose another --out, or use `fdet cache convert`"
-        )
-    differences = wanted.key.explain(found.key, "resume")
-    if differences:
-        raise KeyMismatch(
-            f"{out} was made from other inputs: {'; '.join(map(str, differences))} (here: this "
-            "command, there: the cache); repeat the command it was made with, or choose another --out"
-        )
-    if wanted.layout != found.layout:
-        mine, theirs = set(wanted.layout.images), set(found.layout.images)
-        raise KeyMismatch(
-            f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "
-            f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out "
-            f"(with --update {out} it takes over what has not changed)"
-        )
 
 
 def _shards_to_do(config: ExtractConfig, world: World, header: CacheHeader) -> list[Shard]:

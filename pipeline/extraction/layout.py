@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...cache.form import StoredForm
 from ...cache.layout import Bucket, ImageEntry, Layout
 from ...cache.pyramid import PyramidSpec
 from ..dataset.views import ResizeRule, View
@@ -17,7 +18,7 @@ def plan_layout(
     rule: ResizeRule,
     views: Sequence[View],
     spec: PyramidSpec,
-    dtype: str,
+    form: StoredForm,
     shard_bytes: int,
 ) -> Layout:
     """From the sizes that the annotations name alone, so planning again gives the same layout.
@@ -29,14 +30,14 @@ def plan_layout(
         by_canvas[rule.canvas_hw(image.hw)].append(image)
     buckets = []
     for canvas_hw in sorted(by_canvas):
-        per_image = sample_bytes(spec, canvas_hw, dtype) * len(views)
+        per_image = sample_bytes(spec, canvas_hw, form) * len(views)
         members = tuple(by_canvas[canvas_hw])
         per_shard = min(len(members), max(1, shard_bytes // per_image))
         buckets.append(Bucket(canvas_hw, per_shard, members))
     return Layout(tuple(view.name for view in views), tuple(buckets))
 
 
-def sample_bytes(spec: PyramidSpec, canvas_hw: tuple[int, int], dtype: str) -> int:
+def sample_bytes(spec: PyramidSpec, canvas_hw: tuple[int, int], form: StoredForm) -> int:
     """Uncompressed bytes of one sample over all levels."""
-    values = sum(int(np.prod(level.shape(canvas_hw))) for level in spec.levels)
-    return values * np.dtype(dtype).itemsize
+    values = sum(int(np.prod(form.shape(level.shape(canvas_hw)))) for level in spec.levels)
+    return values * np.dtype(form.dtype).itemsize

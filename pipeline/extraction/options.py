@@ -14,7 +14,9 @@ class ExtractConfig:
     a CPU, where the features are then bit for bit those of online training, 16 on an accelerator.
     threads None: as many as torch chooses. shard_mb: of uncompressed maps, MiB. rank and world: this
     process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
-    an older cache whose features are taken over for every image that has not changed.
+    an older cache whose features are taken over for every image that has not changed. calibration: a
+    cache whose codec is taken over; else calibration_images of them are looked at beforehand, where the
+    codec needs it.
     """
 
     annotations: Path
@@ -41,3 +43,5 @@ class ExtractConfig:
     rank: int | None = None
     world: int | None = None
     update: Path | None = None
+    calibration: Path | None = None
+    calibration_images: int = 32

@@ -45,13 +45,24 @@ def open_older(path: Path, header: CacheHeader) -> FeatureCache:
     Raises KeyMismatch where it has another key, and what FeatureCache.open raises.
     """
     cache = FeatureCache.open(path)
-    differences = header.key.explain(cache.header.key, "reuse")
+    # The codec's calibration is taken over too.
+    key = replace(header.key, calibration=cache.header.key.calibration)
+    differences = key.explain(cache.header.key, "reuse")
     if differences:
         raise KeyMismatch(
             f"--update {path}: made from other inputs, so nothing of it can be taken over: "
             f"{'; '.join(map(str, differences))} (here: this command, there: the older cache)"
         )
     return cache
+
+
+def check_same_codec(older: FeatureCache, header: CacheHeader) -> None:
+    """Raises KeyMismatch where a cache was begun with another calibration than the older one's."""
+    if older.header.key.calibration != header.key.calibration:
+        raise KeyMismatch(
+            f"--update {older.root}: its codec {older.header.key.codec} has another calibration than the "
+            "cache that was begun here; choose another --out"
+        )
 
 
 def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Shard]) -> Reused:

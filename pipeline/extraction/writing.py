@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ...cache.background import BackgroundWriter
-from ...cache.codecs import FloatCodec
+from ...cache.codecs import Codec
 from ...cache.errors import FeatureError
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
+from ...cache.pyramid import FeaturePyramid
 from ...cache.records import OK, SampleEntry
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import Canvases, CanvasRecipe, rendered
@@ -30,7 +31,7 @@ def write_shards(
     shards: Sequence[Shard],
     recipe: CanvasRecipe,
     backbone: FrozenBackbone,
-    codec: FloatCodec,
+    codec: Codec,
     workers: int,
     reused: Reused,
 ) -> None:
@@ -90,29 +91,24 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
 
 
 def _features(
-    batch: Sequence[_Sample], backbone: FrozenBackbone, codec: FloatCodec
+    batch: Sequence[_Sample], backbone: FrozenBackbone, codec: Codec
 ) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
     """One pass of the backbone; the maps of each sample in the stored type."""
     device = next(backbone.parameters()).device
     canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
     contents = [entry.placement.content_hw for entry, _, _ in batch]
     pyramid = backbone(canvases, contents)
-    stored = [
-        _encode(maps, level, batch, codec)
-        for level, maps in zip(pyramid.spec.names, pyramid.maps, strict=True)
-    ]
+    stored = [x.cpu().numpy() for x in _encoded(pyramid, batch, codec)]
     for k, (entry, _, _) in enumerate(batch):
         yield entry, [x[k] for x in stored] if entry.ok else []
 
 
-def _encode(
-    maps: Tensor, level: str, batch: Sequence[_Sample], codec: FloatCodec
-) -> npt.NDArray[np.generic]:
+def _encoded(pyramid: FeaturePyramid, batch: Sequence[_Sample], codec: Codec) -> tuple[Tensor, ...]:
     try:
-        return codec.encode(maps).cpu().numpy()
+        return codec.encode(pyramid)
     except FeatureError as error:
         entry, name, _ = batch[error.index]
         raise FeatureError(
-            f"image {name} (id {entry.image_id}), view {entry.view}, level {level}: {error}",
+            f"image {name} (id {entry.image_id}), view {entry.view}, {error}",
             error.index,
         ) from error

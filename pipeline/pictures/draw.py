@@ -80,7 +80,8 @@ def _pasted(mask: Tensor, box: Boxes, area: tuple[int, int, int, int]) -> npt.ND
     moved = torch.from_numpy(box - np.tile(area[:2], 2))[None].float()
     one = Detections(moved, torch.ones(1), torch.zeros(1, dtype=torch.int64), mask[None])
     pasted: npt.NDArray[np.bool_] = paste_masks(one, (area[3] - area[1], area[2] - area[0])).numpy()
-    return pasted[0]
+    covered: npt.NDArray[np.bool_] = pasted[0]
+    return covered
 
 
 def _tint(

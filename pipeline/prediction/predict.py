@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ...cache.codecs import get_codec
+from ...cache.codecs import Codec, codec_of
 from ...cache.errors import FeatureError, InputError
 from ...cache.layout import ImageEntry
 from ...cache.publish import publish_bytes, storage_error
-from ...cache.pyramid import FeaturePyramid
 from ...heads.detector import Detector
 from ...heads.types import Detections
 from ..backbones.loading import load_backbone_of
@@ -27,6 +26,7 @@ from ..pictures.sheet import draw_sheet, sure
 from ..progress import progress_line
 from ..runs.info import RunInfo
 from ..runs.loading import load_model
+from ..sources.coded import through
 from ..sources.live import Backbone
 from .jobs import _find_images, find_jobs
 
@@ -66,6 +66,7 @@ def predict(
     use_threads(threads if threads is not None else info.key.threads or None)
     jobs = find_jobs(_find_images(paths), info, annotations)
     detector, backbone = _trained(run, info, checkpoint, on, weights)
+    codec = None if info.trains_backbone else codec_of(run, info.key, on)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
     found: dict[int, Detections] = {}
@@ -75,7 +76,7 @@ def predict(
         for job in jobs:
             try:
                 image, _ = load_image(job.path, job.hw)
-                found[job.image_id] = detect_image(image, info, backbone, detector)
+                found[job.image_id] = detect_image(image, info, backbone, detector, codec)
                 sizes[job.image_id] = (image.height, image.width)
             except (ImageError, FeatureError) as error:
                 failed[str(job.path)] = str(error)
@@ -113,19 +114,23 @@ def _trained(
 
 
 def detect_image(
-    image: Image.Image, info: RunInfo, backbone: Backbone, detector: Detector
+    image: Image.Image,
+    info: RunInfo,
+    backbone: Backbone,
+    detector: Detector,
+    codec: Codec | None,
 ) -> Detections:
-    """What a trained detector finds in one upright RGB image; image px, on the CPU."""
+    """What a trained detector finds in one upright RGB image; image px, on the CPU. codec: of the cache
+    that it was trained on, if any.
+    """
     device = next(detector.parameters()).device
     plain = recipe_of(info.key, Path())
     placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
     canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
     with torch.no_grad(), autocast(device, info.config.train.precision):
         pyramid = backbone(canvas, [placement.content_hw])
-        if not info.trains_backbone:
-            codec = get_codec(info.key.codec)
-            maps = tuple(codec.decode(codec.encode(x)) for x in pyramid.maps)
-            pyramid = FeaturePyramid(pyramid.spec, maps, pyramid.canvas_hw)
+        if codec is not None:
+            pyramid = through(codec, pyramid)
         return detector.detections(pyramid, [placement])[0].to("cpu")
 
 

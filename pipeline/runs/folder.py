@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...cache.errors import ConfigError, InputError
@@ -26,8 +27,12 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
         raise InputError(f"--resume: there is no run in {out}")
 
 
-def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
-    """Raises InputError, ConfigError (other settings), StorageError."""
+def prepare_folder(
+    out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
+) -> None:
+    """codec_files: of the training cache, by path; `fdet predict` passes features through its codec.
+
+    Raises InputError, ConfigError (other settings), StorageError."""
     refuse_taken(out, resume=resume)
     if resume:
         before = RunInfo.read(out)
@@ -40,7 +45,9 @@ def prepare_folder(out: Path, info: RunInfo, *, resume: bool) -> None:
     else:
         _make_empty(out)
         publish_bytes(out / "run.json", info.to_bytes())
-    # A kill may have come between the two.
+    # A kill may have come in between.
+    for name, data in codec_files.items():
+        publish_bytes(out / name, data)
     publish_bytes(out / "config.toml", info.config.to_toml().encode())
 
 

@@ -2,6 +2,7 @@
 
 run.json            the cache's key, the classes, the configuration; written first
 config.toml         the configuration, as --config takes it
+codec/              what the cache's codec has learnt, where it is one that learns
 metrics.jsonl       one JSON object a line: training figures and evaluations
 last.safetensors    weights, optimiser state, position: what --resume goes on from
 best.safetensors    the weights of the best evaluation
@@ -29,7 +30,7 @@ from ..dataset.annotations import Annotations
 from .config import RunConfig
 from .model import fresh_detector
 
-FORMAT = 4
+FORMAT = 5
 SCRATCH = "scratch"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ...cache.annotation_copy import read_annotations
+from ...cache.codecs import codec_of
 from ...cache.errors import CorruptCache, InputError
 from ...cache.header import CacheHeader
 from ...cache.joined import open_caches
@@ -82,7 +83,8 @@ def open_cached(
     cache = open_caches(paths)
     kept = resident_samples(resident, cache.header, device, sharing, room)
     reader = BatchReader(cache, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
-    source = CachedSource(reader, device, workers, prefetch)
+    codec = codec_of(paths[0], cache.header.key, device)
+    source = CachedSource(reader, codec, device, workers, prefetch)
     return _data(paths, annotations, cache.header, cache.failed, source, masks)
 
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...cache.codecs import FloatCodec
 from ...cache.errors import InputError
 from ...cache.header import CacheHeader
 from ...cache.placement import Placement
@@ -32,7 +31,7 @@ class LiveSource:
 
     A pass of a frozen one takes as many images as one of the extraction did: with one, the features
     are the same to the last bit on the same device with the same number of threads. A trained one
-    takes the whole batch. codec: pass the maps through it, as if they came from the cache.
+    takes the whole batch.
     """
 
     def __init__(
@@ -41,10 +40,8 @@ class LiveSource:
         images: Path,
         backbone: Backbone,
         workers: int = 1,
-        codec: FloatCodec | None = None,
     ) -> None:
         self._header, self._backbone, self._workers = header, backbone, workers
-        self._codec = codec
         self._recipe = recipe_of(header.key, images)
         self._device = next(backbone.parameters()).device
 
@@ -75,8 +72,6 @@ class LiveSource:
             for k in range(0, len(pixels), step)
         ]
         maps = tuple(torch.cat(x) for x in zip(*(p.maps for p in passes), strict=True))
-        if self._codec is not None:
-            maps = tuple(self._codec.decode(self._codec.encode(x)) for x in maps)
         return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...cache.codecs import codec_files
 from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
@@ -69,7 +70,8 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     with ExitStack() as held:
 
         def take_folder() -> None:
-            prepare_folder(options.out, info, resume=options.resume)
+            needed = codec_files(options.caches[0], info.key)
+            prepare_folder(options.out, info, needed, resume=options.resume)
             held.enter_context(only_writer(options.out))
             try:
                 hooks.extend(held.enter_context(_told(config, options, val)))

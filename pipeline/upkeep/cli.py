@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.errors import InputError
+from ..command import opt
 
 cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
 
@@ -79,12 +80,20 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 def convert_command(
     cache: _Cache,
     out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
-    store: Annotated[str, typer.Option(help="zarr or hdf5")],
+    store: Annotated[str | None, opt("zarr or hdf5")] = None,
+    codec: Annotated[str | None, opt("a coarser one, as for `fdet extract`")] = None,
+    calibration: Annotated[Path | None, opt("cache whose codec's scales are taken")] = None,
+    calibration_images: Annotated[int, opt("looked at beforehand for scales")] = 32,
 ) -> None:
-    """Write a finished cache in another store; without the backbone, checked as it is read."""
-    from .convert import convert
+    """Write a finished cache in another store or a coarser codec; without the backbone, checked as it is
+    read.
+    """
+    from .convert import Conversion, convert
 
-    samples, size = convert(cache, out, store)
+    wanted = Conversion(
+        store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
+    )
+    samples, size = convert(cache, out, wanted)
     typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 

@@ -1,56 +1,158 @@
-"""fdet cache convert: a cache in another store, frame by frame, without the backbone."""
+"""fdet cache convert: a cache in another store, or in a coarser codec, without the backbone."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ...cache import header as header_file
 from ...cache.annotation_copy import read_annotations
 from ...cache.background import BackgroundWriter
+from ...cache.calibration import (
+    FloatArray,
+    calibrate,
+    calibration_digest,
+    has_parameter_files,
+    parameter_files,
+)
+from ...cache.codecs import Codec, codec_files, codec_of, get_form
 from ...cache.errors import InputError, KeyMismatch, did_you_mean
+from ...cache.form import StoredForm
 from ...cache.header import CacheHeader
+from ...cache.key import CacheKey
 from ...cache.layout import Shard
+from ...cache.loader import load_batch
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.reader import FeatureCache
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
+from ..extraction.calibration import CELLS, calibration_of, evenly, some_cells
 from ..progress import progress_line
 
 _WAITING_SAMPLES = 16
 
 
-def convert(source: Path, out: Path, store: str) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """store, codec None: as they are. calibration: a cache whose scales a new codec takes; else they are
+    learnt from so many images of the source.
+    """
+
+    store: str | None = None
+    codec: str | None = None
+    calibration: Path | None = None
+    calibration_images: int = 32
+
+
+def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
     """Make `out`, or finish it: how many samples and bytes it has. Every frame is checked as it is read.
 
     Raises InputError, CorruptCache (of the source), KeyMismatch (something else stands in `out`),
     StorageError; finished shards survive all of them.
     """
-    if store not in STORES:
-        raise InputError(f"--store {store!r}{did_you_mean(store, STORES)}")
     cache = FeatureCache.open(source)
-    key = cache.header.key.in_container(STORES[store].versions())
-    header = replace(cache.header, key=key, store=store, beside={})
+    form, key = _wanted_form(cache, wanted), _wanted_key(cache.header, wanted)
     with only_writer(out, "rank-0-of-1"):
-        header = _created(out, header, read_annotations(source, cache.header))
+        files = _codec_files(cache, out, form, key, wanted)
+        key = replace(key, calibration=calibration_digest(files))
+        header = replace(cache.header, key=key, store=wanted.store or cache.header.store, beside={})
+        header = _created(out, header, read_annotations(source, cache.header), files)
         todo = [s for s in header.layout.shards if written_record(out, header, s.name) is None]
-        _copy(cache, out, header, todo)
+        if form == cache.header.form:
+            _write(out, header, todo, lambda w, *s: w.put_frames(*cache.stored(*s)))
+        else:
+            coders = codec_of(source, cache.header.key), codec_of(out, key)
+            _write(out, header, todo, lambda w, *s: _put_coded(cache, *coders, w, *s))
         manifest = seal(out, header)
         remove_leftovers(out)
     return manifest.samples, manifest.stored_bytes
 
 
-def _created(out: Path, header: CacheHeader, annotations: bytes) -> CacheHeader:
+def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
+    """Raises InputError for what cannot be made of this cache."""
+    if wanted.store is None and wanted.codec is None:
+        raise InputError("nothing to convert: give --store, --codec or both")
+    if wanted.store is not None and wanted.store not in STORES:
+        raise InputError(f"--store {wanted.store!r}{did_you_mean(wanted.store, STORES)}")
+    if wanted.calibration_images < 1:
+        raise InputError(
+            f"--calibration-images: expected at least 1, got {wanted.calibration_images}"
+        )
+    mine = cache.header.form
+    form = mine if wanted.codec is None else get_form(wanted.codec)
+    if form != mine and not form.coarser_than(mine):
+        raise InputError(
+            f"--codec {form.name}: {cache.root} has {mine.name}, which is coarser, and what that lost does "
+            "not come back; extract again instead"
+        )
+    return form
+
+
+def _wanted_key(header: CacheHeader, wanted: Conversion) -> CacheKey:
+    """All of it but the calibration."""
+    key = header.key.in_container(STORES[wanted.store or header.store].versions())
+    form = header.form if wanted.codec is None else get_form(wanted.codec)
+    if form == header.form:
+        return key
+    return replace(key, codec=form.name, converted=(*key.converted, key.codec))
+
+
+def _codec_files(
+    cache: FeatureCache, out: Path, form: StoredForm, key: CacheKey, wanted: Conversion
+) -> dict[str, bytes]:
+    """What the codec of `out` has to know: as before, another cache's, or learnt now."""
+    if form == cache.header.form:
+        return codec_files(cache.root, cache.header.key)
+    if not form.calibrated:
+        return {}
+    if wanted.calibration is not None:
+        return calibration_of(wanted.calibration, key, "--calibration")
+    if (out / header_file.NAME).exists():
+        begun = CacheHeader.read(out)
+        if begun.form == form and has_parameter_files(out, begun.beside):
+            return codec_files(out, begun.key)
+    return _learnt(cache, form, wanted.calibration_images)
+
+
+def _learnt(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, bytes]:
+    """From the plain view of some images."""
+    codec = codec_of(cache.root, cache.header.key)
+    there = [image for image in cache.header.layout.images if image.id not in cache.failed]
+    images = evenly(there, count)
+    found: dict[str, list[FloatArray]] = {name: [] for name in codec.spec.names}
+    with progress_line("calibrate", len(images)) as progress:
+        for image in images:
+            batch = load_batch(cache, [(image.id, 0)])
+            for name, x in zip(found, batch.decode(codec, "cpu").maps, strict=True):
+                found[name].append(some_cells(x[0], batch.placements[0], CELLS // len(images)))
+            progress.advance()
+    if not images:
+        raise InputError(f"{cache.root}: every image failed, so no codec can be calibrated on it")
+    return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
+
+
+def _created(
+    out: Path, header: CacheHeader, annotations: bytes, files: dict[str, bytes]
+) -> CacheHeader:
     others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
     if others and not (out / header_file.NAME).exists():
         raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
-    found = create_cache(out, header, annotations)
+    found = create_cache(out, header, annotations, files)
     if found.id != header.id:
         raise KeyMismatch(f"{out} holds another cache ({found.id[:12]}); choose another folder")
     return found
 
 
-def _copy(cache: FeatureCache, out: Path, header: CacheHeader, shards: list[Shard]) -> None:
+def _write(
+    out: Path,
+    header: CacheHeader,
+    shards: Sequence[Shard],
+    put: Callable[[BackgroundWriter, int, int], None],
+) -> None:
+    """put: hands the writer one sample, given by its image id and view."""
     samples = [sample for shard in shards for sample in header.layout.samples(shard)]
     done = 0
     with progress_line("convert", len(samples)) as progress:
@@ -63,4 +165,17 @@ def _copy(cache: FeatureCache, out: Path, header: CacheHeader, shards: list[Shar
 
         with BackgroundWriter(out, header, shards, _WAITING_SAMPLES, wrote) as writer:
             for image_id, view in samples:
-                writer.put_frames(*cache.stored(image_id, view))
+                put(writer, image_id, view)
+
+
+def _put_coded(
+    cache: FeatureCache, mine: Codec, new: Codec, writer: BackgroundWriter, image_id: int, view: int
+) -> None:
+    """One sample, decoded and encoded again."""
+    entry = cache.entry(image_id, view)
+    if not entry.ok:
+        writer.put(entry)
+        return
+    batch = load_batch(cache, [(image_id, view)])
+    stored = new.encode(batch.decode(mine, "cpu"))
+    writer.put(entry, [x[0].numpy() for x in stored])

@@ -27,7 +27,7 @@ def describe(root: Path) -> dict[str, Any]:
         ),
         "backbone": f"{key.backbone}, {key.weights_origin} weights {key.weights_sha256[:12]}",
         "precision": f"{key.precision}, batch {key.batch_size}, {_device(header)}",
-        "codec": key.codec,
+        "codec": " <- ".join([key.codec, *reversed(key.converted)]),
         "store": header.store,
     }
     if manifest is not None:

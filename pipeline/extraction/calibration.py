@@ -1,0 +1,96 @@
+"""What a codec has to know of a data set before the first feature is stored: learnt from a few images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...cache.calibration import FloatArray, calibrate, parameter_files
+from ...cache.codecs import codec_files
+from ...cache.errors import InputError, KeyMismatch
+from ...cache.form import StoredForm
+from ...cache.header import CacheHeader
+from ...cache.key import CacheKey
+from ...cache.layout import ImageEntry
+from ...cache.placement import Placement
+from ...cache.pyramid import FeaturePyramid
+from ..backbones.frozen import FrozenBackbone
+from ..dataset.canvases import CanvasRecipe, render
+from ..progress import progress_line
+
+# A level's cells: enough for the covariance of a few thousand channels, and some hundred MB at most.
+CELLS = 2**14
+
+
+def learn(
+    form: StoredForm, backbone: FrozenBackbone, recipe: CanvasRecipe, images: Sequence[ImageEntry]
+) -> dict[str, bytes]:
+    """The codec's files, from the plain view of some images; those that cannot be read are left out.
+
+    Raises InputError where none can be.
+    """
+    found: dict[str, list[FloatArray]] = {name: [] for name in backbone.spec.names}
+    with progress_line("calibrate", len(images)) as progress:
+        for pyramid, placement in _pyramids(backbone, recipe, images):
+            for name, x in zip(pyramid.spec.names, pyramid.maps, strict=True):
+                found[name].append(some_cells(x[0], placement, CELLS // len(images)))
+            progress.advance()
+    if not any(found.values()):
+        raise InputError(f"none of the {len(images)} images that calibrate the codec could be read")
+    return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
+
+
+def _pyramids(
+    backbone: FrozenBackbone, recipe: CanvasRecipe, images: Sequence[ImageEntry]
+) -> Iterator[tuple[FeaturePyramid, Placement]]:
+    device = next(backbone.parameters()).device
+    for image in images:
+        shown = render(recipe, image, (0,))
+        if shown.pixels is not None:
+            canvas = torch.from_numpy(np.ascontiguousarray(shown.pixels[0]))[None].to(device)
+            placement = shown.placements[0]
+            yield backbone(canvas, [placement.content_hw]), placement
+
+
+def some_cells(level_map: Tensor, placement: Placement, most: int) -> FloatArray:
+    """(C, H, W) -> (N, C): cells that show the image, evenly over it; `most` of them at most, but one."""
+    rows, columns = (
+        max(1, size * content // canvas)
+        for size, content, canvas in zip(
+            level_map.shape[1:], placement.content_hw, placement.canvas_hw, strict=True
+        )
+    )
+    shown = level_map[:, :rows, :columns].flatten(1)
+    chosen: npt.NDArray[np.int64] = np.linspace(
+        0, shown.shape[1] - 1, max(1, min(most, shown.shape[1])), dtype=np.int64
+    )
+    cells: FloatArray = shown[:, torch.from_numpy(chosen).to(shown.device)].T.float().cpu().numpy()
+    return cells
+
+
+def evenly(images: Sequence[ImageEntry], count: int) -> list[ImageEntry]:
+    """At most so many of them, spread over all."""
+    count = min(count, len(images))
+    return [images[k * len(images) // count] for k in range(count)]
+
+
+def calibration_of(root: Path, key: CacheKey, option: str) -> dict[str, bytes]:
+    """Another cache's, for a codec of the same name over the same features.
+
+    Raises InputError, KeyMismatch, CorruptCache; option: which names it, for the message.
+    """
+    other = CacheHeader.read(root)
+    differences = [str(d) for d in key.explain(other.key, "pair") if d.fatal]
+    if key.codec != other.key.codec:
+        differences.append(f"codec: {key.codec} here, {other.key.codec} there")
+    if differences:
+        raise KeyMismatch(
+            f"{option} {root}: its codec is of other features: {'; '.join(differences)} (here: this "
+            "command, there: that cache)"
+        )
+    return codec_files(root, other.key)

@@ -1,0 +1,162 @@
+"""What a cache is to hold, laid down before its first shard; or found there, and held against the command."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ...cache import header as header_file
+from ...cache.annotation_copy import read_annotations
+from ...cache.calibration import calibration_digest, has_parameter_files
+from ...cache.codecs import get_form
+from ...cache.errors import InputError, KeyMismatch
+from ...cache.header import CacheHeader
+from ...cache.key import CacheKey
+from ...cache.layout import ImageEntry
+from ...cache.records import record_name
+from ...cache.stores import STORES
+from ...cache.writer import create_cache
+from ..backbones.frozen import FrozenBackbone
+from ..dataset.canvases import recipe_of
+from ..dataset.check import check_images
+from ..dataset.images import INTERPOLATION
+from ..dataset.views import ResizeRule, parse_views
+from ..devices import environment
+from ..world import World
+from .calibration import calibration_of, evenly, learn
+from .layout import plan_layout
+from .options import ExtractConfig
+
+log = logging.getLogger(__name__)
+
+# In a key that is planned only: what the codec is to know is not known yet.
+UNKNOWN = "not yet known"
+
+
+def planned_header(
+    config: ExtractConfig,
+    backbone: FrozenBackbone,
+    images: Sequence[ImageEntry],
+    device: torch.device,
+) -> CacheHeader:
+    """All of it but the calibration of the codec."""
+    short, long = config.size or config.short, config.size or config.long
+    assert short is not None and long is not None
+    rule = ResizeRule(short, long, config.size is not None, backbone.divisor)
+    views, form = parse_views(config.views), get_form(config.codec)
+    key = CacheKey(
+        backbone=backbone.name,
+        weights_sha256=backbone.weights_sha256,
+        weights_origin=backbone.weights_origin,
+        mean=backbone.mean,
+        std=backbone.std,
+        short=rule.short,
+        long=rule.long,
+        square=rule.square,
+        divisor=rule.divisor,
+        interpolation=INTERPOLATION,
+        levels=backbone.spec,
+        precision=config.precision,
+        codec=form.name,
+        calibration=UNKNOWN if form.calibrated else "",
+        views=tuple(view.name for view in views),
+        seed=config.seed,
+        batch_size=config.batch_size or (1 if device.type == "cpu" else 16),
+        **environment(device),
+    ).in_container(STORES[config.store].versions())
+    layout = plan_layout(images, rule, views, backbone.spec, form, config.shard_mb * 2**20)
+    return CacheHeader(key, layout, {}, config.store)
+
+
+def created_or_resumed(
+    config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
+) -> CacheHeader:
+    """The header on disk. A new cache is made only once the images have been checked."""
+    # Listed before the look for a header, which another process may be writing.
+    others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
+    before = CacheHeader.read(config.out) if (config.out / header_file.NAME).exists() else None
+    if before is not None:
+        _refuse_other_inputs(config, header, before)
+    elif others:
+        raise InputError(
+            f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
+            "choose another"
+        )
+    # A wrong --images would seal the cache with every remaining image failed.
+    undone = [
+        image
+        for shard in header.layout.shards
+        if world.owns(shard.number) and not (config.out / record_name(shard.name)).exists()
+        for image in shard.images
+    ]
+    if undone:
+        check_images(config.images, undone)
+    whole = before is not None and has_parameter_files(config.out, before.beside)
+    files = {} if whole else _codec_files(config, header, backbone)
+    facts = {
+        "parameters": backbone.parameters_count,
+        "flops": {b.name: backbone.flops(b.canvas_hw) for b in header.layout.buckets},
+    }
+    key = replace(header.key, calibration=calibration_digest(files))
+    made = before or replace(header, key=key, backbone=facts)
+    found = create_cache(config.out, made, raw, files)
+    # Another process may have been the first.
+    _refuse_other_inputs(config, header, found)
+    if read_annotations(config.out, found) != raw:
+        log.warning(
+            "%s keeps the annotations it was made with, which are not those of %s: give these to "
+            "train-heads and evaluate by --annotations",
+            config.out,
+            config.annotations,
+        )
+    return found
+
+
+def _codec_files(
+    config: ExtractConfig, header: CacheHeader, backbone: FrozenBackbone
+) -> dict[str, bytes]:
+    """What the codec has to know: another cache's, or learnt now."""
+    if not header.form.calibrated:
+        return {}
+    if config.calibration is not None:
+        return calibration_of(config.calibration, header.key, "--calibration")
+    if config.update is not None:
+        # Features that are taken over were stored by its codec.
+        return calibration_of(config.update, header.key, "--update")
+    images = evenly(header.layout.images, config.calibration_images)
+    return learn(header.form, backbone, recipe_of(header.key, config.images), images)
+
+
+def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: CacheHeader) -> None:
+    out = config.out
+    if wanted.store != found.store:
+        raise KeyMismatch(
+            f"{out} is a {found.store} cache, this command makes a {wanted.store} one: add --store "
+            f"{found.store}, choose another --out, or use `fdet cache convert`"
+        )
+    differences = _wanted_key(config, wanted, found).explain(found.key, "resume")
+    if differences:
+        raise KeyMismatch(
+            f"{out} was made from other inputs: {'; '.join(map(str, differences))} (here: this "
+            "command, there: the cache); repeat the command it was made with, or choose another --out"
+        )
+    if wanted.layout != found.layout:
+        mine, theirs = set(wanted.layout.images), set(found.layout.images)
+        raise KeyMismatch(
+            f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "
+            f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out "
+            f"(with --update {out} it takes over what has not changed)"
+        )
+
+
+def _wanted_key(config: ExtractConfig, wanted: CacheHeader, found: CacheHeader) -> CacheKey:
+    """What was learnt once is not learnt again; what is named has to be the same."""
+    if wanted.key.calibration != UNKNOWN or found.key.codec != wanted.key.codec:
+        return wanted.key
+    if config.calibration is None:
+        return replace(wanted.key, calibration=found.key.calibration)
+    named = calibration_of(config.calibration, wanted.key, "--calibration")
+    return replace(wanted.key, calibration=calibration_digest(named))

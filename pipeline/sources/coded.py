@@ -1,0 +1,34 @@
+"""Pyramids of another source, passed through a codec as if they came from a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from ...cache.codecs import Codec
+from ...cache.pyramid import FeaturePyramid
+from ...cache.sampler import SampleId
+from .source import Loaded, MakePyramid, PyramidSource
+
+
+class CodedSource:
+    """What `source` loads, stored and decoded in the step; the codec is on the device of its maps."""
+
+    def __init__(self, source: PyramidSource, codec: Codec) -> None:
+        self._source, self._codec = source, codec
+
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+        for loaded in self._source.load(batches):
+            yield loaded._replace(pyramid=partial(self._passed, loaded.pyramid))
+
+    @property
+    def skipped(self) -> frozenset[SampleId]:
+        return self._source.skipped
+
+    def _passed(self, make: MakePyramid) -> FeaturePyramid:
+        return through(self._codec, make())
+
+
+def through(codec: Codec, pyramid: FeaturePyramid) -> FeaturePyramid:
+    """What a cache of that codec would give back of a pyramid."""
+    return codec.decode(codec.encode(pyramid), pyramid.canvas_hw)
