@@ -1,4 +1,4 @@
-"""Over the tables: every head and every neck learns a few images by heart, so losses, boxes and frames agree."""
+"""Over the tables: every head and every neck learns a few images by heart; losses, boxes, frames agree."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -29,7 +29,7 @@ TAPS = {"backbone": "test_vit", "levels": "block2,block5"}
 EQUAL = {"backbone": "test_resnet", "levels": "c1,c2", "size": 64}
 CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
 # NAS-FPN always has five levels, and the identity those of its cache; both take longer.
-LONGER = ("train.epochs=80", "train.eval_every=80")
+LONGER = ("train.epochs=100", "train.eval_every=100")
 NECK_OF = {"nas-fpn": ("neck.channels=32", *LONGER), "identity": LONGER}
 
 
