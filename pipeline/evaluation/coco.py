@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks:
-    the same figures of masks, where they are found. errors: where they were asked for.
+    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks,
+    masks_per_class: the same of masks, where they are found. errors: where they were asked for.
     """
 
     ap: float | None
@@ -55,12 +55,13 @@ class Metrics:
     per_class: Mapping[str, float | None]
     images: int
     masks: Mapping[str, float | None] | None = None
+    masks_per_class: Mapping[str, float | None] | None = None
     errors: ErrorBreakdown | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """By name; "masks" and "errors" only where there are any."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if v is not None or k not in ("masks", "errors")}
+        """By name; those of masks and "errors" only where there are any."""
+        optional = ("masks", "masks_per_class", "errors")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
 
 def coco_metrics(
@@ -74,24 +75,26 @@ def coco_metrics(
     results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
     # With masks the engines would take a detection's area from its mask, for boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    evaluation = evaluated(engine, truth, boxes, image_ids)
-    masks = None
-    if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
-        masks = _named(evaluated(engine, truth, _without_boxes(results), image_ids, "segm"))
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    per_class = {}
-    for k, name in enumerate(unique_names(annotations)):
-        values = precision[:, :, k]
-        values = values[values > -1]
-        per_class[name] = float(values.mean()) if values.size else None
-    return Metrics(
-        **_named(evaluation), per_class=per_class, images=len(image_ids), masks=masks, errors=None
+    names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids)
+    metrics = Metrics(
+        **_named(of_boxes), per_class=_per_class(of_boxes, names), images=len(image_ids)
     )
+    if annotations.packed.outlines is None or all(d.masks is None for d in found.values()):
+        return metrics
+    of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, "segm")
+    return replace(metrics, masks=_named(of_masks), masks_per_class=_per_class(of_masks, names))
 
 
 def _named(evaluation: Any) -> dict[str, float | None]:
     values = [_present(v) for v in evaluation.stats[: len(FIGURES)]]
     return dict(zip(FIGURES, values, strict=True))
+
+
+def _per_class(evaluation: Any, names: Sequence[str]) -> dict[str, float | None]:
+    """AP over all overlaps and recalls, of objects of any size."""
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    found = {name: precision[:, :, k] for k, name in enumerate(names)}
+    return {name: float(v.mean()) if (v := x[x > -1]).size else None for name, x in found.items()}
 
 
 def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

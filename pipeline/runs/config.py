@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,9 +205,11 @@ def load_config(
     *,
     neck: str | None = None,
     head: str | None = None,
+    masks: bool = False,
     assignments: Sequence[str] = (),
 ) -> RunConfig:
-    """Defaults, then the file (or preset), then the names, then each 'section.name=value'.
+    """Defaults, then the file (or preset), then the names, then each 'section.name=value'; masks: last
+    of all head.masks=true.
 
     Raises ConfigError.
     """
@@ -218,4 +220,19 @@ def load_config(
             values[section] = {**given, "name": name}
     for assignment in assignments:
         values = with_setting(values, assignment)
-    return RunConfig.from_mapping(values)
+    config = RunConfig.from_mapping(values)
+    return _with_masks(config) if masks else config
+
+
+def _with_masks(config: RunConfig) -> RunConfig:
+    finding = [name for name, family in HEADS.items() if _knows_masks(family.settings)]
+    if not _knows_masks(type(config.head)):
+        raise ConfigError(
+            f"--masks: head {config.head.name} finds none; expected {' or '.join(finding)}"
+        )
+    head: HeadSettings = replace(config.head, **{"masks": True})
+    return replace(config, head=head)
+
+
+def _knows_masks(settings: type[HeadSettings]) -> bool:
+    return "masks" in {f.name for f in fields(settings)}

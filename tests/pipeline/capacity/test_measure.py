@@ -83,6 +83,15 @@ def test_presets_files_and_runs_are_shown(exact_cache, tmp_path):
         assert "canvas 128x128 px" in result.stdout and "trained share: " in result.stdout
 
 
+def test_masks_are_counted_with_the_head(exact_cache):
+    plain, asked, told = (
+        fdet("faster-fpn-s", "--cache", exact_cache, *more)
+        for more in ((), ("--masks",), ("--set", "head.masks=true"))
+    )
+    assert plain.exit_code == asked.exit_code == 0
+    assert asked.stdout == told.stdout != plain.stdout
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [

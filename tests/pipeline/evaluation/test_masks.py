@@ -78,7 +78,12 @@ def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, annotations,
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    ours = coco_metrics(annotations, found, engine).masks
+    metrics = coco_metrics(annotations, found, engine)
+    ours, precision = metrics.masks, evaluation.eval["precision"][:, :, :, 0, -1]
+    each = [float(precision[:, :, k].mean()) for k in range(3)]
+    assert list(metrics.masks_per_class.values()) == pytest.approx(each, abs=1e-9)
+    assert list(metrics.masks_per_class) == list(metrics.per_class) == ["disc", "square", "cross"]
+    assert metrics.masks_per_class != metrics.per_class
     for name, expected in zip(FIGURES, evaluation.stats, strict=True):
         value = ours[name]
         assert (value is None) == (expected < 0)
@@ -89,7 +94,9 @@ def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, annotations,
 def test_without_masks_there_are_none(annotations, dataset):
     found = detections(annotations)
     plain = {i: Detections(d.boxes, d.scores, d.labels) for i, d in found.items()}
-    assert coco_metrics(annotations, plain).masks is None
+    metrics = coco_metrics(annotations, plain)
+    assert metrics.masks is metrics.masks_per_class is None
+    assert not any("masks" in name for name in metrics.to_json())
     assert coco_metrics(load_annotations(dataset)[0], found).masks is None
     results = to_coco_results(plain, annotations.class_ids, {})
     assert not any("segmentation" in result for result in results)
