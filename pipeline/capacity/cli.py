@@ -26,6 +26,7 @@ def model_command(
     from ...cache.header import CacheHeader
     from ..dataset.annotations import parse_annotations
     from ..runs.config import load_config
+    from ..runs.info import RunInfo
     from .measure import measure
     from .report import capacity_lines
 
@@ -37,3 +38,7 @@ def model_command(
     config = load_config(path, masks=masks, assignments=assignments or ())
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         typer.echo(line)
+    if (model / "run.json").is_file() and (info := RunInfo.read(model)).trains_backbone:
+        typer.echo(
+            f"note: with --source {info.source} the run trained its backbone too, which is frozen here"
+        )
