@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,18 @@ def coco_metrics(
     # With masks the engines would take a detection's area from its mask, for boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
     names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids)
-    metrics = Metrics(
-        **_named(of_boxes), per_class=_per_class(of_boxes, names), images=len(image_ids)
+    masks = masks_per_class = None
+    if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
+        of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, "segm")
+        masks, masks_per_class = _named(of_masks), _per_class(of_masks, names)
+    return Metrics(
+        **_named(of_boxes),
+        per_class=_per_class(of_boxes, names),
+        images=len(image_ids),
+        masks=masks,
+        masks_per_class=masks_per_class,
+        errors=None,
     )
-    if annotations.packed.outlines is None or all(d.masks is None for d in found.values()):
-        return metrics
-    of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, "segm")
-    return replace(metrics, masks=_named(of_masks), masks_per_class=_per_class(of_masks, names))
 
 
 def _named(evaluation: Any) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from ...heads.build import HEADS
 from ...heads.checks import check_range
 from ...heads.family import HeadSettings, NeckSettings
 from ...heads.necks import NECKS
+from ...heads.roi import ROI_HEADS
+from ...heads.roi.settings import RoISettings
 from ..devices import Precision
 from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
@@ -158,7 +160,7 @@ class RunConfig:
     @property
     def masks(self) -> bool:
         """Whether the head finds masks too."""
-        return bool(getattr(self.head, "masks", False))
+        return isinstance(self.head, RoISettings) and self.head.masks
 
     @property
     def digest(self) -> str:
@@ -225,14 +227,8 @@ def load_config(
 
 
 def _with_masks(config: RunConfig) -> RunConfig:
-    finding = [name for name, family in HEADS.items() if _knows_masks(family.settings)]
-    if not _knows_masks(type(config.head)):
+    if not isinstance(config.head, RoISettings):
         raise ConfigError(
-            f"--masks: head {config.head.name} finds none; expected {' or '.join(finding)}"
+            f"--masks: head {config.head.name} finds none; expected {' or '.join(ROI_HEADS)}"
         )
-    head: HeadSettings = replace(config.head, **{"masks": True})
-    return replace(config, head=head)
-
-
-def _knows_masks(settings: type[HeadSettings]) -> bool:
-    return "masks" in {f.name for f in fields(settings)}
+    return replace(config, head=replace(config.head, masks=True))
