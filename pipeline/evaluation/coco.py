@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,14 +65,18 @@ class Metrics:
 
 
 def coco_metrics(
-    annotations: Annotations, found: Mapping[int, Detections], engine: str = FASTEST
+    annotations: Annotations,
+    found: Mapping[int, Detections],
+    engine: str = FASTEST,
+    results: Sequence[dict[str, Any]] | None = None,
 ) -> Metrics:
     """Scores detections, in image px, over exactly the images that `found` names; at most 100 count
-    an image. engine: one of ENGINES.
+    an image. engine: one of ENGINES. results: what `to_coco_results` made of them, if that is known.
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
-    results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
+    if results is None:
+        results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
     # With masks the engines would take a detection's area from its mask, for boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
     names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids)
@@ -144,8 +148,14 @@ def to_coco_results(
 
 
 def _run_lengths(found: Detections, hw: tuple[int, int]) -> dict[str, Any]:
-    """Of the mask of a single one."""
-    pasted = np.asfortranarray(paste_masks(found, hw)[0].numpy(), dtype=np.uint8)
+    """Of the mask of a single one, which is pasted where its box is: beyond there is nothing of it."""
+    (first, last), (rows, columns) = found.boxes[0].view(2, 2), hw
+    left, top = first.floor().int().clamp(min=0).tolist()
+    right, bottom = (min(v) for v in zip(last.ceil().int().tolist(), (columns, rows), strict=True))
+    near = replace(found, boxes=found.boxes - found.boxes.new_tensor([left, top] * 2))
+    pasted = np.zeros(hw, dtype=np.uint8, order="F")
+    window = paste_masks(near, (bottom - top, right - left))
+    pasted[top:bottom, left:right] = window[0].numpy()
     encoded = mask.encode(pasted)
     return {"size": list(hw), "counts": encoded["counts"].decode()}
 
