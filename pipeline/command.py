@@ -8,6 +8,9 @@ from typing import Any
 
 import typer
 
+# What --masks says.
+MASKS = "head.masks=true: Mask R-CNN of faster-rcnn, Cascade Mask R-CNN of cascade-rcnn"
+
 
 class Checkpoint(StrEnum):
     """Which weights of a run."""

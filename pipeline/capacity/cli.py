@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ..command import opt
+from ..command import MASKS, opt
 
 
 def model_command(
     model: Annotated[Path, typer.Argument(help="run directory, TOML file, or name of a preset")],
     cache: Annotated[Path, opt("whose levels, classes and canvases count")],
+    masks: Annotated[bool, typer.Option("--masks", help=MASKS)] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. neck.channels=128")
     ] = None,
@@ -25,6 +26,7 @@ def model_command(
     from ...cache.header import CacheHeader
     from ..dataset.annotations import parse_annotations
     from ..runs.config import load_config
+    from ..runs.info import RunInfo
     from .measure import measure
     from .report import capacity_lines
 
@@ -33,6 +35,10 @@ def model_command(
     if model.is_dir() and not (model / "config.toml").is_file():
         raise InputError(f"{model}: a folder, but no run: it has no config.toml")
     path = model / "config.toml" if model.is_dir() else model
-    config = load_config(path, assignments=assignments or ())
+    config = load_config(path, masks=masks, assignments=assignments or ())
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         typer.echo(line)
+    if (model / "run.json").is_file() and (info := RunInfo.read(model)).trains_backbone:
+        typer.echo(
+            f"note: with --source {info.source} the run trained its backbone too, which is frozen here"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -63,9 +63,10 @@ def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
     train = config.train
     with torch.random.fork_rng(devices=[]), autocast(_CPU, train.precision):
         torch.manual_seed(0)
-        pyramid = _pyramid(header, bucket, 1)
+        pyramid = _pyramid(header, bucket)
         neck, head = _flops(detector, pyramid)
-        kept = _kept(detector, pyramid)
+        # What is kept once a step is not an image's: weights in half precision, anchors.
+        kept = _kept(detector, _twice(pyramid)) - _kept(detector, pyramid)
     return Capacity(
         bucket.canvas_hw,
         (
@@ -87,22 +88,30 @@ def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _pyramid(header: CacheHeader, bucket: Bucket, images: int) -> FeaturePyramid:
+def _pyramid(header: CacheHeader, bucket: Bucket) -> FeaturePyramid:
+    """Of an image."""
     levels = header.key.levels
-    maps = tuple(torch.randn(images, *level.shape(bucket.canvas_hw)) for level in levels.levels)
+    maps = tuple(torch.randn(1, *level.shape(bucket.canvas_hw)) for level in levels.levels)
     return FeaturePyramid(levels, maps, bucket.canvas_hw)
 
 
+def _twice(pyramid: FeaturePyramid) -> FeaturePyramid:
+    """The same image a second time."""
+    return replace(pyramid, maps=tuple(x.repeat(2, 1, 1, 1) for x in pyramid.maps))
+
+
 def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
-    """Of an image with a few objects of a quarter of the canvas."""
+    """Of images with the same few objects, of a quarter of the canvas."""
+    generator = torch.Generator().manual_seed(0)
     rows, columns = pyramid.canvas_hw
     hw = (rows, columns)
     place = Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
-    corners = torch.rand(_OBJECTS, 2) * torch.tensor([columns / 2, rows / 2])
+    corners = torch.rand(_OBJECTS, 2, generator=generator) * torch.tensor([columns / 2, rows / 2])
     boxes = torch.cat([corners, corners + torch.tensor([columns / 4, rows / 4])], dim=1)
     masks = torch.ones(_OBJECTS, 28, 28)
     targets = Targets(boxes, torch.zeros(_OBJECTS, dtype=torch.int64), masks)
-    losses = detector.losses(pyramid, [place], [targets], [0])
+    count = len(pyramid)
+    losses = detector.losses(pyramid, [place] * count, [targets] * count, [0] * count)
     return torch.stack(list(losses.values())).sum()
 
 

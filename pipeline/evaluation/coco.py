@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ FIGURES = (
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks:
-    the same figures of masks, where they are found. errors: where they were asked for.
+    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks,
+    masks_per_class: the same of masks, where they are found. errors: where they were asked for.
     """
 
     ap: float | None
@@ -55,43 +55,55 @@ class Metrics:
     per_class: Mapping[str, float | None]
     images: int
     masks: Mapping[str, float | None] | None = None
+    masks_per_class: Mapping[str, float | None] | None = None
     errors: ErrorBreakdown | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """By name; "masks" and "errors" only where there are any."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if v is not None or k not in ("masks", "errors")}
+        """By name; those of masks and "errors" only where there are any."""
+        optional = ("masks", "masks_per_class", "errors")
+        return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
 
 def coco_metrics(
-    annotations: Annotations, found: Mapping[int, Detections], engine: str = FASTEST
+    annotations: Annotations,
+    found: Mapping[int, Detections],
+    engine: str = FASTEST,
+    results: Sequence[dict[str, Any]] | None = None,
 ) -> Metrics:
     """Scores detections, in image px, over exactly the images that `found` names; at most 100 count
-    an image. engine: one of ENGINES.
+    an image. engine: one of ENGINES. results: what `to_coco_results` made of them, if that is known.
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
-    results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
+    if results is None:
+        results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
     # With masks the engines would take a detection's area from its mask, for boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    evaluation = evaluated(engine, truth, boxes, image_ids)
-    masks = None
+    names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids)
+    masks = masks_per_class = None
     if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
-        masks = _named(evaluated(engine, truth, _without_boxes(results), image_ids, "segm"))
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    per_class = {}
-    for k, name in enumerate(unique_names(annotations)):
-        values = precision[:, :, k]
-        values = values[values > -1]
-        per_class[name] = float(values.mean()) if values.size else None
+        of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, "segm")
+        masks, masks_per_class = _named(of_masks), _per_class(of_masks, names)
     return Metrics(
-        **_named(evaluation), per_class=per_class, images=len(image_ids), masks=masks, errors=None
+        **_named(of_boxes),
+        per_class=_per_class(of_boxes, names),
+        images=len(image_ids),
+        masks=masks,
+        masks_per_class=masks_per_class,
+        errors=None,
     )
 
 
 def _named(evaluation: Any) -> dict[str, float | None]:
     values = [_present(v) for v in evaluation.stats[: len(FIGURES)]]
     return dict(zip(FIGURES, values, strict=True))
+
+
+def _per_class(evaluation: Any, names: Sequence[str]) -> dict[str, float | None]:
+    """AP over all overlaps and recalls, of objects of any size."""
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    found = {name: precision[:, :, k] for k, name in enumerate(names)}
+    return {name: float(v.mean()) if (v := x[x > -1]).size else None for name, x in found.items()}
 
 
 def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -136,8 +148,14 @@ def to_coco_results(
 
 
 def _run_lengths(found: Detections, hw: tuple[int, int]) -> dict[str, Any]:
-    """Of the mask of a single one."""
-    pasted = np.asfortranarray(paste_masks(found, hw)[0].numpy(), dtype=np.uint8)
+    """Of the mask of a single one, which is pasted where its box is: beyond there is nothing of it."""
+    (first, last), (rows, columns) = found.boxes[0].view(2, 2), hw
+    left, top = first.floor().int().clamp(min=0).tolist()
+    right, bottom = (min(v) for v in zip(last.ceil().int().tolist(), (columns, rows), strict=True))
+    near = replace(found, boxes=found.boxes - found.boxes.new_tensor([left, top] * 2))
+    pasted = np.zeros(hw, dtype=np.uint8, order="F")
+    window = paste_masks(near, (bottom - top, right - left))
+    pasted[top:bottom, left:right] = window[0].numpy()
     encoded = mask.encode(pasted)
     return {"size": list(hw), "counts": encoded["counts"].decode()}
 

@@ -81,7 +81,7 @@ def evaluate_run(
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
-    metrics = coco_metrics(data.annotations, found, engine)
+    metrics = coco_metrics(data.annotations, found, engine, results)
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 
 

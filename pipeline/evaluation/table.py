@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from .coco import Metrics
+from .coco import FIGURES, Metrics
 from .errors import KINDS, ErrorBreakdown
+
+# What COCO's areas are, in px of the image.
+_AREAS = {"small": "< 32²", "medium": "32² to 96²", "large": "> 96²"}
 
 
 def metrics_table(metrics: Metrics) -> str:
-    """The figures for people, in points of 0 to 100 as papers print them."""
-    named = metrics.to_json()
-    per_class = named.pop("per_class")
-    images = named.pop("images")
-    named.pop("errors", None)
-    masks = named.pop("masks", None) or {}
-    lines = [f"{images} images"]
-    lines += [f"{name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in named.items()]
-    lines += [
-        f"mask {name.upper().replace('_', ' '):<12} {_points(v)}" for name, v in masks.items()
-    ]
-    lines += [f"AP of {name!r}: {_points(v)}" for name, v in per_class.items()]
+    """The figures for people, in points of 0 to 100 as papers print them; boxes, and masks where they
+    are found.
+    """
+    boxes = {_shown(name): getattr(metrics, name) for name in FIGURES}
+    boxes |= {f"AP of {name!r}": v for name, v in metrics.per_class.items()}
+    columns = [boxes]
+    if metrics.masks is not None:
+        masks = {_shown(name): metrics.masks[name] for name in FIGURES}
+        of_classes = metrics.masks_per_class or {}
+        columns.append(masks | {f"AP of {name!r}": v for name, v in of_classes.items()})
+    width = max(map(len, boxes))
+    heads = [f"{name:>6}" for name in ("boxes", "masks")[: len(columns)]]
+    lines = [f"{metrics.images} images".ljust(width) + "".join(heads)]
+    for name in boxes:
+        figures = (_points(column.get(name)) for column in columns)
+        lines.append(name.ljust(width) + "".join(figures))
     if metrics.errors is not None:
         lines += _errors(metrics.errors)
     return "\n".join(lines)
 
 
+def _shown(name: str) -> str:
+    """ "ap_small" -> "AP small (< 32² px)"."""
+    figure, _, area = name.partition("_")
+    return f"{figure.upper()} {area} ({_AREAS[area]} px)" if area else figure.upper()
+
+
 def _errors(errors: ErrorBreakdown) -> list[str]:
-    """TIDE's."""
-    return ["what AP50 would gain without an error of one kind, and how many there are"] + [
-        f"{kind:<14} {_points(errors.gains[kind])} {errors.counts[kind]:>7}" for kind in KINDS
-    ]
+    """TIDE's, of boxes."""
+    return [
+        "what the boxes' AP50 would gain without errors of one kind, and how many there are"
+    ] + [f"{kind:<14} {_points(errors.gains[kind])} {errors.counts[kind]:>7}" for kind in KINDS]
 
 
 def _points(value: float | None) -> str:
-    return "   -" if value is None else f"{100 * value:5.1f}"
+    return "     -" if value is None else f"{100 * value:6.1f}"

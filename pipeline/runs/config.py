@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from ...heads.build import HEADS
 from ...heads.checks import check_range
 from ...heads.family import HeadSettings, NeckSettings
 from ...heads.necks import NECKS
+from ...heads.roi import ROI_HEADS
+from ...heads.roi.settings import RoISettings
 from ..devices import Precision
 from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
@@ -158,7 +160,7 @@ class RunConfig:
     @property
     def masks(self) -> bool:
         """Whether the head finds masks too."""
-        return bool(getattr(self.head, "masks", False))
+        return isinstance(self.head, RoISettings) and self.head.masks
 
     @property
     def digest(self) -> str:
@@ -205,9 +207,11 @@ def load_config(
     *,
     neck: str | None = None,
     head: str | None = None,
+    masks: bool = False,
     assignments: Sequence[str] = (),
 ) -> RunConfig:
-    """Defaults, then the file (or preset), then the names, then each 'section.name=value'.
+    """Defaults, then the file (or preset), then the names, then each 'section.name=value'; masks: last
+    of all head.masks=true.
 
     Raises ConfigError.
     """
@@ -218,4 +222,13 @@ def load_config(
             values[section] = {**given, "name": name}
     for assignment in assignments:
         values = with_setting(values, assignment)
-    return RunConfig.from_mapping(values)
+    config = RunConfig.from_mapping(values)
+    return _with_masks(config) if masks else config
+
+
+def _with_masks(config: RunConfig) -> RunConfig:
+    if not isinstance(config.head, RoISettings):
+        raise ConfigError(
+            f"--masks: head {config.head.name} finds none; expected {' or '.join(ROI_HEADS)}"
+        )
+    return replace(config, head=replace(config.head, masks=True))

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ..command import opt
+from ..command import MASKS, opt
 
 
 class Source(StrEnum):
@@ -45,6 +45,7 @@ def train_command(
     config: Annotated[Path | None, opt("TOML file of settings, or the name of a preset")] = None,
     neck: Annotated[str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity")] = None,
     head: Annotated[str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn")] = None,
+    masks: Annotated[bool, typer.Option("--masks", help=MASKS)] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="section.name=value, e.g. train.epochs=20")
     ] = None,
@@ -119,7 +120,7 @@ def train_command(
         on_corrupt=on_corrupt.value,
         track=track or (),
     )
-    settings = load_config(config, neck=neck, head=head, assignments=assignments or ())
+    settings = load_config(config, neck=neck, head=head, masks=masks, assignments=assignments or ())
     summary = train(settings, options)
     if find_world(None, None, os.environ).rank:
         return  # the first process speaks for all

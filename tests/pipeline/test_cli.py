@@ -83,6 +83,18 @@ BAD = [
         [*TRAIN, "--head", "cascade-rcnn", "--set", "head.masks=true"],
         "segmentation: expected polygons or run lengths, which masks need, got nothing",
     ),
+    (
+        [*TRAIN, "--head", "faster-rcnn", "--masks"],
+        "segmentation: expected polygons or run lengths, which masks need, got nothing",
+    ),
+    (
+        [*TRAIN, "--masks"],
+        "--masks: head retinanet finds none; expected faster-rcnn or cascade-rcnn",
+    ),
+    (
+        ["model", "retinanet-fpn-s", "--cache", CACHE, "--masks"],
+        "--masks: head retinanet finds none; expected faster-rcnn or cascade-rcnn",
+    ),
     ([*TRAIN, "--set", "optim.lrr=1"], "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
     ([*TRAIN, "--set", "epochs"], "expected section.name=value"),
     ([*TRAIN, "--set", "train.epochs=many"], "setting 'train.epochs': expected int, got 'many'"),

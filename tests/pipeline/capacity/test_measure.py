@@ -8,6 +8,7 @@ from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.capacity.report import capacity_lines
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
 
 # Of the cache: stride 8, 16, 32 below a canvas of 128 px.
 PLACES = (16 * 16, 8 * 8, 4 * 4)
@@ -44,11 +45,14 @@ def test_the_share_is_of_all_parameters(header):
 
 @pytest.mark.parametrize("head", ["retinanet", "fcos", "faster-rcnn", "cascade-rcnn"])
 def test_activations_grow_with_the_layers_and_shrink_when_recomputed(head, header):
-    plain = measure(config("head.convs=2", head=head), header, 3)
-    deeper = measure(config("head.convs=6", head=head), header, 3)
-    again = ("head.convs=6", "train.checkpoint_activations=true")
-    assert plain.activations < deeper.activations
-    assert measure(config(*again, head=head), header, 3).activations < 0.7 * deeper.activations
+    few = ("head.sampled=64", "head.fc_channels=64") if head.endswith("rcnn") else ()
+    recomputed = ("head.convs=6", "train.checkpoint_activations=true")
+    plain, deeper, again = (
+        measure(config(*few, *more, head=head), header, 3).activations
+        for more in (("head.convs=2",), ("head.convs=6",), recomputed)
+    )
+    assert plain < deeper
+    assert again < 0.7 * deeper
 
 
 def test_a_tower_keeps_its_maps(header):
@@ -81,6 +85,35 @@ def test_presets_files_and_runs_are_shown(exact_cache, tmp_path):
         result = fdet(what, "--cache", exact_cache)
         assert (result.exit_code, result.stderr) == (0, "")
         assert "canvas 128x128 px" in result.stdout and "trained share: " in result.stdout
+
+
+@pytest.mark.parametrize("source", ["cached", "finetune"])
+def test_a_run_that_trained_its_backbone_is_told_apart(source, exact_cache, header, tmp_path):
+    (tmp_path / "config.toml").write_text(config().to_toml())
+    info = RunInfo(header.key, (2,), ("disc",), config(), 9, {"source": source})
+    (tmp_path / "run.json").write_bytes(info.to_bytes())
+    result = fdet(tmp_path, "--cache", exact_cache)
+    assert result.exit_code == 0
+    assert ("--source finetune the run trained its backbone" in result.stdout) == (
+        source == "finetune"
+    )
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_in_half_precision_a_tower_keeps_half_and_no_weights(precision, header):
+    """Each of four convolutions of 64 channels, in both towers, would be kept as 2 bytes a weight."""
+    more = ("neck.channels=64", f"train.precision={precision}")
+    kept = [measure(config(f"head.convs={n}", *more), header, 3).activations for n in (1, 5)]
+    assert kept[1] - kept[0] == 4 * 2 * sum(PLACES) * 64 * 2
+
+
+def test_masks_are_counted_with_the_head(exact_cache):
+    plain, asked, told = (
+        fdet("faster-fpn-s", "--cache", exact_cache, *more)
+        for more in ((), ("--masks",), ("--set", "head.masks=true"))
+    )
+    assert plain.exit_code == asked.exit_code == 0
+    assert asked.stdout == told.stdout != plain.stdout
 
 
 @pytest.mark.parametrize(

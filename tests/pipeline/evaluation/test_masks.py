@@ -9,7 +9,9 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from pycocotools.mask import encode
 
+from fdet.heads.masks import paste_masks
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
 from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, sizes_of, to_coco_results
@@ -78,7 +80,12 @@ def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, annotations,
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    ours = coco_metrics(annotations, found, engine).masks
+    metrics = coco_metrics(annotations, found, engine)
+    ours, precision = metrics.masks, evaluation.eval["precision"][:, :, :, 0, -1]
+    each = [float(precision[:, :, k].mean()) for k in range(3)]
+    assert list(metrics.masks_per_class.values()) == pytest.approx(each, abs=1e-9)
+    assert list(metrics.masks_per_class) == list(metrics.per_class) == ["disc", "square", "cross"]
+    assert metrics.masks_per_class != metrics.per_class
     for name, expected in zip(FIGURES, evaluation.stats, strict=True):
         value = ours[name]
         assert (value is None) == (expected < 0)
@@ -86,10 +93,33 @@ def test_figures_equal_pycocotools_on_the_plain_files(seed, engine, annotations,
     assert ours["ap50"] > 0.1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_run_lengths_are_those_of_the_mask_in_the_whole_image(seed):
+    """Boxes of any place, on the rim, of halves of pixels, of no size."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(40, 2, generator=generator) * 60 - 5
+    boxes = torch.cat([corners, corners + torch.rand(40, 2, generator=generator) * 40], dim=1)
+    boxes = (boxes * 2).round() / 2 if seed == 1 else boxes
+    boxes = boxes.clamp(min=0).minimum(torch.tensor([60.0, 48.0] * 2))
+    masks = torch.rand(40, 7, 7, generator=generator).clamp(min=0.3) * 1.4
+    masks[:20] = 1
+    found = Detections(
+        boxes, torch.ones(40), torch.zeros(40, dtype=torch.int64), masks.clamp(max=1)
+    )
+    whole = paste_masks(found, (48, 60)).numpy()
+    results = to_coco_results({5: found}, [1], {5: (48, 60)})
+    for result, expected in zip(results, whole, strict=True):
+        counts = encode(np.asfortranarray(expected, dtype=np.uint8))["counts"].decode()
+        assert result["segmentation"] == {"size": [48, 60], "counts": counts}
+    assert whole.any(axis=(1, 2)).sum() > 20
+
+
 def test_without_masks_there_are_none(annotations, dataset):
     found = detections(annotations)
     plain = {i: Detections(d.boxes, d.scores, d.labels) for i, d in found.items()}
-    assert coco_metrics(annotations, plain).masks is None
+    metrics = coco_metrics(annotations, plain)
+    assert metrics.masks is metrics.masks_per_class is None
+    assert not any("masks" in name for name in metrics.to_json())
     assert coco_metrics(load_annotations(dataset)[0], found).masks is None
     results = to_coco_results(plain, annotations.class_ids, {})
     assert not any("segmentation" in result for result in results)

@@ -82,6 +82,17 @@ def test_the_four_ways_of_setting_come_one_after_the_other(tmp_path):
     assert load_config(path).head.name == "retinanet"
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_masks_are_a_setting_of_the_head_and_refused_where_it_has_none(head):
+    if "masks" in {f.name for f in fields(HEADS[head].settings)}:
+        config = load_config(head=head, masks=True)
+        assert config == load_config(head=head, assignments=["head.masks=true"])
+        assert config.masks and not load_config(head=head).masks
+    else:
+        with pytest.raises(ConfigError, match=f"--masks: head {head} finds none; expected f"):
+            load_config(head=head, masks=True)
+
+
 def test_without_any_input_all_defaults_hold():
     assert load_config() == RunConfig()
 

@@ -49,10 +49,18 @@ def test_the_large_ones_have_the_papers_recipe(name):
     assert (config.train.batch_size, config.train.epochs) == (64, 72)
     assert (config.schedule.name, config.schedule.warmup_steps) == ("step", 500)
     assert len(config.schedule.milestones) == 2
-    assert config.neck.channels == 256
+    assert (config.neck.channels, config.neck.norm) == (256, "sync-bn")
+    assert (config.optim.momentum, config.schedule.gamma) == (0.9, 0.1)
+    head = config.head
+    assert (head.score_threshold, head.nms_iou, head.max_detections) == (0.05, 0.5, 100)
+    assert (config.neck.min_level == 2) == (name == "faster-fpn")
+    assert config.neck.max_level - config.neck.min_level == 4
     if config.neck.name == "nas-fpn":
         assert (config.neck.repeats, config.neck.min_level, config.neck.max_level) == (5, 3, 7)
     if config.head.name != "retinanet":
+        assert (head.anchor_scales, head.ratios) == ((8.0,), (0.5, 1.0, 2.0))
+        assert (head.rpn_top_train, head.rpn_nms_iou) == ((2000, 1000), 0.7)
+        assert (head.sampled, head.positive) == (512, 0.25)
         assert (config.head.convs, config.head.fc_layers, config.head.fc_channels) == (4, 2, 1024)
     if config.head.name == "cascade-rcnn":
         assert config.head.iou_thresholds == (0.5, 0.7, 0.8) and config.head.class_agnostic

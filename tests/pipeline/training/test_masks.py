@@ -61,8 +61,8 @@ def test_without_being_asked_for_there_are_none(cache):
 
 
 def settings(head):
-    small = ("head.convs=1", "head.conv_channels=32", "head.fc_channels=128", "head.sampled=64")
-    masks = ("head.masks=true", "head.mask_convs=2", "head.mask_channels=32")
+    small = ("head.convs=1", "head.conv_channels=32", "head.fc_channels=128", "head.sampled=32")
+    masks = ("head.masks=true", "head.mask_convs=1", "head.mask_channels=32")
     anchors = (
         "head.anchor_scales=[4]",
         "head.rpn_top_train=[300,100]",
@@ -81,8 +81,8 @@ def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_p
     run = tmp_path / "run"
     options = TrainOptions(cache=cache, val=cache, out=run, threads=1)
     metrics = train(config, options).metrics
-    assert metrics.ap50 >= 0.9
-    assert metrics.masks["ap50"] >= 0.9
+    assert metrics.ap50 >= 0.95
+    assert metrics.masks["ap50"] >= 0.95
     found = predict(run, [path.parent / "images"], tmp_path / "found", annotations=path, threads=1)
     assert found.detections > 0
     annotations, _ = load_annotations(path, outlines=True)

@@ -1,33 +1,72 @@
-"""Over the table: every head learns a few images by heart, so its losses, boxes and frames agree."""
+"""Over the tables: every head and every neck learns a few images by heart; losses, boxes, frames agree."""
 
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from fdet.heads.build import HEADS
+from fdet.heads.necks import NECKS
+from fdet.pipeline.evaluation.coco import Metrics
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
+
+from ...conftest import extraction
 
 # Where a head has such a setting: less work, and anchors of the size of the objects.
 SMALLER = {
     **{"convs": 2, "conv_channels": 32, "fc_channels": 128, "sampled": 64},
     **{"anchor_scales": [4], "rpn_top_train": [300, 100], "rpn_top_test": [300, 100]},
 }
-TRAINING = (
-    *("neck.channels=32", "neck.max_level=5", "train.batch_size=4"),
-    *("train.epochs=40", "train.eval_every=40", "optim.lr=0.003"),
-)
+TRAINING = ("train.batch_size=4", "train.epochs=40", "train.eval_every=40", "optim.lr=0.003")
+NECK = ("neck.channels=32", "neck.max_level=5")
+
+# The levels of a pyramid with random weights: of one stride, and of one number of channels.
+TAPS = {"backbone": "test_vit", "levels": "block2,block5"}
+EQUAL = {"backbone": "test_resnet", "levels": "c1,c2", "size": 64}
+CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
+# NAS-FPN always has five levels, and the identity those of its cache; both take longer.
+LONGER = ("train.epochs=100", "train.eval_every=100")
+NECK_OF = {"nas-fpn": ("neck.channels=32", *LONGER), "identity": LONGER}
+
+
+@pytest.fixture(scope="module")
+def cache_of(dataset, exact_cache, tmp_path_factory) -> Callable[[str], Path]:
+    """A cache that a neck takes."""
+    folder = tmp_path_factory.mktemp("overfit")
+
+    def made(neck: str) -> Path:
+        if neck not in CACHED:
+            return exact_cache
+        changes = {"weights": "random", "views": "plain,hflip", "codec": "fp32", **CACHED[neck]}
+        extract(extraction(dataset, folder / neck, **changes))
+        return folder / neck
+
+    return made
+
+
+def learnt(cache: Path, out: Path, neck: str, head: str, settings: tuple[str, ...]) -> Metrics:
+    known = {field.name for field in fields(HEADS[head].settings)}
+    sizes = [f"head.{name}={value}" for name, value in SMALLER.items() if name in known]
+    config = load_config(neck=neck, head=head, assignments=[*TRAINING, *settings, *sizes])
+    metrics = train(config, TrainOptions(cache=cache, val=cache, out=out, threads=1)).metrics
+    assert metrics is not None
+    return metrics
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_learns_a_few_images_by_heart(head, exact_cache, tmp_path):
     """Twelve, square and 2:1, mirrored or not, one of them empty, with holes in the ids."""
-    known = {field.name for field in fields(HEADS[head].settings)}
-    sizes = [f"head.{name}={value}" for name, value in SMALLER.items() if name in known]
-    config = load_config(head=head, assignments=[*TRAINING, *sizes])
-    options = TrainOptions(cache=exact_cache, val=exact_cache, out=tmp_path / "run", threads=1)
-    metrics = train(config, options).metrics
-    assert metrics is not None
-    assert metrics.ap50 >= 0.95
+    assert learnt(exact_cache, tmp_path / "run", "fpn", head, NECK).ap50 >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("neck", NECKS)
+def test_a_neck_learns_a_few_images_by_heart(neck, cache_of, tmp_path):
+    """The same images, with a head that has no anchors to choose."""
+    settings = NECK_OF.get(neck, NECK)
+    assert learnt(cache_of(neck), tmp_path / "run", neck, "fcos", settings).ap50 >= 0.95

@@ -23,6 +23,7 @@ from . import together
 from .runs import SHARED, TINY, assert_close, assert_same, lines, options, part, tensors, tiny
 
 CPU = torch.device("cpu")
+FAST = ("optim.name=sgd", "optim.lr=0.3", "schedule.warmup_steps=0")
 # name: head, settings, options. 12 images: of the odd batches of 11 one is left for two processes.
 JOBS = {
     "retinanet": ("retinanet", ["train.batch_size=8", "train.average=0.9"], {}),
@@ -30,7 +31,10 @@ JOBS = {
     "odd": ("retinanet", ["train.batch_size=11", "train.precision=fp16"], {}),
     "skipping": ("retinanet", ["train.batch_size=2"], {"on_corrupt": "skip"}),
     "finetune": ("retinanet", ["backbone.train_from=c4"], {"source": "finetune"}),
+    "sync-bn": ("retinanet", ["neck.norm=sync-bn", "train.batch_size=11", *FAST], {}),
 }
+# There a micro-batch is a batch of its own.
+ALIKE = [name for name in JOBS if name != "sync-bn"]
 
 
 def settings(name):
@@ -53,6 +57,8 @@ def paths(live_cache, damaged, images):
     found = {name: {"cache": live_cache, "val": live_cache} for name in JOBS}
     found["skipping"] = {"cache": damaged, "val": live_cache}
     found["finetune"]["images"] = images
+    # An evaluation would give all processes the first one's statistics.
+    del found["sync-bn"]["val"]
     return found
 
 
@@ -79,7 +85,7 @@ def pair(paths, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ALIKE)
 def test_two_processes_are_two_micro_batches_bit_for_bit(name, pair, paths, tmp_path):
     runs, _ = pair
     head, _, more = JOBS[name]
@@ -98,7 +104,7 @@ def test_two_processes_are_two_micro_batches_bit_for_bit(name, pair, paths, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [*TINY, "sync-bn"])
 def test_two_processes_are_one_large_batch_but_for_rounding(name, pair, paths, tmp_path):
     """Plain descent with a small rate: its weights differ as much as the gradients do."""
     runs, _ = pair
@@ -112,10 +118,30 @@ def test_two_processes_are_one_large_batch_but_for_rounding(name, pair, paths, t
 
 
 @pytest.mark.slow
-def test_all_know_the_metrics_and_the_first_alone_writes_and_tells(pair):
+def test_sync_bn_takes_the_statistics_of_all_processes_images(pair, paths, tmp_path):
+    """As of one large batch, above; each process's own would be others by far."""
+    runs, _ = pair
+    config = load_config(head="retinanet", assignments=[*settings("sync-bn"), "train.accumulate=2"])
+    where = dict(paths["sync-bn"])
+    train(config, options(where.pop("cache"), tmp_path / "alone", **where))
+    mine, theirs = (part(tensors(run), "model.") for run in (runs / "sync-bn", tmp_path / "alone"))
+    moved = [name for name in mine if name.endswith("running_var")]
+    assert len(moved) > 5 and not any((mine[name] == 1).any() for name in moved)
+    weights = ["neck.fpn.inner_blocks.0.0.weight", "neck.fpn.layer_blocks.0.0.weight"]
+    for name in [*moved, *weights]:
+        with pytest.raises(AssertionError):
+            assert_close({name: mine[name]}, {name: theirs[name]}, 5e-3)
+    # Two epochs of two steps; of an image by itself there are statistics too.
+    counts = {int(v) for name, v in mine.items() if name.endswith("num_batches_tracked")}
+    assert counts == {4}
+
+
+@pytest.mark.slow
+def test_all_know_weights_and_metrics_and_the_first_alone_writes_and_tells(pair):
     runs, (first, second) = pair
     assert first.pop("written") and second.pop("written") == []
-    assert any(first[name]["metrics"]["ar100"] for name in JOBS)
+    assert any(first[name]["metrics"]["ar100"] for name in ALIKE)
+    assert len({first[name]["weights"] for name in JOBS}) == len(JOBS)
     assert first["skipping"]["skipped"] in (1, 2)
     for name in JOBS:
         logged = len(lines(runs / name, "train")) + len(lines(runs / name, "eval"))

@@ -4,6 +4,7 @@ Run as a program it is one of them: it trains the runs of a JSON file, one after
 which files below a folder it opened for writing.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -55,11 +56,28 @@ def finish(processes: list[subprocess.Popen], seconds: float = 240) -> list[tupl
             process.kill()
 
 
+def digest(tensors: dict) -> str:
+    """Of all bits of weights and buffers."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
 def main(jobs: Path, folder: Path) -> None:
     from fdet.pipeline.runs.config import load_config
+    from fdet.pipeline.training import train as train_module
     from fdet.pipeline.training.options import TrainOptions
-    from fdet.pipeline.training.train import train
+    from fdet.pipeline.training.train import begin, train
 
+    steppers = []
+
+    def begun(*arguments: object) -> tuple:
+        stepper, position = begin(*arguments)
+        steppers.append(stepper)
+        return stepper, position
+
+    train_module.begin = begun
     written: set[str] = set()
 
     def note(event: str, arguments: tuple) -> None:
@@ -82,6 +100,7 @@ def main(jobs: Path, folder: Path) -> None:
             "best_epoch": summary.best_epoch,
             "skipped": summary.skipped,
             "events": len(events),
+            "weights": digest(steppers[-1].model.tensors()),
         }
     report["written"] = sorted(written)
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(report))
