@@ -12,13 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from kept import trained
 from steps import Training
 
 from fdet.cache.header import CacheHeader
 from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.devices import keep_freed_memory, process_memory_mb, use_threads
 from fdet.pipeline.runs import metrics_log
-from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.presets import preset_names
@@ -39,15 +39,9 @@ def main() -> None:
 
 
 def train(name: str, arguments: argparse.Namespace) -> None:
-    run = arguments.out / name
-    state = run / "last.safetensors"
-    if state.is_file() and read_position(state).finished:
-        return
-    words = ["train-heads", str(arguments.train), "--val", str(arguments.val), "--out", str(run)]
-    words += ["--config", name, "--set", f"train.seed={arguments.seed}"]
-    words += ["--set", "train.eval_every=4", "--threads", str(arguments.threads)]
-    words += ["--resume"] if run.exists() else []
-    subprocess.run([sys.executable, "-m", "fdet", *words], check=True)
+    out = arguments.out / name
+    words = ["--threads", arguments.threads]
+    trained(out, arguments.train, arguments.val, name, arguments.seed, *words)
 
 
 def row(name: str, arguments: argparse.Namespace) -> str:
@@ -56,10 +50,10 @@ def row(name: str, arguments: argparse.Namespace) -> str:
     best = max(evals, key=lambda metrics: metrics["ap"] or 0.0)
     header = CacheHeader.read(arguments.train)
     found = measure(load_config(Path(name)), header, len(RunInfo.read(run).class_ids))
-    trained = sum(part.parameters for part in found.parts if part.trained)
+    own = sum(part.parameters for part in found.parts if part.trained)
     figures = step_apart(name)
     return (
-        f"| `{name}` | {best['ap']:.3f} | {best['ap50']:.3f} | {trained / 1e6:.2f} M | "
+        f"| `{name}` | {best['ap']:.3f} | {best['ap50']:.3f} | {own / 1e6:.2f} M | "
         f"{found.trained_share:.0%} | {figures['seconds']:.2f} | {figures['peak']:.0f} |"
     )
 

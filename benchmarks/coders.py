@@ -1,0 +1,177 @@
+"""Ways to lay out and compress integer codes: what was tried for the codecs of few bits, and what was kept.
+
+    python benchmarks/coders.py CACHE --images 24
+
+CACHE is exact (fp32). Codes are of steps in deviations of a channel over the data set, and of ranges a
+channel and sample for comparison. Printed: bits a value, MB of codes a second to compress and back, on
+one thread. pcodec (its bins and tANS) and constriction (ANS with a distribution a level) are measured
+where they are installed.
+"""
+
+import argparse
+import time
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+import zstandard
+
+from fdet.cache.calibration import calibrate
+from fdet.cache.codecs import codec_of
+from fdet.cache.form import parse_form
+from fdet.cache.loader import load_batch
+from fdet.cache.reader import FeatureCache
+
+STEPS = {"int6": 2.0**-2, "int5": 2.0**-1, "int4": 1.0}
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(1)
+    maps = exact_maps(arguments.cache, arguments.images)
+    for name, step in STEPS.items():
+        for components in (False, True):
+            codes, noise = by_step(maps, step, components)
+            show(f"{name}{'+pca' if components else ''}: step {step:g}", codes, noise)
+        codes, noise = by_range(maps, int(name[3:]))
+        show(f"{name}: range of a channel and sample", codes, noise)
+
+
+def exact_maps(path: Path, count: int) -> list[list[np.ndarray]]:
+    """By level, one (C, H, W) a sample."""
+    cache = FeatureCache.open(path)
+    codec = codec_of(path, cache.header.key)
+    pyramids = [load_batch(cache, [(i, 0)]).decode(codec, "cpu") for i in cache.image_ids[:count]]
+    return [[p.maps[k][0].numpy() for p in pyramids] for k in range(len(pyramids[0].maps))]
+
+
+def by_step(maps, step: float, components: bool):
+    """Codes of one step over the data set, as int16; and their noise."""
+    codes, error, signal = [], 0.0, 0.0
+    for level in maps:
+        cells = np.concatenate([x.reshape(len(x), -1).T for x in level])
+        found = calibrate(parse_form("fp32+pca"), {"level": cells})["level"]
+        basis = found["basis"] if components else np.eye(cells.shape[1], dtype=np.float32)
+        for x in level:
+            normal = (x.reshape(len(x), -1) - found["mean"][:, None]) / found["deviation"][:, None]
+            q = np.rint(basis.T @ normal / step)
+            error += float(((basis @ (q * step) - normal) ** 2).sum())
+            signal += float((normal**2).sum())
+            codes.append(q.astype(np.int16).reshape(len(q), *x.shape[1:]))
+    return codes, 10 * np.log10(signal / error)
+
+
+def by_range(maps, bits: int):
+    """Codes of 2^bits steps between the least and the largest value of each channel of a sample."""
+    codes, error, signal = [], 0.0, 0.0
+    for level in maps:
+        deviation = np.concatenate([x.reshape(len(x), -1) for x in level], axis=1).std(axis=1)
+        for x in level:
+            flat = x.reshape(len(x), -1)
+            low, high = flat.min(axis=1, keepdims=True), flat.max(axis=1, keepdims=True)
+            step = np.maximum((high - low) / (2**bits - 1), 1e-12)
+            q = np.rint((flat - low) / step)
+            scale = np.maximum(deviation[:, None], 1e-12)
+            error += float((((q * step + low) - flat) ** 2 / scale**2).sum())
+            signal += float((((flat - flat.mean(axis=1, keepdims=True)) / scale) ** 2).sum())
+            codes.append((q - 2 ** (bits - 1)).astype(np.int16).reshape(x.shape))
+    return codes, 10 * np.log10(signal / error)
+
+
+def show(title: str, codes, noise: float) -> None:
+    values = sum(x.size for x in codes)
+    print(f"{title}, {noise:.1f} dB; entropy of each channel {entropy(codes) / values:.2f} bits")
+    for name, there, back in coders():
+        started = time.perf_counter()
+        packed = [there(x) for x in codes]
+        middle = time.perf_counter()
+        for one in packed:
+            back(one)
+        ended = time.perf_counter()
+        size = 8 * sum(map(len, packed)) / values
+        rate = values / 1e6 / (middle - started), values / 1e6 / (ended - middle)
+        print(f"    {name:<24} {size:5.2f} bits {rate[0]:6.0f} / {rate[1]:6.0f} MB/s", flush=True)
+
+
+def entropy(codes) -> float:
+    """Bits, were each channel coded by its own distribution over all samples."""
+    total = 0.0
+    for shape in {x.shape for x in codes}:
+        together = np.stack([x for x in codes if x.shape == shape], axis=1)
+        for channel in together:
+            _, counts = np.unique(channel, return_counts=True)
+            total -= float((counts * np.log2(counts / counts.sum())).sum())
+    return total
+
+
+def coders():
+    """(name, compress, decompress) of int16 codes (K, H, W)."""
+    back = zstandard.ZstdDecompressor().decompress
+    for level in (1, 3):
+        zstd = zstandard.ZstdCompressor(level=level).compress
+        yield f"bytes, zstd {level}", lambda x, f=zstd: f(as_bytes(x).tobytes()), back
+        yield f"nibbles, zstd {level}", lambda x, f=zstd: f(as_nibbles(x).tobytes()), back
+    pcodec = installed("pcodec")
+    if pcodec:
+        config = pcodec.ChunkConfig(
+            delta_spec=pcodec.DeltaSpec.no_op(), mode_spec=pcodec.ModeSpec.classic()
+        )
+        simple = pcodec.standalone
+        yield (
+            "pcodec",
+            lambda x: simple.simple_compress(x.ravel(), config),
+            simple.simple_decompress,
+        )
+    constriction = installed("constriction")
+    if constriction:
+        yield "constriction", lambda x: Ans(constriction, x), lambda packed: packed.back()
+
+
+class Ans:
+    """Of a sample's level: its distribution as 16 bits a symbol, and the stream."""
+
+    def __init__(self, constriction, codes: np.ndarray) -> None:
+        symbols = codes.ravel().astype(np.int32)
+        symbols -= symbols.min()
+        counts = np.bincount(symbols).astype(np.float32)
+        self._model = constriction.stream.model.Categorical(counts / counts.sum(), perfect=False)
+        self._coder, self._count = constriction.stream.stack.AnsCoder(), len(symbols)
+        self._coder.encode_reverse(symbols, self._model)
+        self._size = self._coder.get_compressed().nbytes + 2 * len(counts)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def back(self) -> None:
+        self._coder.decode(self._model, self._count)
+
+
+def as_bytes(codes: np.ndarray) -> np.ndarray:
+    return codes.clip(-128, 127).astype(np.int8)
+
+
+def as_nibbles(codes: np.ndarray) -> np.ndarray:
+    """As cache/codecs.py packs them: lower halves of two neighbours a byte, then the upper ones."""
+    u = (codes.clip(-120, 119) + 120).astype(np.uint8)
+    u = np.pad(u, ((0, 0), (0, 0), (0, u.shape[-1] % 2)))
+    halves = np.concatenate([u & 15, u >> 4])
+    return halves[..., 0::2] | (halves[..., 1::2] << 4)
+
+
+def installed(name: str):
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cache", type=Path, help="exact maps")
+    parser.add_argument("--images", type=int, default=24)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

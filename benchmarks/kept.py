@@ -1,0 +1,67 @@
+"""Caches and runs that benchmarks keep in a folder: made once, gone on with where they were interrupted."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fdet.cache.header import CacheHeader
+from fdet.cache.manifest import Manifest
+from fdet.pipeline.runs.checkpoint import read_position
+
+
+def fdet(*words: object) -> None:
+    """A command in a process of its own, to its end."""
+    subprocess.run([sys.executable, "-m", "fdet", *map(str, words)], check=True)
+
+
+def extracted(out: Path, annotations: Path, images: Path, *words: object) -> Path:
+    if not whole(out):
+        fdet("extract", annotations, "--images", images, "--out", out, *words)
+    return out
+
+
+def converted(out: Path, source: Path, codec: str, *words: object) -> Path:
+    if not whole(out):
+        fdet("cache", "convert", source, out, "--codec", codec, *words)
+    return out
+
+
+def trained(
+    out: Path, train: Path, val: Path, config: str, seed: int, *words: object, every: int = 4
+) -> Path:
+    """A run whose best weights are chosen by `val`."""
+    state = out / "last.safetensors"
+    if not (state.is_file() and read_position(state).finished):
+        resume: Sequence[str] = ["--resume"] if (out / "run.json").is_file() else []
+        settings = ["--set", f"train.seed={seed}", "--set", f"train.eval_every={every}"]
+        where = ["--val", val, "--out", out, "--config", config]
+        fdet("train-heads", train, *where, *settings, *words, *resume)
+    return out
+
+
+def whole(cache: Path) -> bool:
+    return (cache / "manifest.json").is_file()
+
+
+def bits_a_value(cache: Path) -> float:
+    """All bytes of a finished cache, but the annotations, by the values of its maps."""
+    header = CacheHeader.read(cache)
+    manifest = Manifest.read(cache, header)
+    assert manifest is not None
+    good = (manifest.samples - manifest.failed) / manifest.samples
+    values = good * sum(
+        len(bucket.images) * len(header.layout.views) * _size(level.shape(bucket.canvas_hw))
+        for bucket in header.layout.buckets
+        for level in header.key.levels.levels
+    )
+    beside = sum(f.size for name, f in header.beside.items() if name.startswith("codec/"))
+    return 8 * (manifest.stored_bytes + beside) / values
+
+
+def megabytes(cache: Path) -> float:
+    return sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) / 1e6
+
+
+def _size(shape: tuple[int, int, int]) -> int:
+    return shape[0] * shape[1] * shape[2]
