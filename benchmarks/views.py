@@ -15,16 +15,13 @@ from kept import extracted, megabytes, trained
 from fdet.pipeline.runs import metrics_log
 
 JITTER = "scale=0.7..1.4"
-# (codec, views): the first six need about what one view in fp16 does, or less.
+# (codec, views): the first four need about what one view in fp16 does, or less.
 CHOICES = {
     ("fp16", 1): "plain",
     ("int8", 2): "plain,hflip",
-    ("int6", 3): f"plain,hflip,{JITTER}",
     ("int5", 4): f"plain,hflip,{JITTER},hflip+{JITTER}",
     ("int4", 7): f"plain,hflip,{JITTER}x3,hflip+{JITTER}x2",
-    ("int4+pca", 8): f"plain,hflip,{JITTER}x3,hflip+{JITTER}x3",
     ("int4", 1): "plain",
-    ("fp16", 8): f"plain,hflip,{JITTER}x3,hflip+{JITTER}x3",
 }
 
 
@@ -61,12 +58,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with train.json, val.json, images/")
     parser.add_argument("--out", type=Path, required=True, help="where caches and runs are kept")
-    parser.add_argument("--short", type=int, default=240)
+    parser.add_argument("--short", type=int, default=160)
     parser.add_argument("--long", type=int, default=320)
     parser.add_argument(
         "--config", default="retinanet-fpn-s", help="preset or TOML file of the heads"
     )
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=lambda s: [int(k) for k in s.split(",")], default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()

@@ -64,6 +64,12 @@ class PyramidSpec:
     def channels(self) -> tuple[int, ...]:
         return tuple(level.channels for level in self.levels)
 
+    def only(self, names: Sequence[str]) -> PyramidSpec:
+        """The levels of these names, finest first; raises ValueError for one that is not there."""
+        if unknown := set(names) - set(self.names):
+            raise ValueError(f"no level {min(unknown)!r} among {', '.join(self.names)}")
+        return PyramidSpec(tuple(level for level in self.levels if level.name in names))
+
     def to_json(self) -> list[dict[str, Any]]:
         return [{"name": v.name, "stride": v.stride, "channels": v.channels} for v in self.levels]
 
@@ -87,6 +93,14 @@ class FeaturePyramid:
             expected = (self.maps[0].shape[0], *level.shape(self.canvas_hw))
             if tuple(x.shape) != expected:
                 raise ValueError(f"level {level.name}: expected {expected}, got {tuple(x.shape)}")
+
+    def only(self, names: Sequence[str]) -> FeaturePyramid:
+        """Its levels of these names; raises ValueError for one that is not there."""
+        if tuple(names) == self.spec.names:
+            return self
+        spec = self.spec.only(names)
+        maps = tuple(self.maps[self.spec.names.index(name)] for name in spec.names)
+        return FeaturePyramid(spec, maps, self.canvas_hw)
 
     def __len__(self) -> int:
         """The number of images B."""

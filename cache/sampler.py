@@ -22,26 +22,27 @@ def epoch_batches(
     seed: int,
     epoch: int,
     window: int = 0,
+    views: int = 0,
 ) -> list[list[SampleId]]:
     """One (image id, view) for each image, shuffled; every batch from one bucket, none dropped.
 
     Every epoch has the same number of batches: of a bucket at most one is partial. window 0: shuffled
     over everything. Otherwise the shards are shuffled, and then the images of `window` shards at a
     time, for disks and networks where random reads are dear; what is left of a window fills the first
-    batches of the next.
+    batches of the next. views: draw among the first of them alone, 0 for all.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(image_ids))
-    views = drawn_views(image_ids, len(layout.views), seed, epoch)
+    drawn = drawn_views(image_ids, views or len(layout.views), seed, epoch)
     if window == 0:
-        shuffled = [(image_ids[k], int(views[k])) for k in order]
+        shuffled = [(image_ids[k], int(drawn[k])) for k in order]
         batches = bucketed(layout, shuffled, batch_size)
         # Left as they come, the partial batches of all buckets would end every epoch.
         return [batches[k] for k in rng.permutation(len(batches))]
     places = {number: place for place, number in enumerate(rng.permutation(len(layout.shards)))}
     windows = [places[layout.shard_of(image_id)] // window for image_id in image_ids]
     by_window = sorted(order, key=lambda k: windows[k])
-    return bucketed(layout, [(image_ids[k], int(views[k])) for k in by_window], batch_size)
+    return bucketed(layout, [(image_ids[k], int(drawn[k])) for k in by_window], batch_size)
 
 
 def drawn_views(
@@ -56,6 +57,14 @@ def drawn_views(
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return (mixed ^ (mixed >> np.uint64(31))) % np.uint64(views)
+
+
+def share_of(image_ids: Sequence[int], fraction: float) -> tuple[int, ...]:
+    """At least one, in their order; those of a smaller share are among a larger one's."""
+    keys = drawn_views(image_ids, 2**32, 0, 0)
+    count = max(1, round(fraction * len(image_ids)))
+    chosen = np.sort(np.lexsort((np.asarray(image_ids), keys))[:count])
+    return tuple(image_ids[k] for k in chosen)
 
 
 def plain_batches(

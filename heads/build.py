@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..cache.errors import ConfigError
 from ..cache.pyramid import PyramidSpec
 from .dense import DENSE_HEADS
 from .detector import Detector
@@ -22,5 +23,10 @@ def build_detector(
     spec: the cached levels. neck, head: settings, e.g. FPNSettings(channels=96) and
     RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they need.
     """
+    if neck.levels:
+        try:
+            spec = spec.only(neck.levels)
+        except ValueError as error:
+            raise ConfigError(f"setting 'neck.levels': {error}") from error
     built_neck = NECKS[neck.name].build(spec, neck)
     return Detector(built_neck, HEADS[head.name].build(built_neck.spec, classes, head))

@@ -140,6 +140,7 @@ class Detector(nn.Module):
             part.compile()
 
     def _levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        pyramid = pyramid.only(self.neck.cached.names)
         levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
         return cast(FeaturePyramid, levels)
 

@@ -27,11 +27,13 @@ class HeadFamily(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NeckSettings:
-    """channels: of every level that comes out. min_level, max_level: of the output; level n has a
+    """levels: names of the cached levels that are used, none for all. channels: of every level that comes
+    out. min_level, max_level: of the output; level n has a
     stride of 2^n or the nearest there is.
     """
 
     name: str = ""
+    levels: tuple[str, ...] = ()
     channels: int = 256
     min_level: int = 3
     max_level: int = 7

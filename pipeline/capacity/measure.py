@@ -119,7 +119,7 @@ def _flops(detector: Detector, pyramid: FeaturePyramid) -> tuple[int, int]:
     """Of the neck, and of the head."""
     with torch.no_grad():
         with FlopCounterMode(display=False) as neck:
-            detector.neck(pyramid)
+            detector.neck(pyramid.only(detector.neck.cached.names))
         with FlopCounterMode(display=False) as both:
             _losses(detector, pyramid)
     return neck.get_total_flops(), both.get_total_flops() - neck.get_total_flops()

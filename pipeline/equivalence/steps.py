@@ -75,6 +75,7 @@ def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[Sample
             settings.seed,
             epoch,
             settings.shuffle_shards,
+            settings.views,
         )
     )
     return list(islice(batches, steps))

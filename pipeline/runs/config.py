@@ -31,6 +31,9 @@ class TrainSettings:
     loss. clip_norm: largest norm of the gradient, 0 for none; average: decay of a moving average of
     the weights, which is then what is evaluated and kept, 0 for none.
 
+    fraction: share of the images that is trained on, always the same ones, and a smaller share's images
+    are among a larger one's; views: how many of the cache's views, the plain one first, 0 for all.
+
     eval_every: epochs between evaluations (the last is always evaluated); patience: evaluations
     without a better AP after which training ends, 0 for never; save_minutes: the longest
     work that a kill can cost, to the next line of the log.
@@ -56,6 +59,8 @@ class TrainSettings:
     channels_last: bool = False
     min_visible: float = 0.3
     seed: int = 0
+    fraction: float = 1.0
+    views: int = 0
     workers: int = 1
     prefetch: int = 4
     shuffle_shards: int = 0
@@ -130,6 +135,8 @@ class RunConfig:
         check_range("train.save_minutes", train.save_minutes, 0)
         check_range("train.min_visible", train.min_visible, 0, 1)
         check_range("train.seed", train.seed, 0, 2**32 - 1)
+        check_range("train.fraction", train.fraction, 1e-6, 1)
+        check_range("train.views", train.views, 0)
         check_range("train.workers", train.workers, 1)
         check_range("train.prefetch", train.prefetch, 1)
         check_range("train.shuffle_shards", train.shuffle_shards, 0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings
+from ..sources.batches import Batch
 from ..sources.data import Data
 from ..watching.events import Event, Hook
 from ..world import World
@@ -37,6 +39,9 @@ from .step import Stepper, parts_of
 log = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 10
+
+# Micro-batches, as lists of samples.
+Parts = list[list[SampleId]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +60,14 @@ class TrainSummary:
     metrics: Metrics | None
 
 
+Course = Generator[Parts | None, Iterator[Batch] | None, TrainSummary]
+
+
 @dataclass
 class Loop:
-    """The state of training between two steps; `run` goes on from there to the end."""
+    """The state of training between two steps; `run` goes on from there to the end, and so does
+    whoever takes its `course` beside others'.
+    """
 
     config: RunConfig
     out: Path
@@ -73,28 +83,54 @@ class Loop:
 
     def run(self) -> TrainSummary:
         """Steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
-        per_epoch = len(self._batches(0))
-        total = per_epoch * self.config.train.epochs
+        shown = self.stepper.processes.first
         with (
             interruptible() as wishes,
-            progress_line(
-                "train", total, self.position.step, shown=self.stepper.processes.first
-            ) as progress,
+            progress_line("train", self.total, self.position.step, shown=shown) as progress,
         ):
-            leaving = False
-            while not self._over(total):
-                if leaving:
-                    raise KeyboardInterrupt
-                if self.val is not None and self.position.to_evaluate:
-                    with progress.paused():
-                        self._evaluate(self.val, self.position.step // per_epoch)
-                    leaving = self._leaving(wishes)
-                else:
-                    epoch, done = divmod(self.position.step, per_epoch)
-                    leaving = self._epoch(epoch, done, total, progress, wishes)
-                self._save()
+            course, loaded = self.course(wishes, progress), None
+            while True:
+                try:
+                    wanted = course.send(loaded)
+                except StopIteration as ended:
+                    summary: TrainSummary = ended.value
+                    return summary
+                loaded = None if wanted is None else self.load(wanted)
+
+    def course(self, wishes: Sequence[float], progress: ProgressLine) -> Course:
+        """What `run` does, a step at a time. It gives None after every step; and before an epoch the
+        parts that it wants to be loaded, for which it is to be sent their batches, in order.
+
+        wishes: not empty once someone wishes to leave.
+        """
+        per_epoch, leaving = self._per_epoch, False
+        while not self._over(self.total):
+            if leaving:
+                raise KeyboardInterrupt
+            if self.val is not None and self.position.to_evaluate:
+                with progress.paused():
+                    self._evaluate(self.val, self.position.step // per_epoch)
+                leaving = self._leaving(wishes)
+            else:
+                epoch, done = divmod(self.position.step, per_epoch)
+                leaving = yield from self._epoch(epoch, done, progress, wishes)
+            self._save()
         self._finish()
         return self._summary()
+
+    def load(self, parts: Parts) -> Iterator[Batch]:
+        """From its own source, read ahead."""
+        device, settings = self.stepper.processes.device, self.config.train
+        return self.data.batches(parts, device, settings.min_visible)
+
+    @cached_property
+    def _per_epoch(self) -> int:
+        return len(self._batches(0))
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self._per_epoch * self.config.train.epochs
 
     def _leaving(self, wishes: Sequence[float]) -> bool:
         """Whether someone wants to leave: agreed upon, so that no process goes on alone."""
@@ -114,22 +150,26 @@ class Loop:
             settings.seed,
             epoch,
             settings.shuffle_shards,
+            settings.views,
         )
 
     def _epoch(
-        self, epoch: int, done: int, total: int, progress: ProgressLine, wishes: Sequence[float]
-    ) -> bool:
-        """Steps until the epoch ends, or someone wants to leave: whether that is so; `run` saves."""
+        self, epoch: int, done: int, progress: ProgressLine, wishes: Sequence[float]
+    ) -> Generator[Parts | None, Iterator[Batch] | None, bool]:
+        """Steps until the epoch ends, or someone wants to leave: whether that is so; `course` saves."""
         processes, settings = self.stepper.processes, self.config.train
-        world, meter, trained, leaving = processes.world, Meter(), 0, False
-        self.stepper.model.train()
+        world, trained, leaving = processes.world, 0, False
         batches = self._batches(epoch)[done:]
         owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
         parts = [part for parts in owned for part in parts]
-        loaded = meter.timed(self.data.batches(parts, processes.device, settings.min_visible))
+        given = yield parts
+        assert given is not None
+        meter = Meter()
+        loaded = meter.timed(given)
+        self.stepper.model.train()
         for batch, own in zip(batches, owned, strict=True):
             step = self.position.step
-            result = self.stepper.step(islice(loaded, len(own)), len(batch), step, total)
+            result = self.stepper.step(islice(loaded, len(own)), len(batch), step, self.total)
             meter.add(result)
             trained += result.moved
             ended = batch is batches[-1]
@@ -139,12 +179,14 @@ class Loop:
             leaving = self._leaving(wishes)
             stopping = leaving or ended
             if stopping or (step + 1) % LOG_EVERY_STEPS == 0:
-                self._log(epoch, total, meter, progress)
+                self._log(epoch, meter, progress)
                 # At a line of the log, so that the lines up to a checkpoint tell of all its steps.
                 if not stopping and time.monotonic() - self.saved > 60 * settings.save_minutes:
                     self._save()
             if leaving:
                 break
+            with meter.paused():
+                yield None
         if not trained and done == 0 and not leaving:
             raise FdetError(
                 f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "
@@ -152,7 +194,7 @@ class Loop:
             )
         return leaving
 
-    def _log(self, epoch: int, total: int, meter: Meter, progress: ProgressLine) -> None:
+    def _log(self, epoch: int, meter: Meter, progress: ProgressLine) -> None:
         """A line for the steps since the last one."""
         processes, settings = self.stepper.processes, self.config.train
         losses, rate, waiting = meter.read(processes)
@@ -167,7 +209,7 @@ class Loop:
             )
         memory = device_memory_mb(processes.device)
         line: dict[str, Any] = {"epoch": epoch + 1}
-        line["lr"] = self.stepper.rate(self.position.step - 1, total)
+        line["lr"] = self.stepper.rate(self.position.step - 1, self.total)
         if losses:
             line |= {"loss": loss, "losses": losses}
         line |= {"seconds": round(seconds, 4), "images_per_second": round(rate, 4)}

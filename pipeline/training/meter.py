@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -31,6 +32,15 @@ class Meter:
     @property
     def seconds(self) -> float:
         return max(time.monotonic() - self.since, 1e-9)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While others have their turn."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.since += time.monotonic() - began
 
     def timed(self, batches: Iterator[T]) -> Iterator[T]:
         """The batches, with the time that each is waited for."""

@@ -16,6 +16,7 @@ from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
+from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
 from ..devices import cap_device_memory, use_threads
@@ -53,14 +54,29 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     options.check()
     processes = join_processes(options.device)
     use_threads(options.threads)
-    _check_settings(config, options, processes)
+    check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
     fit = find_fit(config, options, processes, _try)
     if fit is not None:
         config = fit.applied(config)
         if processes.device.type == "cuda":
             cap_device_memory(processes.device, fit.limit)
-    info, model, data, val = _open(config, options, processes, fit)
+    with prepared(config, options, processes, fit) as loop:
+        return loop.run()
+
+
+@contextmanager
+def prepared(
+    config: RunConfig,
+    options: TrainOptions,
+    processes: Processes,
+    fit: Fit | None = None,
+    shared: tuple[Data, Data | None] | None = None,
+) -> Iterator[Loop]:
+    """A run that is ready to go on, its folder held. shared: training and validation data that are open
+    already, for several runs. Raises as `train` does.
+    """
+    info, model, data, val = _open(config, options, processes, fit, shared)
     if processes.first:
         log.info("%s", describe_training(info, model))
         if fit is not None:
@@ -85,7 +101,7 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
         stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
         if processes.first:
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        return Loop(config, options.out, data, val, stepper, position, hooks).run()
+        yield Loop(config, options.out, data, val, stepper, position, hooks)
 
 
 def _at_full_rate(config: RunConfig) -> RunConfig:
@@ -118,7 +134,7 @@ def describe_training(info: RunInfo, model: Model) -> str:
     )
 
 
-def _check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
+def check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
     """Raises ConfigError where settings that are sound by themselves do not go with the options."""
     train, backbone, size = config.train, config.backbone, processes.world.size
     if train.patience and options.val is None:
@@ -152,13 +168,17 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
 
 
 def _open(
-    config: RunConfig, options: TrainOptions, processes: Processes, fit: Fit | None = None
+    config: RunConfig,
+    options: TrainOptions,
+    processes: Processes,
+    fit: Fit | None = None,
+    shared: tuple[Data, Data | None] | None = None,
 ) -> tuple[RunInfo, Model, Data, Data | None]:
     """Everything that can be refused before a folder is made."""
     header = CacheHeader.read(options.caches[0])
     backbone = _trained_backbone(config, options, header, processes.device)
-    data = _training_data(config, options, header, backbone, processes, fit)
-    val = _validation_data(config, options, data, backbone, processes.device)
+    data, val = shared or open_data(config, options, header, backbone, processes, fit)
+    data = _chosen(config, data)
     info = RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
@@ -183,6 +203,32 @@ def _open(
     if options.start is not None:
         start_from(options.start, info, model)
     return info, model, data, val
+
+
+def open_data(
+    config: RunConfig,
+    options: TrainOptions,
+    header: CacheHeader,
+    backbone: TrainedBackbone | None,
+    processes: Processes,
+    fit: Fit | None = None,
+) -> tuple[Data, Data | None]:
+    """For training and validation. header: of the training cache, or of the first one."""
+    data = _training_data(config, options, header, backbone, processes, fit)
+    return data, _validation_data(config, options, data, backbone, processes.device)
+
+
+def _chosen(config: RunConfig, data: Data) -> Data:
+    """The share of the images that is trained on. Raises ConfigError for more views than there are."""
+    settings, there = config.train, len(data.header.layout.views)
+    if settings.views > there:
+        raise ConfigError(
+            f"setting 'train.views': expected at most the {there} views of {data.name}, got "
+            f"{settings.views}"
+        )
+    if settings.fraction == 1:
+        return data
+    return replace(data, image_ids=share_of(data.image_ids, settings.fraction))
 
 
 def _trained_backbone(

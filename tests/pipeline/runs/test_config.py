@@ -28,7 +28,7 @@ def other_value(kind, value):
     if isinstance(value, str):
         return f"{value}c4"
     if isinstance(value, tuple):
-        return (*value[:-1], other_value(type(value[-1]), value[-1]))
+        return (*value[:-1], other_value(type(value[-1]), value[-1])) if value else ("c4",)
     raise AssertionError(f"no other value known for {kind}")
 
 
