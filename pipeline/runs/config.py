@@ -13,6 +13,7 @@ from ...cache.errors import ConfigError, did_you_mean
 from ...heads.build import HEADS
 from ...heads.checks import check_range
 from ...heads.family import HeadSettings, NeckSettings
+from ...heads.feature_augment import AugmentSettings
 from ...heads.necks import NECKS
 from ...heads.roi import ROI_HEADS
 from ...heads.roi.settings import RoISettings
@@ -119,6 +120,7 @@ class RunConfig:
     neck: NeckSettings = field(default_factory=NECKS[NECK].settings)
     head: HeadSettings = field(default_factory=HEADS[HEAD].settings)
     backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
@@ -179,6 +181,7 @@ class RunConfig:
         """Raises ConfigError for an unknown section, neck, head or setting, and for wrong types."""
         plain = {
             "backbone": BackboneSettings,
+            "augment": AugmentSettings,
             "train": TrainSettings,
             "optim": OptimSettings,
             "schedule": ScheduleSettings,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
+from ...heads.feature_augment import augmented
 from ..devices import autocast
 from ..runs.config import RunConfig
 from ..runs.model import Model
@@ -113,6 +114,7 @@ class Stepper:
             pyramid = batch.pyramid()
             if settings.channels_last:
                 pyramid = _channels_last(pyramid)
+            pyramid = augmented(pyramid, self.config.augment, seeds)
             each = self.model.detector.losses(pyramid, batch.placements, batch.targets, seeds)
         shares = {name: loss.sum() / size for name, loss in each.items()}
         total = torch.stack(list(shares.values())).sum()

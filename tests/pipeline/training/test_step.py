@@ -194,3 +194,16 @@ def test_channels_last_is_the_same_step_within_rounding(head):
     turned.model.to(memory_format=torch.channels_last)
     turned.step(batches_of([list(range(8))]), 8, 0, 10)
     assert_close(gradients(plain), gradients(turned), ROUNDING)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_augmented_features_belong_to_the_image_however_the_batch_is_split(accumulate):
+    settings = ("augment.brightness=0.3", "augment.noise=0.2", "augment.channel_dropout=0.1")
+    parts = [list(range(k, 8, accumulate)) for k in range(accumulate)]
+    whole, one = done(tiny("retinanet", *PLAIN, *settings), [list(range(8))])
+    split, _ = done(tiny("retinanet", *PLAIN, *settings), parts)
+    _, plain = done(tiny("retinanet", *PLAIN), [list(range(8))])
+    assert_close(gradients(whole), gradients(split), ROUNDING)
+    assert any(float(one.losses[n]) != float(loss) for n, loss in plain.losses.items())
+    _, later = done(tiny("retinanet", *PLAIN, *settings), [list(range(8))], number=1)
+    assert any(float(one.losses[n]) != float(loss) for n, loss in later.losses.items())
