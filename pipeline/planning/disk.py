@@ -124,7 +124,7 @@ def _write_piece(file: FileIO, size: int, blocks: _Incompressible) -> None:
 
 
 class _Incompressible:
-    """Bytes that no file system makes smaller: random ones, each time from another place."""
+    """Random bytes, each time from another place, so that no file system makes less of them."""
 
     def __init__(self) -> None:
         self._random = random.Random(0)
@@ -145,7 +145,9 @@ def _read(file: FileIO, size: int, clock: Clock) -> float:
     _forget(file)
     started, done = clock(), 0
     while done < size and clock() - started < READ_SECONDS:
-        done += len(os.pread(file.fileno(), _BLOCK, done))
+        found = len(os.pread(file.fileno(), _BLOCK, done))
+        assert found, "the file is shorter than what was written"
+        done += found
     return done / max(1e-9, clock() - started)
 
 

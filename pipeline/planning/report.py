@@ -91,12 +91,12 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     yield from _table([_HEAD, *(_row(codec, plan.asked) for codec in plan.codecs)])
     yield (
         f"* asked for. views: how many fit into {room}. extraction: all samples, and what it waits for. "
-        f"epoch: reading one view of each image. pays after: epochs of one run"
+        "epoch: reading one view of each image. pays after: that many epochs of one run. Neck and head "
+        "cost the same either way and are not counted."
     )
-    chosen = plan.chosen
-    if chosen.epochs is not None:
-        each = ", ".join(f"{n} runs {shown_epochs(chosen.epochs[str(n)])} each" for n in RUNS[1:])
-        yield f"{chosen.codec} shared by {each}"
+    if (needed := plan.chosen.epochs) is not None:
+        shared = " or ".join(f"{shown_epochs(needed[str(n)])} each of {n}" for n in RUNS[1:])
+        yield f"Where runs share the cache, {plan.asked} pays after {shared}."
     yield ""
     yield from plan.sentences
 
