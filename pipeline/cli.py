@@ -16,6 +16,7 @@ from .comparison.cli import compare_command
 from .equivalence.cli import equivalence_command
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
+from .planning.cli import plan_command
 from .prediction.cli import predict_command
 from .training.cli import train_command
 from .upkeep.cli import cache_app
@@ -54,6 +55,7 @@ app = typer.Typer(
     help="Train detection heads on cached feature maps of a frozen backbone.",
 )
 app.add_typer(cache_app, name="cache")
+app.command("plan")(plan_command)
 app.command("extract")(extract_command)
 app.command("train-heads")(train_command)
 app.command("check-equivalence")(equivalence_command)

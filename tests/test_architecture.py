@@ -92,6 +92,7 @@ ORDER = (
     "dataset",
     "backbones",
     "extraction",
+    "planning",
     "runs",
     "capacity",
     "sources",

@@ -11,10 +11,10 @@ from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.comparison.extraction import (
     NAME,
     Trial,
+    evenly,
     extraction_cost,
     part_of,
     scaled,
-    spread,
 )
 from fdet.pipeline.comparison.options import CompareOptions
 from fdet.pipeline.dataset.canvases import recipe_of
@@ -33,7 +33,7 @@ def test_where_more_images_took_no_longer_the_time_is_in_proportion():
 @pytest.mark.parametrize(("count", "most"), [(12, 64), (12, 12), (12, 5), (12, 1)])
 def test_the_sample_lies_evenly_over_all_images(count, most, exact_cache):
     images = FeatureCache.open(exact_cache).header.layout.images[:count]
-    chosen = spread(images, most)
+    chosen = evenly(images, most)
     places = [images.index(image) for image in chosen]
     assert len(places) == min(count, most)
     steps = {b - a for a, b in zip(places, [*places[1:], count], strict=True)}
@@ -44,7 +44,7 @@ def test_a_part_of_a_cache_made_again_has_the_same_bytes(dataset, quick_caches, 
     """So what is timed is the extraction, and the samples are written as they were."""
     cache = FeatureCache.open(quick_caches["zarr"])
     header = cache.header
-    images = spread(header.layout.images, 5)
+    images = evenly(header.layout.images, 5)
     trial = Trial(
         header,
         b"{}",
