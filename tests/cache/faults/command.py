@@ -21,7 +21,7 @@ def single_header(store: str, shards: int) -> CacheHeader:
     """One bucket, one view, one image a shard."""
     images = tuple(ImageEntry(5 + 3 * k, f"{k}.png", (16, 16)) for k in range(shards))
     layout = Layout(("plain",), (Bucket((16, 16), 1, images),))
-    return CacheHeader(make_key(codec="fp32", views=("plain",)), layout, "float32", {}, store)
+    return CacheHeader(make_key(codec="fp32", views=("plain",)), layout, {}, store)
 
 
 HEADERS: dict[str, Callable[[str], CacheHeader]] = {
