@@ -65,13 +65,13 @@ class LevelCodec:
         lost = exact._error(values)
         if "basis" not in self.arrays:
             return lost
-        spread = (exact.arrays["deviation"][:, None] * exact.arrays["basis"]).abs()
-        lost = lost + _ROUNDING * len(spread) * values.abs()
-        restored = exact._restored(values)
-        rounding = (
-            _ROUNDING * len(spread) * (maps.abs() + exact.arrays["mean"].abs()[:, None, None])
-        )
-        return (restored - maps).abs() + _times(spread, lost) + rounding
+        basis, rounding = exact.arrays["basis"], _ROUNDING * maps.shape[1]
+        # Of sums: what their largest terms lose stays where they cancel each other.
+        terms = _times(basis.T.abs(), exact._normal(maps).abs())
+        spread = (exact.arrays["deviation"][:, None] * basis).abs()
+        gone = (exact._restored(values) - maps).abs()
+        near = rounding * (maps.abs() + exact._along("mean").abs())
+        return gone + _times(spread, lost + rounding * terms) + near
 
     def _error(self, values: Tensor) -> Tensor:
         """The largest error of each stored number."""
@@ -95,8 +95,10 @@ class LevelCodec:
         """The stored numbers of each cell, before they are rounded: (B, K, H, W)."""
         if "basis" not in self.arrays:
             return maps
-        normal = (maps - self._along("mean")) / self._along("deviation")
-        return _times(self.arrays["basis"].T, normal)
+        return _times(self.arrays["basis"].T, self._normal(maps))
+
+    def _normal(self, maps: Tensor) -> Tensor:
+        return (maps - self._along("mean")) / self._along("deviation")
 
     def _restored(self, values: Tensor) -> Tensor:
         """The maps of stored numbers: (B, C, H, W)."""
@@ -205,11 +207,11 @@ def _named(level: LevelCodec, maps: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, values: Tensor) -> Tensor:
-    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample, so that no bit hangs on the batch;
-    in full precision also under autocast.
+    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample and contiguous, so that no bit hangs on
+    the batch or on where it lies; in full precision also under autocast.
     """
     with torch.autocast(values.device.type, enabled=False):
-        flat = [matrix @ x for x in values.flatten(2)]
+        flat = [matrix @ x for x in values.contiguous().flatten(2)]
     if not flat:
         return values.new_zeros((0, len(matrix), *values.shape[2:]))
     return torch.stack(flat).reshape(len(values), len(matrix), *values.shape[2:])

@@ -11,7 +11,15 @@ from fdet.cache.loader import BatchReader, load_batch, load_batches
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import epoch_batches
 
-from .handmade import FEW_CODECS, ends_within, entry_of, level_path, make_cache, make_header, maps_of
+from .handmade import (
+    FEW_CODECS,
+    ends_within,
+    entry_of,
+    level_path,
+    make_cache,
+    make_header,
+    maps_of,
+)
 
 
 def batches_of(cache, epochs: int = 3):
