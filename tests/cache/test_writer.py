@@ -45,6 +45,7 @@ from .handmade import (
     attempt,
     entry_of,
     files_below,
+    learnt,
     level_path,
     make_cache,
     make_header,
@@ -125,6 +126,29 @@ def test_annotations_other_than_the_first_complete_nothing(tmp_path, header):
     (tmp_path / ANNOTATION_COPY).unlink()
     with pytest.raises(InputError, match=f"{ANNOTATION_COPY} is missing and cannot be made again"):
         create_cache(tmp_path, header, b"{}")
+
+
+@pytest.mark.parametrize("codec", ["int8", "int5+pca3"])
+def test_a_codecs_files_are_made_again_only_from_the_same_ones(tmp_path, codec, store):
+    header, files = make_header(codec, store), learnt(codec)
+    first = create_cache(tmp_path, header, ANNOTATIONS, files)
+    before = files_below(tmp_path)
+    assert set(files) < set(first.beside) and set(files) < set(before)
+    for name in files:
+        (tmp_path / name).unlink()
+        for others in (None, {}, {**files, name: files[name] + b"x"}):
+            with pytest.raises(InputError, match=f"{name} is missing and cannot be made again"):
+                create_cache(tmp_path, header, ANNOTATIONS, others)
+        assert create_cache(tmp_path, header, ANNOTATIONS, files) == first
+        assert files_below(tmp_path) == before
+    assert create_cache(tmp_path, header, ANNOTATIONS) == first
+
+
+def test_a_codec_without_its_files_is_a_bug(tmp_path):
+    for files in (None, learnt("int5")):
+        with pytest.raises(AssertionError):
+            create_cache(tmp_path, make_header("int8"), ANNOTATIONS, files)
+    assert files_below(tmp_path) == {}
 
 
 def test_another_header_that_stands_there_stays(tmp_path, header):
