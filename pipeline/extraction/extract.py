@@ -29,6 +29,7 @@ from ..dataset.check import check_images
 from ..dataset.views import parse_views
 from ..devices import pick_device, use_threads
 from ..world import World, find_world
+from .calibration import refuse_unused
 from .creation import created_or_resumed, planned_header
 from .options import ExtractConfig
 from .reuse import Reused, check_same_codec, find_reusable, open_older
@@ -132,7 +133,7 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
 def _check(config: ExtractConfig) -> None:
     """What can be refused before the backbone is loaded."""
     parse_views(config.views)
-    get_form(config.codec)
+    refuse_unused(get_form(config.codec), config.calibration)
     aspect = config.short is not None or config.long is not None
     if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
         raise InputError("give either --size N (square) or both --short N and --long M")
@@ -142,6 +143,8 @@ def _check(config: ExtractConfig) -> None:
         raise InputError(
             "--update names the older cache, which is left as it is: choose another --out"
         )
+    if config.update is not None and config.calibration is not None:
+        raise InputError("--calibration: --update takes that of the older cache; leave it out")
     for name in (
         "size",
         "batch_size",
