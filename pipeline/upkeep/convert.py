@@ -30,6 +30,7 @@ from ...cache.reader import FeatureCache
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
 from ..extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
+from ..extraction.options import CALIBRATION_IMAGES
 from ..progress import progress_line
 
 _WAITING_SAMPLES = 16
@@ -44,7 +45,7 @@ class Conversion:
     store: str | None = None
     codec: str | None = None
     calibration: Path | None = None
-    calibration_images: int = 32
+    calibration_images: int = CALIBRATION_IMAGES
 
 
 def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:

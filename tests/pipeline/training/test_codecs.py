@@ -211,6 +211,14 @@ def test_a_converted_cache_trains_as_one_that_was_extracted(live_cache, dataset,
     assert codec_tree(tmp_path / "converted-run") == codec_tree(direct)
 
 
+@pytest.mark.slow
+def test_a_memory_limit_is_tried_and_kept_on_codes_too(coded, run, tmp_path):
+    limited = options(coded, tmp_path / "run", val=coded, memory_limit=2**40)
+    train(tiny("retinanet", *FOUND), limited)
+    assert_same(tensors(tmp_path / "run"), tensors(run))
+    assert codec_tree(tmp_path / "run") == codec_tree(coded)
+
+
 def test_a_cache_without_its_scales_trains_nothing(coded, tmp_path):
     broken = shutil.copytree(coded, tmp_path / "c")
     (broken / "codec" / "c3" / "basis.npy").unlink()
