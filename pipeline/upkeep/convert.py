@@ -86,8 +86,8 @@ def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
     form = mine if wanted.codec is None else get_form(wanted.codec)
     if form != mine and not form.coarser_than(mine):
         raise InputError(
-            f"--codec {form.name}: {cache.root} has {mine.name}, which is coarser, and what that lost does "
-            "not come back; extract again instead"
+            f"--codec {form.name}: {cache.root} has {mine.name}, and what that lost does not come back; "
+            "extract again instead"
         )
     refuse_unused(form, wanted.calibration)
     if form == mine and wanted.calibration is not None:

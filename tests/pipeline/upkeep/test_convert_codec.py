@@ -154,10 +154,13 @@ def test_where_every_image_failed_there_is_nothing_to_learn_from(tmp_path):
         ("bf16+pca8", "bf16"),
         ("bf16+pca8", "bf16+pca9"),
         ("bf16+pca8", "int5"),
+        ("int5", "bf16+pca8"),
     ],
 )
 def test_a_finer_codec_is_refused(there, wanted, direct, tmp_path):
-    with pytest.raises(InputError, match=f"has {re.escape(there)}, which is coarser"):
+    with pytest.raises(
+        InputError, match=f"has {re.escape(there)}, and what that lost does not come"
+    ):
         convert(direct[there], tmp_path / "c", Conversion(codec=wanted))
     assert not (tmp_path / "c").exists()
 
