@@ -20,6 +20,7 @@ from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.calibration import evenly, some_cells
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged
 
 from ...generated import make_dataset
 from ..command_server import Moment
@@ -308,3 +309,14 @@ def test_the_scales_are_numpy_files(coded):
     step = np.load(coded["int5"] / "codec" / "c1" / "step.npy", allow_pickle=False)
     level = key_of(coded["int5"]).levels.levels[0]
     assert step.shape == (level.channels,) and step.dtype == np.float32
+
+
+def test_a_damaged_scale_is_taken_out_and_made_again(coded, dataset, tmp_path):
+    root = shutil.copytree(coded["int5"], tmp_path / "c")
+    flip_bit(root / "codec" / "c1" / "step.npy", -1)
+    assert {d.file for d in verify(root).damages} == {"codec/c1/step.npy"}
+    remove_damaged(root)
+    assert extract(quick(dataset, root, codec="int5")).written == 0
+    assert tree(root) == tree(coded["int5"])
+    remove_cache(root)
+    assert not root.exists()
