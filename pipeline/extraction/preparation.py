@@ -17,6 +17,7 @@ from ..dataset.annotations import Annotations, load_annotations
 from ..dataset.views import parse_views
 from ..devices import pick_device, use_threads
 from ..world import World
+from .calibration import refuse_unused
 from .creation import planned_header
 from .options import ExtractConfig
 
@@ -55,7 +56,7 @@ def prepared(config: ExtractConfig, world: World) -> Prepared:
 def _check(config: ExtractConfig) -> None:
     """What can be refused before the backbone is loaded."""
     parse_views(config.views)
-    get_form(config.codec)
+    refuse_unused(get_form(config.codec), config.calibration)
     aspect = config.short is not None or config.long is not None
     if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
         raise InputError("give either --size N (square) or both --short N and --long M")
@@ -65,6 +66,8 @@ def _check(config: ExtractConfig) -> None:
         raise InputError(
             "--update names the older cache, which is left as it is: choose another --out"
         )
+    if config.update is not None and config.calibration is not None:
+        raise InputError("--calibration: --update takes that of the older cache; leave it out")
     for name in (
         "size",
         "batch_size",

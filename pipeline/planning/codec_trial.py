@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import zstandard
 
-from ...cache.calibration import Parameters, calibrate, parameters_of
+from ...cache.calibration import Parameters, calibrate
 from ...cache.chunks import Frame, compress, decompress
 from ...cache.codecs import Codec, make_codec
 from ...cache.errors import FeatureError
@@ -51,18 +51,18 @@ def forms(asked: StoredForm) -> list[StoredForm]:
 
 
 def try_codecs(
-    samples: Sequence[Passed], asked: StoredForm, given: Mapping[str, bytes], device: torch.device
+    samples: Sequence[Passed], asked: StoredForm, given: Parameters | None, device: torch.device
 ) -> tuple[list[CodecTrial], dict[str, str]]:
     """Each codec's figures, or why it cannot store these maps, by its name.
 
-    given: the files of the asked codec, where they are another cache's. Raises FeatureError for that one.
+    given: what the asked codec has learnt, where that is another cache's. Raises FeatureError for that one.
     """
     spec = samples[0].pyramid.spec
     found, refused = [], {}
     tried = forms(asked)
     with progress_line("trial codecs", len(tried)) as progress:
         for form in tried:
-            taken = parameters_of(given, form, spec) if given and form == asked else None
+            taken = given if form == asked else None
             parameters = _learnt(form, samples) if taken is None else taken
             try:
                 found.append(_try(make_codec(form, spec, parameters, device), samples, device))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ...cache import header as header_file
+from ...cache.calibration import Parameters, parameters_of
 from ...cache.header import CacheHeader
 from ...cache.layout import Layout
 from ...cache.pyramid import PyramidSpec
@@ -65,15 +66,16 @@ def make_plan(options: PlanOptions) -> Plan:
     )
 
 
-def _given_calibration(config: ExtractConfig, header: CacheHeader) -> Mapping[str, bytes]:
+def _given_calibration(config: ExtractConfig, header: CacheHeader) -> Parameters | None:
     """Another cache's, where the extraction would take it."""
     if config.update is not None:
         open_older(config.update, header)
-    if not header.form.calibrated:
-        return {}
-    if config.calibration is not None:
-        return calibration_of(config.calibration, header.key, "--calibration")
-    return calibration_of(config.update, header.key, "--update") if config.update else {}
+    named = {"--calibration": config.calibration, "--update": config.update}
+    for option, root in named.items():
+        if header.form.calibrated and root is not None:
+            files = calibration_of(root, header.key, option)
+            return parameters_of(root, files, header.form, header.key.levels)
+    return None
 
 
 def contents_of(header: CacheHeader) -> Contents:

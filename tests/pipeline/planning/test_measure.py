@@ -164,11 +164,11 @@ def test_what_a_codec_cannot_store_is_said_and_refused_where_it_was_asked_for(pl
     maps[0, 0, 0, 0] = 1e5
     placement = Placement((32, 32), (32, 32), (32, 32), (1.0, 1.0), (0.0, 0.0), (False, False))
     sample = trial_file.Passed(placement, FeaturePyramid(spec, (maps,), (32, 32)), 1.0, 1.0)
-    found, refused = try_codecs([sample], parse_form("fp32"), {}, torch.device("cpu"))
+    found, refused = try_codecs([sample], parse_form("fp32"), None, torch.device("cpu"))
     assert list(refused) == ["fp16"] and "codec fp16 ends at 6.55e+04" in refused["fp16"]
     assert len(found) == len(CODECS) - 2
     with pytest.raises(FeatureError, match="codec fp16 ends at"):
-        try_codecs([sample], parse_form("fp16"), {}, torch.device("cpu"))
+        try_codecs([sample], parse_form("fp16"), None, torch.device("cpu"))
 
 
 def test_another_caches_codec_is_taken_as_an_extraction_would(dataset, tmp_path):
