@@ -103,6 +103,7 @@ ORDER = (
     "equivalence",
     "comparison",
     "upkeep",
+    "browsing",
 )
 
 
