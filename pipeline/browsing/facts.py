@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...cache.errors import shown
 from ..upkeep.info import describe
 from .collection import Collection
 
@@ -23,7 +24,7 @@ def about(collection: Collection) -> dict[str, Any]:
         "facts": {name: str(value) for name, value in describe(cache.root).items()},
         "views": list(cache.views),
         "levels": [{"name": v.name, "stride": v.stride, "channels": v.channels} for v in levels],
-        "classes": list(annotations.class_names) if annotations else [],
+        "classes": [shown(name) for name in annotations.class_names] if annotations else [],
         "annotated": annotations is not None,
         "pictured": collection.folder is not None,
         "colours": _colours(),
@@ -55,7 +56,12 @@ def listed(
         offset = found.index(around) // PAGE * PAGE
     failed, counts, images = collection.cache.failed, collection.box_counts, collection.images
     page = [
-        {"id": str(i), "name": images[i].file_name, "boxes": counts.get(i), "failed": failed.get(i)}
+        {
+            "id": str(i),
+            "name": shown(images[i].file_name),
+            "boxes": counts.get(i),
+            "failed": failed.get(i),
+        }
         for i in found[offset : offset + PAGE]
     ]
     return {"total": len(found), "offset": offset, "page": PAGE, "images": page}
@@ -97,7 +103,7 @@ def sample_facts(collection: Collection, image_id: int, view: int) -> dict[str, 
     place = entry.placement
     return {
         "id": str(image.id),
-        "name": image.file_name,
+        "name": shown(image.file_name),
         "failed": None if entry.ok else entry.status,
         "image_hw": place.image_hw,
         "canvas_hw": place.canvas_hw,

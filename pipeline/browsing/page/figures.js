@@ -8,11 +8,12 @@ const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00
 const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 // Deviations of a component that fill the range of a colour.
 const SPREAD = 2.5;
-const MOST_TAGS = 40;
+// More names than that hide what they name; the legend has the colours.
+const MOST_TAGS = 12;
 
 const holder = byId("figures");
 const next = asker();
-let about, sample, levels = [], place = null;
+let about, sample = null, figures = [], levels = [], place = null;
 
 export function begin(facts) { about = facts; }
 
@@ -28,20 +29,21 @@ export async function draw(found) {
   const canvas = frame(about.pictured ? "canvas" : "canvas (no --images)", about.pictured ? "" : "blank");
   const hw = (a) => `${a[0]} × ${a[1]} px`;
   canvas.caption.append(make("span", {}, hw(sample.canvas_hw)));
-  const made = [canvas, ...levels.map((level) => level.figure)];
-  holder.replaceChildren(...made.map((figure) => figure.root));
+  figures = [canvas, ...levels.map((level) => level.figure)];
+  holder.replaceChildren(...figures.map((figure) => figure.root));
   holder.setAttribute("aria-busy", "true");
-  overlays(made);
+  overlay();
   const work = levels.map(async (level) => {
     try {
       level.map = unpacked(await ask("heat", { image, view, level: level.k, show, number }, signal));
     } catch (error) {
-      if (!signal.aborted) level.figure.stage.append(trouble(error));
+      level.error = error;
     }
   });
   if (about.pictured) work.push(photograph(canvas, image, view, signal));
   await Promise.all(work);
   if (signal.aborted) return;
+  complain();
   paint();
   holder.setAttribute("aria-busy", "false");
 }
@@ -50,7 +52,22 @@ function frame(title, kind) {
   const [rows, columns] = sample.canvas_hw;
   const stage = make("div", { class: `stage ${kind}`, style: { "aspect-ratio": `${columns} / ${rows}` } });
   const caption = make("figcaption", {}, make("strong", {}, title));
-  return { root: make("figure", {}, stage, caption), stage, caption };
+  const root = make("figure", { style: { "max-width": `max(14rem, ${(60 * columns) / rows}vh)` } }, stage, caption);
+  return { root, stage, caption };
+}
+
+export function clear() {
+  next();
+  [sample, figures, levels] = [null, [], []];
+  holder.replaceChildren();
+  holder.setAttribute("aria-busy", "false");
+}
+
+// Of each map that could not be had; what is wrong with all of them is said once.
+function complain() {
+  const wrong = levels.filter((level) => level.error), said = new Set(wrong.map(({ error }) => error.message));
+  if (wrong.length === levels.length && said.size === 1) holder.prepend(trouble(wrong[0].error));
+  else for (const { figure, error } of wrong) figure.stage.append(trouble(error));
 }
 
 async function photograph(figure, image, view, signal) {
@@ -115,9 +132,12 @@ function bar([low, high]) {
   return make("div", { class: "bar" }, make("span", {}, short(low)), canvas, make("span", {}, short(high)));
 }
 
-function overlays(figures) {
+// Boxes and padding, over the canvas and every map.
+export function overlay() {
+  if (!sample) return;
   const [rows, columns] = sample.canvas_hw;
   for (const [k, { stage }] of figures.entries()) {
+    stage.querySelectorAll("svg, .tag").forEach((old) => old.remove());
     const drawing = make("svg", { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     drawing.append(...padding(k));
     const tags = [];
@@ -150,7 +170,8 @@ function outline({ box: [x0, y0, x1, y1], label, crowd }) {
 function tag({ box: [x0, y0], label, crowd }) {
   const [rows, columns] = sample.canvas_hw;
   const style = { left: `${(100 * x0) / columns}%`, top: `${(100 * y0) / rows}%`, background: colourOf(label) };
-  return make("bdi", { class: "tag", style }, about.classes[label] + (crowd ? " (crowd)" : ""));
+  const kind = y0 > 0.06 * rows ? "tag above" : "tag";
+  return make("bdi", { class: kind, style }, about.classes[label] + (crowd ? " (crowd)" : ""));
 }
 
 export function legend(target) {

@@ -49,6 +49,7 @@ async function follow() {
   byId("channel").max = about.levels[state.level].channels - 1;
   byId("boxes").checked = state.boxes;
   byId("number-label").hidden = state.show === "norm" || state.show === "pca";
+  byId("range-label").hidden = state.show === "pca";
   if (state.image === null) return;
   const signal = next();
   let sample;
@@ -58,22 +59,29 @@ async function follow() {
     if (!signal.aborted) nothing(`Image ${state.image}`, error.message);
     return;
   }
-  byId("name").textContent = sample.name;
-  const failed = sample.failed !== null;
-  byId("trouble").hidden = !failed;
-  byId("trouble").textContent = failed ? `It failed at extraction and has no maps: ${sample.failed}` : "";
   describe(sample);
-  if (failed) return nothing(sample.name, byId("trouble").textContent);
+  if (sample.failed !== null) {
+    nothing(sample.name, `It failed at extraction and has no maps: ${sample.failed}`);
+    return;
+  }
+  byId("name").textContent = sample.name;
+  show(true);
   const drawn = figures.draw(sample);
   figures.legend(byId("legend"));
   await Promise.all([drawn, values.draw()]);
 }
 
+// Maps and values, or in their place why there are none.
+function show(maps) {
+  byId("trouble").hidden = maps;
+  byId("seen").hidden = byId("spread").hidden = !maps;
+}
+
 function nothing(name, why) {
   byId("name").textContent = name;
   byId("trouble").textContent = why;
-  byId("trouble").hidden = false;
-  byId("figures").replaceChildren();
+  show(false);
+  figures.clear();
   byId("legend").replaceChildren();
   values.clear();
 }
@@ -89,7 +97,7 @@ function describe(sample) {
     ["view", about.views[state.view]],
     ["image", hw(sample.image_hw)],
     ["canvas", hw(sample.canvas_hw)],
-    ["content", `${hw(sample.content_hw)}; the rest is padding`],
+    ["content", String(sample.content_hw) === String(sample.canvas_hw) ? "the whole canvas" : `${hw(sample.content_hw)}; the rest is padding`],
     ["scale (x, y)", `${short(sample.scale[0])}, ${short(sample.scale[1])} canvas px an image px`],
     ["shift (x, y)", `${short(sample.shift[0])}, ${short(sample.shift[1])} canvas px`],
     ["mirrored", flips.join(", ") || "no"],
@@ -119,6 +127,12 @@ function table({ rows, whole }) {
   return make("div", { class: "scroll", tabindex: 0 }, made, make("p", { class: "about" }, `All shards with their tables: ${size(whole)}.`));
 }
 
+function boxes(shown) {
+  change({ boxes: shown });
+  byId("boxes").checked = shown;
+  figures.overlay();
+}
+
 function later(work, delay = 120) {
   let timer;
   return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), delay); };
@@ -136,7 +150,7 @@ for (const [id, changes] of Object.entries(CONTROLS)) {
   byId(id).addEventListener("change", (event) => { change(changes(event.target.value)); follow(); });
 }
 byId("range").addEventListener("change", (event) => { change({ range: event.target.value }); figures.paint(); });
-byId("boxes").addEventListener("change", (event) => { change({ boxes: event.target.checked }); follow(); });
+byId("boxes").addEventListener("change", (event) => boxes(event.target.checked));
 byId("words").addEventListener("input", later((event) => { change({ words: event.target.value }); list.refresh(); }));
 byId("only").addEventListener("change", (event) => { change({ only: event.target.value }); list.refresh(); });
 byId("label").addEventListener("change", (event) => { change({ label: whole(event.target.value) }); list.refresh(); });
@@ -148,7 +162,7 @@ const KEYS = {
   j: () => list.step(1),
   k: () => list.step(-1),
   v: () => { change({ view: (state.view + 1) % about.views.length }); follow(); },
-  b: () => { change({ boxes: !state.boxes }); follow(); },
+  b: () => boxes(!state.boxes),
 };
 addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]), select, textarea");

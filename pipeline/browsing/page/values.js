@@ -25,7 +25,11 @@ export async function draw() {
   holder.setAttribute("aria-busy", "false");
 }
 
-export function clear() { next(); holder.replaceChildren(); }
+export function clear() {
+  next();
+  holder.replaceChildren();
+  holder.setAttribute("aria-busy", "false");
+}
 
 const logarithm = (count) => Math.log10(count + 1);
 
