@@ -5,11 +5,22 @@ export class Refusal extends Error {}
 // The answer to a question; `values` that are null are left out. Throws Refusal with the server's words.
 export async function ask(path, values = {}, signal = undefined) {
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== "");
-  const reply = await fetch(`${path}?${new URLSearchParams(given)}`, { signal });
-  if (!reply.ok) throw new Refusal(`the server answers ${reply.status}`);
-  const answer = await reply.json();
-  if (answer.error) throw new Refusal(answer.error);
-  return answer;
+  asking(1);
+  try {
+    const reply = await fetch(`${path}?${new URLSearchParams(given)}`, { signal });
+    if (!reply.ok) throw new Refusal(`the server answers ${reply.status}`);
+    const answer = await reply.json();
+    if (answer.error) throw new Refusal(answer.error);
+    return answer;
+  } finally {
+    asking(-1);
+  }
+}
+
+// How many answers are waited for, for the style sheet.
+function asking(more) {
+  const { dataset } = document.documentElement;
+  dataset.asking = Number(dataset.asking ?? 0) + more;
 }
 
 // One question after the other of a kind: a new one breaks off the one before.

@@ -71,7 +71,9 @@ def test_an_image_file_that_was_changed_is_told(odd_server, odd):
     answer = asked(odd_server, "picture", image=RENAMED)
     assert not answer["changed"]
     (path,) = (odd.parent / "images").glob("<img*")
-    Image.new("RGB", Image.open(path).size).save(path)
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("RGB", size).save(path)
     assert asked(odd_server, "picture", image=RENAMED)["changed"]
 
 

@@ -25,22 +25,23 @@ def fdet(*words):
     return CliRunner().invoke(app, ["browse", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_it_says_its_address_serves_and_ends_with_zero_at_ctrl_c(whole):
     command = [sys.executable, "-m", "fdet", "browse", str(whole)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         try:
-            address = run.stdout.readline().strip()
+            address, advice = run.stdout.readline().strip(), run.stdout.readline()
             with urllib.request.urlopen(address + "about", timeout=60) as reply:
                 assert json.load(reply)["name"] == whole.name
             run.send_signal(signal.SIGINT)
-            said, errors = run.communicate(timeout=60)
+            _, errors = run.communicate(timeout=60)
         finally:
             run.kill()
     assert address.startswith("http://127.0.0.1:")
     assert (run.returncode, errors) == (0, "")
-    assert said == "only this machine can open it; Ctrl-C ends it\n\n"
+    assert advice == "only this machine can open it; Ctrl-C ends it\n"
 
 
 def test_an_unfinished_cache_is_one_line(dataset, tmp_path, store):
