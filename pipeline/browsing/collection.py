@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Maps = npt.NDArray[np.float32]
 # Principal components are those of so many images, and of so many cells of each.
-COMPONENT_IMAGES, COMPONENT_CELLS = 8, 2048
+COMPONENT_IMAGES, COMPONENT_CELLS = 8, 256
 _KEPT_SAMPLES = 3
 
 K = TypeVar("K", bound=Hashable)

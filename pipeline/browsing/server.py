@@ -15,7 +15,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from socketserver import TCPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 from ...cache.errors import InputError
 from .answers import BadQuestion, answer
@@ -95,15 +94,15 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             return self.send_error(HTTPStatus.FORBIDDEN)
-        url = urlsplit(self.path)
-        name = self._below_token(url.path)
+        path, _, query = self.path.partition("?")
+        name = self._below_token(path)
         if name is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
         if name in self.server.page:
             ending = name.rpartition(".")[2] or "html"
             return self._send(HTTPStatus.OK, _TYPES[ending], self.server.page[name])
         try:
-            found = answer(self.server.collection, name, url.query)
+            found = answer(self.server.collection, name, query)
         except BadQuestion:
             return self.send_error(HTTPStatus.BAD_REQUEST)
         except Exception:  # a bug: its traceback is for the terminal, not for the page

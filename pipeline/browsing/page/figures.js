@@ -8,6 +8,7 @@ const COLOURS = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00
 const DASHES = ["none", "7 3", "2 3", "9 3 2 3"];
 // Deviations of a component that fill the range of a colour.
 const SPREAD = 2.5;
+const NOT_FINITE = [255, 0, 255];
 // More names than that hide what they name; the legend has the colours.
 const MOST_TAGS = 12;
 
@@ -116,8 +117,8 @@ function coloured({ values, count, rows, columns }, [low, high]) {
   const pixels = new ImageData(columns, rows), area = rows * columns;
   const scale = 255.999 / (high - low || 1);
   for (let k = 0; k < area; k++) {
-    let rgb = [255, 0, 255];
-    if (count === 3) rgb = [0, 1, 2].map((c) => 127.5 * (1 + values[c * area + k] / SPREAD));
+    let rgb = NOT_FINITE;
+    if (Number.isFinite(values[k]) && count === 3) rgb = [0, 1, 2].map((c) => 127.5 * (1 + values[c * area + k] / SPREAD));
     else if (Number.isFinite(values[k])) rgb = about.colours[Math.floor(Math.min(Math.max((values[k] - low) * scale, 0), 255))];
     pixels.data.set([...rgb, 255], 4 * k);
   }

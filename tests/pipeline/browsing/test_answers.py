@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from fdet.cache.form import NUMBERS
-from fdet.pipeline.browsing.answers import ANSWERS
+from fdet.pipeline.browsing.answers import ANSWERS, answer
 from fdet.pipeline.browsing.collection import open_collection
+from fdet.pipeline.browsing.heat import heat_map
 from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.upkeep.convert import Conversion, convert
 
@@ -205,3 +206,16 @@ def test_a_damaged_copy_of_the_annotations_costs_the_boxes_alone(odd, caplog):
         assert asked(server, "images")["images"][0]["boxes"] is None
         assert asked(server, "sample", image=RENAMED)["boxes"] is None
         assert asked(server, "images", show="boxes", label=0)["total"] == 0
+
+
+@ONE_STORE
+def test_values_that_are_not_finite_come_through_and_spoil_no_range(collection):
+    """No codec stores them; a cache that another program wrote may hold them."""
+    maps = np.array([[[1, np.nan], [-3, 2]], [[4, np.inf], [1, 2]]], np.float32)
+    collection.__dict__["maps"] = lambda sample: (maps,)
+    channel = heat_map(collection, (10, 0), 0, "channel", 0)
+    assert np.isnan(channel["planes"][0, 0, 1])
+    assert (channel["low"], channel["high"]) == (-3, 2)
+    assert np.isfinite(heat_map(collection, (10, 0), 0, "norm", 0)["high"])
+    for name in ("heat", "histogram", "channels"):
+        assert b"NaN" not in answer(collection, name, "image=10")
