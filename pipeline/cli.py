@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
+from .browsing.cli import browse_command
 from .capacity.cli import model_command
 from .comparison.cli import compare_command
 from .equivalence.cli import equivalence_command
@@ -63,6 +64,7 @@ app.command("compare")(compare_command)
 app.command("model")(model_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("browse")(browse_command)
 
 
 def main() -> None:
