@@ -13,7 +13,7 @@ from .records import RunRecord
 SEED = "train.seed"
 Value = Hashable
 # Of two axes that always change together the first one names both.
-_FIRST = ("source", "backbone", "weights", "codec", "views", "resize", "neck.name", "head.name")
+_FIRST = ("source", "neck.name", "head.name", "backbone", "weights", "codec", "views", "resize")
 
 
 @dataclass(frozen=True, slots=True)

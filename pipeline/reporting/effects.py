@@ -57,17 +57,21 @@ class Effect:
         """For people."""
         digits = 1 if self.measure == "seconds" else 3
         name, pairs = MEASURES[self.measure], len(self.differences)
-        start = f"{self.axis} {self.value} against {self.reference}: {name} {self.mean:+.{digits}f}"
+        start = f"{self.axis} {self.value} against {self.reference}: {name} {_signed(self.mean, digits)}"
         if self.interval is None:
             return f"{start} in one pair; it takes two to say more"
-        low, high = self.interval
+        low, high = (_signed(end, digits) for end in self.interval)
         verdict = "no difference shown" if self.verdict == "no difference" else self.verdict
-        return f"{start} [{low:+.{digits}f}, {high:+.{digits}f}], {pairs} pairs: {verdict}"
+        return f"{start} [{low}, {high}], {pairs} pairs: {verdict}"
 
     def to_json(self) -> dict[str, Any]:
         """Its fields and what follows from them."""
         derived = ("mean", "interval", "verdict", "sentence")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def effects_of(records: Sequence[RunRecord], axes: Sequence[Axis], measure: str) -> list[Effect]:
@@ -100,7 +104,7 @@ def _of_axis(
 
 def student(freedom: int) -> float:
     """The two-sided 95 % quantile of Student's t: exact for 1 and 2 degrees of freedom, beyond them by
-    the expansion of Fisher and Cornish (1960), to 0.6 % at 3 and better behind it.
+    the expansion of Fisher and Cornish (1960), to 0.2 % at 3 and better behind it.
     """
     tail = (1 + LEVEL) / 2
     if freedom == 1:
@@ -114,4 +118,5 @@ def student(freedom: int) -> float:
         + (z**3 + z) / (4 * v)
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
     )

@@ -89,7 +89,7 @@ class Report:
         seeds = {record.seed for record in self.records if record.seed is not None}
         return (
             f"{runs} on features of {_listed(sorted(backbones)) or 'an unknown backbone'}, {where}: "
-            f"{_count(len(self.groups), 'group')} with {_count(len(seeds), 'seed')}."
+            f"{_count(len(self.groups), 'group')}, {_count(len(seeds), 'seed')}."
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE
@@ -15,12 +16,18 @@ from .report import Report
 _FIGURES = {
     "AP": ("ap", 1.0, 3),
     "AP50": ("ap50", 1.0, 3),
-    "trained, M": ("trained", 1e-6, 2),
-    "share, %": ("share", 100.0, 1),
+    "M trained": ("trained", 1e-6, 2),
+    "share %": ("share", 100.0, 1),
     "seconds": ("seconds", 1.0, 1),
     "MiB": ("process_mb", 1.0, 0),
     "device MiB": ("device_mb", 1.0, 0),
 }
+
+
+# Characters that a name keeps in a narrow terminal, before it goes on in the next line.
+_NARROWEST = 12
+# Where the output is no terminal, no line breaks.
+_WIDE = 240
 
 
 def table_rows(report: Report) -> list[list[str]]:
@@ -33,7 +40,7 @@ def table_rows(report: Report) -> list[list[str]]:
         if any(report.mean(group, figure[0]) is not None for group in report.groups)
     }
     figures = [name for head in known for name in ([head, "range"] if head == "AP" else [head])]
-    heads = [*([axis.label for axis in report.axes] or ["run"]), "finished", *figures]
+    heads = [*([axis.label for axis in report.axes] or ["run"]), "runs", *figures]
     order = sorted(report.groups, key=lambda g: -(report.mean(g, "ap") or 0.0))
     rows = [heads]
     for group in order:
@@ -45,7 +52,7 @@ def table_rows(report: Report) -> list[list[str]]:
             cells.append(text)
             if column == "ap":
                 cells.append("—" if spread is None else f"{spread.least:.3f}–{spread.most:.3f}")
-        finished = f"{len(report.finished_of(group))} of {len(group.runs)}"
+        finished = f"{len(report.finished_of(group))}/{len(group.runs)}"
         rows.append([*names, finished, *cells])
     return rows
 
@@ -58,10 +65,16 @@ def notes_of(report: Report) -> list[str]:
 def rich_report(report: Report) -> Group:
     """For rich's console; what stands in names is shown as it is."""
     heads, *rows = table_rows(report)
+    widest = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
     axes = max(1, len(report.axes))
     for k, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if k < axes else "right", no_wrap=k >= axes)
+        table.add_column(
+            Text(head),
+            justify="left" if k < axes else "right",
+            no_wrap=k >= axes,
+            min_width=min(widest[k], _NARROWEST),
+        )
     for row in rows:
         table.add_row(*map(Text, row))
     notes = "\n".join(notes_of(report))
@@ -70,7 +83,7 @@ def rich_report(report: Report) -> Group:
 
 def print_report(report: Report) -> None:
     """To the standard output."""
-    Console(soft_wrap=False).print(rich_report(report))
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(rich_report(report))
 
 
 def to_markdown(report: Report) -> str:

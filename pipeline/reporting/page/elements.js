@@ -21,11 +21,13 @@ function option(value, text) {
 }
 
 // Okabe and Ito's colours, told apart with any colour vision; each series has a shape of its own too.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"];
+const ON_LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"];
+const ON_DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#a8a8a8"];
 const ON_PICTURES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"];
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "triangle-down"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
-const colourOf = (group) => COLOURS[group % COLOURS.length];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const colourOf = (group) => (dark.matches ? ON_DARK : ON_LIGHT)[group % ON_LIGHT.length];
 const shapeOf = (group) => SHAPES[group % SHAPES.length];
 
 const OUTLINES = {

@@ -38,6 +38,7 @@ function showPictures() {
   const chosen = heads.filter((head) => looked.has(head));
   const rows = report.gallery.images.map((image, k) => make("div", {}, make("h3", { class: "file" }, image.name),
     make("div", { class: "images" }, ...chosen.map((head) => picture(image, k, head)))));
+  byId("pictures").style.setProperty("--width", `${19 * Math.max(1, chosen.length)}rem`);
   byId("pictures").replaceChildren(...rows);
 }
 

@@ -47,16 +47,19 @@ function hover(row) {
   return [`<b>${plain(short(row.name, 70))}</b>`, ...lines].join("<br>");
 }
 
+// A run that is not finished says little, unless nobody in its group is.
+const speaking = (group) => (finished(group).length ? finished(group) : group.runs.map((k) => report.runs[k]));
+
 // Each group as a large sign with its range, its runs as small ones.
 function clouds(groups, x) {
   const traces = [];
   for (const k of groups) {
     const group = report.groups[k];
-    const runs = group.runs.map((run) => report.runs[run]).filter((run) => x(run) !== null && apOf(run) !== null);
+    const runs = finished(group).filter((run) => x(run) !== null && apOf(run) !== null);
     if (runs.length > 1) {
       traces.push({
         x: runs.map(x), y: runs.map(apOf), text: runs.map(hover), mode: "markers", type: "scatter",
-        marker: marker(k, 6), opacity: 0.55, hovertemplate: "%{text}<extra></extra>",
+        marker: marker(k, 8), opacity: 0.65, hovertemplate: "%{text}<extra></extra>",
       });
     }
     if (x(group) === null || apOf(group) === null) continue;
@@ -70,9 +73,14 @@ function clouds(groups, x) {
   return traces;
 }
 
+// A logarithmic axis where the largest is far from the least.
+function spread(values) {
+  const [least, most] = [Math.min(...known(values)), Math.max(...known(values))];
+  return least > 0 && most > 10 * least ? { type: "log" } : { rangemode: "nonnegative" };
+}
+
 function showCosts() {
   for (const [cost, title] of Object.entries(report.costs)) {
-    const column = report.columns.find((c) => c.key === cost);
     const factor = cost === "trained" ? 1e-6 : 1;
     const x = (row) => (row.figures[cost] === null ? null : row.figures[cost] * factor);
     const front = report.fronts[cost].map((k) => report.groups[k]);
@@ -80,7 +88,7 @@ function showCosts() {
       x: front.map(x), y: front.map(apOf), mode: "lines", type: "scatter", hoverinfo: "skip",
       line: { shape: "hv", color: ink("--faint"), width: 1.5 },
     };
-    show(`cost-${cost}`, `AP against ${title}`, [line, ...clouds(plotted(), x)], layout(cost === "trained" ? `${title}, millions` : title, "AP"));
+    show(`cost-${cost}`, `AP against ${title}`, [line, ...clouds(plotted(), x)], layout(cost === "trained" ? `${title}, millions` : title, "AP", { xaxis: spread(report.groups.map(x)) }));
   }
 }
 
@@ -92,10 +100,10 @@ function showCapacity() {
     line: { color: ink("--faint"), width: 1, dash: "dot" },
   }));
   const texts = report.paper.map((point, k) => ({
-    x: 100 * point.share, y: 1, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false, yshift: -18 * k,
+    x: 100 * point.share, y: 0, yref: "paper", xanchor: "right", yanchor: "bottom", showarrow: false, yshift: 18 * k,
     text: `${plain(point.name)} ${point.gain > 0 ? "+" : "−"}${Math.abs(point.gain)}`, font: { size: 11, color: ink("--faint") },
   }));
-  const most = Math.max(75, ...shares.map((share) => share + 5));
+  const most = Math.max(80, ...shares.map((share) => share + 5));
   show("capacity-plot", "AP against the trained share of all parameters", clouds(plotted(), x),
     layout("trained share of all parameters, %", "AP", { shapes: lines, annotations: texts, xaxis: { range: [0, Math.min(105, most)] } }));
 }
@@ -103,7 +111,7 @@ function showCapacity() {
 // Means and ranges over a group's runs, epoch by epoch.
 function course(group, y) {
   const epochs = new Map();
-  for (const run of group.runs.map((k) => report.runs[k])) {
+  for (const run of speaking(group)) {
     for (const point of run.course) {
       if (point[y] === null) continue;
       if (!epochs.has(point.epoch)) epochs.set(point.epoch, []);
@@ -130,18 +138,19 @@ function showCurves() {
     }
     lines.push({
       x: at, y: points.map((p) => p.mean), mode: "lines+markers", type: "scatter", marker: marker(k, 7),
-      line: { color: colourOf(k), width: 2, dash: DASHES[Math.floor(k / COLOURS.length) % DASHES.length] },
+      line: { color: colourOf(k), width: 2, dash: DASHES[Math.floor(k / ON_LIGHT.length) % DASHES.length] },
       text: points.map((p) => `<b>${plain(short(report.groups[k].name, 70))}</b><br>epoch ${p.epoch}: ${p.mean.toFixed(3)}`),
       hovertemplate: "%{text}<extra></extra>",
     });
   }
+  const epochs = Math.max(1, ...report.runs.flatMap((run) => run.course.map((point) => point.epoch)));
   const named = { ap: "AP", loss: "training loss", epoch: "epoch", seconds: "seconds of training" };
-  show("curve-plot", `${named[y]} over ${named[x]}`, [...bands, ...lines], layout(named[x], named[y]));
+  show("curve-plot", `${named[y]} over ${named[x]}`, [...bands, ...lines], layout(named[x], named[y], { xaxis: x === "epoch" ? { tickformat: "d", dtick: Math.max(1, Math.ceil(epochs / 12)) } : {} }));
 }
 
 // Signs beside each other on a line a category.
 function dots(id, title, categories, unit, valuesOf) {
-  const groups = plotted();
+  const groups = plotted().filter((k) => categories.some((category) => known(valuesOf(report.groups[k], category)).length));
   const step = 0.7 / Math.max(groups.length, 2);
   const traces = groups.map((k, position) => {
     const points = categories.map((category, line) => ({ category, line, values: known(valuesOf(report.groups[k], category)) }))

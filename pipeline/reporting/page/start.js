@@ -50,7 +50,7 @@ function start() {
   showEffects();
   startGallery();
   showCommands();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { showPlots(); showEffects(); });
+  dark.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); });
   document.documentElement.dataset.ready = "yes";
 }
 
