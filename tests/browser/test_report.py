@@ -143,6 +143,7 @@ def test_curves_and_effects_change_with_their_choices(opened):
 
 
 def test_a_plot_can_be_enlarged_and_hovered(opened):
+    opened.locator("#cost-seconds").scroll_into_view_if_needed()
     place = opened.locator("#cost-seconds .nsewdrag").bounding_box()
     middle = (place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
     opened.mouse.move(*middle)
@@ -185,8 +186,11 @@ def test_each_run_has_its_command(opened):
 def test_it_fits_narrow_and_wide_light_and_dark(opened, width, scheme):
     opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     opened.set_viewport_size({"width": width, "height": 900})
-    opened.wait_for_timeout(300)
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    opened.wait_for_function(
+        "[...document.querySelectorAll('.plot')].every(p =>"
+        " p.querySelector('.main-svg').clientWidth <= p.clientWidth)"
+    )
     lightness = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (lightness == "rgb(255, 255, 255)") == (scheme == "light")
 
