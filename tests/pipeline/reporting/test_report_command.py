@@ -115,7 +115,7 @@ def test_the_command_writes_a_page_and_prints_what_is_asked(runs, tmp_path):
         (["RUNS", "--val", "TMP/empty"], "is not a cache"),
         (
             ["RUNS", "--out", "TMP/p.html", "--val", "CACHE", "--images", "TMP/empty"],
-            "No such file",
+            "no such file; pictures need the folder",
         ),
         (["RUNS", "--out", "TMP/p.html", "--images", "TMP/empty"], "no images in"),
     ],
