@@ -27,7 +27,8 @@ const ON_PICTURES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d5
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "triangle-down"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const colourOf = (group) => (dark.matches ? ON_DARK : ON_LIGHT)[group % ON_LIGHT.length];
+const paper = matchMedia("print");
+const colourOf = (group) => (dark.matches && !paper.matches ? ON_DARK : ON_LIGHT)[group % ON_LIGHT.length];
 const shapeOf = (group) => SHAPES[group % SHAPES.length];
 
 const OUTLINES = {

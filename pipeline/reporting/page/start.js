@@ -50,7 +50,9 @@ function start() {
   showEffects();
   startGallery();
   showCommands();
-  dark.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); });
+  for (const medium of [dark, paper]) {
+    medium.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); });
+  }
   document.documentElement.dataset.ready = "yes";
 }
 
