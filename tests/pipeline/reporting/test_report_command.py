@@ -11,6 +11,7 @@ from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.reporting.assemble import assemble
 from fdet.pipeline.reporting.scores import detections_of
+from fdet.pipeline.runs.checkpoint import count_trained
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
@@ -129,3 +130,8 @@ def test_refusals_are_one_line(words, message, runs, exact_cache, tmp_path):
     lines = done.stderr.strip().splitlines()
     assert message in lines[-1] and lines[-1].startswith("fdet: ")
     assert not (tmp_path / "p.html").exists()
+
+
+def test_what_the_optimiser_moved_is_what_is_trained(runs):
+    (record,) = assemble([runs]).records
+    assert count_trained(runs / "run" / "last.safetensors") == record.parameters.trained
