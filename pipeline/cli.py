@@ -19,6 +19,7 @@ from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
 from .planning.cli import plan_command
 from .prediction.cli import predict_command
+from .reporting.cli import report_command
 from .training.cli import train_command
 from .upkeep.cli import cache_app
 
@@ -65,6 +66,7 @@ app.command("model")(model_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("browse")(browse_command)
+app.command("report")(report_command)
 
 
 def main() -> None:

@@ -103,6 +103,7 @@ ORDER = (
     "training",
     "equivalence",
     "comparison",
+    "reporting",
     "upkeep",
     "browsing",
 )
