@@ -133,7 +133,7 @@ def test_what_does_not_go_together_is_refused(exact_cache, tmp_path):
     other = load_config(head="retinanet", assignments=[*SMALL, *FEW, "train.seed=1"])
     assert sharing_key(config, options) != sharing_key(other, options)
     assert sharing_key(config, options) == sharing_key(*run_of("fcos", exact_cache, tmp_path))
-    with pytest.raises(InputError, match="the same train.batch_size, .*train.seed"):
+    with pytest.raises(InputError, match=r"the same train.batch_size, .*train.seed"):
         train_together([(config, options), (other, replace(options, out=tmp_path / "o"))])
     with pytest.raises(InputError, match="on a cache alone"):
         train_together([(config, replace(options, memory_limit=2**30))])
