@@ -36,11 +36,9 @@ class Choice:
 
     @property
     def settings(self) -> set[str]:
-        """Everything that it decides, by full name; "head" where it replaces all of that."""
-        found = set(self.paths)
-        for section, values in self.sections.items():
-            found |= {section} if _replaces(section, values) else {f"{section}.{n}" for n in values}
-        return found
+        """Everything that it says, by full name."""
+        said = {f"{s}.{name}" for s, values in self.sections.items() for name in values}
+        return said | set(self.paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +142,8 @@ def _axes(tables: Mapping[str, Any], home: Path) -> dict[str, tuple[Choice, ...]
     for name, values in _flat_axes(_table(tables["axes"] or {}, "axes")):
         axes[name] = _choices(name, values, home)
     for one, other in combinations(axes, 2):
-        for mine in _settings(axes[one]):
-            for theirs in _settings(axes[other]):
-                if _same(mine, theirs):
-                    raise ConfigError(
-                        f"axes '{one}' and '{other}' both decide '{max(mine, theirs)}'"
-                    )
+        if both := _settings(axes[one]) & _settings(axes[other]):
+            raise ConfigError(f"axes '{one}' and '{other}' both decide '{min(both)}'")
     return axes
 
 
@@ -230,10 +224,6 @@ def _replaces(section: str, values: Mapping[str, Any]) -> bool:
 
 def _settings(choices: Sequence[Choice]) -> set[str]:
     return set().union(*(choice.settings for choice in choices))
-
-
-def _same(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
 
 
 def _refuse_seed(choices: Sequence[Choice], where: str) -> None:
