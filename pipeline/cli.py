@@ -18,6 +18,7 @@ from .equivalence.cli import equivalence_command
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
 from .prediction.cli import predict_command
+from .reporting.cli import report_command
 from .training.cli import train_command
 from .upkeep.cli import cache_app
 
@@ -63,6 +64,7 @@ app.command("ablate")(ablate_command)
 app.command("model")(model_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("report")(report_command)
 
 
 def main() -> None:

@@ -102,6 +102,7 @@ ORDER = (
     "training",
     "equivalence",
     "comparison",
+    "reporting",
     "ablation",
     "upkeep",
 )

@@ -1,12 +1,10 @@
 """Results as one tidy table: a row for each evaluation of each trial, the same columns in every format.
 
-Names are those of `fdet report`'s table where both have a column.
+`fdet report` has a row for each run; a column that both have bears its name.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +16,10 @@ from ...cache.manifest import Manifest
 from ...cache.publish import publish_bytes
 from ..comparison.figures import Spread
 from ..evaluation.coco import FIGURES
+from ..reporting.tidy import Row, to_csv
 from ..runs import metrics_log
 from .state import Entry, State
 from .trials import Trial
-
-Row = dict[str, Any]
 
 # Behind them come the axes, "AP of CLASS", figures of masks as "mask_ap", and every setting.
 COLUMNS: Mapping[str, str] = {
@@ -127,12 +124,8 @@ def _plain(value: Any) -> Any:
 
 def write_results(out: Path, rows: Sequence[Row]) -> None:
     """results.csv, results.json, and results.parquet where pyarrow is installed."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     text = json.dumps({"columns": dict(COLUMNS), "rows": list(rows)})
-    publish_bytes(out / "results.csv", file.getvalue().encode(), existing="replace")
+    publish_bytes(out / "results.csv", to_csv(rows).encode(), existing="replace")
     publish_bytes(out / "results.json", f"{text}\n".encode(), existing="replace")
     try:
         import pyarrow

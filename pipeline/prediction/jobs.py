@@ -61,7 +61,7 @@ def _with_annotations(job: Job, annotations: Annotations, source: Path) -> Job:
     return Job(job.path, job.shown, image.id, image.hw, annotations.of_image(image.id))
 
 
-def _find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     """(path, name to show: below the folder that was given) of every image, each once."""
     files: dict[Path, str] = {}
     for path in paths:

@@ -28,7 +28,7 @@ from ..runs.info import RunInfo
 from ..runs.loading import load_model
 from ..sources.coded import through
 from ..sources.live import Backbone
-from .jobs import _find_images, find_jobs
+from .jobs import find_images, find_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def predict(
     info = RunInfo.read(run)
     # On a CPU the number of threads moves the last bits of a feature: take the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
-    jobs = find_jobs(_find_images(paths), info, annotations)
-    detector, backbone = _trained(run, info, checkpoint, on, weights)
+    jobs = find_jobs(find_images(paths), info, annotations)
+    detector, backbone = load_trained(run, info, checkpoint, on, weights)
     codec = None if info.trains_backbone else codec_of(run, info.key, on)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
@@ -97,10 +97,13 @@ def predict(
     return PredictSummary(out, len(found), len(results), failed)
 
 
-def _trained(
+def load_trained(
     run: Path, info: RunInfo, checkpoint: str, device: torch.device, weights: str | None
 ) -> tuple[Detector, Backbone]:
-    """The run's detector, and the backbone below it: the cache's, or its own."""
+    """The run's detector, and the backbone below it: the cache's, or its own.
+
+    weights: as at extraction, where that took a file. Raises InputError, CorruptCache.
+    """
     if not info.trains_backbone:
         backbone = load_backbone_of(info.key, device, weights)
         return load_model(run, info, checkpoint, device).detector, backbone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -118,6 +119,14 @@ def read_position(path: Path) -> Position:
             return from_mapping(Position, about, "position")
         except (ValueError, TypeError, ConfigError) as error:
             raise CorruptCache(f"{path}: its position is none ({error})") from error
+
+
+def count_trained(path: Path) -> int:
+    """How many values the optimiser moves, by what `save_state` wrote. Raises InputError, CorruptCache."""
+    moved = (".exp_avg", ".momentum_buffer")
+    with _opened(path) as (file, _):
+        names = [n for n in file.keys() if n.startswith(_OPTIMISER) and n.endswith(moved)]  # noqa: SIM118
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 _STATE: Mapping[type[torch.optim.Optimizer], set[str]] = {

@@ -1,0 +1,62 @@
+"""How a run is made again: one command, every setting spelt out that is not the default."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ...cache.errors import FdetError
+from ...cache.header import NAME, CacheHeader
+from ..runs.config import RunConfig
+from ..runs.info import RunInfo
+from .records import RunRecord
+
+# How far above a run its caches are looked for.
+ABOVE = 3
+
+
+def find_caches(runs: Sequence[Path], more: Sequence[Path] = ()) -> dict[str, Path]:
+    """Caches by id: those that lie in the runs' surroundings, and `more`; unreadable ones are not."""
+    folders = dict.fromkeys(parent for run in runs for parent in run.absolute().parents[:ABOVE])
+    candidates = [*more, *(p.parent for f in folders for p in sorted(f.glob(f"*/{NAME}")))]
+    found: dict[str, Path] = {}
+    for path in dict.fromkeys(candidates):
+        try:
+            found.setdefault(CacheHeader.read(path).id, path)
+        except FdetError:
+            continue
+    return found
+
+
+def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
+    """`fdet train-heads ...`; words in capitals stand for what no file of the run names."""
+    info = record.info
+    if info is None:
+        return ""
+    out = shlex.quote(f"again/{record.name}")
+    words = ["fdet train-heads", *_caches(info, "training data", caches, "TRAIN.fdet")]
+    val = _caches(info, "validation data", caches, "VAL.fdet")
+    words += ["--val", *val] if val else []
+    words += ["--out", out, f"--neck {info.config.neck.name}", f"--head {info.config.head.name}"]
+    if info.source != "cached":
+        words += [f"--source {info.source}", "--images PHOTOS"]
+    if info.data.get("start", "fresh weights") != "fresh weights":
+        words.append("--start RUN")
+    return " ".join([*words, *(f"--set {shlex.quote(word)}" for word in assignments(info.config))])
+
+
+def assignments(config: RunConfig) -> Iterator[str]:
+    """section.name=value of all that differs from the defaults of this neck and head."""
+    names = {"neck": {"name": config.neck.name}, "head": {"name": config.head.name}}
+    default = RunConfig.from_mapping(names).to_mapping()
+    for section, values in config.to_mapping().items():
+        for name, value in values.items():
+            if default[section][name] != value:
+                yield f"{section}.{name}={json.dumps(value)}"
+
+
+def _caches(info: RunInfo, name: str, caches: Mapping[str, Path], unknown: str) -> list[str]:
+    ids = info.data.get(name, "none").split()[:-1]
+    return [shlex.quote(str(caches[i])) if i in caches else unknown for i in ids]

@@ -1,0 +1,137 @@
+"""What `fdet report` knows of some runs: the one value that the page, the tables and the terminal show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ..comparison.figures import Spread
+from .axes import Axis, Group, axes_of, groups_of
+from .commands import find_caches, reproduction
+from .effects import MEASURES, Effect, effects_of
+from .front import front
+from .gallery import Gallery
+from .records import RunRecord
+from .tidy import Row, tidy
+
+# What a group costs: by which AP is held against it.
+COSTS: Mapping[str, str] = {
+    "trained": "trained parameters",
+    "seconds": "seconds of training",
+    "process_mb": "peak memory of the process, MiB",
+    "device_mb": "peak memory of the accelerator, MiB",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """axes, groups: by positions in `records`. commands: by record, each makes it again."""
+
+    records: tuple[RunRecord, ...]
+    axes: tuple[Axis, ...]
+    groups: tuple[Group, ...]
+    commands: tuple[str, ...]
+    gallery: Gallery = field(default_factory=Gallery)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row a run."""
+        return tidy(self.records, self.axes, self.groups, self.commands)
+
+    @cached_property
+    def effects(self) -> dict[str, list[Effect]]:
+        """By measure."""
+        return {name: effects_of(self.records, self.axes, name) for name in MEASURES}
+
+    def finished_of(self, group: Group) -> list[int]:
+        """Positions of a group's finished runs."""
+        return [k for k in group.runs if self.records[k].finished]
+
+    def spread(self, group: Group, column: str) -> Spread | None:
+        """Of a numeric column over the finished runs; None where none has it."""
+        values = [self.rows[k][column] for k in self.finished_of(group)]
+        known = [float(value) for value in values if value is not None]
+        return Spread.of(known) if known else None
+
+    def mean(self, group: Group, column: str) -> float | None:
+        spread = self.spread(group, column)
+        return None if spread is None else spread.mean
+
+    @cached_property
+    def fronts(self) -> dict[str, list[int]]:
+        """By cost, the groups that none beats in both, cheapest first; costs that nobody knows are out."""
+        means = {c: [(self.mean(g, c), self.mean(g, "ap")) for g in self.groups] for c in COSTS}
+        return {cost: chosen for cost, points in means.items() if (chosen := front(points))}
+
+    @property
+    def best_runs(self) -> list[RunRecord]:
+        """Of each group the finished run of the best AP; the best group first."""
+        best = [
+            max((self.records[k] for k in self.finished_of(group)), key=_ap_of, default=None)
+            for group in self.groups
+        ]
+        return sorted((record for record in best if record is not None), key=_ap_of, reverse=True)
+
+    @property
+    def sentence(self) -> str:
+        """What was compared."""
+        states = Counter(record.state for record in self.records)
+        runs = _count(len(self.records), "run")
+        if states["finished"] < len(self.records):
+            parts = (f"{count} {state}" for state, count in states.most_common())
+            runs += f" ({', '.join(parts)})"
+        backbones = {r.info.key.backbone for r in self.records if r.info is not None}
+        names = [axis.label for axis in self.axes]
+        where = f"differing in {_listed(names)}" if names else "alike in all settings but the seed"
+        seeds = {record.seed for record in self.records if record.seed is not None}
+        return (
+            f"{runs} on features of {_listed(sorted(backbones)) or 'an unknown backbone'}, {where}: "
+            f"{_count(len(self.groups), 'group')}, {_count(len(seeds), 'seed')}."
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of these figures."""
+        notes = [
+            f"{r.name} is {r.state}: {r.note}" for r in self.records if r.note and not r.finished
+        ]
+        for axis in self.axes:
+            if axis.along:
+                notes.append(
+                    f"Along with {axis.label} always change {_listed(list(axis.along))}: nothing tells "
+                    "their effects apart."
+                )
+        sets = {
+            r.info.data.get("validation data", "").rpartition(" ")[2]
+            for r in self.records
+            if r.info is not None
+        }
+        if len(sets) > 1:
+            notes.append(
+                "The runs were not validated on the same annotations: their AP do not compare."
+            )
+        return notes
+
+
+def make_report(records: Sequence[RunRecord], caches: Sequence[Path] = ()) -> Report:
+    """caches: more places of caches than the runs' surroundings, for the commands."""
+    axes = axes_of(records)
+    found = find_caches([record.folder for record in records], caches)
+    commands = [reproduction(record, found) for record in records]
+    return Report(tuple(records), tuple(axes), tuple(groups_of(records, axes)), tuple(commands))
+
+
+def _ap_of(record: RunRecord) -> float:
+    return record.figures.get("ap") or 0.0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names or [""]
+    return f"{', '.join(most)} and {last}" if most else last

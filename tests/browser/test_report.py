@@ -1,0 +1,204 @@
+"""The page of `fdet report`, driven as a reader drives it: by mouse and by keyboard."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from fdet.pipeline.reporting.gallery import Gallery, _shown
+from fdet.pipeline.reporting.page import page as made_page
+from fdet.pipeline.reporting.records import read_records
+from fdet.pipeline.reporting.report import make_report
+
+from ..pipeline.reporting.made_up import write_grid, write_run
+
+NASTY = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A page of a grid, an unfinished run, a torn one, hostile names, and a gallery of two images."""
+    folder = write_grid(tmp_path_factory.mktemp("report"))
+    runs = folder / "runs"
+    (runs / "torn").mkdir()
+    (runs / "torn" / "run.json").write_text("{")
+    write_run(runs / "half", seed=5, reached=1)
+    write_run(runs / NASTY, 0.2, settings=["optim.lr=0.01"], classes=(NASTY, "%{x}"))
+    report = make_report(read_records(sorted(runs.iterdir())))
+    boxes = [
+        {"box": [5, 5, 20, 20], "label": k % 2, "score": s} for k, s in enumerate((0.9, 0.5, 0.2))
+    ]
+    truth = [{"box": [6, 6, 20, 20], "label": 0, "crowd": False}]
+    images = [_shown(name, Image.new("RGB", (64, 48), "grey"), truth) for name in ("a.jpg", NASTY)]
+    found = {record.name: [boxes, boxes[:1]] for record in report.best_runs[:3]}
+    report = replace(report, gallery=Gallery(("cell", NASTY), images, found))
+    path = folder / "report.html"
+    path.write_text(made_page(report))
+    return path
+
+
+@pytest.fixture
+def opened(page, file):
+    page.goto(file.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    return page
+
+
+def column(page, key: str) -> list[str]:
+    """The texts of a column, down the table."""
+    return page.evaluate(
+        """key => {
+          const heads = [...document.querySelectorAll('#table thead th')];
+          const at = heads.findIndex(th => th.dataset.key === key);
+          const rows = [...document.querySelectorAll('#table tbody tr')];
+          return rows.map(tr => tr.children[at].firstChild.textContent);
+        }""",
+        key,
+    )
+
+
+def plotted(page, plot: str) -> int:
+    """How many series a plot draws."""
+    return page.evaluate("id => document.getElementById(id).data.length", plot)
+
+
+def test_it_asks_nobody_for_anything(opened, seen):
+    opened.wait_for_load_state("networkidle")
+    assert len(seen.requests) == 1 and seen.requests[0].endswith("report.html")
+    assert "30 runs (28 finished" in opened.inner_text("#sentence")
+
+
+def test_every_plot_is_drawn(opened):
+    plots = opened.locator(".plot")
+    assert plots.count() >= 8
+    assert opened.locator(".plot .main-svg").count() >= plots.count()
+    assert all(plots.nth(k).get_attribute("aria-label") for k in range(plots.count()))
+
+
+def test_names_are_shown_as_they_are_and_run_nothing(opened):
+    assert opened.evaluate("document.querySelectorAll('img[src=x]').length") == 0
+    opened.select_option("#view", "runs")
+    assert NASTY in column(opened, "name")
+    assert NASTY in opened.inner_text("#class-legend")
+
+
+def test_sorting_by_mouse(opened):
+    numbers = [float(text) for text in column(opened, "ap") if text != "—"]
+    assert numbers == sorted(numbers, reverse=True)
+    opened.click("th[data-key=ap] button")
+    texts = column(opened, "ap")
+    assert texts[-1] == "—", "what has no figure comes last both ways"
+    numbers = [float(text) for text in texts if text != "—"]
+    assert numbers == sorted(numbers)
+    assert opened.get_attribute("th[data-key=ap]", "aria-sort") == "ascending"
+
+
+def test_sorting_by_keyboard(opened):
+    opened.focus("th[data-key=seconds] button")
+    opened.keyboard.press("Enter")
+    assert opened.get_attribute("th[data-key=seconds]", "aria-sort") == "descending"
+    assert opened.evaluate("document.activeElement.textContent") == "seconds"
+    opened.keyboard.press("Space")
+    assert opened.get_attribute("th[data-key=seconds]", "aria-sort") == "ascending"
+    assert opened.get_attribute("th[data-key=ap]", "aria-sort") == "none"
+
+
+def test_filtering_by_words_and_by_axis(opened):
+    before = plotted(opened, "curve-plot")
+    opened.fill("#words", "int4 fcos")
+    assert column(opened, "name") == ["fcos, int4, lr 0.0005"]
+    assert opened.inner_text("#count") == "1 of 11 rows"
+    assert 0 < plotted(opened, "curve-plot") < before
+    opened.click("#clear")
+    assert plotted(opened, "curve-plot") == before
+    opened.select_option("#axis-filters label:nth-child(2) select", "=int8")
+    assert set(column(opened, "axis codec")) == {"int8"}
+
+
+def test_rows_are_groups_or_runs(opened):
+    assert len(column(opened, "name")) == 11
+    opened.select_option("#view", "runs")
+    assert len(column(opened, "name")) == 30
+    assert {"unreadable", "unfinished", "finished"} == set(column(opened, "state"))
+
+
+def test_a_series_is_toggled(opened):
+    before = plotted(opened, "cost-seconds")
+    opened.locator("#series input").first.focus()
+    opened.keyboard.press("Space")
+    assert plotted(opened, "cost-seconds") < before
+    opened.click("#all-off")
+    assert plotted(opened, "cost-seconds") == 1, "the front stays"
+    opened.click("#all-on")
+    assert plotted(opened, "cost-seconds") == before
+
+
+def test_curves_and_effects_change_with_their_choices(opened):
+    opened.select_option("#curve-y", "loss")
+    assert opened.get_attribute("#curve-plot", "aria-label") == "training loss over epoch"
+    sentences = opened.inner_text("#sentences")
+    assert "codec int8 against fp16" in sentences and "no difference shown" in sentences
+    opened.select_option("#measure", "seconds")
+    assert "seconds" in opened.inner_text("#sentences")
+
+
+def test_a_plot_can_be_enlarged_and_hovered(opened):
+    place = opened.locator("#cost-seconds .nsewdrag").bounding_box()
+    middle = (place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    opened.mouse.move(*middle)
+    opened.mouse.down()
+    opened.mouse.move(middle[0] + 80, middle[1] + 60, steps=5)
+    opened.mouse.up()
+    shown = opened.evaluate("document.getElementById('cost-seconds').layout.xaxis.autorange")
+    assert not shown
+
+
+def test_the_slider_and_the_truth(opened):
+    assert opened.locator("#pictures .found-box").count() == 2 * (2 + 1)
+    opened.focus("#score")
+    opened.keyboard.press("Home")
+    assert opened.inner_text("#score-shown") == "0.00"
+    assert opened.locator("#pictures .found-box").count() == 2 * (3 + 1)
+    opened.keyboard.press("End")
+    assert opened.locator("#pictures .found-box").count() == 0
+    assert opened.locator("#pictures .true-box").count() == 4
+    opened.uncheck("#truth")
+    assert opened.locator("#pictures .true-box").count() == 0
+
+
+def test_heads_are_chosen_for_the_gallery(opened):
+    assert opened.locator("#pictures figure").count() == 4
+    opened.locator("#heads input").nth(2).check()
+    assert opened.locator("#pictures figure").count() == 6
+    opened.check("#texts")
+    assert "cell 0.90" in opened.locator("#pictures svg").first.text_content()
+
+
+def test_each_run_has_its_command(opened):
+    assert opened.locator("#commands details").count() == 30
+    opened.locator("#commands summary", has_text="fcos-int8-1").click()
+    assert "--set train.seed=1" in opened.locator("#commands details[open] pre").inner_text()
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_narrow_and_wide_light_and_dark(opened, width, scheme):
+    opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    opened.set_viewport_size({"width": width, "height": 900})
+    opened.wait_for_timeout(300)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    lightness = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (lightness == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_the_tab_key_reaches_every_control_and_each_shows_its_focus(opened):
+    reached = set()
+    for _ in range(90):
+        opened.keyboard.press("Tab")
+        node = opened.evaluate(
+            """() => { const e = document.activeElement;
+              return [e.id || e.textContent.slice(0, 20) || e.tagName, getComputedStyle(e).outlineStyle]; }"""
+        )
+        reached.add(node[0])
+        assert node[1] != "none" or node[0] == "BODY", node
+    assert {"words", "view", "clear", "curve-y", "measure", "score", "truth"} <= reached

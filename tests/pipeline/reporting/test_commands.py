@@ -1,0 +1,53 @@
+"""The command of a run makes its configuration again."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fdet.cache.header import CacheHeader
+from fdet.pipeline.reporting.commands import assignments, find_caches, reproduction
+from fdet.pipeline.reporting.records import read_records
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.presets import preset_names
+
+from .made_up import write_run
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_the_assignments_make_the_same_configuration(preset):
+    config = load_config(Path(preset))
+    words = [f"neck.name={config.neck.name}", f"head.name={config.head.name}", *assignments(config)]
+    assert load_config(assignments=words) == config
+
+
+def test_a_shell_reads_the_command_as_it_is_meant(tmp_path):
+    run = write_run(tmp_path / "my run", source="finetune", settings=["backbone.train_from=c3"])
+    (record,) = read_records([run])
+    words = shlex.split(reproduction(record, {}))
+    assert words[:4] == ["fdet", "train-heads", "TRAIN.fdet", "--val"]
+    assert words[words.index("--out") + 1] == "again/my run"
+    assert words[words.index("--source") + 1] == "finetune"
+    given = [words[k + 1] for k, word in enumerate(words) if word == "--set"]
+    assert load_config(assignments=given).digest == record.info.config.digest
+
+
+def test_caches_are_named_where_they_are_found(tmp_path, exact_cache):
+    (record,) = read_records([write_run(tmp_path / "run")])
+    header_id = CacheHeader.read(exact_cache).id
+    data = {
+        **record.info.data,
+        "training data": f"{header_id} {'b' * 64}",
+        "validation data": "none",
+    }
+    record = replace(record, info=replace(record.info, data=data))
+    assert f"fdet train-heads {exact_cache} --out" in reproduction(
+        record, find_caches([record.folder], [exact_cache])
+    )
+
+
+def test_caches_beside_the_runs_are_found(tmp_path, exact_cache):
+    (tmp_path / "cache.fdet").symlink_to(exact_cache)
+    found = find_caches([tmp_path / "runs" / "run"])
+    assert list(found.values()) == [tmp_path / "cache.fdet"]
