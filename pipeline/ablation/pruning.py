@@ -28,7 +28,7 @@ class Pruned(FdetError):
 @dataclass(frozen=True, slots=True)
 class MedianSettings:
     """Ends below the median of the finished ones at the same epoch. startup_trials: none is ended before
-    so many have finished; warmup_epochs: nor before that epoch.
+    so many have finished; warmup_epochs: the first epoch behind which one may be.
     """
 
     name: str = "median"
@@ -143,7 +143,7 @@ def is_pruned(settings: PruningSettings, courses: Sequence[Course], own: int, ep
     for k in [*last, own]:
         for epoch, ap in courses[k]:
             trials[k].report(ap, epoch)
-            pruned = trials[k].should_prune()
+            pruned = bool(trials[k].should_prune())
         if courses[k] and courses[k][-1][0] >= epochs:
             study.tell(trials[k], courses[k][-1][1])
     return pruned
