@@ -18,6 +18,7 @@ from ...cache.sealed import parse_json
 from ..devices import pick_device
 from ..launching import Children, Process, children, signal_of
 from ..progress import ProgressLine, progress_line
+from ..reporting.tidy import Row
 from ..runs import metrics_log
 from ..training.processes import Processes
 from ..world import World
@@ -25,7 +26,7 @@ from .estimate import Costs
 from .group import Place, answer_of, job_of
 from .options import AblateOptions
 from .plan import Plan
-from .results import Row, rows_of, write_results
+from .results import rows_of, write_results
 from .schedule import Group, choose_together, cut, sharing
 from .state import State, Status, is_finished
 from .trials import Opened, Trial, comparable, trials_of
