@@ -9,7 +9,7 @@ from pathlib import Path
 from ...cache.errors import InputError
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
-from .gallery import Gallery, gallery_of_cache, gallery_of_files
+from .gallery import Gallery, choose_of_cache, choose_of_files, gallery_of_cache, gallery_of_files
 from .page import page
 from .records import find_runs, read_records
 from .report import Report, make_report
@@ -39,10 +39,18 @@ def assemble(
 def _refuse(out: Path | None, val: Path | None, images: Path | None) -> None:
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: expected a file in a folder that exists")
-    if images is not None and not images.is_dir():
-        raise InputError(f"--images {images}: no such folder")
     if val is not None:
         CacheHeader.read(val)
+    if images is None:
+        return
+    if not images.is_dir():
+        raise InputError(f"--images {images}: no such folder")
+    if out is None and val is None:
+        raise InputError("--images is for the page or for --val: give --out FILE, or leave it out")
+    if out is not None and val is not None:
+        choose_of_cache(val, images)
+    elif out is not None:
+        choose_of_files(images)
 
 
 def _gallery(

@@ -19,6 +19,7 @@ from ...cache.annotation_copy import read_annotations
 from ...cache.codecs import codec_of
 from ...cache.errors import CorruptCache, FdetError, InputError
 from ...cache.header import CacheHeader
+from ...cache.layout import ImageEntry
 from ..dataset.annotations import Annotations, parse_annotations
 from ..dataset.images import ImageError, load_image
 from ..devices import pick_device, use_threads
@@ -63,13 +64,19 @@ class Gallery:
     found: Mapping[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
 
 
-def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> Gallery:
-    """By what evaluations on a validation cache found. Raises InputError where an image is lacking."""
+def choose_of_cache(val: Path, images: Path) -> tuple[Annotations, list[ImageEntry]]:
+    """A few images of a validation cache, the same for all runs. Raises InputError where one is lacking."""
     header = CacheHeader.read(val)
     annotations = parse_annotations(read_annotations(val, header), f"{val}'s annotations")
     ids = [image.id for image in header.layout.images if image.id in annotations]
     chosen = choose_images(annotations, ids, IMAGES)
     check_pictured(images, chosen)
+    return annotations, chosen
+
+
+def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> Gallery:
+    """By what evaluations on a validation cache found. Raises InputError where an image is lacking."""
+    annotations, chosen = choose_of_cache(val, images)
     labels = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     found = {}
     for record in records[:HEADS]:
@@ -90,6 +97,13 @@ def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> G
     return Gallery(annotations.class_names, shown, found)
 
 
+def choose_of_files(images: Path) -> list[tuple[Path, str]]:
+    """A few image files and their names, spread over a folder. Raises InputError where there is none."""
+    files = find_images([images])
+    count = min(IMAGES, len(files))
+    return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)]
+
+
 def gallery_of_files(
     records: Sequence[RunRecord], images: Path, device: str, threads: int | None
 ) -> Gallery:
@@ -97,13 +111,11 @@ def gallery_of_files(
 
     Raises InputError where none can be read.
     """
-    files = find_images([images])
-    count = min(IMAGES, len(files))
-    chosen = [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)]
+    chosen = choose_of_files(images)
     pictures = {name: _readable(path) for path, name in chosen}
     read = {name: image for name, image in pictures.items() if image is not None}
     if not read:
-        raise InputError(f"--images {images}: none of {count} images can be read")
+        raise InputError(f"--images {images}: none of {len(chosen)} images can be read")
     shown = [_shown(name, image, None) for name, image in read.items()]
     found, classes = {}, tuple[str, ...]()
     with progress_line("gallery", len(records[:HEADS])) as progress:

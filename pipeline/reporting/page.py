@@ -35,6 +35,7 @@ _FIGURES: Mapping[str, tuple[str, float, int]] = {
     "ap_small": ("AP small", 1, 3),
     "ap_medium": ("AP medium", 1, 3),
     "ap_large": ("AP large", 1, 3),
+    "mask_ap": ("AP of masks", 1, 3),
     "trained": ("trained, M", 1e-6, 2),
     "share": ("share, %", 100, 1),
     "seconds": ("seconds", 1, 1),

@@ -150,6 +150,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
         best = max(evals, key=lambda line: line["metrics"]["ap"] or 0.0)
         figures |= {"best_epoch": best["epoch"], "last_ap": evals[-1]["metrics"]["ap"]}
         figures |= {figure: _number(best["metrics"][figure]) for figure in FIGURES}
+        figures["mask_ap"] = _number((best["metrics"].get("masks") or {}).get("ap"))
         per_class = {c: _number(ap) for c, ap in best["metrics"]["per_class"].items()}
     elif state == "finished":
         note = "never evaluated: it had no --val"

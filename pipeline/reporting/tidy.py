@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "group": "runs that differ in the seed alone",
     "seed": "train.seed",
     **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of the best evaluation"),
+    "mask_ap": "AP of masks at that evaluation, where the head finds some",
     "last_ap": "AP of the last evaluation",
     "best_epoch": "epoch of the best evaluation",
     "epochs": "epochs trained",

@@ -142,7 +142,16 @@ def test_curves_and_effects_change_with_their_choices(opened):
     assert "seconds" in opened.inner_text("#sentences")
 
 
-def test_a_plot_can_be_enlarged_and_hovered(opened):
+def test_a_sign_says_what_it_is_under_the_mouse(opened):
+    for plot in ("cost-seconds", "curve-plot", "classes-plot", "effect-plot"):
+        opened.locator(f"#{plot}").scroll_into_view_if_needed()
+        sign = opened.locator(f"#{plot} .points path.point").last.bounding_box()
+        opened.mouse.move(sign["x"] + sign["width"] / 2, sign["y"] + sign["height"] / 2)
+        opened.wait_for_selector(f"#{plot} .hoverlayer .hovertext")
+
+
+def test_a_plot_can_be_enlarged(opened):
+    opened.locator("#cost-seconds").scroll_into_view_if_needed()
     place = opened.locator("#cost-seconds .nsewdrag").bounding_box()
     middle = (place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
     opened.mouse.move(*middle)
@@ -185,8 +194,11 @@ def test_each_run_has_its_command(opened):
 def test_it_fits_narrow_and_wide_light_and_dark(opened, width, scheme):
     opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     opened.set_viewport_size({"width": width, "height": 900})
-    opened.wait_for_timeout(300)
-    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    opened.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    opened.wait_for_function(
+        "[...document.querySelectorAll('.plot')].every(p =>"
+        " p.querySelector('.main-svg').clientWidth <= p.clientWidth)"
+    )
     lightness = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (lightness == "rgb(255, 255, 255)") == (scheme == "light")
 

@@ -1,7 +1,8 @@
 // Plots by plotly.js, of the groups that are chosen and pass the filter.
 
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-// plotly.js reads some markup in texts.
+// plotly.js reads some markup in texts. Of it only <br> is used here: bold would be a style attribute,
+// which the page's policy refuses.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const short = (text, length = 44) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
@@ -44,7 +45,7 @@ const marker = (group, size, more = {}) => ({ color: colourOf(group), symbol: sh
 
 function hover(row) {
   const lines = report.columns.slice(0, 12).map((column) => `${plain(column.label)}: ${figure(column, row.figures[column.key])}`);
-  return [`<b>${plain(short(row.name, 70))}</b>`, ...lines].join("<br>");
+  return [`${plain(short(row.name, 70))}`, ...lines].join("<br>");
 }
 
 // A run that is not finished says little, unless nobody in its group is.
@@ -139,7 +140,7 @@ function showCurves() {
     lines.push({
       x: at, y: points.map((p) => p.mean), mode: "lines+markers", type: "scatter", marker: marker(k, 7),
       line: { color: colourOf(k), width: 2, dash: DASHES[Math.floor(k / ON_LIGHT.length) % DASHES.length] },
-      text: points.map((p) => `<b>${plain(short(report.groups[k].name, 70))}</b><br>epoch ${p.epoch}: ${p.mean.toFixed(3)}`),
+      text: points.map((p) => `${plain(short(report.groups[k].name, 70))}<br>epoch ${p.epoch}: ${p.mean.toFixed(3)}`),
       hovertemplate: "%{text}<extra></extra>",
     });
   }
@@ -160,7 +161,7 @@ function dots(id, title, categories, unit, valuesOf) {
       x: middle, y: points.map((p) => p.line + (position - (groups.length - 1) / 2) * step), mode: "markers", type: "scatter",
       marker: marker(k, 10),
       error_x: { type: "data", symmetric: false, array: points.map((p, j) => Math.max(...p.values) - middle[j]), arrayminus: points.map((p, j) => middle[j] - Math.min(...p.values)), color: colourOf(k), thickness: 1.5, width: 3 },
-      text: points.map((p, j) => `<b>${plain(short(report.groups[k].name, 70))}</b><br>${plain(p.category)}: ${middle[j].toFixed(3)}`),
+      text: points.map((p, j) => `${plain(short(report.groups[k].name, 70))}<br>${plain(p.category)}: ${middle[j].toFixed(3)}`),
       hovertemplate: "%{text}<extra></extra>",
     };
   });

@@ -108,3 +108,13 @@ def test_a_loss_that_overflowed_is_no_number(tmp_path):
     text = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text(text.replace('"loss": 1.0', '"loss": NaN'))
     assert record(run).course[-1].loss is None
+
+
+def test_masks_have_a_figure_of_their_own(tmp_path):
+    run = write_run(tmp_path / "run")
+    assert record(run).figures["mask_ap"] is None
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(
+        text.replace('"images": 9', '"images": 9, "masks": {"ap": 0.3}')
+    )
+    assert record(run).figures["mask_ap"] == 0.3

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,8 @@ def test_the_front_of_each_cost(report):
     assert set(report.fronts) == {"trained", "seconds", "process_mb"}
     labels = [report.groups[k].label for k in report.fronts["seconds"]]
     assert labels[-1].startswith("faster-rcnn")
+
+
+def test_every_column_is_in_the_documentation():
+    text = (Path(__file__).parents[3] / "docs" / "reports.md").read_text()
+    assert [name for name in COLUMNS if f"`{name}`" not in text] == []
