@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
+from .ablation.cli import ablate_command
 from .browsing.cli import browse_command
 from .capacity.cli import model_command
 from .comparison.cli import compare_command
@@ -62,6 +63,7 @@ app.command("extract")(extract_command)
 app.command("train-heads")(train_command)
 app.command("check-equivalence")(equivalence_command)
 app.command("compare")(compare_command)
+app.command("ablate")(ablate_command)
 app.command("model")(model_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)

@@ -104,6 +104,7 @@ ORDER = (
     "equivalence",
     "comparison",
     "reporting",
+    "ablation",
     "upkeep",
     "browsing",
 )

@@ -14,6 +14,7 @@ from ...cache.errors import IncompleteCache, InputError
 from ...cache.header import CacheHeader
 from ...cache.manifest import Manifest
 from ...cache.publish import only_writer, publish_bytes
+from ..launching import launched
 from ..runs import metrics_log
 from ..training.options import Source
 from .extraction import Extraction, extraction_cost
@@ -25,7 +26,6 @@ from .runs import (
     Launch,
     Run,
     keep_conditions,
-    launched,
     planned,
     refuse_other_conditions,
     refuse_others,

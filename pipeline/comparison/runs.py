@@ -5,10 +5,6 @@ So the peak of its memory is its own; one that was torn goes on, and a finished 
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +14,14 @@ from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json, parse_json
+from ..launching import signal_of
 from ..runs.checkpoint import read_position
 from ..runs.folder import changed_settings
 from ..runs.info import TRAINING_SOURCES, RunInfo
-from ..training.interrupt import interruptible
 from ..training.options import Source
 from .options import CACHED, CompareOptions
 
 CONDITIONS = "conditions.json"
-INTERRUPTED = 130
-_POLL_SECONDS = 0.05
 
 Launch = Callable[[Sequence[str]], int]
 
@@ -126,8 +120,7 @@ def train(run: Run, options: CompareOptions, launch: Launch) -> None:
     status = launch(list(command(run, options)))
     if status < 0:
         raise FdetError(
-            f"{run.name} was ended by signal {-status} ({signal.Signals(-status).name}; out of "
-            "memory?); the same command goes on with it"
+            f"{run.name} was ended by {signal_of(status)}; the same command goes on with it"
         )
     if status:
         raise RunEnded(status)
@@ -150,31 +143,3 @@ def command(run: Run, options: CompareOptions) -> Iterator[str]:
         yield from ("--weights", options.weights)
     if run.begun:
         yield "--resume"
-
-
-def launched(words: Sequence[str]) -> int:
-    """`fdet` in a process of its own, to its end; its exit status.
-
-    Ctrl-C asks it once to save and leave. It has a group of its own, so that the terminal does not
-    ask it a second time.
-    """
-    with interruptible() as asked:
-        process = subprocess.Popen(  # noqa: S603 - this program itself
-            [sys.executable, "-m", "fdet", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__,
-            process_group=0,
-        )
-        told = False
-        try:
-            while process.poll() is None:
-                if asked and not told:
-                    process.send_signal(signal.SIGINT)
-                    told = True
-                time.sleep(_POLL_SECONDS)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-    # It may have come to its end in the meantime.
-    return INTERRUPTED if asked and process.returncode == 0 else process.returncode

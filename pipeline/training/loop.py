@@ -23,6 +23,7 @@ from ...heads.types import Detections
 from ..devices import device_memory_mb, process_memory_mb
 from ..evaluation.coco import Metrics, coco_metrics
 from ..evaluation.detecting import detect
+from ..interrupt import interruptible
 from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
@@ -32,7 +33,6 @@ from ..sources.data import Data
 from ..watching.events import Event, Hook
 from ..world import World
 from .curve import draw_curve
-from .interrupt import interruptible
 from .meter import Meter
 from .step import Stepper, parts_of
 

@@ -18,12 +18,12 @@ import torch
 from ...cache.errors import FdetError, InputError
 from ...cache.header import CacheHeader
 from ..devices import use_threads
+from ..interrupt import interruptible
 from ..progress import progress_line
 from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
 from ..sources.batches import Batch
 from ..sources.data import Data
-from .interrupt import interruptible
 from .loop import Course, Loop, Parts, TrainSummary
 from .options import TrainOptions
 from .processes import Processes, join_processes

@@ -178,7 +178,7 @@ def _open(
     header = CacheHeader.read(options.caches[0])
     backbone = _trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
-    data = _chosen(config, data)
+    data = chosen(config, data)
     info = RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
@@ -218,7 +218,7 @@ def open_data(
     return data, _validation_data(config, options, data, backbone, processes.device)
 
 
-def _chosen(config: RunConfig, data: Data) -> Data:
+def chosen(config: RunConfig, data: Data) -> Data:
     """The share of the images that is trained on. Raises ConfigError for more views than there are."""
     settings, there = config.train, len(data.header.layout.views)
     if settings.views > there:

@@ -5,7 +5,7 @@ import pytest
 
 from fdet.cache.errors import MissingSample
 from fdet.cache.layout import Bucket, ImageEntry, Layout
-from fdet.cache.sampler import bucketed, drawn_views, epoch_batches, plain_batches
+from fdet.cache.sampler import bucketed, drawn_views, epoch_batches, plain_batches, share_of
 
 VIEWS = ("plain", "hflip", "jitter")
 
@@ -166,3 +166,49 @@ def test_views_are_drawn_evenly_and_afresh_each_epoch():
     pairs = Counter(zip(drawn_views(ids, 3, 0, 0), drawn_views(ids, 3, 0, 1), strict=True))
     assert all(abs(count - 333) < 80 for count in pairs.values())
     assert len(pairs) == 9
+
+
+SHARES = (0.0, 0.01, 0.1, 0.25, 0.5, 0.9, 1.0)
+
+
+def test_a_share_has_its_size_and_keeps_the_order():
+    for fraction in SHARES:
+        chosen = share_of(IDS, fraction)
+        assert len(chosen) == max(1, round(fraction * len(IDS)))
+        assert chosen == tuple(i for i in IDS if i in set(chosen))
+
+
+def test_a_smaller_share_is_part_of_a_larger_one():
+    for less, more in pairwise(SHARES):
+        assert set(share_of(IDS, less)) <= set(share_of(IDS, more))
+
+
+def test_a_share_is_always_the_same_in_whichever_order_the_images_come():
+    assert share_of(IDS, 0.3) == share_of(tuple(IDS), 0.3)
+    assert set(share_of(IDS[::-1], 0.3)) == set(share_of(IDS, 0.3))
+    # A list of ids written out: it may not change from one version to the next.
+    assert share_of(range(1, 21), 0.25) == (3, 8, 9, 12, 16)
+
+
+def test_a_share_is_spread_over_all_images():
+    chosen = share_of(range(4000), 0.25)
+    assert all(abs(sum(a <= i < a + 1000 for i in chosen) - 250) < 70 for a in range(0, 4000, 1000))
+
+
+@windows
+def test_of_fewer_views_the_first_ones_alone_are_drawn(window):
+    drawn = [
+        {
+            v
+            for epoch in range(20)
+            for b in epoch_batches(LAYOUT, IDS, 4, 0, epoch, window, n)
+            for _, v in b
+        }
+        for n in (0, 1, 2, 3)
+    ]
+    assert drawn == [{0, 1, 2}, {0}, {0, 1}, {0, 1, 2}]
+
+
+def test_views_do_not_change_the_order_of_the_images():
+    plain, two = (epoch_batches(LAYOUT, IDS, 4, 0, 0, 0, n) for n in (1, 2))
+    assert [[i for i, _ in b] for b in plain] == [[i for i, _ in b] for b in two]

@@ -113,3 +113,31 @@ def test_fpn_takes_a_vit_patch_of_14():
     spec = PyramidSpec((LevelSpec("block11", 14, 32),))
     neck = NECKS["fpn"][0](spec, NECKS["fpn"][1](channels=16, min_level=4, max_level=6))
     assert neck.spec.strides == (14, 28, 56)
+
+
+def test_a_neck_takes_the_named_levels_alone():
+    settings = NECKS["fpn"][1](channels=16, min_level=4, max_level=5, levels=("c4", "c5"))
+    detector = build_detector(SPEC, 2, settings, HEADS["retinanet"][1]())
+    assert detector.neck.cached.names == ("c4", "c5")
+    canvas = (64, 64)
+    given = pyramid(1, canvas)
+    placed = [placement(canvas, canvas)]
+    boxes = Targets(torch.tensor([[4.0, 4.0, 40.0, 40.0]]), torch.tensor([1]))
+    other = FeaturePyramid(SPEC, (given.maps[0] + 1, *given.maps[1:]), canvas)
+    mine, theirs = (detector.losses(x, placed, [boxes], [0]) for x in (given, other))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    every = build_detector(SPEC, 2, NECKS["fpn"][1](channels=16), HEADS["retinanet"][1]())
+    assert every.neck.cached.names == SPEC.names
+
+
+@pytest.mark.parametrize("levels", [("c9",), ("c3", "c9")])
+def test_a_named_level_that_the_cache_lacks_is_refused(levels):
+    settings = NECKS["fpn"][1](channels=16, levels=levels)
+    with pytest.raises(ConfigError, match=r"setting 'neck.levels': .*c9"):
+        build_detector(SPEC, 2, settings, HEADS["retinanet"][1]())
+
+
+def test_named_levels_must_still_be_what_the_neck_needs():
+    settings = NECKS["fpn"][1](channels=16, levels=("c4", "c5"))
+    with pytest.raises(ConfigError, match="needs level c3"):
+        build_detector(SPEC, 2, settings, HEADS["retinanet"][1]())

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fdet.pipeline.training.interrupt import interruptible
+from fdet.pipeline.interrupt import interruptible
 
 WISHES = [signal.SIGINT, signal.SIGTERM]
 

@@ -1,0 +1,225 @@
+"""fdet ablate: group after group, each in a process of its own; what one ends with is not the others' end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ...cache.errors import InputError
+from ...cache.publish import make_folder, only_writer, publish_bytes
+from ...cache.sealed import parse_json
+from ..devices import pick_device
+from ..launching import Children, Process, children, signal_of
+from ..progress import ProgressLine, progress_line
+from ..reporting.tidy import Row
+from ..runs import metrics_log
+from ..training.processes import Processes
+from ..world import World
+from .estimate import Costs
+from .group import Place, answer_of, job_of
+from .options import AblateOptions
+from .plan import Plan
+from .results import rows_of, write_results
+from .schedule import Group, choose_together, cut, sharing
+from .state import State, Status, is_finished
+from .trials import Opened, Trial, comparable, trials_of
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
+_MODULE = "fdet.pipeline.ablation.group"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan that can be run, and how its trials stand."""
+
+    plan: Plan
+    trials: Sequence[Trial]
+    opened: Opened
+    state: State
+
+    @property
+    def waiting(self) -> list[Trial]:
+        return [trial for trial in self.trials if self.state.status(trial) == "waiting"]
+
+    def rows(self) -> list[Row]:
+        return rows_of(self.trials, self.state)
+
+
+def prepared(options: AblateOptions) -> Prepared:
+    """Everything that can be refused before anything runs. Raises FdetError of every kind."""
+    plan, place = options.read_plan(), options.place
+    if plan.out is None:
+        raise InputError("--out: expected in the plan or on the command line")
+    opened = Opened(Processes(World(), pick_device(place.device)))
+    trials = trials_of(plan, opened)
+    state = State.read(plan.out)
+    state.take(trials, retry_failed=options.retry_failed)
+    return Prepared(plan, trials, opened, state)
+
+
+def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
+    """Seconds of each trial by itself; 0 of those that are not waiting."""
+    costs = Costs(ready.opened, options.place.threads)
+    digests = [trial.digest for trial in ready.waiting]
+    seconds = dict(zip(digests, costs.seconds(ready.waiting), strict=True))
+    return [seconds.get(trial.digest, 0.0) for trial in ready.trials]
+
+
+def ablate(options: AblateOptions) -> Prepared:
+    """Run every trial that waits; the same call goes on where it was interrupted.
+
+    Raises FdetError before anything has run, KeyboardInterrupt once all that ran have saved.
+    """
+    ready = prepared(options)
+    out = ready.state.out
+    make_folder(out)
+    with only_writer(out):
+        ready.state.write()
+        if ready.waiting:
+            groups = _groups(ready, options)
+            _Ablation(ready, options, deque(groups)).run()
+        write_results(out, ready.rows())
+    return ready
+
+
+def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
+    groups, together = sharing(ready.waiting), options.together
+    if together is None:
+        costs = Costs(ready.opened, options.place.threads)
+        together, why = choose_together(groups, options.jobs, costs)
+        log.info("--together %d: %s", together, why)
+    return cut(groups, together)
+
+
+@dataclass
+class _Ablation:
+    """The groups that wait, and those that run, each in one of `jobs` slots."""
+
+    ready: Prepared
+    options: AblateOptions
+    waiting: deque[Group]
+
+    def run(self) -> None:
+        place, out = self.options.place, self.ready.state.out
+        running: dict[Process, tuple[Group, Path]] = {}
+        free = list(range(self.options.jobs))[::-1]
+        slots: dict[Process, int] = {}
+        with children() as own, self._progress() as progress:
+            looked = time.monotonic()
+            while True:
+                while self.waiting and free and not own.wishes:
+                    slot, group = free.pop(), self.waiting.popleft()
+                    process, job = self._start(own, group, _on_slot(place, slot))
+                    running[process], slots[process] = (group, job), slot
+                if not running:
+                    break
+                for process in own.ended():
+                    group, job = running.pop(process)
+                    free.append(slots.pop(process))
+                    self._note(group, job, process.returncode, leaving=bool(own.wishes))
+                    self.ready.state.write()
+                    write_results(out, self.ready.rows())
+                    looked = 0.0
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._look(progress)
+        if own.wishes:
+            raise KeyboardInterrupt
+
+    def _start(self, own: Children, group: Group, place: Place) -> tuple[Process, Path]:
+        state, pruning = self.ready.state, self.ready.plan.pruning
+        folders = [state.folder(trial) for trial in group]
+        others = [
+            [state.folder(t) for t in comparable(trial, self.ready.trials)] if pruning else []
+            for trial in group
+        ]
+        job = state.out / "logs" / f"{group[0].id}.json"
+        answer_of(job).unlink(missing_ok=True)
+        publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
+        log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
+        with job.with_suffix(".log").open("ab") as output:
+            return own.start([_MODULE, str(job)], output), job
+
+    def _note(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
+        """How each trial ended. Of several whose process broke down, each is run alone: one may be to
+        blame.
+        """
+        answer = answer_of(job)
+        said = parse_json(answer.read_bytes(), answer) if answer.is_file() else {}
+        state, log_name = self.ready.state, f"logs/{job.stem}.log"
+        torn = []
+        for trial in group:
+            ended: tuple[Status, str]
+            if is_finished(state.folder(trial)):
+                ended = ("finished", "")
+            elif said.get(trial.id):
+                ended = (said[trial.id][0], said[trial.id][1])
+            else:
+                torn.append(trial)
+                continue
+            state.note(trial, *ended, log_name)
+            if ended[0] != "finished":
+                log.warning("%s %s: %s", trial.name, *ended)
+        if leaving or not torn:
+            return
+        why = _why(status, job.with_suffix(".log"))
+        if len(group) > 1:
+            log.warning("%d trials together ended: %s; each goes on alone", len(torn), why)
+            self.waiting.extendleft([trial] for trial in reversed(torn))
+            return
+        state.note(torn[0], "failed", why, log_name)
+        log.warning("%s failed: %s", torn[0].name, why)
+
+    def _progress(self) -> AbstractContextManager[ProgressLine]:
+        total = sum(trial.steps for trial in self.ready.trials)
+        return progress_line("ablate", total, self._steps())
+
+    def _steps(self) -> int:
+        """Done so far, of all trials; one that has ended has done all of its own."""
+        state = self.ready.state
+        return sum(
+            _steps_of(state.folder(t)) if state.status(t) == "waiting" else t.steps
+            for t in self.ready.trials
+        )
+
+    def _look(self, progress: ProgressLine) -> None:
+        statuses = [self.ready.state.status(trial) for trial in self.ready.trials]
+        progress.note(counted(statuses))
+        progress.advance(max(0, self._steps() - progress.done))
+
+
+def _steps_of(run: Path) -> int:
+    lines = metrics_log.read(run)
+    return lines[-1]["step"] if lines else 0
+
+
+def _on_slot(place: Place, slot: int) -> Place:
+    """Of several accelerators another one for each slot, unless one is named."""
+    count = torch.cuda.device_count() if place.device in ("auto", "cuda") else 0
+    return replace(place, device=f"cuda:{slot % count}") if count > 1 else place
+
+
+def _why(status: int, path: Path) -> str:
+    if status < 0:
+        return f"its process was ended by {signal_of(status)}"
+    lines = path.read_text(errors="replace").split("\n")
+    said = [line for line in lines if line.strip()][-1:]
+    return f"its process ended with status {status}: {''.join(said)[:500]}"
+
+
+def counted(statuses: Iterable[Status]) -> str:
+    """`7 of 12 trials finished, 1 failed`."""
+    found = list(statuses)
+    words = [f"{found.count('finished')} of {len(found)} trials finished"]
+    others: tuple[Status, ...] = ("failed", "pruned")
+    words += [f"{found.count(status)} {status}" for status in others if status in found]
+    return ", ".join(words)

@@ -1,0 +1,72 @@
+"""What an ablation will take, and what it found, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from .results import Line
+from .run import Prepared, counted
+
+
+def trial_table(ready: Prepared, seconds: Sequence[float]) -> Table:
+    """Every trial: parameters, share, and the time that it is expected to take."""
+    table = Table(box=None, header_style="bold")
+    for title in ("trial", "seed", *ready.plan.axes):
+        table.add_column(title, no_wrap=title == "trial")
+    for title in ("trained", "share", "steps", "seconds", ""):
+        table.add_column(title, justify="right")
+    for trial, took in zip(ready.trials, seconds, strict=True):
+        status = ready.state.status(trial)
+        waits = status == "waiting"
+        table.add_row(
+            *(trial.id, str(trial.seed), *trial.labels.values(), _millions(trial.trained)),
+            *(f"{trial.trained / trial.total:.1%}", str(trial.steps)),
+            *(f"{took:.0f}" if waits else "-", "" if waits else status),
+        )
+    return table
+
+
+def total_line(ready: Prepared, seconds: Sequence[float]) -> str:
+    """Of what is left to do."""
+    return (
+        f"{len(ready.trials)} trials, {len(ready.waiting)} to run: about {sum(seconds) / 60:.1f} min one "
+        "after the other, by a few steps of each size; reading together or beside each other takes less, "
+        "the start of a process some seconds more"
+    )
+
+
+def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
+    """The best first: AP as mean and spread over the seeds."""
+    table = Table(box=None, header_style="bold")
+    for title in ready.plan.axes or ("",):
+        table.add_column(title)
+    for title in ("AP", "least", "most", "seeds", "trained", "share", "seconds", ""):
+        table.add_column(title, justify="right")
+    for line in lines:
+        ap = (
+            ["-"] * 3
+            if line.ap is None
+            else [_ap(line.ap.mean), _ap(line.ap.least), _ap(line.ap.most)]
+        )
+        others = sorted({state for state in line.states if state != "finished"})
+        table.add_row(
+            *(line.labels.values() or ("base",)),
+            *(*ap, str(line.seeds), _millions(line.trained), f"{line.share:.1%}"),
+            *("-" if line.seconds is None else f"{line.seconds:.0f}", ", ".join(others)),
+        )
+    return table
+
+
+def summary(ready: Prepared) -> str:
+    """`7 of 12 trials finished, 1 failed`."""
+    return counted(ready.state.status(trial) for trial in ready.trials)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def _ap(value: float) -> str:
+    return f"{value:.3f}"

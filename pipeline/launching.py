@@ -1,0 +1,89 @@
+"""This program in processes of its own; Ctrl-C asks each of them once to save and leave."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO
+
+from .interrupt import interruptible
+
+INTERRUPTED = 130
+_POLL_SECONDS = 0.05
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass
+class Children:
+    """Those that run. wishes: not empty once someone wishes to leave.
+
+    Each has a group of its own, so that the terminal does not ask it a second time.
+    """
+
+    wishes: Sequence[float]
+    running: list[Process] = field(default_factory=list)
+    _told: list[Process] = field(default_factory=list)
+
+    def start(self, words: Sequence[str], output: IO[bytes] | None = None) -> Process:
+        """`python -m` with these words. output: where all that it says goes, else to stderr."""
+        process = subprocess.Popen(  # noqa: S603 - this program itself
+            [sys.executable, "-m", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output or sys.__stderr__,
+            stderr=output,
+            process_group=0,
+        )
+        self.running.append(process)
+        return process
+
+    def ended(self) -> list[Process]:
+        """Those that came to their end since the last call, after a moment; the others are told of a
+        wish.
+        """
+        time.sleep(_POLL_SECONDS)
+        found = [process for process in self.running if process.poll() is not None]
+        self.running = [process for process in self.running if process not in found]
+        for process in self.running if self.wishes else ():
+            if process not in self._told:
+                process.send_signal(signal.SIGINT)
+                self._told.append(process)
+        return found
+
+    def kill(self) -> None:
+        """All that run, and wait for them."""
+        for process in self.running:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def children() -> Iterator[Children]:
+    """None of them outlives the block."""
+    with interruptible() as wishes:
+        started = Children(wishes)
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def launched(words: Sequence[str]) -> int:
+    """`fdet` with these words, to its end; its exit status."""
+    with children() as own:
+        process = own.start(["fdet", *words])
+        while not own.ended():
+            pass
+        # It may have come to its end in the meantime.
+        status: int = process.returncode
+        return INTERRUPTED if own.wishes and status == 0 else status
+
+
+def signal_of(status: int) -> str:
+    """Of an exit status below 0, in words."""
+    return f"signal {-status} ({signal.Signals(-status).name}; out of memory?)"
