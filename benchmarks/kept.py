@@ -45,7 +45,7 @@ def whole(cache: Path) -> bool:
 
 
 def bits_a_value(cache: Path) -> float:
-    """All bytes of a finished cache, but the annotations, by the values of its maps."""
+    """All bytes of a finished cache's shards by the values of its maps; a codec's scales are not among them."""
     header = CacheHeader.read(cache)
     manifest = Manifest.read(cache, header)
     assert manifest is not None
@@ -55,8 +55,7 @@ def bits_a_value(cache: Path) -> float:
         for bucket in header.layout.buckets
         for level in header.key.levels.levels
     )
-    beside = sum(f.size for name, f in header.beside.items() if name.startswith("codec/"))
-    return 8 * (manifest.stored_bytes + beside) / values
+    return 8 * manifest.stored_bytes / values
 
 
 def megabytes(cache: Path) -> float:

@@ -31,7 +31,7 @@ class ExtractConfig:
     long: int | None = None
     levels: str | None = None
     views: str = "plain"
-    codec: str = "fp16"
+    codec: str = "int5"
     store: str = "zarr"
     precision: str = "fp32"
     device: str = "auto"
