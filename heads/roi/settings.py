@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ...cache.errors import ConfigError
 from ..checks import check_anchors, check_range
 from ..family import HeadSettings
 
@@ -16,6 +17,7 @@ class RoISettings(HeadSettings):
 
     convs, conv_channels, fc_layers, fc_channels: of each box head; norm: after its convolutions and
     those of the masks, group normalisation where "gn". class_agnostic: one box a RoI, not one a class.
+    classifier: one class or background of each RoI ("softmax"), or each class by itself ("sigmoid").
     masks: whether they are found too; mask_convs, mask_channels: of their layers, on mask_pool_size²
     cells, which come out as twice as many a side.
     """
@@ -35,6 +37,7 @@ class RoISettings(HeadSettings):
     fc_layers: int = 2
     fc_channels: int = 1024
     class_agnostic: bool = False
+    classifier: Literal["softmax", "sigmoid"] = "softmax"
     masks: bool = False
     mask_pool_size: int = 14
     mask_convs: int = 4
@@ -52,5 +55,10 @@ class RoISettings(HeadSettings):
         check_range("head.convs", self.convs, 0, 64)
         for name in ("positive", "rpn_nms_iou"):
             check_range(f"head.{name}", getattr(self, name), 0, 1)
+        if self.federated and self.classifier != "sigmoid":
+            raise ConfigError(
+                f"setting 'head.federated': {self.federated} classes of an image count only where each "
+                "stands for itself; set head.classifier=sigmoid"
+            )
         for name in ("rpn_top_train", "rpn_top_test"):
             check_range(f"head.{name}", min(getattr(self, name)), 1)

@@ -38,7 +38,8 @@ Edit = Callable[[dict[str, Any]], object]
 
 def _info() -> RunInfo:
     config = RunConfig.from_mapping(SETTINGS)
-    return RunInfo(make_key(), (2, 5), ("disc", "square"), config, 1000, {"source": "cached"})
+    data = {"source": "cached"}
+    return RunInfo(make_key(), (2, 5), ("disc", "square"), config, 1000, data, ("r", "f"))
 
 
 def make_good(folder: Path) -> None:
@@ -283,7 +284,9 @@ CASES = [
     ),
     info(
         "a million classes",
-        lambda data: data.update(class_ids=list(range(10**6)), class_names=["a"] * 10**6),
+        lambda data: data.update(
+            class_ids=list(range(10**6)), class_names=["a"] * 10**6, frequencies="r" * 10**6
+        ),
     ),
     info(
         "levels of huge maps",
