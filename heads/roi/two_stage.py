@@ -85,7 +85,7 @@ class TwoStage(Head):
             images = zip(boxes, targets, strict=True)
             rois = [stage.labelled(*of) for of in images] if by_stage else drawn
             learned = zip(outputs, rois, targets, counted, strict=True)
-            by_stage.append(torch.stack([stage.losses(*of, *rest) for of, *rest in learned]))
+            by_stage.append(torch.stack([stage.losses(*of, r, t, c) for of, r, t, c in learned]))
         of_boxes = torch.stack(by_stage).mean(dim=0).unbind(dim=1)
         losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
         if self.masks is not None:

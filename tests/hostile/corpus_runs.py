@@ -268,7 +268,10 @@ CASES = [
         "a field less",
         *(
             lambda data, n=n: data.pop(n)
-            for n in ("key", "class_ids", "class_names", "config", "backbone_parameters", "data")
+            for n in (
+                *("key", "class_ids", "class_names", "config", "backbone_parameters", "data"),
+                "frequencies",
+            )
         ),
     ),
     info("a field more of the key", put(("key", "x"), 1), put(("key", LONG), 1)),
@@ -281,6 +284,9 @@ CASES = [
         put(("class_ids",), [[], {}]),
         put(("class_names",), [1, 2]),
         put(("class_names",), [ESCAPE, LONG]),
+        put(("frequencies",), "r"),
+        put(("frequencies",), "rx"),
+        put(("frequencies",), [1, {}]),
     ),
     info(
         "a million classes",

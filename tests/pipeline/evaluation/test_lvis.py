@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,6 +195,24 @@ def in_float32(truth, rows):
     """The same numbers as a detector gives them."""
     annotations = parse_annotations(json.dumps(truth).encode(), "a.json")
     return to_coco_results(detections(rows), annotations.class_ids, {})
+
+
+@engines
+def test_masks_are_counted_by_the_same_rules(engine):
+    """In image 1 class 0 is found where no object is labelled, in image 2 class 1 where nobody looked."""
+    for partial, expected in ([], 2 / 3), ([(1, 0)], 1.0):
+        truth = made([(1, 0, BOX), (2, 0, BOX), (3, 1, BOX)], partial=partial, images=3)
+        for entry in truth["annotations"]:
+            x, y, w, h = entry["bbox"]
+            entry["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        annotations = parse_annotations(json.dumps(truth).encode(), "a.json", outlines=True)
+        rows = [(1, 0, OTHER, 0.95), (1, 0, BOX, 0.9), (2, 0, BOX, 0.8)]
+        found = detections([*rows, (2, 1, OTHER, 0.9), (3, 1, BOX, 0.7)])
+        found = {i: replace(d, masks=torch.ones(len(d), 28, 28)) for i, d in found.items()}
+        metrics = coco_metrics(annotations, found, engine, groups=frequencies(annotations))
+        assert metrics.ap_rare == pytest.approx(expected)
+        assert metrics.masks["ap_rare"] == pytest.approx(expected)
+        assert metrics.masks["ap_common"] == pytest.approx(1.0)
 
 
 def test_errors_are_told_by_the_same_rules():
