@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ...cache.errors import ConfigError
 from ..checks import check_anchors, check_range
 from ..family import HeadSettings
 
@@ -55,10 +54,5 @@ class RoISettings(HeadSettings):
         check_range("head.convs", self.convs, 0, 64)
         for name in ("positive", "rpn_nms_iou"):
             check_range(f"head.{name}", getattr(self, name), 0, 1)
-        if self.federated and self.classifier != "sigmoid":
-            raise ConfigError(
-                f"setting 'head.federated': {self.federated} classes of an image count only where each "
-                "stands for itself; set head.classifier=sigmoid"
-            )
         for name in ("rpn_top_train", "rpn_top_test"):
             check_range(f"head.{name}", min(getattr(self, name)), 1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, remove_small_boxes
 
+from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Head
@@ -32,7 +33,7 @@ class TwoStage(Head):
 
     stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
     The boxes of a stage are the RoIs of the next: in training those that were drawn for the first,
-    so that every stage learns from equally many.
+    so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
     """
 
     def __init__(
@@ -43,6 +44,11 @@ class TwoStage(Head):
         stages: Sequence[tuple[float, Weights]],
     ) -> None:
         super().__init__()
+        if settings.federated and settings.classifier != "sigmoid":
+            raise ConfigError(
+                f"setting 'head.federated': {settings.federated} classes of an image count only where "
+                "each stands for itself; set head.classifier=sigmoid"
+            )
         self.settings = settings
         self.rpn = RPN(spec, settings)
         heads = nn.ModuleList(BoxHead(spec, classes, settings, *stage) for stage in stages)

@@ -283,4 +283,4 @@ def test_a_sigmoid_classifier_has_no_background_and_scores_each_class_by_itself(
 @pytest.mark.parametrize("head", ROI_HEADS)
 def test_federated_needs_classes_that_stand_for_themselves(head):
     with pytest.raises(ConfigError, match=r"set head\.classifier=sigmoid"):
-        HEADS[head].settings(federated=50)
+        build_detector(SPEC, 3, NECKS["fpn"][1](channels=16), HEADS[head].settings(federated=50))
