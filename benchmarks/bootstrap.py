@@ -24,7 +24,8 @@ class Matched:
         areas, classes = len(counted.params.areaRng), len(counted.params.catIds)
         every = [counted.evalImgs[k * areas * len(ids) : k * areas * len(ids) + len(ids)]
                  for k in range(classes)]  # fmt: skip
-        self.ap = float(counted.stats[0])
+        precision = counted.eval["precision"][:, :, :, 0, -1]
+        self.ap = float(precision[precision > -1].mean())
         self.classes = [_Class(images) for images in every]
 
     def resampled(self, weights: np.ndarray) -> float:

@@ -45,7 +45,7 @@ def whole(cache: Path) -> bool:
 
 
 def bits_a_value(cache: Path) -> float:
-    """All bytes of a finished cache's shards by the values of its maps; a codec's scales are not among them."""
+    """All bytes of a finished cache's shards by the values of its maps; without a codec's scales."""
     header = CacheHeader.read(cache)
     manifest = Manifest.read(cache, header)
     assert manifest is not None

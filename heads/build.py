@@ -21,7 +21,8 @@ def build_detector(
     """A detector with fresh weights, drawn from torch's global generator.
 
     spec: the cached levels. neck, head: settings, e.g. FPNSettings(channels=96) and
-    RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they need.
+    RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they need, and for
+    settings that do not go together.
     """
     if neck.levels:
         try:

@@ -46,14 +46,23 @@ class NeckSettings:
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """score_threshold, nms_iou, max_detections: of what is reported."""
+    """score_threshold, nms_iou, max_detections: of what is reported.
+
+    For long-tailed classes, class_balance: beta of the effective number of samples, by which an object's
+    classification loss is weighed, 0 for no weights; federated: how many classes an image's
+    classification loss knows of, those that were looked for in it first, 0 for all.
+    """
 
     name: str = ""
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+    class_balance: float = 0.0
+    federated: int = 0
 
     def __post_init__(self) -> None:
         check_range("head.score_threshold", self.score_threshold, 0, 1)
         check_range("head.nms_iou", self.nms_iou, 0, 1)
         check_range("head.max_detections", self.max_detections, 1, 2**20)
+        check_range("head.class_balance", self.class_balance, 0, 0.9999999)
+        check_range("head.federated", self.federated, 0, 2**20)

@@ -11,35 +11,43 @@ from torch.nn import functional
 EPSILON = 1e-7
 
 
-def focal_loss(logits: Tensor, labels: Tensor, alpha: float = 0.25) -> Tensor:
+def focal_loss(
+    logits: Tensor, labels: Tensor, counted: Tensor | None = None, alpha: float = 0.25
+) -> Tensor:
     """(B, A): the focal loss (Lin et al., arXiv 1708.02002; gamma 2) of each place, summed over classes.
 
-    logits: (B, A, K). labels: (B, A) int64, 0..K-1, or below 0 for background.
+    logits: (B, A, K). labels: (B, A) int64, 0..K-1, or below 0 for background. counted: (B, K), the
+    classes that an image's loss knows of, its labels among them; None for all.
     """
-    foreground, own, others = _split(logits, labels)
+    foreground, own, others = _split(logits, labels, counted)
     costs = alpha * torch.sigmoid(-own).square() * functional.softplus(-own)
     return (1 - alpha) * others + costs.where(foreground, 0.0)
 
 
-def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor) -> Tensor:
+def quality_focal_loss(
+    logits: Tensor, labels: Tensor, quality: Tensor, counted: Tensor | None = None
+) -> Tensor:
     """The same with a soft target, quality (B, A) in 0..1, for the class of each place, and with no
     alpha: quality focal loss (Li et al., arXiv 2006.04388, equation 2; beta 2).
     """
-    foreground, own, others = _split(logits, labels)
+    foreground, own, others = _split(logits, labels, counted)
     entropy = functional.binary_cross_entropy_with_logits(own, quality, reduction="none")
     costs = (quality - own.sigmoid()).square() * entropy
     return others + costs.where(foreground, 0.0)
 
 
-def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _split(logits: Tensor, labels: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Of each place (B, A): is it foreground; the logit of its class; p² · -log(1 - p), summed over
-    all the other classes. Only few places have a class, so that no target (B, A, K) is worth making.
+    all the other classes that count. Only few places have a class, so that no target (B, A, K) is worth
+    making.
     """
     foreground = labels >= 0
     index = labels.clamp(min=0)[..., None]
     own = logits.gather(2, index)
     # With -inf it costs nothing, and takes no gradient.
     others = logits.scatter(2, index, own.masked_fill(foreground[..., None], -math.inf))
+    if counted is not None:
+        others = others.masked_fill(~counted[:, None], -math.inf)
     costs = others.sigmoid().square() * functional.softplus(others)
     return foreground, own[..., 0], costs.sum(dim=2)
 

@@ -14,12 +14,16 @@ class Targets:
     """The objects of one image: boxes (N, 4) xyxy canvas px, labels (N,) int64 in 0..K-1.
 
     masks (N, S, S): of a grid over each object's box, the share of every cell that the object covers;
-    bool, or any numbers 0..1. None where nobody has drawn them.
+    bool, or any numbers 0..1. None where nobody has drawn them. looked_for (K,) bool: the classes that
+    the whole image shows or is known not to show; None where that is all of them. class_images (K,)
+    float32: how many training images show each class, the same for all of a batch.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: Tensor | None = None
+    looked_for: Tensor | None = None
+    class_images: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = self.labels.shape[0]

@@ -20,6 +20,7 @@ from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
 from ..family import HeadSettings
+from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, giou_loss, per_image
 from ..memo import Memo
 from ..norms import norm_layer
@@ -85,7 +86,8 @@ class FCOS(Head):
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
         """Of "classification", "box" and "centerness", (B,) each; every image's is divided by the number
-        of its own foreground places, where torchvision takes the batch's. Nothing is drawn.
+        of its own foreground places, where torchvision takes the batch's. Nothing is drawn but the classes
+        of a federated loss.
         """
         logits, distances, centerness = self._outputs(pyramid)
         places = self.places(pyramid)
@@ -99,8 +101,11 @@ class FCOS(Head):
             centerness, _centerness(places, wanted, foreground), reduction="none"
         )
         boxes = giou_loss(places.boxes(distances), wanted)
+        counted = federated_classes(targets, seeds, self.settings.federated)
+        classes = focal_loss(logits, learnt.place_labels, counted)
+        classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         return {
-            "classification": per_image(focal_loss(logits, learnt.place_labels), counts),
+            "classification": per_image(classes, counts),
             "box": per_image(boxes * foreground, counts),
             "centerness": per_image(off_centre * foreground, counts),
         }

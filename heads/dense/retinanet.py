@@ -21,6 +21,7 @@ from ..candidates import found_in_images
 from ..checks import check_anchors, check_range
 from ..detector import Head
 from ..family import HeadSettings
+from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, per_image
 from ..norms import norm_layer
 from ..types import Detections, Targets
@@ -82,7 +83,7 @@ class RetinaNet(Head):
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
         """Of "classification" and "box", (B,) each; every image's is divided by the number of its own
-        foreground anchors, and nothing is drawn.
+        foreground anchors. Nothing is drawn but the classes of a federated loss.
         """
         logits, deltas = self._outputs(pyramid)
         anchors = canvas_anchors(self.anchors, pyramid)
@@ -90,7 +91,9 @@ class RetinaNet(Head):
         learnt = assigned(targets, [iou_match(t.boxes, anchors, *limits) for t in targets])
         foreground = learnt.foreground
         counts = foreground.sum(dim=1)
-        classes = focal_loss(logits, learnt.place_labels)
+        counted = federated_classes(targets, seeds, self.settings.federated)
+        classes = focal_loss(logits, learnt.place_labels, counted)
+        classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         boxes = (deltas - _offsets(learnt.spread(_encoded(learnt.boxes)), anchors)).abs().sum(dim=2)
         return {
             "classification": per_image(classes * (learnt.rows != IGNORED), counts),

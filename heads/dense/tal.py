@@ -20,6 +20,7 @@ from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
 from ..family import HeadSettings
+from ..long_tail import federated_classes, label_weights
 from ..losses import giou_loss, per_image, quality_focal_loss
 from ..points import PlacesOf, distance_boxes
 from ..types import Detections, Targets
@@ -90,7 +91,7 @@ class TAL(Head):
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
         """Of "classification" and "box", (B,) each; every image's is divided by the sum of its own
-        qualities. Nothing is drawn.
+        qualities. Nothing is drawn but the classes of a federated loss.
         """
         logits, distances = self._outputs(pyramid)
         places = self.places(pyramid)
@@ -102,7 +103,9 @@ class TAL(Head):
         learnt = assigned(targets, [match for match, _ in matched])
         quality = torch.stack([of_image for _, of_image in matched])
         counts = quality.sum(dim=1)
-        classes = quality_focal_loss(logits, learnt.place_labels, quality)
+        counted = federated_classes(targets, seeds, self.settings.federated)
+        classes = quality_focal_loss(logits, learnt.place_labels, quality, counted)
+        classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         overlap = giou_loss(boxes, learnt.spread(learnt.boxes))
         return {
             "classification": per_image(classes, counts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,10 +14,14 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..long_tail import label_weights
 from ..norms import norm_layer
 from ..types import Targets
 from .pooling import RoIPool
 from .settings import RoISettings
+
+# Of a class, at first, where each stands for itself.
+PRIOR = 0.01
 
 Weights = tuple[float, float, float, float]
 
@@ -40,7 +45,8 @@ class BoxHead(nn.Module):
     """torchvision's convolutions and layers. iou_foreground: from which overlap on a RoI is an object;
     weights: by which the offsets (x, y, w, h) of its box are multiplied.
 
-    R is the number of boxes a RoI: one of each class, or one alone where class-agnostic.
+    R is the number of boxes a RoI: one of each class, or one alone where class-agnostic. L is the number
+    of logits: K, and one more before them for background where the classifier is a softmax.
     """
 
     def __init__(
@@ -60,7 +66,12 @@ class BoxHead(nn.Module):
             [settings.fc_channels] * settings.fc_layers,
             norm_layer(settings.norm),
         )
-        self.predictor = FastRCNNPredictor(settings.fc_channels, classes + 1)
+        self.settings, self.classes = settings, classes
+        sigmoid = settings.classifier == "sigmoid"
+        self.predictor = FastRCNNPredictor(settings.fc_channels, classes + (not sigmoid))
+        if sigmoid:
+            nn.init.normal_(self.predictor.cls_score.weight, std=0.01)
+            nn.init.constant_(self.predictor.cls_score.bias, -math.log((1 - PRIOR) / PRIOR))
         boxes = 1 if settings.class_agnostic else classes
         self.predictor.bbox_pred = nn.Linear(settings.fc_channels, 4 * boxes)
         self.coder = BoxCoder(weights)
@@ -72,7 +83,7 @@ class BoxHead(nn.Module):
         return self.layers, self.predictor
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (N, K + 1) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
+        """Logits (N, L) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
         logits, deltas = self.predictor(self.layers(self.pool(pyramid, rois)))
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
@@ -86,12 +97,26 @@ class BoxHead(nn.Module):
         labels = torch.where(matched >= 0, targets.labels[best] + 1, 0)
         return LabelledRoIs(boxes, labels, best)
 
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, L) -> probabilities of the classes, (N, K)."""
+        if self.settings.classifier == "sigmoid":
+            return logits.sigmoid()
+        return logits.softmax(dim=1)[:, 1:]
+
     def losses(
-        self, logits: Tensor, deltas: Tensor, rois: LabelledRoIs, targets: Targets
+        self,
+        logits: Tensor,
+        deltas: Tensor,
+        rois: LabelledRoIs,
+        targets: Targets,
+        counted: Tensor | None = None,
     ) -> Tensor:
-        """(2,): which class, and where is the box? Of one image, divided by the number of its RoIs."""
+        """(2,): which class, and where is the box? Of one image, divided by the number of its RoIs.
+
+        counted: (K,), the classes that the image's loss knows of, None for all.
+        """
         count = max(1, len(logits))
-        classes = functional.cross_entropy(logits, rois.labels, reduction="sum")
+        classes = self._class_loss(logits, rois.labels, targets, counted)
         if not len(targets.labels):
             return torch.stack([classes, deltas.sum() * 0]) / count
         # All are encoded, as to choose the positives would wait for the device.
@@ -105,6 +130,21 @@ class BoxHead(nn.Module):
         )
         return torch.stack([classes, torch.where(positive, off, 0).sum()]) / count
 
+    def _class_loss(
+        self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None
+    ) -> Tensor:
+        """Summed over the RoIs."""
+        beta = self.settings.class_balance
+        if self.settings.classifier == "softmax":
+            if not beta:
+                return functional.cross_entropy(logits, labels, reduction="sum")
+            costs = functional.cross_entropy(logits, labels, reduction="none")
+        else:
+            wanted = functional.one_hot(labels, self.classes + 1)[:, 1:].to(logits)
+            each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+            costs = (each if counted is None else each * counted).sum(dim=1)
+        return (costs * label_weights([targets], labels - 1, beta)).sum()
+
     def decoded(self, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
         """Deltas (N, R, 4) of an image's RoIs (N, 4) -> boxes (N, R, 4) canvas px, clipped to hw."""
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
@@ -112,7 +152,7 @@ class BoxHead(nn.Module):
 
     def refined(self, logits: Tensor, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
         """(N, 4): where an image's RoIs move to, by the class that each shows most; without gradient."""
-        best = of_class(deltas.detach(), logits[:, 1:].argmax(dim=1))
+        best = of_class(deltas.detach(), logits[:, -self.classes :].argmax(dim=1))
         return self.decoded(best[:, None], rois, hw)[:, 0]
 
 

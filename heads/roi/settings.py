@@ -16,6 +16,7 @@ class RoISettings(HeadSettings):
 
     convs, conv_channels, fc_layers, fc_channels: of each box head; norm: after its convolutions and
     those of the masks, group normalisation where "gn". class_agnostic: one box a RoI, not one a class.
+    classifier: one class or background of each RoI ("softmax"), or each class by itself ("sigmoid").
     masks: whether they are found too; mask_convs, mask_channels: of their layers, on mask_pool_size²
     cells, which come out as twice as many a side.
     """
@@ -35,6 +36,7 @@ class RoISettings(HeadSettings):
     fc_layers: int = 2
     fc_channels: int = 1024
     class_agnostic: bool = False
+    classifier: Literal["softmax", "sigmoid"] = "softmax"
     masks: bool = False
     mask_pool_size: int = 14
     mask_convs: int = 4

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, remove_small_boxes
 
+from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Head
+from ..long_tail import federated_classes
 from ..recompute import recomputed
 from ..sampling import balanced
 from ..types import Detections, Targets
@@ -22,7 +24,7 @@ from .mask_head import MaskHead, mask_loss
 from .rpn import RPN
 from .settings import RoISettings
 
-# Of one image: logits (N, K + 1) and box deltas (N, R, 4).
+# Of one image: logits (N, L) and box deltas (N, R, 4).
 _Outputs = tuple[Tensor, Tensor]
 
 
@@ -31,7 +33,7 @@ class TwoStage(Head):
 
     stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
     The boxes of a stage are the RoIs of the next: in training those that were drawn for the first,
-    so that every stage learns from equally many.
+    so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
     """
 
     def __init__(
@@ -42,6 +44,11 @@ class TwoStage(Head):
         stages: Sequence[tuple[float, Weights]],
     ) -> None:
         super().__init__()
+        if settings.federated and settings.classifier != "sigmoid":
+            raise ConfigError(
+                f"setting 'head.federated': {settings.federated} classes of an image count only where "
+                "each stands for itself; set head.classifier=sigmoid"
+            )
         self.settings = settings
         self.rpn = RPN(spec, settings)
         heads = nn.ModuleList(BoxHead(spec, classes, settings, *stage) for stage in stages)
@@ -66,7 +73,8 @@ class TwoStage(Head):
         Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
         torchvision divides by the batch's number: the mean over images equals its losses when every
         image has equally many. Those of several stages are averaged. An image's seed draws its
-        anchors first, then its RoIs. Raises ValueError where masks are wanted and there are none.
+        anchors first, then its RoIs; and by itself the classes of a federated loss. Raises ValueError
+        where masks are wanted and there are none.
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
             raise ValueError("head.masks=true learns from masks: expected them in all targets")
@@ -75,11 +83,15 @@ class TwoStage(Head):
         losses = self.rpn.losses(first, targets, generators)
         drawn = [self._drawn(*of) for of in zip(first.boxes, targets, generators, strict=True)]
         by_stage: list[Tensor] = []
+        of_classes = federated_classes(targets, seeds, self.settings.federated)
+        counted: Sequence[Tensor | None] = [None] * len(targets)
+        if of_classes is not None:
+            counted = of_classes.unbind()
         for stage, boxes, outputs in self._stages(pyramid, placements, [r.boxes for r in drawn]):
             images = zip(boxes, targets, strict=True)
             rois = [stage.labelled(*of) for of in images] if by_stage else drawn
-            learned = zip(outputs, rois, targets, strict=True)
-            by_stage.append(torch.stack([stage.losses(*of, r, t) for of, r, t in learned]))
+            learned = zip(outputs, rois, targets, counted, strict=True)
+            by_stage.append(torch.stack([stage.losses(*of, r, t, c) for of, r, t, c in learned]))
         of_boxes = torch.stack(by_stage).mean(dim=0).unbind(dim=1)
         losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
         if self.masks is not None:
@@ -94,8 +106,8 @@ class TwoStage(Head):
         first = propose(pyramid, placements, training=False, recompute=self.recomputes)
         stages = list(self._stages(pyramid, placements, first.boxes))
         by_stage = [outputs for _, _, outputs in stages]
-        scores = [_mean_scores(of_image) for of_image in zip(*by_stage, strict=True)]
         last, rois, outputs = stages[-1]
+        scores = [_mean_scores(last, of_image) for of_image in zip(*by_stage, strict=True)]
         images = zip(outputs, rois, placements, strict=True)
         boxes = [last.decoded(deltas, of, placed.content_hw) for (_, deltas), of, placed in images]
         found = [self._best(*of_image) for of_image in zip(boxes, scores, strict=True)]
@@ -164,6 +176,6 @@ class TwoStage(Head):
         return torch.split(logits, [len(of_image) for of_image in rois])
 
 
-def _mean_scores(of_stages: Sequence[_Outputs]) -> Tensor:
-    """An image's logits of every stage -> probabilities (N, K), without the background's."""
-    return torch.stack([logits.softmax(dim=1) for logits, _ in of_stages]).mean(dim=0)[:, 1:]
+def _mean_scores(head: BoxHead, of_stages: Sequence[_Outputs]) -> Tensor:
+    """An image's logits of every stage -> probabilities (N, K)."""
+    return torch.stack([head.scores(logits) for logits, _ in of_stages]).mean(dim=0)

@@ -17,6 +17,7 @@ from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.sampler import epoch_batches
 from ...cache.sealed import digest
+from ..dataset.long_tail import frequencies
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from ..sources.data import Data
@@ -116,6 +117,7 @@ def _info(config: RunConfig, data: Data) -> RunInfo:
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
+        frequencies=frequencies(data.annotations),
         config=config,
         backbone_parameters=int(data.header.backbone["parameters"]),
         data={"source": "cached"},

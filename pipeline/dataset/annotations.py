@@ -1,4 +1,4 @@
-"""COCO annotations as packed arrays: what is trained on and what is counted against."""
+"""COCO's and LVIS' annotations as packed arrays: what is trained on and what is counted against."""
 
 from __future__ import annotations
 
@@ -36,12 +36,24 @@ class ImageBoxes:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What was looked for in an image beside what it shows, by label. negative: and is not there;
+    partial: and not all of it is labelled.
+    """
+
+    negative: tuple[int, ...]
+    partial: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Annotations:
-    """Images, classes and boxes of one COCO file.
+    """Images, classes and boxes of one file.
 
     class_ids: category ids ascending; a label is the position in it. starts: where each image's
     boxes begin in the packed arrays, one more entry than images. dropped: boxes left out, by reason.
+    coverage: by image id, where images are labelled for some classes alone, as LVIS' are; None where
+    all are labelled for all. declared: the frequency group of each class, where the file names them.
     """
 
     images: tuple[ImageEntry, ...]
@@ -50,6 +62,8 @@ class Annotations:
     packed: ImageBoxes
     starts: npt.NDArray[np.int64]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    coverage: Mapping[int, Coverage] | None = None
+    declared: tuple[str, ...] | None = None
 
     @cached_property
     def _positions(self) -> dict[int, int]:
@@ -79,7 +93,7 @@ class Annotations:
 
 
 def load_annotations(path: Path, *, outlines: bool = False) -> tuple[Annotations, bytes]:
-    """Read a COCO file; also returns its bytes. outlines: keep them too, for masks; every object then
+    """Read a COCO or LVIS file; also returns its bytes. outlines: keep them too, for masks; every object then
     needs one. Raises InputError naming the field.
     """
     try:
@@ -103,14 +117,17 @@ def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Ann
     reader = _Reader(source, outlines)
     images = reader.images(data)
     classes = reader.categories(data)
-    packed, starts, dropped = reader.boxes(data, images, [c[0] for c in classes])
+    class_ids = [c[0] for c in classes]
+    packed, starts, dropped = reader.boxes(data, images, class_ids)
     return Annotations(
         images=tuple(images),
-        class_ids=tuple(c[0] for c in classes),
+        class_ids=tuple(class_ids),
         class_names=tuple(c[1] for c in classes),
         packed=packed,
         starts=starts,
         dropped=dropped,
+        coverage=reader.coverage(data, images, class_ids),
+        declared=reader.frequencies(data),
     )
 
 
@@ -145,7 +162,22 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
         ),
         starts=np.cumsum([0, *(len(b) for b in boxes)]),
         dropped=dict(dropped),
+        coverage=_joined_coverage(kept),
+        declared=first.declared,
     )
+
+
+def _joined_coverage(
+    kept: Sequence[tuple[Annotations, ImageEntry]],
+) -> dict[int, Coverage] | None:
+    """Raises InputError where only some images have one."""
+    given = {i.id: part.coverage[i.id] for part, i in kept if part.coverage is not None}
+    if given and len(given) < len(kept):
+        raise InputError(
+            "the annotations of some caches are LVIS' (neg_category_ids), those of others are not; "
+            "give one file for all by --annotations"
+        )
+    return given or None
 
 
 class _Reader:
@@ -176,6 +208,43 @@ class _Reader:
             raise InputError(f"{self._source}: 'categories' is empty")
         self._unique([c[0] for c in classes], "category")
         return sorted(classes)
+
+    def frequencies(self, data: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Of each class in the order of ids; all have one, or none."""
+        given: list[tuple[int, str]] = []
+        entries = self._entries(data, "categories")
+        if not any("frequency" in entry for _, entry in entries):
+            return None
+        for where, entry in entries:
+            frequency = entry.get("frequency")
+            if not isinstance(frequency, str) or frequency not in ("r", "c", "f"):
+                raise self._error(f"{where}.frequency", "'r', 'c' or 'f'", frequency)
+            given.append((entry["id"], frequency))
+        return tuple(frequency for _, frequency in sorted(given))
+
+    def coverage(
+        self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
+    ) -> dict[int, Coverage] | None:
+        """By image id; all have one, or none."""
+        entries = self._entries(data, "images")
+        if not any(name in entry for _, entry in entries for name in _COVERAGE):
+            return None
+        label = {class_id: k for k, class_id in enumerate(class_ids)}
+        return {
+            image.id: Coverage(*(self._labels(entry, name, where, label) for name in _COVERAGE))
+            for image, (where, entry) in zip(images, entries, strict=True)
+        }
+
+    def _labels(
+        self, entry: Mapping[str, Any], name: str, where: str, label: Mapping[int, int]
+    ) -> tuple[int, ...]:
+        ids = entry.get(name)
+        if not isinstance(ids, list):
+            raise self._error(f"{where}.{name}", "a list of category ids, as of all images", ids)
+        for class_id in ids:
+            if type(class_id) is not int or class_id not in label:
+                raise self._error(f"{where}.{name}", "ids that 'categories' lists", class_id)
+        return tuple(sorted({label[class_id] for class_id in ids}))
 
     def boxes(
         self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
@@ -264,6 +333,10 @@ class _Reader:
 
     def _file_name(self, entry: Mapping[str, Any], where: str) -> str:
         name = entry.get("file_name")
+        url = entry.get("coco_url")
+        if name is None and isinstance(url, str):
+            # LVIS v1 has the address alone, and its images lie in COCO's folders: train2017/x.jpg.
+            name = "/".join(url.split("/")[-2:])
         if not isinstance(name, str) or not name:
             raise self._error(f"{where}.file_name", "a path below the image folder", name)
         path = PurePosixPath(name.replace("\\", "/"))
@@ -285,6 +358,8 @@ class _Reader:
         return InputError(f"{self._source}: {where}: expected {expected}, got {found}")
 
 
+# LVIS' names for what a Coverage has.
+_COVERAGE = ("neg_category_ids", "not_exhaustive_category_ids")
 _LISTED_IN = {"image_id": "images", "category_id": "categories"}
 
 

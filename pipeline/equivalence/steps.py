@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ...cache.header import CacheHeader
-from ...cache.sampler import SampleId, epoch_batches
+from ...cache.sampler import SampleId
 from ..progress import ProgressLine
 from ..runs.config import RunConfig, load_config
 from ..runs.model import Model, fresh_detector
 from ..sources.data import Data
+from ..sources.epochs import batches_of_epoch
 from ..training.processes import Processes
 from ..training.step import parts_of
 from ..training.train import begin
@@ -64,20 +65,7 @@ def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:
     """Those that a run begins with; epoch after epoch."""
-    settings = config.train
-    batches = (
-        batch
-        for epoch in count()
-        for batch in epoch_batches(
-            data.header.layout,
-            data.image_ids,
-            settings.batch_size,
-            settings.seed,
-            epoch,
-            settings.shuffle_shards,
-            settings.views,
-        )
-    )
+    batches = (batch for epoch in count() for batch in batches_of_epoch(data, config.train, epoch))
     return list(islice(batches, steps))
 
 

@@ -1,21 +1,22 @@
-"""COCO average precision over exactly the images that were looked at."""
+"""Average precision over exactly the images that were looked at: COCO's, and LVIS' of its annotations."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pycocotools import mask
 
 from ...heads.masks import paste_masks
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
-from .engines import FASTEST, evaluated
+from .engines import FASTEST, MOST, evaluated
 from .errors import ErrorBreakdown
+from .lvis import DETECTIONS, counted, with_partial
 
 # The order in which COCO's evaluation summarises.
 FIGURES = (
@@ -32,12 +33,19 @@ FIGURES = (
     "ar_medium",
     "ar_large",
 )
+# AP over the classes of a frequency group.
+GROUPS = {"ap_rare": "r", "ap_common": "c", "ap_frequent": "f"}
+# A threshold's place among 0.5, 0.55, ... 0.95, and a range's among the engines' ranges of areas.
+_AT = {"ap50": 0, "ap75": 5}
+_AREAS = {"small": 1, "medium": 2, "large": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. masks,
-    masks_per_class: the same of masks, where they are found. errors: where they were asked for.
+    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. ap_rare,
+    ap_common, ap_frequent: its mean over the classes that few, more and many images of the training data
+    show, where those are known. masks, masks_per_class: the same of masks, where they are found.
+    errors: where they were asked for.
     """
 
     ap: float | None
@@ -54,6 +62,9 @@ class Metrics:
     ar_large: float | None
     per_class: Mapping[str, float | None]
     images: int
+    ap_rare: float | None = None
+    ap_common: float | None = None
+    ap_frequent: float | None = None
     masks: Mapping[str, float | None] | None = None
     masks_per_class: Mapping[str, float | None] | None = None
     errors: ErrorBreakdown | None = None
@@ -69,23 +80,32 @@ def coco_metrics(
     found: Mapping[int, Detections],
     engine: str = FASTEST,
     results: Sequence[dict[str, Any]] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Metrics:
-    """Scores detections, in image px, over exactly the images that `found` names; at most 100 count
-    an image. engine: one of ENGINES. results: what `to_coco_results` made of them, if that is known.
+    """Scores detections, in image px, over exactly the images that `found` names; at most 100 count of a
+    class and an image. Where annotations are LVIS', by its rules: 300 an image, and only classes that
+    were looked for there.
+
+    engine: one of ENGINES. results: what `to_coco_results` made of the detections, if that is known.
+    groups: the frequency group of each class, of `long_tail.frequencies`.
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
     if results is None:
         results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
+    most = MOST
+    if annotations.coverage is not None:
+        truth, results = with_partial(annotations, truth), counted(annotations, results)
+        most = DETECTIONS
     # With masks the engines would take a detection's area from its mask, for boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids)
+    names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids, most)
     masks = masks_per_class = None
     if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
-        of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, "segm")
-        masks, masks_per_class = _named(of_masks), _per_class(of_masks, names)
+        of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, most, "segm")
+        masks, masks_per_class = _named(of_masks, groups), _per_class(of_masks, names)
     return Metrics(
-        **_named(of_boxes),
+        **_named(of_boxes, groups),
         per_class=_per_class(of_boxes, names),
         images=len(image_ids),
         masks=masks,
@@ -94,16 +114,36 @@ def coco_metrics(
     )
 
 
-def _named(evaluation: Any) -> dict[str, float | None]:
-    values = [_present(v) for v in evaluation.stats[: len(FIGURES)]]
-    return dict(zip(FIGURES, values, strict=True))
+def _named(evaluation: Any, groups: Sequence[str] | None) -> dict[str, float | None]:
+    """FIGURES and GROUPS. With the most detections but where a figure names their number."""
+    precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+    figures = {}
+    for name in FIGURES:
+        kind, _, area = name.partition("_")
+        of_area = _AREAS.get(area, 0)
+        if kind.startswith("ap"):
+            values = precision[:, :, :, of_area, -1]
+            values = values[_AT[kind]] if kind in _AT else values
+        else:
+            at = evaluation.params.maxDets.index(int(kind[2:])) if kind != "ar" else -1
+            values = recall[:, :, of_area, at]
+        figures[name] = _mean(values)
+    for name, group in GROUPS.items():
+        members = [k for k, of_class in enumerate(groups or ()) if of_class == group]
+        figures[name] = _mean(precision[:, :, members, 0, -1])
+    return figures
 
 
 def _per_class(evaluation: Any, names: Sequence[str]) -> dict[str, float | None]:
     """AP over all overlaps and recalls, of objects of any size."""
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
-    found = {name: precision[:, :, k] for k, name in enumerate(names)}
-    return {name: float(v.mean()) if (v := x[x > -1]).size else None for name, x in found.items()}
+    return {name: _mean(precision[:, :, k]) for k, name in enumerate(names)}
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    """The engines give -1 where nothing counts."""
+    there = values[values > -1]
+    return float(there.mean()) if there.size else None
 
 
 def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -190,8 +230,3 @@ def _ground_truth(annotations: Annotations, image_ids: Sequence[int]) -> dict[st
         "annotations": rows,
         "categories": [{"id": class_id, "name": name} for class_id, name in classes],
     }
-
-
-def _present(value: float) -> float | None:
-    """COCO's evaluation says -1 where nothing counts."""
-    return None if value < 0 or math.isnan(value) else float(value)

@@ -14,6 +14,8 @@ ENGINES: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "pycocotools": (("pycocotools.coco", "COCO"), ("pycocotools.cocoeval", "COCOeval")),
 }
 FASTEST = "faster-coco-eval"
+# Detections that COCO counts, of a class and an image.
+MOST = 100
 
 
 def evaluated(
@@ -21,11 +23,15 @@ def evaluated(
     truth: dict[str, Any],
     results: Sequence[dict[str, Any]],
     image_ids: Sequence[int],
+    most: int = MOST,
     of: Literal["bbox", "segm"] = "bbox",
 ) -> Any:
-    """The engine's evaluation of boxes or masks, summarised: .stats, and .eval["precision"].
+    """The engine's evaluation of boxes or masks: .eval["precision"] (T, R, K, A, M) and .eval["recall"]
+    (T, K, A, M) by overlap, recall, class, range of areas (all, small, medium, large) and the most
+    detections of a class and an image that count, .params.maxDets; -1 where there is no object.
 
-    truth: a data set in COCO's format. results: detections in COCO's result format. Neither is changed.
+    most: the last of these. truth: a data set in COCO's format. results: detections in COCO's result
+    format. Neither is changed.
     """
     (module, index), (other, evaluation) = ENGINES[engine]
     coco, count = getattr(import_module(module), index), getattr(import_module(other), evaluation)
@@ -38,9 +44,9 @@ def evaluated(
         )
         counted = count(indexed, found, of)
         counted.params.imgIds = list(image_ids)
+        counted.params.maxDets = sorted({1, 10, MOST, most})
         counted.evaluate()
         counted.accumulate()
-        counted.summarize()
     return counted
 
 

@@ -14,9 +14,11 @@ from torchvision.ops import box_iou
 
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations, ImageBoxes
+from ..dataset.long_tail import looked_for
+from .engines import MOST
+from .lvis import DETECTIONS
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
-MOST = 100  # detections of an image that count
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 _RECALLS = np.linspace(0, 1, 101)
 
@@ -54,8 +56,10 @@ class _Image:
 
 
 def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -> ErrorBreakdown:
-    """Of detections in image px, over the images that `found` names."""
-    images = [_matched(annotations.of_image(i), d) for i, d in sorted(found.items())]
+    """Of detections in image px, over the images that `found` names; by LVIS' rules where the annotations
+    are LVIS'.
+    """
+    images = [_of_image(annotations, i, d) for i, d in sorted(found.items())]
     classes = range(len(annotations.class_ids))
     before = _ap(images, classes, "")
     counts = {kind: sum(image.kinds.count(kind) for image in images) for kind in KINDS}
@@ -66,9 +70,21 @@ def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -
     return ErrorBreakdown(before, counts, gains)
 
 
-def _matched(objects: ImageBoxes, found: Detections) -> _Image:
-    order = found.scores.argsort(descending=True, stable=True)[:MOST]
-    d = found[order]
+def _of_image(annotations: Annotations, image_id: int, found: Detections) -> _Image:
+    objects, d = annotations.of_image(image_id), _best_first(found)
+    if annotations.coverage is None:
+        return _matched(objects, d[:MOST])
+    d = d[:DETECTIONS]
+    known = torch.from_numpy(looked_for(annotations, image_id))
+    return _matched(objects, d[known[d.labels]], annotations.coverage[image_id].partial)
+
+
+def _best_first(found: Detections) -> Detections:
+    return found[found.scores.argsort(descending=True, stable=True)]
+
+
+def _matched(objects: ImageBoxes, d: Detections, partial: Sequence[int] = ()) -> _Image:
+    """partial: classes of which not every object is known."""
     crowd = np.asarray(objects.crowd, dtype=bool)
     classes = np.asarray(objects.labels)[~crowd]
     boxes = torch.from_numpy(np.asarray(objects.boxes, dtype=np.float64))
@@ -81,7 +97,7 @@ def _matched(objects: ImageBoxes, found: Detections) -> _Image:
         d.scores.double().numpy(),
         labels,
         hits,
-        (hits < 0) & within,
+        (hits < 0) & (within | np.isin(labels, partial)),
         [""] * len(labels),
         np.full(len(labels), -1),
         classes,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from .coco import FIGURES, Metrics
+from .coco import FIGURES, GROUPS, Metrics
 from .errors import KINDS, ErrorBreakdown
 
-# What COCO's areas are, in px of the image.
-_AREAS = {"small": "< 32²", "medium": "32² to 96²", "large": "> 96²"}
+# COCO's areas in the image, and LVIS' groups of classes.
+_PARTS = {
+    "small": "< 32² px",
+    "medium": "32² to 96² px",
+    "large": "> 96² px",
+    "rare": "in at most 10 training images",
+    "common": "in 11 to 100",
+    "frequent": "in more",
+}
 
 
 def metrics_table(metrics: Metrics) -> str:
     """The figures for people, in points of 0 to 100 as papers print them; boxes, and masks where they
     are found.
     """
-    boxes = {_shown(name): getattr(metrics, name) for name in FIGURES}
+    names = [*FIGURES, *(n for n in GROUPS if getattr(metrics, n) is not None)]
+    boxes = {_shown(name): getattr(metrics, name) for name in names}
     boxes |= {f"AP of {name!r}": v for name, v in metrics.per_class.items()}
     columns = [boxes]
     if metrics.masks is not None:
-        masks = {_shown(name): metrics.masks[name] for name in FIGURES}
+        masks = {_shown(name): metrics.masks[name] for name in names}
         of_classes = metrics.masks_per_class or {}
         columns.append(masks | {f"AP of {name!r}": v for name, v in of_classes.items()})
     width = max(map(len, boxes))
@@ -33,8 +41,8 @@ def metrics_table(metrics: Metrics) -> str:
 
 def _shown(name: str) -> str:
     """ "ap_small" -> "AP small (< 32² px)"."""
-    figure, _, area = name.partition("_")
-    return f"{figure.upper()} {area} ({_AREAS[area]} px)" if area else figure.upper()
+    figure, _, part = name.partition("_")
+    return f"{figure.upper()} {part} ({_PARTS[part]})" if part else figure.upper()
 
 
 def _errors(errors: ErrorBreakdown) -> list[str]:

@@ -34,6 +34,8 @@ class TrainSettings:
 
     fraction: share of the images that is trained on, always the same ones, and a smaller share's images
     are among a larger one's; views: how many of the cache's views, the plain one first, 0 for all.
+    repeat_factor: share of the images from which on a class is frequent; images with rarer ones come
+    several times an epoch, 0 for never (LVIS, arXiv 1908.03195: 0.001).
 
     eval_every: epochs between evaluations (the last is always evaluated); patience: evaluations
     without a better AP after which training ends, 0 for never; save_minutes: the longest
@@ -62,6 +64,7 @@ class TrainSettings:
     seed: int = 0
     fraction: float = 1.0
     views: int = 0
+    repeat_factor: float = 0.0
     workers: int = 1
     prefetch: int = 4
     shuffle_shards: int = 0
@@ -139,6 +142,7 @@ class RunConfig:
         check_range("train.seed", train.seed, 0, 2**32 - 1)
         check_range("train.fraction", train.fraction, 1e-6, 1)
         check_range("train.views", train.views, 0)
+        check_range("train.repeat_factor", train.repeat_factor, 0, 1)
         check_range("train.workers", train.workers, 1)
         check_range("train.prefetch", train.prefetch, 1)
         check_range("train.shuffle_shards", train.shuffle_shards, 0)

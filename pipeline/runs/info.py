@@ -30,7 +30,7 @@ from ..dataset.annotations import Annotations
 from .config import RunConfig
 from .model import fresh_detector
 
-FORMAT = 5
+FORMAT = 6
 SCRATCH = "scratch"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
@@ -41,6 +41,7 @@ MAX_BYTES = 2**28
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
     of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
+    frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
     """
 
     key: CacheKey
@@ -49,6 +50,7 @@ class RunInfo:
     config: RunConfig
     backbone_parameters: int
     data: Mapping[str, str]
+    frequencies: tuple[str, ...]
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
@@ -62,6 +64,7 @@ class RunInfo:
                 "config_digest": self.config.digest,
                 "backbone_parameters": self.backbone_parameters,
                 "data": dict(self.data),
+                "frequencies": "".join(self.frequencies),
             }
         )
 
@@ -86,6 +89,7 @@ class RunInfo:
                 RunConfig.from_mapping(data["config"]),
                 data["backbone_parameters"],
                 data["data"],
+                tuple(data["frequencies"]),
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -100,6 +104,8 @@ class RunInfo:
         classes = zip(self.class_ids, self.class_names, strict=True)
         if not all(type(i) is int and type(name) is str for i, name in classes):
             raise ValueError("expected an integer and a name for every class")
+        if len(self.frequencies) != len(self.class_ids) or not set(self.frequencies) <= set("rcf"):
+            raise ValueError("frequencies: expected r, c or f for every class")
         if "source" not in self.data or not all(type(v) is str for v in self.data.values()):
             raise ValueError("data: expected strings, and a source among them")
         if type(self.backbone_parameters) is not int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ...cache.placement import Placement
 from ...cache.sampler import SampleId
 from ...heads.types import Targets
 from ..dataset.annotations import Annotations
+from ..dataset.long_tail import looked_for
 from ..devices import pinned
 from .source import MakePyramid, PyramidSource
 
@@ -38,32 +40,33 @@ def batches_from(
     annotations: Annotations,
     device: torch.device,
     min_visible: float,
+    class_images: npt.NDArray[np.int64],
 ) -> Iterator[Batch]:
-    """What the source loads, with its targets."""
+    """What the source loads, with its targets. class_images: (K,), training images that show each class."""
+    counts = pinned(torch.from_numpy(class_images).float(), device).to(device, non_blocking=True)
     for samples, placements, pyramid in source.load(batches):
         image_ids = tuple(image_id for image_id, _ in samples)
         targets = [
             targets_of(annotations, image_id, placement, min_visible)
             for image_id, placement in zip(image_ids, placements, strict=True)
         ]
-        yield Batch(image_ids, placements, _on_device(targets, device), pyramid)
+        learnt = _on_device(targets, device)
+        learnt = tuple(replace(of_image, class_images=counts) for of_image in learnt)
+        yield Batch(image_ids, placements, learnt, pyramid)
 
 
 def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Targets, ...]:
     """In a copy a kind, which waits for nothing: an ordinary one would wait for the last step."""
     if not targets:
         return ()
-    counts = [len(of_image.labels) for of_image in targets]
-    given = [name for name in ("boxes", "labels", "masks") if getattr(targets[0], name) is not None]
-    parts = {
-        name: torch.split(
-            pinned(torch.cat([getattr(t, name) for t in targets]), device).to(
-                device, non_blocking=True
-            ),
-            counts,
-        )
-        for name in given
-    }
+    first = targets[0]
+    names = ("boxes", "labels", "masks", "looked_for")
+    given = [name for name in names if getattr(first, name) is not None]
+    parts = {}
+    for name in given:
+        values = [getattr(of_image, name) for of_image in targets]
+        moved = pinned(torch.cat(values), device).to(device, non_blocking=True)
+        parts[name] = torch.split(moved, [len(v) for v in values])
     return tuple(Targets(**{name: parts[name][k] for name in given}) for k in range(len(targets)))
 
 
@@ -71,7 +74,7 @@ def targets_of(
     annotations: Annotations, image_id: int, placement: Placement, min_visible: float
 ) -> Targets:
     """The objects of one sample: no crowds, and only what the view shows enough of. With masks where
-    the annotations have outlines.
+    the annotations have outlines, and with the classes that were looked for where these say so.
     """
     objects = annotations.of_image(image_id)
     boxes = torch.from_numpy(objects.boxes.astype(np.float32))
@@ -91,4 +94,7 @@ def targets_of(
         ]
         stacked = np.stack(grids) if grids else np.zeros((0, MASK_CELLS, MASK_CELLS), np.float32)
         masks = placement.mirrored(torch.from_numpy(stacked))
-    return Targets(shown, torch.from_numpy(objects.labels.copy())[kept], masks)
+    known = None
+    if annotations.coverage is not None:
+        known = torch.from_numpy(looked_for(annotations, image_id))
+    return Targets(shown, torch.from_numpy(objects.labels.copy())[kept], masks, known)

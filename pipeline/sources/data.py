@@ -26,6 +26,7 @@ from ..dataset.annotations import (
     parse_annotations,
 )
 from ..dataset.check import check_images
+from ..dataset.long_tail import class_images
 from .batches import Batch, batches_from
 from .cached import CachedSource
 from .live import Backbone, LiveSource
@@ -58,7 +59,8 @@ class Data:
         self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
     ) -> Iterator[Batch]:
         """What a step takes, in order, loaded ahead."""
-        return batches_from(self.source, samples, self.annotations, device, min_visible)
+        counts = class_images(self.annotations, self.image_ids)
+        return batches_from(self.source, samples, self.annotations, device, min_visible, counts)
 
 
 def open_cached(

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import FdetError
-from ...cache.sampler import SampleId, epoch_batches, plain_batches
+from ...cache.sampler import SampleId, plain_batches
 from ...heads.types import Detections
+from ..dataset.long_tail import frequencies
 from ..devices import device_memory_mb, process_memory_mb
 from ..evaluation.coco import Metrics, coco_metrics
 from ..evaluation.detecting import detect
@@ -30,6 +31,7 @@ from ..runs.checkpoint import Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings
 from ..sources.batches import Batch
 from ..sources.data import Data
+from ..sources.epochs import batches_of_epoch
 from ..watching.events import Event, Hook
 from ..world import World
 from .curve import draw_curve
@@ -142,16 +144,7 @@ class Loop:
         return not position.to_evaluate and (position.step >= total or stopped)
 
     def _batches(self, epoch: int) -> list[list[SampleId]]:
-        settings = self.config.train
-        return epoch_batches(
-            self.data.header.layout,
-            self.data.image_ids,
-            settings.batch_size,
-            settings.seed,
-            epoch,
-            settings.shuffle_shards,
-            settings.views,
-        )
+        return batches_of_epoch(self.data, self.config.train, epoch)
 
     def _epoch(
         self, epoch: int, done: int, progress: ProgressLine, wishes: Sequence[float]
@@ -259,7 +252,10 @@ class Loop:
 
     def _score(self, val: Data, found: dict[int, Detections]) -> Metrics:
         processes = self.stepper.processes
-        metrics = coco_metrics(val.annotations, found) if processes.first else None
+        metrics = None
+        if processes.first:
+            groups = frequencies(self.data.annotations)
+            metrics = coco_metrics(val.annotations, found, groups=groups)
         shared = processes.of_first(metrics)
         assert shared is not None
         return shared

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 # Settings that decide which micro-batches come in which order, and what is in them.
 _SAME = (
-    *("batch_size", "accumulate", "seed", "fraction", "views", "shuffle_shards", "min_visible"),
-    *("workers", "prefetch"),
+    *("batch_size", "accumulate", "seed", "fraction", "views", "repeat_factor"),
+    *("shuffle_shards", "min_visible", "workers", "prefetch"),
 )
 
 Run = tuple[RunConfig, TrainOptions]

@@ -19,7 +19,9 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
+from ..dataset.long_tail import frequencies
 from ..devices import cap_device_memory, use_threads
+from ..evaluation.lvis import tell_of_few_detections
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, load_state
 from ..runs.config import RunConfig
@@ -192,11 +194,13 @@ def _open(
             "start": start_digest(options.start),
             **(fit.to_data() if fit else {}),
         },
+        frequencies=frequencies(data.annotations),
     )
     if val is not None:
         for difference in info.check_pairs(val.header, val.name):
             log.warning("training and validation caches differ in %s", difference)
         info.check_classes(val.annotations, f"validation annotations of {val.name}")
+        tell_of_few_detections(val.annotations, config.head.max_detections)
         if options.shown_images is not None:
             check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
     model = Model(info.fresh_detector(), backbone).to(processes.device)
@@ -219,8 +223,15 @@ def open_data(
 
 
 def chosen(config: RunConfig, data: Data) -> Data:
-    """The share of the images that is trained on. Raises ConfigError for more views than there are."""
+    """The share of the images that is trained on. Raises ConfigError for more views than there are, and
+    for a federated loss where all classes are labelled.
+    """
     settings, there = config.train, len(data.header.layout.views)
+    if config.head.federated and data.annotations.coverage is None:
+        raise ConfigError(
+            f"setting 'head.federated': the annotations of {data.name} do not say which classes were "
+            "looked for in each image (LVIS' neg_category_ids), so all count; expected 0"
+        )
     if settings.views > there:
         raise ConfigError(
             f"setting 'train.views': expected at most the {there} views of {data.name}, got "

@@ -1,6 +1,8 @@
+import math
 from collections import Counter
 from itertools import chain, pairwise
 
+import numpy as np
 import pytest
 
 from fdet.cache.errors import MissingSample
@@ -86,6 +88,76 @@ def test_every_epoch_has_as_many_batches(size, window):
     buckets = (len(bucket.images) for bucket in LAYOUT.buckets)
     counts = {len(batches(seed, epoch, size, window)) for seed in (0, 1) for epoch in range(9)}
     assert counts == {sum(-(-images // size) for images in buckets)}
+
+
+REPEATS = np.array([1 + (k % 5) * 0.3 + (k == 7) * 4.5 for k in range(97)])
+
+
+def repeated(seed=0, epoch=0, size=4, window=0, repeats=REPEATS, ids=IDS):
+    return epoch_batches(LAYOUT, ids, size, seed, epoch, window, repeats=repeats)
+
+
+def times(batches):
+    return Counter(image_id for image_id, _ in chain(*batches))
+
+
+@windows
+def test_factors_of_one_change_nothing(window):
+    assert repeated(3, 7, window=window, repeats=np.ones(97)) == batches(3, 7, window=window)
+
+
+@windows
+def test_an_image_comes_as_often_as_its_factor_rounded_up_or_down(window):
+    for epoch in range(5):
+        counts = times(repeated(0, epoch, window=window))
+        assert counts.keys() == set(IDS)
+        for image_id, factor in zip(IDS, REPEATS, strict=True):
+            # Within a bucket factors are stretched a little to a whole sum.
+            assert abs(counts[image_id] - factor) < 1.2
+
+
+def test_an_image_comes_as_often_as_its_factor_in_the_long_run():
+    epochs = 400
+    total = Counter()
+    for epoch in range(epochs):
+        total += times(repeated(0, epoch, 1000))
+    sums = Counter()
+    for image_id, factor in zip(IDS, REPEATS, strict=True):
+        sums[LAYOUT.bucket_of(image_id)] += factor - 1
+    for image_id, factor in zip(IDS, REPEATS, strict=True):
+        extra = sums[LAYOUT.bucket_of(image_id)]
+        expected = 1 + (factor - 1) * math.ceil(extra - 1e-9) / extra
+        # A draw of a share p has a deviation of at most 1/2.
+        assert abs(total[image_id] / epochs - expected) < 5 * 0.5 / math.sqrt(epochs)
+    assert total[IDS[0]] == epochs, "an image without a rare class is never repeated"
+
+
+@windows
+@pytest.mark.parametrize("size", [1, 2, 4, 7, 1000])
+def test_epochs_with_repeated_images_have_as_many_batches_too(size, window):
+    found = [repeated(seed, epoch, size, window) for seed in (0, 1) for epoch in range(9)]
+    assert len({len(epoch) for epoch in found}) == 1
+    assert len({len(list(chain(*epoch))) for epoch in found}) == 1
+    assert len({tuple(sorted(times(epoch).items())) for epoch in found}) > 5
+
+
+def test_every_time_an_image_comes_it_has_a_view_of_its_own():
+    views = [[v for i, v in chain(*repeated(0, epoch)) if i == IDS[7]] for epoch in range(60)]
+    counts = Counter(chain(*views))
+    assert all(5 <= len(of_epoch) <= 8 for of_epoch in views)
+    assert sum(len(set(of_epoch)) > 1 for of_epoch in views) > 50
+    assert min(counts.values()) > sum(counts.values()) / 5
+    assert all(view in of_epoch for view, of_epoch in zip(plain_views(60), views, strict=True))
+
+
+def plain_views(epochs):
+    """Of one image, as it comes without repetition."""
+    return [int(drawn_views([IDS[7]], len(VIEWS), 0, epoch)[0]) for epoch in range(epochs)]
+
+
+def test_how_often_images_come_does_not_hang_on_their_order():
+    turned = repeated(0, 3, ids=IDS[::-1], repeats=REPEATS[::-1])
+    assert Counter(chain(*turned)) == Counter(chain(*repeated(0, 3)))
 
 
 def test_images_are_shuffled_within_their_window():

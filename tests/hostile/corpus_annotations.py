@@ -105,6 +105,37 @@ CASES = [
         coco().replace(b"8", b"1e999"),
         coco().replace(b"8", b"1" * 5000),
     ),
+    *(
+        file(
+            f"image.{name} replaced",
+            *(
+                coco({"neg_category_ids": [], "not_exhaustive_category_ids": []} | {name: v})
+                for v in (None, {}, "", 1, True, [None], [[]], [{}], [""], [2], [1.5], [10**4000])
+            ),
+        )
+        for name in ("neg_category_ids", "not_exhaustive_category_ids")
+    ),
+    file(
+        "category.frequency replaced",
+        *(coco(category={"frequency": v}) for v in (None, [], {}, "", "x", 1, True, ESCAPE, LONG)),
+    ),
+    file(
+        "addresses that leave",
+        *(
+            coco({"file_name": None, "coco_url": v})
+            for v in (
+                "../a.png",
+                "file:///etc/passwd",
+                "/etc/passwd",
+                "..",
+                "",
+                LONG,
+                ESCAPE,
+                5,
+                [],
+            )
+        ),
+    ),
     file("not JSON", b"", b"\0", b"\xff\xfe", b"{", b'"', b"{'images': []}"),
     file(
         "other encodings", coco().decode().encode("utf-16"), b"\xef\xbb\xbf" + coco(), refused=False

@@ -38,7 +38,8 @@ Edit = Callable[[dict[str, Any]], object]
 
 def _info() -> RunInfo:
     config = RunConfig.from_mapping(SETTINGS)
-    return RunInfo(make_key(), (2, 5), ("disc", "square"), config, 1000, {"source": "cached"})
+    data = {"source": "cached"}
+    return RunInfo(make_key(), (2, 5), ("disc", "square"), config, 1000, data, ("r", "f"))
 
 
 def make_good(folder: Path) -> None:
@@ -267,7 +268,10 @@ CASES = [
         "a field less",
         *(
             lambda data, n=n: data.pop(n)
-            for n in ("key", "class_ids", "class_names", "config", "backbone_parameters", "data")
+            for n in (
+                *("key", "class_ids", "class_names", "config", "backbone_parameters", "data"),
+                "frequencies",
+            )
         ),
     ),
     info("a field more of the key", put(("key", "x"), 1), put(("key", LONG), 1)),
@@ -280,10 +284,15 @@ CASES = [
         put(("class_ids",), [[], {}]),
         put(("class_names",), [1, 2]),
         put(("class_names",), [ESCAPE, LONG]),
+        put(("frequencies",), "r"),
+        put(("frequencies",), "rx"),
+        put(("frequencies",), [1, {}]),
     ),
     info(
         "a million classes",
-        lambda data: data.update(class_ids=list(range(10**6)), class_names=["a"] * 10**6),
+        lambda data: data.update(
+            class_ids=list(range(10**6)), class_names=["a"] * 10**6, frequencies="r" * 10**6
+        ),
     ),
     info(
         "levels of huge maps",

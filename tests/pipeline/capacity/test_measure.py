@@ -90,7 +90,7 @@ def test_presets_files_and_runs_are_shown(exact_cache, tmp_path):
 @pytest.mark.parametrize("source", ["cached", "finetune"])
 def test_a_run_that_trained_its_backbone_is_told_apart(source, exact_cache, header, tmp_path):
     (tmp_path / "config.toml").write_text(config().to_toml())
-    info = RunInfo(header.key, (2,), ("disc",), config(), 9, {"source": source})
+    info = RunInfo(header.key, (2,), ("disc",), config(), 9, {"source": source}, ("r",))
     (tmp_path / "run.json").write_bytes(info.to_bytes())
     result = fdet(tmp_path, "--cache", exact_cache)
     assert result.exit_code == 0

@@ -7,6 +7,7 @@ import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.annotations import (
+    Coverage,
     joined_annotations,
     load_annotations,
     parse_annotations,
@@ -35,9 +36,9 @@ def parse(data):
     return parse_annotations(json.dumps(data).encode(), "a.json")
 
 
-def changed(path, value):
-    """coco() with the entry at 'images.0.id' replaced, or taken out."""
-    data = target = coco()
+def changed(path, value, data=None):
+    """The data, or coco(), with the entry at 'images.0.id' replaced, or taken out."""
+    data = target = data or coco()
     *parents, last = [int(p) if p.isdigit() else p for p in path.split(".")]
     for name in parents:
         target = target[name]
@@ -214,6 +215,84 @@ def test_a_malformed_field_is_named(path, value, said):
     assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
 
 
+def lvis():
+    """The same with what LVIS has more; image 900 has an address alone."""
+    data = coco()
+    for image in data["images"]:
+        image |= {"neg_category_ids": [], "not_exhaustive_category_ids": []}
+    data["images"][0]["neg_category_ids"] = [9]
+    data["images"][1]["not_exhaustive_category_ids"] = [9, 2]
+    del data["images"][2]["file_name"]
+    data["images"][2]["coco_url"] = "http://images.cocodataset.org/train2017/000000000900.jpg"
+    for category, frequency in zip(data["categories"], "cr", strict=True):
+        category["frequency"] = frequency
+    return data
+
+
+def test_what_was_looked_for_is_read_by_label_and_groups_in_the_order_of_labels():
+    annotations = parse(lvis())
+    assert annotations.coverage == {
+        7: Coverage(negative=(1,), partial=()),
+        3: Coverage(negative=(), partial=(0, 1)),
+        900: Coverage((), ()),
+    }
+    assert annotations.class_names == ("cat", "dog") and annotations.declared == ("r", "c")
+    plain = parse(coco())
+    assert plain.coverage is None and plain.declared is None
+
+
+def test_an_image_of_an_address_alone_lies_in_cocos_folders():
+    assert parse(lvis()).image(900).file_name == "train2017/000000000900.jpg"
+    both = lvis()
+    both["images"][2]["file_name"] = "b.jpg"
+    assert parse(both).image(900).file_name == "b.jpg"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        *(
+            (f"images.1.{name}", value, f"images[1].{name}: expected {expected}")
+            for name in ("neg_category_ids", "not_exhaustive_category_ids")
+            for value, expected in (
+                (ABSENT, "a list of category ids, as of all images, got nothing"),
+                (None, "a list of category ids, as of all images, got nothing"),
+                (9, "a list of category ids, as of all images, got 9"),
+                ([9, 3], "ids that 'categories' lists, got 3"),
+                (["9"], "ids that 'categories' lists, got '9'"),
+                ([[9]], "ids that 'categories' lists, got [9]"),
+                ([True], "ids that 'categories' lists, got True"),
+                ([9.0], "ids that 'categories' lists, got 9.0"),
+            )
+        ),
+        (
+            "categories.1.frequency",
+            ABSENT,
+            "categories[1].frequency: expected 'r', 'c' or 'f', got",
+        ),
+        (
+            "categories.1.frequency",
+            "x",
+            "categories[1].frequency: expected 'r', 'c' or 'f', got 'x'",
+        ),
+        ("categories.1.frequency", "", "categories[1].frequency: expected 'r', 'c' or 'f', got ''"),
+        (
+            "categories.1.frequency",
+            ["r"],
+            "categories[1].frequency: expected 'r', 'c' or 'f', got [",
+        ),
+        ("images.2.coco_url", "http:///a.jpg", "images[2].file_name leaves the image folder"),
+        ("images.2.coco_url", "http://x/../a.jpg", "images[2].file_name leaves the image folder"),
+        ("images.2.coco_url", 5, "images[2].file_name: expected a path below"),
+    ],
+)
+def test_a_malformed_field_of_lvis_is_named(path, value, said):
+    with pytest.raises(InputError) as caught:
+        parse(changed(path, value, lvis()))
+    assert str(caught.value).startswith(f"a.json: {said}")
+    assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
@@ -287,6 +366,15 @@ def test_parts_of_one_annotation_file_are_the_file_again():
     for image in whole.images:
         assert joined.image(image.id) == image
         assert as_lists(joined.of_image(image.id)) == as_lists(whole.of_image(image.id))
+
+
+def test_joined_annotations_keep_what_was_looked_for():
+    whole = parse(lvis())
+    joined = joined_annotations([(whole, {7}), (whole, {3})])
+    assert joined.coverage == {i: whole.coverage[i] for i in (7, 3)}
+    assert joined.declared == whole.declared
+    with pytest.raises(InputError, match="of some caches are LVIS'"):
+        joined_annotations([(whole, {7}), (second(), {11})])
 
 
 def test_parts_without_any_image_or_box_can_be_joined():

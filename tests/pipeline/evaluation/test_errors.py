@@ -23,6 +23,8 @@ class MadeUp:
 
     class_ids = (1, 2)
 
+    coverage = None
+
     def __init__(self, *objects):
         self.objects = objects
 

@@ -14,7 +14,13 @@ from pycocotools.mask import encode
 from fdet.heads.masks import paste_masks
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
-from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, sizes_of, to_coco_results
+from fdet.pipeline.evaluation.coco import (
+    FIGURES,
+    GROUPS,
+    coco_metrics,
+    sizes_of,
+    to_coco_results,
+)
 from fdet.pipeline.evaluation.engines import ENGINES
 
 from ...generated import outlined
@@ -53,7 +59,7 @@ def test_the_objects_themselves_are_found(annotations):
     assert metrics.ap == pytest.approx(1.0)
     assert metrics.masks["ap50"] == pytest.approx(1.0)
     assert metrics.masks["ap"] > 0.85
-    assert set(metrics.masks) == set(FIGURES)
+    assert set(metrics.masks) == {*FIGURES, *GROUPS}
 
 
 def test_masks_are_looked_at_and_not_their_boxes(annotations):

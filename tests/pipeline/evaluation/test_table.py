@@ -1,5 +1,7 @@
 """The figures for people: every figure and class of boxes, and beside them those of masks."""
 
+from dataclasses import replace
+
 import pytest
 
 from fdet.pipeline.evaluation.coco import FIGURES, Metrics
@@ -18,6 +20,17 @@ def metrics(masks: bool) -> Metrics:
     more = {"masks": of_masks, "masks_per_class": per_class} if masks else {}
     errors = ErrorBreakdown(0.5, dict.fromkeys(KINDS, 7), dict.fromkeys(KINDS, 0.125))
     return Metrics(**figures, per_class=CLASSES, images=12, errors=errors, **more)
+
+
+def test_groups_of_classes_have_rows_where_they_are_known():
+    known = replace(metrics(masks=False), ap_rare=0.123, ap_frequent=0.456)
+    rows = metrics_table(known).splitlines()
+    assert rows[len(FIGURES) + 1].startswith("AP rare (in at most 10 training images)")
+    assert rows[len(FIGURES) + 1].endswith(" 12.3")
+    assert rows[len(FIGURES) + 2].startswith("AP frequent") and rows[len(FIGURES) + 2].endswith(
+        "45.6"
+    )
+    assert "common" not in "".join(rows)
 
 
 @pytest.mark.parametrize("masks", [False, True])

@@ -48,7 +48,7 @@ def figures(ap):
 def scripted(monkeypatch, aps):
     """Evaluations that find what they are told, one after the other."""
     told = iter(aps)
-    monkeypatch.setattr(loop_module, "coco_metrics", lambda *arguments: figures(next(told)))
+    monkeypatch.setattr(loop_module, "coco_metrics", lambda *arguments, **more: figures(next(told)))
 
 
 def test_hooks_see_every_line_of_the_log_and_what_was_found(live_cache, tmp_path):

@@ -1,0 +1,67 @@
+"""How often classes are shown: LVIS' groups of them, and how often to repeat the images that show rare ones
+(Gupta et al., arXiv 1908.03195).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from .annotations import Annotations
+
+# The most images that a class of the group is in.
+LIMITS = {"r": 10, "c": 100}
+
+
+def class_images(annotations: Annotations, image_ids: Iterable[int]) -> npt.NDArray[np.int64]:
+    """(K,): how many of these images show a class; crowds do not count."""
+    _, labels = _shown(annotations, list(image_ids))
+    return np.bincount(labels, minlength=len(annotations.class_ids))
+
+
+def frequencies(annotations: Annotations) -> tuple[str, ...]:
+    """Of each class its group: "r" for rare, "c" for common, "f" for frequent. As the file names them, or
+    else by the number of its images that show the class: up to 10, up to 100, more.
+    """
+    if annotations.declared is not None:
+        return annotations.declared
+    counts = class_images(annotations, (image.id for image in annotations.images)).tolist()
+    return tuple(next((g for g, most in LIMITS.items() if n <= most), "f") for n in counts)
+
+
+def repeat_factors(
+    annotations: Annotations, image_ids: Sequence[int], threshold: float
+) -> npt.NDArray[np.float64]:
+    """(images,): r = max over the classes that an image shows of max(1, sqrt(threshold / f)), where f is
+    the share of these images that show the class (section 4.1 there, repeat factor sampling).
+    """
+    rows, labels = _shown(annotations, image_ids)
+    shares = np.bincount(labels, minlength=len(annotations.class_ids)) / max(1, len(image_ids))
+    factors = np.ones(len(image_ids))
+    np.maximum.at(factors, rows, np.sqrt(threshold / shares[labels]))
+    return factors
+
+
+def looked_for(annotations: Annotations, image_id: int) -> npt.NDArray[np.bool_]:
+    """(K,): the classes that an image shows, or is known not to show."""
+    known = np.ones(len(annotations.class_ids), dtype=bool)
+    if annotations.coverage is not None:
+        known[:] = False
+        known[annotations.of_image(image_id).labels] = True
+        known[list(annotations.coverage[image_id].negative)] = True
+    return known
+
+
+def _shown(
+    annotations: Annotations, image_ids: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Each pair of a row of `image_ids` and a label that the image shows, once."""
+    classes = len(annotations.class_ids)
+    row = {image_id: k for k, image_id in enumerate(image_ids)}
+    rows = np.array([row.get(image.id, -1) for image in annotations.images], dtype=np.int64)
+    owners = np.repeat(rows, np.diff(annotations.starts))
+    counted = (owners >= 0) & ~annotations.packed.crowd
+    pairs = np.unique(owners[counted] * classes + annotations.packed.labels[counted])
+    return pairs // classes, pairs % classes

@@ -1,0 +1,70 @@
+"""LVIS' rules (Gupta et al., arXiv 1908.03195) as a COCO evaluation of other detections and objects: then
+every engine counts by them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from ..dataset.annotations import Annotations
+from ..dataset.long_tail import looked_for
+
+log = logging.getLogger(__name__)
+
+# That count, of an image.
+DETECTIONS = 300
+
+
+def tell_of_few_detections(annotations: Annotations, most: int) -> None:
+    """A line of the log where a head finds fewer than LVIS counts."""
+    if annotations.coverage is not None and most < DETECTIONS:
+        log.warning(
+            "LVIS counts %d detections of an image, and the head gives at most %d; set "
+            "head.max_detections=%d",
+            DETECTIONS,
+            most,
+            DETECTIONS,
+        )
+
+
+def counted(annotations: Annotations, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of results in COCO's format: the 300 best of each image, and of these the ones of classes that were
+    looked for in it.
+    """
+    label = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
+    known = {i: looked_for(annotations, i) for i in {r["image_id"] for r in results}}
+    seen: Counter[int] = Counter()
+    kept = []
+    for result in sorted(results, key=lambda r: -r["score"]):
+        image_id = result["image_id"]
+        seen[image_id] += 1
+        if seen[image_id] <= DETECTIONS and known[image_id][label[result["category_id"]]]:
+            kept.append(result)
+    return kept
+
+
+def with_partial(annotations: Annotations, truth: dict[str, Any]) -> dict[str, Any]:
+    """A data set in COCO's format, where a class that is not exhaustively labelled in an image has a crowd
+    over all of it: what matches no object then does not count.
+    """
+    assert annotations.coverage is not None
+    rows = list(truth["annotations"])
+    for image in truth["images"]:
+        height, width = image["height"], image["width"]
+        for label in annotations.coverage[image["id"]].partial:
+            rows.append(
+                {
+                    "id": len(rows) + 1,
+                    "image_id": image["id"],
+                    "category_id": annotations.class_ids[label],
+                    # Wider than the image, as detections may be.
+                    "bbox": [-width, -height, 3 * width, 3 * height],
+                    "segmentation": {"size": [height, width], "counts": [0, height * width]},
+                    "area": height * width,
+                    "iscrowd": 1,
+                }
+            )
+    return {**truth, "annotations": rows}
