@@ -62,7 +62,8 @@ def prepared(options: AblateOptions) -> Prepared:
     opened = Opened(Processes(World(), pick_device(place.device)))
     trials = trials_of(plan, opened)
     state = State.read(plan.out)
-    state.take(trials, retry_failed=options.retry_failed)
+    again: set[Status] = {"failed"} if options.retry_failed else set()
+    state.take(trials, again if plan.pruning else {*again, "pruned"})
     return Prepared(plan, trials, opened, state)
 
 

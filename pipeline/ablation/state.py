@@ -6,7 +6,7 @@ failed or was pruned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -63,22 +63,23 @@ class State:
             raise CorruptCache(f"{path}: unreadable ({error!r}); choose another --out") from error
         return cls(out, {entry.digest: entry for entry in entries})
 
-    def take(self, trials: Sequence[Trial], *, retry_failed: bool = False) -> None:
-        """The plan's trials, as they stand; what it no longer has stays as it was."""
+    def take(self, trials: Sequence[Trial], again: Collection[Status] = ()) -> None:
+        """The plan's trials, as they stand; what it no longer has stays as it was. again: those that
+        ended so wait once more.
+        """
         mine = {trial.digest for trial in trials}
         others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}
-        own = {trial.digest: self._standing(trial, retry_failed) for trial in trials}
+        own = {trial.digest: self._standing(trial, again) for trial in trials}
         self.entries = own | others
 
-    def _standing(self, trial: Trial, retry_failed: bool) -> Entry:
+    def _standing(self, trial: Trial, again: Collection[Status]) -> Entry:
         entry = Entry(
             trial.digest, dict(trial.labels), trial.seed, settings=_settings(trial.config)
         )
         before = self.entries.get(trial.digest, entry)
         if is_finished(self.folder(trial)):
             return _with(entry, status="finished", log=before.log)
-        kept = before.status == "pruned" or (before.status == "failed" and not retry_failed)
-        if not kept:
+        if before.status not in {"failed", "pruned"} - set(again):
             return entry
         return _with(entry, status=before.status, reason=before.reason, log=before.log)
 

@@ -1,9 +1,16 @@
 """PLAN.toml: what it says, and that what it cannot say is refused by name."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from fdet.cache.errors import ConfigError
 from fdet.pipeline.ablation.plan import merged, read_plan
+from fdet.pipeline.ablation.trials import combinations_of
+from fdet.pipeline.runs.config import RunConfig
+
+ROOT = Path(__file__).parents[3]
 
 
 def plan(tmp_path, text):
@@ -100,3 +107,25 @@ def test_what_no_plan_has_is_refused_by_name(text, said, tmp_path):
 def test_a_list_is_an_axis_of_its_own(tmp_path):
     found = plan(tmp_path, "mode = 'list'\n[[trials]]\n'optim.lr' = 1.0\n[[trials]]\nlabel='b'")
     assert [choice.label for choice in found.axes["trial"]] == ["lr 1.0", "b"]
+
+
+def configurations(found):
+    return [
+        RunConfig.from_mapping(merged(found.base, [choice.sections for choice in choices]))
+        for choices in combinations_of(found)
+    ]
+
+
+def test_the_plans_of_the_documentation_are_plans(tmp_path):
+    pytest.importorskip("optuna")
+    text = (ROOT / "docs" / "ablations.md").read_text()
+    first, pruning = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    found = plan(tmp_path, first)
+    assert len(configurations(found)) == 2**6 and found.seeds == (0, 1, 2)
+    assert plan(tmp_path, pruning).pruning is not None
+
+
+def test_the_plan_of_the_example_is_six_heads():
+    found = read_plan(ROOT / "examples" / "ablation" / "plan.toml")
+    configs = configurations(found)
+    assert len({config.digest for config in configs}) == 6

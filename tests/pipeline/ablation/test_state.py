@@ -30,7 +30,7 @@ def test_what_is_written_is_read(state, trials, tmp_path):
     assert again.entries == state.entries
     again.take(trials)
     assert [again.status(t) for t in trials] == ["failed", "pruned", "waiting"]
-    again.take(trials, retry_failed=True)
+    again.take(trials, {"failed"})
     assert [again.status(t) for t in trials] == ["waiting", "pruned", "waiting"]
 
 
