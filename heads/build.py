@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from ..cache.errors import ConfigError
 from ..cache.pyramid import PyramidSpec
 from .dense import DENSE_HEADS
-from .detector import Detector
+from .detector import Detector, Neck
 from .family import HeadFamily, HeadSettings, NeckSettings
+from .fusion import FusedNeck
 from .necks import NECKS
 from .roi import ROI_HEADS
 
@@ -20,13 +21,24 @@ def build_detector(
 ) -> Detector:
     """A detector with fresh weights, drawn from torch's global generator.
 
-    spec: the cached levels. neck, head: settings, e.g. FPNSettings(channels=96) and
-    RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they need.
+    spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: settings, e.g.
+    FPNSettings(channels=96) and RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they
+    need.
     """
     if neck.levels:
         try:
             spec = spec.only(neck.levels)
         except ValueError as error:
             raise ConfigError(f"setting 'neck.levels': {error}") from error
-    built_neck = NECKS[neck.name].build(spec, neck)
+    built_neck = _build_neck(spec, neck)
     return Detector(built_neck, HEADS[head.name].build(built_neck.spec, classes, head))
+
+
+def _build_neck(spec: PyramidSpec, settings: NeckSettings) -> Neck:
+    first, second = spec.parted()
+    if not first:
+        raise ConfigError(
+            f"setting 'neck.levels': expected levels of the first cache too, got {', '.join(spec.names)}"
+        )
+    neck = NECKS[settings.name].build(PyramidSpec(first), settings)
+    return FusedNeck(spec, settings.fusion, neck) if second else neck

@@ -14,6 +14,10 @@ from .engines import FASTEST
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="run directory")],
     cache: Annotated[Path, typer.Argument(help="cache to evaluate on")],
+    second: Annotated[
+        Path | None,
+        typer.Option("--with", help="the second backbone's cache, for a run trained on two"),
+    ] = None,
     annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
     images: Annotated[
         Path | None, opt("image folder, for a run that trained its backbone too")
@@ -31,6 +35,7 @@ def evaluate_command(
     metrics, results = evaluate_run(
         run,
         cache,
+        second=second,
         annotations=annotations,
         images=images,
         checkpoint=checkpoint.value,

@@ -29,6 +29,7 @@ def evaluate_run(
     run: Path,
     cache: Path,
     *,
+    second: Path | None = None,
     annotations: Path | None = None,
     images: Path | None = None,
     checkpoint: str = "best",
@@ -38,8 +39,9 @@ def evaluate_run(
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Score a run on a cache, plain view; also the detections in COCO's result format.
 
-    images: the folder that the cache was made from, for a run that trained its own backbone: the
-    cache then says only which images, and how they become canvases. checkpoint: "best" or "last".
+    second: a second backbone's cache of the same images, for a run that was trained on two. images: the
+    folder that the cache was made from, for a run that trained its own backbone: the cache then says
+    only which images, and how they become canvases. checkpoint: "best" or "last".
     engine: who counts, one of ENGINES. Raises InputError, KeyMismatch (the cache holds other features),
     IncompleteCache, CorruptCache.
     """
@@ -49,8 +51,11 @@ def evaluate_run(
     use_threads(threads)
     info, header = RunInfo.read(run), CacheHeader.read(cache)
     settings = info.config.train
+    beside = None if second is None else CacheHeader.read(second)
     for difference in info.check_pairs(header, cache):
         log.warning("the run and %s differ in %s", cache, difference)
+    for difference in info.check_second(beside, second):
+        log.warning("the run and %s differ in %s", second, difference)
     if images is None:
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
@@ -58,6 +63,7 @@ def evaluate_run(
             [cache],
             annotations,
             on,
+            second=() if second is None else [second],
             workers=settings.workers,
             prefetch=settings.prefetch,
             masks=info.config.masks,

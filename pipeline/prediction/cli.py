@@ -18,6 +18,10 @@ def predict_command(
         Path | None, opt("COCO JSON: its ids, and its boxes beside the detections")
     ] = None,
     weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
+    second_weights: Annotated[
+        str | None,
+        typer.Option("--with-weights", help="the same of the second backbone, where there is one"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
@@ -32,6 +36,7 @@ def predict_command(
         out,
         annotations=annotations,
         weights=weights,
+        second_weights=second_weights,
         checkpoint=checkpoint.value,
         draw_above=draw_above,
         device=device,

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ...cache.codecs import Codec, codec_of
+from ...cache.codecs import Codec
 from ...cache.errors import FeatureError, InputError
 from ...cache.layout import ImageEntry
+from ...cache.pairs import PairedCodec
 from ...cache.publish import publish_bytes, storage_error
 from ...heads.detector import Detector
 from ...heads.types import Detections
+from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone_of
+from ..backbones.paired import PairedBackbone
 from ..dataset.canvases import recipe_of
 from ..dataset.images import ImageError, draw_canvas, load_image
 from ..devices import autocast, pick_device, use_threads
@@ -25,7 +28,7 @@ from ..evaluation.coco import to_coco_results
 from ..pictures.sheet import draw_sheet, sure
 from ..progress import progress_line
 from ..runs.info import RunInfo
-from ..runs.loading import load_model
+from ..runs.loading import codec_of_run, load_model
 from ..sources.coded import through
 from ..sources.live import Backbone
 from .jobs import _find_images, find_jobs
@@ -48,6 +51,7 @@ def predict(
     *,
     annotations: Path | None = None,
     weights: str | None = None,
+    second_weights: str | None = None,
     checkpoint: str = "best",
     draw_above: float = 0.3,
     device: str = "auto",
@@ -65,8 +69,8 @@ def predict(
     # On a CPU the number of threads moves the last bits of a feature: take the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
     jobs = find_jobs(_find_images(paths), info, annotations)
-    detector, backbone = _trained(run, info, checkpoint, on, weights)
-    codec = None if info.trains_backbone else codec_of(run, info.key, on)
+    detector, backbone = _trained(run, info, checkpoint, on, weights, second_weights)
+    codec = codec_of_run(run, info, on)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
     found: dict[int, Detections] = {}
@@ -98,11 +102,18 @@ def predict(
 
 
 def _trained(
-    run: Path, info: RunInfo, checkpoint: str, device: torch.device, weights: str | None
-) -> tuple[Detector, Backbone]:
-    """The run's detector, and the backbone below it: the cache's, or its own."""
+    run: Path,
+    info: RunInfo,
+    checkpoint: str,
+    device: torch.device,
+    weights: str | None,
+    second_weights: str | None = None,
+) -> tuple[Detector, Backbone | PairedBackbone]:
+    """The run's detector, and the backbone below it: the cache's, both caches', or its own."""
+    if second_weights is not None and info.second is None:
+        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
     if not info.trains_backbone:
-        backbone = load_backbone_of(info.key, device, weights)
+        backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
         return load_model(run, info, checkpoint, device).detector, backbone
     if weights is not None:
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
@@ -113,12 +124,22 @@ def _trained(
     return model.detector, model.backbone
 
 
+def _frozen(
+    info: RunInfo, device: torch.device, weights: str | None, second_weights: str | None
+) -> FrozenBackbone | PairedBackbone:
+    backbone = load_backbone_of(info.key, device, weights)
+    if info.second is None:
+        return backbone
+    second = load_backbone_of(info.second, device, second_weights, option="--with-weights")
+    return PairedBackbone(backbone, second)
+
+
 def detect_image(
     image: Image.Image,
     info: RunInfo,
-    backbone: Backbone,
+    backbone: Backbone | PairedBackbone,
     detector: Detector,
-    codec: Codec | None,
+    codec: Codec | PairedCodec | None,
 ) -> Detections:
     """What a trained detector finds in one upright RGB image; image px, on the CPU. codec: of the cache
     that it was trained on, if any.

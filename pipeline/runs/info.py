@@ -3,6 +3,7 @@
 run.json            the cache's key, the classes, the configuration; written first
 config.toml         the configuration, as --config takes it
 codec/              what the cache's codec has learnt, where it is one that learns
+second/codec/       the same of the cache of a second backbone
 metrics.jsonl       one JSON object a line: training figures and evaluations
 last.safetensors    weights, optimiser state, position: what --resume goes on from
 best.safetensors    the weights of the best evaluation
@@ -15,7 +16,7 @@ Where the backbone was trained too, its weights stand with the others in both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,15 +24,18 @@ import torch
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
 from ...cache.files import read_below
 from ...cache.header import CacheHeader
-from ...cache.key import CacheKey
+from ...cache.key import CacheKey, Difference
+from ...cache.pyramid import PyramidSpec
 from ...cache.sealed import canonical_json, parse_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from .config import RunConfig
 from .model import fresh_detector
 
-FORMAT = 5
+FORMAT = 6
 SCRATCH = "scratch"
+# What lies in a run for the cache of a second backbone.
+SECOND_FOLDER = "second"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
 MAX_BYTES = 2**28
@@ -40,7 +44,8 @@ MAX_BYTES = 2**28
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
+    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory. second: the
+    key of a second backbone's cache, where one was read beside the first.
     """
 
     key: CacheKey
@@ -49,6 +54,7 @@ class RunInfo:
     config: RunConfig
     backbone_parameters: int
     data: Mapping[str, str]
+    second: CacheKey | None = None
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
@@ -56,6 +62,7 @@ class RunInfo:
             {
                 "format": FORMAT,
                 "key": self.key.to_json(),
+                "second": self.second and self.second.to_json(),
                 "class_ids": list(self.class_ids),
                 "class_names": list(self.class_names),
                 "config": self.config.to_mapping(),
@@ -86,6 +93,7 @@ class RunInfo:
                 RunConfig.from_mapping(data["config"]),
                 data["backbone_parameters"],
                 data["data"],
+                data["second"] and CacheKey.from_json(data["second"]),
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -104,6 +112,19 @@ class RunInfo:
             raise ValueError("data: expected strings, and a source among them")
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
+        if len(self.levels.levels) > len(self.key.levels.levels) and self.trains_backbone:
+            raise ValueError("a backbone that is trained has no second one beside it")
+
+    @property
+    def levels(self) -> PyramidSpec:
+        """What the detector is fed with: the cached levels, of a second backbone too."""
+        own = self.key.levels
+        return own if self.second is None else own.beside(self.second.levels)
+
+    @property
+    def backbones(self) -> str:
+        """Their names."""
+        return " + ".join(key.backbone for key in (self.key, self.second) if key is not None)
 
     @property
     def source(self) -> str:
@@ -132,18 +153,41 @@ class RunInfo:
 
     def fresh_detector(self) -> Detector:
         """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
-        return fresh_detector(self.config, self.key.levels, len(self.class_ids))
+        return fresh_detector(self.config, self.levels, len(self.class_ids))
+
+    def differences(self, other: RunInfo) -> list[Difference]:
+        """Of the features of two runs, of a second backbone's too, as far as they matter for pairing."""
+        found = self.key.explain(other.key, "pair")
+        mine, theirs = self.second, other.second
+        if mine is None or theirs is None:
+            if mine is theirs:
+                return found
+            here, there = (key.backbone if key else "none" for key in (mine, theirs))
+            return [*found, Difference("second cache", here, there, True)]
+        beside = mine.explain(theirs, "pair")
+        return [*found, *(replace(d, field=f"second cache's {d.field}") for d in beside)]
 
     def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
         """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
-        differences = self.key.explain(header.key, "pair")
-        fatal = [str(d) for d in differences if d.fatal]
-        if fatal:
-            raise KeyMismatch(
-                f"{cache} holds other features than this run was trained on: {'; '.join(fatal)} "
-                "(here: the run, there: the cache); extract it with the settings of the training cache"
+        return _check_pair(self.key, header, f"{cache} holds", "training cache")
+
+    def check_second(self, header: CacheHeader | None, cache: Path | str | None) -> list[str]:
+        """The same of the cache of a second backbone. Raises InputError too, where there is one and the
+        run knows none, or the other way round.
+        """
+        if self.second is None and header is None:
+            return []
+        if self.second is None:
+            raise InputError(
+                f"--with {cache}: this run was trained on one cache alone; leave it out"
             )
-        return [str(d) for d in differences]
+        if header is None:
+            raise InputError(
+                f"this run was trained on two caches; give one of {self.second.backbone} too, with --with"
+            )
+        return _check_pair(
+            self.second, header, f"--with {cache}: it holds", "second training cache"
+        )
 
     def check_classes(self, annotations: Annotations, source: str) -> None:
         """Raises InputError where the annotations have other classes."""
@@ -155,3 +199,14 @@ class RunInfo:
                 f"{source}: its classes are not those that the run was trained on; differing "
                 f"(id, name): {', '.join(map(str, odd))}"
             )
+
+
+def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> list[str]:
+    differences = mine.explain(header.key, "pair")
+    fatal = [str(d) for d in differences if d.fatal]
+    if fatal:
+        raise KeyMismatch(
+            f"{who} other features than this run was trained on: {'; '.join(fatal)} (here: the run, "
+            f"there: the cache); extract it with the settings of the {like}"
+        )
+    return [str(d) for d in differences]

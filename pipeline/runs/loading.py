@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from ...cache.codecs import Codec, codec_of
+from ...cache.pairs import PairedCodec
 from ...heads.detector import Detector
 from ..backbones.loading import random_backbone_of
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from .checkpoint import load_weights
-from .info import RunInfo
+from .info import SECOND_FOLDER, RunInfo
 from .model import Model
 
 
@@ -27,6 +29,18 @@ def load_run(
     info = RunInfo.read(run)
     info.check_frozen(run)
     return info, load_model(run, info, checkpoint, device).detector
+
+
+def codec_of_run(run: Path, info: RunInfo, device: torch.device) -> Codec | PairedCodec | None:
+    """What the features that the run was trained on had been through; None for a backbone in the loop
+    that was trained. Raises CorruptCache.
+    """
+    if info.trains_backbone:
+        return None
+    codec = codec_of(run, info.key, device)
+    if info.second is None:
+        return codec
+    return PairedCodec(codec, codec_of(run / SECOND_FOLDER, info.second, device))
 
 
 def load_model(

@@ -42,6 +42,17 @@ def train_command(
     cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
     out: Annotated[Path, opt("run directory to make")],
     val: Annotated[Path | None, opt("validation cache")] = None,
+    second: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            help="cache of a second backbone, of the same images and views: its levels are joined with "
+            "those of the first below the neck (neck.fusion); several are read as one",
+        ),
+    ] = None,
+    val_second: Annotated[
+        Path | None, typer.Option("--val-with", help="the second backbone's validation cache")
+    ] = None,
     config: Annotated[Path | None, opt("TOML file of settings, or the name of a preset")] = None,
     neck: Annotated[str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity")] = None,
     head: Annotated[str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn")] = None,
@@ -105,6 +116,8 @@ def train_command(
         cache=cache,
         out=out,
         val=val,
+        second=second or (),
+        val_second=val_second,
         annotations=annotations,
         val_annotations=val_annotations,
         source=source.value,

@@ -27,7 +27,7 @@ def start_digest(run: Path | None) -> str:
 def start_from(run: Path, info: RunInfo, model: Model) -> None:
     """Load its best weights. Raises InputError, KeyMismatch for another detector or other features."""
     before = RunInfo.read(run)
-    fatal = [str(d) for d in before.key.explain(info.key, "pair") if d.fatal]
+    fatal = [str(d) for d in before.differences(info) if d.fatal]
     if fatal:
         raise KeyMismatch(
             f"--start {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
