@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install demo test lint types unit wheel clean
+.PHONY: install browser demo test lint types unit wheel clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdet needs Python 3.11 or newer")'
@@ -13,6 +13,12 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 install: $(STAMP)
+
+# The tests of pages need Debian's Chromium; without it they are skipped, by name.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& apt-get -qq update && apt-get -qq install --yes --no-install-recommends chromium; } >/dev/null 2>&1 \
+	|| echo 'no chromium: the tests of pages will be skipped'
 
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/trees/run.sh
@@ -29,7 +35,7 @@ types: install
 	ln -sfn "$(CURDIR)" $(VENV)/typing/fdet
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet.cache -p fdet.heads -p fdet.pipeline -m fdet -m fdet.__main__
 
-unit: install
+unit: install browser
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # The wheel, installed where no checkout is in the way, holds every module.

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fdet.cache.codecs import get_codec
+from fdet.cache.codecs import plain_codec
 from fdet.cache.header import CacheHeader
 from fdet.cache.writer import create_cache
 from fdet.pipeline.backbones.frozen import FrozenBackbone
@@ -70,7 +70,7 @@ def write(
 ) -> None:
     header = create_cache(out, header, b"{}")
     recipe = recipe_of(header.key, arguments.images)
-    codec = get_codec(header.key.codec)
+    codec = plain_codec(header.key.codec, header.key.levels)
     write_shards(
         out, header, header.layout.shards, recipe, backbone, codec, arguments.workers, Reused()
     )

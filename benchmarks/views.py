@@ -58,7 +58,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with train.json, val.json, images/")
     parser.add_argument("--out", type=Path, required=True, help="where caches and runs are kept")
-    parser.add_argument("--short", type=int, default=160)
+    parser.add_argument("--short", type=int, default=240)
     parser.add_argument("--long", type=int, default=320)
     parser.add_argument(
         "--config", default="retinanet-fpn-s", help="preset or TOML file of the heads"

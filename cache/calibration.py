@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,7 @@ Doubles = npt.NDArray[np.float64]
 # this share of the level's standard deviation.
 _LEAST_DEVIATION = 1e-3
 _CODE_RANGE = 2.0**8
+MAX_FILE_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,11 @@ def read_parameter_files(
     for level in levels.levels:
         for name, shape in _shapes(form, level):
             path, prefix = _file_name(level.name, name), _prefix(shape)
-            raw = read_below(root, path, len(prefix) + 4 * int(np.prod(shape)))
-            if not raw.startswith(prefix) or len(raw) != len(prefix) + 4 * int(np.prod(shape)):
+            size = len(prefix) + 4 * math.prod(shape)
+            if size > MAX_FILE_BYTES:
+                raise CorruptCache(f"{root / path}: no codec has an array of shape {shape}")
+            raw = read_below(root, path, size)
+            if not raw.startswith(prefix) or len(raw) != size:
                 raise CorruptCache(f"{root / path}: expected float32 of shape {shape}")
             files[path] = raw
     if calibration_digest(files) != expected:
@@ -148,16 +153,19 @@ def read_parameter_files(
     return files
 
 
-def parameters_of(files: Mapping[str, bytes], form: StoredForm, levels: PyramidSpec) -> Parameters:
-    """From what `read_parameter_files` or `parameter_files` gave; raises CorruptCache."""
+def parameters_of(
+    root: Path, files: Mapping[str, bytes], form: StoredForm, levels: PyramidSpec
+) -> Parameters:
+    """From what `read_parameter_files` gave of that folder; raises CorruptCache."""
     found = {}
     for level in levels.levels:
         arrays = {}
         for name, shape in _shapes(form, level):
-            raw = files[_file_name(level.name, name)]
+            path = _file_name(level.name, name)
+            raw = files[path]
             array = np.frombuffer(raw, "<f4", offset=len(_prefix(shape))).reshape(shape)
             if not np.isfinite(array).all() or (name in ("step", "deviation") and array.min() <= 0):
-                raise CorruptCache(f"codec/{level.name}/{name}.npy: no {name} has such values")
+                raise CorruptCache(f"{root / path}: no {name} has such values")
             arrays[name] = array.astype(np.float32)
         found[level.name] = LevelParameters(arrays)
     return found

@@ -42,7 +42,8 @@ class LevelCodec:
         _check_finite(maps, maps, self.numbers.name)
         values = self._projected(maps)
         if self.numbers.step is None:
-            return self._rounded(values, maps)
+            return self._rounded(values)
+        _check_finite(values, values, self.numbers.name)
         codes = self._codes(values).clamp(0, self.numbers.codes - 1).to(torch.uint8)
         return _packed(codes) if self.numbers.nibbles else codes
 
@@ -64,13 +65,13 @@ class LevelCodec:
         lost = exact._error(values)
         if "basis" not in self.arrays:
             return lost
-        spread = (exact.arrays["deviation"][:, None] * exact.arrays["basis"]).abs()
-        lost = lost + _ROUNDING * len(spread) * values.abs()
-        restored = exact._restored(values)
-        rounding = (
-            _ROUNDING * len(spread) * (maps.abs() + exact.arrays["mean"].abs()[:, None, None])
-        )
-        return (restored - maps).abs() + _times(spread, lost) + rounding
+        basis, rounding = exact.arrays["basis"], _ROUNDING * maps.shape[1]
+        # Of sums: what their largest terms lose stays where they cancel each other.
+        terms = _times(basis.T.abs(), exact._normal(maps).abs())
+        spread = (exact.arrays["deviation"][:, None] * basis).abs()
+        gone = (exact._restored(values) - maps).abs()
+        near = rounding * (maps.abs() + exact._along("mean").abs())
+        return gone + _times(spread, lost + rounding * terms) + near
 
     def _error(self, values: Tensor) -> Tensor:
         """The largest error of each stored number."""
@@ -94,8 +95,10 @@ class LevelCodec:
         """The stored numbers of each cell, before they are rounded: (B, K, H, W)."""
         if "basis" not in self.arrays:
             return maps
-        normal = (maps - self._along("mean")) / self._along("deviation")
-        return _times(self.arrays["basis"].T, normal)
+        return _times(self.arrays["basis"].T, self._normal(maps))
+
+    def _normal(self, maps: Tensor) -> Tensor:
+        return (maps - self._along("mean")) / self._along("deviation")
 
     def _restored(self, values: Tensor) -> Tensor:
         """The maps of stored numbers: (B, C, H, W)."""
@@ -103,9 +106,9 @@ class LevelCodec:
             return values
         return self._along("mean") + self._along("deviation") * _times(self.arrays["basis"], values)
 
-    def _rounded(self, values: Tensor, maps: Tensor) -> Tensor:
+    def _rounded(self, values: Tensor) -> Tensor:
         stored = values.to(_FLOATS[self.numbers.name])
-        _check_finite(stored, maps, self.numbers.name)
+        _check_finite(stored, values, self.numbers.name)
         return stored.view(torch.int16) if self.numbers.name == "bf16" else stored
 
 
@@ -137,20 +140,15 @@ class Codec:
     @property
     def promise(self) -> str:
         """How near a decoded value is to what it was, in words."""
-        numbers = self.form.numbers
+        numbers, components = self.form.numbers, self.form.components
+        what = "a value" if components is None else "a principal component"
         if numbers.step is not None:
-            near = f"within {numbers.step / 2:g} of a channel's standard deviations"
+            kept = f"{what} within {numbers.step / 2:g} of a channel's standard deviations"
         elif numbers.name == "fp32":
-            near = "every bit"
+            kept = "every bit" if components is None else f"every bit of {what}"
         else:
-            near = f"within {torch.finfo(_FLOATS[numbers.name]).eps / 2:.2g} of itself"
-        if self.form.components is None:
-            return (
-                f"{self.name} keeps a value {near}"
-                if near[0] == "w"
-                else f"{self.name} keeps {near}"
-            )
-        return f"{self.name} keeps a principal component {near}, and the first of them"
+            kept = f"{what} within {torch.finfo(_FLOATS[numbers.name]).eps / 2:.2g} of itself"
+        return f"{self.name} keeps {kept}" + (f", of the first {components}" if components else "")
 
 
 def make_codec(
@@ -178,7 +176,7 @@ def plain_codec(name: str, spec: PyramidSpec) -> Codec:
 def codec_of(root: Path, key: CacheKey, device: torch.device | str = "cpu") -> Codec:
     """Of a cache or a run in that folder. Raises CorruptCache."""
     form = parse_form(key.codec)
-    parameters = parameters_of(codec_files(root, key), form, key.levels)
+    parameters = parameters_of(root, codec_files(root, key), form, key.levels)
     return make_codec(form, key.levels, parameters, device)
 
 
@@ -209,11 +207,11 @@ def _named(level: LevelCodec, maps: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, values: Tensor) -> Tensor:
-    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample, so that no bit hangs on the batch;
-    in full precision also under autocast.
+    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample and contiguous, so that no bit hangs on
+    the batch or on where it lies; in full precision also under autocast.
     """
     with torch.autocast(values.device.type, enabled=False):
-        flat = [matrix @ x for x in values.flatten(2)]
+        flat = [matrix @ x for x in values.contiguous().flatten(2)]
     if not flat:
         return values.new_zeros((0, len(matrix), *values.shape[2:]))
     return torch.stack(flat).reshape(len(values), len(matrix), *values.shape[2:])

@@ -84,15 +84,19 @@ class StoredForm:
         return (kept, rows, columns)
 
     def coarser_than(self, other: StoredForm) -> bool:
-        """Whether nothing that this form keeps is lost in the other one already."""
-        order = list(NUMBERS)
-        mine, theirs = order.index(self.numbers.name), order.index(other.numbers.name)
-        fewer = _most(self) <= _most(other)
-        return mine >= theirs and fewer and self != other
+        """Whether nothing that this form keeps is lost in the other one already: a strict order.
+
+        Of two that keep as much, the one with components is the coarser: they too are rounded.
+        """
+        mine, theirs = _losses(self), _losses(other)
+        turned = self.components is not None and other.components is None
+        return all(a >= b for a, b in zip(mine, theirs, strict=True)) and (mine != theirs or turned)
 
 
-def _most(form: StoredForm) -> float:
-    return form.components or float("inf")
+def _losses(form: StoredForm) -> tuple[float, float]:
+    """What is lost of a number, and of their count; the more the greater."""
+    most = form.components or float("inf")
+    return list(NUMBERS).index(form.numbers.name), -most
 
 
 def parse_form(name: str) -> StoredForm:

@@ -45,12 +45,16 @@ class CacheHeader:
             raise ValueError(f"backbone: expected an object, got {self.backbone!r}")
         if bool(self.key.calibration) != self.form.calibrated:
             raise ValueError(f"calibration {self.key.calibration!r} for codec {self.form.name}")
+        for name in self.key.converted:
+            parse_form(name)
         if self.key.views != self.layout.views:
             raise ValueError(
                 f"views {self.key.views} in the key, {self.layout.views} in the layout"
             )
         for bucket in self.layout.buckets:
-            largest = sum(self.raw_bytes(level, bucket) for level in self.key.levels.levels)
+            # As float32, which no stored form exceeds: few components may stand for many channels.
+            shapes = [level.shape(bucket.canvas_hw) for level in self.key.levels.levels]
+            largest = sum(4 * math.prod(shape) for shape in shapes)
             if largest > MAX_SAMPLE_BYTES:
                 raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
 

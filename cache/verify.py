@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from . import header as header_file
 from . import manifest as manifest_file
+from .calibration import parameters_of, read_parameter_files
 from .chunks import DamagedFrame, check_frame, compress_bound
 from .errors import CorruptCache, shown
 from .files import FileEntry, is_there, open_below
@@ -104,9 +105,22 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
             done += file.entry.size
             if advance:
                 advance(done, total)
+    if not any(damage.file.startswith("codec/") for damage in damages):
+        damages += _codec_damages(root, header)
     loose = {path.relative_to(root).as_posix() for path in leftovers(root, aside=True)}
     damages += _strangers(root, header)
     return Verification(tuple(dict.fromkeys(damages)), len(missing), done, tuple(sorted(loose)))
+
+
+def _codec_damages(root: Path, header: CacheHeader) -> list[Damage]:
+    """Of sound files: whether they are the key's, and of use."""
+    levels = header.key.levels
+    try:
+        files = read_parameter_files(root, header.form, levels, header.key.calibration)
+        parameters_of(root, files, header.form, levels)
+    except CorruptCache as error:
+        return [_damage(root, error)]
+    return []
 
 
 def _shard_files(

@@ -15,6 +15,7 @@ from . import annotation_copy
 from . import header as header_file
 from . import manifest as manifest_file
 from .annotation_copy import annotations_to_bytes
+from .calibration import calibration_digest
 from .chunks import Array, Frame, compress
 from .errors import IncompleteCache, InputError
 from .files import FileEntry, is_there
@@ -43,13 +44,14 @@ def create_cache(
     """Lay down everything but the shards; returns the header as it stands there.
 
     annotations: the bytes of the annotation file, kept so that the cache can travel. codec_files: what
-    a calibrated codec needs, by path (cache/calibration.py). Where a header
-    stands already, also another one, it stays, and what lies beside the shards is completed; raises
-    InputError where a file of that is missing which these arguments do not give.
+    a calibrated codec needs, by path (cache/calibration.py). Where a header stands already, also
+    another one, it stays, and what lies beside the shards is completed; raises InputError where a
+    file of that is missing which these arguments do not give.
     """
     beside = {**store_of(header.store).beside(header), **(codec_files or {})}
     beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not is_there(root / header_file.NAME):
+        assert calibration_digest(codec_files or {}) == header.key.calibration
         header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)

@@ -11,11 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError
+from .browsing.cli import browse_command
 from .capacity.cli import model_command
 from .comparison.cli import compare_command
 from .equivalence.cli import equivalence_command
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
+from .planning.cli import plan_command
 from .prediction.cli import predict_command
 from .training.cli import train_command
 from .upkeep.cli import cache_app
@@ -54,6 +56,7 @@ app = typer.Typer(
     help="Train detection heads on cached feature maps of a frozen backbone.",
 )
 app.add_typer(cache_app, name="cache")
+app.command("plan")(plan_command)
 app.command("extract")(extract_command)
 app.command("train-heads")(train_command)
 app.command("check-equivalence")(equivalence_command)
@@ -61,6 +64,7 @@ app.command("compare")(compare_command)
 app.command("model")(model_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("browse")(browse_command)
 
 
 def main() -> None:

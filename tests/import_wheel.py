@@ -23,7 +23,9 @@ def main(wheel: str) -> None:
         }
         missing = sorted(str(p) for p in sources if f"fdet/{p.as_posix()}" not in names)
         assert not missing, f"not in the wheel: {missing}"
-        data = ["py.typed", *(p.relative_to(checkout) for p in checkout.glob("pipeline/**/*.toml"))]
+        patterns = ("pipeline/**/*.toml", "pipeline/**/page/*")
+        found = (p.relative_to(checkout) for pattern in patterns for p in checkout.glob(pattern))
+        data = ["py.typed", *found]
         lacking = [str(p) for p in data if f"fdet/{p}" not in archive.namelist()]
         assert not lacking, f"not in the wheel: {lacking}"
     print(f"{len(modules)} modules imported from {Path(wheel).name}")

@@ -92,6 +92,7 @@ ORDER = (
     "dataset",
     "backbones",
     "extraction",
+    "planning",
     "runs",
     "capacity",
     "sources",
@@ -103,6 +104,7 @@ ORDER = (
     "equivalence",
     "comparison",
     "upkeep",
+    "browsing",
 )
 
 

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,8 +22,10 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from fdet.cache import annotation_copy
 from fdet.cache import header as header_file
 from fdet.cache import manifest as manifest_file
+from fdet.cache.calibration import MAX_FILE_BYTES, calibration_digest
 from fdet.cache.chunks import MAX_SAMPLE_BYTES
-from fdet.cache.codecs import CODECS
+from fdet.cache.codecs import codec_of
+from fdet.cache.form import NUMBERS, parse_form
 from fdet.cache.header import CacheHeader
 from fdet.cache.placement import Placement
 from fdet.cache.publish import only_writer, publish_bytes, published
@@ -33,10 +36,13 @@ from fdet.cache.verify import verify
 
 from .cache.handmade import (
     ANNOTATIONS,
+    CODECS,
+    FEW_CODECS,
     all_samples,
     assert_exact,
     entry_of,
     files_below,
+    learnt,
     level_path,
     make_cache,
     make_header,
@@ -44,12 +50,14 @@ from .cache.handmade import (
 )
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "cache-format.md").read_text()
-READER, FRAME, CHAIN, BOXES = (
+READER, DECODER, FRAME, CHAIN, BOXES = (
     "A reader in twenty lines",
+    "From stored values to floats",
     "A frame by itself",
     "Checking a cache",
     "Placement",
 )
+CODEC_FILES = "codec/<level>/<name>.npy"
 FAILED = 17
 # Objects whose keys are data: the document names the key by what it is.
 OPEN = {
@@ -105,7 +113,7 @@ def store(request) -> str:
     return request.param
 
 
-@pytest.fixture(scope="module", params=["float32", "float16"])
+@pytest.fixture(scope="module", params=FEW_CODECS)
 def cache(store, request, tmp_path_factory) -> FeatureCache:
     """Two buckets, two views, one failed image."""
     root = tmp_path_factory.mktemp("format") / "a.fdet"
@@ -116,17 +124,24 @@ def all_shards(cache: FeatureCache) -> list[str]:
     return [shard.name for shard in cache.header.layout.shards]
 
 
-def test_the_reader_has_at_most_twenty_lines_and_needs_no_fdet():
-    lines = [line for line in code(READER).splitlines() if line.split("#")[0].strip()]
+READING = {"json", "pathlib", "Path", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("title", "libraries"),
+    [(READER, READING | {"zarr", "h5py", "hdf5plugin"}), (DECODER, READING)],
+)
+def test_the_reader_has_at_most_twenty_lines_and_needs_no_fdet(title, libraries):
+    lines = [line for line in code(title).splitlines() if line.split("#")[0].strip()]
     assert len(lines) <= 20
     imported = {
         module.split(".")[0]
-        for node in ast.walk(ast.parse(code(READER)))
+        for node in ast.walk(ast.parse(code(title)))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for module in [getattr(node, "module", None), *(a.name for a in node.names)]
         if module
     }
-    assert imported == {"json", "pathlib", "Path", "numpy", "zarr", "h5py", "hdf5plugin"}
+    assert imported == libraries
 
 
 def test_the_reader_gives_the_maps_and_the_placement_of_every_sample(cache):
@@ -144,11 +159,34 @@ def test_the_reader_gives_the_maps_and_the_placement_of_every_sample(cache):
             assert tuple(row[name].tolist()) == getattr(placement, name)
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_programs_give_the_floats_of_every_codec(codec, store, tmp_path):
+    cache = make_cache(tmp_path / "a.fdet", make_header(codec, store))
+    read_sample, decoded = program(READER)["read_sample"], program(DECODER)["decoded"]
+    ours = codec_of(cache.root, cache.header.key)
+    for image_id, view in all_samples(cache):
+        maps, row = read_sample(cache.root, image_id, view)
+        stored = [torch.from_numpy(x)[None] for x in maps.values()]
+        expected = ours.decode(stored, tuple(row["canvas_hw"].tolist())).maps
+        for (level, x), y in zip(maps.items(), expected, strict=True):
+            found = decoded(cache.root, level, x, y.shape[-1])
+            assert found.dtype == np.float32 and found.shape == y.shape[1:]
+            if "+" in codec:
+                largest = float(y.abs().max())
+                np.testing.assert_allclose(found, y[0].numpy(), rtol=0, atol=1e-6 * largest)
+            else:
+                assert found.tobytes() == y.numpy().tobytes()
+
+
 @pytest.mark.parametrize("view", [0, 1])
-def test_the_reader_gives_nan_for_a_failed_sample(cache, view):
+def test_the_reader_gives_fill_values_for_a_failed_sample(cache, view):
     maps, row = program(READER)["read_sample"](cache.root, FAILED, view)
     assert not row["ok"] and tuple(row["image_hw"]) == (30, 32)
-    assert all(np.isnan(x).all() and x.size for x in maps.values())
+    numbers, *_ = cache.header.key.codec.partition("+")
+    (fill,) = {float(row[2]) for row in number_rows() if row[0] == numbers}
+    for x in maps.values():
+        expected = np.full_like(x, np.array(fill, cache.header.dtype))
+        assert x.size and x.tobytes() == expected.tobytes()
 
 
 def test_a_frame_is_read_by_the_table_alone(cache):
@@ -258,7 +296,7 @@ def test_boxes_move_as_the_document_says(flip):
 def test_every_json_field_is_documented_and_no_other(title, tmp_path):
     found = set()
     for store in STORES:
-        header = make_header(store=store)
+        header = make_header("int8", store, converted=("fp16",))
         root = make_cache(tmp_path / f"{store}.fdet", header, failed={FAILED}).root
         for path in root.glob(title.replace("<shard>", "*")):
             found |= set(fields(json.loads(path.read_bytes())))
@@ -299,9 +337,10 @@ def test_every_file_of_a_cache_has_a_documented_name(cache):
     for row in table_rows("The folder"):
         for name in row[0].split("`, `"):
             pattern = re.escape(name).replace("<bucket>", r"\d+x\d+").replace("<level>", "p[34]")
-            patterns.append(pattern.replace("<index>", r"\d+").replace("<shard>", r"\d+x\d+-\d+"))
+            pattern = pattern.replace("<index>", r"\d+").replace("<shard>", r"\d+x\d+-\d+")
+            patterns.append(pattern.replace("<name>", "[a-z]+"))
     names = files_below(cache.root)
-    assert len(patterns) == 10
+    assert len(patterns) == 11
     assert [n for n in names if not any(re.fullmatch(p, n) for p in patterns)] == []
 
 
@@ -312,10 +351,59 @@ def test_the_zarr_metadata_is_as_documented(tmp_path):
     assert {name: written[name] for name in documented} == documented
 
 
+def number_rows() -> list[list[str]]:
+    """Of the table of numbers: name, type, fill value, stored shape, value."""
+    return [row for row in table_rows(DECODER) if len(row) == 5]
+
+
 def test_every_codec_and_store_is_documented():
-    rows = table_rows("From stored values to floats")
-    assert {row[0]: row[1] for row in rows} == {name: c.dtype for name, c in CODECS.items()}
+    assert [row[0] for row in number_rows()] == list(NUMBERS)
+    for name, dtype, fill, shape, value in number_rows():
+        numbers = NUMBERS[name]
+        assert (dtype, str(float(fill))) == (numbers.dtype, str(float(numbers.fill)))
+        for kept, columns in ((3, 7), (5, 2)):
+            names = {"K": kept, "H": 4, "W": columns, "ceil": math.ceil}
+            form = parse_form(f"{name}+pca{kept}")
+            assert eval(shape, names) == form.shape((5, 4, columns))
+        codes = re.search(r"code 0 to (\d+)", value)
+        last = {"int6": 254}.get(name, int(codes[1]) if codes else -1)
+        assert last == numbers.codes - 1
     assert {row[0] for row in table_rows("Frames")} == {*STORES, "crc32c"}
+
+
+def test_the_names_of_codecs_are_documented():
+    for name, _, kept in (row for row in table_rows(DECODER) if len(row) == 3):
+        for channels in (5, 100):
+            expected = eval(kept, {"C": channels, "min": min})
+            assert parse_form(name).stored_channels(channels) == expected
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_codecs_files_are_documented(codec, tmp_path):
+    root = make_cache(tmp_path / "a.fdet", make_header(codec)).root
+    numbers, components, _ = codec.partition("+")
+    needs = {"integers": numbers.startswith("int"), "+pca": bool(components)}
+    expected = {
+        name: shape for name, shape, of, _ in table_rows(CODEC_FILES) if needs[of.partition(",")[0]]
+    }
+    for level in make_header().key.levels.levels:
+        kept = parse_form(codec).stored_channels(level.channels)
+        found = {path.stem: np.load(path) for path in (root / "codec" / level.name).glob("*")}
+        assert set(found) == set(expected)
+        for name, array in found.items():
+            assert array.shape == eval(expected[name], {"C": level.channels, "K": kept})
+            saved = io.BytesIO()
+            np.save(saved, array)
+            assert array.dtype == np.dtype("<f4")
+            assert saved.getvalue() == (root / f"codec/{level.name}/{name}.npy").read_bytes()
+
+
+def test_the_digest_of_a_codecs_files_is_documented():
+    files, sha256 = learnt("int8+pca3"), program(CHAIN)["sha256"]
+    line = code(CODEC_FILES, "text").replace("<level>/<name>.npy", "{}")
+    line = line.replace("codec/{}", "{1}").replace("<sha256 of the file, hex>", "{0}")
+    lines = [line.format(sha256(files[path]), path) for path in sorted(files)]
+    assert sha256("".join(lines).encode()) == calibration_digest(files)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +413,7 @@ def test_every_codec_and_store_is_documented():
         ("commits/<shard>.json", [MAX_RECORD_BYTES]),
         ("manifest.json", [manifest_file.MAX_BYTES]),
         ("annotations.json.zst", [annotation_copy.MAX_BYTES]),
+        (CODEC_FILES, [MAX_FILE_BYTES]),
     ],
 )
 def test_limits_are_as_documented(title, limits):
@@ -363,9 +452,14 @@ def write_by_the_document(root: Path, like: CacheHeader) -> None:
     identity = {name: content[name] for name in ("dtype", "format", "key", "layout", "store")}
     cache_id = sha256(canonical(identity))
     publish("annotations.json.zst", zstandard.compress(ANNOTATIONS))
+    for name, raw in learnt(like.key.codec).items():
+        publish(name, raw)
     write = {"zarr": write_zarr, "hdf5": write_hdf5}[like.store]
-    shards = [shard for bucket in content["layout"]["buckets"] for shard in write(root, bucket)]
-    beside = [n for n in files_below(root) if n.endswith((".zst", "zarr.json"))]
+    shards = [
+        shard for bucket in content["layout"]["buckets"] for shard in write(root, bucket, like)
+    ]
+    own = (".zst", "zarr.json")
+    beside = [n for n in files_below(root) if n.endswith(own) or n.startswith("codec/")]
     header = {**identity, "id": cache_id, "beside": entries(beside), "backbone": {}}
     publish("fdet.json", sealed(header))
     manifest = {"header": sha256(canonical(header)), "records": {}}
@@ -383,9 +477,11 @@ def write_by_the_document(root: Path, like: CacheHeader) -> None:
     publish("manifest.json", sealed(manifest))
 
 
-def samples_of(bucket: dict) -> Iterator[tuple[int, str, np.ndarray, list[list[np.ndarray]]]]:
+def samples_of(
+    bucket: dict, like: CacheHeader
+) -> Iterator[tuple[int, str, np.ndarray, list[list[np.ndarray]]]]:
     """Index and name of each shard of a bucket, its table still without chunks, maps by level."""
-    like, n = make_header(), bucket["images_per_shard"]
+    n = bucket["images_per_shard"]
     for index in range(-(-len(bucket["image_ids"]) // n)):
         ids = bucket["image_ids"][index * n : (index + 1) * n]
         samples = [(image_id, view) for image_id in ids for view in (0, 1)]
@@ -405,10 +501,12 @@ def fill_chunks(rows: np.ndarray, level: int, raw: bytes, places: Iterable) -> N
         row["chunks"][level] = (offset, len(frame), google_crc32c.value(frame))
 
 
-def write_zarr(root: Path, bucket: dict) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+def write_zarr(
+    root: Path, bucket: dict, like: CacheHeader
+) -> Iterator[tuple[str, np.ndarray, list[str]]]:
     name, slots = "{}x{}".format(*bucket["canvas_hw"]), bucket["images_per_shard"] * 2
-    group = zarr.open_group(root, mode="a")
-    for index, shard, rows, maps in samples_of(bucket):
+    group, fill = zarr.open_group(root, mode="a"), like.form.numbers.fill
+    for index, shard, rows, maps in samples_of(bucket, like):
         files = [f"{name}/{level}/c.{index}.0.0.0" for level in ("p3", "p4")]
         for level, file in enumerate(files):
             path, shape = file.rpartition("/")[0], maps[level].shape[1:]
@@ -418,9 +516,9 @@ def write_zarr(root: Path, bucket: dict) -> Iterator[tuple[str, np.ndarray, list
                     shape=(len(bucket["image_ids"]) * 2, *shape),
                     shards=(slots, *shape),
                     chunks=(1, *shape),
-                    dtype="float32",
-                    compressors=[ZstdCodec(level=3), Crc32cCodec()],
-                    fill_value=np.nan,
+                    dtype=like.dtype,
+                    compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                    fill_value=fill,
                     chunk_key_encoding={"name": "default", "separator": "."},
                 )
             group[path][index * slots : index * slots + len(rows)] = maps[level]
@@ -430,17 +528,20 @@ def write_zarr(root: Path, bucket: dict) -> Iterator[tuple[str, np.ndarray, list
         yield shard, rows, files
 
 
-def write_hdf5(root: Path, bucket: dict) -> Iterator[tuple[str, np.ndarray, list[str]]]:
+def write_hdf5(
+    root: Path, bucket: dict, like: CacheHeader
+) -> Iterator[tuple[str, np.ndarray, list[str]]]:
     name = "{}x{}".format(*bucket["canvas_hw"])
     (root / name).mkdir()
-    for index, shard, rows, maps in samples_of(bucket):
+    fill = like.form.numbers.fill
+    for index, shard, rows, maps in samples_of(bucket, like):
         path, places = root / name / f"{index}.h5", []
         with h5py.File(path, "w", libver=("v110", "v110")) as file:
             for level, data in zip(("p3", "p4"), maps, strict=True):
-                filters = {"fletcher32": True, **hdf5plugin.Zstd(clevel=3)}
+                filters = {"fletcher32": True, **hdf5plugin.Zstd(clevel=1)}
                 chunks = (1, *data.shape[1:])
                 made = file.create_dataset(
-                    level, data=data, chunks=chunks, fillvalue=np.nan, **filters
+                    level, data=data, chunks=chunks, fillvalue=fill, **filters
                 )
                 found = [made.id.get_chunk_info_by_coord((k, 0, 0, 0)) for k in range(len(rows))]
                 places.append([(chunk.byte_offset, chunk.size) for chunk in found])
@@ -449,8 +550,9 @@ def write_hdf5(root: Path, bucket: dict) -> Iterator[tuple[str, np.ndarray, list
         yield shard, rows, [f"{name}/{index}.h5"]
 
 
-def test_a_cache_made_by_the_document_alone_is_a_cache(store, tmp_path):
-    like = make_header(store=store)
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_a_cache_made_by_the_document_alone_is_a_cache(codec, store, tmp_path):
+    like = make_header(codec, store)
     write_by_the_document(tmp_path / "a.fdet", like)
     cache = FeatureCache.open(tmp_path / "a.fdet")
     assert len(cache) == 7

@@ -30,6 +30,7 @@ from ..backbones.loading import load_backbone_of
 from ..dataset.canvases import CanvasRecipe, end_with_parent, recipe_of
 from ..dataset.check import check_images
 from ..devices import pick_device, use_threads
+from ..extraction.calibration import evenly
 from ..extraction.reuse import Reused
 from ..extraction.writing import write_shards
 from .options import CompareOptions
@@ -77,7 +78,7 @@ def extraction_cost(options: CompareOptions, workers: int) -> Extraction:
     before = _read(path)
     if before is not None and (before.cache, before.device, before.threads) == here:
         return before
-    chosen = spread(_sound_images(options.cache), MOST_IMAGES)
+    chosen = evenly(_sound_images(options.cache), MOST_IMAGES)
     assert options.images is not None
     check_images(options.images, chosen)
     folder = options.out / ".extraction"
@@ -125,7 +126,7 @@ def _measured(
         codec_files(options.cache, header.key),
         workers,
     )
-    few = spread(chosen, max(1, len(chosen) // _FEW))
+    few = evenly(chosen, max(1, len(chosen) // _FEW))
     trial.seconds(folder / "warm-up", few)
     times = [
         [trial.seconds(folder / f"{number}-{len(images)}", images) for images in (few, chosen)]
@@ -133,12 +134,6 @@ def _measured(
     ]
     first, second = map(median, zip(*times, strict=True))
     return scaled((len(few), first), (len(chosen), second), len(header.layout.images))
-
-
-def spread(images: Sequence[ImageEntry], most: int) -> list[ImageEntry]:
-    """At most so many of them, evenly over all."""
-    count = min(most, len(images))
-    return [images[k * len(images) // count] for k in range(count)]
 
 
 def scaled(few: tuple[int, float], more: tuple[int, float], images: int) -> float:

@@ -22,8 +22,9 @@ from ..runs.model import Model
 from ..sources.coded import CodedSource
 from ..sources.data import Data, open_cached
 from ..sources.live import LiveSource
+from ..sources.source import PyramidSource
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
-from .features import FeatureCheck, LevelFeatures
+from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
 from .passes import Pass, sampled_passes
 from .steps import Apart, apart, first_batches, fresh_model, train_steps, weights_of
@@ -98,7 +99,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
         raise InputError(f"--samples {options.samples}: the annotations name none of these images")
     return Equivalence(
         key=key,
-        promise=codec_of(path, key).promise,
+        promise=_promise(path, key),
         samples=len(samples),
         images=len(image_ids),
         shards=len({layout.locate(*sample).shard for sample in samples}),
@@ -117,6 +118,12 @@ def _refuse_converted(path: Path, key: CacheKey) -> None:
             f"{path}: converted from {' and '.join(key.converted)}, whose scales it does not have: check the "
             "cache that it was converted from"
         )
+
+
+def _promise(path: Path, key: CacheKey) -> str:
+    """Of the cache's codec, and what its values were before."""
+    before = f", as {' and '.join(key.converted)} gave it" if key.converted else ""
+    return f"{codec_of(path, key).promise}{before}"
 
 
 def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) -> dict[int, str]:
@@ -169,13 +176,11 @@ def _check_training(
 ) -> TrainingCheck:
     header, device = data.header, next(backbone.parameters()).device
     batches = first_batches(config, data, options.steps)
-    codec = codec_of(path, header.key, device)
-    live_source = LiveSource(header, options.images, backbone, 0)
-    sources = (
-        data.source,
-        CodedSource(live_source, codec),
-        live_source,
-    )
+    raw_source = LiveSource(header, options.images, backbone, 0)
+    through: PyramidSource = raw_source
+    for codec in (*codecs_before(header.key), codec_of(path, header.key, device)):
+        through = CodedSource(through, codec)
+    sources = (data.source, through, raw_source)
     with progress_line("training", len(sources) * len(batches)) as progress:
         cached, live, raw = (
             train_steps(

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...cache.codecs import LevelCodec, codec_of, plain_codec
+from ...cache.codecs import Codec, LevelCodec, codec_of, plain_codec
+from ...cache.key import CacheKey
 from ...cache.loader import load_batch
 from ...cache.pyramid import FeaturePyramid
 from ...cache.reader import FeatureCache
@@ -78,8 +79,7 @@ class FeatureCheck:
         key, device = self.cache.header.key, next(self.backbone.parameters()).device
         self._codec = codec_of(self.cache.root, key, device)
         self._here = codec_of(self.cache.root, key)
-        # That a converted cache's features went through.
-        self._before = [plain_codec(name, key.levels) for name in key.converted]
+        self._before = codecs_before(key)
         self.levels = [LevelFeatures(name) for name in self.cache.header.key.levels.names]
 
     def run(self, passes: Sequence[Pass], progress: ProgressLine) -> None:
@@ -170,6 +170,11 @@ class FeatureCheck:
     def _named(self, image_id: int, view: int) -> str:
         name = self.cache.header.layout.image(image_id).file_name
         return f"image {name} (id {image_id}), view {self.cache.views[view]}"
+
+
+def codecs_before(key: CacheKey) -> list[Codec]:
+    """Those that a converted cache's features went through before its own; none of them learnt anything."""
+    return [plain_codec(name, key.levels) for name in key.converted]
 
 
 def _bits(stored: Tensor) -> Tensor:

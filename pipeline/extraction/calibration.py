@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...cache.calibration import FloatArray, calibrate, parameter_files
 from ...cache.codecs import codec_files
-from ...cache.errors import InputError, KeyMismatch
+from ...cache.errors import FeatureError, InputError, KeyMismatch
 from ...cache.form import StoredForm
 from ...cache.header import CacheHeader
 from ...cache.key import CacheKey
@@ -32,29 +32,41 @@ def learn(
 ) -> dict[str, bytes]:
     """The codec's files, from the plain view of some images; those that cannot be read are left out.
 
-    Raises InputError where none can be.
+    Raises InputError where none can be, FeatureError for a value that no codec can store.
     """
     found: dict[str, list[FloatArray]] = {name: [] for name in backbone.spec.names}
     with progress_line("calibrate", len(images)) as progress:
-        for pyramid, placement in _pyramids(backbone, recipe, images):
+        for image, pyramid, placement in _pyramids(backbone, recipe, images):
             for name, x in zip(pyramid.spec.names, pyramid.maps, strict=True):
-                found[name].append(some_cells(x[0], placement, CELLS // len(images)))
+                cells = some_cells(x[0], placement, CELLS // len(images))
+                _check_finite(cells, f"image {image.file_name} (id {image.id}), level {name}")
+                found[name].append(cells)
             progress.advance()
     if not any(found.values()):
-        raise InputError(f"none of the {len(images)} images that calibrate the codec could be read")
+        raise InputError(
+            f"none of the {len(images)} images that calibrate the codec could be read; give more "
+            "--calibration-images, or another cache's --calibration"
+        )
     return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
 
 
 def _pyramids(
     backbone: FrozenBackbone, recipe: CanvasRecipe, images: Sequence[ImageEntry]
-) -> Iterator[tuple[FeaturePyramid, Placement]]:
+) -> Iterator[tuple[ImageEntry, FeaturePyramid, Placement]]:
     device = next(backbone.parameters()).device
     for image in images:
         shown = render(recipe, image, (0,))
         if shown.pixels is not None:
             canvas = torch.from_numpy(np.ascontiguousarray(shown.pixels[0]))[None].to(device)
             placement = shown.placements[0]
-            yield backbone(canvas, [placement.content_hw]), placement
+            yield image, backbone(canvas, [placement.content_hw]), placement
+
+
+def _check_finite(cells: FloatArray, where: str) -> None:
+    if not np.isfinite(cells).all():
+        raise FeatureError(
+            f"{where}: values are NaN or infinite; check the image and the weights", 0
+        )
 
 
 def some_cells(level_map: Tensor, placement: Placement, most: int) -> FloatArray:
@@ -77,6 +89,14 @@ def evenly(images: Sequence[ImageEntry], count: int) -> list[ImageEntry]:
     """At most so many of them, spread over all."""
     count = min(count, len(images))
     return [images[k * len(images) // count] for k in range(count)]
+
+
+def refuse_unused(form: StoredForm, calibration: Path | None) -> None:
+    """Raises InputError where a codec that has no scales is to take those of another cache."""
+    if calibration is not None and not form.calibrated:
+        raise InputError(
+            f"--calibration {calibration}: codec {form.name} has no scales; leave it out"
+        )
 
 
 def calibration_of(root: Path, key: CacheKey, option: str) -> dict[str, bytes]:

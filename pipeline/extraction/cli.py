@@ -32,7 +32,11 @@ def extract_command(
         opt("plain first; hflip, vflip, scale=0.7..1.4, crop=0.5, joined by +, repeated by xN"),
     ] = _D["views"],
     codec: Annotated[
-        str, opt("fp32, fp16, bf16, int8, int6, int5, int4; with components: int5+pca, int5+pca64")
+        str,
+        opt(
+            "how maps are kept, the finest first: fp32, fp16, bf16, int8, int6, int5, int4; principal "
+            "components: int5+pca, or the first 64 of them: int5+pca64"
+        ),
     ] = _D["codec"],
     store: Annotated[str, opt("zarr or hdf5")] = _D["store"],
     precision: Annotated[str, opt("of the backbone: fp32, bf16, fp16")] = _D["precision"],
@@ -54,10 +58,11 @@ def extract_command(
         Path | None, opt("older cache: take over its features of images that have not changed")
     ] = _D["update"],
     calibration: Annotated[
-        Path | None, opt("cache whose codec's scales are taken; several caches then read as one")
+        Path | None,
+        opt("of int and pca codecs: take the scales of this cache, so that both read as one"),
     ] = _D["calibration"],
     calibration_images: Annotated[
-        int, opt("looked at beforehand, where the codec needs scales")
+        int, opt("of int and pca codecs: so many images decide the scales")
     ] = _D["calibration_images"],
 ) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.

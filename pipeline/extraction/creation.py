@@ -137,6 +137,11 @@ def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: Cach
             f"{out} is a {found.store} cache, this command makes a {wanted.store} one: add --store "
             f"{found.store}, choose another --out, or use `fdet cache convert`"
         )
+    if found.key.converted:
+        raise KeyMismatch(
+            f"{out} was converted from {found.key.converted[-1]}: go on with `fdet cache convert`, or "
+            "choose another --out"
+        )
     differences = _wanted_key(config, wanted, found).explain(found.key, "resume")
     if differences:
         raise KeyMismatch(

@@ -14,23 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...cache import manifest as manifest_file
-from ...cache.codecs import codec_of, get_form
-from ...cache.errors import InputError, did_you_mean
+from ...cache.codecs import codec_of
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.records import ShardRecord
-from ...cache.stores import STORES
 from ...cache.writer import retract, seal, written_record, written_records
-from ..backbones.loading import load_backbone
-from ..dataset.annotations import Annotations, load_annotations
 from ..dataset.canvases import CanvasRecipe, recipe_of, render
 from ..dataset.check import check_images
-from ..dataset.views import parse_views
-from ..devices import pick_device, use_threads
 from ..world import World, find_world
-from .creation import created_or_resumed, planned_header
+from .creation import created_or_resumed
 from .options import ExtractConfig
+from .preparation import prepared
 from .reuse import Reused, check_same_codec, find_reusable, open_older
 from .writing import write_shards
 
@@ -63,28 +58,15 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     codec cannot store), StorageError; finished shards survive every one of them.
     """
     started = time.monotonic()
-    _check(config)
     world = find_world(config.rank, config.world, os.environ)
-    annotations, raw = load_annotations(config.annotations)
-    _report_dropped(annotations)
-    images = annotations.images[: config.limit]
-    device = pick_device(config.device, world.local_rank)
-    use_threads(config.threads)
-    backbone = load_backbone(
-        config.backbone,
-        weights=config.weights,
-        levels=config.levels.split(",") if config.levels else None,
-        precision=config.precision,
-        seed=config.seed,
-        device=device,
-    )
-    header = planned_header(config, backbone, images, device)
+    begun = prepared(config, world)
+    header, backbone = begun.header, begun.backbone
     reused = Reused()
     older = None
     if config.update is not None and not (config.out / manifest_file.NAME).exists():
         older = open_older(config.update, header)
     with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
-        header = created_or_resumed(config, world, header, backbone, raw)
+        header = created_or_resumed(config, world, header, backbone, begun.annotations)
         todo = _shards_to_do(config, world, header)
         if todo:
             _warn_of_room(config.out, header, todo)
@@ -92,7 +74,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
             if older is not None:
                 check_same_codec(older, header)
                 reused = find_reusable(older, recipe, todo)
-            codec = codec_of(config.out, header.key, device)
+            codec = codec_of(config.out, header.key, begun.device)
             write_shards(config.out, header, todo, recipe, backbone, codec, config.workers, reused)
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
@@ -127,42 +109,6 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
             needed / 1e6,
             free / 1e6,
         )
-
-
-def _check(config: ExtractConfig) -> None:
-    """What can be refused before the backbone is loaded."""
-    parse_views(config.views)
-    get_form(config.codec)
-    aspect = config.short is not None or config.long is not None
-    if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
-        raise InputError("give either --size N (square) or both --short N and --long M")
-    if config.store not in STORES:
-        raise InputError(f"--store {config.store!r}{did_you_mean(config.store, STORES)}")
-    if config.update is not None and config.update.resolve() == config.out.resolve():
-        raise InputError(
-            "--update names the older cache, which is left as it is: choose another --out"
-        )
-    for name in (
-        "size",
-        "batch_size",
-        "threads",
-        "shard_mb",
-        "limit",
-        "world",
-        "calibration_images",
-    ):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name.replace('_', '-')}: expected at least 1, got {value}")
-    if config.workers < 0:
-        raise InputError(f"--workers: expected at least 0, got {config.workers}")
-    if not 0 <= config.seed < 2**63:
-        raise InputError(f"--seed: expected 0 to 2^63 - 1, got {config.seed}")
-
-
-def _report_dropped(annotations: Annotations) -> None:
-    for why, count in annotations.dropped.items():
-        log.warning("%d boxes %s are left out", count, why)
 
 
 def _shards_to_do(config: ExtractConfig, world: World, header: CacheHeader) -> list[Shard]:

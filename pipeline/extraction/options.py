@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+CALIBRATION_IMAGES = 32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractConfig:
@@ -44,4 +46,4 @@ class ExtractConfig:
     world: int | None = None
     update: Path | None = None
     calibration: Path | None = None
-    calibration_images: int = 32
+    calibration_images: int = CALIBRATION_IMAGES

@@ -106,8 +106,8 @@ def train_command(
     Started by torchrun or srun, all processes train one model.
     """
     from ..runs.config import load_config
+    from ..sizes import parse_bytes
     from ..world import find_world
-    from .memory_limit import parse_bytes
     from .options import TrainOptions
     from .train import train
 
@@ -129,7 +129,7 @@ def train_command(
         threads=threads,
         resume=resume,
         resident=resident.value,
-        memory_limit=None if memory_limit is None else parse_bytes(memory_limit),
+        memory_limit=None if memory_limit is None else parse_bytes(memory_limit, "--memory-limit"),
         on_corrupt=on_corrupt.value,
         track=track or (),
     )

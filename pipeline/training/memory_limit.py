@@ -15,7 +15,6 @@ checkpoint is serialised in memory, all but gradients once more; activations are
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 from ...cache.errors import InputError
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
+from ..sizes import shown_bytes
 from .options import TrainOptions
 from .processes import Processes
 from .trial import Trial, peak_of
@@ -31,25 +31,10 @@ log = logging.getLogger(__name__)
 
 # A long run's peak is a little above that of its first steps.
 SPARE = 1.05
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 _LIMIT, _PEAK = "memory limit", "trial peak"
 
 # The peak of a way in bytes, or None where it exceeded what the second argument allows.
 Measure = Callable[[RunConfig, int | None], int | None]
-
-
-def parse_bytes(text: str) -> int:
-    """'4GiB', '3500MB', '4e9'. Raises InputError."""
-    match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[0-9]{1,2})?) ?([a-z]*)", text.strip().lower())
-    if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
-        raise InputError(f"--memory-limit {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def shown_bytes(count: float) -> str:
-    """'3.1 GiB', '420 MiB'."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import typer
 
 from ...cache.errors import InputError
 from ..command import opt
+from ..extraction.options import CALIBRATION_IMAGES
 
 cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
 
@@ -80,13 +81,24 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 def convert_command(
     cache: _Cache,
     out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
-    store: Annotated[str | None, opt("zarr or hdf5")] = None,
-    codec: Annotated[str | None, opt("a coarser one, as for `fdet extract`")] = None,
-    calibration: Annotated[Path | None, opt("cache whose codec's scales are taken")] = None,
-    calibration_images: Annotated[int, opt("looked at beforehand for scales")] = 32,
+    store: Annotated[str | None, opt("zarr or hdf5; default: as it is")] = None,
+    codec: Annotated[
+        str | None,
+        opt(
+            "a coarser one: fp16, bf16, int8, int6, int5, int4, or with principal components, e.g. "
+            "int5+pca, int5+pca64; default: as it is"
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, opt("take the new codec's scales from this cache, so that both read as one")
+    ] = None,
+    calibration_images: Annotated[
+        int, opt("so many images of the cache decide the new codec's scales")
+    ] = CALIBRATION_IMAGES,
 ) -> None:
-    """Write a finished cache in another store or a coarser codec; without the backbone, checked as it is
-    read.
+    """Write a finished cache in another store, or in a coarser codec, or both.
+
+    Needs no backbone; every sample is checked as it is read. The same command goes on where it stopped.
     """
     from .convert import Conversion, convert
 

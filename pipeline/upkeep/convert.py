@@ -19,7 +19,7 @@ from ...cache.calibration import (
     parameter_files,
 )
 from ...cache.codecs import Codec, codec_files, codec_of, get_form
-from ...cache.errors import InputError, KeyMismatch, did_you_mean
+from ...cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
 from ...cache.form import StoredForm
 from ...cache.header import CacheHeader
 from ...cache.key import CacheKey
@@ -29,7 +29,8 @@ from ...cache.publish import only_writer, remove_leftovers
 from ...cache.reader import FeatureCache
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
-from ..extraction.calibration import CELLS, calibration_of, evenly, some_cells
+from ..extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
+from ..extraction.options import CALIBRATION_IMAGES
 from ..progress import progress_line
 
 _WAITING_SAMPLES = 16
@@ -44,7 +45,7 @@ class Conversion:
     store: str | None = None
     codec: str | None = None
     calibration: Path | None = None
-    calibration_images: int = 32
+    calibration_images: int = CALIBRATION_IMAGES
 
 
 def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
@@ -85,8 +86,14 @@ def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
     form = mine if wanted.codec is None else get_form(wanted.codec)
     if form != mine and not form.coarser_than(mine):
         raise InputError(
-            f"--codec {form.name}: {cache.root} has {mine.name}, which is coarser, and what that lost does "
-            "not come back; extract again instead"
+            f"--codec {form.name}: {cache.root} has {mine.name}, and what that lost does not come back; "
+            "extract again instead"
+        )
+    refuse_unused(form, wanted.calibration)
+    if form == mine and wanted.calibration is not None:
+        raise InputError(
+            f"--calibration {wanted.calibration}: {cache.root} is {mine.name} already, and its codes "
+            "stay as they are; leave it out"
         )
     return form
 
@@ -171,11 +178,15 @@ def _write(
 def _put_coded(
     cache: FeatureCache, mine: Codec, new: Codec, writer: BackgroundWriter, image_id: int, view: int
 ) -> None:
-    """One sample, decoded and encoded again."""
+    """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
     entry = cache.entry(image_id, view)
     if not entry.ok:
         writer.put(entry)
         return
     batch = load_batch(cache, [(image_id, view)])
-    stored = new.encode(batch.decode(mine, "cpu"))
+    try:
+        stored = new.encode(batch.decode(mine, "cpu"))
+    except FeatureError as error:
+        name = cache.header.layout.image(image_id).file_name
+        raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
     writer.put(entry, [x[0].numpy() for x in stored])

@@ -49,4 +49,4 @@ def _state(root: Path, header: CacheHeader, manifest: Manifest | None) -> str:
         return "whole"
     shards = header.layout.shards
     done = sum((root / record_name(shard.name)).exists() for shard in shards)
-    return f"unfinished: {done} of {len(shards)} shards; `fdet extract` goes on where it stopped"
+    return f"unfinished: {done} of {len(shards)} shards; the command that made it goes on where it stopped"

@@ -1,13 +1,16 @@
 """Small caches made by hand: a header, random maps in the stored type, shards through the writer."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 
+from fdet.cache.calibration import calibrate, calibration_digest, parameter_files
 from fdet.cache.errors import FdetError
+from fdet.cache.form import NUMBERS, parse_form
 from fdet.cache.header import CacheHeader
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
@@ -20,6 +23,9 @@ from fdet.cache.writer import create_cache, seal, shard_writer
 
 ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20
 LEVELS = PyramidSpec((LevelSpec("p3", 8, 3), LevelSpec("p4", 16, 5)))
+CODECS = [name + components for name in NUMBERS for components in ("", "+pca", "+pca3")]
+# One of each stored type, and of each shape.
+FEW_CODECS = ["fp32", "fp16", "bf16", "int8", "int5", "int4+pca3"]
 
 
 def make_key(**changes) -> CacheKey:
@@ -61,10 +67,22 @@ def make_layout() -> Layout:
     return Layout(("plain", "hflip"), (Bucket((32, 32), 3, square), Bucket((16, 48), 3, wide)))
 
 
-def make_header(dtype: str = "float32", store: str = "zarr", **changes) -> CacheHeader:
-    codec = {"float32": "fp32", "float16": "fp16"}[dtype]
+def make_header(codec: str = "fp32", store: str = "zarr", **changes) -> CacheHeader:
     facts = {"parameters": 3_363_000, "flops": {"32x32": 1.5}}
-    return CacheHeader(make_key(codec=codec, **changes), make_layout(), dtype, facts, store)
+    key = make_key(codec=codec, calibration=calibration_digest(learnt(codec)), **changes)
+    return CacheHeader(key, make_layout(), facts, store)
+
+
+@cache
+def learnt(codec: str, levels: PyramidSpec = LEVELS, seed: int = 0) -> Mapping[str, bytes]:
+    """The codec's files, from cells of which each channel has a scale and a mean of its own."""
+    rng = np.random.default_rng(seed)
+    cells = {
+        level.name: (rng.standard_normal((50, level.channels)) + 1) * 2.0 ** rng.integers(4)
+        for level in levels.levels
+    }
+    floats = {name: x.astype(np.float32) for name, x in cells.items()}
+    return parameter_files(calibrate(parse_form(codec), floats))
 
 
 def tiny_header(store: str, seed: int = 0) -> CacheHeader:
@@ -72,15 +90,25 @@ def tiny_header(store: str, seed: int = 0) -> CacheHeader:
     images = tuple(ImageEntry(5 + k, f"{k}.png", (16, 24)) for k in range(3))
     levels = PyramidSpec((LevelSpec("p3", 8, 2), LevelSpec("p4", 16, 4)))
     layout = Layout(("plain", "hflip"), (Bucket((16, 24), 2, images),))
-    return CacheHeader(make_key(levels=levels, seed=seed), layout, "float32", {}, store)
+    return CacheHeader(make_key(levels=levels, seed=seed), layout, {}, store)
 
 
 def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
-    """The maps of a sample, one array a level; the same for the same sample and seed."""
+    """A sample as stored, one array a level; the same for the same sample and seed."""
     bucket = header.layout.buckets[header.layout.bucket_of(image_id)]
-    shapes = [level.shape(bucket.canvas_hw) for level in header.key.levels.levels]
     rng = np.random.default_rng([header.key.seed, image_id, view])
-    return [rng.standard_normal(shape).astype(header.dtype) for shape in shapes]
+    levels = header.key.levels.levels
+    return [drawn(header.dtype, header.stored_shape(level, bucket), rng) for level in levels]
+
+
+def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Anything but fill values."""
+    if dtype == "uint8":
+        return rng.integers(240, size=shape, dtype=np.uint8)
+    values = rng.standard_normal(shape)
+    if dtype == "int16":
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.int16)
+    return values.astype(dtype)
 
 
 def entry_of(header: CacheHeader, image_id: int, view: int, status: str = OK) -> SampleEntry:
@@ -114,7 +142,8 @@ def write_shard(root: Path, header: CacheHeader, shard: Shard, failed: Iterable[
 
 def make_cache(root: Path, header: CacheHeader, failed: Iterable[int] = ()) -> FeatureCache:
     """A finished cache of all samples of the header's layout."""
-    header = create_cache(root, header, ANNOTATIONS)
+    files = learnt(header.key.codec, header.key.levels)
+    header = create_cache(root, header, ANNOTATIONS, files)
     for shard in header.layout.shards:
         write_shard(root, header, shard, failed)
     seal(root, header)

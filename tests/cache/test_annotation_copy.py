@@ -19,7 +19,7 @@ def kept(root, compressed: bytes) -> CacheHeader:
 
 def naming(frame: dict[str, FileEntry]) -> CacheHeader:
     header = make_header()
-    return CacheHeader(header.key, header.layout, header.dtype, header.backbone, beside=frame)
+    return CacheHeader(header.key, header.layout, header.backbone, beside=frame)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", ANNOTATIONS, bytes(range(256)) * 4000])

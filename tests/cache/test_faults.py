@@ -77,6 +77,13 @@ def test_killed_before_any_call(store):
     assert drive("kill")[store]["failures"] == []
 
 
+@pytest.mark.parametrize("store", STORES)
+def test_killed_before_any_call_for_a_codecs_files(store):
+    found = drive("kill among codec files")[store]
+    assert found["failures"] == []
+    assert found["points"] >= found["refused"] >= 20
+
+
 def test_there_are_more_than_200_points_to_be_killed_at():
     assert sum(found["points"] for found in drive("kill").values()) >= 200
 

@@ -63,7 +63,7 @@ def test_what_decides_the_bytes_of_a_cache_decides_its_id():
     others = [
         replace(header, key=make_key(seed=1)),
         replace(header, layout=fewer_images),
-        replace(header, dtype="float16"),
+        bare_header("fp16"),
         replace(header, store="hdf5"),
     ]
     assert len({header.id, *(other.id for other in others)}) == 5
@@ -146,10 +146,45 @@ def test_samples_beyond_all_memory_are_refused():
         enormous(make_header())
 
 
-@pytest.mark.parametrize("dtype", ["float64", "object", ">f4", "f4,f4", "float32 ", ""])
-def test_a_type_that_is_not_stored_is_refused(dtype):
-    with pytest.raises(ValueError, match=r"stored type '.*'; known: float16, float32"):
-        replace(make_header(), dtype=dtype)
+@pytest.mark.parametrize("dtype", ["float64", "object", ">f4", "float16", "float32 ", "", 3, None])
+def test_another_type_than_the_codecs_is_refused(folder, dtype):
+    altered(folder, lambda data: data.update(dtype=dtype), seal=True)
+    with pytest.raises(CorruptCache, match=rf"stored type {dtype!r} for codec fp32"):
+        CacheHeader.read(folder)
+
+
+@pytest.mark.parametrize("codec", ["fp61", "", "int8+", "int8+pca0", "int8+pca1000000", "FP32"])
+def test_an_unknown_codec_is_refused(folder, codec):
+    with pytest.raises(ValueError, match="unknown codec"):
+        make_key_header(codec=codec)
+    altered(folder, lambda data: data["key"].update(codec=codec), seal=True)
+    with pytest.raises(CorruptCache, match="unknown codec"):
+        CacheHeader.read(folder)
+
+
+def test_codecs_that_the_values_went_through_are_known_ones(folder):
+    assert make_key_header(converted=("fp32", "int8+pca3")).key.converted
+    altered(folder, lambda data: data["key"].update(converted=["fp61"]), seal=True)
+    with pytest.raises(CorruptCache, match="unknown codec 'fp61'"):
+        CacheHeader.read(folder)
+
+
+def make_key_header(**changes) -> CacheHeader:
+    return CacheHeader(make_key(**changes), make_layout(), {})
+
+
+def test_a_calibration_is_named_where_the_codec_has_one_and_nowhere_else():
+    for changes in ({"codec": "int8"}, {"codec": "fp16+pca"}, {"calibration": "ab"}):
+        with pytest.raises(ValueError, match=r"calibration .* for codec"):
+            make_key_header(**changes)
+
+
+def test_maps_are_counted_as_floats_however_few_components_are_stored():
+    levels = PyramidSpec((LevelSpec("p3", 8, 2**28 + 1),))
+    layout = Layout(("plain",), (Bucket((8, 8), 1, make_layout().images[:1]),))
+    key = make_key(codec="int8+pca1", calibration="ab", levels=levels, views=("plain",))
+    with pytest.raises(ValueError, match=f"would have {2**30 + 4} bytes"):
+        CacheHeader(key, layout, {})
 
 
 def test_key_and_layout_name_the_same_views():
@@ -160,10 +195,22 @@ def test_key_and_layout_name_the_same_views():
         replace(make_header(), layout=layout)
 
 
-def test_the_bytes_of_a_sample_are_those_of_its_map():
-    header = bare_header("float16")
+@pytest.mark.parametrize(
+    ("codec", "sizes"),
+    [
+        ("fp32", [144, 60]),
+        ("fp16", [72, 30]),
+        ("bf16+pca3", [72, 18]),
+        ("int8", [36, 15]),
+        ("int5", [36, 20]),
+        ("int4+pca1", [12, 4]),
+    ],
+)
+def test_the_bytes_of_a_sample_are_those_of_its_stored_form(codec, sizes):
+    """Of maps (3, 2, 6) and (5, 1, 3)."""
+    header = bare_header(codec)
     bucket = header.layout.buckets[1]
-    assert [header.raw_bytes(level, bucket) for level in header.key.levels.levels] == [72, 30]
+    assert [header.raw_bytes(level, bucket) for level in header.key.levels.levels] == sizes
 
 
 @pytest.mark.parametrize("store", STORES)

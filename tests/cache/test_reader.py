@@ -27,6 +27,7 @@ from fdet.cache.records import OK, read_record, record_name, samples_name, sampl
 from fdet.cache.writer import seal
 
 from .handmade import (
+    FEW_CODECS,
     all_samples,
     assert_exact,
     attempt,
@@ -97,9 +98,9 @@ def test_iteration_gives_the_plain_view_of_every_image(whole):
             assert found.tobytes() == written.tobytes()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_every_sample_comes_back_exactly(tmp_path, store, dtype):
-    cache = make_cache(tmp_path, make_header(dtype, store), failed={24})
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_every_sample_comes_back_exactly(tmp_path, store, codec):
+    cache = make_cache(tmp_path, make_header(codec, store), failed={24})
     assert len(all_samples(cache)) == 12
     for sample in all_samples(cache):
         assert_exact(cache, *sample)
@@ -154,7 +155,7 @@ def test_room_for_another_number_of_samples_is_refused(whole, count):
 def test_maps_of_another_bucket_are_refused_even_where_they_have_as_many_bytes(tmp_path, store):
     images = [ImageEntry(1, "1.png", (16, 48)), ImageEntry(2, "2.png", (48, 16))]
     buckets = tuple(Bucket(image.hw, 1, (image,)) for image in images)
-    header = CacheHeader(make_key(), Layout(VIEWS, buckets), "float32", {}, store)
+    header = CacheHeader(make_key(), Layout(VIEWS, buckets), {}, store)
     cache = make_cache(tmp_path, header)
     with pytest.raises((AssertionError, ValueError)):
         cache.read_into([(1, 0), (2, 1)], cache.empty_maps(1, 2))
@@ -284,7 +285,7 @@ def test_the_files_of_two_shards_swapped_are_found(root):
         assert found is None or "checksum" in str(found) or "bytes are there" in str(found)
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"dtype": "float16"}])
+@pytest.mark.parametrize("other", [{"seed": 1}, {"codec": "fp16"}])
 def test_the_shard_of_another_cache_is_found(root, tmp_path, store, other):
     foreign = make_cache(tmp_path / "b.fdet", make_header(store=store, **other))
     shutil.copy(level_file(foreign.root, "p3"), level_file(root, "p3"))
@@ -437,7 +438,7 @@ def test_a_process_may_open_fewer_files_than_the_cache_has(tmp_path, store):
     images = tuple(ImageEntry(k + 1, f"{k}.png", (8, 8)) for k in range(210))
     layout = Layout(VIEWS, (Bucket((8, 8), 1, images),))
     levels = PyramidSpec(tuple(LevelSpec(f"p{k}", 8, 1) for k in range(5)))
-    make_cache(tmp_path, CacheHeader(make_key(levels=levels), layout, "float32", {}, store))
+    make_cache(tmp_path, CacheHeader(make_key(levels=levels), layout, {}, store))
     done = subprocess.run(
         [sys.executable, "-c", FEW_FILES, tmp_path], capture_output=True, text=True, check=False
     )

@@ -13,10 +13,9 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import ResidentSamples, resident_bytes
 from fdet.cache.sampler import epoch_batches
 
-from .handmade import level_path, make_cache, make_header, tiny_header
+from .handmade import FEW_CODECS, level_path, make_cache, make_header, tiny_header
 
 CPU = torch.device("cpu")
-DTYPES = ["float32", "float16"]
 
 
 def resident_reader(cache, **more) -> BatchReader:
@@ -52,20 +51,22 @@ def spoil(cache):
         path.write_bytes(b"\xff" * path.stat().st_size)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_so_many_bytes_are_needed(dtype, store):
-    header = make_header(dtype, store)
+@pytest.mark.parametrize(
+    ("codec", "size"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("int8", 1)], ids=str
+)
+def test_so_many_bytes_are_needed(codec, size, store):
+    header = make_header(codec, store)
     # 5 images on 32x32 and 2 on 16x48, two views, levels of (3, /8) and (5, /16).
     values = 2 * (5 * (3 * 16 + 5 * 4) + 2 * (3 * 12 + 5 * 3))
-    assert resident_bytes(header) == values * (4 if dtype == "float32" else 2)
+    assert resident_bytes(header) == values * size
     room = ResidentSamples(header, CPU)._maps
     assert sum(x.nbytes for bucket in room for x in bucket) == resident_bytes(header)
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_the_second_time_nothing_is_read_from_the_disk(dtype, store, workers, tmp_path):
-    cache = make_cache(tmp_path / "a.fdet", make_header(dtype, store))
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_the_second_time_nothing_is_read_from_the_disk(codec, store, workers, tmp_path):
+    cache = make_cache(tmp_path / "a.fdet", make_header(codec, store))
     batches = all_views(cache)
     expected = list(load_batches(BatchReader(cache), batches))
     reader = resident_reader(cache)

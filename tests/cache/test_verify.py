@@ -8,6 +8,7 @@ import pytest
 
 from fdet.cache import manifest as manifest_file
 from fdet.cache.annotation_copy import read_annotations
+from fdet.cache.calibration import calibration_digest
 from fdet.cache.chunks import Chunk
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError
 from fdet.cache.files import FileEntry
@@ -18,7 +19,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.records import read_record, record_name, samples_name, samples_to_bytes
 from fdet.cache.stores import STORES
 from fdet.cache.verify import Damage, file_names, shard_file_names, verify
-from fdet.cache.writer import retract, seal, written_record
+from fdet.cache.writer import create_cache, retract, seal, written_record
 
 from .handmade import (
     ANNOTATIONS,
@@ -27,7 +28,9 @@ from .handmade import (
     ends_within,
     files_below,
     flipped_in,
+    learnt,
     make_cache,
+    make_header,
     tiny_header,
     write_shard,
 )
@@ -403,6 +406,39 @@ def test_progress_goes_to_the_end(root):
     result = verify(root, lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert {total for _, total in told} == {result.bytes} == {told[-1][0]}
+
+
+@pytest.mark.parametrize("codec", ["int5", "fp16+pca3"])
+def test_damage_to_a_codecs_files_is_found(tmp_path, codec, store):
+    root = make_cache(tmp_path / "a.fdet", make_header(codec, store)).root
+    assert verify(root).sound
+    for name in learnt(codec):
+        raw = (root / name).read_bytes()
+        for damaged in (raw[:-1], raw + b"\0", raw[:-1] + bytes([raw[-1] ^ 1]), b""):
+            (root / name).write_bytes(damaged)
+            assert {damage.file for damage in verify(root).damages} == {name}
+        (root / name).unlink()
+        assert {damage.file for damage in verify(root).damages} == {name}
+        (root / name).write_bytes(raw)
+    (root / "codec" / "p3" / "more.npy").write_bytes(b"")
+    assert [damage.file for damage in verify(root).damages] == ["codec/p3/more.npy"]
+
+
+def test_a_codecs_files_that_no_codec_has_are_found_though_their_digests_hold(tmp_path):
+    files, name = dict(learnt("int8")), "codec/p4/step.npy"
+    files[name] = files[name][:-4] + bytes(4)
+    header = make_header("int8")
+    key = replace(header.key, calibration=calibration_digest(files))
+    create_cache(tmp_path, replace(header, key=key), ANNOTATIONS, files)
+    assert verify(tmp_path).damages == (Damage(name, "no step has such values"),)
+
+
+def test_a_codecs_files_that_are_not_the_keys_are_found(tmp_path):
+    header = create_cache(tmp_path, make_header("int8"), ANNOTATIONS, learnt("int8"))
+    key = replace(header.key, calibration="ab" * 32)
+    (tmp_path / "fdet.json").write_bytes(replace(header, key=key).to_bytes())
+    why = "its files are not those that the key names"
+    assert verify(tmp_path).damages == (Damage("codec", why),)
 
 
 def test_no_cache_is_an_input_error(tmp_path):

@@ -39,11 +39,13 @@ from fdet.cache.writer import (
 
 from .handmade import (
     ANNOTATIONS,
+    FEW_CODECS,
     all_samples,
     assert_exact,
     attempt,
     entry_of,
     files_below,
+    learnt,
     level_path,
     make_cache,
     make_header,
@@ -81,10 +83,10 @@ def test_a_finished_cache_gives_back_every_sample(whole):
         assert_exact(whole, *sample)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_the_same_samples_make_the_same_bytes(tmp_path, dtype, store):
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_the_same_samples_make_the_same_bytes(tmp_path, codec, store):
     for name in ("a", "b"):
-        make_cache(tmp_path / name, make_header(dtype, store), failed={17})
+        make_cache(tmp_path / name, make_header(codec, store), failed={17})
     assert files_below(tmp_path / "a") == files_below(tmp_path / "b")
 
 
@@ -124,6 +126,29 @@ def test_annotations_other_than_the_first_complete_nothing(tmp_path, header):
     (tmp_path / ANNOTATION_COPY).unlink()
     with pytest.raises(InputError, match=f"{ANNOTATION_COPY} is missing and cannot be made again"):
         create_cache(tmp_path, header, b"{}")
+
+
+@pytest.mark.parametrize("codec", ["int8", "int5+pca3"])
+def test_a_codecs_files_are_made_again_only_from_the_same_ones(tmp_path, codec, store):
+    header, files = make_header(codec, store), learnt(codec)
+    first = create_cache(tmp_path, header, ANNOTATIONS, files)
+    before = files_below(tmp_path)
+    assert set(files) < set(first.beside) and set(files) < set(before)
+    for name in files:
+        (tmp_path / name).unlink()
+        for others in (None, {}, {**files, name: files[name] + b"x"}):
+            with pytest.raises(InputError, match=f"{name} is missing and cannot be made again"):
+                create_cache(tmp_path, header, ANNOTATIONS, others)
+        assert create_cache(tmp_path, header, ANNOTATIONS, files) == first
+        assert files_below(tmp_path) == before
+    assert create_cache(tmp_path, header, ANNOTATIONS) == first
+
+
+def test_a_codec_without_its_files_is_a_bug(tmp_path):
+    for files in (None, learnt("int5")):
+        with pytest.raises(AssertionError):
+            create_cache(tmp_path, make_header("int8"), ANNOTATIONS, files)
+    assert files_below(tmp_path) == {}
 
 
 def test_another_header_that_stands_there_stays(tmp_path, header):

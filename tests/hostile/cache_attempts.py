@@ -103,13 +103,14 @@ def read_exactly(cache: FeatureCache, image_id: int, view: int) -> None:
 
 
 def read_usefully(cache: FeatureCache, image_id: int, view: int) -> None:
-    """Maps of the shape that the header names, and numbers that can be reckoned with."""
+    """Maps of the stored form that the header names, and a placement that can be reckoned with."""
     sample = cache.sample(image_id, view)
     place, hw = sample.placement, cache.header.layout.image(image_id).hw
     assert np.isfinite([*place.scale, *place.shift]).all() and min(place.scale) > 0, f"{place}"
     assert place.image_hw == hw, f"{place}"
     for x, level in zip(sample.maps, cache.header.key.levels.levels, strict=True):
-        assert x.shape == level.shape(place.canvas_hw) and x.dtype in (np.float32, np.float16)
+        assert x.shape == cache.header.form.shape(level.shape(place.canvas_hw))
+        assert x.dtype == cache.header.dtype
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from . import (
     corpus_annotation_copies,
+    corpus_codecs,
     corpus_files,
     corpus_headers,
     corpus_records,
@@ -15,6 +16,7 @@ CASES = [
     *corpus_records.CASES,
     *corpus_shards.CASES,
     *corpus_annotation_copies.CASES,
+    *corpus_codecs.CASES,
 ]
 
 __all__ = ["CASES", "make_good"]

@@ -246,22 +246,25 @@ CASES = [
     raw("a number beyond floats", _object("format", b"1e999"), _object("a", b"-1e999")),
     raw("a number of 5,000 digits", _object("format", b"1" + b"0" * 5000)),
     raw("a number of 4,200 digits", _object("format", b"1" + b"0" * 4200)),
-    raw("the same name twice", b'{"format":1,"format":2}', b'{"format":2,"format":2}'),
-    raw("NaN and infinity", _object("format", b"NaN"), b'{"format":2,"a":NaN,"b":-Infinity}'),
+    raw("the same name twice", b'{"format":2,"format":3}', b'{"format":3,"format":3}'),
+    raw("NaN and infinity", _object("format", b"NaN"), b'{"format":3,"a":NaN,"b":-Infinity}'),
     raw("not UTF-8", b"\xff\xfe\xfd", b'{"format":"\xff"}', b"\x00\x00\xfe\xff"),
     raw(
         "UTF-16, UTF-32, a mark",
-        *(b'{"format":2}'.decode().encode(c) for c in ("utf-16", "utf-32", "utf-8-sig")),
+        *(b'{"format":3}'.decode().encode(c) for c in ("utf-16", "utf-32", "utf-8-sig")),
     ),
-    raw("another type", b"[]", b"[2]", b'"format"', b"2", b"null", b"true", b"NaN"),
+    raw("another type", b"[]", b"[3]", b'"format"', b"3", b"null", b"true", b"NaN"),
     raw("an unended string", b'{"format":"', b'{"' + b"a" * 2**20),
     raw(
         "format: odd",
-        *(_object("format", v) for v in (b"3", b"null", b'"2"', b"[]", b"{}", b"true", b"2.5")),
+        *(
+            _object("format", v)
+            for v in (b"2", b"4", b"null", b'"3"', b"[]", b"{}", b"true", b"3.5")
+        ),
     ),
     raw("format: a megabyte", _object("format", b'"' + b"x" * 2**20 + b'"')),
     raw("format: tells the terminal what to do", _object("format", rb'"\u001b[2J"')),
-    values("format: 2.0", ("format",), 2.0, refused=False),
+    values("format: 3.0", ("format",), 3.0, refused=False),
     # Counts and sizes.
     values("channels: huge", (*LEVEL, "channels"), 2**40, 2**63, 2**70, 10**4000),
     values("channels: none", (*LEVEL, "channels"), 0, -1),

@@ -18,6 +18,8 @@ from .quick import command
 
 DATA, IMAGES, OUT, CACHE = "DATA", "IMAGES", "OUT", "CACHE"
 EXTRACT = ["extract", DATA, "--images", IMAGES, "--out", OUT]
+INT5 = [*EXTRACT, "--size", "64", "--codec", "int5"]
+CONVERT = ["cache", "convert", CACHE, OUT]
 TRAIN = ["train-heads", CACHE, "--out", OUT]
 
 
@@ -58,6 +60,25 @@ BAD = [
     ([*EXTRACT, "--short", "90", "--long", "60"], "expected 1 <= short <= long"),
     ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'?"),
     ([*EXTRACT, "--size", "64", "--codec", "fp61"], "unknown codec 'fp61'; did you mean 'fp16'?"),
+    ([*EXTRACT, "--size", "64", "--codec", "int7"], "unknown codec 'int7'; did you mean 'int"),
+    (
+        [*EXTRACT, "--size", "64", "--codec", "int5+pac"],
+        "unknown codec 'int5+pac'; did you mean 'int5'?; +pca or +pca64 behind it keeps",
+    ),
+    ([*EXTRACT, "--size", "64", "--codec", "int5+pca0"], "unknown codec 'int5+pca0'"),
+    ([*INT5, "--calibration-images", "0"], "--calibration-images: expected at least 1, got 0"),
+    ([*INT5, "--calibration", "TMP/empty"], "TMP/empty is not a cache"),
+    ([*INT5, "--calibration", CACHE], "codec: int5 here, fp32 there"),
+    ([*EXTRACT, "--size", "64", "--calibration", CACHE], "codec fp16 has no scales; leave it out"),
+    ([*INT5, "--calibration", CACHE, "--update", CACHE], "--update takes that of the older cache"),
+    ([*CONVERT], "nothing to convert: give --store, --codec or both"),
+    ([*CONVERT, "--codec", "int7"], "unknown codec 'int7'; did you mean 'int"),
+    ([*CONVERT, "--codec", "fp16", "--calibration", CACHE], "codec fp16 has no scales"),
+    (
+        [*CONVERT, "--codec", "int5", "--calibration-images", "0"],
+        "--calibration-images: expected at least 1, got 0",
+    ),
+    ([*CONVERT, "--codec", "int5", "--calibration", CACHE], "codec: int5 here, fp32 there"),
     ([*EXTRACT, "--size", "64", "--precision", "fp8"], "--precision 'fp8'"),
     ([*EXTRACT, "--size", "64", "--levels", "c3,c9"], "has no level 'c9'; it has c1, c2, c3"),
     ([*EXTRACT, "--size", "64", "--views", "plain,hfilp"], "did you mean 'hflip'?"),
@@ -81,11 +102,11 @@ BAD = [
     ([*TRAIN, "--head", "retnanet"], "unknown head 'retnanet'; did you mean 'retinanet'?"),
     (
         [*TRAIN, "--head", "cascade-rcnn", "--set", "head.masks=true"],
-        "segmentation: expected polygons or run lengths, which masks need, got nothing",
+        "segmentation (id 1): expected polygons or run lengths, which masks need, got nothing",
     ),
     (
         [*TRAIN, "--head", "faster-rcnn", "--masks"],
-        "segmentation: expected polygons or run lengths, which masks need, got nothing",
+        "segmentation (id 1): expected polygons or run lengths, which masks need, got nothing",
     ),
     (
         [*TRAIN, "--masks"],

@@ -6,27 +6,31 @@ from pathlib import Path
 
 from fdet.cache import background
 from fdet.cache.background import BackgroundWriter
+from fdet.cache.calibration import calibration_digest
 from fdet.cache.header import CacheHeader
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
 from fdet.cache.publish import only_writer, remove_leftovers
 from fdet.cache.writer import create_cache, retract, seal, written_record, written_records
 
-from ..handmade import ANNOTATIONS, make_header, make_key, samples_of
+from ..handmade import ANNOTATIONS, learnt, make_header, make_key, samples_of
 from .tracer import Report
 
 SEALED = "sealed"
 
 
-def single_header(store: str, shards: int) -> CacheHeader:
+def single_header(store: str, shards: int, codec: str = "fp32") -> CacheHeader:
     """One bucket, one view, one image a shard."""
     images = tuple(ImageEntry(5 + 3 * k, f"{k}.png", (16, 16)) for k in range(shards))
     layout = Layout(("plain",), (Bucket((16, 16), 1, images),))
-    return CacheHeader(make_key(codec="fp32", views=("plain",)), layout, "float32", {}, store)
+    digest = calibration_digest(learnt(codec))
+    key = make_key(codec=codec, calibration=digest, views=("plain",))
+    return CacheHeader(key, layout, {}, store)
 
 
 HEADERS: dict[str, Callable[[str], CacheHeader]] = {
     "handmade": lambda store: make_header(store=store),
     "two shards": lambda store: single_header(store, 2),
+    "two coded shards": lambda store: single_header(store, 2, "int8"),
     "eight shards": lambda store: single_header(store, 8),
 }
 
@@ -39,13 +43,16 @@ def write_cache(
     world: int = 1,
     failed: Iterable[int] = (),
     retry: bool = False,
+    forgetful: bool = False,
 ) -> None:
-    """Begin, go on with, or finish a cache; `retry` takes back the shards with failed samples.
+    """Begin, go on with, or finish a cache; `retry` takes back the shards with failed samples, a
+    `forgetful` one does not know what the codec has learnt.
 
     Reports "begun S", "written S" (acknowledged from then on), "retracted S" and SEALED.
     """
     with only_writer(root, f"rank-{rank}-of-{world}"):
-        header = create_cache(root, header, ANNOTATIONS)
+        files = {} if forgetful else learnt(header.key.codec)
+        header = create_cache(root, header, ANNOTATIONS, files)
         own = [shard for shard in header.layout.shards if shard.number % world == rank]
         todo = [shard for shard in own if _is_to_do(root, header, shard, retry, report)]
         with (

@@ -10,8 +10,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from fdet.cache.header import NAME as HEADER
 from fdet.cache.publish import SCRATCH
 
+from ..handmade import files_below
 from . import power
 from .laboratory import Laboratory, follow, refusals
 from .model import Disk, lay_out
@@ -57,6 +59,29 @@ def kill(base: Path, store: str) -> dict[str, Any]:
         found = laboratory.examine(scope, made.reports())
         failures += [f"killed before {calls[point]}: {why}" for why in found]
     return {"points": len(points), "states": laboratory.states, "failures": failures}
+
+
+def kill_among_codec_files(base: Path, store: str) -> dict[str, Any]:
+    """SIGKILL before each call that puts a codec's file in its place; then another writer comes, who
+    has none, and is refused while one is missing.
+    """
+    laboratory, failures = Laboratory(base, store, "two coded shards"), []
+    names = [name for name in laboratory.whole if name.startswith("codec/")]
+    calls = laboratory.trace(laboratory.fresh()).touching
+    points = [n for n, c in enumerate(calls) if "codec" in c.path + c.other and c.changes]
+    refused = 0
+    for point in points:
+        scope = laboratory.fresh()
+        made = laboratory.trace(scope, at(point, "kill"), results=False)
+        there = files_below(laboratory.root(scope))
+        lost = HEADER in there and any(name not in there for name in names)
+        told = [t for t in laboratory.run(scope, forgetful=True) if t.startswith("refused Input")]
+        if lost != any("codec/" in text and "\n" not in text for text in told):
+            failures.append(f"without its files, after {calls[point]}: {told}")
+        refused += lost
+        found = laboratory.examine(scope, made.reports())
+        failures += [f"killed before {calls[point]}: {why}" for why in found]
+    return {"points": len(points), "refused": refused, "failures": failures}
 
 
 def kill_one_of_four(base: Path, store: str) -> dict[str, Any]:
@@ -144,6 +169,7 @@ def _after_error(laboratory: Laboratory, scope: Path, disk: Disk, made: Trace) -
 JOBS: Mapping[str, Callable[[Path, str], dict[str, Any]]] = {
     "record": record,
     "kill": kill,
+    "kill among codec files": kill_among_codec_files,
     "kill one of four": kill_one_of_four,
     "kill all four": kill_all_four,
     "fail": fail,

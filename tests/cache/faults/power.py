@@ -48,7 +48,7 @@ class History:
 
 def cut(base: Path, store: str) -> dict[str, Any]:
     """Every crash state of every history."""
-    laboratory, failures = Laboratory(base, store, "two shards"), []
+    laboratory, failures = Laboratory(base, store, "two coded shards"), []
     older, seen = laboratory.undisturbed(failed={FAILED_IMAGE}), set()
     for history in histories(laboratory):
         failures += violations(laboratory, history, older, seen)

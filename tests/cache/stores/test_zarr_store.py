@@ -17,9 +17,12 @@ from fdet.cache.writer import create_cache, seal
 
 from ..handmade import (
     ANNOTATIONS,
+    CODECS,
+    FEW_CODECS,
     all_samples,
     assert_exact,
     flipped_in,
+    learnt,
     level_path,
     make_cache,
     make_header,
@@ -62,9 +65,9 @@ def assert_zarr_reads(cache: FeatureCache) -> None:
         np.testing.assert_array_equal(array[1], written[1], strict=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_zarr_reads_every_value_that_we_wrote(tmp_path, dtype):
-    assert_zarr_reads(make_cache(tmp_path / "a.fdet", make_header(dtype)))
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_zarr_reads_every_value_that_we_wrote(tmp_path, codec):
+    assert_zarr_reads(make_cache(tmp_path / "a.fdet", make_header(codec)))
 
 
 def test_zarrs_in_rust_reads_every_value_that_we_wrote(tmp_path, header):
@@ -76,11 +79,12 @@ def test_zarrs_in_rust_reads_every_value_that_we_wrote(tmp_path, header):
 
 # zarr-python remarks on files beside its own, wherever it lists the root.
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
-def test_the_tree_is_complete_for_zarr(tmp_path, header):
-    cache = make_cache(tmp_path / "a.fdet", header)
+@pytest.mark.parametrize("codec", ["fp32", "int8+pca"])
+def test_the_tree_is_complete_for_zarr(tmp_path, codec):
+    cache = make_cache(tmp_path / "a.fdet", make_header(codec))
     members = dict(zarr.open_group(cache.root, mode="r").members(max_depth=None))
-    levels = {f"{b.name}/{n}" for b in header.layout.buckets for n in ("p3", "p4")}
-    assert set(members) == levels | {b.name for b in header.layout.buckets}
+    levels = {f"{b.name}/{n}" for b in cache.header.layout.buckets for n in ("p3", "p4")}
+    assert set(members) == levels | {b.name for b in cache.header.layout.buckets}
 
 
 def test_a_failed_sample_is_nan_to_zarr_and_missing_to_us(tmp_path, header):
@@ -91,6 +95,18 @@ def test_a_failed_sample_is_nan_to_zarr_and_missing_to_us(tmp_path, header):
         assert np.isfinite(np.delete(array, [2, 3], axis=0)).all()
     with pytest.raises(MissingSample, match="image 17 failed at extraction: the file is empty"):
         cache.sample(17)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_failed_sample_is_the_fill_value_to_zarr(tmp_path, codec):
+    cache = make_cache(tmp_path / "a.fdet", make_header(codec), failed={17})
+    for level in ("p3", "p4"):
+        array = zarr.open_array(cache.root / "32x32" / level, mode="r")
+        fill = np.array(cache.header.form.numbers.fill, cache.header.dtype)
+        absent = array[2:4]
+        assert absent.dtype == fill.dtype and absent.size
+        assert absent.tobytes() == np.full_like(absent, fill).tobytes()
+        assert array[0].tobytes() == maps_of(cache.header, 10, 0)[level == "p4"].tobytes()
 
 
 def test_zarr_too_refuses_a_shard_with_any_flipped_bit(tmp_path, header):
@@ -129,9 +145,9 @@ def adopt_all(root, header: CacheHeader) -> FeatureCache:
     return FeatureCache.open(root)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_we_read_every_value_that_zarr_wrote(tmp_path, dtype):
-    header = create_cache(tmp_path, make_header(dtype), ANNOTATIONS)
+@pytest.mark.parametrize("codec", FEW_CODECS)
+def test_we_read_every_value_that_zarr_wrote(tmp_path, codec):
+    header = create_cache(tmp_path, make_header(codec), ANNOTATIONS, learnt(codec))
     write_with_zarr(tmp_path, header)
     cache = adopt_all(tmp_path, header)
     assert verify(tmp_path).sound

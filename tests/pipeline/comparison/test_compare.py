@@ -16,9 +16,10 @@ from fdet.cache.reader import FeatureCache
 from fdet.pipeline.comparison.compare import compare
 from fdet.pipeline.comparison.options import CompareOptions
 from fdet.pipeline.comparison.runs import RunEnded
+from fdet.pipeline.extraction.extract import extract
 
 from ..command_server import Moment
-from ..quick import tree
+from ..quick import quick, tree
 
 CONFIG = """
 [neck]
@@ -240,3 +241,26 @@ def test_what_a_run_refuses_comes_through_as_its_one_line(options, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     (refusal,) = [line for line in done.stderr.splitlines() if line.startswith("fdet: ")]
     assert "min_level" in refusal
+
+
+@pytest.mark.slow
+def test_a_cache_of_codes_is_compared_with_what_its_extraction_costs(
+    options, dataset, commands, tmp_path
+):
+    coded = tmp_path / "int5.fdet"
+    extract(quick(dataset, coded, codec="int5"))
+    measured = {"sources": ["cached", "online"], "seeds": [0], "extraction_seconds": None}
+    own = replace(options, cache=coded, val=coded, out=tmp_path / "out", **measured)
+    launch = Launcher(commands)
+    compare(own, launch)
+    assert launch.runs == ["cached-0", "online-0"]
+    data = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert all(own["best_ap"]["mean"] is not None for own in data["sources"].values())
+    assert json.loads((tmp_path / "out" / "extraction.json").read_text())["measured"] == 12
+    for name in ("cached-0", "online-0"):
+        kept = {
+            n.removeprefix(name + "/")
+            for n in tree(tmp_path / "out")
+            if n.startswith(f"{name}/codec/")
+        }
+        assert kept == {n for n in tree(coded) if n.startswith("codec/")}

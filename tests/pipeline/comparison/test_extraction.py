@@ -4,20 +4,23 @@ import json
 
 import pytest
 
-from fdet.cache.codecs import get_codec
+from fdet.cache.codecs import codec_files, codec_of
 from fdet.cache.errors import InputError
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.comparison.extraction import (
     NAME,
     Trial,
+    evenly,
     extraction_cost,
     part_of,
     scaled,
-    spread,
 )
 from fdet.pipeline.comparison.options import CompareOptions
 from fdet.pipeline.dataset.canvases import recipe_of
+from fdet.pipeline.extraction.extract import extract
+
+from ..quick import quick
 
 
 def test_two_sizes_give_the_fixed_part_and_the_part_an_image():
@@ -33,24 +36,27 @@ def test_where_more_images_took_no_longer_the_time_is_in_proportion():
 @pytest.mark.parametrize(("count", "most"), [(12, 64), (12, 12), (12, 5), (12, 1)])
 def test_the_sample_lies_evenly_over_all_images(count, most, exact_cache):
     images = FeatureCache.open(exact_cache).header.layout.images[:count]
-    chosen = spread(images, most)
+    chosen = evenly(images, most)
     places = [images.index(image) for image in chosen]
     assert len(places) == min(count, most)
     steps = {b - a for a, b in zip(places, [*places[1:], count], strict=True)}
     assert max(steps) - min(steps) <= 1
 
 
-def test_a_part_of_a_cache_made_again_has_the_same_bytes(dataset, quick_caches, tmp_path):
+@pytest.mark.parametrize("codec", ["fp32", "int5"])
+def test_a_part_of_a_cache_made_again_has_the_same_bytes(codec, dataset, tmp_path):
     """So what is timed is the extraction, and the samples are written as they were."""
-    cache = FeatureCache.open(quick_caches["zarr"])
+    extract(quick(dataset, tmp_path / "c", codec=codec))
+    cache = FeatureCache.open(tmp_path / "c")
     header = cache.header
-    images = spread(header.layout.images, 5)
+    images = evenly(header.layout.images, 5)
     trial = Trial(
         header,
         b"{}",
         recipe_of(header.key, dataset.parent / "images"),
         load_backbone_of(header.key, "cpu"),
-        get_codec(header.key.codec),
+        codec_of(cache.root, header.key),
+        codec_files(cache.root, header.key),
         0,
     )
     assert trial.seconds(tmp_path / "part", images) > 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fdet.cache.annotation_copy import read_annotations
-from fdet.cache.codecs import CODECS
+from fdet.cache.calibration import calibration_digest
+from fdet.cache.codecs import codec_files
+from fdet.cache.form import NUMBERS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.writer import create_cache, seal, shard_writer
@@ -25,10 +28,12 @@ from fdet.pipeline.equivalence.passes import sampled_passes
 from fdet.pipeline.equivalence.steps import steps_config
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.training.step import Stepper
+from fdet.pipeline.upkeep.convert import Conversion, convert
 
 from ...generated import make_dataset
 from ..quick import quick
 
+CODECS = (*NUMBERS, "fp32+pca", "bf16+pca8", "int8+pca", "int4+pca")
 TINY = ("neck.channels=8", "neck.max_level=3", "train.batch_size=2")
 
 
@@ -73,10 +78,15 @@ def good(data, tmp_path_factory):
     return made(data, tmp_path_factory.mktemp("good") / "c.fdet")
 
 
-def altered(cache, out, change):
-    """A sound cache that holds what `change` makes of (image id, view, level, map)."""
+def altered(cache, out, change, key=None, codec=None):
+    """A sound cache that holds what `change` makes of (image id, view, level, map).
+
+    key, codec: others than the cache's own, and the files of its codec.
+    """
     old = FeatureCache.open(cache)
-    header = create_cache(out, old.header, read_annotations(cache, old.header))
+    planned = replace(old.header, key=key or old.header.key, beside={})
+    files = codec or codec_files(cache, old.header.key)
+    header = create_cache(out, planned, read_annotations(cache, old.header), files)
     names = header.key.levels.names
     for shard in header.layout.shards:
         with shard_writer(out, header, shard) as writer:
@@ -108,8 +118,10 @@ def one_value(amount, image_id=31, view=1, level="c2"):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-@pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize(
+    ("store", "codec"),
+    [*(("zarr", codec) for codec in CODECS), *(("hdf5", codec) for codec in ("fp32", "int5"))],
+)
 def test_a_good_cache_is_equivalent(store, codec, batch_size, data, images, tmp_path):
     cache = made(data, tmp_path / "c", store=store, codec=codec, batch_size=batch_size)
     found = checked(cache, images, steps=2)
@@ -125,8 +137,80 @@ def test_a_good_cache_is_equivalent(store, codec, batch_size, data, images, tmp_
     # Passes of four differ from those of a training batch of two in the last bits.
     assert through.exact or batch_size == 4
     assert through.loss < 1e-6 and through.weights < 1e-5
-    assert raw.loss < 1e-3 and raw.weights < 0.02
-    assert (raw.weights > 10 * through.weights) == (codec == "fp16")
+    # fp32+pca rounds, too little to be told from passes of another size.
+    if codec != "fp32+pca":
+        assert (raw.weights > 10 * through.weights) == (codec != "fp32")
+    if codec in ("fp32", "fp16"):
+        assert raw.loss < 1e-3 and raw.weights < 0.02
+
+
+CHAINS = [("fp16", "int5"), ("fp32", "fp16", "int4+pca"), ("fp32", "bf16"), ("fp32", "int8+pca8")]
+
+
+@pytest.fixture(scope="module")
+def converted(data, tmp_path_factory):
+    """Makes a cache by an extraction in the first codec, and a conversion to each further one."""
+    folder = tmp_path_factory.mktemp("converted")
+
+    def make(first, *further):
+        source = folder / first
+        if not source.exists():
+            made(data, source, codec=first)
+        for codec in further:
+            out = folder / f"{source.name}-{codec}"
+            convert(source, out, Conversion(codec=codec))
+            source = out
+        return source
+
+    return make
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids="-".join)
+def test_a_converted_cache_is_its_backbones_through_every_codec(chain, converted, images):
+    found = checked(converted(*chain), images, steps=2)
+    assert found.equivalent and found.expected.exact
+    assert all(level.same_bits == level.values > 0 for level in found.levels)
+    assert all(0 < level.of_bound <= 1 for level in found.levels)
+    assert checked(converted(*chain), images, elsewhere=True).equivalent
+    told = fdet(converted(*chain), images).stdout.splitlines()[2]
+    assert told.startswith(f"bound: {chain[-1]} keeps a ")
+    assert told.endswith(f", as {' and '.join(chain[:-1])} gave it")
+
+
+@pytest.mark.parametrize("chain", [("fp32", "int8", "int5"), ("fp32", "bf16+pca", "int8+pca")])
+def test_what_came_from_scales_that_are_gone_is_refused(chain, converted, images):
+    cache = converted(*chain)
+    result = fdet(cache, images)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.strip().splitlines()
+    assert f"converted from fp32 and {chain[1]}, whose scales it does not have" in line
+
+
+def test_one_code_that_is_off_by_one_is_found_and_named(data, images, tmp_path):
+    cache = made(data, tmp_path / "c", codec="int8")
+
+    def change(image_id, view, level, x):
+        if (image_id, view, level) == (31, 1, "c2"):
+            x[0, 1, 1] += 1
+
+    found = checked(altered(cache, tmp_path / "wrong", change), images)
+    (failure,) = [line for line in found.failures if not line.startswith("training")]
+    assert failure.startswith("image sub/31.png (id 31), view hflip, level c2: 1 of ")
+    step = np.load(cache / "codec" / "c2" / "step.npy")[0]
+    assert failure.endswith(f"have other bits, by up to {step:.3g}")
+
+
+def test_other_scales_than_those_of_the_codes_are_found(data, images, tmp_path):
+    """Sound files, but of another calibration: every code is then wrong by the bits and the bound."""
+    extract(quick(data, tmp_path / "one", size=None, short=32, long=64, codec="int5", limit=1))
+    other = codec_files(tmp_path / "one", FeatureCache.open(tmp_path / "one").header.key)
+    good = made(data, tmp_path / "good", codec="int5")
+    key = replace(FeatureCache.open(good).header.key, calibration=calibration_digest(other))
+    wrong = altered(good, tmp_path / "wrong", lambda *_: None, key=key, codec=other)
+    for elsewhere in (False, True):
+        found = checked(wrong, images, elsewhere=elsewhere)
+        assert not found.equivalent
+        assert any(" beyond the bound" in f or " other bits" in f for f in found.failures)
 
 
 def test_the_report_says_what_was_looked_at_expected_and_found(good, images):

@@ -341,7 +341,7 @@ def test_an_image_of_another_size_than_at_planning_fails_alone(dataset, tmp_path
     """The file changed between the check and its turn."""
     images = own_images(dataset, tmp_path)
     name = load_annotations(dataset)[0].images[0].file_name
-    monkeypatch.setattr("fdet.pipeline.extraction.extract.check_images", lambda *_: None)
+    monkeypatch.setattr("fdet.pipeline.extraction.creation.check_images", lambda *_: None)
     Image.new("RGB", (40, 50)).save(images / name)
     summary = extract(extraction(dataset, tmp_path / "c", images=images, size=64))
     assert list(summary.failed) == [name]
@@ -389,7 +389,7 @@ def spoilt(forward, value, at):
     [
         (float("nan"), "fp32", "1 values are NaN or infinite"),
         (float("-inf"), "fp16", "1 values are NaN or infinite"),
-        (70000.0, "fp16", "|value| reaches 7e+04, codec fp16 ends at 6.55e+04; use --codec fp32"),
+        (70000.0, "fp16", "|value| reaches 7e+04, codec fp16 ends at 6.55e+04; use --codec bf16"),
     ],
 )
 def test_a_feature_that_cannot_be_stored_names_its_image(

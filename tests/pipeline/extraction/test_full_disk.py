@@ -7,7 +7,7 @@ import pytest
 from fdet.cache.errors import StorageError
 from fdet.cache.stores import STORES
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.convert import convert
+from fdet.pipeline.upkeep.convert import Conversion, convert
 
 from ...conftest import extraction
 from ..quick import tree
@@ -53,7 +53,7 @@ def test_no_room_for_a_conversion(store, dataset, small_disk, quick_caches):
     out = small_disk / "cache.fdet"
     source = quick_caches[next(name for name in STORES if name != store)]
     with pytest.raises(StorageError, match=NO_ROOM):
-        convert(source, out, store)
+        convert(source, out, Conversion(store=store))
     enlarge(small_disk)
-    convert(source, out, store)
+    convert(source, out, Conversion(store=store))
     assert tree(out) == tree(quick_caches[store])

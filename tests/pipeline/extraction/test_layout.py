@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fdet.cache.form import parse_form
 from fdet.cache.layout import ImageEntry
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.pipeline.dataset.views import ResizeRule, parse_views
@@ -10,6 +11,7 @@ from fdet.pipeline.extraction.layout import plan_layout, sample_bytes
 
 SPEC = PyramidSpec((LevelSpec("c3", 8, 40), LevelSpec("c5", 32, 320)))
 RULE = ResizeRule(96, 160, False, 32)
+HALF = parse_form("fp16")
 
 
 def entries(count, seed=0):
@@ -18,8 +20,8 @@ def entries(count, seed=0):
     return [ImageEntry(k * 3, f"{k}.png", (int(h), int(w))) for k, (h, w) in enumerate(sizes)]
 
 
-def plan(images, views="plain", dtype="float16", shard_bytes=2**20, rule=RULE):
-    return plan_layout(images, rule, parse_views(views), SPEC, dtype, shard_bytes)
+def plan(images, views="plain", shard_bytes=2**20, rule=RULE):
+    return plan_layout(images, rule, parse_views(views), SPEC, HALF, shard_bytes)
 
 
 def test_every_image_lies_in_the_bucket_of_its_canvas():
@@ -40,9 +42,13 @@ def test_the_layout_knows_nothing_but_the_annotations():
 
 
 def test_bytes_of_a_sample_are_those_of_its_maps():
-    expected = (40 * 12 * 20 + 320 * 3 * 5) * 4
-    assert sample_bytes(SPEC, (96, 160), "float32") == expected
-    assert sample_bytes(SPEC, (96, 160), "float16") == expected // 2
+    values = 40 * 12 * 20 + 320 * 3 * 5
+    nibbles = 40 * 12 * 20 + 320 * 3 * 6  # an odd row ends with half a byte
+    components = 40 * 12 * 20 + 64 * 3 * 5
+    expected = {"fp32": 4 * values, "fp16": 2 * values, "int8": values, "int5": nibbles}
+    expected |= {"int8+pca": values, "bf16+pca64": 2 * components}
+    for name, size in expected.items():
+        assert sample_bytes(SPEC, (96, 160), parse_form(name)) == size
 
 
 @pytest.mark.parametrize("views", ["plain", "plain,hflip,scale=0.5x2"])
@@ -50,9 +56,9 @@ def test_bytes_of_a_sample_are_those_of_its_maps():
 def test_a_shard_keeps_to_its_size_but_holds_an_image(views, shard_bytes):
     layout = plan(entries(120), views, shard_bytes=shard_bytes)
     for shard in layout.shards:
-        one = sample_bytes(SPEC, shard.bucket.canvas_hw, "float16") * len(layout.views)
+        one = sample_bytes(SPEC, shard.bucket.canvas_hw, HALF) * len(layout.views)
         assert len(shard.images) == 1 or len(shard.images) * one <= shard_bytes
     for bucket in layout.buckets:
-        one = sample_bytes(SPEC, bucket.canvas_hw, "float16") * len(layout.views)
+        one = sample_bytes(SPEC, bucket.canvas_hw, HALF) * len(layout.views)
         whole = bucket.images_per_shard == len(bucket.images)
         assert whole or (bucket.images_per_shard + 1) * one > shard_bytes

@@ -26,7 +26,7 @@ from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import Data, open_cached
 from fdet.pipeline.training import memory_limit
-from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, find_fit, parse_bytes, ways
+from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, find_fit, ways
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.train import _try, train
@@ -62,29 +62,6 @@ class Measured:
         share = 4 if config.train.checkpoint_activations else 1
         peak = self.base + size * self.image // share
         return None if allowed is not None and peak > allowed else peak
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("4GiB", 2**32),
-        ("3500MB", 3_500_000_000),
-        ("4e9", 4_000_000_000),
-        (" 1.5 gib ", 3 * 2**29),
-        ("1024", 1024),
-        ("7B", 7),
-    ],
-)
-def test_bytes_are_read(text, count):
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize(
-    "text", ["", "GiB", "4 apples", "-4GiB", "0", "0.5B", "1e999GB", "4G", "٤GiB"]
-)
-def test_what_is_no_number_of_bytes_is_refused(text):
-    with pytest.raises(InputError, match="expected bytes"):
-        parse_bytes(text)
 
 
 def test_the_command_line_refuses_it_in_one_line(exact_cache, tmp_path):

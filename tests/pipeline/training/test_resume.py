@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from fdet.pipeline.extraction import extract as extract_module
+from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
 from fdet.pipeline.runs.checkpoint import load_state
@@ -153,7 +153,7 @@ def test_shards_that_are_shuffled_give_every_epoch_as_many_steps(
         )
 
     with monkeypatch.context() as patch:
-        patch.setattr(extract_module, "plan_layout", by_five)
+        patch.setattr(creation, "plan_layout", by_five)
         extract(extraction(dataset, cache, size=64, codec="fp32", **BACKBONE))
     settings = (f"train.shuffle_shards={window}", "train.batch_size=2", "train.epochs=7")
     config = tiny("retinanet", "train.save_minutes=0", *settings)

@@ -14,7 +14,7 @@ from fdet.cache.publish import only_writer
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.convert import convert
+from fdet.pipeline.upkeep.convert import Conversion, convert
 
 from ...generated import make_dataset
 from ..command_server import Moment
@@ -37,7 +37,7 @@ def wanted(other, quick_caches):
 
 def test_the_bytes_are_those_of_an_extraction(whole, other, wanted, tmp_path, passes):
     before = tree(whole)
-    samples, size = convert(whole, tmp_path / "c", other)
+    samples, size = convert(whole, tmp_path / "c", Conversion(store=other))
     assert tree(tmp_path / "c") == wanted
     assert samples == 24
     assert size == FeatureCache.open(tmp_path / "c").manifest.stored_bytes
@@ -55,15 +55,15 @@ def test_the_bytes_are_those_of_an_extraction(whole, other, wanted, tmp_path, pa
 )
 def test_there_and_back_again(options, store, other, dataset, tmp_path):
     extract(quick(dataset, tmp_path / "a", store=store, **options))
-    convert(tmp_path / "a", tmp_path / "b", other)
-    convert(tmp_path / "b", tmp_path / "c", store)
+    convert(tmp_path / "a", tmp_path / "b", Conversion(store=other))
+    convert(tmp_path / "b", tmp_path / "c", Conversion(store=store))
     assert tree(tmp_path / "c") == tree(tmp_path / "a")
     extract(quick(dataset, tmp_path / "direct", store=other, **options))
     assert tree(tmp_path / "b") == tree(tmp_path / "direct")
 
 
 def test_a_copy_in_the_same_store_is_the_same(whole, store, tmp_path):
-    convert(whole, tmp_path / "c", store)
+    convert(whole, tmp_path / "c", Conversion(store=store))
     assert tree(tmp_path / "c") == tree(whole)
 
 
@@ -72,7 +72,7 @@ def test_failed_images_stay_failed(store, other, tmp_path):
     for name in ("10.png", "sub/31.png"):
         (tmp_path / "data" / "images" / name).write_bytes(b"no image")
     extract(quick(data, tmp_path / "a", store=store))
-    convert(tmp_path / "a", tmp_path / "b", other)
+    convert(tmp_path / "a", tmp_path / "b", Conversion(store=other))
     mine, theirs = FeatureCache.open(tmp_path / "b"), FeatureCache.open(tmp_path / "a")
     assert mine.failed == theirs.failed == dict.fromkeys((10, 31), "not an image that can be read")
     assert len(mine) == 10
@@ -100,18 +100,18 @@ def written(monkeypatch):
 
 def test_what_is_finished_is_left_alone(whole, other, tmp_path, written):
     for _ in range(2):
-        assert convert(whole, tmp_path / "c", other)[0] == 24
+        assert convert(whole, tmp_path / "c", Conversion(store=other))[0] == 24
     assert written.begun == [0, 1, 2, 3]
 
 
 def test_after_an_error_of_the_disk_it_goes_on(whole, other, wanted, tmp_path, written):
     written.refused = (2,)
     with pytest.raises(StorageError, match="no room"):
-        convert(whole, tmp_path / "c", other)
+        convert(whole, tmp_path / "c", Conversion(store=other))
     assert records(tmp_path / "c") == ["64x64-0", "64x64-1"]
     assert not (tmp_path / "c" / "manifest.json").exists()
     written.refused = ()
-    convert(whole, tmp_path / "c", other)
+    convert(whole, tmp_path / "c", Conversion(store=other))
     assert written.begun == [0, 1, 2, 2, 3]
     assert tree(tmp_path / "c") == wanted
 
@@ -121,7 +121,7 @@ def test_the_extraction_goes_on_with_what_a_conversion_began(
 ):
     written.refused = (2,)
     with pytest.raises(StorageError):
-        convert(whole, tmp_path / "c", other)
+        convert(whole, tmp_path / "c", Conversion(store=other))
     written.refused = ()
     assert extract(quick(dataset, tmp_path / "c", store=other)).written == passes["samples"] == 12
     assert tree(tmp_path / "c") == wanted
@@ -157,10 +157,10 @@ def test_a_damaged_sample_stops_it_and_is_named(whole, store, other, wanted, tmp
     flip_bit(*place)
     said = f"{place[0]}: shard 64x64-2, level c2, slot 3 (image {image.id}, view 1)"
     with pytest.raises(CorruptCache, match=re.escape(said)):
-        convert(source, tmp_path / "c", other)
+        convert(source, tmp_path / "c", Conversion(store=other))
     assert records(tmp_path / "c") == ["64x64-0", "64x64-1"]
     flip_bit(*place)
-    convert(source, tmp_path / "c", other)
+    convert(source, tmp_path / "c", Conversion(store=other))
     assert tree(tmp_path / "c") == wanted
 
 
@@ -168,28 +168,28 @@ def test_damaged_annotations_stop_it_before_anything_is_written(whole, other, tm
     source = shutil.copytree(whole, tmp_path / "source")
     flip_bit(source / ANNOTATIONS, 40)
     with pytest.raises(CorruptCache, match="annotations"):
-        convert(source, tmp_path / "c", other)
+        convert(source, tmp_path / "c", Conversion(store=other))
     assert tree(tmp_path / "c") == {}
 
 
 def test_a_record_that_is_damaged_there_is_named(whole, other, tmp_path):
-    convert(whole, tmp_path / "c", other)
+    convert(whole, tmp_path / "c", Conversion(store=other))
     (tmp_path / "c" / "manifest.json").unlink()
     flip_bit(tmp_path / "c" / "commits" / "64x64-1.json", 30)
     with pytest.raises(CorruptCache, match=r"commits/64x64-1\.json"):
-        convert(whole, tmp_path / "c", other)
+        convert(whole, tmp_path / "c", Conversion(store=other))
 
 
 def test_an_unknown_store_is_refused_with_the_nearest(whole, tmp_path):
     with pytest.raises(InputError, match="--store 'hfd5'; did you mean 'hdf5'"):
-        convert(whole, tmp_path / "c", "hfd5")
+        convert(whole, tmp_path / "c", Conversion(store="hfd5"))
     assert not (tmp_path / "c").exists()
 
 
 def test_a_folder_with_other_things_in_it_is_refused(whole, other, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"not empty \(notes\.txt, \.\.\.\) and holds no cache"):
-        convert(whole, tmp_path, other)
+        convert(whole, tmp_path, Conversion(store=other))
     assert tree(tmp_path) == {"notes.txt": b"mine"}
 
 
@@ -203,7 +203,7 @@ def test_another_cache_is_refused(there, whole, store, other, quick_caches, data
     source = out if there == "itself" else whole
     before = tree(out)
     with pytest.raises(KeyMismatch, match="holds another cache"):
-        convert(source, out, other)
+        convert(source, out, Conversion(store=other))
     assert tree(out) == before
 
 
@@ -211,9 +211,9 @@ def test_an_unfinished_cache_is_refused(whole, other, tmp_path):
     source = shutil.copytree(whole, tmp_path / "source")
     (source / "manifest.json").unlink()
     with pytest.raises(IncompleteCache):
-        convert(source, tmp_path / "c", other)
+        convert(source, tmp_path / "c", Conversion(store=other))
     with pytest.raises(InputError, match="is not a cache"):
-        convert(tmp_path / "nowhere", tmp_path / "c", other)
+        convert(tmp_path / "nowhere", tmp_path / "c", Conversion(store=other))
     assert not (tmp_path / "c").exists()
 
 
@@ -222,11 +222,11 @@ def test_a_second_process_is_refused(whole, other, tmp_path):
         only_writer(tmp_path / "c", "rank-0-of-1"),
         pytest.raises(StorageError, match="another fdet process"),
     ):
-        convert(whole, tmp_path / "c", other)
+        convert(whole, tmp_path / "c", Conversion(store=other))
 
 
 def test_what_was_converted_is_sound_and_damage_is_found_there(whole, other, tmp_path):
-    convert(whole, tmp_path / "c", other)
+    convert(whole, tmp_path / "c", Conversion(store=other))
     assert verify(tmp_path / "c").sound
     damage(tmp_path / "c", 10, 1)
     found = verify(tmp_path / "c").damages

@@ -35,6 +35,7 @@ FIELDS = {
     "levels": (PAIR, PyramidSpec((LevelSpec("c9", 4, 7),)), "c9(stride 4, 7 ch)"),
     "precision": (PAIR, "bf16", "fp32 | bf16"),
     "codec": (REUSE, "fp16", "fp32 | fp16"),
+    "converted": (REUSE, ("fp16",), "() | ('fp16',)"),
     "views": (REUSE, ("plain",), "('plain', 'hflip') | ('plain',)"),
     "seed": (REUSE, 5, "0 | 5"),
     "batch_size": (REUSE, 2, "1 | 2"),
@@ -66,7 +67,7 @@ def changed(quick_caches, tmp_path):
 
 
 def test_the_table_has_every_field_of_the_key():
-    assert set(FIELDS) == {f.name for f in fields(CacheKey)}
+    assert {*FIELDS, "calibration"} == {f.name for f in fields(CacheKey)}
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -79,6 +80,16 @@ def test_each_field_alone_is_named_with_what_it_forbids(name, quick_caches, chan
     assert line.startswith(f"{name}: ") and line.endswith(f"({forbids})")
     assert shown in line
     assert differences(other, other) == []
+
+
+def test_another_calibration_of_the_same_codec_is_named(quick_caches, tmp_path):
+    header = CacheHeader.read(quick_caches["zarr"])
+    for name, calibration in (("a", "ab" * 32), ("b", "cd" * 32)):
+        key = replace(header.key, codec="int5", calibration=calibration)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "fdet.json").write_bytes(replace(header, key=key).to_bytes())
+    (line,) = differences(tmp_path / "a", tmp_path / "b")
+    assert line == f"calibration: {'ab' * 32} | {'cd' * 32}  ({REUSE})"
 
 
 LAYOUT = "layout: the same images in another order, or in shards of another size"

@@ -1,0 +1,215 @@
+"""From measured figures to what a cache takes and whether it pays: arithmetic, nothing is measured here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .codec_trial import CodecTrial
+from .disk import Disk
+
+# As many runs share the cache.
+RUNS = (1, 3, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is to be cached. values: of a sample's maps, on average over the data set. overhead: bytes a
+    sample beside its frames. shard_bytes: of the largest shard before compression, which is claimed
+    while it is written.
+    """
+
+    images: int
+    views: int
+    levels: int
+    values: float
+    overhead: float
+    shard_bytes: int
+
+    @property
+    def samples(self) -> int:
+        return self.images * self.views
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the steps share. decode, forward: seconds a sample. workers: processes that decode; 0: the
+    backbone waits for each image. threads: of the backbone where it runs on the processor, 0 on an
+    accelerator.
+    """
+
+    decode: float
+    forward: float
+    cores: int
+    workers: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class CodecPlan:
+    """Of one codec. bits: a value. sample_bytes: of one sample on the disk, bytes: of all. fits: into what
+    is free. views: how many fit into the budget, or into what is free. compute_seconds, write_seconds:
+    of all samples; the extraction takes the longer. limited_by: what that is. cached_epoch: seconds.
+    epochs: to pay for itself, by the number of runs that share the cache; None where it never does.
+    """
+
+    codec: str
+    bits: float
+    sample_bytes: float
+    bytes: float
+    fits: bool
+    views: int
+    compute_seconds: float
+    write_seconds: float
+    limited_by: str
+    cached_epoch: float
+    epochs: Mapping[str, float] | None
+
+    @property
+    def extraction_seconds(self) -> float:
+        return max(self.compute_seconds, self.write_seconds)
+
+
+def slowest(stages: Mapping[str, float]) -> tuple[str, float]:
+    """Of steps that go on side by side: the one that all others wait for."""
+    return max(stages.items(), key=lambda stage: stage[1])
+
+
+def online_epoch(contents: Contents, machine: Machine) -> float:
+    """Seconds of decoding and backbone for one view of each image; what a head does comes on top."""
+    alone = machine.decode / max(1, machine.workers)
+    serial = machine.decode if machine.workers == 0 else 0.0
+    work = machine.decode + machine.threads * machine.forward
+    _, seconds = slowest(
+        {
+            "decoding": alone,
+            "backbone": machine.forward + serial,
+            "processor": work / machine.cores,
+        }
+    )
+    return contents.images * seconds
+
+
+def cached_epoch(contents: Contents, machine: Machine, codec: CodecTrial, disk: Disk) -> float:
+    """Seconds of reading and unpacking one view of each image; what a head does comes on top."""
+    read = disk.read_seconds(contents.values * codec.bytes, contents.levels)
+    unpack, decode = contents.values * codec.decompress, contents.values * codec.decode
+    work = unpack + machine.threads * decode
+    _, seconds = slowest(
+        {"reading": read + unpack, "decoding": decode, "processor": work / machine.cores}
+    )
+    return contents.images * seconds
+
+
+def compute(contents: Contents, machine: Machine, codec: CodecTrial) -> tuple[str, float]:
+    """What limits an extraction but for the disk, and the seconds of all samples."""
+    forward = machine.forward + contents.values * codec.encode
+    packing = contents.values * codec.compress
+    serial = machine.decode if machine.workers == 0 else 0.0
+    work = machine.decode + packing + machine.threads * forward
+    limit, seconds = slowest(
+        {
+            "decoding": machine.decode / max(1, machine.workers),
+            "backbone": forward + serial,
+            "compression": packing / min(8, machine.cores),
+            "processor": work / machine.cores,
+        }
+    )
+    return limit, contents.samples * seconds
+
+
+def epochs_to_pay(extraction: float, online: float, cached: float, runs: int) -> float | None:
+    """Of each of so many runs that share a cache; None where an epoch on it is no shorter."""
+    saved = online - cached
+    return extraction / (runs * saved) if saved > 0 else None
+
+
+def runs_to_pay(extraction: float, online: float, cached: float, epochs: int) -> int | None:
+    """Runs of so many epochs, after which a cache has paid for itself; None: never."""
+    saved = (online - cached) * epochs
+    return max(1, math.ceil(extraction / saved)) if saved > 0 else None
+
+
+def views_that_fit(room: float, contents: Contents, sample_bytes: float) -> int:
+    """How many versions of each image there is room for."""
+    return max(0, int(room / (sample_bytes * contents.images)))
+
+
+def plan_codec(
+    contents: Contents, machine: Machine, codec: CodecTrial, disk: Disk, budget: int | None
+) -> CodecPlan:
+    """All that is known of a codec beforehand."""
+    sample_bytes = contents.values * codec.bytes + contents.overhead
+    size = contents.samples * sample_bytes
+    room = max(0, disk.free - contents.shard_bytes)
+    limit, seconds = compute(contents, machine, codec)
+    writing = size / disk.sustained
+    online = online_epoch(contents, machine)
+    cached = cached_epoch(contents, machine, codec, disk)
+    longer = max(seconds, writing)
+    needed = {str(runs): epochs_to_pay(longer, online, cached, runs) for runs in RUNS}
+    return CodecPlan(
+        codec=codec.codec,
+        bits=8 * codec.bytes,
+        sample_bytes=sample_bytes,
+        bytes=size,
+        fits=size <= room,
+        views=views_that_fit(room if budget is None else budget, contents, sample_bytes),
+        compute_seconds=seconds,
+        write_seconds=writing,
+        limited_by="disk" if writing > seconds else limit,
+        cached_epoch=cached,
+        epochs={runs: x for runs, x in needed.items() if x is not None} or None,
+    )
+
+
+def verdict(asked: CodecPlan, online: float, epochs: int) -> str:
+    """Whether caching pays, in a sentence."""
+    spent, cached = asked.extraction_seconds, asked.cached_epoch
+    runs = runs_to_pay(spent, online, cached, epochs)
+    if runs is None or asked.epochs is None:
+        return (
+            f"Caching does not pay: an epoch's maps take {shown_time(cached)} to read, and the backbone in "
+            f"the loop {shown_time(online)}."
+        )
+    needed = asked.epochs["1"]
+    if runs > 1:
+        return (
+            f"Caching does not pay for one run of {epochs} epochs: it would take {shown_epochs(needed)}; "
+            f"it pays where {runs} such runs share the cache."
+        )
+    saved = epochs * (online - cached) - spent
+    return (
+        f"Caching pays after {shown_epochs(needed)} of one run; a run of {epochs} saves "
+        f"{shown_time(saved)}, extraction included."
+    )
+
+
+def room_sentence(asked: CodecPlan, others: Sequence[CodecPlan], free: int) -> str:
+    """What to do where the cache does not fit; empty where it does."""
+    if asked.fits:
+        return ""
+    finest = next((other.codec for other in others if other.fits), None)
+    instead = (
+        f"--codec {finest} would" if finest else "no codec would: fewer views, levels or pixels"
+    )
+    return (
+        f"It does not fit: {asked.bytes / 1e9:.4g} GB of maps and the room of one shard, and "
+        f"{free / 1e9:.4g} GB are free; {instead}."
+    )
+
+
+def shown_time(seconds: float) -> str:
+    """'3.2 h', '12 min', '4.5 s', '0.02 s'."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 90:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
+
+
+def shown_epochs(count: float) -> str:
+    """'4 epochs', rounded up."""
+    whole = max(1, math.ceil(count))
+    return "1 epoch" if whole == 1 else f"{whole} epochs"
