@@ -22,8 +22,8 @@ def build_detector(
     """A detector with fresh weights, drawn from torch's global generator.
 
     spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: settings, e.g.
-    FPNSettings(channels=96) and RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they
-    need.
+    FPNSettings(channels=96) and RetinaNetSettings(). Raises ConfigError when the cache lacks a level that
+    they need.
     """
     if neck.levels:
         try:

@@ -36,7 +36,7 @@ OTHERS = PyramidSpec((LevelSpec("block11", 16, 4),))
 
 def second_header(store="hdf5", layout=None, **changes):
     """Of another backbone, codec and level, with other shards."""
-    header = make_header("float16", store, backbone="vit", levels=OTHERS, seed=5)
+    header = make_header("fp16", store, backbone="vit", levels=OTHERS, seed=5)
     layout = layout or header.layout
     buckets = tuple(replace(b, images_per_shard=2) for b in layout.buckets)
     layout = Layout(changes.get("views", layout.views), buckets)
