@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import batched_nms, remove_small_boxes
 
+from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Head
@@ -53,6 +54,19 @@ class TwoStage(Head):
         """The RPN's convolutions and the layers on pooled RoIs."""
         of_masks = () if self.masks is None else self.masks.parts
         return (self.rpn.head, *(m for stage in self.stages for m in stage.parts), *of_masks)
+
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """In place of the last layer of each box head. Raises ConfigError too where boxes or masks are
+        learnt for each class.
+        """
+        for name, wanted in (("class_agnostic", True), ("masks", False)):
+            if getattr(self.settings, name) != wanted:
+                raise ConfigError(
+                    f"setting 'head.{name}': expected {str(wanted).lower()} with class embeddings, as these "
+                    "can be exchanged"
+                )
+        for stage in self.stages:
+            stage.use_embeddings(vectors)
 
     def losses(
         self,

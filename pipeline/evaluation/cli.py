@@ -22,6 +22,10 @@ def evaluate_command(
     images: Annotated[
         Path | None, opt("image folder, for a run that trained its backbone too")
     ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt("other classes by their vectors, for a run trained with --class-embeddings"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
@@ -42,6 +46,7 @@ def evaluate_command(
         device=device,
         threads=threads,
         engine=engine,
+        class_embeddings=class_embeddings,
     )
     typer.echo(metrics_table(metrics))
     typer.echo(f"written: {write_evaluation(out or run, cache, metrics, results)}")

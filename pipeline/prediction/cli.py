@@ -22,6 +22,10 @@ def predict_command(
         str | None,
         typer.Option("--with-weights", help="the same of the second backbone, where there is one"),
     ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt("other classes by their vectors, for a run trained with --class-embeddings"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
@@ -37,6 +41,7 @@ def predict_command(
         annotations=annotations,
         weights=weights,
         second_weights=second_weights,
+        class_embeddings=class_embeddings,
         checkpoint=checkpoint.value,
         draw_above=draw_above,
         device=device,

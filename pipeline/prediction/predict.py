@@ -21,14 +21,16 @@ from ...heads.types import Detections
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone_of
 from ..backbones.paired import PairedBackbone
+from ..dataset.annotations import load_annotations
 from ..dataset.canvases import recipe_of
+from ..dataset.embeddings import ClassEmbeddings, read_embeddings
 from ..dataset.images import ImageError, draw_canvas, load_image
 from ..devices import autocast, pick_device, use_threads
 from ..evaluation.coco import to_coco_results
 from ..pictures.sheet import draw_sheet, sure
 from ..progress import progress_line
 from ..runs.info import RunInfo
-from ..runs.loading import codec_of_run, load_model
+from ..runs.loading import codec_of_run, exchange_classes, load_model
 from ..sources.coded import through
 from ..sources.live import Backbone
 from .jobs import _find_images, find_jobs
@@ -52,6 +54,7 @@ def predict(
     annotations: Path | None = None,
     weights: str | None = None,
     second_weights: str | None = None,
+    class_embeddings: Path | None = None,
     checkpoint: str = "best",
     draw_above: float = 0.3,
     device: str = "auto",
@@ -62,14 +65,20 @@ def predict(
     Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
     pass through the codec of the training cache where the run used one, so what is found is what
     `fdet evaluate` finds on the same image. With annotations, ids come from there and the pictures
-    show the ground truth beside the detections. Raises InputError, KeyMismatch.
+    show the ground truth beside the detections. class_embeddings: vectors of other classes, for a run that
+    was trained with such: those of the annotations, or all in the file, by name, numbered from 1 on. Raises
+    InputError, KeyMismatch.
     """
     on = pick_device(device)
     info = RunInfo.read(run)
     # On a CPU the number of threads moves the last bits of a feature: take the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
-    jobs = find_jobs(_find_images(paths), info, annotations)
+    given = None if class_embeddings is None else read_embeddings(class_embeddings)
+    known = info if given is None else _of_classes(info, given, annotations)
+    jobs = find_jobs(_find_images(paths), known, annotations)
     detector, backbone = _trained(run, info, checkpoint, on, weights, second_weights)
+    if given is not None:
+        exchange_classes(known, detector, given)
     codec = codec_of_run(run, info, on)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
@@ -86,7 +95,7 @@ def predict(
                 failed[str(job.path)] = str(error)
             else:
                 shown, title = sure(found[job.image_id], draw_above)
-                picture = draw_sheet(image, shown, title, info.class_names, job.objects)
+                picture = draw_sheet(image, shown, title, known.class_names, job.objects)
                 _save_picture(picture, out / "pictures" / job.picture)
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance()
@@ -95,10 +104,14 @@ def predict(
     names = {job.image_id: job.shown for job in jobs}
     results: list[dict[str, Any]] = [
         {**result, "file_name": names[result["image_id"]]}
-        for result in to_coco_results(found, info.class_ids, sizes)
+        for result in to_coco_results(found, known.class_ids, sizes)
     ]
     publish_bytes(out / "detections.json", json.dumps(results).encode())
     return PredictSummary(out, len(found), len(results), failed)
+
+
+def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: Path | None) -> RunInfo:
+    return info.of_classes(given, annotations and load_annotations(annotations)[0])
 
 
 def _trained(

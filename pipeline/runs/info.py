@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
 from ...cache.files import read_below
@@ -29,6 +30,7 @@ from ...cache.pyramid import PyramidSpec
 from ...cache.sealed import canonical_json, parse_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
+from ..dataset.embeddings import ClassEmbeddings
 from .config import RunConfig
 from .model import fresh_detector
 
@@ -39,13 +41,15 @@ SECOND_FOLDER = "second"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
 MAX_BYTES = 2**28
+MAX_EMBEDDING = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
     of its pyramids, fingerprints of its caches and annotations, and a limit of its memory. second: the
-    key of a second backbone's cache, where one was read beside the first.
+    key of a second backbone's cache, where one was read beside the first. embedding: length of the
+    vectors that tell classes, 0 where weights do; the vectors stand with the weights.
     """
 
     key: CacheKey
@@ -55,6 +59,7 @@ class RunInfo:
     backbone_parameters: int
     data: Mapping[str, str]
     second: CacheKey | None = None
+    embedding: int = 0
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
@@ -69,6 +74,7 @@ class RunInfo:
                 "config_digest": self.config.digest,
                 "backbone_parameters": self.backbone_parameters,
                 "data": dict(self.data),
+                "embedding": self.embedding,
             }
         )
 
@@ -94,6 +100,7 @@ class RunInfo:
                 data["backbone_parameters"],
                 data["data"],
                 data["second"] and CacheKey.from_json(data["second"]),
+                data["embedding"],
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -112,6 +119,8 @@ class RunInfo:
             raise ValueError("data: expected strings, and a source among them")
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
+        if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
+            raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
         if len(self.levels.levels) > len(self.key.levels.levels) and self.trains_backbone:
             raise ValueError("a backbone that is trained has no second one beside it")
 
@@ -151,9 +160,14 @@ class RunInfo:
         if path.is_file() and needed > path.stat().st_size:
             raise CorruptCache(f"{path}: too small for the {needed} bytes of the run's weights")
 
-    def fresh_detector(self) -> Detector:
-        """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
-        return fresh_detector(self.config, self.levels, len(self.class_ids))
+    def fresh_detector(self, vectors: Tensor | None = None) -> Detector:
+        """With weights drawn from the run's seed; vectors: that tell the classes, where these do, and none
+        where they will be loaded. Raises ConfigError for a level that is lacking.
+        """
+        classes = len(self.class_ids)
+        if vectors is None and self.embedding:
+            vectors = torch.zeros(classes, self.embedding)
+        return fresh_detector(self.config, self.levels, classes, vectors)
 
     def differences(self, other: RunInfo) -> list[Difference]:
         """Of the features of two runs, of a second backbone's too, as far as they matter for pairing."""
@@ -188,6 +202,14 @@ class RunInfo:
         return _check_pair(
             self.second, header, f"--with {cache}: it holds", "second training cache"
         )
+
+    def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
+        """With other classes: those of the annotations, or all that are given, numbered from 1 on."""
+        if annotations is None:
+            ids = tuple(range(1, len(given.names) + 1))
+            return replace(self, class_ids=ids, class_names=given.names)
+        ids, names = annotations.class_ids, annotations.class_names
+        return replace(self, class_ids=ids, class_names=names)
 
     def check_classes(self, annotations: Annotations, source: str) -> None:
         """Raises InputError where the annotations have other classes."""

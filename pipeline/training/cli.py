@@ -79,6 +79,13 @@ def train_command(
         Path | None,
         opt("run to begin with, e.g. heads on the cache first, then --source finetune"),
     ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt(
+            "safetensors file with a vector under each class's name, e.g. of a text encoder: scores are "
+            "cosines with them, and evaluate and predict take others"
+        ),
+    ] = None,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
     threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
     resume: Annotated[bool, opt("go on with an interrupted run")] = False,
@@ -125,6 +132,7 @@ def train_command(
         val_images=val_images,
         weights=weights,
         start=start,
+        class_embeddings=class_embeddings,
         device=device,
         threads=threads,
         resume=resume,

@@ -27,7 +27,8 @@ class TrainOptions:
     stage on, "scratch" trained from random weights. The training cache is then only the recipe.
     Validation reads the maps of its cache, but where the backbone is trained: then `val_images` (None:
     `images`) pass through it too; otherwise they are for pictures alone.
-    start: a run whose weights this one begins with.
+    start: a run whose weights this one begins with. class_embeddings: a file of vectors that tell the
+    classes (pipeline/dataset/embeddings.py).
 
     resident: whether samples stay in memory, as they are stored, after their first reading.
     memory_limit: bytes that a process may take, of the accelerator where there is one. on_corrupt
@@ -48,6 +49,7 @@ class TrainOptions:
     val_images: Path | None = None
     weights: str | None = None
     start: Path | None = None
+    class_embeddings: Path | None = None
     device: str = "auto"
     threads: int | None = None
     resume: bool = False

@@ -44,6 +44,11 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
         raise InputError(
             f"--start {run}: it knows the classes {before.class_names}, this run {info.class_names}"
         )
+    if before.embedding != info.embedding:
+        raise InputError(
+            f"--start {run}: its class embeddings have {before.embedding} values, this run's have "
+            f"{info.embedding} (0: none); give those of the same encoder"
+        )
     if before.trains_backbone and model.backbone is None:
         raise InputError(
             f"--start {run}: it trained a backbone of its own, and --source {info.source} uses "

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
+from ..dataset.embeddings import read_embeddings
 from ..devices import cap_device_memory, use_threads
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, load_state
@@ -188,6 +190,7 @@ def _open(
     backbone = _trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = _chosen(config, data)
+    vectors = _class_vectors(options, data)
     info = RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
@@ -201,9 +204,11 @@ def _open(
             "second training cache": data.second.id if data.second else "none",
             "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),
+            "class embeddings": "none" if vectors is None else sha256(vectors.numpy()).hexdigest(),
             **(fit.to_data() if fit else {}),
         },
         second=data.second.key if data.second else None,
+        embedding=0 if vectors is None else vectors.shape[1],
     )
     if val is not None:
         for difference in (
@@ -214,10 +219,21 @@ def _open(
         info.check_classes(val.annotations, f"validation annotations of {val.name}")
         if options.shown_images is not None:
             check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
-    model = Model(info.fresh_detector(), backbone).to(processes.device)
+    model = Model(info.fresh_detector(vectors), backbone).to(processes.device)
     if options.start is not None:
         start_from(options.start, info, model)
+        if vectors is not None:
+            model.detector.head.use_embeddings(vectors)
     return info, model, data, val
+
+
+def _class_vectors(options: TrainOptions, data: Data) -> Tensor | None:
+    """(K, D), in the order of the labels."""
+    if options.class_embeddings is None:
+        return None
+    return torch.from_numpy(
+        read_embeddings(options.class_embeddings).of(data.annotations.class_names)
+    )
 
 
 def open_data(
