@@ -111,7 +111,9 @@ def predict(
 
 
 def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: Path | None) -> RunInfo:
-    return info.of_classes(given, annotations and load_annotations(annotations)[0])
+    if annotations is None:
+        return info.of_classes(given, None)
+    return info.of_classes(given, load_annotations(annotations)[0])
 
 
 def _trained(

@@ -204,7 +204,9 @@ def _open(
             "second training cache": data.second.id if data.second else "none",
             "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),
-            "class embeddings": "none" if vectors is None else sha256(vectors.numpy()).hexdigest(),
+            "class embeddings": "none"
+            if vectors is None
+            else sha256(vectors.numpy().tobytes()).hexdigest(),
             **(fit.to_data() if fit else {}),
         },
         second=data.second.key if data.second else None,

@@ -19,7 +19,7 @@ from fdet.pipeline.training.train import train
 from .runs import assert_same, options, tensors, tiny
 
 SQUARE, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((16, 16)))
-DISC, BLOCK, OTHER = SQUARE[:3].astype(np.float32)
+DISC, BLOCK, CROSS, OTHER = SQUARE[:4].astype(np.float32)
 CONFIG = (
     *("neck.channels=16", "neck.max_level=5", "head.convs=1", "head.score_threshold=0.02"),
     *("train.epochs=4", "train.batch_size=4", "optim.lr=0.01"),
@@ -28,14 +28,14 @@ CONFIG = (
 
 @pytest.fixture(scope="module")
 def names(dataset):
-    """Of both classes, by label."""
+    """Of the three classes, by label."""
     categories = json.loads(dataset.read_text())["categories"]
     return [c["name"] for c in sorted(categories, key=lambda c: c["id"])]
 
 
 @pytest.fixture(scope="module")
 def given(names, tmp_path_factory):
-    return saved(tmp_path_factory.mktemp("classes") / "c.safetensors", names, (DISC, BLOCK))
+    return saved(tmp_path_factory.mktemp("classes") / "c.safetensors", names, (DISC, BLOCK, CROSS))
 
 
 def saved(path, names, vectors):
@@ -63,7 +63,7 @@ def assert_alike(one, other):
 def test_the_run_keeps_the_vectors_and_needs_the_file_no_more(run, exact_cache, given):
     assert RunInfo.read(run).embedding == 16
     (kept,) = [v for n, v in tensors(run, "best").items() if n.endswith("vectors")]
-    np.testing.assert_allclose(kept, [DISC, BLOCK], atol=1e-6)
+    np.testing.assert_allclose(kept, [DISC, BLOCK, CROSS], atol=1e-6)
     _, own = evaluate_run(run, exact_cache)
     _, same = evaluate_run(run, exact_cache, class_embeddings=given)
     assert as_rows(own) == as_rows(same)
@@ -76,12 +76,12 @@ def test_it_learns(run):
 
 
 def test_with_their_vectors_swapped_the_classes_are_swapped(run, exact_cache, names, tmp_path):
-    path = saved(tmp_path / "swapped.safetensors", names, (BLOCK, DISC))
-    first, second = RunInfo.read(run).class_ids
+    path = saved(tmp_path / "swapped.safetensors", names, (BLOCK, DISC, CROSS))
+    first, second, third = RunInfo.read(run).class_ids
     _, own = evaluate_run(run, exact_cache)
     _, found = evaluate_run(run, exact_cache, class_embeddings=path)
-    assert {r["category_id"] for r in own} == {first, second}
-    assert_alike(as_rows(found, {first: second, second: first}.get), as_rows(own))
+    assert {r["category_id"] for r in own} == {first, second, third}
+    assert_alike(as_rows(found, {first: second, second: first, third: third}.get), as_rows(own))
 
 
 def test_annotations_of_other_classes_are_evaluated(run, exact_cache, dataset, names, tmp_path):
@@ -95,7 +95,7 @@ def test_annotations_of_other_classes_are_evaluated(run, exact_cache, dataset, n
     (tmp_path / "new.json").write_text(json.dumps(data))
     new = [f"new {name}" for name in names]
     path = saved(
-        tmp_path / "c.safetensors", [*new, "nothing", "unused"], (DISC, BLOCK, OTHER, OTHER)
+        tmp_path / "c.safetensors", [*new, "nothing", "unused"], (DISC, BLOCK, CROSS, OTHER, OTHER)
     )
     metrics, found = evaluate_run(
         run, exact_cache, annotations=tmp_path / "new.json", class_embeddings=path
@@ -151,7 +151,7 @@ def test_resumed_it_is_the_same_run_and_others_vectors_are_refused(
         patch.setattr(loop.Loop, "_save", torn)
         with pytest.raises(KeyboardInterrupt):
             train(load_config(assignments=CONFIG), chosen)
-    other = saved(tmp_path / "other.safetensors", names, (DISC, OTHER))
+    other = saved(tmp_path / "other.safetensors", names, (DISC, BLOCK, OTHER))
     with pytest.raises(InputError, match="trained on something else: class embeddings;"):
         train(load_config(assignments=CONFIG), replace(chosen, class_embeddings=other, resume=True))
     train(load_config(assignments=CONFIG), replace(chosen, resume=True))
@@ -159,22 +159,22 @@ def test_resumed_it_is_the_same_run_and_others_vectors_are_refused(
 
 
 def test_a_start_may_have_other_vectors_of_the_same_length(run, exact_cache, names, tmp_path):
-    path = saved(tmp_path / "c.safetensors", names, (BLOCK, OTHER))
+    path = saved(tmp_path / "c.safetensors", names, (BLOCK, OTHER, CROSS))
     config = load_config(assignments=[*CONFIG, "train.epochs=1", "optim.lr=1e-12"])
     train(config, options(exact_cache, tmp_path / "run", start=run, class_embeddings=path))
     (kept,) = [v for n, v in tensors(tmp_path / "run", "best").items() if n.endswith("vectors")]
-    np.testing.assert_allclose(kept, [BLOCK, OTHER], atol=1e-6)
+    np.testing.assert_allclose(kept, [BLOCK, OTHER, CROSS], atol=1e-6)
     with pytest.raises(InputError, match="class embeddings have 16 values, this run's have 0"):
         train(config, options(exact_cache, tmp_path / "plain", start=run))
 
 
 def test_what_cannot_be_is_refused_in_one_line(run, exact_cache, names, tmp_path):
-    lacking = saved(tmp_path / "lacking.safetensors", names[:1], [DISC])
-    short = saved(tmp_path / "short.safetensors", names, (DISC[:8], BLOCK[:8]))
+    lacking = saved(tmp_path / "lacking.safetensors", names[:2], [DISC, BLOCK])
+    short = saved(tmp_path / "short.safetensors", names, (DISC[:8], BLOCK[:8], CROSS[:8]))
     chosen = options(exact_cache, tmp_path / "run", class_embeddings=lacking)
-    with pytest.raises(InputError, match=f"no vector for 1 of 2 classes: '{names[1]}'"):
+    with pytest.raises(InputError, match=f"no vector for 1 of 3 classes: '{names[2]}'"):
         train(tiny(), chosen)
-    with pytest.raises(InputError, match="no vector for 1 of 2 classes"):
+    with pytest.raises(InputError, match="no vector for 1 of 3 classes"):
         evaluate_run(run, exact_cache, class_embeddings=lacking)
     with pytest.raises(ConfigError, match="expected vectors of 16 values, as in training, got 8"):
         evaluate_run(run, exact_cache, class_embeddings=short)
