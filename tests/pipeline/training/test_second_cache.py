@@ -1,7 +1,6 @@
 """Runs on the caches of two backbones: trained, evaluated, predicted, resumed; strangers are refused."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -179,13 +178,20 @@ def test_trained_together_they_end_as_alone(resident, caches, tmp_path):
     assert sharing_key(config, chosen) != sharing_key(config, replace(chosen, second=()))
 
 
+ALTERED = [
+    *({"second": value} for value in ([], {}, 0, "vit", True)),
+    *({"embedding": value} for value in (-1, 2**20, True, None, 1.5)),
+]
+
+
 def test_a_run_whose_second_key_was_altered_is_refused(run, tmp_path):
-    broken = shutil.copytree(run, tmp_path / "broken")
-    data = json.loads((broken / "run.json").read_text())
-    data["second"]["levels"][0]["name"] = "x" * 100
-    (broken / "run.json").write_text(json.dumps(data))
-    with pytest.raises(CorruptCache, match="unreadable"):
-        RunInfo.read(broken)
+    sound = json.loads((run / "run.json").read_text())
+    named = json.loads((run / "run.json").read_text())
+    named["second"]["levels"][0]["name"] = "x" * 100
+    for changed in (named, *({**sound, **values} for values in ALTERED)):
+        (tmp_path / "run.json").write_text(json.dumps(changed))
+        with pytest.raises(CorruptCache, match="unreadable"):
+            RunInfo.read(tmp_path)
 
 
 @pytest.mark.slow
