@@ -41,6 +41,11 @@ class JoinedCache:
         layout = _joined([part.header.layout for part in self.parts])
         self.header = CacheHeader(first.header.key, layout, first.header.backbone)
 
+    @property
+    def name(self) -> str:
+        """The paths of all."""
+        return " + ".join(str(part.root) for part in self.parts)
+
     @Once
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read."""

@@ -19,6 +19,7 @@ from torch import Tensor
 from .codecs import Codec
 from .errors import CorruptCache
 from .joined import ReadableCache
+from .pairs import PairedCache, PairedCodec
 from .placement import Placement
 from .pyramid import FeaturePyramid
 from .resident import ResidentSamples
@@ -42,7 +43,7 @@ class EncodedBatch:
     maps: tuple[Tensor, ...]
     canvas_hw: tuple[int, int]
 
-    def decode(self, codec: Codec, device: torch.device | str) -> FeaturePyramid:
+    def decode(self, codec: Codec | PairedCodec, device: torch.device | str) -> FeaturePyramid:
         """Move the stored form to the device, where the codec's arrays lie, and decode it there."""
         maps = [x.to(device, non_blocking=True) for x in self.maps]
         return codec.decode(maps, self.canvas_hw)
@@ -57,7 +58,7 @@ class BatchReader:
     `skipped` (why, by sample) and told in the log. May be shared between threads.
     """
 
-    cache: ReadableCache
+    cache: ReadableCache | PairedCache
     pin: bool = False
     resident: ResidentSamples | None = None
     on_corrupt: OnCorrupt = "raise"
@@ -114,7 +115,7 @@ class BatchReader:
         return True
 
 
-def load_batch(cache: ReadableCache, samples: Sequence[SampleId]) -> EncodedBatch:
+def load_batch(cache: ReadableCache | PairedCache, samples: Sequence[SampleId]) -> EncodedBatch:
     """Read, verify and stack samples of one bucket; raises as FeatureCache.read_into does."""
     return BatchReader(cache).read(samples)
 

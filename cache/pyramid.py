@@ -7,11 +7,14 @@ N objects of an image, K classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# What the names of a second backbone's levels begin with, beside those of the first.
+SECOND = "b."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,21 @@ class PyramidSpec:
             raise ValueError(f"no level {min(unknown)!r} among {', '.join(self.names)}")
         return PyramidSpec(tuple(level for level in self.levels if level.name in names))
 
+    def beside(self, second: PyramidSpec) -> PyramidSpec:
+        """These levels and those of a second backbone, which of one stride come last. Raises ValueError
+        for a name that cannot be told from theirs.
+        """
+        if odd := [name for name in self.names if name.startswith(SECOND)]:
+            raise ValueError(f"level {odd[0]}: no level of a first backbone begins with {SECOND}")
+        others = tuple(replace(level, name=f"{SECOND}{level.name}") for level in second.levels)
+        levels = sorted((*self.levels, *others), key=lambda level: level.stride)
+        return PyramidSpec(tuple(levels))
+
+    def parted(self) -> tuple[tuple[LevelSpec, ...], tuple[LevelSpec, ...]]:
+        """The levels of the first backbone, and those of the second, if there is one."""
+        second = tuple(level for level in self.levels if level.name.startswith(SECOND))
+        return tuple(level for level in self.levels if level not in second), second
+
     def to_json(self) -> list[dict[str, Any]]:
         return [{"name": v.name, "stride": v.stride, "channels": v.channels} for v in self.levels]
 
@@ -101,6 +119,14 @@ class FeaturePyramid:
         spec = self.spec.only(names)
         maps = tuple(self.maps[self.spec.names.index(name)] for name in spec.names)
         return FeaturePyramid(spec, maps, self.canvas_hw)
+
+    def beside(self, second: FeaturePyramid) -> FeaturePyramid:
+        """The maps of both, of the same canvases."""
+        spec = self.spec.beside(second.spec)
+        maps = dict(zip(self.spec.names, self.maps, strict=True))
+        for name, x in zip(second.spec.names, second.maps, strict=True):
+            maps[f"{SECOND}{name}"] = x
+        return FeaturePyramid(spec, tuple(maps[name] for name in spec.names), self.canvas_hw)
 
     def __len__(self) -> int:
         """The number of images B."""

@@ -142,6 +142,11 @@ class FeatureCache:
         self.__init__(**state)  # type: ignore[misc]
 
     @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.root)
+
+    @property
     def views(self) -> tuple[str, ...]:
         return self.header.layout.views
 

@@ -13,37 +13,40 @@ from .placement import Placement
 from .sampler import SampleId
 
 
-def resident_bytes(header: CacheHeader) -> int:
-    """Memory that all samples of a cache need in their stored form."""
-    levels = header.key.levels.levels
+def resident_bytes(header: CacheHeader, *beside: CacheHeader) -> int:
+    """Memory that all samples of a cache need in their stored form; beside: of caches that are read
+    beside it, for the same samples.
+    """
     return sum(
-        len(bucket.images) * len(header.layout.views) * header.raw_bytes(level, bucket)
+        len(bucket.images) * len(header.layout.views) * of.raw_bytes(level, bucket)
         for bucket in header.layout.buckets
-        for level in levels
+        for of in (header, *beside)
+        for level in of.key.levels.levels
     )
 
 
 class ResidentSamples:
     """Room for every sample of a cache on a device; filled as they are read, and never emptied.
 
-    May be shared between threads: a sample is known only once all of it is there.
+    beside: of caches that are read beside it; their maps follow its own. May be shared between threads:
+    a sample is known only once all of it is there.
     """
 
-    def __init__(self, header: CacheHeader, device: torch.device) -> None:
+    def __init__(self, header: CacheHeader, device: torch.device, *beside: CacheHeader) -> None:
         self.device = device
         self._layout = header.layout
         self._rows = _row_numbers(header.layout)
         self._known: dict[SampleId, Placement] = {}
-        dtype = getattr(torch, header.dtype)
-        levels, views = header.key.levels.levels, len(header.layout.views)
+        views = len(header.layout.views)
         self._maps = [
             [
                 torch.empty(
-                    (len(bucket.images) * views, *header.stored_shape(level, bucket)),
-                    dtype=dtype,
+                    (len(bucket.images) * views, *of.stored_shape(level, bucket)),
+                    dtype=getattr(torch, of.dtype),
                     device=device,
                 )
-                for level in levels
+                for of in (header, *beside)
+                for level in of.key.levels.levels
             ]
             for bucket in header.layout.buckets
         ]

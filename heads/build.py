@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from torch import Tensor
+
 from ..cache.errors import ConfigError
 from ..cache.pyramid import PyramidSpec
 from .dense import DENSE_HEADS
-from .detector import Detector
+from .detector import Detector, Neck
 from .family import HeadFamily, HeadSettings, NeckSettings
+from .fusion import FusedNeck
 from .necks import NECKS
 from .roi import ROI_HEADS
 
@@ -16,18 +19,36 @@ HEADS: Mapping[str, HeadFamily] = {**DENSE_HEADS, **ROI_HEADS}
 
 
 def build_detector(
-    spec: PyramidSpec, classes: int, neck: NeckSettings, head: HeadSettings
+    spec: PyramidSpec,
+    classes: int,
+    neck: NeckSettings,
+    head: HeadSettings,
+    embeddings: Tensor | None = None,
 ) -> Detector:
     """A detector with fresh weights, drawn from torch's global generator.
 
-    spec: the cached levels. neck, head: settings, e.g. FPNSettings(channels=96) and
-    RetinaNetSettings(). Raises ConfigError when the cache lacks a level that they need, and for
-    settings that do not go together.
+    spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: settings, e.g.
+    FPNSettings(channels=96) and RetinaNetSettings(). embeddings: (classes, D), where classes are told by
+    vectors (`Head.use_embeddings`). Raises ConfigError when the cache lacks a level that they need, and
+    for settings that do not go together.
     """
     if neck.levels:
         try:
             spec = spec.only(neck.levels)
         except ValueError as error:
             raise ConfigError(f"setting 'neck.levels': {error}") from error
-    built_neck = NECKS[neck.name].build(spec, neck)
-    return Detector(built_neck, HEADS[head.name].build(built_neck.spec, classes, head))
+    built_neck = _build_neck(spec, neck)
+    built_head = HEADS[head.name].build(built_neck.spec, classes, head)
+    if embeddings is not None:
+        built_head.use_embeddings(embeddings)
+    return Detector(built_neck, built_head)
+
+
+def _build_neck(spec: PyramidSpec, settings: NeckSettings) -> Neck:
+    first, second = spec.parted()
+    if not first:
+        raise ConfigError(
+            f"setting 'neck.levels': expected levels of the first cache too, got {', '.join(spec.names)}"
+        )
+    neck = NECKS[settings.name].build(PyramidSpec(first), settings)
+    return FusedNeck(spec, settings.fusion, neck) if second else neck

@@ -74,6 +74,12 @@ class Head(nn.Module, ABC):
     ) -> list[Detections]:
         """What is found in each image, in canvas px, within the part that shows the image."""
 
+    @abstractmethod
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """Tell classes by vectors (K, D) from here on (heads/embedding.py): in place of the last layer, or
+        of the vectors that it has. Raises ConfigError for vectors of another length than those.
+        """
+
 
 class Detector(nn.Module):
     """Neck and head: what is trained on cached features."""

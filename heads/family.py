@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..cache.pyramid import PyramidSpec
 from .checks import check_range
 from .detector import Head, Neck
+
+Fusion = Literal["add", "concat"]
 
 
 class NeckFamily(NamedTuple):
@@ -28,8 +30,8 @@ class HeadFamily(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class NeckSettings:
     """levels: names of the cached levels that are used, none for all. channels: of every level that comes
-    out. min_level, max_level: of the output; level n has a
-    stride of 2^n or the nearest there is.
+    out. min_level, max_level: of the output; level n has a stride of 2^n or the nearest there is.
+    fusion: how levels of a second backbone are joined with those of the first, where there are two.
     """
 
     name: str = ""
@@ -37,6 +39,7 @@ class NeckSettings:
     channels: int = 256
     min_level: int = 3
     max_level: int = 7
+    fusion: Fusion = "add"
 
     def __post_init__(self) -> None:
         check_range("neck.channels", self.channels, 1, 2**16)

@@ -19,6 +19,7 @@ from ..assign import assigned, centre_match
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
+from ..embedding import place_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, giou_loss, per_image
@@ -77,6 +78,12 @@ class FCOS(Head):
     def parts(self) -> tuple[nn.Module, ...]:
         """The two towers."""
         return self.classification_head, self.regression_head
+
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """In place of the last convolution of the classification tower."""
+        tower = self.classification_head
+        tower.cls_logits = place_classifier(tower.cls_logits, 1, vectors)
+        tower.num_classes = len(vectors)
 
     def losses(
         self,

@@ -20,6 +20,7 @@ from ..assign import IGNORED, assigned, iou_match
 from ..candidates import found_in_images
 from ..checks import check_anchors, check_range
 from ..detector import Head
+from ..embedding import place_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, per_image
@@ -74,6 +75,12 @@ class RetinaNet(Head):
     def parts(self) -> tuple[nn.Module, ...]:
         """The two towers."""
         return self.classification_head, self.regression_head
+
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """In place of the last convolution of the classification tower."""
+        tower = self.classification_head
+        tower.cls_logits = place_classifier(tower.cls_logits, self.per_place, vectors)
+        tower.num_classes = len(vectors)
 
     def losses(
         self,

@@ -19,6 +19,7 @@ from ..assign import Alignment, assigned
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
+from ..embedding import place_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import giou_loss, per_image, quality_focal_loss
@@ -82,6 +83,11 @@ class TAL(Head):
     def parts(self) -> tuple[nn.Module, ...]:
         """The two towers."""
         return self.classification_head, self.regression_head
+
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """In place of the last convolution of the classification tower."""
+        tower = self.classification_head
+        tower.output = place_classifier(tower.output, 1, vectors)
 
     def losses(
         self,

@@ -22,7 +22,7 @@ class Tower(nn.Module):
             layer = (norm_layer(norm) or nn.Identity)(channels)
             blocks.append(nn.Sequential(_conv(channels, channels), layer, nn.ReLU()))
         self.conv = nn.Sequential(*blocks)
-        self.output = _conv(channels, outputs, bias)
+        self.output: nn.Module = _conv(channels, outputs, bias)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """(B, C, H, W) of each level -> (B, A, outputs), level after level and row by row."""

@@ -14,6 +14,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..embedding import roi_classifier
 from ..long_tail import label_weights
 from ..norms import norm_layer
 from ..types import Targets
@@ -81,6 +82,10 @@ class BoxHead(nn.Module):
     def parts(self) -> tuple[nn.Module, ...]:
         """The layers on pooled RoIs."""
         return self.layers, self.predictor
+
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """As a Head's."""
+        self.predictor.cls_score = roi_classifier(self.predictor.cls_score, vectors)
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (N, L) and box deltas (N, R, 4) of the N RoIs of all images, float32."""

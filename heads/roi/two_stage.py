@@ -61,6 +61,19 @@ class TwoStage(Head):
         of_masks = () if self.masks is None else self.masks.parts
         return (self.rpn.head, *(m for stage in self.stages for m in stage.parts), *of_masks)
 
+    def use_embeddings(self, vectors: Tensor) -> None:
+        """In place of the last layer of each box head. Raises ConfigError too where boxes or masks are
+        learnt for each class.
+        """
+        for name, wanted in (("class_agnostic", True), ("masks", False)):
+            if getattr(self.settings, name) != wanted:
+                raise ConfigError(
+                    f"setting 'head.{name}': expected {str(wanted).lower()} with class embeddings, as these "
+                    "can be exchanged"
+                )
+        for stage in self.stages:
+            stage.use_embeddings(vectors)
+
     def losses(
         self,
         pyramid: FeaturePyramid,

@@ -49,15 +49,21 @@ def load_backbone(
 
 
 def load_backbone_of(
-    key: CacheKey, device: torch.device, weights: str | None = None
+    key: CacheKey,
+    device: torch.device,
+    weights: str | None = None,
+    *,
+    option: str = "--weights",
 ) -> FrozenBackbone:
-    """The backbone that made a cache. Raises KeyMismatch where the weights found are others."""
+    """The backbone that made a cache. option: by which `weights` are given. Raises KeyMismatch where
+    the weights found are others.
+    """
     if key.weights_origin == "random" and weights is None:
         weights = "random"
     if key.weights_origin == "file" and weights is None:
         raise InputError(
             f"the cache was made with weights from a file (sha256 of its tensors "
-            f"{key.weights_sha256[:12]}...); give it again with --weights FILE"
+            f"{key.weights_sha256[:12]}...); give it again with {option} FILE"
         )
     backbone = load_backbone(
         key.backbone,
@@ -70,7 +76,7 @@ def load_backbone_of(
     if backbone.weights_sha256 != key.weights_sha256:
         raise KeyMismatch(
             f"the weights of {key.backbone} found here ({backbone.weights_sha256[:12]}...) are not "
-            f"those of the cache ({key.weights_sha256[:12]}...); give those with --weights FILE"
+            f"those of the cache ({key.weights_sha256[:12]}...); give those with {option} FILE"
         )
     return backbone
 

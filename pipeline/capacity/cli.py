@@ -38,7 +38,14 @@ def model_command(
     config = load_config(path, masks=masks, assignments=assignments or ())
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         typer.echo(line)
-    if (model / "run.json").is_file() and (info := RunInfo.read(model)).trains_backbone:
+    if not (model / "run.json").is_file():
+        return
+    info = RunInfo.read(model)
+    if info.trains_backbone:
         typer.echo(
             f"note: with --source {info.source} the run trained its backbone too, which is frozen here"
+        )
+    if info.second is not None:
+        typer.echo(
+            f"note: the run had a second cache, of {info.second.backbone}, which is not counted"
         )

@@ -14,9 +14,17 @@ from .engines import FASTEST
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="run directory")],
     cache: Annotated[Path, typer.Argument(help="cache to evaluate on")],
+    second: Annotated[
+        Path | None,
+        typer.Option("--with", help="the second backbone's cache, for a run trained on two"),
+    ] = None,
     annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
     images: Annotated[
         Path | None, opt("image folder, for a run that trained its backbone too")
+    ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt("other classes by their vectors, for a run trained with --class-embeddings"),
     ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
@@ -31,12 +39,14 @@ def evaluate_command(
     metrics, results = evaluate_run(
         run,
         cache,
+        second=second,
         annotations=annotations,
         images=images,
         checkpoint=checkpoint.value,
         device=device,
         threads=threads,
         engine=engine,
+        class_embeddings=class_embeddings,
     )
     typer.echo(metrics_table(metrics))
     typer.echo(f"written: {write_evaluation(out or run, cache, metrics, results)}")

@@ -13,9 +13,10 @@ from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...cache.sampler import plain_batches
+from ..dataset.embeddings import read_embeddings
 from ..devices import pick_device, use_threads
 from ..runs.info import RunInfo
-from ..runs.loading import load_model
+from ..runs.loading import exchange_classes, load_model
 from ..sources.data import open_cached, open_live
 from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
@@ -30,19 +31,23 @@ def evaluate_run(
     run: Path,
     cache: Path,
     *,
+    second: Path | None = None,
     annotations: Path | None = None,
     images: Path | None = None,
     checkpoint: str = "best",
     device: str = "auto",
     threads: int | None = None,
     engine: str = FASTEST,
+    class_embeddings: Path | None = None,
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Score a run on a cache, plain view; also the detections in COCO's result format.
 
-    images: the folder that the cache was made from, for a run that trained its own backbone: the
-    cache then says only which images, and how they become canvases. checkpoint: "best" or "last".
-    engine: who counts, one of ENGINES. Raises InputError, KeyMismatch (the cache holds other features),
-    IncompleteCache, CorruptCache.
+    second: a second backbone's cache of the same images, for a run that was trained on two. images: the
+    folder that the cache was made from, for a run that trained its own backbone: the cache then says
+    only which images, and how they become canvases. checkpoint: "best" or "last".
+    engine: who counts, one of ENGINES. class_embeddings: vectors of the classes of the annotations, which
+    need not be those of the training, for a run that was trained with such. Raises InputError,
+    KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
     """
     if engine not in ENGINES:
         raise InputError(f"--engine {engine!r}{did_you_mean(engine, ENGINES)}")
@@ -50,8 +55,11 @@ def evaluate_run(
     use_threads(threads)
     info, header = RunInfo.read(run), CacheHeader.read(cache)
     settings = info.config.train
+    beside = None if second is None else CacheHeader.read(second)
     for difference in info.check_pairs(header, cache):
         log.warning("the run and %s differ in %s", cache, difference)
+    for difference in info.check_second(beside, second):
+        log.warning("the run and %s differ in %s", second, difference)
     if images is None:
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
@@ -59,6 +67,7 @@ def evaluate_run(
             [cache],
             annotations,
             on,
+            second=() if second is None else [second],
             workers=settings.workers,
             prefetch=settings.prefetch,
             masks=info.config.masks,
@@ -78,7 +87,11 @@ def evaluate_run(
         )
     else:
         raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
-    info.check_classes(data.annotations, f"annotations of {cache}")
+    if class_embeddings is None:
+        info.check_classes(data.annotations, f"annotations of {cache}")
+    else:
+        given = read_embeddings(class_embeddings)
+        exchange_classes(info.of_classes(given, data.annotations), detector, given)
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))

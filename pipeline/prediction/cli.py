@@ -18,6 +18,14 @@ def predict_command(
         Path | None, opt("COCO JSON: its ids, and its boxes beside the detections")
     ] = None,
     weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
+    second_weights: Annotated[
+        str | None,
+        typer.Option("--with-weights", help="the same of the second backbone, where there is one"),
+    ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt("other classes by their vectors, for a run trained with --class-embeddings"),
+    ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
@@ -32,6 +40,8 @@ def predict_command(
         out,
         annotations=annotations,
         weights=weights,
+        second_weights=second_weights,
+        class_embeddings=class_embeddings,
         checkpoint=checkpoint.value,
         draw_above=draw_above,
         device=device,

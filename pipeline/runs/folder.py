@@ -30,7 +30,7 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
 def prepare_folder(
     out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
 ) -> None:
-    """codec_files: of the training cache, by path; `fdet predict` passes features through its codec.
+    """codec_files: of the training caches, by path; `fdet predict` passes features through its codec.
 
     Raises InputError, ConfigError (other settings), StorageError."""
     refuse_taken(out, resume=resume)
@@ -67,7 +67,7 @@ def forget_folder(out: Path) -> None:
 
 
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
-    differences = before.key.explain(now.key, "pair")
+    differences = before.differences(now)
     changed = [str(d) for d in differences if d.fatal]
     changed += [name for name, value in now.data.items() if before.data.get(name) != value]
     if changed:

@@ -3,6 +3,7 @@
 run.json            the cache's key, the classes, the configuration; written first
 config.toml         the configuration, as --config takes it
 codec/              what the cache's codec has learnt, where it is one that learns
+second/codec/       the same of the cache of a second backbone
 metrics.jsonl       one JSON object a line: training figures and evaluations
 last.safetensors    weights, optimiser state, position: what --resume goes on from
 best.safetensors    the weights of the best evaluation
@@ -15,26 +16,32 @@ Where the backbone was trained too, its weights stand with the others in both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
 from ...cache.files import read_below
 from ...cache.header import CacheHeader
-from ...cache.key import CacheKey
+from ...cache.key import CacheKey, Difference
+from ...cache.pyramid import PyramidSpec
 from ...cache.sealed import canonical_json, parse_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
+from ..dataset.embeddings import ClassEmbeddings
 from .config import RunConfig
 from .model import fresh_detector
 
 FORMAT = 6
 SCRATCH = "scratch"
+# What lies in a run for the cache of a second backbone.
+SECOND_FOLDER = "second"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
 MAX_BYTES = 2**28
+MAX_EMBEDDING = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
     of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
     frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
+    second: the key of a second backbone's cache, where one was read beside the first. embedding: length
+    of the vectors that tell classes, 0 where weights do; the vectors stand with the weights.
     """
 
     key: CacheKey
@@ -51,6 +60,8 @@ class RunInfo:
     backbone_parameters: int
     data: Mapping[str, str]
     frequencies: tuple[str, ...]
+    second: CacheKey | None = None
+    embedding: int = 0
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
@@ -58,6 +69,7 @@ class RunInfo:
             {
                 "format": FORMAT,
                 "key": self.key.to_json(),
+                "second": self.second and self.second.to_json(),
                 "class_ids": list(self.class_ids),
                 "class_names": list(self.class_names),
                 "config": self.config.to_mapping(),
@@ -65,6 +77,7 @@ class RunInfo:
                 "backbone_parameters": self.backbone_parameters,
                 "data": dict(self.data),
                 "frequencies": "".join(self.frequencies),
+                "embedding": self.embedding,
             }
         )
 
@@ -90,6 +103,8 @@ class RunInfo:
                 data["backbone_parameters"],
                 data["data"],
                 tuple(data["frequencies"]),
+                data["second"] and CacheKey.from_json(data["second"]),
+                data["embedding"],
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -110,6 +125,21 @@ class RunInfo:
             raise ValueError("data: expected strings, and a source among them")
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
+        if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
+            raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
+        if len(self.levels.levels) > len(self.key.levels.levels) and self.trains_backbone:
+            raise ValueError("a backbone that is trained has no second one beside it")
+
+    @property
+    def levels(self) -> PyramidSpec:
+        """What the detector is fed with: the cached levels, of a second backbone too."""
+        own = self.key.levels
+        return own if self.second is None else own.beside(self.second.levels)
+
+    @property
+    def backbones(self) -> str:
+        """Their names."""
+        return " + ".join(key.backbone for key in (self.key, self.second) if key is not None)
 
     @property
     def source(self) -> str:
@@ -136,20 +166,58 @@ class RunInfo:
         if path.is_file() and needed > path.stat().st_size:
             raise CorruptCache(f"{path}: too small for the {needed} bytes of the run's weights")
 
-    def fresh_detector(self) -> Detector:
-        """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
-        return fresh_detector(self.config, self.key.levels, len(self.class_ids))
+    def fresh_detector(self, vectors: Tensor | None = None) -> Detector:
+        """With weights drawn from the run's seed; vectors: that tell the classes, where these do, and none
+        where they will be loaded. Raises ConfigError for a level that is lacking.
+        """
+        classes = len(self.class_ids)
+        if vectors is None and self.embedding:
+            vectors = torch.zeros(classes, self.embedding)
+        return fresh_detector(self.config, self.levels, classes, vectors)
+
+    def differences(self, other: RunInfo) -> list[Difference]:
+        """Of the features of two runs, of a second backbone's too, as far as they matter for pairing."""
+        found = self.key.explain(other.key, "pair")
+        mine, theirs = self.second, other.second
+        if mine is None or theirs is None:
+            if mine is theirs:
+                return found
+            here, there = (key.backbone if key else "none" for key in (mine, theirs))
+            return [*found, Difference("second cache", here, there, True)]
+        beside = mine.explain(theirs, "pair")
+        return [*found, *(replace(d, field=f"second cache's {d.field}") for d in beside)]
 
     def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
         """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
-        differences = self.key.explain(header.key, "pair")
-        fatal = [str(d) for d in differences if d.fatal]
-        if fatal:
-            raise KeyMismatch(
-                f"{cache} holds other features than this run was trained on: {'; '.join(fatal)} "
-                "(here: the run, there: the cache); extract it with the settings of the training cache"
+        return _check_pair(self.key, header, f"{cache} holds", "training cache")
+
+    def check_second(self, header: CacheHeader | None, cache: Path | str | None) -> list[str]:
+        """The same of the cache of a second backbone. Raises InputError too, where there is one and the
+        run knows none, or the other way round.
+        """
+        if self.second is None and header is None:
+            return []
+        if self.second is None:
+            raise InputError(
+                f"--with {cache}: this run was trained on one cache alone; leave it out"
             )
-        return [str(d) for d in differences]
+        if header is None:
+            raise InputError(
+                f"this run was trained on two caches; give one of {self.second.backbone} too, with --with"
+            )
+        return _check_pair(
+            self.second, header, f"--with {cache}: it holds", "second training cache"
+        )
+
+    def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
+        """With other classes: those of the annotations, or all that are given, numbered from 1 on."""
+        if annotations is None:
+            ids, names = tuple(range(1, len(given.names) + 1)), given.names
+        else:
+            ids, names = annotations.class_ids, annotations.class_names
+        known = dict(zip(self.class_names, self.frequencies, strict=True))
+        often = tuple(known.get(name, "f") for name in names)
+        return replace(self, class_ids=ids, class_names=names, frequencies=often)
 
     def check_classes(self, annotations: Annotations, source: str) -> None:
         """Raises InputError where the annotations have other classes."""
@@ -161,3 +229,14 @@ class RunInfo:
                 f"{source}: its classes are not those that the run was trained on; differing "
                 f"(id, name): {', '.join(map(str, odd))}"
             )
+
+
+def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> list[str]:
+    differences = mine.explain(header.key, "pair")
+    fatal = [str(d) for d in differences if d.fatal]
+    if fatal:
+        raise KeyMismatch(
+            f"{who} other features than this run was trained on: {'; '.join(fatal)} (here: the run, "
+            f"there: the cache); extract it with the settings of the {like}"
+        )
+    return [str(d) for d in differences]

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import torch
 
+from ...cache.codecs import Codec, codec_of
+from ...cache.errors import InputError
+from ...cache.pairs import PairedCodec
 from ...heads.detector import Detector
 from ..backbones.loading import random_backbone_of
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
+from ..dataset.embeddings import ClassEmbeddings
 from .checkpoint import load_weights
-from .info import RunInfo
+from .info import SECOND_FOLDER, RunInfo
 from .model import Model
 
 
@@ -27,6 +31,30 @@ def load_run(
     info = RunInfo.read(run)
     info.check_frozen(run)
     return info, load_model(run, info, checkpoint, device).detector
+
+
+def codec_of_run(run: Path, info: RunInfo, device: torch.device) -> Codec | PairedCodec | None:
+    """What the features that the run was trained on had been through; None for a backbone in the loop
+    that was trained. Raises CorruptCache.
+    """
+    if info.trains_backbone:
+        return None
+    codec = codec_of(run, info.key, device)
+    if info.second is None:
+        return codec
+    return PairedCodec(codec, codec_of(run / SECOND_FOLDER, info.second, device))
+
+
+def exchange_classes(info: RunInfo, detector: Detector, given: ClassEmbeddings) -> None:
+    """Let a trained detector find the classes of `info`, which need not be those of its training, by the
+    vectors given. Raises InputError, ConfigError for vectors of another length.
+    """
+    if not info.embedding:
+        raise InputError(
+            f"--class-embeddings {given.source}: this run was trained without and knows its own classes "
+            "alone; train one with --class-embeddings"
+        )
+    detector.head.use_embeddings(torch.from_numpy(given.of(info.class_names)))
 
 
 def load_model(

@@ -48,8 +48,10 @@ class Model(nn.Module):
         self.detector.load_state_dict({n: v for n, v in tensors.items() if n not in below})
 
 
-def fresh_detector(config: RunConfig, levels: PyramidSpec, classes: int) -> Detector:
+def fresh_detector(
+    config: RunConfig, levels: PyramidSpec, classes: int, embeddings: Tensor | None = None
+) -> Detector:
     """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
-        return build_detector(levels, classes, config.neck, config.head)
+        return build_detector(levels, classes, config.neck, config.head, embeddings)

@@ -9,6 +9,7 @@ import torch
 
 from ...cache.codecs import Codec
 from ...cache.loader import BatchReader, load_batches
+from ...cache.pairs import PairedCodec
 from ...cache.sampler import SampleId
 from .source import Loaded
 
@@ -19,7 +20,7 @@ class CachedSource:
     def __init__(
         self,
         reader: BatchReader,
-        codec: Codec,
+        codec: Codec | PairedCodec,
         device: torch.device,
         workers: int = 1,
         prefetch: int = 4,

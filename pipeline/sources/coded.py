@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from ...cache.codecs import Codec
+from ...cache.pairs import PairedCodec
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
 from .source import Loaded, MakePyramid, PyramidSource
@@ -14,7 +15,7 @@ from .source import Loaded, MakePyramid, PyramidSource
 class CodedSource:
     """What `source` loads, stored and decoded in the step; the codec is on the device of its maps."""
 
-    def __init__(self, source: PyramidSource, codec: Codec) -> None:
+    def __init__(self, source: PyramidSource, codec: Codec | PairedCodec) -> None:
         self._source, self._codec = source, codec
 
     def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
@@ -29,6 +30,6 @@ class CodedSource:
         return through(self._codec, make())
 
 
-def through(codec: Codec, pyramid: FeaturePyramid) -> FeaturePyramid:
+def through(codec: Codec | PairedCodec, pyramid: FeaturePyramid) -> FeaturePyramid:
     """What a cache of that codec would give back of a pyramid."""
     return codec.decode(codec.encode(pyramid), pyramid.canvas_hw)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import codec_of
+from ...cache.codecs import Codec, codec_of
 from ...cache.errors import CorruptCache, InputError
 from ...cache.header import CacheHeader
-from ...cache.joined import open_caches
+from ...cache.joined import ReadableCache, open_caches
 from ...cache.loader import BatchReader, OnCorrupt
 from ...cache.manifest import Manifest
+from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId
 from ..dataset.annotations import (
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 class Data:
     """image_ids: those that have both features and annotations, in the cache's order.
 
-    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations.
+    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations. second:
+    of a second backbone's cache, which is read beside it.
     """
 
     name: str
@@ -49,6 +51,12 @@ class Data:
     image_ids: tuple[int, ...]
     source: PyramidSource
     fingerprint: str
+    second: CacheHeader | None = None
+
+    @property
+    def headers(self) -> tuple[CacheHeader, ...]:
+        """Of each backbone's cache."""
+        return (self.header,) if self.second is None else (self.header, self.second)
 
     @property
     def resident(self) -> bool:
@@ -68,6 +76,7 @@ def open_cached(
     annotations: Path | None,
     device: torch.device,
     *,
+    second: Sequence[Path] = (),
     workers: int = 1,
     prefetch: int = 4,
     resident: Residence = "none",
@@ -76,18 +85,27 @@ def open_cached(
     room: int | None = None,
     masks: bool = False,
 ) -> Data:
-    """One cache, or several read as one, with their own annotations or others.
+    """One cache, or several read as one, with their own annotations or others. second: those of a
+    second backbone, whose maps come beside those of the first.
 
     Images that failed, or that the annotations do not name, are left out with a warning. sharing:
     processes of this machine that open it for the same run; room: as `resident_samples` takes it.
     masks: read the objects' outlines too. Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
-    kept = resident_samples(resident, cache.header, device, sharing, room)
-    reader = BatchReader(cache, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
-    codec = codec_of(paths[0], cache.header.key, device)
+    own = codec_of(paths[0], cache.header.key, device)
+    read: ReadableCache | PairedCache = cache
+    codec: Codec | PairedCodec = own
+    beside: list[CacheHeader] = []
+    if second:
+        read = PairedCache(cache, open_caches(second))
+        beside = [read.second.header]
+        codec = PairedCodec(own, codec_of(second[0], beside[0].key, device))
+    kept = resident_samples(resident, cache.header, device, sharing, room, beside)
+    reader = BatchReader(read, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, codec, device, workers, prefetch)
-    return _data(paths, annotations, cache.header, cache.failed, source, masks)
+    data = _data(paths, annotations, cache.header, read.failed, source, masks)
+    return replace(data, second=beside[0] if beside else None)
 
 
 def open_live(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,14 +29,15 @@ def resident_samples(
     device: torch.device,
     sharing: int = 1,
     room: int | None = None,
+    beside: Sequence[CacheHeader] = (),
 ) -> ResidentSamples | None:
     """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
 
     sharing: processes of this machine that do the same. room: bytes that "auto" may take of the
-    device, a CPU's memory being its own. Raises InputError where samples were asked for and do not
-    fit.
+    device, a CPU's memory being its own. beside: of caches that are read beside it. Raises InputError
+    where samples were asked for and do not fit.
     """
-    needed = resident_bytes(header)
+    needed = resident_bytes(header, *beside)
     wanted = {"device": needed, "ram": needed * sharing}
     rooms = {"device": (device, _DEVICE_SHARE), "ram": (torch.device("cpu"), _RAM_SHARE)}
     if choice == "none":
@@ -48,7 +50,7 @@ def resident_samples(
                 continue
             if wanted[name] <= share * free_memory(where):
                 log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
-                return ResidentSamples(header, where)
+                return ResidentSamples(header, where, *beside)
         return None
     where = rooms[choice][0]
     if wanted[choice] > (free := free_memory(where)):
@@ -56,7 +58,7 @@ def resident_samples(
             f"--resident {choice}: the samples need {wanted[choice] / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
             "free; use --resident auto or none"
         )
-    return ResidentSamples(header, where)
+    return ResidentSamples(header, where, *beside)
 
 
 def free_memory(device: torch.device) -> int:

@@ -42,6 +42,17 @@ def train_command(
     cache: Annotated[list[Path], typer.Argument(help="training cache; several are read as one")],
     out: Annotated[Path, opt("run directory to make")],
     val: Annotated[Path | None, opt("validation cache")] = None,
+    second: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            help="cache of a second backbone, of the same images and views: its levels are joined with "
+            "those of the first below the neck (neck.fusion); several are read as one",
+        ),
+    ] = None,
+    val_second: Annotated[
+        Path | None, typer.Option("--val-with", help="the second backbone's validation cache")
+    ] = None,
     config: Annotated[Path | None, opt("TOML file of settings, or the name of a preset")] = None,
     neck: Annotated[str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity")] = None,
     head: Annotated[str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn")] = None,
@@ -67,6 +78,13 @@ def train_command(
     start: Annotated[
         Path | None,
         opt("run to begin with, e.g. heads on the cache first, then --source finetune"),
+    ] = None,
+    class_embeddings: Annotated[
+        Path | None,
+        opt(
+            "safetensors file with a vector under each class's name, e.g. of a text encoder: scores are "
+            "cosines with them, and evaluate and predict take others"
+        ),
     ] = None,
     device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
     threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
@@ -105,6 +123,8 @@ def train_command(
         cache=cache,
         out=out,
         val=val,
+        second=second or (),
+        val_second=val_second,
         annotations=annotations,
         val_annotations=val_annotations,
         source=source.value,
@@ -112,6 +132,7 @@ def train_command(
         val_images=val_images,
         weights=weights,
         start=start,
+        class_embeddings=class_embeddings,
         device=device,
         threads=threads,
         resume=resume,

@@ -21,12 +21,14 @@ Source = Literal["cached", "online", "finetune", "scratch"]
 class TrainOptions:
     """Where a run's data lie and where it happens.
 
-    cache: one, or several that are read as one. source: "cached"; or a backbone in the loop, which
-    needs `images` (and `weights`, where the cache was made from a file): "online" the frozen one,
-    "finetune" trained from a stage on, "scratch" trained from random weights. The training cache is
-    then only the recipe. Validation reads the maps of its cache, but where the backbone is trained:
-    then `val_images` (None: `images`) pass through it too; otherwise they are for pictures alone.
-    start: a run whose weights this one begins with.
+    cache: one, or several that are read as one. second, val_second: of a second backbone, with the
+    images of `cache` and of `val`. source: "cached"; or a backbone in the loop, which needs `images` (and
+    `weights`, where the cache was made from a file): "online" the frozen one, "finetune" trained from a
+    stage on, "scratch" trained from random weights. The training cache is then only the recipe.
+    Validation reads the maps of its cache, but where the backbone is trained: then `val_images` (None:
+    `images`) pass through it too; otherwise they are for pictures alone.
+    start: a run whose weights this one begins with. class_embeddings: a file of vectors that tell the
+    classes (pipeline/dataset/embeddings.py).
 
     resident: whether samples stay in memory, as they are stored, after their first reading.
     memory_limit: bytes that a process may take, of the accelerator where there is one. on_corrupt
@@ -38,6 +40,8 @@ class TrainOptions:
     cache: Path | str | Sequence[Path]
     out: Path
     val: Path | None = None
+    second: Path | str | Sequence[Path] = ()
+    val_second: Path | None = None
     annotations: Path | None = None
     val_annotations: Path | None = None
     source: Source = "cached"
@@ -45,6 +49,7 @@ class TrainOptions:
     val_images: Path | None = None
     weights: str | None = None
     start: Path | None = None
+    class_embeddings: Path | None = None
     device: str = "auto"
     threads: int | None = None
     resume: bool = False
@@ -57,9 +62,12 @@ class TrainOptions:
     @property
     def caches(self) -> tuple[Path, ...]:
         """All training caches."""
-        if isinstance(self.cache, Path | str):
-            return (Path(self.cache),)
-        return tuple(map(Path, self.cache))
+        return _paths(self.cache)
+
+    @property
+    def seconds(self) -> tuple[Path, ...]:
+        """All training caches of a second backbone."""
+        return _paths(self.second)
 
     @property
     def trains_backbone(self) -> bool:
@@ -93,7 +101,21 @@ class TrainOptions:
             self._check_live()
         if self.val is None:
             self._refuse("needs --val", val_annotations=None, val_images=None)
+        self._check_second()
         check_trackers(self.track)
+
+    def _check_second(self) -> None:
+        if self.seconds and self.source != "cached":
+            raise InputError(
+                f"--with is for cached maps; with --source {self.source}, which has one backbone in the "
+                "loop, leave it out"
+            )
+        if self.val_second is not None and not (self.seconds and self.val):
+            raise InputError("--val-with goes with --with and --val; give all three")
+        if self.seconds and self.val is not None and self.val_second is None:
+            raise InputError(
+                f"--with needs --val-with CACHE, the second backbone's of the images of {self.val}"
+            )
 
     def _check_live(self) -> None:
         if self.images is None:
@@ -113,3 +135,9 @@ class TrainOptions:
                 raise InputError(
                     f"--{name.replace('_', '-')} {why}; with --source {self.source} leave it out"
                 )
+
+
+def _paths(given: Path | str | Sequence[Path]) -> tuple[Path, ...]:
+    if isinstance(given, Path | str):
+        return (Path(given),)
+    return tuple(map(Path, given))

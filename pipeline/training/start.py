@@ -27,7 +27,7 @@ def start_digest(run: Path | None) -> str:
 def start_from(run: Path, info: RunInfo, model: Model) -> None:
     """Load its best weights. Raises InputError, KeyMismatch for another detector or other features."""
     before = RunInfo.read(run)
-    fatal = [str(d) for d in before.key.explain(info.key, "pair") if d.fatal]
+    fatal = [str(d) for d in before.differences(info) if d.fatal]
     if fatal:
         raise KeyMismatch(
             f"--start {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
@@ -43,6 +43,11 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
     if (before.class_ids, before.class_names) != (info.class_ids, info.class_names):
         raise InputError(
             f"--start {run}: it knows the classes {before.class_names}, this run {info.class_names}"
+        )
+    if before.embedding != info.embedding:
+        raise InputError(
+            f"--start {run}: its class embeddings have {before.embedding} values, this run's have "
+            f"{info.embedding} (0: none); give those of the same encoder"
         )
     if before.trains_backbone and model.backbone is None:
         raise InputError(

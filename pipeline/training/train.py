@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
+from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
 from ..devices import cap_device_memory, use_threads
 from ..evaluation.lvis import tell_of_few_detections
@@ -26,7 +28,7 @@ from ..runs import metrics_log
 from ..runs.checkpoint import Position, load_state
 from ..runs.config import RunConfig
 from ..runs.folder import forget_folder, prepare_folder, refuse_taken
-from ..runs.info import SCRATCH, RunInfo
+from ..runs.info import SCRATCH, SECOND_FOLDER, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data, open_cached, open_live
 from ..watching.events import Hook
@@ -88,7 +90,7 @@ def prepared(
     with ExitStack() as held:
 
         def take_folder() -> None:
-            needed = codec_files(options.caches[0], info.key)
+            needed = _needed_files(options, info)
             prepare_folder(options.out, info, needed, resume=options.resume)
             held.enter_context(only_writer(options.out))
             try:
@@ -104,6 +106,15 @@ def prepared(
         if processes.first:
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
         yield Loop(config, options.out, data, val, stepper, position, hooks)
+
+
+def _needed_files(options: TrainOptions, info: RunInfo) -> dict[str, bytes]:
+    """What the codecs of the training caches need, by path within the run."""
+    needed = codec_files(options.caches[0], info.key)
+    if info.second is None:
+        return needed
+    second = codec_files(options.seconds[0], info.second)
+    return {**needed, **{f"{SECOND_FOLDER}/{name}": data for name, data in second.items()}}
 
 
 def _at_full_rate(config: RunConfig) -> RunConfig:
@@ -131,7 +142,7 @@ def describe_training(info: RunInfo, model: Model) -> str:
     frozen = info.backbone_parameters - (trained - above)
     return (
         f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
-        f"trained, {frozen / 1e6:.2f} M of {info.key.backbone} are frozen; trained share "
+        f"trained, {frozen / 1e6:.2f} M of {info.backbones} are frozen; trained share "
         f"{trained / (trained + frozen):.1%}"
     )
 
@@ -166,7 +177,7 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
     stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")
     Loop(short, options.out, data, val, stepper, position).run()
     counted = options.resident == ("ram" if processes.device.type == "cpu" else "device")
-    return resident_bytes(data.header) if counted else 0
+    return resident_bytes(*data.headers) if counted else 0
 
 
 def _open(
@@ -181,32 +192,54 @@ def _open(
     backbone = _trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
+    vectors = _class_vectors(options, data)
     info = RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
         config=config,
-        backbone_parameters=int(data.header.backbone["parameters"]),
+        backbone_parameters=sum(int(header.backbone["parameters"]) for header in data.headers),
         data={
             "source": options.source,
             "training data": data.fingerprint,
             "validation data": val.fingerprint if val else "none",
+            "second training cache": data.second.id if data.second else "none",
+            "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),
+            "class embeddings": "none"
+            if vectors is None
+            else sha256(vectors.numpy().tobytes()).hexdigest(),
             **(fit.to_data() if fit else {}),
         },
         frequencies=frequencies(data.annotations),
+        second=data.second.key if data.second else None,
+        embedding=0 if vectors is None else vectors.shape[1],
     )
     if val is not None:
-        for difference in info.check_pairs(val.header, val.name):
+        for difference in (
+            *info.check_pairs(val.header, val.name),
+            *info.check_second(val.second, options.val_second),
+        ):
             log.warning("training and validation caches differ in %s", difference)
         info.check_classes(val.annotations, f"validation annotations of {val.name}")
         tell_of_few_detections(val.annotations, config.head.max_detections)
         if options.shown_images is not None:
             check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
-    model = Model(info.fresh_detector(), backbone).to(processes.device)
+    model = Model(info.fresh_detector(vectors), backbone).to(processes.device)
     if options.start is not None:
         start_from(options.start, info, model)
+        if vectors is not None:
+            model.detector.head.use_embeddings(vectors)
     return info, model, data, val
+
+
+def _class_vectors(options: TrainOptions, data: Data) -> Tensor | None:
+    """(K, D), in the order of the labels."""
+    if options.class_embeddings is None:
+        return None
+    return torch.from_numpy(
+        read_embeddings(options.class_embeddings).of(data.annotations.class_names)
+    )
 
 
 def open_data(
@@ -273,6 +306,7 @@ def _training_data(
             options.caches,
             options.annotations,
             device,
+            second=options.seconds,
             workers=settings.workers,
             prefetch=settings.prefetch,
             resident=options.resident,
@@ -303,9 +337,10 @@ def _validation_data(
     """Cached maps, but where the backbone that made them is not the one that is trained."""
     if options.val is None:
         return None
-    if [options.val.resolve()] == [cache.resolve() for cache in options.caches]:
+    if _same(options.caches, options.val):
         log.warning("training and validation use the same cache: the AP is of images trained on")
         plain = options.val_annotations is None and options.val_images is None
+        plain = plain and _same(options.seconds, options.val_second)
         if plain and options.source != "online" and options.on_corrupt == "raise":
             return data
     workers, prefetch = config.train.workers, config.train.prefetch
@@ -315,6 +350,7 @@ def _validation_data(
             [options.val],
             annotations,
             device,
+            second=() if options.val_second is None else [options.val_second],
             workers=workers,
             prefetch=prefetch,
             masks=config.masks,
@@ -322,6 +358,10 @@ def _validation_data(
     images = options.val_images or options.images
     assert images is not None
     return open_live(options.val, annotations, images, backbone, workers, masks=config.masks)
+
+
+def _same(caches: Sequence[Path], other: Path | None) -> bool:
+    return [cache.resolve() for cache in caches] == ([other.resolve()] if other else [])
 
 
 def begin(

@@ -21,6 +21,9 @@ class Finds(Head):
         super().__init__()
         self.found = found
 
+    def use_embeddings(self, vectors):
+        raise AssertionError("nobody asked for it")
+
     def losses(self, pyramid, placements, targets, seeds):
         raise NotImplementedError
 

@@ -1,0 +1,126 @@
+"""Two caches of the same images, each of its own backbone, read side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .chunks import Array
+from .errors import InputError, KeyMismatch
+from .joined import ReadableCache
+from .once import Once
+from .placement import Placement
+from .pyramid import SECOND, FeaturePyramid
+from .reader import check_room_for
+from .sampler import SampleId
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .codecs import Codec
+
+
+class PairedCache:
+    """Reads like `first`, whose header it has, and which says which images there are: the maps of each
+    sample are those of `first`, then those of `second`, which may hold more images.
+
+    Raises KeyMismatch where views, images or canvases differ, and once samples are read where one was
+    placed otherwise; InputError where a level's name leaves no room for the prefix of a second cache.
+    """
+
+    def __init__(self, first: ReadableCache, second: ReadableCache) -> None:
+        self.first, self.second = first, second
+        self.header = first.header
+        _check_views(first, second)
+        _check_images(first, second)
+        try:
+            first.header.key.levels.beside(second.header.key.levels)
+        except ValueError as error:
+            raise InputError(f"{first.name} and {second.name}: {error}") from error
+
+    @Once
+    def failed(self) -> dict[int, str]:
+        """Why, by image id of the first, for the images that one of them could not read."""
+        layout = self.header.layout
+        failed = {
+            image_id: why for image_id, why in self.second.failed.items() if image_id in layout
+        }
+        return {**failed, **self.first.failed}
+
+    def empty_maps(self, image_id: int, count: int) -> list[Array]:
+        """As of a FeatureCache; the types of the two may differ."""
+        parts = self.first, self.second
+        return [x for part in parts for x in part.empty_maps(image_id, count)]
+
+    def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
+        """As of a FeatureCache."""
+        check_room_for(samples, maps)
+        own = len(self.header.key.levels.levels)
+        placements = self.first.read_into(samples, maps[:own])
+        others = self.second.read_into(samples, maps[own:])
+        for sample, mine, theirs in zip(samples, placements, others, strict=True):
+            if mine != theirs:
+                self._refuse(sample, mine, theirs)
+        return placements
+
+    def _refuse(self, sample: SampleId, mine: Placement, theirs: Placement) -> None:
+        view = self.header.layout.views[sample[1]]
+        raise KeyMismatch(
+            f"{self.first.name} and {self.second.name} do not show the same: image {sample[0]}, view "
+            f"{view}, lies on its canvas as {mine.to_json()} in the first, as {theirs.to_json()} in the "
+            "second; extract both with the same size and --seed"
+        )
+
+
+def _check_views(first: ReadableCache, second: ReadableCache) -> None:
+    mine, theirs = first.header.layout.views, second.header.layout.views
+    if mine != theirs:
+        raise KeyMismatch(
+            f"{first.name} and {second.name} have different views: {', '.join(mine)} in the first, "
+            f"{', '.join(theirs)} in the second; extract both with the same --views"
+        )
+
+
+def _check_images(first: ReadableCache, second: ReadableCache) -> None:
+    mine, theirs = first.header.layout, second.header.layout
+    lacking = [image.id for image in mine.images if image.id not in theirs]
+    if lacking:
+        raise KeyMismatch(
+            f"{second.name} lacks {len(lacking)} of the {len(mine.images)} images of {first.name}, e.g. "
+            f"id {lacking[0]}; extract it from the same annotations"
+        )
+    for bucket in mine.buckets:
+        for image in bucket.images:
+            other = theirs.buckets[theirs.bucket_of(image.id)].canvas_hw
+            if theirs.image(image.id) != image:
+                raise KeyMismatch(
+                    f"image id {image.id} is {image.file_name} {image.hw} in {first.name}, "
+                    f"{theirs.image(image.id).file_name} {theirs.image(image.id).hw} in {second.name}; "
+                    "they are of different data sets"
+                )
+            if other != bucket.canvas_hw:
+                raise KeyMismatch(
+                    f"image {image.id} has a canvas of {bucket.canvas_hw} px in {first.name}, of {other} "
+                    f"in {second.name}; extract both with one size that suits both backbones"
+                )
+
+
+@dataclass(frozen=True)
+class PairedCodec:
+    """Of the pyramids of two backbones: stored arrays are those of the first, then the second's."""
+
+    first: Codec
+    second: Codec
+
+    def encode(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
+        """As of a Codec, of what `FeaturePyramid.beside` gives."""
+        others = [f"{SECOND}{name}" for name in self.second.spec.names]
+        mine = self.first.encode(pyramid.only(self.first.spec.names))
+        return (*mine, *self.second.encode(pyramid.only(others)))
+
+    def decode(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> FeaturePyramid:
+        """Both pyramids as one, float32."""
+        own = len(self.first.levels)
+        mine = self.first.decode(stored[:own], canvas_hw)
+        return mine.beside(self.second.decode(stored[own:], canvas_hw))

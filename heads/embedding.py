@@ -1,0 +1,97 @@
+"""Classes told by given vectors, e.g. of their names by a text encoder, instead of by learnt weights: a
+class's logit is the scaled cosine between its vector and what a layer makes of a place or a RoI
+(F-VLM, arXiv 2209.15639, section 3). So other vectors make other classes, without training.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..cache.errors import ConfigError
+from .convolutions import initialise
+
+# Of the cosine, before it is learnt; and the score that a fresh dense head gives to every class.
+FIRST_SCALE = 20.0
+PRIOR = 0.01
+# Places of padding have features of zero, where a cosine has no gradient.
+_LEAST_SQUARE = 1e-6
+
+
+class VectorClassifier(nn.Module):
+    """vectors: (K, D), which no training moves; they are kept with the weights."""
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("vectors", functional.normalize(vectors.float(), dim=1))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
+
+    def replace(self, vectors: Tensor) -> None:
+        """Other classes, (K', D). Raises ConfigError for vectors of another length."""
+        if vectors.shape[1] != self.vectors.shape[1]:
+            raise ConfigError(
+                f"class embeddings: expected vectors of {self.vectors.shape[1]} values, as in training, "
+                f"got {vectors.shape[1]}; take the encoder that those were made with"
+            )
+        self.vectors = functional.normalize(vectors.float(), dim=1).to(self.vectors.device)
+
+
+class PlaceClassifier(VectorClassifier):
+    """The last layer of a dense head: a 3x3 convolution to a vector for each of the anchors of a place.
+    A bias, learnt and the same for all classes, stands for how rare objects are.
+    """
+
+    def __init__(self, channels: int, anchors: int, vectors: Tensor) -> None:
+        super().__init__(vectors)
+        self.projection = nn.Conv2d(channels, anchors * vectors.shape[1], 3, padding=1)
+        initialise(self.projection)
+        self.shift = nn.Parameter(torch.tensor(-math.log((1 - PRIOR) / PRIOR)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, anchors * K, H, W), anchor after anchor."""
+        features = self.projection(x).unflatten(1, (-1, self.vectors.shape[1]))
+        cosines = torch.einsum("badhw,kd->bakhw", _unit(features, 2), self.vectors)
+        return (cosines * self.log_scale.exp() + self.shift).flatten(1, 2)
+
+
+class RoIClassifier(VectorClassifier):
+    """The last layer of a box head; the background has a vector that is learnt."""
+
+    def __init__(self, channels: int, vectors: Tensor) -> None:
+        super().__init__(vectors)
+        self.projection = nn.Linear(channels, vectors.shape[1])
+        self.background = nn.Parameter(torch.randn(vectors.shape[1]) / vectors.shape[1] ** 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C) -> logits (N, K + 1), the background's first."""
+        vectors = torch.cat([_unit(self.background, 0)[None], self.vectors])
+        return _unit(self.projection(x), 1) @ vectors.T * self.log_scale.exp()
+
+
+def place_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceClassifier:
+    """In place of a dense head's last convolution; one that stands there already gets other vectors."""
+    if isinstance(layer, PlaceClassifier):
+        layer.replace(vectors)
+        return layer
+    assert isinstance(layer, nn.Conv2d)
+    return PlaceClassifier(layer.in_channels, anchors, vectors)
+
+
+def roi_classifier(layer: nn.Module, vectors: Tensor) -> RoIClassifier:
+    """The same in place of a box head's last linear layer."""
+    if isinstance(layer, RoIClassifier):
+        layer.replace(vectors)
+        return layer
+    assert isinstance(layer, nn.Linear)
+    return RoIClassifier(layer.in_features, vectors)
+
+
+def _unit(x: Tensor, dim: int) -> Tensor:
+    """float32, of length 1, and shorter where there is next to nothing."""
+    x = x.float()
+    return x * torch.rsqrt(x.square().sum(dim, keepdim=True) + _LEAST_SQUARE)
