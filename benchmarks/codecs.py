@@ -197,7 +197,7 @@ def draw(rows, path: Path) -> None:
         bars = np.abs([[r["lost"][0] - r["lost"][1], r["lost"][2] - r["lost"][0]] for r in mine]).T
         axes.errorbar(x, y, bars, fmt="o", color=colour, capsize=2, label=label, lw=1)
         for r in mine:
-            above = coded_by is None
+            above = r["lost"][0] >= 0
             axes.annotate(
                 r["codec"],
                 (r["bits"], r["lost"][2] if above else r["lost"][1]),

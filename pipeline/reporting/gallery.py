@@ -16,7 +16,6 @@ from typing import Any
 from PIL import Image
 
 from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import codec_of
 from ...cache.errors import CorruptCache, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.layout import ImageEntry
@@ -27,6 +26,7 @@ from ..evaluation.coco import to_coco_results
 from ..prediction.jobs import find_images
 from ..prediction.predict import detect_image, load_trained
 from ..progress import progress_line
+from ..runs.loading import codec_of_run
 from ..watching.pictures_hook import check_pictured, choose_images
 from .records import RunRecord
 from .scores import detections_of
@@ -140,7 +140,7 @@ def _predicted(
     on = pick_device(device)
     use_threads(threads if threads is not None else info.key.threads or None)
     detector, backbone = load_trained(record.folder, info, "best", on, None)
-    codec = None if info.trains_backbone else codec_of(record.folder, info.key, on)
+    codec = codec_of_run(record.folder, info, on)
     labels = {class_id: k for k, class_id in enumerate(info.class_ids)}
     found = []
     for image in images:

@@ -2,14 +2,22 @@
 
 import pytest
 import torch
-from torch import nn
 
 from fdet.cache.placement import Placement
-from fdet.heads.detector import Detector, Head
+from fdet.heads.detector import Detector, Head, Neck
 from fdet.heads.masks import paste_masks
 from fdet.heads.types import Detections
 
-from .reference import pyramid
+from .reference import SPEC, pyramid
+
+
+class Through(Neck):
+    """The cached levels as they are."""
+
+    parts = ()
+
+    def forward(self, pyramid):
+        return pyramid
 
 
 class Finds(Head):
@@ -42,7 +50,7 @@ def test_boxes_and_masks_come_back_through_the_placement(flip):
     on_canvas = Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 0]), masks)
     shift = (64.0 if flip[0] else 0.0, 40.0 if flip[1] else 0.0)
     placed = Placement((40, 64), (64, 64), (40, 64), (1.0, 1.0), shift, flip)
-    detector = Detector(nn.Identity(), Finds(on_canvas))
+    detector = Detector(Through(SPEC), Finds(on_canvas))
     (found,) = detector.detections(pyramid(1, (64, 64)), [placed])
     mirrored = [axis for axis, flipped in ((2, flip[0]), (1, flip[1])) if flipped]
     expected = paste_masks(on_canvas, (40, 64)).flip(mirrored)
@@ -55,6 +63,6 @@ def test_boxes_and_masks_come_back_through_the_placement(flip):
 def test_a_head_without_masks_gives_none():
     on_canvas = Detections(torch.ones(1, 4), torch.ones(1), torch.tensor([0]))
     placed = Placement((64, 64), (64, 64), (64, 64), (1.0, 1.0), (64.0, 0.0), (True, False))
-    detector = Detector(nn.Identity(), Finds(on_canvas))
+    detector = Detector(Through(SPEC), Finds(on_canvas))
     (found,) = detector.detections(pyramid(1, (64, 64)), [placed])
     assert found.masks is None

@@ -104,7 +104,7 @@ def test_without_any_input_all_defaults_hold():
         ("optm.lr=1", "unknown section 'optm'; did you mean 'optim'?"),
         (
             "epochs=3",
-            "unknown section 'epochs'; known: backbone, head, neck, optim, schedule, train",
+            "unknown section 'epochs'; known: augment, backbone, head, neck, optim, schedule, train",
         ),
         ("train.epochs=many", "setting 'train.epochs': expected int, got 'many'"),
         ("train.accumulate=0", "setting 'train.accumulate': expected 1 to 8, got 0"),
