@@ -143,6 +143,8 @@ def test_settings_go_through_a_file_and_nonsense_is_refused(name):
     assert RunConfig.from_mapping(config.to_mapping()).neck == config.neck == NECKS[name].settings()
     names = {f.name for f in fields(config.neck)}
     bad = {
+        "levels": ("c3", "neck.levels"),
+        "fusion": ("mean", "neck.fusion"),
         "channels": (-1, "neck.channels"),
         "min_level": (-1, "neck.min_level"),
         "max_level": (21, "neck.max_level"),

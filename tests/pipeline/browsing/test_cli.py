@@ -25,11 +25,16 @@ def fdet(*words):
     return CliRunner().invoke(app, ["browse", *map(str, words)])
 
 
+def _heeds_ctrl_c():
+    """Whatever this process was told: a shell's background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_it_says_its_address_serves_and_ends_with_zero_at_ctrl_c(whole):
     command = [sys.executable, "-m", "fdet", "browse", str(whole)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeds_ctrl_c
     ) as run:
         try:
             address, advice = run.stdout.readline().strip(), run.stdout.readline()

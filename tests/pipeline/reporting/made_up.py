@@ -68,7 +68,7 @@ def write_run(
         "start": "fresh weights",
     }
     ids = tuple(range(1, len(classes) + 1))
-    info = RunInfo(key(**of_key), ids, tuple(classes), config, 1_000_000, data)
+    info = RunInfo(key(**of_key), ids, tuple(classes), config, 1_000_000, data, ("f",) * len(ids))
     folder.mkdir(parents=True)
     (folder / "run.json").write_bytes(info.to_bytes())
     (folder / "config.toml").write_text(config.to_toml())

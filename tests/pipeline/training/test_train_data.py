@@ -134,7 +134,7 @@ def test_a_run_on_several_caches_goes_on_with_these_alone(other, parts, batched,
 def test_caches_of_other_features_are_not_read_as_one(parts, dataset, tmp_path):
     extract(extraction(dataset, tmp_path / "half.fdet", views="plain,hflip", limit=1))
     options = TrainOptions(cache=[parts[1], tmp_path / "half.fdet"], out=tmp_path / "run")
-    with pytest.raises(KeyMismatch, match="codec: fp32 here, fp16 there"):
+    with pytest.raises(KeyMismatch, match="codec: fp32 here, int5 there"):
         train(small(), options)
     assert not (tmp_path / "run").exists()
 
