@@ -7,17 +7,18 @@ names its neck or head replaces what was there; one without a name changes what 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
 from ...cache.errors import ConfigError, did_you_mean
+from ..runs.config import RunConfig
 from ..runs.presets import config_file
 from ..runs.settings import from_mapping, read_toml, shown_value
 from .pruning import PruningSettings, pruning_of
 
-SECTIONS = ("neck", "head", "backbone", "train", "optim", "schedule")
+SECTIONS = tuple(f.name for f in fields(RunConfig))
 PATHS = ("cache", "val", "annotations", "val_annotations")
 # Whose tables have a name that says what the other settings are.
 _CHOSEN = ("neck", "head")

@@ -121,7 +121,7 @@ def test_the_plans_of_the_documentation_are_plans(tmp_path):
     text = (ROOT / "docs" / "ablations.md").read_text()
     first, pruning = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
     found = plan(tmp_path, first)
-    assert len(configurations(found)) == 2**6 and found.seeds == (0, 1, 2)
+    assert len(configurations(found)) == 2**7 and found.seeds == (0, 1, 2)
     assert plan(tmp_path, pruning).pruning is not None
 
 

@@ -48,6 +48,8 @@ def test_caches_are_named_where_they_are_found(tmp_path, exact_cache):
 
 
 def test_caches_beside_the_runs_are_found(tmp_path, exact_cache):
-    (tmp_path / "cache.fdet").symlink_to(exact_cache)
-    found = find_caches([tmp_path / "runs" / "run"])
-    assert list(found.values()) == [tmp_path / "cache.fdet"]
+    place = tmp_path / "project" / "work"
+    place.mkdir(parents=True)
+    (place / "cache.fdet").symlink_to(exact_cache)
+    found = find_caches([place / "runs" / "run"])
+    assert list(found.values()) == [place / "cache.fdet"]
