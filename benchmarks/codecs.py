@@ -123,7 +123,9 @@ def snr(exact: Path, val: Path) -> float:
     signal = error = 0.0
     for one, other in zip(pyramids(exact, ids), pyramids(val, ids), strict=True):
         for x, y in zip(one.maps, other.maps, strict=True):
-            scale = x.double().var(dim=(0, 2, 3), keepdim=True).clamp(min=1e-12)
+            scale = x.double().var(dim=(0, 2, 3), keepdim=True)
+            # A channel that is dead in an image has no deviation to measure by.
+            scale = scale.clamp(min=1e-3 * float(scale.mean()))
             signal += x[0].numel()
             error += float(((x.double() - y.double()).square() / scale).sum())
     return 10 * np.log10(signal / error) if error else float("inf")

@@ -28,9 +28,9 @@ from .pyramid import LevelSpec, PyramidSpec
 FloatArray = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# A channel that hardly moved in the images looked at may do so in others: a step is at least that of
-# this share of the level's standard deviation.
-_LEAST_DEVIATION = 1e-3
+# A channel that hardly moved in the images looked at may do so in others, and must then find codes: it
+# counts as one that has this share of what is usual at its level.
+_LEAST_DEVIATION = 0.25
 _CODE_RANGE = 2.0**8
 MAX_FILE_BYTES = 2**28
 
@@ -75,8 +75,9 @@ def _learnt(form: StoredForm, cells: FloatArray) -> dict[str, FloatArray]:
 
 def _deviations(values: Doubles) -> Doubles:
     deviations: Doubles = values.std(axis=0)
-    level = float(np.sqrt(np.mean(deviations**2)))
-    return deviations.clip(min=_LEAST_DEVIATION * level if level > 0 else 1.0)
+    moving = deviations[deviations > 0]
+    # The median: a few channels of a ViT move a hundred times as much as all others.
+    return deviations.clip(min=_LEAST_DEVIATION * float(np.median(moving)) if len(moving) else 1.0)
 
 
 def _principal(values: Doubles) -> Doubles:

@@ -35,6 +35,7 @@ class _Group(TyperGroup):
     """Turns what fdet refuses into one line and exit 2, Ctrl-C into a line and exit 130."""
 
     def invoke(self, ctx: Any) -> Any:
+        """The command's own result; otherwise typer.Exit."""
         try:
             return super().invoke(ctx)
         except FdetError as error:

@@ -89,6 +89,7 @@ class Hdf5Encoder:
         return Dataset(h5d.create(self._file.id, name.encode(), stored, space, creation))
 
     def add(self, slot: int, frames: Sequence[Frame]) -> tuple[Chunk, ...]:
+        """Raises IndexError for a slot that the shard does not have."""
         if not 0 <= slot < self._samples:
             # The library writes where such a chunk would be, which is anywhere.
             raise IndexError(f"{self._name}: slot {slot}, expected 0 to {self._samples - 1}")

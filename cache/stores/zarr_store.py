@@ -31,6 +31,7 @@ class ZarrStore:
     """One file a level and shard; any Zarr v3 reader opens the cache's folder."""
 
     def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
+        """The metadata of the group and of every array, as zarr-python writes it."""
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
         from zarr.core.buffer import default_buffer_prototype

@@ -110,6 +110,7 @@ class _Ablation:
     waiting: deque[Group]
 
     def run(self) -> None:
+        """Until no group waits or runs; raises KeyboardInterrupt once those that ran have saved."""
         place, out = self.options.place, self.ready.state.out
         running: dict[Process, tuple[Group, Path]] = {}
         free = list(range(self.options.jobs))[::-1]

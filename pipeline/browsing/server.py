@@ -91,6 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: BrowsingServer
 
     def do_GET(self) -> None:
+        """An answer to who names this host and the token; to others that there is nothing."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             return self.send_error(HTTPStatus.FORBIDDEN)

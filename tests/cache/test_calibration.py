@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from fdet.cache.calibration import (
     MAX_FILE_BYTES,
@@ -19,7 +20,7 @@ from fdet.cache.calibration import (
     parameters_of,
     read_parameter_files,
 )
-from fdet.cache.codecs import codec_of
+from fdet.cache.codecs import codec_of, make_codec
 from fdet.cache.errors import CorruptCache
 from fdet.cache.form import NUMBERS, parse_form
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
@@ -69,7 +70,7 @@ def test_nothing_to_learn_from_is_refused(name):
 
 @integers
 def test_a_step_is_a_share_of_the_channels_own_deviation(name):
-    x = normal(5) * [1, 10, 0.1, 3, 7] + [0, 50, -1, 0, 3]
+    x = normal(5) * [1, 10, 1.1, 3, 7] + [0, 50, -1, 0, 3]
     expected = x.std(axis=0) * 16 / 2 ** int(name[3:])
     np.testing.assert_allclose(learn(name, x)["step"], expected, rtol=1e-5)
 
@@ -87,11 +88,23 @@ def test_the_mean_has_the_code_in_the_middle(name):
 def test_a_dead_channel_gets_a_step_of_the_levels_scale(name):
     x = normal(4) * [1, 2, 0, 3] + [0, 0, 5, 0]
     found = learn(name, x)
-    level = np.sqrt(np.mean(x.std(axis=0) ** 2))
-    expected = 1e-3 * level * NUMBERS[name].step
+    level = np.median(x.std(axis=0)[[0, 1, 3]])
+    expected = level / 4 * NUMBERS[name].step
     np.testing.assert_allclose(found["step"][2], expected, rtol=1e-5)
     first, last = window(name, found)
     assert first[2] < 5 < last[2]
+
+
+@pytest.mark.parametrize("name", ["int6", "int5", "int4", "int5+pca", "int4+pca"])
+def test_a_channel_that_was_dead_is_kept_when_it_fires(name):
+    """As strongly as its neighbours, which lose no more for it."""
+    spec = PyramidSpec((LevelSpec("c3", 8, 4),))
+    codec = make_codec(parse_form(name), spec, {"c3": learn(name, normal(4) * [1, 2, 0, 3])})
+    fired = torch.from_numpy(np.float32(normal(4).T * np.array([[1], [2], [2], [3]])))
+    fired = fired.reshape(1, 4, 1, -1)
+    (level,) = codec.levels
+    lost = (level.decode(level.encode(fired), fired.shape[-1]) - fired).square().mean((0, 2, 3))
+    assert (lost.sqrt() < 0.5 * fired.std((0, 2, 3))).all()
 
 
 @calibrated
