@@ -21,9 +21,10 @@ from ..dataset.long_tail import frequencies
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from ..sources.data import Data
+from ..training.data import chosen, open_data
 from ..training.options import TrainOptions
 from ..training.processes import Processes
-from ..training.train import check_settings, chosen, open_data
+from ..training.train import check_settings
 from .plan import PATHS, Choice, Plan, merged
 
 log = logging.getLogger(__name__)

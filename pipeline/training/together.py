@@ -24,10 +24,11 @@ from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
 from ..sources.batches import Batch
 from ..sources.data import Data
+from .data import open_data
 from .loop import Course, Loop, Parts, TrainSummary
 from .options import TrainOptions
 from .processes import Processes, join_processes
-from .train import check_settings, open_data, prepared
+from .train import check_settings, prepared
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,146 @@
+"""What a run reads: training and validation data, of caches or of a backbone in the loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...cache.errors import ConfigError
+from ...cache.header import CacheHeader
+from ...cache.sampler import share_of
+from ..backbones.loading import load_backbone_of, random_backbone_of
+from ..backbones.trained import TrainedBackbone
+from ..runs.config import RunConfig
+from ..runs.info import SCRATCH
+from ..sources.data import Data, open_cached, open_live
+from .memory_limit import Fit
+from .options import TrainOptions
+from .processes import Processes
+
+log = logging.getLogger(__name__)
+
+
+def open_data(
+    config: RunConfig,
+    options: TrainOptions,
+    header: CacheHeader,
+    backbone: TrainedBackbone | None,
+    processes: Processes,
+    fit: Fit | None = None,
+) -> tuple[Data, Data | None]:
+    """For training and validation. header: of the training cache, or of the first one."""
+    data = _training_data(config, options, header, backbone, processes, fit)
+    return data, _validation_data(config, options, data, backbone, processes.device)
+
+
+def chosen(config: RunConfig, data: Data) -> Data:
+    """The share of the images that is trained on. Raises ConfigError for more views than there are, and
+    for a federated loss where all classes are labelled.
+    """
+    settings, there = config.train, len(data.header.layout.views)
+    if config.head.federated and data.annotations.coverage is None:
+        raise ConfigError(
+            f"setting 'head.federated': the annotations of {data.name} do not say which classes were "
+            "looked for in each image (LVIS' neg_category_ids), so all count; expected 0"
+        )
+    if settings.views > there:
+        raise ConfigError(
+            f"setting 'train.views': expected at most the {there} views of {data.name}, got "
+            f"{settings.views}"
+        )
+    if settings.fraction == 1:
+        return data
+    return replace(data, image_ids=share_of(data.image_ids, settings.fraction))
+
+
+def trained_backbone(
+    config: RunConfig, options: TrainOptions, header: CacheHeader, device: torch.device
+) -> TrainedBackbone | None:
+    """None where it stays frozen."""
+    settings, scratch = config.backbone, options.source == SCRATCH
+    if not options.trains_backbone:
+        return None
+    headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
+    canvases = [bucket.canvas_hw for h in headers for bucket in h.layout.buckets]
+    if scratch:
+        backbone = random_backbone_of(header.key, device, config.train.seed)
+    else:
+        backbone = load_backbone_of(header.key, device, options.weights)
+    batch_norm = settings.norm == "batch" or (scratch and settings.norm == "auto")
+    return TrainedBackbone(backbone, settings.train_from, batch_norm=batch_norm, canvases=canvases)
+
+
+def _training_data(
+    config: RunConfig,
+    options: TrainOptions,
+    header: CacheHeader,
+    backbone: TrainedBackbone | None,
+    processes: Processes,
+    fit: Fit | None,
+) -> Data:
+    settings, device = config.train, processes.device
+    if options.source == "cached":
+        return open_cached(
+            options.caches,
+            options.annotations,
+            device,
+            second=options.seconds,
+            workers=settings.workers,
+            prefetch=settings.prefetch,
+            resident=options.resident,
+            on_corrupt=options.on_corrupt,
+            sharing=processes.on_machine,
+            room=fit.room if fit else None,
+            masks=config.masks,
+        )
+    assert options.images is not None
+    live = backbone or load_backbone_of(header.key, device, options.weights)
+    return open_live(
+        options.caches[0],
+        options.annotations,
+        options.images,
+        live,
+        settings.workers,
+        masks=config.masks,
+    )
+
+
+def _validation_data(
+    config: RunConfig,
+    options: TrainOptions,
+    data: Data,
+    backbone: TrainedBackbone | None,
+    device: torch.device,
+) -> Data | None:
+    """Cached maps, but where the backbone that made them is not the one that is trained."""
+    if options.val is None:
+        return None
+    if _same(options.caches, options.val):
+        log.warning("training and validation use the same cache: the AP is of images trained on")
+        plain = options.val_annotations is None and options.val_images is None
+        plain = plain and _same(options.seconds, options.val_second)
+        if plain and options.source != "online" and options.on_corrupt == "raise":
+            return data
+    workers, prefetch = config.train.workers, config.train.prefetch
+    annotations = options.val_annotations
+    if backbone is None:
+        return open_cached(
+            [options.val],
+            annotations,
+            device,
+            second=() if options.val_second is None else [options.val_second],
+            workers=workers,
+            prefetch=prefetch,
+            masks=config.masks,
+        )
+    images = options.val_images or options.images
+    assert images is not None
+    return open_live(options.val, annotations, images, backbone, workers, masks=config.masks)
+
+
+def _same(caches: Sequence[Path], other: Path | None) -> bool:
+    return [cache.resolve() for cache in caches] == ([other.resolve()] if other else [])
