@@ -7,6 +7,7 @@ the whole batch, whoever had how many images.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +133,15 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
         plugins=[Launched(world, here, environment)],
     )
     fabric.launch()
+    # Gloo's threads must end before the interpreter does, or they abort it; Fabric ends NCCL's only.
+    atexit.register(_leave)
     return Processes(world, on, here, fabric)
+
+
+def _leave() -> None:
+    """Leave the group, if nobody else has."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _on_machine(world: World, environment: Mapping[str, str]) -> int:
