@@ -45,4 +45,4 @@ wheel: install
 	$(BIN)/python tests/import_wheel.py $(VENV)/wheel/*.whl
 
 clean:
-	rm -rf $(VENV) build *.egg-info examples/ablation/work examples/trees/work
+	rm -rf $(VENV) build *.egg-info examples/*/work

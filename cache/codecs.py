@@ -57,6 +57,15 @@ class LevelCodec:
             values = (codes.to(torch.float32) + self._along("shift")) * self._along("step")
         return self._restored(values)
 
+    def at_ends(self, stored: Tensor, columns: int) -> Tensor:
+        """(B, *stored shape) -> (B,): how many numbers have the first or the last code: all that lay
+        beyond them, and those that belong there. 0 where a number is kept itself.
+        """
+        if self.numbers.step is None:
+            return torch.zeros(len(stored), dtype=torch.int64, device=stored.device)
+        codes = _unpacked(stored, columns) if self.numbers.nibbles else stored
+        return ((codes == 0) | (codes == self.numbers.codes - 1)).flatten(1).sum(dim=1)
+
     def bound(self, maps: Tensor) -> Tensor:
         """The largest |decoded - x| of each value x of some maps, in their shape, float64."""
         exact = LevelCodec(self.name, self.numbers, {k: v.double() for k, v in self.arrays.items()})
@@ -136,6 +145,12 @@ class Codec:
         maps = zip(self.levels, stored, widths, strict=True)
         decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
         return FeaturePyramid(self.spec, decoded, canvas_hw)
+
+    def at_ends(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
+        """(levels, B): of each map, as LevelCodec.at_ends."""
+        widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
+        maps = zip(self.levels, stored, widths, strict=True)
+        return torch.stack([level.at_ends(x, columns) for level, x, columns in maps])
 
     @property
     def promise(self) -> str:

@@ -22,6 +22,7 @@ from ...cache.records import OK, SampleEntry
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import Canvases, CanvasRecipe, rendered
 from ..progress import ProgressLine, progress_line
+from .ends import EndCodes
 from .reuse import Reused
 
 
@@ -40,6 +41,7 @@ def write_shards(
     total = sum(len(shard.images) for shard in shards) * len(views)
     images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
+    ends = EndCodes(codec)
     with progress_line("extract", total) as progress:
         counter = _Counter(progress)
         with (
@@ -54,8 +56,9 @@ def write_shards(
                         continue
                     samples = _samples(islice(canvases, len(list(run))))
                     while batch := list(islice(samples, batch_size)):
-                        for entry, maps in _features(batch, backbone, codec):
+                        for entry, maps in _features(batch, backbone, ends):
                             writer.put(entry, maps)
+    ends.tell()
 
 
 class _Counter:
@@ -91,14 +94,16 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
 
 
 def _features(
-    batch: Sequence[_Sample], backbone: FrozenBackbone, codec: Codec
+    batch: Sequence[_Sample], backbone: FrozenBackbone, ends: EndCodes
 ) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
     """One pass of the backbone; the maps of each sample in the stored type."""
     device = next(backbone.parameters()).device
     canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
     contents = [entry.placement.content_hw for entry, _, _ in batch]
     pyramid = backbone(canvases, contents)
-    stored = [x.cpu().numpy() for x in _encoded(pyramid, batch, codec)]
+    encoded = _encoded(pyramid, batch, ends.codec)
+    ends.add(encoded, pyramid.canvas_hw, [entry.ok for entry, _, _ in batch])
+    stored = [x.cpu().numpy() for x in encoded]
     for k, (entry, _, _) in enumerate(batch):
         yield entry, [x[k] for x in stored] if entry.ok else []
 

@@ -30,6 +30,7 @@ from ...cache.reader import FeatureCache
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
 from ..extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
+from ..extraction.ends import EndCodes
 from ..extraction.options import CALIBRATION_IMAGES
 from ..progress import progress_line
 
@@ -65,8 +66,9 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
         if form == cache.header.form:
             _write(out, header, todo, lambda w, *s: w.put_frames(*cache.stored(*s)))
         else:
-            coders = codec_of(source, cache.header.key), codec_of(out, key)
-            _write(out, header, todo, lambda w, *s: _put_coded(cache, *coders, w, *s))
+            mine, ends = codec_of(source, cache.header.key), EndCodes(codec_of(out, key))
+            _write(out, header, todo, lambda w, *s: _put_coded(cache, mine, ends, w, *s))
+            ends.tell()
         manifest = seal(out, header)
         remove_leftovers(out)
     return manifest.samples, manifest.stored_bytes
@@ -176,7 +178,12 @@ def _write(
 
 
 def _put_coded(
-    cache: FeatureCache, mine: Codec, new: Codec, writer: BackgroundWriter, image_id: int, view: int
+    cache: FeatureCache,
+    mine: Codec,
+    ends: EndCodes,
+    writer: BackgroundWriter,
+    image_id: int,
+    view: int,
 ) -> None:
     """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
     entry = cache.entry(image_id, view)
@@ -185,8 +192,9 @@ def _put_coded(
         return
     batch = load_batch(cache, [(image_id, view)])
     try:
-        stored = new.encode(batch.decode(mine, "cpu"))
+        stored = ends.codec.encode(batch.decode(mine, "cpu"))
     except FeatureError as error:
         name = cache.header.layout.image(image_id).file_name
         raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
+    ends.add(stored, batch.canvas_hw, [True])
     writer.put(entry, [x[0].numpy() for x in stored])

@@ -264,6 +264,22 @@ def test_codes_are_those_of_a_literal_program(name, columns):
     np.testing.assert_array_equal(unpacked(codec, stored, columns), literal(codec, maps))
 
 
+@integers
+@pytest.mark.parametrize("columns", [4, 7])
+def test_numbers_at_the_ends_are_counted(name, columns):
+    codec, maps = codec_for(name, features()), features(3, hw=(3, columns))
+    maps[0, 2, 1, :3] = 1e6
+    maps[2, 5, 0, columns - 1] = -1e6
+    stored = codec.encode(maps)
+    assert codec.at_ends(stored, columns).tolist() == [3, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16", "bf16", "fp16+pca"])
+def test_where_numbers_are_kept_none_is_at_an_end(name):
+    codec, maps = codec_for(name, features()), torch.zeros_like(features())
+    assert codec.at_ends(codec.encode(maps), maps.shape[-1]).tolist() == [0] * len(maps)
+
+
 @nibbles
 def test_every_code_survives_the_packing(name):
     codes = NUMBERS[name].codes

@@ -1,0 +1,113 @@
+"""The paper's two tables, of the runs that are there: AP fine-tuned and frozen, and what was trained.
+
+    python table.py WORK
+
+Differences are frozen less fine-tuned, paired by seed; ± is the standard error of their mean. The table
+of stage 2 has the classes of WORK/tail.json by how many of its images show them.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, stdev
+
+from fdet.cache.header import CacheHeader
+from fdet.pipeline.capacity.measure import measure
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.checkpoint import read_position
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
+
+DETECTORS = {
+    "faster-fpn-s": "Faster R-CNN, FPN",
+    "faster-nas-fpn-s": "Faster R-CNN, NAS-FPN",
+    "cascade-fpn-s": "Cascade R-CNN, FPN",
+    "cascade-nas-fpn-s": "Cascade R-CNN, NAS-FPN",
+}
+GROUPS = {"AP": "ap", "rare": "ap_rare", "common": "ap_common", "frequent": "ap_frequent"}
+
+
+def main() -> None:
+    work = Path(sys.argv[1])
+    print("\n".join([*claim(work), "", *stage_2(work)]))
+
+
+def claim(work: Path) -> Iterator[str]:
+    yield "| detector | trained / all (M) | share | seeds | fine-tuned | frozen | difference |"
+    yield "|---|---|---|---|---|---|---|"
+    for preset, name in DETECTORS.items():
+        pairs = pairs_of(work / "runs" / preset)
+        if pairs:
+            own, every = (count / 1e6 for count in parameters(preset, work))
+            tuned, frozen = zip(*pairs, strict=True)
+            yield (
+                f"| {name} | {own:.2f} / {every:.2f} | {own / every:.0%} | {len(pairs)} | "
+                f"{fmean(tuned):.1f} | {fmean(frozen):.1f} | {mean_of(differences(pairs))} |"
+            )
+
+
+def pairs_of(folder: Path) -> list[tuple[float, float]]:
+    """(fine-tuned, frozen) AP of each seed that has both."""
+    runs = {run.name: run for run in sorted(folder.glob("*-*")) if finished(run)}
+    seeds = [name.removeprefix("cached-") for name in runs if name.startswith("cached-")]
+    return [
+        (best(runs[f"finetune-{seed}"])["AP"], best(runs[f"cached-{seed}"])["AP"])
+        for seed in seeds
+        if f"finetune-{seed}" in runs
+    ]
+
+
+def stage_2(work: Path) -> Iterator[str]:
+    columns = " | ".join(f"{group} 1 | 2" for group in GROUPS)
+    yield f"| detector, stage | seeds | {columns} | difference of rare |"
+    yield "|---|" + "---|" * (2 * len(GROUPS) + 2)
+    for preset, name in DETECTORS.items():
+        seconds = sorted((work / "tail").glob(f"{preset}-*-stage-2"))
+        pairs = [
+            (best(run.with_name(run.name.removesuffix("-stage-2"))), best(run))
+            for run in seconds
+            if finished(run)
+        ]
+        if pairs:
+            figures = " | ".join(
+                f"{mean_of([a[g] for a, _ in pairs])} | {mean_of([b[g] for _, b in pairs])}"
+                for g in GROUPS
+            )
+            gained = mean_of(differences([(a["rare"], b["rare"]) for a, b in pairs]))
+            yield f"| {name} | {len(pairs)} | {figures} | {gained} |"
+
+
+def finished(run: Path) -> bool:
+    state = run / "last.safetensors"
+    return state.is_file() and read_position(state).finished
+
+
+def best(run: Path) -> dict[str, float]:
+    """AP and the groups', 0 to 100, of the evaluation with the best AP; NaN where there is none."""
+    found = [line["metrics"] for line in metrics_log.read(run) if line["kind"] == "eval"]
+    metrics = max(found, key=lambda m: m["ap"] or 0.0)
+    return {
+        g: float("nan") if metrics.get(k) is None else 100 * metrics[k] for g, k in GROUPS.items()
+    }
+
+
+def differences(pairs: list[tuple[float, float]]) -> list[float]:
+    return [second - first for first, second in pairs]
+
+
+def mean_of(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:+.1f}"
+    return f"{fmean(values):+.1f} ± {stdev(values) / len(values) ** 0.5:.1f}"
+
+
+def parameters(preset: str, work: Path) -> tuple[int, int]:
+    """Trained where the backbone is frozen, and all."""
+    header = CacheHeader.read(work / "train.fdet")
+    run = next((work / "runs" / preset).glob("cached-*"))
+    parts = measure(load_config(Path(preset)), header, len(RunInfo.read(run).class_ids)).parts
+    return sum(p.parameters for p in parts if p.trained), sum(p.parameters for p in parts)
+
+
+if __name__ == "__main__":
+    main()
