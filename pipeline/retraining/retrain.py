@@ -132,8 +132,8 @@ def _open(
     data, val = open_data(config, options, header, None, processes)
     data = chosen(config, data)
     more = {
-        STAGE_2: f"last classifier layer, samplings {settings.samplings}",
-        "class embeddings": before.data["class embeddings"],
+        STAGE_2: f"last layer, samplings {settings.samplings}",
+        "class embeddings": before.data.get("class embeddings", "none"),
     }
     info = run_info(config, options, data, val, embedding=before.embedding, more=more)
     model = FrozenModel(info.fresh_detector()).to(processes.device)

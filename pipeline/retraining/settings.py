@@ -14,7 +14,7 @@ class RetrainSettings:
     """
 
     epochs: int = 12
-    lr: float = 2e-4
+    lr: float = 5e-4
     batch_size: int | None = None
     class_balance: float = 0.999
     samplings: int = 1

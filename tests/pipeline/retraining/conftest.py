@@ -1,5 +1,6 @@
-"""The training tests' cache and images."""
+"""The training tests' caches and images."""
 
 from ..training.conftest import images, live_cache
+from ..training.test_second_cache import caches
 
-__all__ = ["images", "live_cache"]
+__all__ = ["caches", "images", "live_cache"]

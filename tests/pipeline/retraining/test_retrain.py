@@ -1,6 +1,7 @@
 """Stage 2: the last classifier layer and nothing else, resumable, and of use for rare classes."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -8,19 +9,22 @@ from hashlib import sha256
 
 import pytest
 import torch
+from pycocotools import mask
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from fdet.cache.errors import ConfigError, InputError
+from fdet.cache.errors import ConfigError, InputError, KeyMismatch
 from fdet.heads.necks import NECKS
 from fdet.heads.roi.last_layer import seen_rois
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.prediction.predict import predict
+from fdet.pipeline.reporting.commands import reproduction
 from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.retraining import pool as pool_module
 from fdet.pipeline.retraining import retrain as retrain_module
+from fdet.pipeline.retraining.config import stage_2_config
 from fdet.pipeline.retraining.retrain import retrain
 from fdet.pipeline.retraining.settings import RetrainSettings
 from fdet.pipeline.runs.config import load_config
@@ -30,7 +34,8 @@ from fdet.pipeline.training.step import Stepper, image_seed
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
-from ..training.runs import SHARED, assert_same, lines, options, tensors
+from ...generated import make_dataset
+from ..training.runs import SHARED, assert_same, lines, options, tensors, tiny
 from ..training.test_resume import Torn
 
 SMALL_ROI = ("head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16")
@@ -40,7 +45,7 @@ CASES = {
     "tal": ("head.convs=1",),
     "faster-rcnn": SMALL_ROI,
     "cascade-rcnn": SMALL_ROI,
-    "bifpn": ("head.convs=1", "neck.repeats=1"),
+    "bifpn": ("head.convs=1", "neck.repeats=1", "neck.norm=sync-bn"),
 }
 LAST = {
     "retinanet": "classification_head.cls_logits.",
@@ -205,7 +210,7 @@ def test_resuming_refuses_what_it_was_not_started_with(stage_1, live_cache, tmp_
     save_file({n: v + 1 for n, v in tensors(run, "best").items()}, other / "best.safetensors")
     with pytest.raises(InputError, match="trained on something else: start"):
         retrain(other, resumed, QUICK)
-    with pytest.raises(InputError, match="trained on something else: .*stage 2"):
+    with pytest.raises(InputError, match=r"trained on something else: .*stage 2"):
         train(RunInfo.read(own.out).config, replace(resumed, start=run))
 
 
@@ -288,3 +293,89 @@ def test_classes_told_by_vectors_keep_their_vectors(live_cache, dataset, tmp_pat
     assert moved == {"background", "log_scale", "projection.weight", "projection.bias"}
     assert RunInfo.read(tmp_path / "out").embedding == 8
     evaluate_run(tmp_path / "out", live_cache, class_embeddings=given)
+
+
+def test_the_report_tells_the_command(stage_1, live_cache, tmp_path):
+    settings, out = replace(QUICK, lr=5e-4, seed=3), tmp_path / "run"
+    retrain(stage_1("retinanet"), options(live_cache, out), settings)
+    (record,) = read_records([out])
+    words = shlex.split(reproduction(record, {}))
+    assert words[:5] == ["fdet", "retrain-classifier", "RUN", "TRAIN.fdet", "--out"]
+    given = [words[k + 1] for k, word in enumerate(words) if word == "--set"]
+    assert int(words[words.index("--samplings") + 1]) == 2
+    before = RunInfo.read(stage_1("retinanet")).config
+    again = stage_2_config(before, RetrainSettings(), given)
+    assert again == RunInfo.read(out).config
+
+
+def test_two_caches_beside_each_other(caches, tmp_path):
+    first, second = caches
+    own = options(first, tmp_path / "run", second=second)
+    train(tiny("faster-rcnn", "neck.max_level=4", "train.epochs=1"), own)
+    with pytest.raises(KeyMismatch, match="second cache: test_vit here, none there"):
+        retrain(tmp_path / "run", options(first, tmp_path / "alone"))
+    retrain(tmp_path / "run", replace(own, out=tmp_path / "out"), QUICK)
+    moved = changed(tmp_path / "run", tmp_path / "out")
+    assert all(LAST["faster-rcnn"] in name for name in moved) and len(moved) == 2
+    evaluate_run(tmp_path / "out", first, second=second)
+
+
+def long_tailed(folder):
+    """A data set, and two annotation files of it: for training, crosses are in two images alone, and no
+    others show any; the others are for validation.
+    """
+    data = json.loads(make_dataset(folder, images=48, seed=3).read_text())
+    rare = {a["image_id"] for a in data["annotations"] if a["category_id"] == 11}
+    ids = {image["id"] for image in data["images"]}
+    training = (ids - rare) | set(sorted(rare)[:2])
+    for name, chosen in (("train", training), ("val", ids - training)):
+        part = {
+            "images": [i for i in data["images"] if i["id"] in chosen],
+            "annotations": [a for a in data["annotations"] if a["image_id"] in chosen],
+            "categories": data["categories"],
+        }
+        (folder / f"{name}.json").write_text(json.dumps(part))
+    return folder / "train.json", folder / "val.json"
+
+
+RARE = {
+    "faster-rcnn": ("head.fc_channels=128", "head.sampled=64", "head.anchor_scales=[4]"),
+    "fcos": ("head.convs=2",),
+}
+
+
+def given_score(run, cache, annotations):
+    """What crosses are called crosses with, in the mean; 0 where none is found."""
+    _, results = evaluate_run(run, cache, annotations=annotations, threads=1)
+    crosses = [r for r in results if r["category_id"] == 11]
+    best = []
+    for truth in json.loads(annotations.read_text())["annotations"]:
+        if truth["category_id"] == 11:
+            there = [r for r in crosses if r["image_id"] == truth["image_id"]]
+            overlaps = mask.iou([r["bbox"] for r in there], [truth["bbox"]], [0])
+            pairs = zip(there, overlaps, strict=True)
+            best.append(max((r["score"] for r, overlap in pairs if overlap >= 0.5), default=0.0))
+    assert len(best) > 20
+    return sum(best) / len(best)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", RARE)
+def test_a_rare_class_is_believed_in_more(head, tmp_path):
+    """In images that no training has seen: more than before, and than without the weights of classes."""
+    training, val = long_tailed(tmp_path / "data")
+    cache = tmp_path / "c.fdet"
+    extract(extraction(tmp_path / "data" / "annotations.json", cache, codec="fp32"))
+    base = ("neck.channels=32", "neck.max_level=5", "train.batch_size=4", "train.epochs=20")
+    rest = ("optim.lr=0.003", "head.score_threshold=0.01")
+    config = load_config(head=head, assignments=[*base, *rest, *RARE[head]])
+    own = options(cache, tmp_path / "run", annotations=training)
+    train(config, own)
+    scores = {"before": given_score(own.out, cache, val)}
+    for beta in (0.0, 0.999):
+        out = tmp_path / str(beta)
+        settings = RetrainSettings(lr=0.001, class_balance=beta)
+        retrain(own.out, replace(own, out=out), settings)
+        scores[beta] = given_score(out, cache, val)
+    assert scores[0.999] > scores["before"] + 0.02, scores
+    assert scores[0.999] > scores[0.0], scores
