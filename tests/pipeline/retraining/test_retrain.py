@@ -320,6 +320,19 @@ def test_two_caches_beside_each_other(caches, tmp_path):
     evaluate_run(tmp_path / "out", first, second=second)
 
 
+def test_a_federated_loss_knows_of_the_looked_for_classes(live_cache, lvis, tmp_path):
+    given = {"annotations": lvis, "val": live_cache, "val_annotations": lvis}
+    own = options(live_cache, tmp_path / "run", **given)
+    train(config_of("faster-rcnn", "head.classifier=sigmoid"), own)
+    for count in (0, 1):
+        out = replace(own, out=tmp_path / str(count))
+        done = retrain(own.out, out, QUICK, [f"head.federated={count}"])
+        assert len(changed(own.out, out.out)) == 2
+        assert done.after["ap_common"] == done.after["per_class"]["square"]
+    first = [lines(tmp_path / str(count), "train")[0]["loss"] for count in (0, 1)]
+    assert first[1] < first[0]
+
+
 def long_tailed(folder):
     """A data set, and two annotation files of it: for training, crosses are in two images alone, and no
     others show any; the others are for validation.
