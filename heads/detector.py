@@ -55,6 +55,13 @@ class Head(nn.Module, ABC):
     def parts(self) -> tuple[nn.Module, ...]:
         """The modules that do the work on tensors alone: what is worth compiling, and can be."""
 
+    @property
+    @abstractmethod
+    def classifiers(self) -> tuple[nn.Module, ...]:
+        """The last layers of those that tell classes, one for each stage: from what a layer sees of a
+        place or a RoI to its logits.
+        """
+
     @abstractmethod
     def losses(
         self,
@@ -63,7 +70,8 @@ class Head(nn.Module, ABC):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Named losses, (B,) each: of every image by itself. targets in canvas px.
+        """Named losses, (B,) each, "classification" among them: of every image by itself. targets in
+        canvas px.
 
         All that is drawn for an image comes from a generator seeded by its number of `seeds`.
         """
@@ -106,13 +114,13 @@ class Detector(nn.Module):
                 f"expected one placement, target and seed an image, got {len(placements)}, "
                 f"{len(targets)} and {len(seeds)} for {len(pyramid)} images"
             )
-        return self.head.losses(self._levels(pyramid), placements, targets, seeds)
+        return self.head.losses(self.levels(pyramid), placements, targets, seeds)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """What is found in each image, in image px, best first."""
-        found = self.head.detections(self._levels(pyramid), placements)
+        found = self.head.detections(self.levels(pyramid), placements)
         return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
 
     @property
@@ -131,7 +139,7 @@ class Detector(nn.Module):
             torch.zeros((0, *level.shape((1, 1))), device=device)
             for level in self.neck.cached.levels
         )
-        levels = self._levels(FeaturePyramid(self.neck.cached, maps, (1, 1)))
+        levels = self.levels(FeaturePyramid(self.neck.cached, maps, (1, 1)))
         torch.stack([x.float().sum() for x in levels.maps]).sum().backward()  # type: ignore[no-untyped-call]
 
     def checkpoint_activations(self, on: bool) -> None:
@@ -145,7 +153,8 @@ class Detector(nn.Module):
         for part in (*self.neck.parts, *self.head.parts):
             part.compile()
 
-    def _levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+    def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """What the neck gives the head."""
         pyramid = pyramid.only(self.neck.cached.names)
         levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
         return cast(FeaturePyramid, levels)

@@ -21,6 +21,7 @@ from .extraction.cli import extract_command
 from .planning.cli import plan_command
 from .prediction.cli import predict_command
 from .reporting.cli import report_command
+from .retraining.cli import retrain_command
 from .training.cli import train_command
 from .upkeep.cli import cache_app
 
@@ -62,6 +63,7 @@ app.add_typer(cache_app, name="cache")
 app.command("plan")(plan_command)
 app.command("extract")(extract_command)
 app.command("train-heads")(train_command)
+app.command("retrain-classifier")(retrain_command)
 app.command("check-equivalence")(equivalence_command)
 app.command("compare")(compare_command)
 app.command("ablate")(ablate_command)

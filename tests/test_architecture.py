@@ -101,6 +101,7 @@ ORDER = (
     "watching",
     "prediction",
     "training",
+    "retraining",
     "equivalence",
     "comparison",
     "reporting",

@@ -79,6 +79,11 @@ class FCOS(Head):
         """The two towers."""
         return self.classification_head, self.regression_head
 
+    @property
+    def classifiers(self) -> tuple[nn.Module, ...]:
+        """The last convolution of the classification tower."""
+        return (self.classification_head.cls_logits,)
+
     def use_embeddings(self, vectors: Tensor) -> None:
         """In place of the last convolution of the classification tower."""
         tower = self.classification_head

@@ -89,8 +89,20 @@ class BoxHead(nn.Module):
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Logits (N, L) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
-        logits, deltas = self.predictor(self.layers(self.pool(pyramid, rois)))
+        return self.predicted(self.vectors(pyramid, rois))
+
+    def vectors(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> Tensor:
+        """(N, C): what the last layers, of classes and of boxes, see of the N RoIs of all images."""
+        return cast(Tensor, self.layers(self.pool(pyramid, rois)))
+
+    def predicted(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last layers make of vectors (N, C): as `forward` gives it."""
+        logits, deltas = self.predictor(vectors)
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
+
+    def logits(self, vectors: Tensor) -> Tensor:
+        """(N, C) -> (N, L), float32: the class layer's alone."""
+        return cast(Tensor, self.predictor.cls_score(vectors)).float()
 
     def labelled(self, boxes: Tensor, targets: Targets) -> LabelledRoIs:
         """What each RoI of an image (N, 4) shows, by its overlap with the image's objects."""
@@ -121,9 +133,9 @@ class BoxHead(nn.Module):
         counted: (K,), the classes that the image's loss knows of, None for all.
         """
         count = max(1, len(logits))
-        classes = self._class_loss(logits, rois.labels, targets, counted)
+        classes = self.class_loss(logits, rois.labels, targets, counted)
         if not len(targets.labels):
-            return torch.stack([classes, deltas.sum() * 0]) / count
+            return torch.stack([classes, deltas.sum() * 0])
         # All are encoded, as to choose the positives would wait for the device.
         positive = (rois.labels > 0)[:, None]
         offsets = self.coder.encode_single(targets.boxes[rois.matched], rois.boxes)
@@ -133,9 +145,17 @@ class BoxHead(nn.Module):
             beta=1 / 9,
             reduction="none",
         )
-        return torch.stack([classes, torch.where(positive, off, 0).sum()]) / count
+        return torch.stack([classes, torch.where(positive, off, 0).sum() / count])
 
-    def _class_loss(
+    def class_loss(
+        self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None = None
+    ) -> Tensor:
+        """Which class? Of one image's RoIs, logits (N, L) and labels (N,), divided by their number. Of
+        the targets only what they say of the classes.
+        """
+        return self._class_costs(logits, labels, targets, counted) / max(1, len(logits))
+
+    def _class_costs(
         self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None
     ) -> Tensor:
         """Summed over the RoIs."""

@@ -61,6 +61,11 @@ class TwoStage(Head):
         of_masks = () if self.masks is None else self.masks.parts
         return (self.rpn.head, *(m for stage in self.stages for m in stage.parts), *of_masks)
 
+    @property
+    def classifiers(self) -> tuple[nn.Module, ...]:
+        """The class layer of each stage."""
+        return tuple(stage.predictor.cls_score for stage in self.stages)
+
     def use_embeddings(self, vectors: Tensor) -> None:
         """In place of the last layer of each box head. Raises ConfigError too where boxes or masks are
         learnt for each class.
@@ -91,15 +96,9 @@ class TwoStage(Head):
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
             raise ValueError("head.masks=true learns from masks: expected them in all targets")
-        generators = [Random(seed) for seed in seeds]
-        first = self.rpn.propose(pyramid, placements, training=True, recompute=self.recomputes)
-        losses = self.rpn.losses(first, targets, generators)
-        drawn = [self._drawn(*of) for of in zip(first.boxes, targets, generators, strict=True)]
+        losses, drawn = self.sampled(pyramid, placements, targets, seeds)
         by_stage: list[Tensor] = []
-        of_classes = federated_classes(targets, seeds, self.settings.federated)
-        counted: Sequence[Tensor | None] = [None] * len(targets)
-        if of_classes is not None:
-            counted = of_classes.unbind()
+        counted = self.counted(targets, seeds)
         for stage, boxes, outputs in self._stages(pyramid, placements, [r.boxes for r in drawn]):
             images = zip(boxes, targets, strict=True)
             rois = [stage.labelled(*of) for of in images] if by_stage else drawn
@@ -110,6 +109,25 @@ class TwoStage(Head):
         if self.masks is not None:
             losses["mask"] = self._mask_losses(pyramid, rois, targets)
         return losses
+
+    def sampled(
+        self,
+        pyramid: FeaturePyramid,
+        placements: Sequence[Placement],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
+    ) -> tuple[dict[str, Tensor], list[LabelledRoIs]]:
+        """The RPN's losses, and the RoIs of each image that the first stage learns from."""
+        generators = [Random(seed) for seed in seeds]
+        first = self.rpn.propose(pyramid, placements, training=True, recompute=self.recomputes)
+        losses = self.rpn.losses(first, targets, generators)
+        images = zip(first.boxes, targets, generators, strict=True)
+        return losses, [self._drawn(*of_image) for of_image in images]
+
+    def counted(self, targets: Sequence[Targets], seeds: Sequence[int]) -> Sequence[Tensor | None]:
+        """(K,) of each image: the classes that its loss knows of, None for all."""
+        of_classes = federated_classes(targets, seeds, self.settings.federated)
+        return [None] * len(targets) if of_classes is None else of_classes.unbind()
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
@@ -134,16 +152,13 @@ class TwoStage(Head):
             outputs = self._outputs(stage, pyramid, rois)
             yield stage, rois, outputs
             if k < len(self.stages):
-                images = zip(outputs, rois, placements, strict=True)
-                rois = [stage.refined(*of, r, placed.content_hw) for of, r, placed in images]
+                rois = moved(stage, outputs, rois, placements)
 
     def _outputs(
         self, stage: BoxHead, pyramid: FeaturePyramid, rois: list[Tensor]
     ) -> list[_Outputs]:
         outputs = recomputed(stage, pyramid, rois) if self.recomputes else stage(pyramid, rois)
-        counts = [len(of_image) for of_image in rois]
-        logits, deltas = (torch.split(x, counts) for x in outputs)
-        return list(zip(logits, deltas, strict=True))
+        return by_image(outputs, rois)
 
     def _drawn(self, proposals: Tensor, targets: Targets, generator: Random) -> LabelledRoIs:
         """Of an image's proposals, and its objects themselves."""
@@ -187,6 +202,24 @@ class TwoStage(Head):
         assert self.masks is not None
         logits = recomputed(self.masks, *inputs) if self.recomputes else self.masks(*inputs)
         return torch.split(logits, [len(of_image) for of_image in rois])
+
+
+def by_image(outputs: _Outputs, rois: Sequence[Tensor]) -> list[_Outputs]:
+    """Of the RoIs of all images -> of each image's."""
+    counts = [len(of_image) for of_image in rois]
+    logits, deltas = (torch.split(x, counts) for x in outputs)
+    return list(zip(logits, deltas, strict=True))
+
+
+def moved(
+    stage: BoxHead,
+    outputs: Sequence[_Outputs],
+    rois: Sequence[Tensor],
+    placements: Sequence[Placement],
+) -> list[Tensor]:
+    """(N, 4) of each image: where a stage moves its RoIs, for the next one; without gradient."""
+    images = zip(outputs, rois, placements, strict=True)
+    return [stage.refined(*of, r, placed.content_hw) for of, r, placed in images]
 
 
 def _mean_scores(head: BoxHead, of_stages: Sequence[_Outputs]) -> Tensor:

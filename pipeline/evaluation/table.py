@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from .coco import FIGURES, GROUPS, Metrics
 from .errors import KINDS, ErrorBreakdown
 
@@ -36,6 +39,24 @@ def metrics_table(metrics: Metrics) -> str:
         lines.append(name.ljust(width) + "".join(figures))
     if metrics.errors is not None:
         lines += _errors(metrics.errors)
+    return "\n".join(lines)
+
+
+def change_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """AP of whole evaluations beside each other, as Metrics.to_json gives them, by name; and by group of
+    classes, where a group counts.
+    """
+    figures: dict[str, list[float | None]] = {}
+    for name in ("ap", "ap50", *GROUPS):
+        figures[_shown(name)] = [of.get(name) for of in columns.values()]
+    for name in ("ap", *GROUPS):
+        values = [(of.get("masks") or {}).get(name) for of in columns.values()]
+        figures[f"{_shown(name)} of masks"] = values
+    shown = {name: values for name, values in figures.items() if set(values) != {None}}
+    width = max(map(len, shown), default=0)
+    lines = [" " * width + "".join(f"  {name:>7}" for name in columns)]
+    for name, values in shown.items():
+        lines.append(name.ljust(width) + "".join(f"   {_points(value)}" for value in values))
     return "\n".join(lines)
 
 

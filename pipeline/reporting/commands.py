@@ -10,7 +10,8 @@ from pathlib import Path
 from ...cache.errors import FdetError
 from ...cache.header import NAME, CacheHeader
 from ..runs.config import RunConfig
-from ..runs.info import RunInfo
+from ..runs.info import STAGE_2, RunInfo
+from ..training.start import FREE
 from .records import RunRecord
 
 # How far above a run its caches are looked for.
@@ -31,15 +32,22 @@ def find_caches(runs: Sequence[Path], more: Sequence[Path] = ()) -> dict[str, Pa
 
 
 def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
-    """`fdet train-heads ...`; words in capitals stand for what no file of the run names."""
+    """`fdet train-heads ...`, or `fdet retrain-classifier ...`; words in capitals stand for what no file of
+    the run names.
+    """
     info = record.info
     if info is None:
         return ""
-    out = shlex.quote(f"again/{record.name}")
-    words = ["fdet train-heads", *_caches(info, "training data", caches, "TRAIN.fdet")]
+    data = _caches(info, "training data", caches, "TRAIN.fdet")
     val = _caches(info, "validation data", caches, "VAL.fdet")
-    words += ["--val", *val] if val else []
-    words += ["--out", out, f"--neck {info.config.neck.name}", f"--head {info.config.head.name}"]
+    data += ["--val", *val] if val else []
+    data += ["--out", shlex.quote(f"again/{record.name}")]
+    if info.stage_2:
+        given = (f"--set {shlex.quote(word)}" for word in _of_stage_2(info.config))
+        samplings = info.data[STAGE_2].rpartition(" ")[2]
+        return " ".join(["fdet retrain-classifier RUN", *data, f"--samplings {samplings}", *given])
+    words = ["fdet train-heads", *data]
+    words += [f"--neck {info.config.neck.name}", f"--head {info.config.head.name}"]
     if info.source != "cached":
         words += [f"--source {info.source}", "--images PHOTOS"]
     if info.data.get("start", "fresh weights") != "fresh weights":
@@ -54,6 +62,14 @@ def assignments(config: RunConfig) -> Iterator[str]:
     for section, values in config.to_mapping().items():
         for name, value in values.items():
             if default[section][name] != value:
+                yield f"{section}.{name}={json.dumps(value)}"
+
+
+def _of_stage_2(config: RunConfig) -> Iterator[str]:
+    """All that stage 2 may set: what is a default there is none of RunConfig's."""
+    for section, values in config.to_mapping().items():
+        for name, value in values.items():
+            if section in ("train", "optim", "schedule") or (section == "head" and name in FREE):
                 yield f"{section}.{name}={json.dumps(value)}"
 
 

@@ -211,10 +211,13 @@ def _number(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def _parameters(run: Path, info: RunInfo) -> Parameters:
+def _parameters(run: Path, info: RunInfo) -> Parameters | None:
     with torch.device("meta"):
         above = info.fresh_detector().trained_parameters
     total = above + info.backbone_parameters
+    if info.stage_2:
+        state = run / "last.safetensors"
+        return Parameters(count_trained(state), total) if state.is_file() else None
     if not info.trains_backbone:
         return Parameters(above, total)
     if info.source == SCRATCH or not info.config.backbone.train_from:

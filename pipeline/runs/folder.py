@@ -10,7 +10,7 @@ from pathlib import Path
 from ...cache.errors import ConfigError, InputError
 from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
 from .config import RunConfig
-from .info import RunInfo
+from .info import STAGE_2, RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def forget_folder(out: Path) -> None:
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
     differences = before.differences(now)
     changed = [str(d) for d in differences if d.fatal]
-    changed += [name for name, value in now.data.items() if before.data.get(name) != value]
+    names = [*now.data, *({STAGE_2} - now.data.keys())]
+    changed += [name for name in names if before.data.get(name) != now.data.get(name)]
     if changed:
         raise InputError(
             f"--resume: {out} was trained on something else: {'; '.join(changed)}; give the command "

@@ -8,6 +8,7 @@ metrics.jsonl       one JSON object a line: training figures and evaluations
 last.safetensors    weights, optimiser state, position: what --resume goes on from
 best.safetensors    the weights of the best evaluation
 curve.png           losses and AP over the steps
+before.json         of a run of `fdet retrain-classifier`: figures of the weights that it began with
 pictures/           what the last evaluation found, where --val-images are given
 
 Where the backbone was trained too, its weights stand with the others in both.
@@ -40,6 +41,8 @@ SCRATCH = "scratch"
 SECOND_FOLDER = "second"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
+# In `data`, of a run that trained the last classifier layer of another one alone.
+STAGE_2 = "stage 2"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
 
@@ -149,6 +152,11 @@ class RunInfo:
     @property
     def trains_backbone(self) -> bool:
         return self.source in TRAINING_SOURCES
+
+    @property
+    def stage_2(self) -> bool:
+        """Whether the last classifier layer alone was trained, of a run that `data` names."""
+        return STAGE_2 in self.data
 
     def check_frozen(self, run: Path) -> None:
         """Raises InputError where cached features are not those of the run's backbone."""

@@ -29,14 +29,13 @@ from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings
-from ..sources.batches import Batch
 from ..sources.data import Data
 from ..sources.epochs import batches_of_epoch
 from ..watching.events import Event, Hook
 from ..world import World
 from .curve import draw_curve
 from .meter import Meter
-from .step import Stepper, parts_of
+from .step import Samples, Stepper, parts_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class TrainSummary:
     metrics: Metrics | None
 
 
-Course = Generator[Parts | None, Iterator[Batch] | None, TrainSummary]
+Course = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 
 
 @dataclass
@@ -120,7 +119,7 @@ class Loop:
         self._finish()
         return self._summary()
 
-    def load(self, parts: Parts) -> Iterator[Batch]:
+    def load(self, parts: Parts) -> Iterator[Samples]:
         """From its own source, read ahead."""
         device, settings = self.stepper.processes.device, self.config.train
         return self.data.batches(parts, device, settings.min_visible)
@@ -148,7 +147,7 @@ class Loop:
 
     def _epoch(
         self, epoch: int, done: int, progress: ProgressLine, wishes: Sequence[float]
-    ) -> Generator[Parts | None, Iterator[Batch] | None, bool]:
+    ) -> Generator[Parts | None, Iterator[Samples] | None, bool]:
         """Steps until the epoch ends, or someone wants to leave: whether that is so; `course` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, trained, leaving = processes.world, 0, False
@@ -227,8 +226,7 @@ class Loop:
     def _evaluate(self, val: Data, epoch: int) -> None:
         """After `epoch` epochs; the position then says that it is done."""
         with self._to_keep():
-            found = self._detect(val)
-            self.metrics = self._score(val, found)
+            self.metrics, found = self.evaluated(val)
             ap, best = self.metrics.ap, self.position.best_ap
             self.position = replace(self.position, to_evaluate=False, stale=self.position.stale + 1)
             if best is None or (ap or 0.0) > best:
@@ -237,6 +235,11 @@ class Loop:
         log.info("epoch %d: AP %s, AP50 %s", epoch, _shown(ap), _shown(self.metrics.ap50))
         line = {"kind": "eval", "step": self.position.step, "epoch": epoch}
         self._tell(Event({**line, "metrics": self.metrics.to_json()}, found))
+
+    def evaluated(self, val: Data) -> tuple[Metrics, dict[int, Detections]]:
+        """The weights as they are: how good, and what they find."""
+        found = self._detect(val)
+        return self._score(val, found), found
 
     def _detect(self, val: Data) -> dict[int, Detections]:
         """Each process sees its share of the images; all know what was found."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ...cache.errors import InputError, KeyMismatch
 from ..runs.checkpoint import load_weights
@@ -11,6 +13,13 @@ from ..runs.info import RunInfo
 from ..runs.model import Model
 
 _WEIGHTS = "best.safetensors"
+# Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
+FREE = frozenset(
+    {
+        *("class_balance", "federated", "sampled", "positive"),
+        *("score_threshold", "nms_iou", "max_detections"),
+    }
+)
 
 
 def start_digest(run: Path | None) -> str:
@@ -24,35 +33,41 @@ def start_digest(run: Path | None) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def start_from(run: Path, info: RunInfo, model: Model) -> None:
-    """Load its best weights. Raises InputError, KeyMismatch for another detector or other features."""
+def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -> None:
+    """Load its best weights. given: how the run was named. Raises InputError, KeyMismatch for another
+    detector or other features.
+    """
     before = RunInfo.read(run)
     fatal = [str(d) for d in before.differences(info) if d.fatal]
     if fatal:
         raise KeyMismatch(
-            f"--start {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
+            f"{given} {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
             "this one)"
         )
     for name in ("neck", "head"):
         mine, theirs = getattr(info.config, name), getattr(before.config, name)
-        if mine != theirs:
+        if _weighty(mine) != _weighty(theirs):
             raise InputError(
-                f"--start {run}: its {name} is {theirs}, this run's is {mine}; give the same settings "
+                f"{given} {run}: its {name} is {theirs}, this run's is {mine}; give the same settings "
                 f"(--config {run / 'config.toml'})"
             )
     if (before.class_ids, before.class_names) != (info.class_ids, info.class_names):
         raise InputError(
-            f"--start {run}: it knows the classes {before.class_names}, this run {info.class_names}"
+            f"{given} {run}: it knows the classes {before.class_names}, this run {info.class_names}"
         )
     if before.embedding != info.embedding:
         raise InputError(
-            f"--start {run}: its class embeddings have {before.embedding} values, this run's have "
+            f"{given} {run}: its class embeddings have {before.embedding} values, this run's have "
             f"{info.embedding} (0: none); give those of the same encoder"
         )
     if before.trains_backbone and model.backbone is None:
         raise InputError(
-            f"--start {run}: it trained a backbone of its own, and --source {info.source} uses "
+            f"{given} {run}: it trained a backbone of its own, and --source {info.source} uses "
             "another; use --source finetune"
         )
     before.check_size(run / _WEIGHTS)
     load_weights(run / _WEIGHTS, model if before.trains_backbone else Model(model.detector))
+
+
+def _weighty(settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in asdict(settings).items() if name not in FREE}

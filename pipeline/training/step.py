@@ -6,9 +6,9 @@ off: the gradient of every part is divided by the size of the whole, and then su
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,20 @@ def parts_of(
     return [part for part in parts if part]
 
 
+class Samples(Protocol):
+    """B samples that a step works off at once: a Batch, or what else a run's `losses` take. B is 0 where
+    all were skipped.
+    """
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """Of each sample."""
+        ...
+
+
+Losses = Callable[[Any, Sequence[int]], Mapping[str, Tensor]]
+
+
 class Done(NamedTuple):
     """This process's share of a step. moved: whether the weights did; not where all was skipped."""
 
@@ -48,7 +62,10 @@ class Done(NamedTuple):
 
 @dataclass
 class Stepper:
-    """What moves the weights. Its state beyond the model's and the optimiser's is the loss scale."""
+    """What moves the weights. Its state beyond the model's and the optimiser's is the loss scale.
+
+    losses: of samples, with a seed for each: (B,) by name. None: the detector's, of a Batch.
+    """
 
     config: RunConfig
     model: Model
@@ -56,6 +73,7 @@ class Stepper:
     processes: Processes
     average: MovingAverage | None = None
     may_skip: bool = False
+    losses: Losses | None = None
     scaler: torch.amp.GradScaler = field(init=False)
     _trained: list[nn.Parameter] = field(init=False)
 
@@ -66,7 +84,7 @@ class Stepper:
         self.scaler.scale(torch.zeros((), device=self.processes.device))
         self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
 
-    def step(self, batches: Iterable[Batch], size: int, number: int, total: int) -> Done:
+    def step(self, batches: Iterable[Samples], size: int, number: int, total: int) -> Done:
         """Step `number` of `total`, over this process's parts of a batch of `size` images."""
         settings = self.config.train
         set_rate(self.optimiser, self.rate(number, total))
@@ -106,16 +124,21 @@ class Stepper:
             own = self.scaler.state_dict()
             self.scaler.load_state_dict({**own, "scale": value[0], "_growth_tracker": value[1]})
 
-    def _backward(self, batch: Batch, size: int, number: int) -> Mapping[str, Tensor]:
+    def through_detector(self, batch: Batch, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+        """The losses of the detector on a batch's maps."""
+        pyramid = batch.pyramid()
+        if self.config.train.channels_last:
+            pyramid = _channels_last(pyramid)
+        pyramid = augmented(pyramid, self.config.augment, seeds)
+        return self.model.detector.losses(pyramid, batch.placements, batch.targets, seeds)
+
+    def _backward(self, batch: Samples, size: int, number: int) -> Mapping[str, Tensor]:
         """Adds to the gradients; the losses of these images, divided by the size of the whole batch."""
         settings = self.config.train
+        losses_of: Losses = self.losses or self.through_detector
         seeds = [image_seed(settings.seed, number, image_id) for image_id in batch.image_ids]
         with autocast(self.processes.device, settings.precision):
-            pyramid = batch.pyramid()
-            if settings.channels_last:
-                pyramid = _channels_last(pyramid)
-            pyramid = augmented(pyramid, self.config.augment, seeds)
-            each = self.model.detector.losses(pyramid, batch.placements, batch.targets, seeds)
+            each = losses_of(batch, seeds)
         shares = {name: loss.sum() / size for name, loss in each.items()}
         total = torch.stack(list(shares.values())).sum()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]

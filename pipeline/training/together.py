@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import tee
+from typing import cast
 
 import torch
 
@@ -133,7 +134,8 @@ class _Group:
         wanted = {k: self.asking.pop(k) for k in turn if k in self.asking}
         for members in _alike(wanted):
             first = members[0]
-            batches = map(_decoded_once, self.loops[first].load(wanted[first]))
+            loaded = cast(Iterator[Batch], self.loops[first].load(wanted[first]))
+            batches = map(_decoded_once, loaded)
             for k, own in zip(members, tee(batches, len(members)), strict=True):
                 self._advance(k, own)
 

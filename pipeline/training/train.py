@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from hashlib import sha256
@@ -83,7 +83,31 @@ def prepared(
         log.info("%s", describe_training(info, model))
         if fit is not None:
             log.info("%s", fit.described(config, processes.world.size, data.resident))
-    state = options.out / "last.safetensors" if options.resume else None
+    state = saved_state(options)
+    with held_folder(config, options, processes, info, val) as hooks:
+        own = _at_full_rate(config) if options.source == SCRATCH else config
+        stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
+        if processes.first:
+            metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
+        yield Loop(config, options.out, data, val, stepper, position, hooks)
+
+
+def saved_state(options: TrainOptions) -> Path | None:
+    """What a run that is resumed goes on from, if it came that far."""
+    return options.out / "last.safetensors" if options.resume else None
+
+
+@contextmanager
+def held_folder(
+    config: RunConfig,
+    options: TrainOptions,
+    processes: Processes,
+    info: RunInfo,
+    val: Data | None,
+) -> Iterator[list[Hook]]:
+    """The run directory, made or found again, and held while the block runs; and who is told of every
+    line of the log. Raises as `prepare_folder` does.
+    """
     hooks: list[Hook] = []
     with ExitStack() as held:
 
@@ -99,11 +123,7 @@ def prepared(
                 raise
 
         processes.by_first(take_folder)
-        own = _at_full_rate(config) if options.source == SCRATCH else config
-        stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
-        if processes.first:
-            metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        yield Loop(config, options.out, data, val, stepper, position, hooks)
+        yield hooks
 
 
 def _needed_files(options: TrainOptions, info: RunInfo) -> dict[str, bytes]:
@@ -191,7 +211,40 @@ def _open(
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
     vectors = _class_vectors(options, data)
-    info = RunInfo(
+    more = (
+        {}
+        if vectors is None
+        else {"class embeddings": sha256(vectors.numpy().tobytes()).hexdigest()}
+    )
+    info = run_info(
+        config,
+        options,
+        data,
+        val,
+        embedding=0 if vectors is None else vectors.shape[1],
+        more={**more, **(fit.to_data() if fit else {})},
+    )
+    if val is not None:
+        check_validation(info, options, val)
+    model = Model(info.fresh_detector(vectors), backbone).to(processes.device)
+    if options.start is not None:
+        start_from(options.start, info, model)
+        if vectors is not None:
+            model.detector.head.use_embeddings(vectors)
+    return info, model, data, val
+
+
+def run_info(
+    config: RunConfig,
+    options: TrainOptions,
+    data: Data,
+    val: Data | None,
+    *,
+    embedding: int = 0,
+    more: Mapping[str, str],
+) -> RunInfo:
+    """What run.json says. embedding: length of the vectors that tell classes; more: of what the run sees."""
+    return RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
@@ -204,31 +257,26 @@ def _open(
             "second training cache": data.second.id if data.second else "none",
             "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),
-            "class embeddings": "none"
-            if vectors is None
-            else sha256(vectors.numpy().tobytes()).hexdigest(),
-            **(fit.to_data() if fit else {}),
+            "class embeddings": "none",
+            **more,
         },
         frequencies=frequencies(data.annotations),
         second=data.second.key if data.second else None,
-        embedding=0 if vectors is None else vectors.shape[1],
+        embedding=embedding,
     )
-    if val is not None:
-        for difference in (
-            *info.check_pairs(val.header, val.name),
-            *info.check_second(val.second, options.val_second),
-        ):
-            log.warning("training and validation caches differ in %s", difference)
-        info.check_classes(val.annotations, f"validation annotations of {val.name}")
-        tell_of_few_detections(val.annotations, config.head.max_detections)
-        if options.shown_images is not None:
-            check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
-    model = Model(info.fresh_detector(vectors), backbone).to(processes.device)
-    if options.start is not None:
-        start_from(options.start, info, model)
-        if vectors is not None:
-            model.detector.head.use_embeddings(vectors)
-    return info, model, data, val
+
+
+def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
+    """Raises KeyMismatch, InputError where these are not a run's data to be evaluated on."""
+    for difference in (
+        *info.check_pairs(val.header, val.name),
+        *info.check_second(val.second, options.val_second),
+    ):
+        log.warning("training and validation caches differ in %s", difference)
+    info.check_classes(val.annotations, f"validation annotations of {val.name}")
+    tell_of_few_detections(val.annotations, info.config.head.max_detections)
+    if options.shown_images is not None:
+        check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
 
 
 def _class_vectors(options: TrainOptions, data: Data) -> Tensor | None:

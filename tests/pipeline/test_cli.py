@@ -210,7 +210,13 @@ def test_bad_input_in_a_real_process_is_one_line(tmp_path):
         ["--help"],
         *(
             [*words, "--help"]
-            for words in (["extract"], ["cache"], ["cache", "rm"], ["check-equivalence"])
+            for words in (
+                ["extract"],
+                ["retrain-classifier"],
+                ["cache"],
+                ["cache", "rm"],
+                ["check-equivalence"],
+            )
         ),
     ],
 )

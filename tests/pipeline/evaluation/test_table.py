@@ -6,7 +6,7 @@ import pytest
 
 from fdet.pipeline.evaluation.coco import FIGURES, Metrics
 from fdet.pipeline.evaluation.errors import KINDS, ErrorBreakdown
-from fdet.pipeline.evaluation.table import metrics_table
+from fdet.pipeline.evaluation.table import change_table, metrics_table
 
 AREAS = {"small": "(< 32² px)", "medium": "(32² to 96² px)", "large": "(> 96² px)"}
 CLASSES = {"disc": 0.456, "traffic light": None, "ap": 1.0}
@@ -51,3 +51,20 @@ def test_each_figure_and_class_has_a_row_and_each_kind_a_column(masks):
     said, *errors = rows[len(FIGURES) + len(CLASSES) :]
     assert "AP50 would gain" in said
     assert [row.split() for row in errors] == [[kind, "12.5", "7"] for kind in KINDS]
+
+
+def test_two_evaluations_stand_beside_each_other_by_group():
+    before = {"ap": 0.25, "ap50": 0.5, "ap_rare": 0.1, "ap_common": None, "ap_frequent": 0.4}
+    after = {**before, "ap_rare": None, "masks": {"ap": 0.125}}
+    head, *rows = change_table({"stage 1": before, "stage 2": after}).splitlines()
+    assert head.split() == ["stage", "1", "stage", "2"]
+    assert [head[-17:-9].strip(), head[-8:].strip()] == ["stage 1", "stage 2"]
+    assert [row.split()[-2:] for row in rows] == [
+        ["25.0", "25.0"],
+        ["50.0", "50.0"],
+        ["10.0", "-"],
+        ["40.0", "40.0"],
+        ["-", "12.5"],
+    ]
+    assert rows[2].startswith("AP rare") and rows[4].startswith("AP of masks")
+    assert len({len(row) for row in (head, *rows)}) == 1
