@@ -179,7 +179,7 @@ def _put_coded(
     cache: FeatureCache, mine: Codec, new: Codec, writer: BackgroundWriter, image_id: int, view: int
 ) -> None:
     """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
-    entry = cache.entry(image_id, view)
+    entry, _ = cache.stored(image_id, view)
     if not entry.ok:
         writer.put(entry)
         return
