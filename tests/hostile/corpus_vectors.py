@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ def forged(name: str, *spoils: Spoil, refused: bool = True) -> Case:
     """A cache for each way to spoil one."""
 
     def prepare(folder: Path) -> None:
+        sys.setrecursionlimit(10_000)
         for k, spoil in enumerate(spoils):
             root = folder / f"{k}.fdet"
             make_cache(root, make_header(store="hdf5", image_vector=VECTOR), failed={17})

@@ -37,7 +37,7 @@ SLOW = ("swin", "cait", "mambaout", "levit")
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else []) for name in KINDS
 ]
-HW, PART = (64, 96), (40, 70)
+HW, PART = (64, 96), (30, 60)
 
 
 def loaded(name, **options):
@@ -112,7 +112,7 @@ def test_an_average_takes_only_the_cells_that_show_the_image(name):
     found = backbone(pixels, contents).vector
     last, head = own_features(backbone, pixels, contents)
     rows, columns = shown_cells(HW, last.shape[2:])
-    assert (rows, columns) == (2, 3) or name == "test_resnet"
+    assert rows * columns < last.shape[2] * last.shape[3]
     total = torch.zeros(last.shape[1], dtype=torch.float64)
     for i in range(rows):
         for j in range(columns):
@@ -151,7 +151,7 @@ def test_tokens_are_averaged_over_the_cells_that_show_the_image():
     prefix, cells = model.num_prefix_tokens, (4, 6)
     assert tokens.shape[1] == prefix + 24 and model.global_pool == "avg"
     rows, columns = shown_cells(HW, cells)
-    assert (rows, columns) == (3, 5)
+    assert (rows, columns) == (2, 4)
     chosen = [prefix + i * 6 + j for i in range(rows) for j in range(columns)]
     mean = tokens[0, chosen].double().mean(dim=0)
     expected = model.fc_norm.double()(mean[None])[0]
