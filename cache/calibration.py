@@ -10,18 +10,16 @@ basis             (C, K)  map = mean + deviation * (basis @ values)
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import CorruptCache
-from .files import is_there, read_below
+from .files import float_array_head, is_there, read_below
 from .form import StoredForm
 from .pyramid import LevelSpec, PyramidSpec
 
@@ -115,7 +113,7 @@ def _shifts(form: StoredForm, values: Doubles, steps: Doubles) -> Doubles:
 def parameter_files(parameters: Parameters) -> dict[str, bytes]:
     """Their bytes, by path below the folder of a cache or a run."""
     return {
-        _file_name(level, name): _prefix(array.shape) + array.astype("<f4").tobytes()
+        _file_name(level, name): float_array_head(array.shape) + array.astype("<f4").tobytes()
         for level, arrays in parameters.items()
         for name, array in arrays.arrays.items()
     }
@@ -141,7 +139,7 @@ def read_parameter_files(
     files = {}
     for level in levels.levels:
         for name, shape in _shapes(form, level):
-            path, prefix = _file_name(level.name, name), _prefix(shape)
+            path, prefix = _file_name(level.name, name), float_array_head(shape)
             size = len(prefix) + 4 * math.prod(shape)
             if size > MAX_FILE_BYTES:
                 raise CorruptCache(f"{root / path}: no codec has an array of shape {shape}")
@@ -163,8 +161,8 @@ def parameters_of(
         arrays = {}
         for name, shape in _shapes(form, level):
             path = _file_name(level.name, name)
-            raw = files[path]
-            array = np.frombuffer(raw, "<f4", offset=len(_prefix(shape))).reshape(shape)
+            raw, head = files[path], float_array_head(shape)
+            array = np.frombuffer(raw, "<f4", offset=len(head)).reshape(shape)
             if not np.isfinite(array).all() or (name in ("step", "deviation") and array.min() <= 0):
                 raise CorruptCache(f"{root / path}: no {name} has such values")
             arrays[name] = array.astype(np.float32)
@@ -184,12 +182,3 @@ def _shapes(form: StoredForm, level: LevelSpec) -> Iterator[tuple[str, tuple[int
 
 def _file_name(level: str, name: str) -> str:
     return f"codec/{level}/{name}.npy"
-
-
-@cache
-def _prefix(shape: tuple[int, ...]) -> bytes:
-    """numpy's own header; compared as bytes, so nothing read from a cache is ever interpreted."""
-    buffer = io.BytesIO()
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue()

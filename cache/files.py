@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .errors import CorruptCache, FdetError, StorageError
 
@@ -115,3 +119,12 @@ def _entry(bytes: int, sha256: str) -> FileEntry:
     if type(bytes) is not int or not 0 <= bytes < 2**63 or type(sha256) is not str:
         raise ValueError(f"expected a length and a sha256, got {bytes!r} and {sha256!r}")
     return FileEntry(bytes, sha256)
+
+
+@cache
+def float_array_head(shape: tuple[int, ...]) -> bytes:
+    """numpy's own header of a float32 array; compared as bytes, so nothing that is read is interpreted."""
+    buffer = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()

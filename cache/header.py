@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import vectors as vectors_file
 from .chunks import MAX_SAMPLE_BYTES
 from .errors import CorruptCache, InputError
 from .files import FileEntry, files_from_json, files_to_json, is_there, read_below
@@ -57,6 +58,8 @@ class CacheHeader:
             largest = sum(4 * math.prod(shape) for shape in shapes)
             if largest > MAX_SAMPLE_BYTES:
                 raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
+            if self.layout.slots(bucket) * self.vector_bytes > vectors_file.MAX_BYTES:
+                raise ValueError(f"the vectors of a shard of bucket {bucket.name} are too many")
 
     @Once
     def form(self) -> StoredForm:
@@ -98,6 +101,11 @@ class CacheHeader:
     def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
         """Bytes of one sample at one level before compression."""
         return math.prod(self.stored_shape(level, bucket)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def vector_bytes(self) -> int:
+        """Of one image's vector; 0 where the cache keeps none."""
+        return self.key.image_vector.nbytes if self.key.image_vector else 0
 
     def to_bytes(self) -> bytes:
         return sealed_json(self._content())

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from .chunks import Array
 from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
@@ -15,10 +17,12 @@ from .once import Once
 from .placement import Placement
 from .reader import FeatureCache, check_room_for
 from .sampler import SampleId
+from .vectors import Vectors
 
 
 class JoinedCache:
-    """Reads like a FeatureCache. Its header names the images of all parts; its id is its own.
+    """Reads like a FeatureCache. Its header names the images of all parts; its id is its own. It has
+    image vectors where all parts have them, of one kind.
 
     Raises KeyMismatch where the parts do not pair or differ in views, codec or calibration,
     InputError where an image id stands in two of them.
@@ -39,7 +43,10 @@ class JoinedCache:
                         "read as one only where no id stands in two of them"
                     )
         layout = _joined([part.header.layout for part in self.parts])
-        self.header = CacheHeader(first.header.key, layout, first.header.backbone)
+        key = first.header.key
+        if any(part.header.key.image_vector != key.image_vector for part in self.parts):
+            key = replace(key, image_vector=None)
+        self.header = CacheHeader(key, layout, first.header.backbone)
 
     @property
     def name(self) -> str:
@@ -66,6 +73,24 @@ class JoinedCache:
             read = part.read_into([samples[row] for row in rows], maps, rows)
             placements.update(zip(rows, read, strict=True))
         return [placements[row] for row in range(len(samples))]
+
+    def vector(self, image_id: int, view: int = 0) -> Vectors:
+        """As of a FeatureCache."""
+        vector: Vectors = self.vectors([(image_id, view)])[0]
+        return vector
+
+    def vectors(self, samples: Sequence[SampleId]) -> Vectors:
+        """As of a FeatureCache; raises InputError where a part has none, or of another kind."""
+        spec = self.header.key.image_vector
+        if spec is None:
+            kinds = (
+                f"{part.root}: {part.header.key.image_vector or 'none'}" for part in self.parts
+            )
+            raise InputError(f"no image vectors of one kind in all caches ({'; '.join(kinds)})")
+        found = np.empty((len(samples), spec.channels), np.float32)
+        for row, sample in zip(found, samples, strict=True):
+            row[:] = self._part(sample[0]).vector(*sample)
+        return found
 
     def _part(self, image_id: int) -> FeatureCache:
         if image_id not in self._owner:

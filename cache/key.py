@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .pyramid import PyramidSpec
+from .vectors import VectorSpec
 
 Operation = Literal["resume", "reuse", "pair"]
 PAIRS: Mapping[str, bool] = {"pairs": True}
@@ -41,7 +42,8 @@ class CacheKey:
     short, long, square, divisor: the resize rule, in px. calibration: digest of what the codec learnt,
     "" where it learns nothing. converted: the codecs that the values went through before this one.
     batch_size: images a backbone pass (never spanning two shards); threads: of torch on a CPU,
-    0 on an accelerator. Both change the last bits of a feature.
+    0 on an accelerator. Both change the last bits of a feature. image_vector: of each image as a whole,
+    where the cache keeps one.
     """
 
     backbone: str = field(metadata=PAIRS)
@@ -56,6 +58,7 @@ class CacheKey:
     interpolation: str = field(metadata=PAIRS)
     levels: PyramidSpec = field(metadata=PAIRS)
     precision: str = field(metadata=PAIRS)
+    image_vector: VectorSpec | None = None
     codec: str
     calibration: str = ""
     converted: tuple[str, ...] = ()
@@ -93,8 +96,7 @@ class CacheKey:
             }[operation]
             told = fatal or (operation == "pair" and f.metadata.get("version"))
             if told and mine != theirs:
-                if f.name == "levels":
-                    mine, theirs = _described(mine), _described(theirs)
+                mine, theirs = _described(mine), _described(theirs)
                 differences.append(Difference(f.name, mine, theirs, fatal))
         return differences
 
@@ -103,7 +105,10 @@ class CacheKey:
         return replace(self, **{**_NO_CONTAINER, **versions})  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "levels": self.levels.to_json()}
+        data = {**asdict(self), "levels": self.levels.to_json()}
+        if self.image_vector is None:
+            del data["image_vector"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> CacheKey:
@@ -111,6 +116,8 @@ class CacheKey:
             n: tuple(v) if isinstance(v, list) else v for n, v in data.items()
         }
         values["levels"] = PyramidSpec.from_json(data["levels"])
+        if "image_vector" in data:
+            values["image_vector"] = VectorSpec(**data["image_vector"])
         return cls(**values)
 
 
@@ -133,11 +140,14 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
     "tuple[float, ...]": lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
     "tuple[str, ...]": lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
     "PyramidSpec": lambda value: isinstance(value, PyramidSpec),
+    "VectorSpec | None": lambda value: value is None or isinstance(value, VectorSpec),
 }
 
 
-def _described(spec: PyramidSpec) -> str:
-    return " ".join(f"{v.name}(stride {v.stride}, {v.channels} ch)" for v in spec.levels)
+def _described(value: Any) -> Any:
+    if isinstance(value, PyramidSpec):
+        return " ".join(f"{v.name}(stride {v.stride}, {v.channels} ch)" for v in value.levels)
+    return str(value) if isinstance(value, VectorSpec) else value
 
 
 _NO_CONTAINER = {f.name: "" for f in fields(CacheKey) if f.metadata.get("container")}

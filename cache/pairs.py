@@ -14,6 +14,7 @@ from .placement import Placement
 from .pyramid import SECOND, FeaturePyramid
 from .reader import check_room_for
 from .sampler import SampleId
+from .vectors import Vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,6 +64,14 @@ class PairedCache:
             if mine != theirs:
                 self._refuse(sample, mine, theirs)
         return placements
+
+    def vector(self, image_id: int, view: int = 0) -> Vectors:
+        """Of the first; `second` has its own."""
+        return self.first.vector(image_id, view)
+
+    def vectors(self, samples: Sequence[SampleId]) -> Vectors:
+        """Of the first; `second` has its own."""
+        return self.first.vectors(samples)
 
     def _refuse(self, sample: SampleId, mine: Placement, theirs: Placement) -> None:
         view = self.header.layout.views[sample[1]]

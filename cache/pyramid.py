@@ -98,11 +98,15 @@ class PyramidSpec:
 
 @dataclass(frozen=True, slots=True)
 class FeaturePyramid:
-    """maps[l]: (B, C_l, H_l, W_l) for canvases of canvas_hw pixels, padded right and bottom."""
+    """maps[l]: (B, C_l, H_l, W_l) for canvases of canvas_hw pixels, padded right and bottom.
+
+    vector: (B, C) of the images as a whole, where that was asked of the backbone.
+    """
 
     spec: PyramidSpec
     maps: tuple[Tensor, ...]
     canvas_hw: tuple[int, int]
+    vector: Tensor | None = None
 
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.spec.levels):

@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +18,25 @@ import numpy as np
 import zstandard
 
 from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
-from .errors import CorruptCache, IncompleteCache, MissingSample, StorageError
+from .errors import CorruptCache, IncompleteCache, InputError, MissingSample, StorageError
 from .files import is_there, open_below
 from .header import CacheHeader
 from .layout import Bucket, Shard
 from .manifest import Manifest
 from .once import Once
 from .placement import Placement
-from .records import SampleEntry, SampleTable, read_record, read_samples, record_name, samples_name
+from .records import (
+    SampleEntry,
+    SampleTable,
+    ShardRecord,
+    read_record,
+    read_samples,
+    record_name,
+    samples_name,
+)
 from .sampler import SampleId
 from .stores import store_of
+from .vectors import Vectors, read_vectors
 
 OPEN_SHARDS = 64
 # A place in the table that no file has makes pread fail in its own ways.
@@ -56,13 +65,19 @@ class _Place(NamedTuple):
 
 
 class _OpenShard:
-    """A shard's table and open files; closed with its last user."""
+    """A shard's table and open files; closed with its last user. vectors: once they were asked for."""
 
     def __init__(
-        self, shard: Shard, table: SampleTable, names: list[str], files: list[int]
+        self,
+        shard: Shard,
+        record: ShardRecord,
+        table: SampleTable,
+        names: list[str],
+        files: list[int],
     ) -> None:
-        self.shard, self.bucket, self.table = shard, shard.bucket, table
+        self.shard, self.bucket, self.record, self.table = shard, shard.bucket, record, table
         self.names, self.files = names, files
+        self.vectors: Vectors | None = None
         self.found: dict[SampleId, _Place] = {}
         self.used = 0
         # A descriptor closed under a reading thread may be another file by then.
@@ -240,7 +255,7 @@ class FeatureCache:
             raise ValueError(f"room for samples of another bucket: expected {expected}, got {got}")
 
     def stored(self, image_id: int, view: int = 0) -> tuple[SampleEntry, tuple[Frame, ...]]:
-        """A sample as it lies on the disk, checked; no frames where it failed.
+        """A sample as it lies on the disk, with its vector, checked; no frames where it failed.
 
         Raises MissingSample (unknown image), CorruptCache.
         """
@@ -255,20 +270,58 @@ class FeatureCache:
             except UNREADABLE as error:
                 raise self._corrupt(shard, slot, level, error) from error
             frames.append(Frame(data, chunk.crc32c))
+        if entry.ok and self.header.key.image_vector:
+            entry = replace(entry, vector=self._vectors(shard)[slot].tobytes())
         return entry, tuple(frames)
 
+    def vector(self, image_id: int, view: int = 0) -> Vectors:
+        """(C,) of the image as a whole; raises as `vectors` does."""
+        vector: Vectors = self.vectors([(image_id, view)])[0]
+        return vector
+
+    def vectors(self, samples: Sequence[SampleId]) -> Vectors:
+        """(B, C) of samples (image id, view), of any buckets.
+
+        Raises InputError where the cache keeps none, MissingSample, CorruptCache.
+        """
+        spec = self.header.key.image_vector
+        if spec is None:
+            raise InputError(
+                f"{self.root} keeps no image vectors; make one that does with `fdet extract --image-vectors`"
+            )
+        here = self._here()
+        found = np.empty((len(samples), spec.channels), np.float32)
+        for row, (image_id, view) in zip(found, samples, strict=True):
+            shard = self._shard(here, image_id)
+            slot = self._slot(shard, image_id, view)
+            self._check_there(shard, slot)
+            row[:] = self._vectors(shard)[slot]
+        return found
+
+    def _vectors(self, shard: _OpenShard) -> Vectors:
+        if shard.vectors is None:
+            spec = self.header.key.image_vector
+            assert spec is not None
+            shard.vectors = read_vectors(self.root, shard.record, shard.table.ok, spec)
+        return shard.vectors
+
+    @staticmethod
+    def _check_there(shard: _OpenShard, slot: int) -> None:
+        if not shard.table.ok[slot]:
+            image_id, _ = shard.table.samples[slot]
+            raise MissingSample(
+                f"image {image_id} failed at extraction: {shard.table.failure(slot)}"
+            )
+
     def entry(self, image_id: int, view: int = 0) -> SampleEntry:
-        """What the cache knows of a sample, failed or not; raises as `stored` does."""
+        """What the cache knows of a sample, failed or not, but for its vector; raises as `stored` does."""
         shard = self._shard(self._here(), image_id)
         return shard.table.entry(self._slot(shard, image_id, view))
 
     def _find(self, shard: _OpenShard, image_id: int, view: int) -> _Place:
         """Looked up and checked once for each time that the shard is opened."""
         slot = self._slot(shard, image_id, view)
-        if not shard.table.ok[slot]:
-            raise MissingSample(
-                f"image {image_id} failed at extraction: {shard.table.failure(slot)}"
-            )
+        self._check_there(shard, slot)
         self._check_lengths(shard, slot)
         chunks = zip(shard.files, shard.table.chunks[slot], strict=True)
         found = _Place(
@@ -332,7 +385,7 @@ class FeatureCache:
         except (CorruptCache, StorageError) as error:
             _close(set(opened.values()))
             raise type(error)(f"{error} (shard {shard.name})") from error
-        return _OpenShard(shard, table, names, [opened[name] for name in names])
+        return _OpenShard(shard, record, table, names, [opened[name] for name in names])
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
         """One a thread: making one costs as much as a small frame."""

@@ -31,7 +31,8 @@ class SampleEntry:
 
     status: "ok", or why the image failed; a failed sample keeps its slot and has no maps.
     sha256: of the image file. chunks: where each level lies, with the crc32c of its frame, so that
-    a frame that is sound but belongs elsewhere is found too.
+    a frame that is sound but belongs elsewhere is found too. vector: of the image as a whole, float32,
+    little-endian; empty where the cache keeps none.
     """
 
     image_id: int
@@ -40,6 +41,7 @@ class SampleEntry:
     placement: Placement
     sha256: str = ""
     chunks: tuple[Chunk, ...] = ()
+    vector: bytes = b""
 
     @property
     def ok(self) -> bool:
@@ -130,7 +132,8 @@ class SampleTable:
 class ShardRecord:
     """commits/<shard>.json. A shard is there when its record is.
 
-    files: by path below the cache's root: those of the store, and samples/<shard>.npy.
+    files: by path below the cache's root: those of the store, samples/<shard>.npy, and
+    vectors/<shard>.npy where the cache has vectors.
     failures: why, by slot.
     """
 

@@ -23,6 +23,7 @@ from .manifest import ForeignManifest, Manifest
 from .publish import is_leftover, leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
+from .vectors import read_vectors, vectors_name
 
 _BLOCK_BYTES = 2**21
 
@@ -152,6 +153,12 @@ def _shard_files(
         why = f"it names other files than {', '.join(sorted(expected))}"
         damages.append(Damage(record_name(shard.name), why, shard.name))
     read = set() if table is not None else {samples_name(shard.name)}
+    if table is not None and header.key.image_vector:
+        try:
+            read_vectors(root, record, table.ok, header.key.image_vector)
+        except CorruptCache as error:
+            damages.append(_damage(root, error, shard))
+            read.add(vectors_name(shard.name))
     return [
         _File(name, entry, shard, table) for name, entry in record.files.items() if name not in read
     ]
@@ -166,7 +173,8 @@ def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
     """Every file of a shard, its record first."""
     store = store_of(header.store)
     levels = dict.fromkeys(store.level_file(shard, level) for level in header.key.levels.names)
-    return [record_name(shard.name), samples_name(shard.name), *levels]
+    vectors = [vectors_name(shard.name)] if header.key.image_vector else []
+    return [record_name(shard.name), samples_name(shard.name), *levels, *vectors]
 
 
 def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:

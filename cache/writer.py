@@ -33,6 +33,7 @@ from .records import (
 )
 from .stores import store_of
 from .stores.store import ShardEncoder
+from .vectors import vectors_name, vectors_to_bytes
 
 
 def create_cache(
@@ -75,7 +76,8 @@ def _make_folders(root: Path, header: CacheHeader) -> None:
     store, levels = store_of(header.store), header.key.levels.names
     shards = header.layout.shards
     names = [store.level_file(shard, level) for shard in shards for level in levels]
-    names += [name(shard.name) for shard in shards for name in (samples_name, record_name)]
+    others = [samples_name, record_name, *([vectors_name] if header.key.image_vector else ())]
+    names += [name(shard.name) for shard in shards for name in others]
     for folder in sorted({(root / name).parent for name in names}):
         make_folder(folder)
 
@@ -84,9 +86,14 @@ class ShardWriter:
     """Takes the samples of one shard in the order of their slots."""
 
     def __init__(
-        self, encoder: ShardEncoder, shapes: Mapping[str, tuple[int, ...]], dtype: str
+        self,
+        encoder: ShardEncoder,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: str,
+        vector_bytes: int,
     ) -> None:
         self._encoder, self._shapes, self._dtype = encoder, shapes, dtype
+        self._vector_bytes = vector_bytes
         self.entries: list[SampleEntry] = []
 
     def add(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
@@ -106,7 +113,12 @@ class ShardWriter:
         return tuple(compress(x) for x in maps)
 
     def add_frames(self, entry: SampleEntry, frames: Sequence[Frame] = ()) -> None:
-        """The next slot, compressed already."""
+        """The next slot, compressed already. Raises ValueError for a vector of another length."""
+        if len(entry.vector) != (self._vector_bytes if entry.ok else 0):
+            raise ValueError(
+                f"image {entry.image_id}: expected a vector of {self._vector_bytes} bytes where it has "
+                f"not failed, got {len(entry.vector)}"
+            )
         chunks = self._encoder.add(len(self.entries), frames) if entry.ok else ()
         self.entries.append(replace(entry, chunks=chunks))
 
@@ -118,7 +130,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
     shapes = {level.name: header.stored_shape(level, shard.bucket) for level in levels}
     expected = header.layout.samples(shard)
     with store_of(header.store).encoder(root, header, shard) as encoder:
-        writer = ShardWriter(encoder, shapes, header.dtype)
+        writer = ShardWriter(encoder, shapes, header.dtype, header.vector_bytes)
         yield writer
         if [(entry.image_id, entry.view) for entry in writer.entries] != expected:
             raise ValueError(
@@ -126,12 +138,16 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
                 "another order than the layout's"
             )
         files = encoder.finish()
-    samples = samples_to_bytes(writer.entries, len(levels))
-    publish_bytes(root / samples_name(shard.name), samples)
+    loose = {samples_name(shard.name): samples_to_bytes(writer.entries, len(levels))}
+    if spec := header.key.image_vector:
+        vectors = [entry.vector for entry in writer.entries]
+        loose[vectors_name(shard.name)] = vectors_to_bytes(vectors, spec.channels)
+    for name, data in loose.items():
+        publish_bytes(root / name, data)
     record = ShardRecord(
         cache_id=header.id,
         shard=shard.name,
-        files={**files, samples_name(shard.name): FileEntry.of(samples)},
+        files={**files, **{name: FileEntry.of(data) for name, data in loose.items()}},
         samples=len(expected),
         failures={slot: e.status for slot, e in enumerate(writer.entries) if not e.ok},
     )

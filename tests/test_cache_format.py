@@ -32,12 +32,15 @@ from fdet.cache.publish import only_writer, publish_bytes, published
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import MAX_RECORD_BYTES, OK, SampleEntry, samples_to_bytes
 from fdet.cache.stores import STORES
+from fdet.cache.vectors import MAX_BYTES as MAX_VECTORS_BYTES
 from fdet.cache.verify import verify
+from fdet.pipeline.backbones.taps import AVERAGE_POOL, CLASS_TOKEN, OWN_POOL
 
 from .cache.handmade import (
     ANNOTATIONS,
     CODECS,
     FEW_CODECS,
+    VECTOR,
     all_samples,
     assert_exact,
     entry_of,
@@ -47,6 +50,7 @@ from .cache.handmade import (
     make_cache,
     make_header,
     maps_of,
+    vector_of,
 )
 
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "cache-format.md").read_text()
@@ -57,8 +61,10 @@ READER, DECODER, FRAME, CHAIN, BOXES = (
     "Checking a cache",
     "Placement",
 )
+VECTORS = "vectors/<shard>.npy"
 CODEC_FILES = "codec/<level>/<name>.npy"
 FAILED = 17
+WITH_VECTORS = ("fp16", "int5")
 # Objects whose keys are data: the document names the key by what it is.
 OPEN = {
     "beside": "<path>",
@@ -117,7 +123,8 @@ def store(request) -> str:
 def cache(store, request, tmp_path_factory) -> FeatureCache:
     """Two buckets, two views, one failed image."""
     root = tmp_path_factory.mktemp("format") / "a.fdet"
-    return make_cache(root, make_header(request.param, store), failed={FAILED})
+    vector = VECTOR if request.param in WITH_VECTORS else None
+    return make_cache(root, make_header(request.param, store, image_vector=vector), failed={FAILED})
 
 
 def all_shards(cache: FeatureCache) -> list[str]:
@@ -200,6 +207,34 @@ def test_a_frame_is_read_by_the_table_alone(cache):
                 else:
                     found = read_map(cache.root, shard.name, slot, level)
                     np.testing.assert_array_equal(found, written, strict=True)
+
+
+def test_a_vector_is_read_by_numpy_alone(cache):
+    if cache.header.key.image_vector is None:
+        assert not (cache.root / "vectors").exists()
+        return
+    read_vector = program(VECTORS)["read_vector"]
+    for shard in cache.header.layout.shards:
+        for slot, (image_id, view) in enumerate(cache.header.layout.samples(shard)):
+            if image_id == FAILED:
+                with pytest.raises(LookupError, match="failed"):
+                    read_vector(cache.root, shard.name, slot)
+            else:
+                found = read_vector(cache.root, shard.name, slot)
+                assert found.dtype == np.float32
+                assert found.tobytes() == vector_of(cache.header, image_id, view)
+
+
+def test_a_head_without_vectors_lacks_their_fields_and_no_others():
+    mine, theirs = (make_header("int8", image_vector=v) for v in (None, VECTOR))
+    lacking = set(fields(json.loads(theirs.to_bytes()))) - set(fields(json.loads(mine.to_bytes())))
+    assert lacking == {row[0] for row in table_rows("fdet.json") if "image_vector" in row[0]}
+    assert len(lacking) == 2
+
+
+def test_the_kinds_of_vectors_are_documented():
+    kinds = {CLASS_TOKEN, AVERAGE_POOL, OWN_POOL}
+    assert {row[0] for row in table_rows(VECTORS)} == kinds
 
 
 def test_a_damaged_frame_is_refused(store, tmp_path):
@@ -296,7 +331,7 @@ def test_boxes_move_as_the_document_says(flip):
 def test_every_json_field_is_documented_and_no_other(title, tmp_path):
     found = set()
     for store in STORES:
-        header = make_header("int8", store, converted=("fp16",))
+        header = make_header("int8", store, converted=("fp16",), image_vector=VECTOR)
         root = make_cache(tmp_path / f"{store}.fdet", header, failed={FAILED}).root
         for path in root.glob(title.replace("<shard>", "*")):
             found |= set(fields(json.loads(path.read_bytes())))
@@ -340,7 +375,7 @@ def test_every_file_of_a_cache_has_a_documented_name(cache):
             pattern = pattern.replace("<index>", r"\d+").replace("<shard>", r"\d+x\d+-\d+")
             patterns.append(pattern.replace("<name>", "[a-z]+"))
     names = files_below(cache.root)
-    assert len(patterns) == 11
+    assert len(patterns) == 12
     assert [n for n in names if not any(re.fullmatch(p, n) for p in patterns)] == []
 
 
@@ -414,6 +449,7 @@ def test_the_digest_of_a_codecs_files_is_documented():
         ("manifest.json", [manifest_file.MAX_BYTES]),
         ("annotations.json.zst", [annotation_copy.MAX_BYTES]),
         (CODEC_FILES, [MAX_FILE_BYTES]),
+        (VECTORS, [MAX_VECTORS_BYTES]),
     ],
 )
 def test_limits_are_as_documented(title, limits):
@@ -468,7 +504,15 @@ def write_by_the_document(root: Path, like: CacheHeader) -> None:
         table = io.BytesIO()
         np.save(table, rows)
         publish(f"samples/{shard}.npy", table.getvalue())
-        named = entries([*files, f"samples/{shard}.npy"])
+        loose = [f"samples/{shard}.npy"]
+        if "image_vector" in content["key"]:
+            samples = zip(rows["image_id"].tolist(), rows["view"].tolist(), strict=True)
+            vectors = [np.frombuffer(vector_of(like, *sample), "<f4") for sample in samples]
+            table = io.BytesIO()
+            np.save(table, np.stack(vectors))
+            loose.append(f"vectors/{shard}.npy")
+            publish(loose[-1], table.getvalue())
+        named = entries([*files, *loose])
         record = {"cache": cache_id, "shard": shard, "files": named}
         publish(f"commits/{shard}.json", sealed({**record, "samples": len(rows), "failures": {}}))
         manifest["records"][shard] = sha256((root / f"commits/{shard}.json").read_bytes())
@@ -552,7 +596,7 @@ def write_hdf5(
 
 @pytest.mark.parametrize("codec", FEW_CODECS)
 def test_a_cache_made_by_the_document_alone_is_a_cache(codec, store, tmp_path):
-    like = make_header(codec, store)
+    like = make_header(codec, store, image_vector=VECTOR if codec in WITH_VECTORS else None)
     write_by_the_document(tmp_path / "a.fdet", like)
     cache = FeatureCache.open(tmp_path / "a.fdet")
     assert len(cache) == 7

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...cache.errors import InputError
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from .taps import HW, Taps
+from .taps import HW, TappedNet, Taps
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -22,7 +22,8 @@ class FrozenBackbone(nn.Module):
     """(B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
     weights_sha256, weights_origin: as the cache's key records them. taps, chosen: the model, and
-    the positions of this pyramid's levels among all that it offers.
+    the positions of this pyramid's levels among all that it offers. image_vectors: give the pyramid's
+    `vector` too. Raises InputError where the model has none.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class FrozenBackbone(nn.Module):
         precision: str,
         sha256: str,
         origin: str,
+        image_vectors: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
@@ -41,8 +43,14 @@ class FrozenBackbone(nn.Module):
         self.precision = precision
         self.weights_sha256, self.weights_origin = sha256, origin
         self.taps, self.chosen = taps, tuple(chosen)
-        self._net = taps.build(chosen)
-        self._by_canvas: dict[HW, nn.Module] = {}
+        if image_vectors and taps.image_vector is None:
+            raise InputError(
+                f"--image-vectors: backbone {name} has neither a class token nor a pooling before its "
+                "classifier; leave it out, or choose another backbone"
+            )
+        self.image_vector = taps.image_vector if image_vectors else None
+        self._net = taps.build(chosen, image_vectors)
+        self._by_canvas: dict[HW, TappedNet] = {}
         self.requires_grad_(False)
         self.eval()
 
@@ -64,8 +72,14 @@ class FrozenBackbone(nn.Module):
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
         with torch.no_grad(), self._exact(canvases.device):
             x = self.normalised(canvases, content_hw)
-            maps = self._maps(x, canvas_hw)
-            return FeaturePyramid(self.spec, tuple(m.float().contiguous() for m in maps), canvas_hw)
+            maps, vector = self._computed(x, canvas_hw, content_hw)
+            floats = tuple(m.float().contiguous() for m in maps)
+            return FeaturePyramid(
+                self.spec,
+                floats,
+                canvas_hw,
+                None if vector is None else vector.float().contiguous(),
+            )
 
     def flops(self, canvas_hw: HW) -> int:
         """Floating-point operations of one canvas, multiply and add counted apart."""
@@ -101,9 +115,15 @@ class FrozenBackbone(nn.Module):
         ):
             yield
 
-    def _maps(self, x: Tensor, canvas_hw: HW) -> list[Tensor]:
+    def _computed(
+        self, x: Tensor, canvas_hw: HW, content_hw: Sequence[HW]
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """The maps, and the vectors where they are wanted."""
         try:
-            maps: list[Tensor] = self._net_for(canvas_hw)(x)
+            net = self._net_for(canvas_hw)
+            if self.image_vector is not None:
+                return net.with_vector(x, content_hw)
+            maps: list[Tensor] = net(x)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, AssertionError) as error:
@@ -114,9 +134,9 @@ class FrozenBackbone(nn.Module):
                 f"backbone {self.name} cannot take canvases of {canvas_hw} (h, w) px; expected "
                 f"{native_hw}: use --size"
             ) from error
-        return maps
+        return maps, None
 
-    def _net_for(self, canvas_hw: HW) -> nn.Module:
+    def _net_for(self, canvas_hw: HW) -> TappedNet:
         """Models with position embeddings or windows are fitted to the canvas, once a canvas."""
         if not self.taps.sized:
             return self._net

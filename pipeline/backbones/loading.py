@@ -27,11 +27,13 @@ def load_backbone(
     precision: str = "fp32",
     seed: int = 0,
     device: torch.device | str = "cpu",
+    image_vectors: bool = False,
 ) -> FrozenBackbone:
     """A timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
 
     weights: a file, "random" (drawn from `seed`), or None (package, else download). levels: their
-    names; None: strides 8, 16 and 32, or the last tap of a plain ViT. Raises InputError.
+    names; None: strides 8, 16 and 32, or the last tap of a plain ViT. image_vectors: one of each image as
+    a whole, too. Raises InputError.
     """
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
@@ -44,7 +46,7 @@ def load_backbone(
         sha256, origin = weights_file.digest(taps.model.state_dict()), weights_file.RANDOM
     else:
         sha256, origin = _load(taps, found), found.origin
-    backbone = FrozenBackbone(name, taps, chosen, precision, sha256, origin)
+    backbone = FrozenBackbone(name, taps, chosen, precision, sha256, origin, image_vectors)
     return backbone.to(device)
 
 
@@ -54,9 +56,10 @@ def load_backbone_of(
     weights: str | None = None,
     *,
     option: str = "--weights",
+    image_vectors: bool = False,
 ) -> FrozenBackbone:
-    """The backbone that made a cache. option: by which `weights` are given. Raises KeyMismatch where
-    the weights found are others.
+    """The backbone that made a cache. option: by which `weights` are given. image_vectors: those of the
+    cache too, if it has them. Raises KeyMismatch where the weights found are others.
     """
     if key.weights_origin == "random" and weights is None:
         weights = "random"
@@ -72,6 +75,7 @@ def load_backbone_of(
         precision=key.precision,
         seed=key.seed,
         device=device,
+        image_vectors=image_vectors and key.image_vector is not None,
     )
     if backbone.weights_sha256 != key.weights_sha256:
         raise KeyMismatch(

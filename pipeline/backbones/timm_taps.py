@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.pyramid import LevelSpec
-from .taps import TORCHVISION, Taps, level_names
+from ...cache.vectors import VectorSpec
+from .taps import (
+    AVERAGE_POOL,
+    CLASS_TOKEN,
+    HW,
+    OWN_POOL,
+    TORCHVISION,
+    TappedNet,
+    Taps,
+    covered,
+    level_names,
+    pooled_over_images,
+)
+
+_AVERAGES = ("avg", "fast", "fastavg")
 
 
-class _TimmNet(nn.Module):
-    def __init__(self, model: Any, chosen: Sequence[int]) -> None:
+class _TimmNet(TappedNet):
+    def __init__(self, model: Any, chosen: Sequence[int], whole: bool) -> None:
         super().__init__()
         self.model = model
         self.chosen = list(chosen)
         # What lies behind the last tap is never computed: drop it.
-        if hasattr(model, "prune_intermediate_layers"):
+        if not whole and hasattr(model, "prune_intermediate_layers"):
             model.prune_intermediate_layers(self.chosen, prune_norm=True, prune_head=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -26,6 +42,50 @@ class _TimmNet(nn.Module):
             x, indices=self.chosen, intermediates_only=True, output_fmt="NCHW", norm=False
         )
         return list(maps)
+
+    def with_vector(self, x: Tensor, content_hw: Sequence[HW]) -> tuple[list[Tensor], Tensor]:
+        last, maps = self.model.forward_intermediates(
+            x, indices=self.chosen, output_fmt="NCHW", norm=False
+        )
+        canvas_hw = (int(x.shape[2]), int(x.shape[3]))
+        return list(maps), self._vector(last, canvas_hw, content_hw)
+
+    def _vector(self, last: Tensor, canvas_hw: HW, content_hw: Sequence[HW]) -> Tensor:
+        kind = _kind(self.model)
+        if kind == CLASS_TOKEN:
+            return last[:, 0]
+        if kind == OWN_POOL:
+            return self._head(last)
+        if last.ndim == 3:
+            return self._pooled_tokens(last, canvas_hw, content_hw)
+        if getattr(self.model, "output_fmt", "NCHW") == "NHWC":
+            last = last.permute(0, 3, 1, 2)
+            return pooled_over_images(
+                last, lambda x: self._head(x.permute(0, 2, 3, 1)), canvas_hw, content_hw
+            )
+        return pooled_over_images(last, self._head, canvas_hw, content_hw)
+
+    def _pooled_tokens(self, last: Tensor, canvas_hw: HW, content_hw: Sequence[HW]) -> Tensor:
+        """(B, N, C): tokens of the whole, if any, then those of the cells, row by row."""
+        stride = int(self.model.feature_info[-1]["reduction"])
+        cells = (-(-canvas_hw[0] // stride), -(-canvas_hw[1] // stride))
+        prefix = last.shape[1] - cells[0] * cells[1]
+        if prefix != int(getattr(self.model, "num_prefix_tokens", None) or 0):
+            raise InputError(
+                f"--image-vectors: {last.shape[1]} tokens of {type(self.model).__name__} are not those of "
+                f"{cells} cells, so what an image covers of them cannot be told; leave it out"
+            )
+        grid = last[:, prefix:].reshape(len(last), *cells, -1)
+        vectors = []
+        for k, content in enumerate(content_hw):
+            rows, columns = covered(cells, canvas_hw, content)
+            shown = grid[k : k + 1, :rows, :columns].flatten(1, 2)
+            vectors.append(self._head(torch.cat([last[k : k + 1, :prefix], shown], dim=1)))
+        return torch.cat(vectors)
+
+    def _head(self, last: Tensor) -> Tensor:
+        vector: Tensor = self.model.forward_head(last, pre_logits=True)
+        return vector
 
 
 def timm_taps(name: str) -> Taps:
@@ -61,8 +121,37 @@ def timm_taps(name: str) -> Taps:
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         classifier=(classifier,) if isinstance(classifier, str) else tuple(classifier),
-        build=lambda chosen: _TimmNet(model, chosen),
+        build=lambda chosen, whole=False: _TimmNet(model, chosen, whole),
         sized=hasattr(model, "set_input_size"),
         native_hw=tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None,
         download=lambda: timm.create_model(name, pretrained=True).state_dict(),
+        image_vector=_image_vector(model),
     )
+
+
+def _image_vector(model: Any) -> VectorSpec | None:
+    """None where the model has no head that stops before its classifier."""
+    kind = _kind(model)
+    if kind == CLASS_TOKEN:
+        return VectorSpec(kind, int(model.num_features))
+    head = getattr(model, "forward_head", None)
+    known = head is not None and "pre_logits" in inspect.signature(head).parameters
+    return VectorSpec(kind, int(model.head_hidden_size)) if known else None
+
+
+def _kind(model: Any) -> str:
+    has_token = isinstance(getattr(model, "cls_token", None), Tensor)
+    normed = not isinstance(getattr(model, "norm", nn.Identity()), nn.Identity)
+    if has_token and normed and getattr(model, "num_prefix_tokens", None):
+        return CLASS_TOKEN
+    return AVERAGE_POOL if _pooling(model) in _AVERAGES else OWN_POOL
+
+
+def _pooling(model: Any) -> str:
+    """timm's name for it; empty where it is something of the model's own."""
+    for owner in (model, getattr(model, "head", None)):
+        pool = getattr(owner, "global_pool", None)
+        kind = getattr(pool, "pool_type", pool)
+        if isinstance(kind, str):
+            return kind
+    return ""

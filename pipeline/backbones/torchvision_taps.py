@@ -10,20 +10,32 @@ from torch import Tensor, nn
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.pyramid import LevelSpec
-from .taps import TORCHVISION, Taps, level_names
+from ...cache.vectors import VectorSpec
+from .taps import AVERAGE_POOL, HW, TORCHVISION, TappedNet, Taps, level_names, pooled_over_images
+
+_LAST = "layer4"
 
 
-class _TorchvisionNet(nn.Module):
-    def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
+class _TorchvisionNet(TappedNet):
+    def __init__(self, model: nn.Module, layers: Sequence[str], whole: bool = False) -> None:
         super().__init__()
         from torchvision.models.feature_extraction import create_feature_extractor
 
         self.layers = list(layers)
-        self.body = create_feature_extractor(model, {layer: layer for layer in layers})
+        tapped = {*layers, _LAST} if whole else layers
+        self.body = create_feature_extractor(model, {layer: layer for layer in tapped})
+        self.avgpool: nn.Module = model.avgpool  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = self.body(x)
         return [maps[layer] for layer in self.layers]
+
+    def with_vector(self, x: Tensor, content_hw: Sequence[HW]) -> tuple[list[Tensor], Tensor]:
+        maps, canvas_hw = self.body(x), (int(x.shape[2]), int(x.shape[3]))
+        vector = pooled_over_images(
+            maps[_LAST], lambda last: self.avgpool(last).flatten(1), canvas_hw, content_hw
+        )
+        return [maps[layer] for layer in self.layers], vector
 
 
 def torchvision_taps(name: str) -> Taps:
@@ -37,7 +49,7 @@ def torchvision_taps(name: str) -> Taps:
     if name not in known:
         raise InputError(f"unknown backbone {name!r}{did_you_mean(name, known)}")
     model = get_model(short, weights=None)
-    layers = ("layer1", "layer2", "layer3", "layer4")
+    layers = ("layer1", "layer2", "layer3", _LAST)
     with torch.no_grad():
         probed = _TorchvisionNet(copy.deepcopy(model).eval(), layers)(torch.zeros(1, 3, 64, 64))
     strides = [64 // int(x.shape[-1]) for x in probed]
@@ -54,8 +66,11 @@ def torchvision_taps(name: str) -> Taps:
         mean=tuple(transform.mean),
         std=tuple(transform.std),
         classifier=("fc.",),
-        build=lambda chosen: _TorchvisionNet(model, [layers[k] for k in chosen]),
+        build=lambda chosen, whole=False: _TorchvisionNet(
+            model, [layers[k] for k in chosen], whole
+        ),
         sized=False,
         native_hw=None,
         download=lambda: pretrained.get_state_dict(progress=True, check_hash=True),
+        image_vector=VectorSpec(AVERAGE_POOL, int(model.fc.in_features)),
     )

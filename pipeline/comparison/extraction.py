@@ -121,7 +121,7 @@ def _measured(
         header,
         read_annotations(options.cache, header),
         recipe_of(header.key, options.images),
-        load_backbone_of(header.key, device, options.weights),
+        load_backbone_of(header.key, device, options.weights, image_vectors=True),
         codec_of(options.cache, header.key, device),
         codec_files(options.cache, header.key),
         workers,

@@ -84,7 +84,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     samples = [s for one in passes for s in one if s[0] not in cache.failed]
     image_ids = list(dict.fromkeys(image_id for image_id, _ in samples))
     changed = _changed_files(cache, options.images, image_ids)
-    backbone = load_backbone_of(key, device, options.weights)
+    backbone = load_backbone_of(key, device, options.weights, image_vectors=True)
     expected = expected_features(key, device, options.elsewhere)
     features = _check_features(cache, options, backbone, expected, passes, changed)
     usable = replace(
@@ -105,7 +105,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
         shards=len({layout.locate(*sample).shard for sample in samples}),
         expected=expected,
         allowance=allowance_for(key.precision),
-        levels=tuple(features.levels),
+        levels=(*features.levels, *features.vectors),
         training=training,
         failures=tuple(failures),
     )

@@ -13,8 +13,9 @@ from torch import Tensor
 from ...cache.codecs import Codec, LevelCodec, codec_of, plain_codec
 from ...cache.key import CacheKey
 from ...cache.loader import load_batch
-from ...cache.pyramid import FeaturePyramid
+from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from ...cache.reader import FeatureCache
+from ...cache.sampler import SampleId
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import CanvasRecipe, render
 from ..progress import ProgressLine
@@ -27,7 +28,8 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
 @dataclass(slots=True)
 class LevelFeatures:
-    """What was found at a level. same_bits: of `values` stored values, those equal to the last bit.
+    """What was found at a level, or of the image vectors. same_bits: of `values` stored values, those
+    equal to the last bit.
 
     absolute, relative: the largest error of a decoded value against the live one, which no codec has
     touched; relative to the largest value of its map. of_bound: the largest share of its bound that an
@@ -62,7 +64,8 @@ class FeatureCheck:
     """Compares pass after pass. exact: whether equal bits are expected; otherwise a decoded value may
     be as far from the live one as the codec states, and the allowance.
 
-    unusable: images whose file is not what was extracted. failures: one line for each sample and
+    unusable: images whose file is not what was extracted. vectors: what was found of them, if the cache
+    has them. failures: one line for each sample and
     level with a wrong value.
     """
 
@@ -73,6 +76,7 @@ class FeatureCheck:
     allowance: Allowance
     unusable: Container[int] = ()
     levels: list[LevelFeatures] = field(init=False)
+    vectors: list[LevelFeatures] = field(init=False)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -81,6 +85,7 @@ class FeatureCheck:
         self._here = codec_of(self.cache.root, key)
         self._before = codecs_before(key)
         self.levels = [LevelFeatures(name) for name in self.cache.header.key.levels.names]
+        self.vectors = [LevelFeatures("(vector)")] if key.image_vector else []
 
     def run(self, passes: Sequence[Pass], progress: ProgressLine) -> None:
         """Raises CorruptCache, FeatureError."""
@@ -113,6 +118,19 @@ class FeatureCheck:
                 if wrong:
                     where = f"{self._named(image_id, view)}, level {level.name}"
                     self.failures.append(f"{where}: {wrong}")
+        if live.vector is not None:
+            self._compare_vectors(samples, live.vector[shown])
+
+    def _compare_vectors(self, samples: Sequence[SampleId], live: Tensor) -> None:
+        """As maps of one cell that no codec has touched."""
+        stored, exact = torch.from_numpy(self.cache.vectors(samples)), _exact_codec(live.shape[1])
+        for (image_id, view), kept, found in zip(samples, stored, live.cpu(), strict=True):
+            cell = found[:, None, None]
+            wrong = self._compare_map(
+                self.vectors[0], exact, _Found(kept[:, None, None], cell, cell, cell)
+            )
+            if wrong:
+                self.failures.append(f"{self._named(image_id, view)}, image vector: {wrong}")
 
     def _live(self, one: Pass) -> tuple[list[int], FeaturePyramid]:
         """The maps of a pass, and the positions of those that can be compared.
@@ -175,6 +193,10 @@ class FeatureCheck:
 def codecs_before(key: CacheKey) -> list[Codec]:
     """Those that a converted cache's features went through before its own; none of them learnt anything."""
     return [plain_codec(name, key.levels) for name in key.converted]
+
+
+def _exact_codec(channels: int) -> LevelCodec:
+    return plain_codec("fp32", PyramidSpec((LevelSpec("vector", 1, channels),))).levels[0]
 
 
 def _bits(stored: Tensor) -> Tensor:

@@ -64,6 +64,12 @@ def extract_command(
     calibration_images: Annotated[
         int, opt("of int and pca codecs: so many images decide the scales")
     ] = _D["calibration_images"],
+    image_vectors: Annotated[
+        bool,
+        opt(
+            "keep the class token of each image too, or what the backbone pools before its classifier"
+        ),
+    ] = _D["image_vectors"],
 ) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.
 

@@ -60,6 +60,7 @@ def planned_header(
         interpolation=INTERPOLATION,
         levels=backbone.spec,
         precision=config.precision,
+        image_vector=backbone.image_vector,
         codec=form.name,
         calibration=UNKNOWN if form.calibrated else "",
         views=tuple(view.name for view in views),
@@ -67,7 +68,15 @@ def planned_header(
         batch_size=config.batch_size or (1 if device.type == "cpu" else 16),
         **environment(device),
     ).in_container(STORES[config.store].versions())
-    layout = plan_layout(images, rule, views, backbone.spec, form, config.shard_mb * 2**20)
+    layout = plan_layout(
+        images,
+        rule,
+        views,
+        backbone.spec,
+        form,
+        config.shard_mb * 2**20,
+        backbone.image_vector.nbytes if backbone.image_vector else 0,
+    )
     return CacheHeader(key, layout, {}, config.store)
 
 

@@ -96,10 +96,11 @@ def extract(config: ExtractConfig) -> ExtractSummary:
 
 def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
     """Each shard reserves its room before it is written; this looks at all of them beforehand."""
+    levels = header.key.levels.levels
     needed = sum(
-        len(header.layout.samples(shard)) * header.raw_bytes(level, shard.bucket)
+        len(header.layout.samples(shard))
+        * (sum(header.raw_bytes(level, shard.bucket) for level in levels) + header.vector_bytes)
         for shard in shards
-        for level in header.key.levels.levels
     )
     free = shutil.disk_usage(out).free
     if needed > free:

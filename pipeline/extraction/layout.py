@@ -20,17 +20,19 @@ def plan_layout(
     spec: PyramidSpec,
     form: StoredForm,
     shard_bytes: int,
+    vector_bytes: int = 0,
 ) -> Layout:
     """From the sizes that the annotations name alone, so planning again gives the same layout.
 
-    shard_bytes: of uncompressed maps over all levels; a shard holds at least one image.
+    shard_bytes: of uncompressed maps over all levels, and of what each sample has beside them
+    (vector_bytes); a shard holds at least one image.
     """
     by_canvas: dict[tuple[int, int], list[ImageEntry]] = defaultdict(list)
     for image in images:
         by_canvas[rule.canvas_hw(image.hw)].append(image)
     buckets = []
     for canvas_hw in sorted(by_canvas):
-        per_image = sample_bytes(spec, canvas_hw, form) * len(views)
+        per_image = (sample_bytes(spec, canvas_hw, form) + vector_bytes) * len(views)
         members = tuple(by_canvas[canvas_hw])
         per_shard = min(len(members), max(1, shard_bytes // per_image))
         buckets.append(Bucket(canvas_hw, per_shard, members))

@@ -18,7 +18,7 @@ class ExtractConfig:
     process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
     an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; else calibration_images of them are looked at beforehand, where the
-    codec needs it.
+    codec needs it. image_vectors: keep one vector of each image as a whole too.
     """
 
     annotations: Path
@@ -47,3 +47,4 @@ class ExtractConfig:
     update: Path | None = None
     calibration: Path | None = None
     calibration_images: int = CALIBRATION_IMAGES
+    image_vectors: bool = False

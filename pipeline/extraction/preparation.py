@@ -48,6 +48,7 @@ def prepared(config: ExtractConfig, world: World) -> Prepared:
         precision=config.precision,
         seed=config.seed,
         device=device,
+        image_vectors=config.image_vectors,
     )
     header = planned_header(config, backbone, annotations.images[: config.limit], device)
     return Prepared(header, backbone, raw, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
 def _features(
     batch: Sequence[_Sample], backbone: FrozenBackbone, ends: EndCodes
 ) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
-    """One pass of the backbone; the maps of each sample in the stored type."""
+    """One pass of the backbone; the maps of each sample in the stored type, its vector in the entry."""
     device = next(backbone.parameters()).device
     canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
     contents = [entry.placement.content_hw for entry, _, _ in batch]
@@ -104,8 +105,12 @@ def _features(
     encoded = _encoded(pyramid, batch, ends.codec)
     ends.add(encoded, pyramid.canvas_hw, [entry.ok for entry, _, _ in batch])
     stored = [x.cpu().numpy() for x in encoded]
+    vectors = _vectors(pyramid, batch)
     for k, (entry, _, _) in enumerate(batch):
-        yield entry, [x[k] for x in stored] if entry.ok else []
+        if entry.ok:
+            yield replace(entry, vector=vectors[k]), [x[k] for x in stored]
+        else:
+            yield entry, []
 
 
 def _encoded(pyramid: FeaturePyramid, batch: Sequence[_Sample], codec: Codec) -> tuple[Tensor, ...]:
@@ -117,3 +122,18 @@ def _encoded(pyramid: FeaturePyramid, batch: Sequence[_Sample], codec: Codec) ->
             f"image {name} (id {entry.image_id}), view {entry.view}, {error}",
             error.index,
         ) from error
+
+
+def _vectors(pyramid: FeaturePyramid, batch: Sequence[_Sample]) -> list[bytes]:
+    """As they are stored; empty where none were asked for. Raises FeatureError."""
+    if pyramid.vector is None:
+        return [b""] * len(batch)
+    rows = pyramid.vector.cpu().numpy().astype("<f4")
+    for k, (entry, name, _) in enumerate(batch):
+        if entry.ok and not np.isfinite(rows[k]).all():
+            raise FeatureError(
+                f"image {name} (id {entry.image_id}), view {entry.view}: its vector is NaN or infinite; "
+                "check the image and the weights, or leave out --image-vectors",
+                k,
+            )
+    return [row.tobytes() for row in rows]

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from ...cache import header as header_file
 from ...cache.calibration import Parameters, parameters_of
 from ...cache.header import CacheHeader
-from ...cache.layout import Layout
-from ...cache.pyramid import PyramidSpec
 from ...cache.records import table_dtype
 from ..dataset.canvases import recipe_of
 from ..dataset.check import check_images
@@ -89,19 +87,20 @@ def contents_of(header: CacheHeader) -> Contents:
         views=views,
         levels=len(spec.levels),
         values=values / images,
-        overhead=_overhead(layout, spec) / (images * views),
+        overhead=_overhead(header) / (images * views),
         shard_bytes=max(
-            layout.slots(b) * sum(header.raw_bytes(v, b) for v in spec.levels)
+            layout.slots(b)
+            * (sum(header.raw_bytes(v, b) for v in spec.levels) + header.vector_bytes)
             for b in layout.buckets
         ),
     )
 
 
-def _overhead(layout: Layout, spec: PyramidSpec) -> int:
-    """Bytes beside the frames: tables of samples, indices."""
-    levels = len(spec.levels)
+def _overhead(header: CacheHeader) -> int:
+    """Bytes beside the frames: tables of samples, indices, vectors."""
+    layout, levels = header.layout, len(header.key.levels.levels)
     samples = sum(len(b.images) for b in layout.buckets) * len(layout.views)
-    each = table_dtype(levels).itemsize + levels * _INDEX_BYTES
+    each = table_dtype(levels).itemsize + levels * _INDEX_BYTES + header.vector_bytes
     return samples * each + len(layout.shards) * _HEAD_BYTES
 
 

@@ -186,7 +186,7 @@ def _put_coded(
     view: int,
 ) -> None:
     """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
-    entry = cache.entry(image_id, view)
+    entry, _ = cache.stored(image_id, view)
     if not entry.ok:
         writer.put(entry)
         return

@@ -25,6 +25,7 @@ def describe(root: Path) -> dict[str, Any]:
         "levels": ", ".join(
             f"{v.name} (stride {v.stride}, {v.channels} channels)" for v in key.levels.levels
         ),
+        **({"image vector": str(key.image_vector)} if key.image_vector else {}),
         "backbone": f"{key.backbone}, {key.weights_origin} weights {key.weights_sha256[:12]}",
         "precision": f"{key.precision}, batch {key.batch_size}, {_device(header)}",
         "codec": " <- ".join([key.codec, *reversed(key.converted)]),

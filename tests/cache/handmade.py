@@ -19,10 +19,12 @@ from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import OK, SampleEntry
 from fdet.cache.stores import STORES
+from fdet.cache.vectors import VectorSpec
 from fdet.cache.writer import create_cache, seal, shard_writer
 
 ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20
 LEVELS = PyramidSpec((LevelSpec("p3", 8, 3), LevelSpec("p4", 16, 5)))
+VECTOR = VectorSpec("class-token", 3)
 CODECS = [name + components for name in NUMBERS for components in ("", "+pca", "+pca3")]
 # One of each stored type, and of each shape.
 FEW_CODECS = ["fp32", "fp16", "bf16", "int8", "int5", "int4+pca3"]
@@ -86,11 +88,15 @@ def learnt(codec: str, levels: PyramidSpec = LEVELS, seed: int = 0) -> Mapping[s
 
 
 def tiny_header(store: str, seed: int = 0) -> CacheHeader:
-    """One bucket, two shards of 2 images and 1, two views, 12 and 8 numbers a map: few bytes."""
+    """One bucket, two shards of 2 images and 1, two views, 12 and 8 numbers a map: few bytes.
+
+    With every kind of file but those of a codec.
+    """
     images = tuple(ImageEntry(5 + k, f"{k}.png", (16, 24)) for k in range(3))
     levels = PyramidSpec((LevelSpec("p3", 8, 2), LevelSpec("p4", 16, 4)))
     layout = Layout(("plain", "hflip"), (Bucket((16, 24), 2, images),))
-    return CacheHeader(make_key(levels=levels, seed=seed), layout, {}, store)
+    key = make_key(levels=levels, seed=seed, image_vector=VECTOR)
+    return CacheHeader(key, layout, {}, store)
 
 
 def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
@@ -99,6 +105,13 @@ def maps_of(header: CacheHeader, image_id: int, view: int) -> list[np.ndarray]:
     rng = np.random.default_rng([header.key.seed, image_id, view])
     levels = header.key.levels.levels
     return [drawn(header.dtype, header.stored_shape(level, bucket), rng) for level in levels]
+
+
+def vector_of(header: CacheHeader, image_id: int, view: int) -> bytes:
+    """A sample's vector as stored; empty where the cache has none."""
+    spec = header.key.image_vector
+    rng = np.random.default_rng([header.key.seed, image_id, view, 1])
+    return rng.standard_normal(spec.channels).astype("<f4").tobytes() if spec else b""
 
 
 def drawn(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +130,8 @@ def entry_of(header: CacheHeader, image_id: int, view: int, status: str = OK) ->
     flip = (view == 1, False)
     shift = (float(image.hw[1]), 0.0) if view == 1 else (0.0, 0.0)
     placement = Placement(image.hw, canvas_hw, image.hw, (1.0, 1.0), shift, flip)
-    return SampleEntry(image_id, view, status, placement, "cd" * 32)
+    vector = vector_of(header, image_id, view) if status == OK else b""
+    return SampleEntry(image_id, view, status, placement, "cd" * 32, vector=vector)
 
 
 def samples_of(header: CacheHeader, shard: Shard, failed: Iterable[int] = ()) -> Iterator[tuple]:
@@ -166,6 +180,8 @@ def assert_exact(cache: FeatureCache, image_id: int, view: int) -> None:
         assert found.dtype == written.dtype and found.shape == written.shape
         assert found.tobytes() == written.tobytes()
     assert sample.placement == entry_of(cache.header, image_id, view).placement
+    if cache.header.key.image_vector:
+        assert cache.vector(image_id, view).tobytes() == vector_of(cache.header, image_id, view)
 
 
 def files_below(root: Path) -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import epoch_batches, plain_batches
 from fdet.cache.stores import STORES
 
-from .handmade import entry_of, level_path, make_cache, make_header, maps_of
+from .handmade import VECTOR, entry_of, level_path, make_cache, make_header, maps_of
 
 SQUARE, WIDE = (32, 32), (16, 48)
 
@@ -183,6 +183,7 @@ def test_damage_in_one_part_is_named_and_spares_the_others(joined, parts):
 
 KEPT_APART = {"views", "codec", "calibration"}
 OTHERS = {
+    "image_vector": VECTOR,
     "mean": (0.0, 0.0, 0.0),
     "std": (1.0, 1.0, 1.0),
     "square": True,

@@ -7,13 +7,14 @@ from fdet.cache.key import CacheKey
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.stores import STORES
 
-from .handmade import LEVELS, make_key
+from .handmade import LEVELS, VECTOR, make_key
 
 # Written out, not read from the metadata: a field that lands in the wrong class must be seen.
 CLASSES = {
     "pairs": "backbone weights_sha256 mean std short long square divisor "
     "interpolation levels precision",
-    "free": "weights_origin codec calibration converted views seed batch_size threads device",
+    "free": "weights_origin image_vector codec calibration converted views seed batch_size threads "
+    "device",
     "version": "torch torchvision timm pillow numpy",
     "container": "zstandard zarr h5py",
 }
@@ -26,6 +27,8 @@ def changed(key: CacheKey, name: str) -> CacheKey:
     value = getattr(key, name)
     if isinstance(value, PyramidSpec):
         return replace(key, levels=PyramidSpec((*value.levels, LevelSpec("p5", 32, 7))))
+    if value is None:
+        return replace(key, **{name: VECTOR})
     if isinstance(value, bool):
         return replace(key, **{name: not value})
     if isinstance(value, tuple):
@@ -99,8 +102,20 @@ def test_a_difference_of_levels_is_readable():
     )
 
 
-def test_a_key_survives_json_exactly():
-    key = make_key(mean=(0.1, 1 / 3, 0.0))
+def test_a_difference_of_vectors_is_readable():
+    (difference,) = make_key(image_vector=VECTOR).explain(make_key(), "reuse")
+    assert str(difference) == "image_vector: class-token(3 ch) here, None there"
+
+
+def test_a_key_without_vectors_does_not_name_them():
+    assert "image_vector" not in make_key().to_json()
+    with pytest.raises(TypeError):
+        CacheKey.from_json({**make_key().to_json(), "image_vector": None})
+
+
+@pytest.mark.parametrize("vector", [None, VECTOR])
+def test_a_key_survives_json_exactly(vector):
+    key = make_key(mean=(0.1, 1 / 3, 0.0), image_vector=vector)
     assert CacheKey.from_json(json.loads(json.dumps(key.to_json()))) == key
 
 

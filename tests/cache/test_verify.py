@@ -189,7 +189,7 @@ def test_a_deleted_file_is_found(root):
 def kind_of(name: str) -> str:
     """Files of one kind could be taken for each other."""
     path = Path(name)
-    if path.parent.name in {"commits", "samples"}:
+    if path.parent.name in {"commits", "samples", "vectors"}:
         return path.parent.name
     return "level" if path.suffix in {".h5", ".0"} else path.name
 

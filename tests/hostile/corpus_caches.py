@@ -7,6 +7,7 @@ from . import (
     corpus_headers,
     corpus_records,
     corpus_shards,
+    corpus_vectors,
 )
 from .cache_attempts import make_good
 
@@ -17,6 +18,7 @@ CASES = [
     *corpus_shards.CASES,
     *corpus_annotation_copies.CASES,
     *corpus_codecs.CASES,
+    *corpus_vectors.CASES,
 ]
 
 __all__ = ["CASES", "make_good"]

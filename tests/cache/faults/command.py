@@ -12,18 +12,18 @@ from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
 from fdet.cache.publish import only_writer, remove_leftovers
 from fdet.cache.writer import create_cache, retract, seal, written_record, written_records
 
-from ..handmade import ANNOTATIONS, learnt, make_header, make_key, samples_of
+from ..handmade import ANNOTATIONS, VECTOR, learnt, make_header, make_key, samples_of
 from .tracer import Report
 
 SEALED = "sealed"
 
 
 def single_header(store: str, shards: int, codec: str = "fp32") -> CacheHeader:
-    """One bucket, one view, one image a shard."""
+    """One bucket, one view, one image a shard, with vectors."""
     images = tuple(ImageEntry(5 + 3 * k, f"{k}.png", (16, 16)) for k in range(shards))
     layout = Layout(("plain",), (Bucket((16, 16), 1, images),))
     digest = calibration_digest(learnt(codec))
-    key = make_key(codec=codec, calibration=digest, views=("plain",))
+    key = make_key(codec=codec, calibration=digest, views=("plain",), image_vector=VECTOR)
     return CacheHeader(key, layout, {}, store)
 
 

@@ -10,6 +10,7 @@ from fdet.cache.manifest import NAME as MANIFEST
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import record_name, samples_name
 from fdet.cache.stores import STORES
+from fdet.cache.vectors import vectors_name
 from fdet.cache.verify import Damage, verify
 
 from ..handmade import all_samples, assert_exact, attempt, files_below
@@ -23,7 +24,8 @@ def shard_files(header: CacheHeader, name: str) -> list[str]:
     shard = next(shard for shard in header.layout.shards if shard.name == name)
     store = STORES[header.store]
     levels = {store.level_file(shard, level) for level in header.key.levels.names}
-    return [*sorted(levels), samples_name(name), record_name(name)]
+    vectors = [vectors_name(name)] if header.key.image_vector else []
+    return [*sorted(levels), *vectors, samples_name(name), record_name(name)]
 
 
 def problems(

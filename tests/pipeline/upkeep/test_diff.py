@@ -12,6 +12,7 @@ from fdet.cache.header import CacheHeader
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.cache.vectors import VectorSpec
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.diff import differences
 
@@ -34,6 +35,7 @@ FIELDS = {
     "interpolation": (PAIR, "nearest", " | nearest"),
     "levels": (PAIR, PyramidSpec((LevelSpec("c9", 4, 7),)), "c9(stride 4, 7 ch)"),
     "precision": (PAIR, "bf16", "fp32 | bf16"),
+    "image_vector": (REUSE, VectorSpec("class-token", 5), "None | class-token(5 ch)"),
     "codec": (REUSE, "fp16", "fp32 | fp16"),
     "converted": (REUSE, ("fp16",), "() | ('fp16',)"),
     "views": (REUSE, ("plain",), "('plain', 'hflip') | ('plain',)"),
