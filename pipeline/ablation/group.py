@@ -17,6 +17,7 @@ from typing import Any
 from ...cache.errors import FdetError
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json
+from ..launching import end_with_launcher
 from ..runs.config import RunConfig
 from ..sources.residence import Residence
 from ..training.options import TrainOptions
@@ -99,4 +100,5 @@ def answer_of(job: Path) -> Path:
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     sys.exit(main(Path(sys.argv[1])))

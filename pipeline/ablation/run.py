@@ -148,8 +148,7 @@ class _Ablation:
         answer_of(job).unlink(missing_ok=True)
         publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
         log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
-        with job.with_suffix(".log").open("ab") as output:
-            return own.start([_MODULE, str(job)], output), job
+        return own.start([_MODULE, str(job)], job.with_suffix(".log")), job
 
     def _note(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
         """How each trial ended. Of several whose process broke down, each is run alone: one may be to

@@ -18,7 +18,8 @@ class ExtractConfig:
     process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
     an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; else calibration_images of them are looked at beforehand, where the
-    codec needs it.
+    codec needs it. engine: "local", or "ray" (ray_address, ...: as RayPlace has them); threads None are then
+    ray_cpus.
     """
 
     annotations: Path
@@ -47,3 +48,8 @@ class ExtractConfig:
     update: Path | None = None
     calibration: Path | None = None
     calibration_images: int = CALIBRATION_IMAGES
+    engine: str = "local"
+    ray_address: str | None = None
+    ray_workers: int | None = None
+    ray_cpus: int = 1
+    ray_gpus: float | None = None
