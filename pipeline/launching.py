@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from .interrupt import interruptible
 from .world import without_launcher
@@ -22,6 +23,27 @@ _POLL_SECONDS = 0.05
 _TIED = "FDET_ENDS_WITH_ITS_INPUT"
 
 Process = subprocess.Popen[bytes]
+
+
+class Started(Protocol):
+    """A process somewhere."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Once it has ended."""
+
+
+class Launcher(Protocol):
+    """Starts processes, and tells which of them have ended. wishes: not empty once someone wishes to
+    leave.
+    """
+
+    @property
+    def wishes(self) -> Sequence[float]: ...
+
+    def start(self, words: Sequence[str], log: Path) -> Started: ...
+
+    def ended(self) -> Sequence[Started]: ...
 
 
 @dataclass
@@ -59,6 +81,7 @@ class Children:
         time.sleep(_POLL_SECONDS)
         found = [process for process in self.running if process.poll() is not None]
         self.running = [process for process in self.running if process not in found]
+        _let_go(found)
         for process in self.running if self.wishes else ():
             if process not in self._told:
                 process.send_signal(signal.SIGINT)
@@ -70,6 +93,13 @@ class Children:
         for process in self.running:
             process.kill()
             process.wait()
+        _let_go(self.running)
+
+
+def _let_go(processes: Sequence[Process]) -> None:
+    for process in processes:
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 @contextmanager

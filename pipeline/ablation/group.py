@@ -46,9 +46,9 @@ def job_of(
     runs = [
         {
             "config": trial.config.to_mapping(),
-            "paths": {name: str(path) for name, path in trial.caches.paths.items()},
-            "out": str(folder),
-            "comparable": [str(other) for other in others],
+            "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
+            "out": str(folder.absolute()),
+            "comparable": [str(other.absolute()) for other in others],
         }
         for trial, folder, others in zip(trials, folders, comparable, strict=True)
     ]

@@ -63,7 +63,7 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    _check_reachable(address)
+    check_reachable(address)
     more: dict[str, Any] = {}
     if address == "local":
         more = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
@@ -81,10 +81,11 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _check_reachable(address: str) -> None:
-    """Ray itself would try for a minute."""
-    if address in ("local", "auto"):
+def check_reachable(address: str | None) -> None:
+    """Raises InputError soon, where Ray itself would try for a minute."""
+    if address in (None, "local", "auto"):
         return
+    assert address is not None
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
         raise InputError(
