@@ -129,7 +129,8 @@ class _Ablation:
             while True:
                 while self.waiting and free and not own.wishes:
                     slot, group = free.pop(), self.waiting.popleft()
-                    process, job = self._start(own, group, self._on_slot(place, slot))
+                    where = _on_slot(place, slot) if self._local else place
+                    process, job = self._start(own, group, where)
                     running[process], slots[process] = (group, job), slot
                 if not running:
                     break
@@ -154,15 +155,12 @@ class _Ablation:
             return children()
         return ray_children(ray, accelerators=self.options.device != "cpu")
 
-    def _slots(self) -> int:
-        local = self.options.engine == "local"
-        return self.options.jobs if local else len(self.ready.trials)
+    @property
+    def _local(self) -> bool:
+        return self.options.engine == "local"
 
-    def _on_slot(self, place: Place, slot: int) -> Place:
-        """Of several accelerators another one for each slot, unless one is named, or Ray gives them out."""
-        here = self.options.engine == "local" and place.device in ("auto", "cuda")
-        count = torch.cuda.device_count() if here else 0
-        return replace(place, device=f"cuda:{slot % count}") if count > 1 else place
+    def _slots(self) -> int:
+        return self.options.jobs if self._local else len(self.ready.trials)
 
     def _start(self, own: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
         state, pruning = self.ready.state, self.ready.plan.pruning
@@ -228,6 +226,12 @@ class _Ablation:
 def _steps_of(run: Path) -> int:
     lines = metrics_log.read(run)
     return lines[-1]["step"] if lines else 0
+
+
+def _on_slot(place: Place, slot: int) -> Place:
+    """Of several accelerators another one for each slot, unless one is named."""
+    count = torch.cuda.device_count() if place.device in ("auto", "cuda") else 0
+    return replace(place, device=f"cuda:{slot % count}") if count > 1 else place
 
 
 def _why(status: int, path: Path) -> str:
