@@ -2,43 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import IO
+from pathlib import Path
+from typing import Protocol
 
 from .interrupt import interruptible
+from .world import without_launcher
 
 INTERRUPTED = 130
 _POLL_SECONDS = 0.05
+# In the environment of a process whose standard input ends when its launcher does.
+_TIED = "FDET_ENDS_WITH_ITS_INPUT"
 
 Process = subprocess.Popen[bytes]
 
 
+class Started(Protocol):
+    """A process somewhere."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Once it has ended."""
+
+
+class Launcher(Protocol):
+    """Starts processes, and tells which of them have ended. wishes: not empty once someone wishes to
+    leave.
+    """
+
+    @property
+    def wishes(self) -> Sequence[float]: ...
+
+    def start(self, words: Sequence[str], log: Path) -> Started: ...
+
+    def ended(self) -> Sequence[Started]: ...
+
+
 @dataclass
 class Children:
-    """Those that run. wishes: not empty once someone wishes to leave.
+    """Those that run. wishes: not empty once someone wishes to leave. tied: they end when this process is
+    killed, and hear nothing of the launcher that started it.
 
     Each has a group of its own, so that the terminal does not ask it a second time.
     """
 
     wishes: Sequence[float]
+    tied: bool = False
     running: list[Process] = field(default_factory=list)
     _told: list[Process] = field(default_factory=list)
 
-    def start(self, words: Sequence[str], output: IO[bytes] | None = None) -> Process:
-        """`python -m` with these words. output: where all that it says goes, else to stderr."""
-        process = subprocess.Popen(  # noqa: S603 - this program itself
-            [sys.executable, "-m", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output or sys.__stderr__,
-            stderr=output,
-            process_group=0,
-        )
+    def start(self, words: Sequence[str], log: Path | None = None) -> Process:
+        """`python -m` with these words. log: where all that it says is appended, else to stderr."""
+        with ExitStack() as opened:
+            output = None if log is None else opened.enter_context(log.open("ab"))
+            process = subprocess.Popen(  # noqa: S603 - this program itself
+                [sys.executable, "-m", *words],
+                stdin=subprocess.PIPE if self.tied else subprocess.DEVNULL,
+                stdout=output or sys.__stderr__,
+                stderr=output,
+                process_group=0,
+                env={**without_launcher(os.environ), _TIED: "1"} if self.tied else None,
+            )
         self.running.append(process)
         return process
 
@@ -49,6 +81,7 @@ class Children:
         time.sleep(_POLL_SECONDS)
         found = [process for process in self.running if process.poll() is not None]
         self.running = [process for process in self.running if process not in found]
+        _let_go(found)
         for process in self.running if self.wishes else ():
             if process not in self._told:
                 process.send_signal(signal.SIGINT)
@@ -60,6 +93,13 @@ class Children:
         for process in self.running:
             process.kill()
             process.wait()
+        _let_go(self.running)
+
+
+def _let_go(processes: Sequence[Process]) -> None:
+    for process in processes:
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 @contextmanager
@@ -87,3 +127,15 @@ def launched(words: Sequence[str]) -> int:
 def signal_of(status: int) -> str:
     """Of an exit status below 0, in words."""
     return f"signal {-status} ({signal.Signals(-status).name}; out of memory?)"
+
+
+def end_with_launcher() -> None:
+    """Where the one that started this process wants it so."""
+    if _TIED in os.environ:
+        threading.Thread(target=_end_with_input, daemon=True).start()
+
+
+def _end_with_input() -> None:
+    while os.read(0, 1):
+        pass
+    os._exit(1)

@@ -60,3 +60,9 @@ def find_world(rank: int | None, size: int | None, environment: Mapping[str, str
             except InputError as error:
                 raise InputError(f"the launcher's variables ({told}): {error}") from None
     return World()
+
+
+def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
+    """For a process that is not one of those that torchrun or srun started."""
+    names = {name for launcher in _LAUNCHERS for name in launcher}
+    return {name: value for name, value in environment.items() if name not in names}

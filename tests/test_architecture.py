@@ -89,6 +89,7 @@ def test_heads_take_from_the_cache_only_what_is_no_file(name):
 
 # Each may take from those that stand before it, and from the loose files of the pipeline.
 ORDER = (
+    "engines",
     "dataset",
     "backbones",
     "extraction",

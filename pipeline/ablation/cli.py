@@ -42,6 +42,20 @@ def ablate_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="go on with trials that failed before")
     ] = False,
+    engine: Annotated[
+        str, opt("local: --jobs processes; ray: processes on a cluster's nodes (docs/cluster.md)")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, opt("HOST:PORT, or auto; default: RAY_ADDRESS, or a Ray of this machine's own")
+    ] = None,
+    ray_workers: Annotated[
+        int | None, opt("at most so many processes; default: as many as there is room for")
+    ] = None,
+    cpus_per_trial: Annotated[int, opt("with Ray: that a process claims, and its --threads")] = 1,
+    gpus_per_trial: Annotated[
+        float | None,
+        opt("with Ray: that a process claims, e.g. 0.25; default: 1 where the cluster has any"),
+    ] = None,
 ) -> None:
     """Train a plan's trials on cached maps: grid, list or random draw of necks, heads and settings.
 
@@ -68,6 +82,11 @@ def ablate_command(
         threads=threads,
         resident=resident.value,
         retry_failed=retry_failed,
+        engine=engine,
+        ray_address=ray_address,
+        ray_workers=ray_workers,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
     )
     console = Console(width=None if sys.stdout.isatty() else 160)
     if dry_run:

@@ -17,6 +17,7 @@ from typing import Any
 from ...cache.errors import FdetError
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json
+from ..launching import end_with_launcher
 from ..runs.config import RunConfig
 from ..sources.residence import Residence
 from ..training.options import TrainOptions
@@ -45,9 +46,9 @@ def job_of(
     runs = [
         {
             "config": trial.config.to_mapping(),
-            "paths": {name: str(path) for name, path in trial.caches.paths.items()},
-            "out": str(folder),
-            "comparable": [str(other) for other in others],
+            "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
+            "out": str(folder.absolute()),
+            "comparable": [str(other.absolute()) for other in others],
         }
         for trial, folder, others in zip(trials, folders, comparable, strict=True)
     ]
@@ -99,4 +100,5 @@ def answer_of(job: Path) -> Path:
 
 
 if __name__ == "__main__":
+    end_with_launcher()
     sys.exit(main(Path(sys.argv[1])))

@@ -16,7 +16,9 @@ from ...cache.errors import InputError
 from ...cache.publish import make_folder, only_writer, publish_bytes
 from ...cache.sealed import parse_json
 from ..devices import pick_device
-from ..launching import Children, Process, children, signal_of
+from ..engines.children import ray_children
+from ..engines.ray_cluster import check_reachable, import_ray
+from ..launching import Launcher, Started, children, signal_of
 from ..progress import ProgressLine, progress_line
 from ..reporting.tidy import Row
 from ..runs import metrics_log
@@ -56,10 +58,15 @@ class Prepared:
 
 def prepared(options: AblateOptions) -> Prepared:
     """Everything that can be refused before anything runs. Raises FdetError of every kind."""
-    plan, place = options.read_plan(), options.place
+    plan, place, ray = options.read_plan(), options.place, options.ray_place
+    if ray is not None:
+        import_ray()
+        check_reachable(ray.address)
     if plan.out is None:
         raise InputError("--out: expected in the plan or on the command line")
-    opened = Opened(Processes(World(), pick_device(place.device)))
+    # Ray's nodes may have accelerators that this machine lacks.
+    device = pick_device("cpu" if ray else place.device)
+    opened = Opened(Processes(World(), device))
     trials = trials_of(plan, opened)
     state = State.read(plan.out)
     again: set[Status] = {"failed"} if options.retry_failed else set()
@@ -94,6 +101,8 @@ def ablate(options: AblateOptions) -> Prepared:
 
 def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
     groups, together = sharing(ready.waiting), options.together
+    if together is None and options.engine == "ray":
+        return cut(groups, 1)  # what pays there cannot be measured here
     if together is None:
         costs = Costs(ready.opened, options.place.threads)
         together, why = choose_together(groups, options.jobs, costs)
@@ -103,7 +112,7 @@ def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
 
 @dataclass
 class _Ablation:
-    """The groups that wait, and those that run, each in one of `jobs` slots."""
+    """The groups that wait, and those that run, each in one of `jobs` slots; Ray takes as many as come."""
 
     ready: Prepared
     options: AblateOptions
@@ -112,22 +121,25 @@ class _Ablation:
     def run(self) -> None:
         """Until no group waits or runs; raises KeyboardInterrupt once those that ran have saved."""
         place, out = self.options.place, self.ready.state.out
-        running: dict[Process, tuple[Group, Path]] = {}
-        free = list(range(self.options.jobs))[::-1]
-        slots: dict[Process, int] = {}
-        with children() as own, self._progress() as progress:
+        running: dict[Started, tuple[Group, Path]] = {}
+        free = list(range(self._slots()))[::-1]
+        slots: dict[Started, int] = {}
+        with self._launcher() as own, self._progress() as progress:
             looked = time.monotonic()
             while True:
                 while self.waiting and free and not own.wishes:
                     slot, group = free.pop(), self.waiting.popleft()
-                    process, job = self._start(own, group, _on_slot(place, slot))
+                    where = _on_slot(place, slot) if self._local else place
+                    process, job = self._start(own, group, where)
                     running[process], slots[process] = (group, job), slot
                 if not running:
                     break
                 for process in own.ended():
                     group, job = running.pop(process)
                     free.append(slots.pop(process))
-                    self._note(group, job, process.returncode, leaving=bool(own.wishes))
+                    status = process.returncode
+                    assert status is not None
+                    self._note(group, job, status, leaving=bool(own.wishes))
                     self.ready.state.write()
                     write_results(out, self.ready.rows())
                     looked = 0.0
@@ -137,7 +149,20 @@ class _Ablation:
         if own.wishes:
             raise KeyboardInterrupt
 
-    def _start(self, own: Children, group: Group, place: Place) -> tuple[Process, Path]:
+    def _launcher(self) -> AbstractContextManager[Launcher]:
+        ray = self.options.ray_place
+        if ray is None:
+            return children()
+        return ray_children(ray, accelerators=self.options.device != "cpu")
+
+    @property
+    def _local(self) -> bool:
+        return self.options.engine == "local"
+
+    def _slots(self) -> int:
+        return self.options.jobs if self._local else len(self.ready.trials)
+
+    def _start(self, own: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
         state, pruning = self.ready.state, self.ready.plan.pruning
         folders = [state.folder(trial) for trial in group]
         others = [
@@ -148,8 +173,7 @@ class _Ablation:
         answer_of(job).unlink(missing_ok=True)
         publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
         log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
-        with job.with_suffix(".log").open("ab") as output:
-            return own.start([_MODULE, str(job)], output), job
+        return own.start([_MODULE, str(job.absolute())], job.with_suffix(".log")), job
 
     def _note(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
         """How each trial ended. Of several whose process broke down, each is run alone: one may be to

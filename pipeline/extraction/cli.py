@@ -70,6 +70,19 @@ def extract_command(
             "keep the class token of each image too, or what the backbone pools before its classifier"
         ),
     ] = _D["image_vectors"],
+    engine: Annotated[
+        str, opt("local: this process; ray: workers on the nodes of a cluster (docs/cluster.md)")
+    ] = _D["engine"],
+    ray_address: Annotated[
+        str | None, opt("HOST:PORT, or auto; default: RAY_ADDRESS, or a Ray of this machine's own")
+    ] = _D["ray_address"],
+    ray_workers: Annotated[
+        int | None, opt("at most so many workers; default: as many as there is room for")
+    ] = _D["ray_workers"],
+    ray_cpus: Annotated[int, opt("that a worker claims, and its --threads")] = _D["ray_cpus"],
+    ray_gpus: Annotated[
+        float | None, opt("that a worker claims, e.g. 0.5; default: 1 where the cluster has any")
+    ] = _D["ray_gpus"],
 ) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.
 

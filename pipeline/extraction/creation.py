@@ -124,6 +124,18 @@ def created_or_resumed(
     return found
 
 
+def joined(config: ExtractConfig, header: CacheHeader) -> CacheHeader:
+    """The header that another process has laid down. Raises InputError where it is not to be seen here."""
+    if not (config.out / header_file.NAME).exists():
+        raise InputError(
+            f"--out {config.out}: the cache that was begun there is not to be seen here; expected a folder "
+            "on a file system that all nodes share"
+        )
+    found = CacheHeader.read(config.out)
+    _refuse_other_inputs(config, header, found)
+    return found
+
+
 def _codec_files(
     config: ExtractConfig, header: CacheHeader, backbone: FrozenBackbone
 ) -> dict[str, bytes]:

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...cache import manifest as manifest_file
-from ...cache.codecs import codec_of
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.publish import only_writer, remove_leftovers
@@ -23,11 +21,9 @@ from ...cache.writer import retract, seal, written_record, written_records
 from ..dataset.canvases import CanvasRecipe, recipe_of, render
 from ..dataset.check import check_images
 from ..world import World, find_world
-from .creation import created_or_resumed
+from .engines import engine_of
 from .options import ExtractConfig
-from .preparation import prepared
-from .reuse import Reused, check_same_codec, find_reusable, open_older
-from .writing import write_shards
+from .ray_engine import role_of
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +55,13 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     """
     started = time.monotonic()
     world = find_world(config.rank, config.world, os.environ)
-    begun = prepared(config, world)
-    header, backbone = begun.header, begun.backbone
-    reused = Reused()
-    older = None
-    if config.update is not None and not (config.out / manifest_file.NAME).exists():
-        older = open_older(config.update, header)
-    with only_writer(config.out, f"rank-{world.rank}-of-{world.size}"):
-        header = created_or_resumed(config, world, header, backbone, begun.annotations)
+    reused = 0
+    with engine_of(config, world) as engine, only_writer(config.out, role_of(world)):
+        header = engine.create()
         todo = _shards_to_do(config, world, header)
         if todo:
             _warn_of_room(config.out, header, todo)
-            recipe = recipe_of(header.key, config.images)
-            if older is not None:
-                check_same_codec(older, header)
-                reused = find_reusable(older, recipe, todo)
-            codec = codec_of(config.out, header.key, begun.device)
-            write_shards(config.out, header, todo, recipe, backbone, codec, config.workers, reused)
+            reused = sum(engine.write(header, todo))
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
             seal(config.out, header)
@@ -88,7 +74,7 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         bytes=sum(f.size for record in records.values() for f in record.files.values()),
         seconds=time.monotonic() - started,
         written=len(written) * views,
-        reused=len(written & set(reused.ids)) * views,
+        reused=reused * views,
         missing=len(header.layout.shards) - len(records),
         failed=_failures(header, records),
     )

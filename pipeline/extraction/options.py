@@ -18,7 +18,8 @@ class ExtractConfig:
     process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
     an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; else calibration_images of them are looked at beforehand, where the
-    codec needs it. image_vectors: keep one vector of each image as a whole too.
+    codec needs it. image_vectors: keep one vector of each image as a whole too. engine: "local", or "ray"
+    (ray_address, ...: as RayPlace has them); threads None are then ray_cpus.
     """
 
     annotations: Path
@@ -48,3 +49,8 @@ class ExtractConfig:
     calibration: Path | None = None
     calibration_images: int = CALIBRATION_IMAGES
     image_vectors: bool = False
+    engine: str = "local"
+    ray_address: str | None = None
+    ray_workers: int | None = None
+    ray_cpus: int = 1
+    ray_gpus: float | None = None

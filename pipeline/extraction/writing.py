@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import groupby, islice
@@ -38,27 +38,48 @@ def write_shards(
     reused: Reused,
 ) -> None:
     """All views of every image of `shards`, from the backbone or from `reused`, shard after shard."""
+    with progress_line("extract", samples_of(header, shards)) as progress:
+        wrote = _Counter(progress).wrote
+        write_quietly(out, header, shards, recipe, backbone, codec, workers, reused, wrote)
+
+
+def samples_of(header: CacheHeader, shards: Sequence[Shard]) -> int:
+    """Of all views."""
+    return sum(len(shard.images) for shard in shards) * len(header.layout.views)
+
+
+def write_quietly(
+    out: Path,
+    header: CacheHeader,
+    shards: Sequence[Shard],
+    recipe: CanvasRecipe,
+    backbone: FrozenBackbone,
+    codec: Codec,
+    workers: int,
+    reused: Reused,
+    wrote: Callable[[int], None],
+) -> None:
+    """As `write_shards`, without a progress line. wrote: called with each sample's bytes, in the thread
+    that writes; what it raises ends the writing.
+    """
     views = tuple(range(len(header.layout.views)))
-    total = sum(len(shard.images) for shard in shards) * len(views)
     images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
     ends = EndCodes(codec)
-    with progress_line("extract", total) as progress:
-        counter = _Counter(progress)
-        with (
-            closing(rendered(recipe, ((image, views) for image in images), workers)) as canvases,
-            BackgroundWriter(out, header, shards, 4 * batch_size, counter.wrote) as writer,
-        ):
-            for shard in shards:
-                for known, run in groupby(shard.images, lambda image: image.id in reused.ids):
-                    if known:
-                        for entry, frames in reused.samples(run, views):
-                            writer.put_frames(entry, frames)
-                        continue
-                    samples = _samples(islice(canvases, len(list(run))))
-                    while batch := list(islice(samples, batch_size)):
-                        for entry, maps in _features(batch, backbone, ends):
-                            writer.put(entry, maps)
+    with (
+        closing(rendered(recipe, ((image, views) for image in images), workers)) as canvases,
+        BackgroundWriter(out, header, shards, 4 * batch_size, wrote) as writer,
+    ):
+        for shard in shards:
+            for known, run in groupby(shard.images, lambda image: image.id in reused.ids):
+                if known:
+                    for entry, frames in reused.samples(run, views):
+                        writer.put_frames(entry, frames)
+                    continue
+                samples = _samples(islice(canvases, len(list(run))))
+                while batch := list(islice(samples, batch_size)):
+                    for entry, maps in _features(batch, backbone, ends):
+                        writer.put(entry, maps)
     ends.tell()
 
 

@@ -25,6 +25,9 @@ def plan_command(
         str | None,
         opt("how much to write on the target disk, e.g. 100GB; default: 10 s, at most 8 GiB"),
     ] = _D["write_trial"],
+    nodes: Annotated[int, opt("machines like this one that extract beside each other")] = _D[
+        "nodes"
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
     **extraction: Any,
 ) -> None:
@@ -38,6 +41,7 @@ def plan_command(
         budget=None if budget is None else parse_bytes(budget, "--budget"),
         epochs=epochs,
         trial_images=trial_images,
+        nodes=nodes,
         write_trial=None if write_trial is None else parse_bytes(write_trial, "--write-trial"),
     )
     from .measure import make_plan

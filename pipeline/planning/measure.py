@@ -46,7 +46,7 @@ def make_plan(options: PlanOptions) -> Plan:
     codecs, refused = try_codecs(trial.samples, header.form, given, begun.device)
     disk = measure_disk(folder, options.write_trial)
     contents = contents_of(header)
-    machine = _machine(config, begun, trial, contents)
+    machine = _machine(options, begun, trial, contents)
     usual = max(header.layout.buckets, key=lambda bucket: len(bucket.images))
     return Plan(
         contents=contents,
@@ -105,14 +105,15 @@ def _overhead(header: CacheHeader) -> int:
 
 
 def _machine(
-    config: ExtractConfig, begun: Prepared, trial: BackboneTrial, contents: Contents
+    options: PlanOptions, begun: Prepared, trial: BackboneTrial, contents: Contents
 ) -> Machine:
     return Machine(
         decode=trial.decode,
         forward=trial.forward * contents.values,
         cores=len(os.sched_getaffinity(0)),
-        workers=config.workers,
+        workers=options.extraction.workers,
         threads=begun.header.key.threads,
+        nodes=options.nodes,
     )
 
 

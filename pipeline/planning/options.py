@@ -12,7 +12,8 @@ from ..extraction.options import ExtractConfig
 class PlanOptions:
     """extraction: what is planned. budget: bytes that the cache may have; None: what is free. epochs: of
     one training run on it. trial_images: at most so many pass through the backbone. write_trial: bytes
-    to write on the target disk; None: for some seconds.
+    to write on the target disk; None: for some seconds. nodes: machines like this one that extract beside
+    each other.
     """
 
     extraction: ExtractConfig
@@ -20,10 +21,11 @@ class PlanOptions:
     epochs: int = 72
     trial_images: int = 16
     write_trial: int | None = None
+    nodes: int = 1
 
     def check(self) -> None:
         """Raises InputError."""
-        for name in ("epochs", "trial_images"):
+        for name in ("epochs", "trial_images", "nodes"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}"

@@ -36,7 +36,7 @@ class Contents:
 class Machine:
     """What the steps share. decode, forward: seconds a sample. workers: processes that decode; 0: the
     backbone waits for each image. threads: of the backbone where it runs on the processor, 0 on an
-    accelerator.
+    accelerator. nodes: that extract beside each other, all like this one.
     """
 
     decode: float
@@ -44,14 +44,16 @@ class Machine:
     cores: int
     workers: int
     threads: int
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class CodecPlan:
     """Of one codec. bits: a value. sample_bytes: of one sample on the disk, bytes: of all. fits: into what
     is free. views: how many fit into the budget, or into what is free. compute_seconds, write_seconds:
-    of all samples; the extraction takes the longer. limited_by: what that is. cached_epoch: seconds.
-    epochs: to pay for itself, by the number of runs that share the cache; None where it never does.
+    of all samples, by all nodes, onto the disk that they share; the extraction takes the longer.
+    limited_by: what that is. cached_epoch: seconds. epochs: to pay for itself, by the number of runs that
+    share the cache; None where it never does.
     """
 
     codec: str
@@ -103,7 +105,7 @@ def cached_epoch(contents: Contents, machine: Machine, codec: CodecTrial, disk: 
 
 
 def compute(contents: Contents, machine: Machine, codec: CodecTrial) -> tuple[str, float]:
-    """What limits an extraction but for the disk, and the seconds of all samples."""
+    """What limits an extraction but for the disk, and the seconds of all samples, by all nodes."""
     forward = machine.forward + contents.values * codec.encode
     packing = contents.values * codec.compress
     serial = machine.decode if machine.workers == 0 else 0.0
@@ -116,7 +118,7 @@ def compute(contents: Contents, machine: Machine, codec: CodecTrial) -> tuple[st
             "processor": work / machine.cores,
         }
     )
-    return limit, contents.samples * seconds
+    return limit, contents.samples * seconds / machine.nodes
 
 
 def epochs_to_pay(extraction: float, online: float, cached: float, runs: int) -> float | None:
@@ -197,6 +199,21 @@ def room_sentence(asked: CodecPlan, others: Sequence[CodecPlan], free: int) -> s
     return (
         f"It does not fit: {asked.bytes / 1e9:.4g} GB of maps and the room of one shard, and "
         f"{free / 1e9:.4g} GB are free; {instead}."
+    )
+
+
+def nodes_sentence(asked: CodecPlan, nodes: int) -> str:
+    """What so many nodes take, and how many the disk keeps up with; empty for one."""
+    if nodes == 1:
+        return ""
+    enough = max(1, math.ceil(nodes * asked.compute_seconds / asked.write_seconds))
+    if enough < nodes:
+        most = f"it keeps up with {enough}, and more gain nothing"
+    else:
+        most = f"it keeps up with about {enough}"
+    return (
+        f"{nodes} nodes like this one extract in {shown_time(asked.extraction_seconds)}, if the disk that "
+        f"they share takes what it took from one: {most}."
     )
 
 

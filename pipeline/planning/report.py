@@ -12,6 +12,7 @@ from .plan import (
     CodecPlan,
     Contents,
     Machine,
+    nodes_sentence,
     room_sentence,
     shown_epochs,
     shown_time,
@@ -62,7 +63,8 @@ class Plan:
     def sentences(self) -> list[str]:
         """Whether it pays, whether it fits, and the notes."""
         room = room_sentence(self.chosen, self.codecs, self.disk.free)
-        said = [verdict(self.chosen, self.online_epoch, self.epochs), room, *self.notes]
+        nodes = nodes_sentence(self.chosen, self.machine.nodes)
+        said = [verdict(self.chosen, self.online_epoch, self.epochs), nodes, room, *self.notes]
         return [sentence for sentence in said if sentence]
 
     def to_json(self) -> dict[str, Any]:

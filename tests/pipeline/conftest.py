@@ -10,6 +10,7 @@ from fdet.cache.stores import STORES
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.extraction.extract import extract
 
+from .clusters import Cluster, cluster
 from .command_server import Commands
 from .quick import quick
 
@@ -29,6 +30,21 @@ def commands() -> Iterator[Commands]:
     commands = Commands()
     yield commands
     commands.close()
+
+
+@pytest.fixture(scope="session")
+def head() -> Iterator[Cluster]:
+    """Of a Ray cluster, alone."""
+    with cluster() as started:
+        yield started
+
+
+@pytest.fixture
+def nodes(head) -> Iterator[Cluster]:
+    """A cluster that has one node beside its head."""
+    head.add()
+    yield head
+    head.empty()
 
 
 @pytest.fixture(params=STORES)

@@ -56,6 +56,8 @@ def places(dataset, exact_cache, tmp_path):
 BAD = [
     ([*EXTRACT, "--size", "64", "--short", "64"], "give either --size N (square) or both"),
     ([*EXTRACT], "give either --size N (square) or both"),
+    ([*EXTRACT, "--size", "64", "--engine", "rey"], "--engine 'rey'; did you mean 'ray'?"),
+    ([*EXTRACT, "--size", "64", "--ray-cpus", "2"], "--ray-cpus: belongs to --engine ray"),
     ([*EXTRACT, "--size", "0"], "--size: expected at least 1, got 0"),
     ([*EXTRACT, "--short", "90", "--long", "60"], "expected 1 <= short <= long"),
     ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'?"),

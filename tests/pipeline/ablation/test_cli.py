@@ -55,6 +55,14 @@ def test_paths_of_the_command_line_go_first(run, tmp_path, exact_cache):
         (("--together", "many"), "", "--together: expected auto or a number"),
         (("--jobs", "0"), "", "--jobs: expected at least 1, got 0"),
         (("--cache", "nowhere"), "", "nowhere is not a cache"),
+        (("--engine", "rai"), "", "--engine 'rai'; did you mean 'ray'?"),
+        (("--gpus-per-trial", "0.5"), "", "--gpus-per-trial: belongs to --engine ray"),
+        (("--engine", "ray", "--jobs", "2"), "", "--jobs: belongs to --engine local"),
+        (
+            ("--engine", "ray", "--gpus-per-trial", "1.5"),
+            "",
+            "--gpus-per-trial: expected 0, a part",
+        ),
     ],
 )
 def test_what_cannot_be_is_a_line_and_exit_2(words, below, said, run, here):

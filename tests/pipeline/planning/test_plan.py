@@ -12,6 +12,7 @@ from fdet.pipeline.planning.plan import (
     cached_epoch,
     compute,
     epochs_to_pay,
+    nodes_sentence,
     online_epoch,
     plan_codec,
     room_sentence,
@@ -160,6 +161,27 @@ def test_what_does_not_fit_is_said_and_what_would():
     assert said.startswith("It does not fit: 8 GB of maps and the room of one shard, and 1 GB are")
     assert said.endswith("; --codec int8 would.")
     assert "no codec would: fewer views" in room_sentence(large, [large], 10**9)
+
+
+def test_nodes_share_the_computing_and_the_disk():
+    one, *several = [plan(machine=replace(MACHINE, nodes=n)) for n in (1, 2, 8)]
+    assert [one.compute_seconds / found.compute_seconds for found in several] == [2, 8]
+    assert {found.write_seconds for found in several} == {one.write_seconds}
+    assert {found.cached_epoch for found in several} == {one.cached_epoch}, "one machine trains"
+
+
+def test_of_many_nodes_is_said_how_many_the_disk_keeps_up_with():
+    found = replace(plan(), compute_seconds=100.0, write_seconds=160.0)
+    assert nodes_sentence(found, 1) == ""
+    assert nodes_sentence(found, 8) == (
+        "8 nodes like this one extract in 3 min, if the disk that they share takes what it took from one: "
+        "it keeps up with 5, and more gain nothing."
+    )
+    slower = replace(found, compute_seconds=800.0)
+    assert nodes_sentence(slower, 8).endswith(
+        "extract in 13 min, if the disk that they share takes what it took from one: it keeps up with "
+        "about 40."
+    )
 
 
 @pytest.mark.parametrize(

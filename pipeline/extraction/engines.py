@@ -1,0 +1,90 @@
+"""Who writes the shards of a cache: an engine is given shards and tells when each is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+from ...cache import manifest as manifest_file
+from ...cache.codecs import codec_of
+from ...cache.errors import InputError, did_you_mean
+from ...cache.header import CacheHeader
+from ...cache.layout import Shard
+from ...cache.reader import FeatureCache
+from ..dataset.canvases import recipe_of
+from ..world import World
+from .creation import created_or_resumed
+from .options import ExtractConfig
+from .preparation import Prepared, prepared
+from .ray_engine import on_ray
+from .reuse import Reused, check_same_codec, find_reusable, open_older
+from .writing import write_shards
+
+
+class Engine(Protocol):
+    """Knows its command; everything that can be refused before the cache's folder is made has been."""
+
+    def create(self) -> CacheHeader:
+        """The cache laid down, or found there. Raises InputError, KeyMismatch."""
+
+    def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
+        """For each shard that is written, in any order: how many of its images were taken over."""
+
+
+@dataclass
+class Local:
+    """This process."""
+
+    config: ExtractConfig
+    world: World
+    begun: Prepared
+    older: FeatureCache | None
+
+    def create(self) -> CacheHeader:
+        begun = self.begun
+        return created_or_resumed(
+            self.config, self.world, begun.header, begun.backbone, begun.annotations
+        )
+
+    def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
+        config, begun, reused = self.config, self.begun, Reused()
+        recipe = recipe_of(header.key, config.images)
+        if self.older is not None:
+            check_same_codec(self.older, header)
+            reused = find_reusable(self.older, recipe, shards)
+        codec = codec_of(config.out, header.key, begun.device)
+        # All in one go: decoding runs ahead beyond a shard's end.
+        write_shards(
+            config.out, header, shards, recipe, begun.backbone, codec, config.workers, reused
+        )
+        for shard in shards:
+            yield sum(image.id in reused.ids for image in shard.images)
+
+
+@contextmanager
+def local(config: ExtractConfig, world: World) -> Iterator[Engine]:
+    """Raises InputError, KeyMismatch."""
+    begun = prepared(config, world)
+    older = None
+    if config.update is not None and not (config.out / manifest_file.NAME).exists():
+        older = open_older(config.update, begun.header)
+    yield Local(config, world, begun, older)
+
+
+ENGINES: Mapping[str, Callable[[ExtractConfig, World], AbstractContextManager[Engine]]] = {
+    "local": local,
+    "ray": on_ray,
+}
+
+
+def engine_of(config: ExtractConfig, world: World) -> AbstractContextManager[Engine]:
+    """The one that the command names. Raises InputError."""
+    if config.engine not in ENGINES:
+        raise InputError(f"--engine {config.engine!r}{did_you_mean(config.engine, ENGINES)}")
+    if config.engine == "local":
+        for f in fields(config):
+            if f.name.startswith("ray_") and getattr(config, f.name) != f.default:
+                raise InputError(f"--{f.name.replace('_', '-')}: belongs to --engine ray")
+    return ENGINES[config.engine](config, world)

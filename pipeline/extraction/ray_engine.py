@@ -1,0 +1,148 @@
+"""Shards written by workers on the nodes of a Ray cluster, into the cache that all of them see.
+
+No map goes through Ray: workers write their shards themselves and answer with the records.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ...cache.errors import FdetError, InputError
+from ...cache.files import is_there
+from ...cache.header import CacheHeader
+from ...cache.layout import Shard
+from ...cache.records import record_name
+from ..engines.crew import Result
+from ..engines.queue import TRIES, GivenUp, WorkQueue
+from ..engines.ray_cluster import RayPlace, connected, needs_of
+from ..engines.ray_crew import ray_crew
+from ..interrupt import interruptible
+from ..progress import ProgressLine, progress_line
+from ..world import World
+from .options import ExtractConfig
+from .worker import CREATE, ShardWorker
+from .writing import samples_of
+
+log = logging.getLogger(__name__)
+
+# Shards that a worker is given at once, so that it need not wait for each.
+MOST_SHARDS = 16
+# A file server may show a new file that late.
+PATIENCE_SECONDS = 60.0
+# What a worker has in hand is dropped sooner than that.
+LEAVING_SECONDS = 15.0
+
+
+def role_of(world: World) -> str:
+    """Of a process, among those that fill a cache."""
+    return f"rank-{world.rank}-of-{world.size}"
+
+
+@dataclass
+class RayEngine:
+    """queue: of numbers of shards. wishes: not empty once someone wishes to leave."""
+
+    out: Path
+    queue: WorkQueue
+    wishes: Sequence[float]
+
+    def wait_for_a_worker(self) -> None:
+        """What refuses the first one refuses the command, before anything is written."""
+        while not self.queue.idle:
+            self._step()
+
+    def create(self) -> CacheHeader:
+        self.queue.waiting.append(CREATE)
+        while self.queue.left:
+            for _, said in self._step():
+                for line in said or ():
+                    log.warning("%s", line)
+        self._wait_for(self.out / "fdet.json")
+        return CacheHeader.read(self.out)
+
+    def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
+        by_number = {shard.number: shard for shard in shards}
+        paths = {n: self.out / record_name(shard.name) for n, shard in by_number.items()}
+        self.queue.there = lambda piece: is_there(paths[int(piece)])
+        self.queue.waiting.extend(by_number)
+        done = 0
+        with progress_line("extract", samples_of(header, shards)) as progress:
+            while self.queue.left:
+                for number, found in self._step(by_number):
+                    if not done:
+                        self._wait_for(paths[int(number)])
+                    done += samples_of(header, [by_number[int(number)]])
+                    yield 0 if found is None else found[1]
+                self._show(progress, done)
+        for path in paths.values():
+            self._wait_for(path)
+
+    def _step(self, names: dict[int, Shard] | None = None) -> list[Result]:
+        if self.wishes:
+            self._leave()
+            raise KeyboardInterrupt
+        results = []
+        for result in self.queue.step():
+            if isinstance(result, GivenUp):
+                what = f"shard {names[int(result.piece)].name}" if names else "the cache's header"
+                raise FdetError(f"{what} was tried {TRIES} times; the last time: {result.why}")
+            results.append(result)
+        return results
+
+    def _show(self, progress: ProgressLine, done: int) -> None:
+        workers = len(self.queue.in_hand)
+        progress.note(f"{progress.rate:.1f} samples/s, {workers} workers")
+        progress.advance(max(0, done + self.queue.counted - progress.done))
+
+    def _leave(self) -> None:
+        """Workers drop the shards in hand; what is published stays."""
+        self.queue.crew.stop()
+        end = time.monotonic() + LEAVING_SECONDS
+        while self.queue.in_hand and time.monotonic() < end:
+            self.queue.step(giving=False)
+
+    def _wait_for(self, path: Path) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not is_there(path):
+            if time.monotonic() > end:
+                raise InputError(
+                    f"--out {self.out}: a worker has written {path.name}, which cannot be seen here; "
+                    "expected a folder on a file system that all nodes share"
+                )
+            time.sleep(0.5)
+
+
+@contextmanager
+def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
+    """Raises InputError where there is no Ray, and what a worker refuses."""
+    if world.size > 1:
+        raise InputError(
+            f"--engine ray: this is {world}; one process gives the shards to Ray: leave out --rank and "
+            "--world, or start it without srun and torchrun"
+        )
+    place = RayPlace(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
+    place.check("--ray-cpus", "--ray-gpus")
+    make = partial(ShardWorker, told(config), role_of(world))
+    with connected(place.address) as ray, interruptible() as wishes:
+        needs = needs_of(ray, place, accelerators=config.device != "cpu")
+        with ray_crew(ray, make, needs, place.workers) as crew:
+            engine = RayEngine(config.out, WorkQueue(crew, MOST_SHARDS), wishes)
+            engine.wait_for_a_worker()
+            yield engine
+
+
+def told(config: ExtractConfig) -> ExtractConfig:
+    """What workers are told: they start in other folders, and with other numbers of threads."""
+    names = ("annotations", "images", "out", "update", "calibration")
+    paths = {name: path.absolute() for name in names if (path := getattr(config, name)) is not None}
+    weights = config.weights
+    if weights is not None and Path(weights).is_file():
+        weights = str(Path(weights).absolute())
+    threads = config.threads or config.ray_cpus
+    return replace(config, **paths, weights=weights, threads=threads)

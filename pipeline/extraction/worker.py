@@ -1,0 +1,132 @@
+"""What fills shards of a cache on another node: the backbone loaded once, then shards by their numbers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from threading import Event
+
+from ...cache.codecs import codec_of
+from ...cache.errors import InputError
+from ...cache.header import CacheHeader
+from ...cache.layout import Shard
+from ...cache.publish import SCRATCH
+from ...cache.reader import FeatureCache
+from ...cache.writer import written_record
+from ..dataset.canvases import recipe_of
+from ..devices import use_threads
+from ..engines.crew import Piece, Result
+from ..world import World
+from .creation import created_or_resumed, joined
+from .options import ExtractConfig
+from .preparation import Prepared, prepared
+from .reuse import Reused, check_same_codec, find_reusable, open_older
+from .writing import write_quietly
+
+# The piece of work that lays the cache down.
+CREATE = "create"
+
+
+class _Stopped(Exception):
+    pass
+
+
+class ShardWorker:
+    """As engines.crew.Worker has it. Pieces are CREATE, which finds warnings, and numbers of shards, which
+    find (the record's bytes, images that were taken over). role: the one that whoever asks for them holds
+    in the cache's folder.
+    """
+
+    def __init__(self, config: ExtractConfig, role: str) -> None:
+        self._config, self._role = config, role
+        self._stopping = Event()
+        self._written = 0
+        self._begun: Prepared | None = None
+        self._header: CacheHeader | None = None
+        self._older: FeatureCache | None = None
+
+    def begin(self) -> None:
+        """Load the backbone."""
+        with _warnings() as self._said:
+            self._begun = prepared(self._config, World())
+            if self._config.update is not None:
+                self._older = open_older(self._config.update, self._begun.header)
+
+    def look(self) -> int:
+        return self._written
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def work(self, pieces: Sequence[Piece]) -> list[Result]:
+        # torch asks each thread anew.
+        use_threads(self._config.threads)
+        self._written = 0
+        if list(pieces) == [CREATE]:
+            return [(CREATE, self._create())]
+        return list(self._write([int(piece) for piece in pieces]))
+
+    def _create(self) -> list[str]:
+        """What there is to warn of."""
+        config, begun = self._config, self._begun
+        assert begun is not None
+        if not (config.out / f".{self._role}{SCRATCH}").exists():
+            raise InputError(
+                f"--out {config.out}: not the folder that fdet extract has begun to fill; expected one on a "
+                "file system that all nodes share"
+            )
+        with _warnings() as said:
+            self._header = created_or_resumed(
+                config, World(), begun.header, begun.backbone, begun.annotations
+            )
+        return [*self._said, *said]
+
+    def _write(self, numbers: Sequence[int]) -> Iterator[Result]:
+        config, begun = self._config, self._begun
+        assert begun is not None
+        header = self._header = self._header or joined(config, begun.header)
+        shards = [header.layout.shards[number] for number in numbers]
+        recipe = recipe_of(header.key, config.images)
+        reused = self._reused(header, shards)
+        codec = codec_of(config.out, header.key, begun.device)
+        backbone, workers = begun.backbone, config.workers
+        with suppress(_Stopped):
+            write_quietly(
+                config.out, header, shards, recipe, backbone, codec, workers, reused, self._wrote
+            )
+        for shard in shards:
+            record = written_record(config.out, header, shard.name)
+            if record is not None:
+                taken = sum(image.id in reused.ids for image in shard.images)
+                yield shard.number, (record.to_bytes(), taken)
+
+    def _reused(self, header: CacheHeader, shards: Sequence[Shard]) -> Reused:
+        if self._older is None:
+            return Reused()
+        check_same_codec(self._older, header)
+        return find_reusable(self._older, recipe_of(header.key, self._config.images), shards)
+
+    def _wrote(self, stored_bytes: int) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
+        self._written += 1
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What fdet warns of within the block."""
+    said: list[str] = []
+
+    class Collecting(logging.Handler):
+        """Keeps the messages."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler = Collecting(logging.WARNING)
+    logging.getLogger("fdet").addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger("fdet").removeHandler(handler)
