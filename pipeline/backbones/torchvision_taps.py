@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -14,16 +15,22 @@ from .taps import TORCHVISION, Taps, level_names
 
 
 class _TorchvisionNet(nn.Module):
+    """A ResNet is its children, one after the other; those behind the last of `layers` are left out."""
+
     def __init__(self, model: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
-        from torchvision.models.feature_extraction import create_feature_extractor
-
         self.layers = list(layers)
-        self.body = create_feature_extractor(model, {layer: layer for layer in layers})
+        children = list(model.named_children())
+        last = [name for name, _ in children].index(self.layers[-1])
+        self.body = nn.Sequential(OrderedDict(children[: last + 1]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.body(x)
-        return [maps[layer] for layer in self.layers]
+        maps = []
+        for name, child in self.body.named_children():
+            x = child(x)
+            if name in self.layers:
+                maps.append(x)
+        return maps
 
 
 def torchvision_taps(name: str) -> Taps:

@@ -49,10 +49,21 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
             f"--start {run}: its class embeddings have {before.embedding} values, this run's have "
             f"{info.embedding} (0: none); give those of the same encoder"
         )
-    if before.trains_backbone and model.backbone is None:
+    _check_backbone(run, before, info)
+    before.check_size(run / _WEIGHTS)
+    load_weights(run / _WEIGHTS, model if before.own_backbone else Model(model.detector))
+
+
+def _check_backbone(run: Path, before: RunInfo, info: RunInfo) -> None:
+    """Raises InputError where its detector belongs to a backbone that this run has not."""
+    if before.trains_backbone and not info.trains_backbone:
         raise InputError(
             f"--start {run}: it trained a backbone of its own, and --source {info.source} uses "
             "another; use --source finetune"
         )
-    before.check_size(run / _WEIGHTS)
-    load_weights(run / _WEIGHTS, model if before.trains_backbone else Model(model.detector))
+    mine, theirs = info.config.backbone, before.config.backbone
+    if theirs.adapters and mine != theirs:
+        raise InputError(
+            f"--start {run}: it has adapters in its backbone, by the settings {theirs}, this run's are "
+            f"{mine}; use --source online with the same settings (--config {run / 'config.toml'})"
+        )
