@@ -375,6 +375,8 @@ def test_a_plain_vit_on_its_tokens(dataset, images, tmp_path):
 
 def test_a_trial_within_a_memory_limit_does_all_that_a_run_does(live_cache, images, tmp_path):
     more = {"source": "online", "images": images, "val": live_cache, "memory_limit": 2**40}
-    given = options(live_cache, tmp_path / "run", **more)
+    given = options(live_cache, tmp_path, **more)
     assert _try(tiny("retinanet", ADAPTERS), given, join_processes("cpu")) == 0
-    assert not (tmp_path / "run" / "run.json").exists()
+    assert lines(tmp_path, "eval")
+    kept = part(tensors(tmp_path), "model.backbone.")
+    assert {n.partition(".")[0] for n in kept} == {"adapters"}
