@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Self
 
@@ -63,14 +63,29 @@ class FrozenBackbone(nn.Module):
     def parameters_count(self) -> int:
         return sum(p.numel() for p in self._net.parameters())
 
+    @property
+    def device(self) -> torch.device:
+        return next(self._net.parameters()).device
+
+    def insert(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
+        """Let `change` act on what the net's module `name` gives, before anything else sees it."""
+        # A closure is shared by the copies that are fitted to a canvas; a module would be copied.
+        self._net.get_submodule(name).register_forward_hook(lambda _module, _args, out: change(out))
+        self._by_canvas.clear()
+
     def train(self, mode: bool = True) -> Self:
         """Stays in eval mode whatever is asked: BatchNorm must not move."""
         return super().train(False)
 
     def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
         """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        with torch.no_grad():
+            return self.pyramid(canvases, content_hw)
+
+    def pyramid(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
+        """The same, with a graph where something that was inserted is trained."""
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
-        with torch.no_grad(), self._exact(canvases.device):
+        with self._exact(canvases.device):
             x = self.normalised(canvases, content_hw)
             maps, vector = self._computed(x, canvas_hw, content_hw)
             floats = tuple(m.float().contiguous() for m in maps)
@@ -85,8 +100,7 @@ class FrozenBackbone(nn.Module):
         """Floating-point operations of one canvas, multiply and add counted apart."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        device = next(self._net.parameters()).device
-        canvas = torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=device)
+        canvas = torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=self.device)
         with FlopCounterMode(display=False) as counter:
             self(canvas, [canvas_hw])
         return int(counter.get_total_flops())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -17,25 +18,35 @@ _LAST = "layer4"
 
 
 class _TorchvisionNet(TappedNet):
+    """A ResNet is its children, one after the other; those behind the last that is needed are left out."""
+
     def __init__(self, model: nn.Module, layers: Sequence[str], whole: bool = False) -> None:
         super().__init__()
-        from torchvision.models.feature_extraction import create_feature_extractor
-
         self.layers = list(layers)
-        tapped = {*layers, _LAST} if whole else layers
-        self.body = create_feature_extractor(model, {layer: layer for layer in tapped})
+        self.kept = {*layers, _LAST} if whole else {*layers}
+        children = list(model.named_children())
+        last = [name for name, _ in children].index(_LAST if whole else self.layers[-1])
+        self.body = nn.Sequential(OrderedDict(children[: last + 1]))
         self.avgpool: nn.Module = model.avgpool  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        maps = self.body(x)
+        maps = self._maps(x)
         return [maps[layer] for layer in self.layers]
 
     def with_vector(self, x: Tensor, content_hw: Sequence[HW]) -> tuple[list[Tensor], Tensor]:
-        maps, canvas_hw = self.body(x), (int(x.shape[2]), int(x.shape[3]))
+        maps, canvas_hw = self._maps(x), (int(x.shape[2]), int(x.shape[3]))
         vector = pooled_over_images(
             maps[_LAST], lambda last: self.avgpool(last).flatten(1), canvas_hw, content_hw
         )
         return [maps[layer] for layer in self.layers], vector
+
+    def _maps(self, x: Tensor) -> dict[str, Tensor]:
+        maps = {}
+        for name, child in self.body.named_children():
+            x = child(x)
+            if name in self.kept:
+                maps[name] = x
+        return maps
 
 
 def torchvision_taps(name: str) -> Taps:

@@ -43,11 +43,7 @@ class TrainedBackbone(nn.Module):
         self._batch_norm = batch_norm
         self._normalised = backbone.normalised
         self.net = _net_for(backbone, canvases)
-        names = [level.name for level in backbone.taps.available[: max(backbone.chosen) + 1]]
-        if train_from and train_from not in names:
-            hint = did_you_mean(train_from, names)
-            raise ConfigError(f"setting 'backbone.train_from': no level {train_from!r}{hint}")
-        first = names.index(train_from) if train_from else 0
+        first = first_stage(backbone, train_from)
         self.net.requires_grad_(True)
         stages = _stages(backbone, min(canvases))
         self.net.requires_grad_(False)
@@ -71,6 +67,15 @@ class TrainedBackbone(nn.Module):
             if frozen or (isinstance(module, _BatchNorm) and not self._batch_norm):
                 module.train(False)
         return self
+
+
+def first_stage(backbone: FrozenBackbone, train_from: str) -> int:
+    """Position of a level among those up to the pyramid's last, "" being the first. Raises ConfigError."""
+    names = [level.name for level in backbone.taps.available[: max(backbone.chosen) + 1]]
+    if train_from and train_from not in names:
+        hint = did_you_mean(train_from, names)
+        raise ConfigError(f"setting 'backbone.train_from': no level {train_from!r}{hint}")
+    return names.index(train_from) if train_from else 0
 
 
 def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:

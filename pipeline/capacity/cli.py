@@ -38,6 +38,10 @@ def model_command(
     config = load_config(path, masks=masks, assignments=assignments or ())
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         typer.echo(line)
+    if config.backbone.adapters:
+        typer.echo(
+            "note: what the backbone keeps for the backward pass to its adapters is not among the activations"
+        )
     if not (model / "run.json").is_file():
         return
     info = RunInfo.read(model)

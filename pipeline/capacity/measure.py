@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +15,10 @@ from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ...heads.detector import Detector
 from ...heads.types import Targets
+from ..backbones.loading import random_backbone_of
 from ..devices import autocast
 from ..runs.config import RunConfig
-from ..runs.model import fresh_detector
+from ..runs.model import adapted_backbone, fresh_detector
 
 _OBJECTS = 8
 _CPU = torch.device("cpu")
@@ -36,8 +38,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """parts: backbone, neck, head. activations: bytes that a step keeps of one image for its backward
-    pass; together: images that are worked off at once.
+    """parts: backbone, its adapters if there are any, neck, head. activations: bytes that a step keeps of
+    one image for its backward pass, above the backbone; together: images that are worked off at once.
     """
 
     canvas_hw: tuple[int, int]
@@ -76,12 +78,22 @@ def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
                 int(header.backbone["flops"][bucket.name]),
                 trained=False,
             ),
+            *_adapters(config, header, bucket),
             Part(config.neck.name, _count(detector.neck), neck, trained=True),
             Part(config.head.name, _count(detector.head), head, trained=True),
         ),
         kept,
         -(-train.batch_size // train.accumulate),
     )
+
+
+def _adapters(config: RunConfig, header: CacheHeader, bucket: Bucket) -> Iterator[Part]:
+    if not config.backbone.adapters:
+        return
+    frozen = random_backbone_of(header.key, _CPU, config.train.seed)
+    adapted = adapted_backbone(config, frozen, [bucket.canvas_hw])
+    flops = adapted.flops(bucket.canvas_hw)
+    yield Part("adapters", _count(adapted), flops, trained=True)
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -20,7 +20,10 @@ def evaluate_command(
     ] = None,
     annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
     images: Annotated[
-        Path | None, opt("image folder, for a run that trained its backbone too")
+        Path | None, opt("image folder, for a run that trained its backbone too, or adapters in it")
+    ] = None,
+    weights: Annotated[
+        str | None, opt("as at extraction, where that took a file, for a run with adapters")
     ] = None,
     class_embeddings: Annotated[
         Path | None,
@@ -42,6 +45,7 @@ def evaluate_command(
         second=second,
         annotations=annotations,
         images=images,
+        weights=weights,
         checkpoint=checkpoint.value,
         device=device,
         threads=threads,

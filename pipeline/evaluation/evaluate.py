@@ -34,6 +34,7 @@ def evaluate_run(
     second: Path | None = None,
     annotations: Path | None = None,
     images: Path | None = None,
+    weights: str | None = None,
     checkpoint: str = "best",
     device: str = "auto",
     threads: int | None = None,
@@ -43,8 +44,9 @@ def evaluate_run(
     """Score a run on a cache, plain view; also the detections in COCO's result format.
 
     second: a second backbone's cache of the same images, for a run that was trained on two. images: the
-    folder that the cache was made from, for a run that trained its own backbone: the cache then says
-    only which images, and how they become canvases. checkpoint: "best" or "last".
+    folder that the cache was made from, for a run that trained its own backbone or adapters: the cache then
+    says only which images, and how they become canvases. weights: of a backbone with adapters, as at
+    extraction, where that took a file. checkpoint: "best" or "last".
     engine: who counts, one of ENGINES. class_embeddings: vectors of the classes of the annotations, which
     need not be those of the training, for a run that was trained with such. Raises InputError,
     KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
@@ -55,6 +57,10 @@ def evaluate_run(
     use_threads(threads)
     info, header = RunInfo.read(run), CacheHeader.read(cache)
     settings = info.config.train
+    if weights is not None and not info.config.backbone.adapters:
+        raise InputError(
+            f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
+        )
     beside = None if second is None else CacheHeader.read(second)
     for difference in info.check_pairs(header, cache):
         log.warning("the run and %s differ in %s", cache, difference)
@@ -72,9 +78,9 @@ def evaluate_run(
             prefetch=settings.prefetch,
             masks=info.config.masks,
         )
-    elif info.trains_backbone:
+    elif info.own_backbone:
         canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
-        model = load_model(run, info, checkpoint, on, canvases)
+        model = load_model(run, info, checkpoint, on, canvases, weights)
         assert model.backbone is not None
         detector = model.detector
         data = open_live(

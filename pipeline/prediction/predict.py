@@ -130,14 +130,14 @@ def load_trained(
     """
     if second_weights is not None and info.second is None:
         raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
-    if not info.trains_backbone:
+    if not info.own_backbone:
         backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
         return load_model(run, info, checkpoint, device).detector, backbone
-    if weights is not None:
+    if weights is not None and info.trains_backbone:
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
     # A model that is fitted to its canvas was trained on a square one.
     canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
-    model = load_model(run, info, checkpoint, device, [canvas_hw])
+    model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
     assert model.backbone is not None
     return model.detector, model.backbone
 

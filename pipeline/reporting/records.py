@@ -218,12 +218,13 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
     if info.stage_2:
         state = run / "last.safetensors"
         return Parameters(count_trained(state), total) if state.is_file() else None
-    if not info.trains_backbone:
+    if not info.own_backbone:
         return Parameters(above, total)
-    if info.source == SCRATCH or not info.config.backbone.train_from:
+    if info.trains_backbone and (info.source == SCRATCH or not info.config.backbone.train_from):
         return Parameters(total, total)
     state = run / "last.safetensors"
-    return Parameters(count_trained(state) if state.is_file() else above, total)
+    trained = count_trained(state) if state.is_file() else above
+    return Parameters(trained, total if info.trains_backbone else total + trained - above)
 
 
 def errors_of(metrics: Mapping[str, Any]) -> dict[str, float]:

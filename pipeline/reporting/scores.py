@@ -44,7 +44,7 @@ def _evaluate(
     for k, record in enumerate(lacking, start=1):
         assert record.info is not None
         log.info("evaluating %s (%d of %d)", record.name, k, len(lacking))
-        folder = images if record.info.trains_backbone else None
+        folder = images if record.info.own_backbone else None
         try:
             found = evaluate_run(record.folder, val, images=folder, device=device, threads=threads)
             write_evaluation(record.folder, val, *found)

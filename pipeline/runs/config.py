@@ -74,9 +74,9 @@ class TrainSettings:
 class OptimSettings:
     """lr: the peak, for the batch size that is used; momentum: of SGD alone.
 
-    neck_factor, head_factor, backbone_factor: what the rate is multiplied with there; layer_decay:
-    once more for each stage of the backbone that lies before its last one. Both of the backbone's are
-    for --source finetune: from scratch it has the full rate.
+    neck_factor, head_factor, backbone_factor, adapter_factor: what the rate is multiplied with there;
+    layer_decay: once more for each stage of the backbone that lies before its last one. Both of the
+    backbone's are for --source finetune: from scratch it has the full rate.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -86,6 +86,7 @@ class OptimSettings:
     neck_factor: float = 1.0
     head_factor: float = 1.0
     backbone_factor: float = 0.1
+    adapter_factor: float = 1.0
     layer_decay: float = 1.0
 
 
@@ -105,15 +106,21 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """Of --source finetune and scratch, where the backbone is trained too.
+    """Of a backbone that is trained too (--source finetune and scratch), or adapted (--source online).
 
     train_from: finetune's first trained stage, by the name of the level it ends with (c3: all behind
-    the stride 4 of c2), "" for all. norm: whether BatchNorm keeps the statistics that it has ("frozen")
-    or takes the batch's ("batch"); "auto" freezes them for finetune alone.
+    the stride 4 of c2), or the first one with adapters, "" for all. norm: whether BatchNorm keeps the
+    statistics that it has ("frozen") or takes the batch's ("batch"); "auto" takes them from scratch alone.
+
+    adapters: whether small trained layers act on what the frozen backbone's blocks give, each with the
+    block's channels divided by `adapter_reduction`, at least `adapter_min_width`.
     """
 
     train_from: str = ""
     norm: Literal["auto", "frozen", "batch"] = "auto"
+    adapters: bool = False
+    adapter_reduction: int = 4
+    adapter_min_width: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +156,13 @@ class RunConfig:
         check_range("optim.lr", optim.lr, 1e-12)
         check_range("optim.weight_decay", optim.weight_decay, 0)
         check_range("optim.momentum", optim.momentum, 0, 1)
-        for name in ("neck_factor", "head_factor", "backbone_factor", "layer_decay"):
+        for name in (
+            *("neck_factor", "head_factor", "backbone_factor", "adapter_factor"),
+            "layer_decay",
+        ):
             check_range(f"optim.{name}", getattr(optim, name), 0)
+        check_range("backbone.adapter_reduction", self.backbone.adapter_reduction, 1, 1024)
+        check_range("backbone.adapter_min_width", self.backbone.adapter_min_width, 1, 1024)
         check_range("schedule.warmup_steps", schedule.warmup_steps, 0)
         check_range("schedule.rise", schedule.rise, 0, 1)
         check_range("schedule.gamma", schedule.gamma, 0, 1)
@@ -222,10 +234,11 @@ def load_config(
     neck: str | None = None,
     head: str | None = None,
     masks: bool = False,
+    adapters: bool = False,
     assignments: Sequence[str] = (),
 ) -> RunConfig:
-    """Defaults, then the file (or preset), then the names, then each 'section.name=value'; masks: last
-    of all head.masks=true.
+    """Defaults, then the file (or preset), then the names, then each 'section.name=value'; masks,
+    adapters: last of all head.masks=true, backbone.adapters=true.
 
     Raises ConfigError.
     """
@@ -237,6 +250,8 @@ def load_config(
     for assignment in assignments:
         values = with_setting(values, assignment)
     config = RunConfig.from_mapping(values)
+    if adapters:
+        config = replace(config, backbone=replace(config.backbone, adapters=True))
     return _with_masks(config) if masks else config
 
 

@@ -11,7 +11,8 @@ curve.png           losses and AP over the steps
 before.json         of a run of `fdet retrain-classifier`: figures of the weights that it began with
 pictures/           what the last evaluation found, where --val-images are given
 
-Where the backbone was trained too, its weights stand with the others in both.
+Where the backbone was trained too, its weights stand with the others in both; where it has adapters, theirs
+alone.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from ..dataset.embeddings import ClassEmbeddings
 from .config import RunConfig
 from .model import fresh_detector
 
-FORMAT = 6
+FORMAT = 7
 SCRATCH = "scratch"
 # What lies in a run for the cache of a second backbone.
 SECOND_FOLDER = "second"
@@ -130,8 +131,8 @@ class RunInfo:
             raise ValueError("backbone_parameters: expected an integer")
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
-        if len(self.levels.levels) > len(self.key.levels.levels) and self.trains_backbone:
-            raise ValueError("a backbone that is trained has no second one beside it")
+        if len(self.levels.levels) > len(self.key.levels.levels) and self.own_backbone:
+            raise ValueError("a backbone of the run's own has no second one beside it")
 
     @property
     def levels(self) -> PyramidSpec:
@@ -158,8 +159,18 @@ class RunInfo:
         """Whether the last classifier layer alone was trained, of a run that `data` names."""
         return STAGE_2 in self.data
 
+    @property
+    def own_backbone(self) -> bool:
+        """Whether the images must pass through something that this run has trained before its detector."""
+        return self.trains_backbone or self.config.backbone.adapters
+
     def check_frozen(self, run: Path) -> None:
         """Raises InputError where cached features are not those of the run's backbone."""
+        if self.config.backbone.adapters:
+            raise InputError(
+                f"{run} was trained with --adapters in its backbone, and cached maps have not passed "
+                "through them; give --images"
+            )
         if self.trains_backbone:
             raise InputError(
                 f"{run} was trained with --source {self.source}: its detector belongs to a backbone of "

@@ -11,13 +11,13 @@ from ...cache.codecs import Codec, codec_of
 from ...cache.errors import InputError
 from ...cache.pairs import PairedCodec
 from ...heads.detector import Detector
-from ..backbones.loading import random_backbone_of
+from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from ..dataset.embeddings import ClassEmbeddings
 from .checkpoint import load_weights
 from .info import SECOND_FOLDER, RunInfo
-from .model import Model
+from .model import Model, OwnBackbone, adapted_backbone
 
 
 def load_run(
@@ -25,8 +25,8 @@ def load_run(
 ) -> tuple[RunInfo, Detector]:
     """A trained detector, in eval mode; checkpoint: "best" or "last".
 
-    Raises InputError, also for a run that trained its backbone (`load_model` gives both), and
-    CorruptCache.
+    Raises InputError, also for a run that trained its backbone or adapters in it (`load_model` gives
+    both), and CorruptCache.
     """
     info = RunInfo.read(run)
     info.check_frozen(run)
@@ -35,9 +35,9 @@ def load_run(
 
 def codec_of_run(run: Path, info: RunInfo, device: torch.device) -> Codec | PairedCodec | None:
     """What the features that the run was trained on had been through; None for a backbone in the loop
-    that was trained. Raises CorruptCache.
+    that was trained or adapted. Raises CorruptCache.
     """
-    if info.trains_backbone:
+    if info.own_backbone:
         return None
     codec = codec_of(run, info.key, device)
     if info.second is None:
@@ -63,18 +63,23 @@ def load_model(
     checkpoint: str,
     device: torch.device | str,
     canvases: Sequence[HW] = (),
+    weights: str | None = None,
 ) -> Model:
-    """What the run of `info` trained, in eval mode: its backbone too, where that was trained.
+    """What the run of `info` trained, in eval mode: its backbone too, where that was trained or adapted.
 
-    canvases: all that will come, for such a backbone. Raises InputError, CorruptCache.
+    canvases: all that will come, for such a backbone; weights: of an adapted one, as at extraction, where
+    that took a file. Raises InputError, CorruptCache, KeyMismatch for weights of another backbone.
     """
     path = run / f"{checkpoint}.safetensors"
     info.check_size(path)
-    backbone = None
+    backbone: OwnBackbone | None = None
     if info.trains_backbone:
         # All weights come from the run, whatever these are.
         drawn = random_backbone_of(info.key, torch.device(device), info.config.train.seed)
         backbone = TrainedBackbone(drawn, canvases=canvases)
+    elif info.own_backbone:
+        frozen = load_backbone_of(info.key, torch.device(device), weights)
+        backbone = adapted_backbone(info.config, frozen, canvases)
     model = Model(info.fresh_detector(), backbone)
     load_weights(path, model)
     return model.to(device).eval()

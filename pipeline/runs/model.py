@@ -1,8 +1,8 @@
-"""What a run trains: a detector, and the backbone below it where that is trained too."""
+"""What a run trains: a detector, and the backbone below it or adapters in it, where they are trained too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,22 +10,28 @@ from torch import Tensor, nn
 from ...cache.pyramid import PyramidSpec
 from ...heads.build import build_detector
 from ...heads.detector import Detector
+from ..backbones.adapted import AdaptedBackbone
+from ..backbones.frozen import FrozenBackbone
+from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from .config import RunConfig
 
 _BACKBONE = "backbone."
+OwnBackbone = TrainedBackbone | AdaptedBackbone
 
 
 class Model(nn.Module):
-    """backbone: None where it is frozen, and then not here at all."""
+    """backbone: None where it is frozen and nothing in it is trained, and then not here at all."""
 
-    def __init__(self, detector: Detector, backbone: TrainedBackbone | None = None) -> None:
+    def __init__(self, detector: Detector, backbone: OwnBackbone | None = None) -> None:
         super().__init__()
         self.detector = detector
         self.backbone = backbone
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything to keep, as views: the detector's names (neck..., head...), and backbone..."""
+        """Everything to keep, as views: the detector's names (neck..., head...), and backbone...; of an
+        adapted one its adapters alone.
+        """
         own = self.detector.state_dict()
         if self.backbone is None:
             return own
@@ -55,3 +61,18 @@ def fresh_detector(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         return build_detector(levels, classes, config.neck, config.head, embeddings)
+
+
+def adapted_backbone(
+    config: RunConfig, frozen: FrozenBackbone, canvases: Sequence[HW]
+) -> AdaptedBackbone:
+    """With adapters drawn from the run's seed. Raises ConfigError."""
+    settings = config.backbone
+    return AdaptedBackbone(
+        frozen,
+        settings.train_from,
+        reduction=settings.adapter_reduction,
+        min_width=settings.adapter_min_width,
+        seed=config.train.seed,
+        canvases=canvases,
+    )

@@ -17,21 +17,22 @@ from ...cache.header import CacheHeader
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
+from ..backbones.adapted import AdaptedBackbone
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.trained import TrainedBackbone
 from ..dataset.canvases import Canvases, recipe_of, rendered
 from ..devices import pinned
 from .source import Loaded
 
-Backbone = FrozenBackbone | TrainedBackbone
+Backbone = FrozenBackbone | AdaptedBackbone | TrainedBackbone
 
 
 class LiveSource:
     """A backbone in the loop, on the canvases that the cache was made from.
 
-    A pass of a frozen one takes as many images as one of the extraction did: with one, the features
-    are the same to the last bit on the same device with the same number of threads. A trained one
-    takes the whole batch.
+    A pass of a frozen one, with adapters or without, takes as many images as one of the extraction did:
+    with one, the features are the same to the last bit on the same device with the same number of
+    threads. A trained one takes the whole batch.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class LiveSource:
     def _pyramid(self, pixels: Tensor, placements: Sequence[Placement]) -> FeaturePyramid:
         on_device = pixels.to(self._device, non_blocking=True)
         contents = [placement.content_hw for placement in placements]
-        frozen = isinstance(self._backbone, FrozenBackbone)
-        step = self._header.key.batch_size if frozen else len(pixels)
+        whole = isinstance(self._backbone, TrainedBackbone)
+        step = len(pixels) if whole else self._header.key.batch_size
         passes = [
             self._backbone(on_device[k : k + step], contents[k : k + step])
             for k in range(0, len(pixels), step)

@@ -69,10 +69,20 @@ def train_command(
             "from backbone.train_from on), scratch (from random weights)"
         ),
     ] = Source.cached,
+    adapters: Annotated[
+        bool,
+        typer.Option(
+            "--adapters",
+            help="with --source online: train small residual adapters after the frozen backbone's blocks too "
+            "(backbone.adapters)",
+        ),
+    ] = False,
     images: Annotated[Path | None, opt("image folder, for a backbone in the loop")] = None,
     val_images: Annotated[
         Path | None,
-        opt("of the validation images, for pictures of detections and --source finetune"),
+        opt(
+            "of the validation images, for pictures of detections, --source finetune and --adapters"
+        ),
     ] = None,
     weights: Annotated[str | None, opt("as at extraction, for a backbone in the loop")] = None,
     start: Annotated[
@@ -141,7 +151,9 @@ def train_command(
         on_corrupt=on_corrupt.value,
         track=track or (),
     )
-    settings = load_config(config, neck=neck, head=head, masks=masks, assignments=assignments or ())
+    settings = load_config(
+        config, neck=neck, head=head, masks=masks, adapters=adapters, assignments=assignments or ()
+    )
     summary = train(settings, options)
     if find_world(None, None, os.environ).rank:
         return  # the first process speaks for all

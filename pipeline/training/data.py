@@ -16,6 +16,7 @@ from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
 from ..runs.config import RunConfig
 from ..runs.info import SCRATCH
+from ..runs.model import OwnBackbone, adapted_backbone
 from ..sources.data import Data, open_cached, open_live
 from .memory_limit import Fit
 from .options import TrainOptions
@@ -28,7 +29,7 @@ def open_data(
     config: RunConfig,
     options: TrainOptions,
     header: CacheHeader,
-    backbone: TrainedBackbone | None,
+    backbone: OwnBackbone | None,
     processes: Processes,
     fit: Fit | None = None,
 ) -> tuple[Data, Data | None]:
@@ -59,13 +60,17 @@ def chosen(config: RunConfig, data: Data) -> Data:
 
 def trained_backbone(
     config: RunConfig, options: TrainOptions, header: CacheHeader, device: torch.device
-) -> TrainedBackbone | None:
-    """None where it stays frozen."""
+) -> OwnBackbone | None:
+    """None where it stays frozen and nothing in it is trained. Raises ConfigError, InputError."""
     settings, scratch = config.backbone, options.source == SCRATCH
-    if not options.trains_backbone:
+    if not (options.trains_backbone or settings.adapters):
         return None
     headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
     canvases = [bucket.canvas_hw for h in headers for bucket in h.layout.buckets]
+    if settings.adapters:
+        _check_precision(config, header)
+        frozen = load_backbone_of(header.key, device, options.weights)
+        return adapted_backbone(config, frozen, canvases)
     if scratch:
         backbone = random_backbone_of(header.key, device, config.train.seed)
     else:
@@ -74,11 +79,20 @@ def trained_backbone(
     return TrainedBackbone(backbone, settings.train_from, batch_norm=batch_norm, canvases=canvases)
 
 
+def _check_precision(config: RunConfig, header: CacheHeader) -> None:
+    """Gradients that pass through a backbone in fp16 need the scale of the loss."""
+    if header.key.precision == "fp16" and config.train.precision != "fp16":
+        raise ConfigError(
+            "setting 'train.precision': the backbone computes in fp16, as for the cache, and so must "
+            f"gradients of its adapters; expected fp16, got {config.train.precision}"
+        )
+
+
 def _training_data(
     config: RunConfig,
     options: TrainOptions,
     header: CacheHeader,
-    backbone: TrainedBackbone | None,
+    backbone: OwnBackbone | None,
     processes: Processes,
     fit: Fit | None,
 ) -> Data:
@@ -113,10 +127,10 @@ def _validation_data(
     config: RunConfig,
     options: TrainOptions,
     data: Data,
-    backbone: TrainedBackbone | None,
+    backbone: OwnBackbone | None,
     device: torch.device,
 ) -> Data | None:
-    """Cached maps, but where the backbone that made them is not the one that is trained."""
+    """Cached maps, but where the backbone that made them is trained, or adapted."""
     if options.val is None:
         return None
     if _same(options.caches, options.val):

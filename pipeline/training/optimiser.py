@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
+from ..backbones.adapted import AdaptedBackbone
 from ..runs.config import OptimSettings
 from ..runs.model import Model
 
@@ -37,7 +38,9 @@ def _groups(model: Model, settings: OptimSettings) -> Iterator[dict[str, object]
         (settings.neck_factor, list(detector.neck.parameters())),
         (settings.head_factor, list(detector.head.parameters())),
     ]
-    if model.backbone is not None:
+    if isinstance(model.backbone, AdaptedBackbone):
+        parts.append((settings.adapter_factor, list(model.backbone.parameters())))
+    elif model.backbone is not None:
         stages = model.backbone.stages
         for depth, stage in enumerate(reversed(stages)):
             parts.append((settings.backbone_factor * settings.layer_decay**depth, stage))

@@ -25,8 +25,8 @@ class TrainOptions:
     images of `cache` and of `val`. source: "cached"; or a backbone in the loop, which needs `images` (and
     `weights`, where the cache was made from a file): "online" the frozen one, "finetune" trained from a
     stage on, "scratch" trained from random weights. The training cache is then only the recipe.
-    Validation reads the maps of its cache, but where the backbone is trained: then `val_images` (None:
-    `images`) pass through it too; otherwise they are for pictures alone.
+    Validation reads the maps of its cache, but where the backbone is trained, or adapters in it: then
+    `val_images` (None: `images`) pass through it too; otherwise they are for pictures alone.
     start: a run whose weights this one begins with. class_embeddings: a file of vectors that tell the
     classes (pipeline/dataset/embeddings.py).
 

@@ -60,13 +60,24 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
             f"{given} {run}: its class embeddings have {before.embedding} values, this run's have "
             f"{info.embedding} (0: none); give those of the same encoder"
         )
-    if before.trains_backbone and model.backbone is None:
+    _check_backbone(run, before, info, given)
+    before.check_size(run / _WEIGHTS)
+    load_weights(run / _WEIGHTS, model if before.own_backbone else Model(model.detector))
+
+
+def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> None:
+    """Raises InputError where its detector belongs to a backbone that this run has not."""
+    if before.trains_backbone and not info.trains_backbone:
         raise InputError(
             f"{given} {run}: it trained a backbone of its own, and --source {info.source} uses "
             "another; use --source finetune"
         )
-    before.check_size(run / _WEIGHTS)
-    load_weights(run / _WEIGHTS, model if before.trains_backbone else Model(model.detector))
+    mine, theirs = info.config.backbone, before.config.backbone
+    if theirs.adapters and mine != theirs:
+        raise InputError(
+            f"{given} {run}: it has adapters in its backbone, by the settings {theirs}, this run's are "
+            f"{mine}; use --source online with the same settings (--config {run / 'config.toml'})"
+        )
 
 
 def _weighty(settings: Any) -> dict[str, Any]:

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
-    """Train neck and head, and with --source finetune or scratch the backbone too.
+    """Train neck and head, and with --source finetune or scratch the backbone too, or adapters in it.
 
     Evaluates on `val` where one is given. Raises InputError, ConfigError (e.g. a level that the cache
     lacks), KeyMismatch (train and val do not pair), FdetError (the loss is no number any more); the
@@ -157,7 +157,7 @@ def describe_training(info: RunInfo, model: Model) -> str:
     """What is trained, in a line: parameters and their share of the whole detector."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     above = model.detector.trained_parameters
-    frozen = info.backbone_parameters - (trained - above)
+    frozen = info.backbone_parameters - (trained - above if info.trains_backbone else 0)
     return (
         f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
         f"trained, {frozen / 1e6:.2f} M of {info.backbones} are frozen; trained share "
@@ -180,6 +180,26 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: Processe
         raise ConfigError(
             "--source scratch trains all of the backbone: expected backbone.train_from='' and "
             f"backbone.norm auto or batch, got {backbone.train_from!r} and {backbone.norm}"
+        )
+    if backbone.adapters:
+        _check_adapters(config, options)
+
+
+def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
+    if options.source == "cached":
+        raise ConfigError(
+            "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass through "
+            "them; expected --source online --images DIR"
+        )
+    if options.trains_backbone:
+        raise ConfigError(
+            f"--adapters (backbone.adapters) are for a frozen backbone, and --source {options.source} trains "
+            "it; expected --source online"
+        )
+    if config.backbone.norm == "batch":
+        raise ConfigError(
+            "setting 'backbone.norm': a backbone with adapters keeps its statistics; expected auto or "
+            "frozen, got batch"
         )
 
 

@@ -1,8 +1,11 @@
 """Frozen backbones of every family: what they say of themselves is what their maps are."""
 
+import copy
+
 import pytest
 import timm
 import torch
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from fdet.cache.errors import InputError, KeyMismatch
 from fdet.cache.reader import FeatureCache
@@ -145,6 +148,20 @@ def test_torchvision_equals_timm_with_the_same_weights(backbones):
     ours_maps, timms_maps = (b(canvases(1), [CANVAS]).maps for b in (ours, timms))
     for mine, theirs in zip(ours_maps, timms_maps, strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def test_of_torchvisions_nets_the_maps_are_those_of_its_own_extractor_bit_for_bit(backbones):
+    """And its names of tensors, which stand in run directories."""
+    backbone = backbones("torchvision/resnet18")
+    layers = {f"layer{k}": f"layer{k}" for k in (2, 3, 4)}
+    reference = create_feature_extractor(copy.deepcopy(backbone.taps.model), layers).eval()
+    mine = {n.removeprefix("body.") for n in backbone._net.state_dict()}
+    assert mine == set(reference.state_dict())
+    with torch.no_grad():
+        expected = reference(backbone.normalised(canvases(2), [CANVAS, CANVAS])).values()
+    found = backbone(canvases(2), [CANVAS, CANVAS]).maps
+    for x, y in zip(found, expected, strict=True):
+        assert torch.equal(x, y)
 
 
 @pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])

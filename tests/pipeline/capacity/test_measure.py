@@ -43,6 +43,28 @@ def test_the_share_is_of_all_parameters(header):
     assert found.trained_share == sum(trained) / (backbone + sum(trained))
 
 
+def test_adapters_are_a_part_of_their_own_that_is_trained(header):
+    """The cache's backbone has three maps; each end of a level has one at least."""
+    backbone, adapters, *above = measure(config("backbone.adapters=true"), header, 3).parts
+    plain = measure(config(), header, 3).parts
+    assert (adapters.name, adapters.trained) == ("adapters", True)
+    assert [backbone, *above] == list(plain)
+    narrow = config("backbone.adapters=true", "backbone.adapter_reduction=1024")
+    fewer = measure(narrow, header, 3).parts[1]
+    assert 0 < fewer.parameters < adapters.parameters and 0 < fewer.flops < adapters.flops
+
+
+def test_the_command_says_what_of_adapters_is_not_counted(exact_cache):
+    words = ["model", "retinanet-fpn-s", "--cache", str(exact_cache)]
+    plain = CliRunner().invoke(app, words)
+    ours = CliRunner().invoke(app, [*words, "--set", "backbone.adapters=true"])
+    assert ours.exit_code == 0, ours.output
+    said = [line for line in ours.output.splitlines() if line.startswith("adapters")]
+    assert len(said) == 1 and said[0].endswith("trained")
+    assert "note: what the backbone keeps" in ours.output
+    assert "adapters" not in plain.output
+
+
 @pytest.mark.parametrize("head", ["retinanet", "fcos", "faster-rcnn", "cascade-rcnn"])
 def test_activations_grow_with_the_layers_and_shrink_when_recomputed(head, header):
     few = ("head.sampled=64", "head.fc_channels=64") if head.endswith("rcnn") else ()

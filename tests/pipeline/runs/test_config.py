@@ -93,6 +93,12 @@ def test_masks_are_a_setting_of_the_head_and_refused_where_it_has_none(head):
             load_config(head=head, masks=True)
 
 
+def test_adapters_are_a_setting_of_the_backbone():
+    config = load_config(adapters=True, assignments=["backbone.train_from=c4"])
+    assert config.backbone.adapters and config.backbone.train_from == "c4"
+    assert config == load_config(assignments=["backbone.adapters=true", "backbone.train_from=c4"])
+
+
 def test_without_any_input_all_defaults_hold():
     assert load_config() == RunConfig()
 
@@ -118,6 +124,16 @@ def test_without_any_input_all_defaults_hold():
         ("backbone.norm=sync", "setting 'backbone.norm': expected one of ['auto', 'frozen', 'b"),
         ("optim.layer_decay=-1", "setting 'optim.layer_decay': expected at least 0"),
         ("optim.backbone_factor=-1", "setting 'optim.backbone_factor': expected at least 0"),
+        ("optim.adapter_factor=-1", "setting 'optim.adapter_factor': expected at least 0"),
+        ("backbone.adapters=1", "setting 'backbone.adapters': expected bool, got 1"),
+        (
+            "backbone.adapter_reduction=0",
+            "setting 'backbone.adapter_reduction': expected 1 to 1024, got 0",
+        ),
+        (
+            "backbone.adapter_min_width=1025",
+            "setting 'backbone.adapter_min_width': expected 1 to 1024, got 1025",
+        ),
         ("schedule.rise=2", "setting 'schedule.rise': expected 0 to 1, got 2.0"),
         ("schedule.gamma=-1", "setting 'schedule.gamma': expected 0 to 1, got -1.0"),
         ("schedule.milestones=[0.5, 8]", "setting 'schedule.milestones': expected 0 to 1, got 8"),

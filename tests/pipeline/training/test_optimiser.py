@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fdet.heads.build import build_detector
+from fdet.pipeline.backbones.adapted import AdaptedBackbone
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.backbones.trained import TrainedBackbone
 from fdet.pipeline.runs.config import OptimSettings, load_config
@@ -24,6 +25,12 @@ def finetuned(train_from):
     levels = ("c3", "c4", "c5")
     frozen = load_backbone("test_efficientnet", weights="random", levels=levels)
     return TrainedBackbone(frozen, train_from, canvases=[(64, 64)])
+
+
+def adapted():
+    frozen = load_backbone("test_efficientnet", weights="random", levels=("c3", "c4", "c5"))
+    settings = {"reduction": 4, "min_width": 8, "seed": 0, "canvases": [(64, 64)]}
+    return AdaptedBackbone(frozen, **settings)
 
 
 def of_parameters(model, optimiser, what):
@@ -55,6 +62,18 @@ def test_the_factors_reach_their_parts():
         else:
             assert factor == pytest.approx(0.25 * 0.1 ** (2 - by_depth[name]))
     assert {k for n, k in by_depth.items() if n in found} == {0, 1, 2}
+
+
+def test_adapters_have_a_factor_of_their_own_and_decay_as_the_rest():
+    model = model_of(tiny(), adapted())
+    optimiser = make_optimiser(
+        model, OptimSettings(**FACTORS, adapter_factor=3.0, weight_decay=0.2)
+    )
+    names = {n for n, _ in model.named_parameters() if n.startswith("backbone.")}
+    factors = of_parameters(model, optimiser, "factor")
+    assert names and {factors[n] for n in names} == {3.0}
+    decays = of_parameters(model, optimiser, "weight_decay")
+    assert all(decays[n] == (0.2 if n.endswith(("up.weight", "down.weight")) else 0) for n in names)
 
 
 def test_the_rate_is_multiplied_with_the_factors():

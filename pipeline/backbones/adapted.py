@@ -1,0 +1,109 @@
+"""A frozen backbone with small trained adapters after its blocks.
+
+Of a block's output x, cell by cell: x + up(relu(norm(down(x)))), a bottleneck beside an identity (residual
+adapters: Rebuffi et al., arXiv 1705.08045; bottlenecks: Houlsby et al., arXiv 1902.00751). `up` begins at
+zero, so the pyramid begins as the frozen backbone's, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...cache.errors import ConfigError
+from ...cache.pyramid import FeaturePyramid
+from .blocks import find_blocks
+from .frozen import FrozenBackbone
+from .taps import HW
+from .trained import first_stage
+
+
+class Adapter(nn.Module):
+    """Of maps or tokens with `channels` in dimension `axis`; `width` channels in between.
+
+    Its linear layers are 1x1 convolutions where cells are those of a map. The norm is of a cell alone, so no
+    image depends on its neighbours or on its padding.
+    """
+
+    def __init__(self, channels: int, width: int, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.down = nn.Linear(channels, width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, channels)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape with the channels at `axis` -> the same shape and type."""
+        cells = x.movedim(self.axis, -1)
+        change: Tensor = self.up(functional.relu(self.norm(self.down(cells))))
+        return x + change.movedim(-1, self.axis).to(x.dtype)
+
+
+class AdaptedBackbone(nn.Module):
+    """(B, H, W, 3) uint8 canvases -> FeaturePyramid, with a graph behind it from the first adapter on.
+
+    Takes `backbone` over, which stays as it is: eval mode, its weights, its statistics, its precision.
+    An adapter of max(min_width, channels // reduction) channels acts on what each block gives, and so on
+    all that comes behind it, from the stage that ends with level `train_from` on ("": from the first).
+    seed: what the adapters are drawn from; canvases: of those that will come. blocks: names of the
+    modules that are adapted.
+
+    Parameters and state are the adapters' alone. Raises ConfigError for a level that the backbone lacks,
+    and where no block is found.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        train_from: str = "",
+        *,
+        reduction: int,
+        min_width: int,
+        seed: int,
+        canvases: Sequence[HW],
+    ) -> None:
+        super().__init__()
+        first = first_stage(backbone, train_from)
+        blocks = [b for b in find_blocks(backbone, min(canvases)) if b.stage >= first]
+        if not blocks:
+            raise ConfigError(
+                f"setting 'backbone.adapters': {backbone.name} has no block for one"
+                + (f" from {train_from} on" if train_from else "")
+                + "; choose another backbone, or train without"
+            )
+        self.spec = backbone.spec
+        self.blocks = tuple(block.name for block in blocks)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapters = [
+                Adapter(b.channels, max(min_width, b.channels // reduction), b.axis) for b in blocks
+            ]
+        self.adapters = nn.ModuleList(adapters).to(backbone.device)
+        for name, adapter in zip(self.blocks, adapters, strict=True):
+            backbone.insert(name, adapter)
+        # In a tuple it is no submodule: neither kept, nor moved, nor set to another memory format.
+        self._frozen = (backbone,)
+
+    def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
+        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        return self._frozen[0].pyramid(canvases, content_hw)
+
+    def flops(self, canvas_hw: HW) -> int:
+        """Floating-point operations of the adapters for one canvas, multiply and add counted apart."""
+        found: list[int] = []
+
+        def count(adapter: Adapter, _args: object, out: Tensor) -> None:
+            found.append(4 * out.numel() * adapter.down.out_features)
+
+        hooks = [adapter.register_forward_hook(count) for adapter in self.adapters]
+        device = self._frozen[0].device
+        with torch.no_grad():
+            self(torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=device), [canvas_hw])
+        for hook in hooks:
+            hook.remove()
+        return sum(found)
