@@ -12,6 +12,7 @@ shift
 cd "$(dirname "$0")"
 work=work/$(basename "$data")
 presets="faster-fpn-s faster-nas-fpn-s cascade-fpn-s cascade-nas-fpn-s"
+resumed() { [ -f "$1/run.json" ] && echo --resume || true; }
 read -ra seeds <<<"${SEEDS:-0 1 2}"
 
 for part in train val; do
@@ -35,15 +36,14 @@ python long_tail.py "$data/train.json" "$work/tail.json"
 for seed in "${seeds[@]}"; do
     for preset in faster-fpn-s cascade-nas-fpn-s; do
         first=$work/tail/$preset-$seed
-        if ! [ -d "$first-stage-2" ]; then
-            fdet train-heads "$work/train.fdet" --annotations "$work/tail.json" --val "$work/val.fdet" \
-                --out "$first" --config "$preset" --set "train.seed=$seed" --set train.eval_every=4 \
-                $([ -d "$first" ] && echo --resume)
-        fi
+        second=$work/stage-2/$preset-$seed
+        fdet train-heads "$work/train.fdet" --annotations "$work/tail.json" --val "$work/val.fdet" \
+            --out "$first" --config "$preset" --set "train.seed=$seed" --set train.eval_every=4 \
+            $(resumed "$first")
         fdet retrain-classifier "$first" "$work/train.fdet" --annotations "$work/tail.json" \
-            --val "$work/val.fdet" --out "$first-stage-2"
+            --val "$work/val.fdet" --out "$second" $(resumed "$second")
     done
 done
 
 python table.py "$work"
-fdet report "$work"/runs/*/*-* "$work"/tail/* --out "$work/report.html"
+fdet report "$work"/runs/*/*-* "$work"/tail/* "$work"/stage-2/* --out "$work/report.html"

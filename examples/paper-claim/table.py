@@ -62,11 +62,12 @@ def stage_2(work: Path) -> Iterator[str]:
     yield f"| detector, stage | seeds | {columns} | difference of rare |"
     yield "|---|" + "---|" * (2 * len(GROUPS) + 2)
     for preset, name in DETECTORS.items():
-        seconds = sorted((work / "tail").glob(f"{preset}-*-stage-2"))
+        firsts = sorted((work / "tail").glob(f"{preset}-*"))
+        seconds = [work / "stage-2" / run.name for run in firsts]
         pairs = [
-            (best(run.with_name(run.name.removesuffix("-stage-2"))), best(run))
-            for run in seconds
-            if finished(run)
+            (best(a), best(b))
+            for a, b in zip(firsts, seconds, strict=True)
+            if finished(a) and finished(b)
         ]
         if pairs:
             figures = " | ".join(

@@ -107,10 +107,10 @@ def retrain(
 def _finished(run: Path) -> RunInfo:
     """Raises InputError for a run that cannot be trained on so."""
     info = RunInfo.read(run)
-    if info.trains_backbone:
+    if info.own_backbone:
         raise InputError(
-            f"{run} was trained with --source {info.source}: its backbone is its own, and cached features "
-            "are of another; retrain-classifier takes runs on cached maps"
+            f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
+            "own, and cached features are of another; retrain-classifier takes runs on cached maps"
         )
     last = run / "last.safetensors"
     if not last.is_file() or not read_position(last).finished:
