@@ -46,6 +46,7 @@ def find_blocks(backbone: FrozenBackbone, canvas_hw: HW) -> list[Block]:
     taps = backbone.taps
     count = max(backbone.chosen) + 1
     net = copy.deepcopy(taps.build(range(count))).eval().requires_grad_(False)
+    backbone.eval()  # timm prunes again as it builds, and its new containers begin in training mode
     side = 2 * taps.available[count - 1].stride
     # So it shows which dimensions of a map are rows and columns: channels hardly have this ratio.
     probe_hw = taps.native_hw or (side, 3 * side)
