@@ -13,7 +13,10 @@ from fdet.pipeline.runs.presets import preset_names
 
 FROM_C2 = PyramidSpec(tuple(LevelSpec(f"c{k}", 2**k, 8 * k) for k in range(2, 6)))
 FROM_C3 = PyramidSpec(FROM_C2.levels[1:])
-LARGE = ("faster-fpn", "faster-nas-fpn", "cascade-nas-fpn", "retinanet-fpn", "retinanet-nas-fpn")
+LARGE = (
+    *("faster-fpn", "faster-nas-fpn", "cascade-fpn", "cascade-nas-fpn"),
+    *("retinanet-fpn", "retinanet-nas-fpn"),
+)
 
 
 def preset(name):
@@ -53,7 +56,7 @@ def test_the_large_ones_have_the_papers_recipe(name):
     assert (config.optim.momentum, config.schedule.gamma) == (0.9, 0.1)
     head = config.head
     assert (head.score_threshold, head.nms_iou, head.max_detections) == (0.05, 0.5, 100)
-    assert (config.neck.min_level == 2) == (name == "faster-fpn")
+    assert (config.neck.min_level == 2) == (name in ("faster-fpn", "cascade-fpn"))
     assert config.neck.max_level - config.neck.min_level == 4
     if config.neck.name == "nas-fpn":
         assert (config.neck.repeats, config.neck.min_level, config.neck.max_level) == (5, 3, 7)
