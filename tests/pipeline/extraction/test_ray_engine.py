@@ -54,7 +54,7 @@ def test_a_node_is_killed_and_one_added_and_the_bytes_are_those_of_one_process(
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_what_is_published_and_another_process_goes_on(tmp_path, nodes):
-    many = make_dataset(tmp_path / "many", images=60)
+    many = make_dataset(tmp_path / "many", images=36)
     out, whole = tmp_path / "c", tmp_path / "whole"
     options = {"size": 128, "views": "plain"}
     words = command(many, out, engine="ray", **options, **{"ray-address": nodes.address})
