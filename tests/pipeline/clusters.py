@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -57,7 +56,7 @@ def cluster() -> Iterator[Cluster]:
     pytest.importorskip("ray", reason="ray is not installed")
     # Sockets have names of at most 107 bytes.
     folder = tempfile.mkdtemp(prefix="fr-", dir="/tmp")
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
