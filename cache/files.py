@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,28 @@ def open_below(root: Path, name: str) -> int:
         os.close(descriptor)
         raise CorruptCache(f"{root / name}: expected a regular file")
     return descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that is read in parts."""
+
+    descriptor: int
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Fewer bytes where the file ends before; raises OSError."""
+        return os.pread(self.descriptor, length, offset)
+
+
+@contextmanager
+def opened_below(root: Path, name: str) -> Iterator[OpenFile]:
+    """A file below root for the length of the block; raises as open_below."""
+    descriptor = open_below(root, name)
+    try:
+        yield OpenFile(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
 
 
 def read_below(root: Path, name: str, limit: int) -> bytes:

@@ -55,7 +55,7 @@ def create_cache(
         header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
-    _make_folders(root, header)
+    make_folders(root, header)
     for name, expected in header.beside.items():
         if is_there(root / name):
             continue
@@ -70,7 +70,7 @@ def create_cache(
     return header
 
 
-def _make_folders(root: Path, header: CacheHeader) -> None:
+def make_folders(root: Path, header: CacheHeader) -> None:
     """All of them beforehand: one that appears later may be another writer's, and not yet durable."""
     store, levels = store_of(header.store), header.key.levels.names
     shards = header.layout.shards

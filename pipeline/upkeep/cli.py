@@ -1,4 +1,4 @@
-"""fdet cache ...: look at caches, check them, compare, convert, clean up."""
+"""fdet cache ...: look at caches, check them, compare, convert, copy, clean up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ...cache.errors import InputError
 from ..command import opt
 from ..extraction.options import CALIBRATION_IMAGES
 
-cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
+cache_app = typer.Typer(
+    no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
+)
 
 _Cache = Annotated[Path, typer.Argument(help="a cache")]
 
@@ -106,6 +108,27 @@ def convert_command(
         store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
     )
     samples, size = convert(cache, out, wanted)
+    typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("copy")
+def copy_command(
+    cache: _Cache,
+    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    levels: Annotated[str | None, opt("only these, comma-separated, e.g. c4,c5")] = None,
+    images_from: Annotated[
+        Path | None, opt("only the images of this annotation file, which the copy then carries")
+    ] = None,
+    limit: Annotated[int | None, opt("only the first N images")] = None,
+) -> None:
+    """Copy a finished cache, or a part of it, which is then a cache of its own.
+
+    Every byte is checked on its way. The same command goes on where it stopped.
+    """
+    from .copy import Part, copy
+
+    names = None if levels is None else tuple(levels.split(","))
+    samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
     typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
