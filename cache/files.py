@@ -1,4 +1,7 @@
-"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read."""
+"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read.
+
+root: a folder, or the prefix of an object store (cache/objects.py).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CorruptCache, FdetError, StorageError
+from .objects import ObjectPath, OpenObject, opened_object
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
@@ -66,8 +70,11 @@ class OpenFile:
 
 
 @contextmanager
-def opened_below(root: Path, name: str) -> Iterator[OpenFile]:
+def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
     """A file below root for the length of the block; raises as open_below."""
+    if isinstance(root, ObjectPath):
+        yield opened_object(root / name)
+        return
     descriptor = open_below(root, name)
     try:
         yield OpenFile(descriptor, os.fstat(descriptor).st_size)
@@ -77,6 +84,8 @@ def opened_below(root: Path, name: str) -> Iterator[OpenFile]:
 
 def read_below(root: Path, name: str, limit: int) -> bytes:
     """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
+    if isinstance(root, ObjectPath):
+        return _read_object(root / name, limit)
     descriptor = open_below(root, name)
     try:
         size = os.fstat(descriptor).st_size
@@ -88,6 +97,13 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
         raise _refused(root / name, error) from error
     finally:
         os.close(descriptor)
+
+
+def _read_object(path: ObjectPath, limit: int) -> bytes:
+    try:
+        return path.remote.read(path.key, limit)
+    except (FileNotFoundError, ValueError) as error:
+        raise _refused(path, error) from error
 
 
 def is_there(path: Path) -> bool:

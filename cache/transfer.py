@@ -16,6 +16,7 @@ from .files import FileEntry, opened_below, read_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
+from .objects import again_from_objects, refuse_hdf5
 from .publish import publish_bytes, published, sync_folders
 from .reader import FeatureCache
 from .records import read_record, record_name
@@ -65,6 +66,7 @@ class _Copying:
 
     def lay_down(self) -> None:
         """All but the shards."""
+        refuse_hdf5(self.out, self.header.store)
         raw = read_below(self.root, header_file.NAME, header_file.MAX_BYTES)
         publish_bytes(self.out / header_file.NAME, raw, existing="keep")
         found = CacheHeader.read(self.out)
@@ -74,7 +76,7 @@ class _Copying:
             )
         make_folders(self.out, self.header)
         for name, entry in self.header.beside.items():
-            self._file(name, entry)
+            _copied(self.root, self.out, name, entry, self.stop)
 
     def shard(self, shard: Shard) -> None:
         """Data, then table, then record."""
@@ -84,25 +86,27 @@ class _Copying:
             self.advance(sum(entry.size for entry in record.files.values()))
             return
         for name, entry in record.files.items():
-            self.advance(self._file(name, entry))
+            self.advance(_copied(self.root, self.out, name, entry, self.stop))
         publish_bytes(self.out / record_name(shard.name), record.to_bytes())
 
-    def _file(self, name: str, entry: FileEntry) -> int:
-        """Its bytes. Nothing appears in `out` where they are not those of `entry`."""
-        hashed, size = hashlib.sha256(), 0
-        with (
-            opened_below(self.root, name) as source,
-            published(self.out / name, reserve=entry.size) as file,
-        ):
-            while block := source.read_at(size, min(_BLOCK_BYTES, entry.size + 1 - size)):
-                if self.stop.is_set():
-                    raise _Stopped
-                file.write(block)
-                hashed.update(block)
-                size += len(block)
-            if (size, hashed.hexdigest()) != (entry.size, entry.sha256):
-                raise CorruptCache(
-                    f"{self.root / name}: its bytes are not those that were committed; `fdet cache "
-                    f"verify {self.root}` says which samples that concerns"
-                )
-        return size
+
+@again_from_objects
+def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> int:
+    """The bytes of a file. Nothing appears in `out` where they are not those of `entry`."""
+    hashed, size = hashlib.sha256(), 0
+    with (
+        opened_below(root, name) as source,
+        published(out / name, reserve=entry.size) as file,
+    ):
+        while block := source.read_at(size, min(_BLOCK_BYTES, entry.size + 1 - size)):
+            if stop.is_set():
+                raise _Stopped
+            file.write(block)
+            hashed.update(block)
+            size += len(block)
+        if (size, hashed.hexdigest()) != (entry.size, entry.sha256):
+            raise CorruptCache(
+                f"{root / name}: its bytes are not those that were committed; `fdet cache verify "
+                f"{root}` says which samples that concerns"
+            )
+    return size

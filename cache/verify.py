@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from .files import FileEntry, OpenFile, is_there, opened_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import ForeignManifest, Manifest
+from .objects import ObjectPath, OpenObject
 from .publish import is_leftover, leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
@@ -187,7 +188,7 @@ def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
     return found or [Damage(file.name, "its bytes are not those that were committed", shard)]
 
 
-def _sha256(source: OpenFile) -> str:
+def _sha256(source: OpenFile | OpenObject) -> str:
     hashed, offset = hashlib.sha256(), 0
     while block := source.read_at(offset, _BLOCK_BYTES):
         hashed.update(block)
@@ -195,7 +196,9 @@ def _sha256(source: OpenFile) -> str:
     return hashed.hexdigest()
 
 
-def _damaged_samples(header: CacheHeader, file: _File, source: OpenFile) -> list[Damage]:
+def _damaged_samples(
+    header: CacheHeader, file: _File, source: OpenFile | OpenObject
+) -> list[Damage]:
     assert file.table is not None and file.shard is not None
     store, found = store_of(header.store), []
     for number, level in enumerate(header.key.levels.names):
@@ -219,16 +222,17 @@ def _damaged_samples(header: CacheHeader, file: _File, source: OpenFile) -> list
 def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
     """Files that no part of the cache names. (Folders are made as they are needed.)"""
     expected = {header_file.NAME, manifest_file.NAME, *header.beside, *file_names(header)}
-    found = []
+    names = root.names() if isinstance(root, ObjectPath) else _names_below(root)
+    found = [Damage(name, "not a file of this cache") for name in names if name not in expected]
+    return sorted(found, key=lambda damage: damage.file)
+
+
+def _names_below(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         links = [name for name in folders if os.path.islink(here / name)]  # noqa: PTH114
         left = [name for name in files if not is_leftover(name)]
-        names = [(here / name).relative_to(root).as_posix() for name in [*left, *links]]
-        found += [
-            Damage(name, "not a file of this cache") for name in names if name not in expected
-        ]
-    return sorted(found, key=lambda damage: damage.file)
+        yield from ((here / name).relative_to(root).as_posix() for name in [*left, *links])
 
 
 def _damage(root: Path, error: CorruptCache, shard: Shard | None = None) -> Damage:

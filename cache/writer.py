@@ -22,6 +22,7 @@ from .files import FileEntry, is_there
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
+from .objects import refuse_hdf5
 from .publish import make_folder, publish_bytes, remove_files, sync_folders
 from .records import (
     SampleEntry,
@@ -48,6 +49,7 @@ def create_cache(
     another one, it stays, and what lies beside the shards is completed; raises InputError where a
     file of that is missing which these arguments do not give.
     """
+    refuse_hdf5(root, header.store)
     beside = {**store_of(header.store).beside(header), **(codec_files or {})}
     beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not is_there(root / header_file.NAME):

@@ -17,6 +17,7 @@ from ...cache import manifest as manifest_file
 from ...cache.codecs import codec_of
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
+from ...cache.objects import ObjectPath
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.records import ShardRecord
 from ...cache.writer import retract, seal, written_record, written_records
@@ -96,6 +97,8 @@ def extract(config: ExtractConfig) -> ExtractSummary:
 
 def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
     """Each shard reserves its room before it is written; this looks at all of them beforehand."""
+    if isinstance(out, ObjectPath):
+        return
     needed = sum(
         len(header.layout.samples(shard)) * header.raw_bytes(level, shard.bucket)
         for shard in shards

@@ -31,7 +31,7 @@ def plan_command(
     """What `fdet extract` with the same options would take in room and time, and after how many epochs
     the cache has paid for itself. Tries some images and the disk that --out lies on; leaves nothing there.
     """
-    from ..sizes import parse_bytes
+    from ...cache.sizes import parse_bytes
 
     options = PlanOptions(
         extraction=ExtractConfig(**extraction),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.errors import InputError
+from ...cache.objects import located
 from ..command import opt
 from ..extraction.options import CALIBRATION_IMAGES
 
@@ -15,7 +16,7 @@ cache_app = typer.Typer(
     no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
 )
 
-_Cache = Annotated[Path, typer.Argument(help="a cache")]
+_Cache = Annotated[Path, typer.Argument(help="a cache: a folder, or s3://bucket/prefix")]
 
 
 @cache_app.command("info")
@@ -26,7 +27,7 @@ def info_command(
     """What a cache holds and what it was made from."""
     from .info import describe
 
-    facts = describe(cache)
+    facts = describe(located(cache))
     if as_json:
         import json
 
@@ -45,6 +46,7 @@ def verify_command(cache: _Cache) -> None:
     """
     from .verify import verify_cache
 
+    cache = located(cache)
     result = verify_cache(cache)
     for damage in result.damages:
         typer.echo(str(damage))
@@ -72,7 +74,7 @@ def diff_command(first: _Cache, second: _Cache) -> None:
     """
     from .diff import differences
 
-    lines = differences(first, second)
+    lines = differences(located(first), located(second))
     for line in lines or ["made from the same inputs"]:
         typer.echo(line)
     if lines:
@@ -107,6 +109,7 @@ def convert_command(
     wanted = Conversion(
         store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
     )
+    cache, out = located(cache), located(out)
     samples, size = convert(cache, out, wanted)
     typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
@@ -128,6 +131,7 @@ def copy_command(
     from .copy import Part, copy
 
     names = None if levels is None else tuple(levels.split(","))
+    cache, out = located(cache), located(out)
     samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
     typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
@@ -146,6 +150,7 @@ def rm_command(
     """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
     from .rm import remove_cache, remove_damaged, remove_remains
 
+    cache = located(cache)
     if leftovers and damaged:
         raise InputError("--leftovers and --damaged exclude each other")
     if leftovers:
