@@ -172,7 +172,7 @@ class Remote:
         errors = self._obstore.exceptions
         if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
             raise AlreadyThere from None
-        if isinstance(error, errors.PermissionDeniedError | errors.UnauthenticatedError):
+        if _status(error) in ("401", "403"):
             raise StorageError(
                 f"cannot {verb} {self.url}/{key}: the store refuses these credentials; it takes those of "
                 "the environment, e.g. AWS_ACCESS_KEY_ID"
