@@ -73,7 +73,7 @@ class OpenFile:
 def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
     """A file below root for the length of the block; raises as open_below."""
     if isinstance(root, ObjectPath):
-        yield opened_object(root / name)
+        yield opened_object(_object_below(root, name))
         return
     descriptor = open_below(root, name)
     try:
@@ -85,7 +85,7 @@ def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
 def read_below(root: Path, name: str, limit: int) -> bytes:
     """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
     if isinstance(root, ObjectPath):
-        return _read_object(root / name, limit)
+        return _read_object(_object_below(root, name), limit)
     descriptor = open_below(root, name)
     try:
         size = os.fstat(descriptor).st_size
@@ -97,6 +97,12 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
         raise _refused(root / name, error) from error
     finally:
         os.close(descriptor)
+
+
+def _object_below(root: ObjectPath, name: str) -> ObjectPath:
+    if not is_below(name):
+        raise CorruptCache(f"{root}: {name!r} leaves the prefix of the cache")
+    return root / name
 
 
 def _read_object(path: ObjectPath, limit: int) -> bytes:

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, ParamSpec, Self, TypeVar
 import google_crc32c
 
 from .errors import CorruptCache, InputError, StorageError
-from .nearby import nearby_frames
+from .nearby import NearbyFrames, nearby_frames
 from .remote import SCHEMES, SINGLE_PUT_BYTES, AlreadyThere, Remote, remote_of
 
 P = ParamSpec("P")
@@ -131,7 +131,10 @@ def fetch(root: ObjectPath, chunks: Sequence[tuple[str, int, int, int]]) -> Iter
     One request each, and a second one where the checksum does not hold: then it is left to the caller.
     Raises FileNotFoundError, StorageError.
     """
-    futures = [root.remote.pool.submit(_fetched, root, *chunk) for chunk in chunks]
+    remote, near = root.remote, nearby_frames()
+    futures = [
+        remote.pool.submit(_fetched, remote, near, root / chunk[0], *chunk[1:]) for chunk in chunks
+    ]
     try:
         for future in futures:
             yield future.result()
@@ -140,14 +143,20 @@ def fetch(root: ObjectPath, chunks: Sequence[tuple[str, int, int, int]]) -> Iter
             future.cancel()
 
 
-def _fetched(root: ObjectPath, name: str, offset: int, length: int, crc32c: int) -> bytes:
-    path, near = root / name, nearby_frames()
+def _fetched(
+    remote: Remote,
+    near: NearbyFrames | None,
+    path: ObjectPath,
+    offset: int,
+    length: int,
+    crc32c: int,
+) -> bytes:
     label = f"{path} {offset} {length} {crc32c}"
     data = None if near is None else near.get(label, length, crc32c)
     if data is not None:
         return data
     for _ in range(2):
-        data = path.remote.read_at(path.key, offset, length)
+        data = remote.read_at(path.key, offset, length)
         if len(data) == length and google_crc32c.value(data) == crc32c:
             if near is not None:
                 near.keep(label, data)
