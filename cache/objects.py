@@ -178,7 +178,9 @@ def uploaded(path: ObjectPath, existing: Literal["aside", "keep", "replace"]) ->
             file.flush()
             _upload(path, file, existing)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error} (files are put together in $TMPDIR)"
+        ) from error
 
 
 def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:

@@ -29,6 +29,8 @@ REQUESTS_AT_ONCE = 32
 # Half a minute in all, beside what obstore itself tries.
 PAUSES_SECONDS = (0.1, 0.4, 1.5, 4.0, 10.0, 20.0)
 ANSWER_SECONDS = 60
+# What is sent may take its time.
+SENDING_SECONDS = 900
 # A conditional put is one request; larger objects go up in parts, which know no condition.
 SINGLE_PUT_BYTES = 2**26
 _PART_BYTES = 2**23
@@ -48,7 +50,8 @@ class Remote:
     def __init__(self, scheme: str, bucket: str) -> None:
         self.url = f"{scheme}://{bucket}"
         self._obstore = _library()
-        self._store = self._opened(scheme, bucket)
+        self._store = self._opened(scheme, bucket, ANSWER_SECONDS)
+        self._sending = self._opened(scheme, bucket, SENDING_SECONDS)
         self.pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="fdet-objects")
 
     def size(self, key: str) -> int | None:
@@ -90,7 +93,7 @@ class Remote:
         self._tried(
             "write",
             key,
-            lambda: self._obstore.put(self._store, key, data, mode=mode, use_multipart=False),
+            lambda: self._obstore.put(self._sending, key, data, mode=mode, use_multipart=False),
         )
 
     def put_parts(self, key: str, file: BinaryIO) -> None:
@@ -99,7 +102,7 @@ class Remote:
         def whole() -> None:
             file.seek(0)
             self._obstore.put(
-                self._store,
+                self._sending,
                 key,
                 file,
                 chunk_size=_PART_BYTES,
@@ -118,14 +121,14 @@ class Remote:
 
         return self._tried("list", prefix, listed)
 
-    def _opened(self, scheme: str, bucket: str) -> Any:
+    def _opened(self, scheme: str, bucket: str, seconds: int) -> Any:
         import obstore.store
 
-        options: dict[str, Any] = {"timeout": timedelta(seconds=ANSWER_SECONDS)}
+        options: dict[str, Any] = {"timeout": timedelta(seconds=seconds)}
         # Whoever names such an endpoint means it.
         options["allow_http"] = any(_endpoints())
         config = {"checksum_algorithm": "SHA256"} if scheme == "s3" else {}
-        retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=ANSWER_SECONDS)}
+        retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=seconds)}
         kind = getattr(obstore.store, SCHEMES[scheme])
         try:
             return kind(bucket, config=config, client_options=options, retry_config=retries)

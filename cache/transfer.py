@@ -29,7 +29,7 @@ _BLOCK_BYTES = 2**23
 def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) -> None:
     """Make `out` the same files, or finish it; shards that have a record there are left alone.
 
-    advance: called in several threads with the bytes of each block, and with those of finished shards.
+    advance: called in several threads with the bytes of each file, and with those of finished shards.
     Raises CorruptCache (of the source), KeyMismatch (another cache stands in `out`), StorageError; what
     was finished survives all of them.
     """

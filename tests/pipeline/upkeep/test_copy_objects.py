@@ -1,5 +1,6 @@
 """Writing a cache into an object store: the same bytes, one writer a name, credentials nowhere."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from fdet.cache.publish import publish_bytes, published
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.copy import Part, copy
-from fdet.pipeline.upkeep.rm import remove_cache
+from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged
 
 from ...object_server import BUCKET, KEY, SECRET
 from ..quick import quick, tree
@@ -202,8 +203,9 @@ def test_large_files_go_up_in_parts(prefix, store_proxy, monkeypatch):
 
 def test_deleting_is_left_to_the_store(zarr, prefix):
     copy(zarr, located(prefix), Part())
-    with pytest.raises(InputError, match="this takes a folder only"):
-        remove_cache(located(prefix))
+    for remove in (remove_cache, remove_damaged):
+        with pytest.raises(InputError, match="deletes nothing in object stores"):
+            remove(located(prefix))
     assert objects_of(located(prefix)) == tree(zarr)
 
 
@@ -212,6 +214,19 @@ def test_credentials_that_the_store_refuses(zarr, prefix, store_proxy):
     with pytest.raises(StorageError, match="refuses these credentials") as caught:
         copy(zarr, located(prefix), Part())
     assert KEY not in str(caught.value) and SECRET not in str(caught.value)
+
+
+def test_no_other_host_is_asked(zarr, prefix, tmp_path, monkeypatch):
+    """Where the environment has credentials, not the instance's metadata service either."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.settimeout(0)
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
+        for name in ("AWS_METADATA_ENDPOINT", "AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"):
+            monkeypatch.setenv(name, address)
+        copy(zarr, located(prefix), Part(limit=2))
+        copy(located(prefix), tmp_path / "c", Part())
+        with pytest.raises(BlockingIOError):
+            other.accept()
 
 
 def test_no_credentials_are_written(zarr, prefix, tmp_path):
