@@ -65,4 +65,4 @@ def make_header(
     )
     entries = tuple(ImageEntry(i, f"{i}.jpg", (side, side)) for i in range(images))
     bucket = Bucket((side, side), per_shard, entries)
-    return CacheHeader(key, Layout(("plain",), (bucket,)), "float16", {"parameters": 0}, store)
+    return CacheHeader(key, Layout(("plain",), (bucket,)), {"parameters": 0}, store)

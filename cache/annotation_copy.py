@@ -10,6 +10,7 @@ import zstandard
 from .errors import CorruptCache
 from .files import read_below
 from .header import CacheHeader
+from .objects import again_from_objects
 
 NAME = "annotations.json.zst"
 MAX_BYTES = 2**32
@@ -23,6 +24,7 @@ def annotations_to_bytes(raw: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=9, write_checksum=True).compress(raw)
 
 
+@again_from_objects
 def read_annotations(root: Path, header: CacheHeader) -> bytes:
     """The bytes of the annotation file; raises CorruptCache."""
     path, expected = root / NAME, header.beside.get(NAME)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from .errors import CorruptCache
 from .files import float_array_head, is_there, read_below
 from .form import StoredForm
+from .objects import again_from_objects
 from .pyramid import LevelSpec, PyramidSpec
 
 FloatArray = npt.NDArray[np.float32]
@@ -132,6 +133,7 @@ def calibration_digest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+@again_from_objects
 def read_parameter_files(
     root: Path, form: StoredForm, levels: PyramidSpec, expected: str
 ) -> dict[str, bytes]:

@@ -1,4 +1,7 @@
-"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read."""
+"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read.
+
+root: a folder, or the prefix of an object store (cache/objects.py).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .errors import CorruptCache, FdetError, StorageError
+from .objects import ObjectPath, OpenObject, opened_object
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
@@ -56,8 +61,35 @@ def open_below(root: Path, name: str) -> int:
     return descriptor
 
 
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that is read in parts."""
+
+    descriptor: int
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Fewer bytes where the file ends before; raises OSError."""
+        return os.pread(self.descriptor, length, offset)
+
+
+@contextmanager
+def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
+    """A file below root for the length of the block; raises as open_below."""
+    if isinstance(root, ObjectPath):
+        yield opened_object(_object_below(root, name))
+        return
+    descriptor = open_below(root, name)
+    try:
+        yield OpenFile(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
 def read_below(root: Path, name: str, limit: int) -> bytes:
     """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
+    if isinstance(root, ObjectPath):
+        return _read_object(_object_below(root, name), limit)
     descriptor = open_below(root, name)
     try:
         size = os.fstat(descriptor).st_size
@@ -69,6 +101,19 @@ def read_below(root: Path, name: str, limit: int) -> bytes:
         raise _refused(root / name, error) from error
     finally:
         os.close(descriptor)
+
+
+def _object_below(root: ObjectPath, name: str) -> ObjectPath:
+    if not is_below(name):
+        raise CorruptCache(f"{root}: {name!r} leaves the prefix of the cache")
+    return root / name
+
+
+def _read_object(path: ObjectPath, limit: int) -> bytes:
+    try:
+        return path.remote.read(path.key, limit)
+    except (FileNotFoundError, ValueError) as error:
+        raise _refused(path, error) from error
 
 
 def is_there(path: Path) -> bool:

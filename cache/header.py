@@ -17,6 +17,7 @@ from .files import FileEntry, files_from_json, files_to_json, is_there, read_bel
 from .form import StoredForm, parse_form
 from .key import CacheKey
 from .layout import Bucket, Layout
+from .objects import again_from_objects
 from .once import Once
 from .pyramid import LevelSpec
 from .sealed import digest, parse_json, parse_sealed, sealed_json
@@ -111,6 +112,7 @@ class CacheHeader:
         return sealed_json(self._content())
 
     @classmethod
+    @again_from_objects
     def read(cls, root: Path) -> CacheHeader:
         """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
         path = root / NAME

@@ -9,6 +9,7 @@ from pathlib import Path
 from .errors import CorruptCache
 from .files import is_there
 from .header import CacheHeader
+from .objects import again_from_objects
 from .sealed import read_sealed, sealed_json
 
 NAME = "manifest.json"
@@ -44,6 +45,7 @@ class Manifest:
         )
 
     @classmethod
+    @again_from_objects
     def read(cls, root: Path, header: CacheHeader) -> Manifest | None:
         """None while the cache is not whole; raises CorruptCache for a damaged or foreign one."""
         path = root / NAME

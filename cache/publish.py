@@ -1,7 +1,8 @@
 """A file is whole or absent: scratch file, fsync, link to its name, fsync of the folder.
 
 Writers need no coordination: whoever writes a file holds a lock on its scratch file, which a killed
-process lets go; what it left there is thrown away by the next writer.
+process lets go; what it left there is thrown away by the next writer. An object store needs neither locks
+nor fsync: cache/objects.py.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from .errors import StorageError
+from .objects import ObjectPath, uploaded
 
 Existing = Literal["aside", "keep", "replace"]
 
@@ -35,6 +37,10 @@ def published(path: Path, *, existing: Existing = "aside", reserve: int = 0) -> 
     disk to claim before the block begins, at least as many as it will write. Raises StorageError
     when the disk refuses, or another process is writing the same file.
     """
+    if isinstance(path, ObjectPath):
+        with uploaded(path, existing) as file:
+            yield file
+        return
     scratch = path.with_name(f".{path.name}{SCRATCH}")
     try:
         make_folder(path.parent)
@@ -177,7 +183,9 @@ def is_leftover(name: str, *, aside: bool = True) -> bool:
 
 def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
     """Scratch files below root (and files that were set aside); some may belong to the living."""
-    found = []
+    found: list[Path] = []
+    if isinstance(root, ObjectPath):
+        return found
     for folder, _, names in os.walk(root):
         found += [Path(folder, name) for name in names if is_leftover(name, aside=aside)]
     return sorted(found)
@@ -211,6 +219,8 @@ def remove_files(paths: list[Path]) -> None:
 
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents so that they survive a power cut; raises StorageError."""
+    if isinstance(folder, ObjectPath):
+        return
     try:
         missing = [f for f in (folder, *folder.parents) if not f.exists()]
         if missing:
@@ -238,6 +248,8 @@ def sync_folders(root: Path) -> None:
 
     Raises StorageError.
     """
+    if isinstance(root, ObjectPath):
+        return
     try:
         for folder, _, _ in os.walk(root, onerror=_raise):
             sync_folder(Path(folder))
@@ -256,6 +268,9 @@ def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> I
     name: of the role. alone: against every other role too. Raises StorageError when another process
     has it, or the folder cannot be made.
     """
+    if isinstance(folder, ObjectPath):
+        yield
+        return
     with ExitStack() as stack:
         try:
             make_folder(folder)

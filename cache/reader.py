@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from .files import is_there, open_below
 from .header import CacheHeader
 from .layout import Bucket, Shard
 from .manifest import Manifest
+from .objects import ObjectPath, fetch, located, refuse_hdf5
 from .once import Once
 from .placement import Placement
 from .records import (
@@ -39,6 +40,8 @@ from .stores import store_of
 from .vectors import Vectors, read_vectors
 
 OPEN_SHARDS = 64
+# Of an object store nothing is open, but a table that is read again costs two requests.
+KNOWN_SHARDS = 2**14
 # A place in the table that no file has makes pread fail in its own ways.
 UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
@@ -57,7 +60,7 @@ class Sample:
 
 
 class _Place(NamedTuple):
-    """Where a sample lies: chunks[l] (descriptor, offset, length, crc32c)."""
+    """Where a sample lies: chunks[l] (descriptor, offset, length, crc32c); -1 for an object's descriptor."""
 
     slot: int
     placement: Placement
@@ -81,7 +84,7 @@ class _OpenShard:
         self.found: dict[SampleId, _Place] = {}
         self.used = 0
         # A descriptor closed under a reading thread may be another file by then.
-        weakref.finalize(self, _close, set(files))
+        weakref.finalize(self, _close, set(files) - {-1})
 
 
 def check_room_for(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
@@ -108,10 +111,10 @@ class _OpenShards:
         self.lock = threading.Lock()
         self.shards: dict[int, _OpenShard] = {}
 
-    def take(self, number: int, shard: _OpenShard) -> _OpenShard:
-        """One more; the one that was used longest ago goes for it."""
+    def take(self, number: int, shard: _OpenShard, most: int) -> _OpenShard:
+        """One more, of `most`; the one that was used longest ago goes for it."""
         with self.lock:
-            while len(self.shards) >= OPEN_SHARDS and number not in self.shards:
+            while len(self.shards) >= most and number not in self.shards:
                 self.shards.pop(min(self.shards, key=lambda k: self.shards[k].used))
             self.shards[number] = shard
         return shard
@@ -137,8 +140,9 @@ class FeatureCache:
     @classmethod
     def open(cls, path: str | Path) -> FeatureCache:
         """Raises InputError (no cache there), IncompleteCache, CorruptCache."""
-        root = Path(path)
+        root = located(path)
         header = CacheHeader.read(root)
+        refuse_hdf5(root, header.store)
         store_of(header.store)
         manifest = Manifest.read(root, header)
         if manifest is None:
@@ -225,24 +229,49 @@ class FeatureCache:
             check_room_for(samples, maps)
             rows = range(len(samples))
         targets = [(x.data.cast("B"), x.nbytes // len(x)) for x in maps]
-        here, decompressor = self._here(), self._decompressor()
-        bucket, placements = None, []
-        for row, sample in zip(rows, samples, strict=True):
+        decompressor, placements = self._decompressor(), []
+        found = self._read(self._places(samples, maps))
+        for row, (shard, place, frames) in zip(rows, found, strict=True):
+            for level, (_, _, length, crc32c) in enumerate(place.chunks):
+                target, size = targets[level]
+                try:
+                    raw = decompress(decompressor, next(frames), length, crc32c, size)
+                except UNREADABLE as error:
+                    raise self._corrupt(shard, place.slot, level, error) from error
+                target[row * size : (row + 1) * size] = raw
+            placements.append(place.placement)
+        return placements
+
+    def _places(
+        self, samples: Sequence[SampleId], maps: Sequence[Array]
+    ) -> Iterator[tuple[_OpenShard, _Place]]:
+        """Where each of some samples of one bucket lies, which `maps` have room for."""
+        here, bucket = self._here(), None
+        for sample in samples:
             shard = self._shard(here, sample[0])
             if shard.bucket is not bucket:
                 self._check_room(sample[0], shard.bucket, bucket, maps)
                 bucket = shard.bucket
-            slot, placement, chunks = shard.found.get(sample) or self._find(shard, *sample)
-            for level, (file, offset, length, crc32c) in enumerate(chunks):
-                target, size = targets[level]
-                try:
-                    data = os.pread(file, length, offset)
-                    raw = decompress(decompressor, data, length, crc32c, size)
-                except UNREADABLE as error:
-                    raise self._corrupt(shard, slot, level, error) from error
-                target[row * size : (row + 1) * size] = raw
-            placements.append(placement)
-        return placements
+            yield shard, shard.found.get(sample) or self._find(shard, *sample)
+
+    def _read(
+        self, places: Iterable[tuple[_OpenShard, _Place]]
+    ) -> Iterator[tuple[_OpenShard, _Place, Iterator[bytes]]]:
+        """With the bytes of each level as they come; those of an object store are all under way at once."""
+        if not isinstance(self.root, ObjectPath):
+            for shard, place in places:
+                chunks = place.chunks
+                yield shard, place, (os.pread(file, size, at) for file, at, size, _ in chunks)
+            return
+        found = list(places)
+        wanted = [
+            (name, *chunk[1:])
+            for shard, place in found
+            for name, chunk in zip(shard.names, place.chunks, strict=True)
+        ]
+        frames = fetch(self.root, wanted)
+        for shard, place in found:
+            yield shard, place, frames
 
     def _check_room(
         self, image_id: int, bucket: Bucket, other: Bucket | None, maps: Sequence[Array]
@@ -261,11 +290,13 @@ class FeatureCache:
         """
         shard = self._shard(self._here(), image_id)
         slot = self._slot(shard, image_id, view)
-        self._check_lengths(shard, slot)
         entry, frames = shard.table.entry(slot), []
+        if not entry.ok:
+            return entry, ()
+        ((_, _, read),) = self._read([(shard, self._find(shard, image_id, view))])
         for level, chunk in enumerate(entry.chunks):
             try:
-                data = os.pread(shard.files[level], chunk.length, chunk.offset)
+                data = next(read)
                 check_frame(data, chunk.length, chunk.crc32c)
             except UNREADABLE as error:
                 raise self._corrupt(shard, slot, level, error) from error
@@ -360,7 +391,9 @@ class FeatureCache:
         number = self.header.layout.shard_of(image_id)
         found = here.shards.get(number)
         if found is None:
-            found = here.take(number, self._open_shard(self.header.layout.shards[number]))
+            opened = self._open_shard(self.header.layout.shards[number])
+            most = KNOWN_SHARDS if isinstance(self.root, ObjectPath) else OPEN_SHARDS
+            found = here.take(number, opened, most)
         found.used = here.now
         return found
 
@@ -378,6 +411,8 @@ class FeatureCache:
                 f"the canvas of shard {shard.name}"
             )
         names = [store_of(self.header.store).level_file(shard, level) for level in levels]
+        if isinstance(self.root, ObjectPath):
+            return _OpenShard(shard, table, names, [-1] * len(names))
         opened: dict[str, int] = {}
         try:
             for name in dict.fromkeys(names):

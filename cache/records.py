@@ -16,6 +16,7 @@ import numpy.typing as npt
 from .chunks import Chunk
 from .errors import CorruptCache
 from .files import FileEntry, files_from_json, files_to_json, read_below
+from .objects import again_from_objects
 from .placement import Placement
 from .sealed import parse_json, parse_sealed, sealed_json
 
@@ -212,6 +213,7 @@ def _prefix(levels: int, count: int) -> bytes:
     return buffer.getvalue()
 
 
+@again_from_objects
 def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> ShardRecord:
     """The record of a shard; raises CorruptCache.
 
@@ -228,6 +230,7 @@ def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> Shar
     return ShardRecord.from_json(data, root / name, cache_id, shard)
 
 
+@again_from_objects
 def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> SampleTable:
     """The table of a shard that has `samples` slots; raises CorruptCache."""
     name = samples_name(record.shard)

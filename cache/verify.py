@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,11 @@ from . import manifest as manifest_file
 from .calibration import parameters_of, read_parameter_files
 from .chunks import DamagedFrame, check_frame, compress_bound
 from .errors import CorruptCache, shown
-from .files import FileEntry, is_there, open_below
+from .files import FileEntry, OpenFile, is_there, opened_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import ForeignManifest, Manifest
+from .objects import ObjectPath, OpenObject
 from .publish import is_leftover, leftovers
 from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
@@ -181,32 +182,31 @@ def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
     """Read one file whole; where it is not what it was, say which samples that concerns."""
     shard = file.shard.name if file.shard else ""
     try:
-        descriptor = open_below(root, file.name)
+        with opened_below(root, file.name) as source:
+            size = source.size
+            if size == file.entry.size and _sha256(source) == file.entry.sha256:
+                return []
+            found = _damaged_samples(header, file, source) if file.table else []
     except CorruptCache as error:
         return [_damage(root, error, file.shard)]
-    try:
-        size = os.fstat(descriptor).st_size
-        if size == file.entry.size and _sha256(descriptor) == file.entry.sha256:
-            return []
-        found = _damaged_samples(header, file, descriptor) if file.table else []
     except OSError as error:
         return [Damage(file.name, error.strerror or str(error), shard)]
-    finally:
-        os.close(descriptor)
     if size != file.entry.size:
         found.insert(0, Damage(file.name, f"{size} bytes, expected {file.entry.size}", shard))
     return found or [Damage(file.name, "its bytes are not those that were committed", shard)]
 
 
-def _sha256(descriptor: int) -> str:
+def _sha256(source: OpenFile | OpenObject) -> str:
     hashed, offset = hashlib.sha256(), 0
-    while block := os.pread(descriptor, _BLOCK_BYTES, offset):
+    while block := source.read_at(offset, _BLOCK_BYTES):
         hashed.update(block)
         offset += len(block)
     return hashed.hexdigest()
 
 
-def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[Damage]:
+def _damaged_samples(
+    header: CacheHeader, file: _File, source: OpenFile | OpenObject
+) -> list[Damage]:
     assert file.table is not None and file.shard is not None
     store, found = store_of(header.store), []
     for number, level in enumerate(header.key.levels.names):
@@ -221,7 +221,7 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
             try:
                 if length > bound:
                     raise DamagedFrame(f"no frame of such a map has {length} bytes")
-                check_frame(os.pread(descriptor, length, offset), length, crc32c)
+                check_frame(source.read_at(offset, length), length, crc32c)
             except (DamagedFrame, OSError, OverflowError) as error:
                 found.append(Damage(file.name, str(error), file.shard.name, level, image_id, view))
     return found
@@ -230,16 +230,17 @@ def _damaged_samples(header: CacheHeader, file: _File, descriptor: int) -> list[
 def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
     """Files that no part of the cache names. (Folders are made as they are needed.)"""
     expected = {header_file.NAME, manifest_file.NAME, *header.beside, *file_names(header)}
-    found = []
+    names = root.names() if isinstance(root, ObjectPath) else _names_below(root)
+    found = [Damage(name, "not a file of this cache") for name in names if name not in expected]
+    return sorted(found, key=lambda damage: damage.file)
+
+
+def _names_below(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         links = [name for name in folders if os.path.islink(here / name)]  # noqa: PTH114
         left = [name for name in files if not is_leftover(name)]
-        names = [(here / name).relative_to(root).as_posix() for name in [*left, *links]]
-        found += [
-            Damage(name, "not a file of this cache") for name in names if name not in expected
-        ]
-    return sorted(found, key=lambda damage: damage.file)
+        yield from ((here / name).relative_to(root).as_posix() for name in [*left, *links])
 
 
 def _damage(root: Path, error: CorruptCache, shard: Shard | None = None) -> Damage:

@@ -22,6 +22,7 @@ from .files import FileEntry, is_there
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
+from .objects import refuse_hdf5
 from .publish import make_folder, publish_bytes, remove_files, sync_folders
 from .records import (
     SampleEntry,
@@ -49,6 +50,7 @@ def create_cache(
     another one, it stays, and what lies beside the shards is completed; raises InputError where a
     file of that is missing which these arguments do not give.
     """
+    refuse_hdf5(root, header.store)
     beside = {**store_of(header.store).beside(header), **(codec_files or {})}
     beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not is_there(root / header_file.NAME):
@@ -56,7 +58,7 @@ def create_cache(
         header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
-    _make_folders(root, header)
+    make_folders(root, header)
     for name, expected in header.beside.items():
         if is_there(root / name):
             continue
@@ -71,7 +73,7 @@ def create_cache(
     return header
 
 
-def _make_folders(root: Path, header: CacheHeader) -> None:
+def make_folders(root: Path, header: CacheHeader) -> None:
     """All of them beforehand: one that appears later may be another writer's, and not yet durable."""
     store, levels = store_of(header.store), header.key.levels.names
     shards = header.layout.shards

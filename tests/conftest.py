@@ -1,6 +1,7 @@
 """Fixtures that several rooms share: a generated data set, and a cache of it."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
 
 from .generated import make_dataset
+from .object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -53,3 +55,27 @@ def extraction(dataset: Path, out: Path, **changes) -> ExtractConfig:
         **{"size": 128, "workers": 0, "threads": 1, "shard_mb": 1},
     }
     return ExtractConfig(**{**options, **changes})
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> Iterator[int]:
+    """Of an S3 on this machine, with one empty bucket."""
+    pytest.importorskip("obstore")
+    pytest.importorskip("moto.server")
+    with s3() as port:
+        yield port
+
+
+@pytest.fixture
+def store_proxy(s3_port, monkeypatch) -> Iterator[Proxy]:
+    """Before that S3; the environment names it, and credentials for it."""
+    with proxy_before(s3_port) as proxy:
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": proxy.url}.items():
+            monkeypatch.setenv(name, value)
+        yield proxy
+
+
+@pytest.fixture
+def prefix(store_proxy) -> str:
+    """s3://... of which nothing is there."""
+    return f"s3://{BUCKET}/{uuid.uuid4().hex[:12]}"

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import opt
 
 
@@ -73,8 +74,8 @@ def ablate_command(
     logging.getLogger("fdet").setLevel(logging.INFO)
     options = AblateOptions(
         plan=plan,
-        cache=cache,
-        val=val,
+        cache=cache and located(cache),
+        val=val and located(val),
         out=out,
         together=parse_together(together),
         jobs=jobs,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import FdetError
+from ...cache.objects import located
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json
 from ..launching import end_with_launcher
@@ -76,7 +77,7 @@ def main(job: Path) -> int:
 def _run(told: Mapping[str, Any], place: Place, pruning: PruningSettings | None) -> Run:
     config = RunConfig.from_mapping(told["config"])
     out = Path(told["out"])
-    paths = {name: Path(path) for name, path in told["paths"].items()}
+    paths = {name: located(path) for name, path in told["paths"].items()}
     options: TrainOptions = Caches(**paths).options(
         out, **asdict(place), resume=(out / "run.json").is_file()
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...cache.errors import ConfigError, did_you_mean
+from ...cache.objects import ObjectPath, located
 from ..runs.config import RunConfig
 from ..runs.presets import config_file
 from ..runs.settings import from_mapping, read_toml, shown_value
@@ -84,7 +85,7 @@ def read_plan(path: Path) -> Plan:
     top = from_mapping(_Top, values, "plan")
     _check_top(top, tables, path)
     home = path.parent
-    given = {name: home / text for name in PATHS if (text := getattr(top, name)) is not None}
+    given = {name: _place(home, text) for name in PATHS if (text := getattr(top, name)) is not None}
     return Plan(
         base=_base(tables["base"] or {}, home),
         axes=_axes(tables, home),
@@ -96,6 +97,12 @@ def read_plan(path: Path) -> Plan:
         seeds=top.seeds,
         pruning=pruning_of(tables["pruning"]),
     )
+
+
+def _place(home: Path, text: str) -> Path:
+    """Of a cache or a file that a plan names."""
+    found = located(text)
+    return found if isinstance(found, ObjectPath) else home / found
 
 
 def _refuse_unknown(values: Mapping[str, Any], tables: Mapping[str, Any], path: Path) -> None:
@@ -196,7 +203,7 @@ def _split(
         if key in PATHS and where != "base":
             if not isinstance(value, str):
                 raise ConfigError(f"{where}: {key}: expected a path, got {shown_value(value)}")
-            paths[key] = home / value
+            paths[key] = _place(home, value)
         elif section not in SECTIONS:
             known = [*SECTIONS, *PATHS, "label"]
             raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(key, known)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import opt
 
 
@@ -25,7 +26,7 @@ def browse_command(
     from .collection import open_collection
     from .server import BrowsingServer
 
-    with BrowsingServer(open_collection(cache, images, annotations), port) as server:
+    with BrowsingServer(open_collection(located(cache), images, annotations), port) as server:
         typer.echo(f"{server.address}\nonly this machine can open it; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(server.address)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import MASKS, opt
 
 
@@ -30,6 +31,7 @@ def model_command(
     from .measure import measure
     from .report import capacity_lines
 
+    cache = located(cache)
     header = CacheHeader.read(cache)
     annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
     if model.is_dir() and not (model / "config.toml").is_file():

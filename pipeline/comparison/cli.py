@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...cache.objects import located
 from ..command import opt
 
 
@@ -49,8 +50,8 @@ def compare_command(
     names: list[Any] = [name.strip() for name in sources.split(",") if name.strip()]
     options = CompareOptions(
         config=config,
-        cache=cache,
-        val=val,
+        cache=located(cache),
+        val=located(val),
         out=out,
         sources=names,
         seeds=parsed_seeds(seeds),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import defaults_of, opt
 from .options import EquivalenceOptions
 
@@ -53,6 +54,7 @@ def equivalence_command(
         threads=threads,
         elsewhere=elsewhere,
     )
+    cache = located(cache)
     found = check_equivalence(cache, steps_config(cache, config, assignments or ()), options)
     for line in report_lines(found):
         typer.echo(line)

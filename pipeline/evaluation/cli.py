@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import Checkpoint, opt
 from .engines import FASTEST
 
@@ -41,8 +42,8 @@ def evaluate_command(
 
     metrics, results = evaluate_run(
         run,
-        cache,
-        second=second,
+        located(cache),
+        second=second and located(second),
         annotations=annotations,
         images=images,
         weights=weights,
@@ -53,4 +54,4 @@ def evaluate_command(
         class_embeddings=class_embeddings,
     )
     typer.echo(metrics_table(metrics))
-    typer.echo(f"written: {write_evaluation(out or run, cache, metrics, results)}")
+    typer.echo(f"written: {write_evaluation(out or run, located(cache), metrics, results)}")

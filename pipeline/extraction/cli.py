@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import defaults_of, opt
 from .options import ExtractConfig
 
@@ -89,6 +90,8 @@ def extract_command(
     Exit 0: all there (or, of several processes, this one's part). 3: the cache is whole but some
     images could not be read. 2: bad input.
     """
+    out, update = located(out), update and located(update)
+    calibration = calibration and located(calibration)
     config = ExtractConfig(**locals())
     from .extract import extract
 

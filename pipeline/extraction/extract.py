@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
+from ...cache.objects import ObjectPath
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.records import ShardRecord
 from ...cache.writer import retract, seal, written_record, written_records
@@ -82,6 +83,8 @@ def extract(config: ExtractConfig) -> ExtractSummary:
 
 def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
     """Each shard reserves its room before it is written; this looks at all of them beforehand."""
+    if isinstance(out, ObjectPath):
+        return
     levels = header.key.levels.levels
     needed = sum(
         len(header.layout.samples(shard))

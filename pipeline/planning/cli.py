@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ...cache.errors import InputError
 from ..command import defaults_of, opt, with_options_of
 from ..extraction.cli import extract_command
 from ..extraction.options import ExtractConfig
@@ -34,8 +35,13 @@ def plan_command(
     """What `fdet extract` with the same options would take in room and time, and after how many epochs
     the cache has paid for itself. Tries some images and the disk that --out lies on; leaves nothing there.
     """
-    from ..sizes import parse_bytes
+    from ...cache.objects import ObjectPath, located
+    from ...cache.sizes import parse_bytes
 
+    if isinstance(located(extraction["out"]), ObjectPath):
+        raise InputError(
+            "fdet plan measures a disk: give --out a folder, e.g. one that is copied later"
+        )
     options = PlanOptions(
         extraction=ExtractConfig(**extraction),
         budget=None if budget is None else parse_bytes(budget, "--budget"),

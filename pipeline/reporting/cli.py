@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import opt
 
 
@@ -50,7 +51,7 @@ def report_command(
     from .tidy import to_csv, to_json
 
     logging.getLogger("fdet").setLevel(logging.INFO)
-    report = assemble(paths, out, val, images, device, threads)
+    report = assemble(paths, out, val and located(val), images, device, threads)
     if out is not None:
         write_page(report, out)
         typer.echo(f"written: {out}", err=printed is not None)

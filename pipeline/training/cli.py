@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from ...cache.objects import located
 from ..command import MASKS, opt
 
 
@@ -122,19 +123,19 @@ def train_command(
 
     Started by torchrun or srun, all processes train one model.
     """
+    from ...cache.sizes import parse_bytes
     from ..runs.config import load_config
-    from ..sizes import parse_bytes
     from ..world import find_world
     from .options import TrainOptions
     from .train import train
 
     logging.getLogger("fdet").setLevel(logging.INFO)
     options = TrainOptions(
-        cache=cache,
+        cache=[located(path) for path in cache],
         out=out,
-        val=val,
-        second=second or (),
-        val_second=val_second,
+        val=val and located(val),
+        second=[located(path) for path in second or ()],
+        val_second=val_second and located(val_second),
         annotations=annotations,
         val_annotations=val_annotations,
         source=source.value,

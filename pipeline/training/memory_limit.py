@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...cache.errors import InputError
+from ...cache.sizes import shown_bytes
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
-from ..sizes import shown_bytes
 from .options import TrainOptions
 from .processes import Processes
 from .trial import Trial, peak_of

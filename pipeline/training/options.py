@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.loader import OnCorrupt
+from ...cache.objects import located
 from ..runs.info import SCRATCH, TRAINING_SOURCES
 from ..sources.residence import Residence
 from ..watching.events import Hook
@@ -139,5 +140,5 @@ class TrainOptions:
 
 def _paths(given: Path | str | Sequence[Path]) -> tuple[Path, ...]:
     if isinstance(given, Path | str):
-        return (Path(given),)
-    return tuple(map(Path, given))
+        return (located(given),)
+    return tuple(map(located, given))

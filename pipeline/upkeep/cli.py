@@ -1,4 +1,4 @@
-"""fdet cache ...: look at caches, check them, compare, convert, clean up."""
+"""fdet cache ...: look at caches, check them, compare, convert, copy, clean up."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from ...cache.errors import InputError
+from ...cache.objects import located
 from ..command import opt
 from ..extraction.options import CALIBRATION_IMAGES
 
-cache_app = typer.Typer(no_args_is_help=True, help="Look at caches, check, convert and clean them.")
+cache_app = typer.Typer(
+    no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
+)
 
-_Cache = Annotated[Path, typer.Argument(help="a cache")]
+_Cache = Annotated[Path, typer.Argument(help="a cache: a folder, or s3://bucket/prefix")]
 
 
 @cache_app.command("info")
@@ -24,7 +27,7 @@ def info_command(
     """What a cache holds and what it was made from."""
     from .info import describe
 
-    facts = describe(cache)
+    facts = describe(located(cache))
     if as_json:
         import json
 
@@ -43,6 +46,7 @@ def verify_command(cache: _Cache) -> None:
     """
     from .verify import verify_cache
 
+    cache = located(cache)
     result = verify_cache(cache)
     for damage in result.damages:
         typer.echo(str(damage))
@@ -70,7 +74,7 @@ def diff_command(first: _Cache, second: _Cache) -> None:
     """
     from .diff import differences
 
-    lines = differences(first, second)
+    lines = differences(located(first), located(second))
     for line in lines or ["made from the same inputs"]:
         typer.echo(line)
     if lines:
@@ -105,7 +109,30 @@ def convert_command(
     wanted = Conversion(
         store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
     )
+    cache, out = located(cache), located(out)
     samples, size = convert(cache, out, wanted)
+    typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("copy")
+def copy_command(
+    cache: _Cache,
+    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    levels: Annotated[str | None, opt("only these, comma-separated, e.g. c4,c5")] = None,
+    images_from: Annotated[
+        Path | None, opt("only the images of this annotation file, which the copy then carries")
+    ] = None,
+    limit: Annotated[int | None, opt("only the first N images")] = None,
+) -> None:
+    """Copy a finished cache, or a part of it, which is then a cache of its own.
+
+    Every byte is checked on its way. The same command goes on where it stopped.
+    """
+    from .copy import Part, copy
+
+    names = None if levels is None else tuple(levels.split(","))
+    cache, out = located(cache), located(out)
+    samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
     typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
@@ -123,6 +150,7 @@ def rm_command(
     """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
     from .rm import remove_cache, remove_damaged, remove_remains
 
+    cache = located(cache)
     if leftovers and damaged:
         raise InputError("--leftovers and --damaged exclude each other")
     if leftovers:

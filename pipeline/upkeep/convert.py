@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +21,18 @@ from ...cache.calibration import (
     has_parameter_files,
     parameter_files,
 )
+from ...cache.chunks import Frame
 from ...cache.codecs import Codec, codec_files, codec_of, get_form
 from ...cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
 from ...cache.form import StoredForm
 from ...cache.header import CacheHeader
 from ...cache.key import CacheKey
-from ...cache.layout import Shard
 from ...cache.loader import load_batch
+from ...cache.manifest import Manifest
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.reader import FeatureCache
+from ...cache.records import SampleEntry
+from ...cache.sampler import SampleId
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
 from ..extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
@@ -35,6 +41,7 @@ from ..extraction.options import CALIBRATION_IMAGES
 from ..progress import progress_line
 
 _WAITING_SAMPLES = 16
+_READING = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +68,15 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
         files = _codec_files(cache, out, form, key, wanted)
         key = replace(key, calibration=calibration_digest(files))
         header = replace(cache.header, key=key, store=wanted.store or cache.header.store, beside={})
-        header = _created(out, header, read_annotations(source, cache.header), files)
-        todo = [s for s in header.layout.shards if written_record(out, header, s.name) is None]
+        header = created(out, header, read_annotations(source, cache.header), files)
         if form == cache.header.form:
-            _write(out, header, todo, lambda w, *s: w.put_frames(*cache.stored(*s)))
+            fill = partial(put_frames, cache, range(len(key.levels.levels)))
         else:
-            mine, ends = codec_of(source, cache.header.key), EndCodes(codec_of(out, key))
-            _write(out, header, todo, lambda w, *s: _put_coded(cache, mine, ends, w, *s))
+            ends = EndCodes(codec_of(out, key))
+            fill = partial(_put_coded, cache, codec_of(source, cache.header.key), ends)
+        manifest = write_samples("convert", out, header, fill)
+        if form != cache.header.form:
             ends.tell()
-        manifest = seal(out, header)
-        remove_leftovers(out)
     return manifest.samples, manifest.stored_bytes
 
 
@@ -143,28 +149,35 @@ def _learnt(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, byte
     return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
 
 
-def _created(
+def created(
     out: Path, header: CacheHeader, annotations: bytes, files: dict[str, bytes]
 ) -> CacheHeader:
-    others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
-    if others and not (out / header_file.NAME).exists():
-        raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
+    """Laid down in `out`, or found there; raises InputError, KeyMismatch."""
+    refuse_strangers(out)
     found = create_cache(out, header, annotations, files)
     if found.id != header.id:
         raise KeyMismatch(f"{out} holds another cache ({found.id[:12]}); choose another folder")
     return found
 
 
-def _write(
+def refuse_strangers(out: Path) -> None:
+    """Raises InputError where a folder holds other things than a cache."""
+    others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
+    if others and not (out / header_file.NAME).exists():
+        raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
+
+
+def write_samples(
+    title: str,
     out: Path,
     header: CacheHeader,
-    shards: Sequence[Shard],
-    put: Callable[[BackgroundWriter, int, int], None],
-) -> None:
-    """put: hands the writer one sample, given by its image id and view."""
+    fill: Callable[[BackgroundWriter, Sequence[SampleId]], None],
+) -> Manifest:
+    """The shards that are not there yet, and the manifest. fill: hands the writer these samples in turn."""
+    shards = [s for s in header.layout.shards if written_record(out, header, s.name) is None]
     samples = [sample for shard in shards for sample in header.layout.samples(shard)]
     done = 0
-    with progress_line("convert", len(samples)) as progress:
+    with progress_line(title, len(samples)) as progress:
 
         def wrote(size: int) -> None:
             nonlocal done
@@ -173,11 +186,50 @@ def _write(
             progress.advance()
 
         with BackgroundWriter(out, header, shards, _WAITING_SAMPLES, wrote) as writer:
-            for image_id, view in samples:
-                put(writer, image_id, view)
+            fill(writer, samples)
+    manifest = seal(out, header)
+    remove_leftovers(out)
+    return manifest
+
+
+def put_frames(
+    cache: FeatureCache,
+    levels: Sequence[int],
+    writer: BackgroundWriter,
+    samples: Sequence[SampleId],
+) -> None:
+    """Samples as they lie in a cache, of some of its levels, by number; read ahead by threads."""
+    pending: deque[Future[tuple[SampleEntry, tuple[Frame, ...]]]] = deque()
+    with ThreadPoolExecutor(_READING, thread_name_prefix="fdet-read") as pool:
+        try:
+            for sample in samples:
+                pending.append(pool.submit(cache.stored, *sample))
+                if len(pending) > 2 * _READING:
+                    _put_stored(writer, levels, *pending.popleft().result())
+            while pending:
+                _put_stored(writer, levels, *pending.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _put_stored(
+    writer: BackgroundWriter, levels: Sequence[int], entry: SampleEntry, frames: Sequence[Frame]
+) -> None:
+    writer.put_frames(entry, [frames[level] for level in levels] if entry.ok else ())
 
 
 def _put_coded(
+    cache: FeatureCache,
+    mine: Codec,
+    ends: EndCodes,
+    writer: BackgroundWriter,
+    samples: Sequence[SampleId],
+) -> None:
+    for image_id, view in samples:
+        _put_coded_sample(cache, mine, ends, writer, image_id, view)
+
+
+def _put_coded_sample(
     cache: FeatureCache,
     mine: Codec,
     ends: EndCodes,

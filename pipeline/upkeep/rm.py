@@ -10,6 +10,7 @@ from ...cache import header as header_file
 from ...cache import manifest as manifest_file
 from ...cache.errors import InputError
 from ...cache.header import CacheHeader
+from ...cache.objects import ObjectPath
 from ...cache.publish import only_writer, remove_files, remove_leftovers
 from ...cache.verify import file_names, shard_file_names
 from .verify import verify_cache
@@ -31,6 +32,7 @@ def remove_damaged(root: Path) -> tuple[int, int]:
     The command that made the cache then makes just these. Raises InputError where no cache is,
     CorruptCache where the header itself is damaged.
     """
+    _refuse_objects(root)
     header = CacheHeader.read(root)
     with only_writer(root, "rank-0-of-1", alone=True):
         damages = verify_cache(root).damages
@@ -53,6 +55,7 @@ def remove_cache(root: Path) -> tuple[int, int]:
 
     Raises InputError where no cache is, or where other files remain (which are then spared).
     """
+    _refuse_objects(root)
     header = CacheHeader.read(root)
     root = root.resolve()
     with only_writer(root, "rank-0-of-1", alone=True):
@@ -72,6 +75,11 @@ def remove_cache(root: Path) -> tuple[int, int]:
         )
     root.rmdir()
     return count + len(paths) + 1, size
+
+
+def _refuse_objects(root: Path) -> None:
+    if isinstance(root, ObjectPath):
+        raise InputError(f"{root}: fdet deletes nothing in object stores; their own tools do")
 
 
 def _own(root: Path, names: Sequence[str]) -> list[Path]:

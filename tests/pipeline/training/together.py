@@ -65,6 +65,7 @@ def digest(tensors: dict) -> str:
 
 
 def main(jobs: Path, folder: Path) -> None:
+    from fdet.cache.objects import located
     from fdet.pipeline.runs.config import load_config
     from fdet.pipeline.training import train as train_module
     from fdet.pipeline.training.options import TrainOptions
@@ -89,7 +90,7 @@ def main(jobs: Path, folder: Path) -> None:
     report = {}
     for name, job in json.loads(jobs.read_text()).items():
         events = []
-        paths = {n: Path(v) for n, v in job["paths"].items()}
+        paths = {n: located(v) for n, v in job["paths"].items()}
         options = TrainOptions(
             **paths, **job["options"], threads=1, device="cpu", hooks=[events.append]
         )

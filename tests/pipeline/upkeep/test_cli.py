@@ -99,6 +99,13 @@ def test_convert_of_a_damaged_cache_is_one_line(root, store, tmp_path):
     assert result.stderr.count("\n") == 1
 
 
+def test_copy_says_what_it_made(whole, tmp_path):
+    result = fdet("copy", whole, tmp_path / "c", "--levels", "c2", "--limit", 4)
+    assert (result.exit_code, result.stderr) == (0, "")
+    size = megabytes(FeatureCache.open(tmp_path / "c").manifest.stored_bytes)
+    assert result.stdout == f"8 samples, {size}, {tmp_path / 'c'}\n"
+
+
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 1), ("y\n", 0)])
 def test_rm_asks(answer, code, root):
     before = tree(root)
@@ -150,6 +157,8 @@ def test_rm_leftovers_and_damaged_exclude_each_other(root, whole):
         ["diff", "C", "X"],
         ["convert", "X", "Y", "--store", "zarr"],
         ["convert", "C", "Y", "--store", "zar"],
+        ["copy", "X", "Y"],
+        ["copy", "C", "Y", "--levels", "c9"],
         ["rm", "X", "--yes"],
         ["rm", "X", "--leftovers"],
         ["rm", "X", "--damaged"],

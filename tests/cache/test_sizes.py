@@ -3,7 +3,7 @@
 import pytest
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.sizes import parse_bytes
+from fdet.cache.sizes import parse_bytes
 
 
 @pytest.mark.parametrize(

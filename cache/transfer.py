@@ -1,0 +1,112 @@
+"""A cache copied file by file: the same bytes elsewhere, each file held against the digest that names it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+from . import header as header_file
+from . import manifest as manifest_file
+from .errors import CorruptCache, KeyMismatch
+from .files import FileEntry, opened_below, read_below
+from .header import CacheHeader
+from .layout import Shard
+from .manifest import Manifest
+from .objects import again_from_objects, refuse_hdf5
+from .publish import publish_bytes, published, sync_folders
+from .reader import FeatureCache
+from .records import read_record, record_name
+from .writer import make_folders, written_record
+
+SHARDS_AT_ONCE = 4
+_BLOCK_BYTES = 2**23
+
+
+def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) -> None:
+    """Make `out` the same files, or finish it; shards that have a record there are left alone.
+
+    advance: called in several threads with the bytes of each file, and with those of finished shards.
+    Raises CorruptCache (of the source), KeyMismatch (another cache stands in `out`), StorageError; what
+    was finished survives all of them.
+    """
+    copying = _Copying(source.root, out, source.header, source.manifest, advance)
+    copying.lay_down()
+    shards = source.header.layout.shards
+    with ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix="fdet-copy") as pool:
+        try:
+            futures = [pool.submit(copying.shard, shard) for shard in shards]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+        finally:
+            copying.stop.set()
+            pool.shutdown(cancel_futures=True)
+    sync_folders(out)
+    publish_bytes(out / manifest_file.NAME, source.manifest.to_bytes())
+
+
+class _Stopped(Exception):
+    """Another thread has failed, and says why."""
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """From root to out. stop: set once nothing more is to be read."""
+
+    root: Path
+    out: Path
+    header: CacheHeader
+    manifest: Manifest
+    advance: Callable[[int], None]
+    stop: Event = field(default_factory=Event)
+
+    def lay_down(self) -> None:
+        """All but the shards."""
+        refuse_hdf5(self.out, self.header.store)
+        raw = read_below(self.root, header_file.NAME, header_file.MAX_BYTES)
+        publish_bytes(self.out / header_file.NAME, raw, existing="keep")
+        found = CacheHeader.read(self.out)
+        if found.digest != self.header.digest:
+            raise KeyMismatch(
+                f"{self.out} holds another cache ({found.id[:12]}); choose another folder"
+            )
+        make_folders(self.out, self.header)
+        for name, entry in self.header.beside.items():
+            _copied(self.root, self.out, name, entry, self.stop)
+
+    def shard(self, shard: Shard) -> None:
+        """Data, then table, then record."""
+        sha256 = self.manifest.records[shard.name]
+        record = read_record(self.root, self.header.id, shard.name, sha256)
+        if written_record(self.out, self.header, shard.name) is not None:
+            self.advance(sum(entry.size for entry in record.files.values()))
+            return
+        for name, entry in record.files.items():
+            self.advance(_copied(self.root, self.out, name, entry, self.stop))
+        publish_bytes(self.out / record_name(shard.name), record.to_bytes())
+
+
+@again_from_objects
+def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> int:
+    """The bytes of a file. Nothing appears in `out` where they are not those of `entry`."""
+    hashed, size = hashlib.sha256(), 0
+    with (
+        opened_below(root, name) as source,
+        published(out / name, reserve=entry.size) as file,
+    ):
+        while block := source.read_at(size, min(_BLOCK_BYTES, entry.size + 1 - size)):
+            if stop.is_set():
+                raise _Stopped
+            file.write(block)
+            hashed.update(block)
+            size += len(block)
+        if (size, hashed.hexdigest()) != (entry.size, entry.sha256):
+            raise CorruptCache(
+                f"{root / name}: its bytes are not those that were committed; `fdet cache verify "
+                f"{root}` says which samples that concerns"
+            )
+    return size
