@@ -301,7 +301,7 @@ class FeatureCache:
             except UNREADABLE as error:
                 raise self._corrupt(shard, slot, level, error) from error
             frames.append(Frame(data, chunk.crc32c))
-        if entry.ok and self.header.key.image_vector:
+        if self.header.key.image_vector:
             entry = replace(entry, vector=self._vectors(shard)[slot].tobytes())
         return entry, tuple(frames)
 
@@ -412,7 +412,7 @@ class FeatureCache:
             )
         names = [store_of(self.header.store).level_file(shard, level) for level in levels]
         if isinstance(self.root, ObjectPath):
-            return _OpenShard(shard, table, names, [-1] * len(names))
+            return _OpenShard(shard, record, table, names, [-1] * len(names))
         opened: dict[str, int] = {}
         try:
             for name in dict.fromkeys(names):
