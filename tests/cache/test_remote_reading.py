@@ -12,6 +12,7 @@ import pytest
 
 from fdet.cache import remote
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, StorageError
+from fdet.cache.files import opened_below, read_below
 from fdet.cache.header import CacheHeader
 from fdet.cache.objects import located
 from fdet.cache.reader import FeatureCache
@@ -191,6 +192,19 @@ def test_without_obstore_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(InputError, match=re.escape("pip install 'frozendet[objects]'")):
         FeatureCache.open("s3://never-opened-before/x")
+
+
+@pytest.mark.parametrize("name", ["../other/fdet.json", "/fdet.json", "a//b", ""])
+def test_no_name_leaves_the_prefix(name, prefix, store_proxy):
+    for read in (lambda: read_below(located(prefix), name, 100), lambda: opened(prefix, name)):
+        with pytest.raises(CorruptCache, match="leaves the prefix"):
+            read()
+    assert not store_proxy.requests
+
+
+def opened(prefix, name):
+    with opened_below(located(prefix), name) as file:
+        return file
 
 
 def test_what_takes_a_folder_only_says_so(prefix):

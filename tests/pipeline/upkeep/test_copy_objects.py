@@ -5,12 +5,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from typer.testing import CliRunner
 
 from fdet.cache import objects, remote
 from fdet.cache.errors import InputError, KeyMismatch, StorageError
 from fdet.cache.objects import located
 from fdet.cache.publish import publish_bytes, published
 from fdet.cache.verify import verify
+from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.copy import Part, copy
 from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged
@@ -214,6 +216,15 @@ def test_credentials_that_the_store_refuses(zarr, prefix, store_proxy):
     with pytest.raises(StorageError, match="refuses these credentials") as caught:
         copy(zarr, located(prefix), Part())
     assert KEY not in str(caught.value) and SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["403", "503"])
+def test_what_a_store_refuses_is_one_line_in_a_shell(fault, prefix, store_proxy):
+    store_proxy.fault = lambda request: fault
+    result = CliRunner().invoke(app, ["cache", "info", prefix])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("fdet: cannot read s3://") and result.stderr.count("\n") == 1
+    assert KEY not in result.stderr and SECRET not in result.stderr
 
 
 def test_no_other_host_is_asked(zarr, prefix, tmp_path, monkeypatch):
