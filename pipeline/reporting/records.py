@@ -51,7 +51,8 @@ class RunRecord:
     """One run. name: told apart from all others of the report. note: why it is not finished.
 
     figures: RunFigures' numbers, and COCO's and those of groups of classes, of the best evaluation, by
-    name; per_class: its AP by class; errors: AP50 gained without errors of a kind, where an evaluation has counted them.
+    name; per_class: its AP by class; errors: AP50 gained without errors of a kind, where an evaluation has
+    counted them.
     """
 
     folder: Path
