@@ -15,7 +15,7 @@ from ...cache.header import CacheHeader
 from ...cache.manifest import Manifest
 from ...cache.publish import publish_bytes
 from ..comparison.figures import Spread
-from ..evaluation.coco import FIGURES
+from ..evaluation.coco import FIGURES, GROUPS
 from ..reporting.tidy import Row, to_csv
 from ..runs import metrics_log
 from .state import Entry, State
@@ -32,6 +32,7 @@ COLUMNS: Mapping[str, str] = {
     "epoch": "that was evaluated, counted from 1; empty where none was",
     "best": "whether it is the trial's best evaluation",
     **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of this evaluation"),
+    **dict.fromkeys(GROUPS, "AP over the classes of a frequency group, of this evaluation"),
     "loss": "mean over the epochs since the evaluation before",
     "trained": "trained parameters",
     "total": "parameters of detector and backbone",
@@ -91,6 +92,7 @@ def _evaluations(lines: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         yield {
             "epoch": line["epoch"],
             **{name: metrics[name] for name in FIGURES},
+            **{name: metrics.get(name) for name in GROUPS},
             **{f"mask_{name}": value for name, value in masks.items()},
             **{f"AP of {name}": ap for name, ap in metrics["per_class"].items()},
             "loss": fmean(step["loss"] for step in since if "loss" in step) if since else None,

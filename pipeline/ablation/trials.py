@@ -15,12 +15,12 @@ import torch
 
 from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
-from ...cache.sampler import epoch_batches
 from ...cache.sealed import digest
 from ..dataset.long_tail import frequencies
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from ..sources.data import Data
+from ..sources.epochs import batches_of_epoch
 from ..training.data import chosen, open_data
 from ..training.options import TrainOptions
 from ..training.processes import Processes
@@ -199,17 +199,10 @@ def _trial(
         config,
         caches,
         digest(content),
-        len(batches_of(config, used)) * config.train.epochs,
+        len(batches_of_epoch(used, config.train, 0)) * config.train.epochs,
         trained,
         trained + int(data.header.backbone["parameters"]),
     )
-
-
-def batches_of(config: RunConfig, data: Data, epoch: int = 0) -> list[list[tuple[int, int]]]:
-    """Of one epoch."""
-    train, ids = config.train, data.image_ids
-    where = (train.seed, epoch, train.shuffle_shards, train.views)
-    return epoch_batches(data.header.layout, ids, train.batch_size, *where)
 
 
 def _refuse(faults: Mapping[str, Sequence[str]], count: int) -> None:

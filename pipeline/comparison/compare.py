@@ -120,8 +120,10 @@ def _report(runs: Sequence[Run], options: CompareOptions, extraction: Extraction
 
 
 def _disk_bytes(source: Source, options: CompareOptions) -> int:
-    """Of the caches whose maps it reads; a trained backbone makes its own, from the images."""
+    """Of the caches whose maps it reads; a trained backbone, or one with adapters, makes its own."""
     caches = {"cached": [options.cache, options.val], "online": [options.val]}.get(source, [])
+    if options.config_of(source, options.seeds[0]).backbone.adapters:
+        caches = []
     return sum(_stored_bytes(cache) for cache in dict.fromkeys(caches))
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
@@ -18,7 +20,10 @@ from ..launching import signal_of
 from ..runs.checkpoint import read_position
 from ..runs.folder import changed_settings
 from ..runs.info import TRAINING_SOURCES, RunInfo
-from ..training.options import Source
+from ..training.options import Source, TrainOptions
+from ..training.processes import Processes
+from ..training.train import check_settings
+from ..world import World
 from .options import CACHED, CompareOptions
 
 CONDITIONS = "conditions.json"
@@ -91,13 +96,18 @@ def _conditions(options: CompareOptions) -> dict[str, Any]:
 
 
 def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
-    """Raises ConfigError, InputError where a run that stands there was trained on something else."""
+    """Raises ConfigError, InputError where a run that stands there was trained on something else, or where
+    settings do not go with its source.
+    """
     ids = {
         "training data": CacheHeader.read(options.cache).id,
         "validation data": CacheHeader.read(options.val).id,
     }
     for run in runs:
         config = options.config_of(run.source, run.seed)
+        check_settings(
+            config, _train_options(run, options), Processes(World(), torch.device("cpu"))
+        )
         if not run.begun:
             continue
         before = RunInfo.read(run.folder)
@@ -111,6 +121,16 @@ def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
                 raise InputError(
                     f"{run.folder} has other {name} than this command; choose another --out"
                 )
+
+
+def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
+    return TrainOptions(
+        cache=options.cache,
+        out=run.folder,
+        val=options.val,
+        source=run.source,
+        images=options.images,
+    )
 
 
 def train(run: Run, options: CompareOptions, launch: Launch) -> None:

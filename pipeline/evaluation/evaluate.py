@@ -97,7 +97,8 @@ def evaluate_run(
         info.check_classes(data.annotations, f"annotations of {cache}")
     else:
         given = read_embeddings(class_embeddings)
-        exchange_classes(info.of_classes(given, data.annotations), detector, given)
+        info = info.of_classes(given, data.annotations)
+        exchange_classes(info, detector, given)
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))

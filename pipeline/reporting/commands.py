@@ -41,6 +41,7 @@ def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
     data = _caches(info, "training data", caches, "TRAIN.fdet")
     val = _caches(info, "validation data", caches, "VAL.fdet")
     data += ["--val", *val] if val else []
+    data += _second(info, caches)
     data += ["--out", shlex.quote(f"again/{record.name}")]
     if info.stage_2:
         given = (f"--set {shlex.quote(word)}" for word in _of_stage_2(info.config))
@@ -52,6 +53,8 @@ def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
         words += [f"--source {info.source}", "--images PHOTOS"]
     if info.data.get("start", "fresh weights") != "fresh weights":
         words.append("--start RUN")
+    if info.embedding:
+        words.append("--class-embeddings CLASSES.safetensors")
     return " ".join([*words, *(f"--set {shlex.quote(word)}" for word in assignments(info.config))])
 
 
@@ -71,6 +74,16 @@ def _of_stage_2(config: RunConfig) -> Iterator[str]:
         for name, value in values.items():
             if section in ("train", "optim", "schedule") or (section == "head" and name in FREE):
                 yield f"{section}.{name}={json.dumps(value)}"
+
+
+def _second(info: RunInfo, caches: Mapping[str, Path]) -> Iterator[str]:
+    """Of a run on the caches of two backbones."""
+    for option, name in (("--with", "training"), ("--val-with", "validation")):
+        found = info.data.get(f"second {name} cache", "none")
+        if found != "none":
+            path = caches.get(found)
+            unknown = f"SECOND-{name.upper()}.fdet"
+            yield f"{option} {unknown if path is None else shlex.quote(str(path))}"
 
 
 def _caches(info: RunInfo, name: str, caches: Mapping[str, Path], unknown: str) -> list[str]:

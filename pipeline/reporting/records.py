@@ -13,7 +13,7 @@ import torch
 
 from ...cache.errors import FdetError, InputError
 from ..comparison.figures import RunFigures
-from ..evaluation.coco import FIGURES
+from ..evaluation.coco import FIGURES, GROUPS
 from ..evaluation.errors import KINDS
 from ..runs.checkpoint import count_trained, read_position
 from ..runs.info import SCRATCH, RunInfo
@@ -50,8 +50,9 @@ class Point:
 class RunRecord:
     """One run. name: told apart from all others of the report. note: why it is not finished.
 
-    figures: RunFigures' numbers and COCO's of the best evaluation, by name; per_class: its AP by class;
-    errors: AP50 gained without errors of a kind, where an evaluation has counted them.
+    figures: RunFigures' numbers, and COCO's and those of groups of classes, of the best evaluation, by
+    name; per_class: its AP by class; errors: AP50 gained without errors of a kind, where an evaluation has
+    counted them.
     """
 
     folder: Path
@@ -150,6 +151,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
         best = max(evals, key=lambda line: line["metrics"]["ap"] or 0.0)
         figures |= {"best_epoch": best["epoch"], "last_ap": evals[-1]["metrics"]["ap"]}
         figures |= {figure: _number(best["metrics"][figure]) for figure in FIGURES}
+        figures |= {figure: _number(best["metrics"].get(figure)) for figure in GROUPS}
         figures["mask_ap"] = _number((best["metrics"].get("masks") or {}).get("ap"))
         per_class = {c: _number(ap) for c, ap in best["metrics"]["per_class"].items()}
     elif state == "finished":

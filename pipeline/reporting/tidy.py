@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..evaluation.coco import FIGURES
+from ..evaluation.coco import FIGURES, GROUPS
 from ..evaluation.errors import KINDS
 from .axes import Axis, Group, shown
 from .effects import Effect
@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, str] = {
     "group": "runs that differ in the seed alone",
     "seed": "train.seed",
     **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of the best evaluation"),
+    **dict.fromkeys(GROUPS, "AP over the classes of a frequency group, of that evaluation"),
     "mask_ap": "AP of masks at that evaluation, where the head finds some",
     "last_ap": "AP of the last evaluation",
     "best_epoch": "epoch of the best evaluation",

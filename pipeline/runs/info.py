@@ -229,13 +229,16 @@ class RunInfo:
         )
 
     def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
-        """With other classes: those of the annotations, or all that are given, numbered from 1 on."""
+        """With other classes: those of the annotations, or all that are given, numbered from 1 on. Their
+        groups are those that the annotations name, else those of training, where new ones are rare.
+        """
         if annotations is None:
-            ids, names = tuple(range(1, len(given.names) + 1)), given.names
+            ids, names, named = tuple(range(1, len(given.names) + 1)), given.names, None
         else:
             ids, names = annotations.class_ids, annotations.class_names
+            named = annotations.declared
         known = dict(zip(self.class_names, self.frequencies, strict=True))
-        often = tuple(known.get(name, "f") for name in names)
+        often = named or tuple(known.get(name, "r") for name in names)
         return replace(self, class_ids=ids, class_names=names, frequencies=often)
 
     def check_classes(self, annotations: Annotations, source: str) -> None:

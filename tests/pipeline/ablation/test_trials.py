@@ -1,12 +1,14 @@
 """The trials of a plan: how many, in which order, and which cannot be."""
 
 import json
+import math
 
 import pytest
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.ablation.plan import read_plan
 from fdet.pipeline.ablation.trials import MOST, combinations_of, comparable, trials_of
+from fdet.pipeline.dataset.long_tail import repeat_factors
 
 RATES = '"optim.lr" = [0.1, 0.2, 0.3]'
 HEADS = 'head = [{name = "fcos", convs = 1}, {name = "tal", convs = 1}]'
@@ -67,6 +69,15 @@ def test_parameters_and_steps_are_counted(trials, opened):
     assert small.steps == 6
     half, _ = trials("[axes]\n'train.fraction' = [0.5, 1.0]\n")
     assert half.steps == 4
+
+
+def test_repeated_images_are_counted_in_the_steps(trials, opened):
+    """Every image as often as the rarest class that it shows asks for."""
+    (once,) = trials("")
+    (often,) = trials("[axes]\n'train.repeat_factor' = [1.0]\n")
+    data, _ = opened.of(often.caches, often.config)
+    repeats = repeat_factors(data.annotations, data.image_ids, 1.0)
+    assert often.steps == 2 * math.ceil(math.ceil(repeats.sum()) / 4) > once.steps
 
 
 def test_all_that_cannot_be_is_named_before_anything_runs(trials, caplog):

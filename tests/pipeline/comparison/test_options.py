@@ -40,6 +40,10 @@ BAD = {
         "--extraction-seconds: expected at least",
     ),
     "no such setting": (["--set", "optim.lrr=1"], "did you mean 'optim.lr'?"),
+    "adapters beside the cache": (
+        ["--sources", "online,cached", "--set", "backbone.adapters=true"],
+        "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass",
+    ),
     "no such file of settings": (["TMP/no.toml"], "no.toml: No such file"),
 }
 

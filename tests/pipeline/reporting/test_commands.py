@@ -33,6 +33,25 @@ def test_a_shell_reads_the_command_as_it_is_meant(tmp_path):
     assert load_config(assignments=given).digest == record.info.config.digest
 
 
+def test_a_second_cache_and_vectors_of_classes_are_in_the_command(tmp_path):
+    (record,) = read_records([write_run(tmp_path / "run")])
+    data = {
+        **record.info.data,
+        "second training cache": "e" * 64,
+        "second validation cache": "f" * 64,
+    }
+    record = replace(record, info=replace(record.info, data=data, embedding=8))
+    words = shlex.split(reproduction(record, {"f" * 64: Path("my val.fdet")}))
+    assert words[words.index("--with") + 1] == "SECOND-TRAINING.fdet"
+    assert words[words.index("--val-with") + 1] == "my val.fdet"
+    assert words[words.index("--class-embeddings") + 1] == "CLASSES.safetensors"
+    data["stage 2"] = "last layer, samplings 1"
+    again = replace(record, info=replace(record.info, data=data))
+    words = shlex.split(reproduction(again, {}))
+    assert words[1] == "retrain-classifier" and "--class-embeddings" not in words
+    assert words[words.index("--with") + 1] == "SECOND-TRAINING.fdet"
+
+
 def test_caches_are_named_where_they_are_found(tmp_path, exact_cache):
     (record,) = read_records([write_run(tmp_path / "run")])
     header_id = CacheHeader.read(exact_cache).id

@@ -110,6 +110,16 @@ def test_a_loss_that_overflowed_is_no_number(tmp_path):
     assert record(run).course[-1].loss is None
 
 
+def test_groups_of_classes_have_figures_where_they_count(tmp_path):
+    run = write_run(tmp_path / "run")
+    assert record(run).figures["ap_rare"] is None
+    text = (run / "metrics.jsonl").read_text()
+    groups = '"images": 9, "ap_rare": 0.1, "ap_common": null, "ap_frequent": 0.5'
+    (run / "metrics.jsonl").write_text(text.replace('"images": 9', groups))
+    figures = record(run).figures
+    assert [figures[f"ap_{name}"] for name in ("rare", "common", "frequent")] == [0.1, None, 0.5]
+
+
 def test_masks_have_a_figure_of_their_own(tmp_path):
     run = write_run(tmp_path / "run")
     assert record(run).figures["mask_ap"] is None

@@ -108,6 +108,26 @@ def test_annotations_of_other_classes_are_evaluated(run, exact_cache, dataset, n
         evaluate_run(run, exact_cache, annotations=tmp_path / "new.json")
 
 
+def test_groups_of_other_classes_are_those_of_their_annotations(
+    run, exact_cache, dataset, names, tmp_path
+):
+    """The last class alone, under a new name: in training there were more, of other groups."""
+    data = json.loads(dataset.read_text())
+    kept = max(data["categories"], key=lambda c: c["id"])
+    data["categories"] = [{"id": kept["id"], "name": "new"}]
+    data["annotations"] = [a for a in data["annotations"] if a["category_id"] == kept["id"]]
+    (tmp_path / "new.json").write_text(json.dumps(data))
+    path = saved(tmp_path / "c.safetensors", ["new"], [CROSS])
+    given = {"annotations": tmp_path / "new.json", "class_embeddings": path}
+    metrics, _ = evaluate_run(run, exact_cache, **given)
+    assert metrics.ap is not None and metrics.ap_rare == metrics.ap
+    assert metrics.ap_common is None and metrics.ap_frequent is None
+    data["categories"][0]["frequency"] = "c"
+    (tmp_path / "new.json").write_text(json.dumps(data))
+    metrics, _ = evaluate_run(run, exact_cache, **given)
+    assert metrics.ap_common == metrics.ap and metrics.ap_rare is None
+
+
 def test_predict_finds_one_new_class_alone(run, dataset, names, tmp_path):
     path = saved(tmp_path / "c.safetensors", ["thing"], [BLOCK])
     files = [dataset.parent / "images"]
