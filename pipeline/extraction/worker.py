@@ -22,7 +22,7 @@ from .creation import created_or_resumed, joined
 from .options import ExtractConfig
 from .preparation import Prepared, prepared
 from .reuse import Reused, check_same_codec, find_reusable, open_older
-from .writing import write_quietly
+from .writing import write_shards
 
 # The piece of work that lays the cache down.
 CREATE = "create"
@@ -92,7 +92,7 @@ class ShardWorker:
         codec = codec_of(config.out, header.key, begun.device)
         backbone, workers = begun.backbone, config.workers
         with suppress(_Stopped):
-            write_quietly(
+            write_shards(
                 config.out, header, shards, recipe, backbone, codec, workers, reused, self._wrote
             )
         for shard in shards:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
@@ -36,40 +36,25 @@ def write_shards(
     codec: Codec,
     workers: int,
     reused: Reused,
+    wrote: Callable[[int], None] | None = None,
 ) -> None:
-    """All views of every image of `shards`, from the backbone or from `reused`, shard after shard."""
-    with progress_line("extract", samples_of(header, shards)) as progress:
-        wrote = _Counter(progress).wrote
-        write_quietly(out, header, shards, recipe, backbone, codec, workers, reused, wrote)
+    """All views of every image of `shards`, from the backbone or from `reused`, shard after shard.
 
-
-def samples_of(header: CacheHeader, shards: Sequence[Shard]) -> int:
-    """Of all views."""
-    return sum(len(shard.images) for shard in shards) * len(header.layout.views)
-
-
-def write_quietly(
-    out: Path,
-    header: CacheHeader,
-    shards: Sequence[Shard],
-    recipe: CanvasRecipe,
-    backbone: FrozenBackbone,
-    codec: Codec,
-    workers: int,
-    reused: Reused,
-    wrote: Callable[[int], None],
-) -> None:
-    """As `write_shards`, without a progress line. wrote: called with each sample's bytes, in the thread
-    that writes; what it raises ends the writing.
+    wrote: called with each sample's bytes, in the thread that writes; what it raises ends the writing.
+    None: a progress line shows them.
     """
     views = tuple(range(len(header.layout.views)))
     images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
     ends = EndCodes(codec)
-    with (
-        closing(rendered(recipe, ((image, views) for image in images), workers)) as canvases,
-        BackgroundWriter(out, header, shards, 4 * batch_size, wrote) as writer,
-    ):
+    with ExitStack() as stack:
+        if wrote is None:
+            line = stack.enter_context(progress_line("extract", samples_of(header, shards)))
+            wrote = _Counter(line).wrote
+        canvases = stack.enter_context(
+            closing(rendered(recipe, ((image, views) for image in images), workers))
+        )
+        writer = stack.enter_context(BackgroundWriter(out, header, shards, 4 * batch_size, wrote))
         for shard in shards:
             for known, run in groupby(shard.images, lambda image: image.id in reused.ids):
                 if known:
@@ -81,6 +66,11 @@ def write_quietly(
                     for entry, maps in _features(batch, backbone, ends):
                         writer.put(entry, maps)
     ends.tell()
+
+
+def samples_of(header: CacheHeader, shards: Sequence[Shard]) -> int:
+    """Of all views."""
+    return sum(len(shard.images) for shard in shards) * len(header.layout.views)
 
 
 class _Counter:
