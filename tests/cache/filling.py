@@ -32,7 +32,8 @@ def fill(folder: Path, start: int) -> int:
         frames.keep(*frame(number % 80)[:2])
         label, data, crc = frame((number * 7) % 80)
         assert frames.get(label, len(data), crc) in (None, data)
-        most = max(most, kept_bytes(folder))
+        with frames._total():  # nobody adds or evicts while they are counted
+            most = max(most, kept_bytes(folder))
     return most
 
 

@@ -98,7 +98,16 @@ def test_two_processes_train_from_a_store_that_fails_now_and_then(
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     (tmp_path / "runs").mkdir()
     kinds = ["503", None, "wrong", None, None, "cut", None, "reset", None, None, None]
-    store_proxy.fault = lambda r: kinds[len(store_proxy.requests) % len(kinds)]
+    damaged = set()
+
+    def fault(request):
+        kind, name = kinds[len(store_proxy.requests) % len(kinds)], (request.path, request.range)
+        if kind == "wrong" and name in damaged:  # twice would be a damaged sample
+            return None
+        damaged.update([name] if kind == "wrong" else [])
+        return kind
+
+    store_proxy.fault = fault
     started = together.start([together.__file__, tmp_path / "jobs.json", tmp_path])
     for status, errors, _ in together.finish(started):
         assert status == 0, errors
