@@ -123,6 +123,13 @@ def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
                 )
 
 
+def _sees_val_images(run: Run, options: CompareOptions) -> bool:
+    """To another run they would be for pictures alone."""
+    if run.source in TRAINING_SOURCES:
+        return True
+    return run.source != CACHED and options.config_of(run.source, run.seed).backbone.adapters
+
+
 def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
     return TrainOptions(
         cache=options.cache,
@@ -157,7 +164,7 @@ def command(run: Run, options: CompareOptions) -> Iterator[str]:
         yield from ("--threads", str(options.threads))
     if run.source != CACHED:
         yield from ("--images", str(options.images))
-    if run.source in TRAINING_SOURCES and options.val_images is not None:
+    if options.val_images is not None and _sees_val_images(run, options):
         yield from ("--val-images", str(options.val_images))
     if run.source in ("online", "finetune") and options.weights is not None:
         yield from ("--weights", options.weights)

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..runs.info import RunInfo
+from ..runs.info import FRESH, RunInfo
 from .records import RunRecord
 
-SEED = "train.seed"
+SEED, START = "train.seed", "start"
 Value = Hashable
 # Of two axes that always change together the first one names both.
 _FIRST = ("source", "neck.name", "head.name", "backbone", "weights", "codec", "views", "resize")
@@ -50,6 +50,7 @@ def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
     """Of the records that have a configuration; the others have None everywhere."""
     flat = [None if r.info is None else dict(_settings(r.info)) for r in records]
     known = [settings for settings in flat if settings is not None]
+    _name_starts(known)
     names = list(dict.fromkeys(name for settings in known for name in settings))
     names.sort(key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     found: dict[str, list[str]] = {}
@@ -126,6 +127,20 @@ def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
             yield name.replace("data", "cache"), " ".join(c[:12] for c in caches.split())
         elif name != "source":
             yield name, text[:24]
+
+
+def _name_starts(known: Sequence[dict[str, Value]]) -> None:
+    """Where seed and settings tell with which run each one began, it counts only that it did: seeds that go
+    on from runs of their own are one group.
+    """
+    starts: dict[Hashable, set[Value]] = {}
+    for settings in known:
+        others = frozenset(item for item in settings.items() if item[0] != START)
+        starts.setdefault(others, set()).add(settings.get(START))
+    if all(len(own) == 1 for own in starts.values()):
+        for settings in known:
+            if settings.get(START, FRESH) != FRESH:
+                settings[START] = "a run"
 
 
 def _hashable(value: Any) -> Value:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...cache.errors import FdetError
 from ...cache.header import NAME, CacheHeader
 from ..runs.config import RunConfig
-from ..runs.info import STAGE_2, RunInfo
+from ..runs.info import FRESH, STAGE_2, RunInfo
 from ..training.start import FREE
 from .records import RunRecord
 
@@ -51,7 +51,7 @@ def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
     words += [f"--neck {info.config.neck.name}", f"--head {info.config.head.name}"]
     if info.source != "cached":
         words += [f"--source {info.source}", "--images PHOTOS"]
-    if info.data.get("start", "fresh weights") != "fresh weights":
+    if info.data.get("start", FRESH) != FRESH:
         words.append("--start RUN")
     if info.embedding:
         words.append("--class-embeddings CLASSES.safetensors")

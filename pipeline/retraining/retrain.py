@@ -144,12 +144,25 @@ def _open(
     model.freeze()
     trained = model.detector.trained_parameters
     log.info(
-        "%s + %s: %.2f M parameters of the last classifier layer are trained, all else is frozen",
+        "%s + %s: %d parameters of the last classifier layer are trained, all else is frozen",
         config.neck.name,
         config.head.name,
-        trained / 1e6,
+        trained,
     )
+    _tell_of_other_data(options.start, before, info)
     return info, model, data, val
+
+
+def _tell_of_other_data(run: Path, before: RunInfo, info: RunInfo) -> None:
+    """Which may be meant, where more of it is there by now."""
+    for name in ("training data", "second training cache"):
+        if before.data.get(name) != info.data[name]:
+            log.warning(
+                "the %s are not those of %s: other images, annotations or codec; what the last layer has "
+                "learnt there it learns anew from these",
+                name,
+                run,
+            )
 
 
 def _of_maps(stepper: Stepper, batch: Batch, seeds: Sequence[int]) -> Mapping[str, Tensor]:

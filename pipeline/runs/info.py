@@ -42,6 +42,8 @@ SCRATCH = "scratch"
 SECOND_FOLDER = "second"
 # Where the backbone is trained too.
 TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
+# In `data`, of a run that began with no other's weights.
+FRESH = "fresh weights"
 # In `data`, of a run that trained the last classifier layer of another one alone.
 STAGE_2 = "stage 2"
 MAX_BYTES = 2**28

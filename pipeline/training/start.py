@@ -9,7 +9,7 @@ from typing import Any
 
 from ...cache.errors import InputError, KeyMismatch
 from ..runs.checkpoint import load_weights
-from ..runs.info import RunInfo
+from ..runs.info import FRESH, RunInfo
 from ..runs.model import Model
 
 _WEIGHTS = "best.safetensors"
@@ -25,7 +25,7 @@ FREE = frozenset(
 def start_digest(run: Path | None) -> str:
     """What stands in run.json of the run that begins there. Raises InputError."""
     if run is None:
-        return "fresh weights"
+        return FRESH
     RunInfo.read(run)
     path = run / _WEIGHTS
     if not path.is_file():

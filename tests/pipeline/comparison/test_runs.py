@@ -31,7 +31,9 @@ def words_of(source, **more):
     return " ".join(command(planned(own)[0], own))
 
 
-def test_each_source_gets_what_it_takes_and_nothing_that_it_refuses():
+def test_each_source_gets_what_it_takes_and_nothing_that_it_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config").touch()
     more = {"weights": "w.pth", "val_images": Path("others"), "threads": 2}
     more["assignments"] = ["train.epochs=3"]
     said = (
@@ -46,6 +48,8 @@ def test_each_source_gets_what_it_takes_and_nothing_that_it_refuses():
     whole = ' --set backbone.train_from="" --set backbone.norm="auto"'
     live = said.format("scratch", whole) + " --images images --val-images others"
     assert words_of("scratch", **more) == live
+    more["assignments"] = ["backbone.adapters=true"]
+    assert "--images images --val-images others --weights w.pth" in words_of("online", **more)
 
 
 def test_a_run_that_was_begun_is_resumed(tmp_path):

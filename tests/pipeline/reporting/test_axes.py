@@ -1,5 +1,7 @@
 """Axes are where runs differ; groups differ in the seed alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from fdet.pipeline.reporting.axes import axes_of, groups_of, shown
@@ -41,6 +43,30 @@ def test_settings_of_one_head_are_axes_among_its_runs(tmp_path):
     _, axes, _ = read(*runs, write_run(tmp_path / "r", settings=["head.name=faster-rcnn"]))
     assert [axis.label for axis in axes] == ["head", "head.convs"]
     assert axes[1].values[:2] == (1, 2)
+
+
+def begun_with(record, start):
+    return replace(record, info=replace(record.info, data={**record.info.data, "start": start}))
+
+
+def test_seeds_that_go_on_from_runs_of_their_own_are_one_group(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{name}-{seed}", seed=seed, settings=settings)
+        for name, settings in (("one", []), ("two", ["head.class_balance=0.9"]))
+        for seed in range(3)
+    ]
+    records = read_records(runs)
+    records[3:] = [begun_with(r, str(k) * 64) for k, r in enumerate(records[3:])]
+    axes = axes_of(records)
+    assert [(axis.name, axis.along) for axis in axes] == [("head.class_balance", ("start",))]
+    assert [group.runs for group in groups_of(records, axes)] == [(0, 1, 2), (3, 4, 5)]
+
+
+def test_two_starts_of_the_same_seed_are_told_apart(tmp_path):
+    records = read_records([write_run(tmp_path / name) for name in "abc"])
+    records[1:] = [begun_with(r, str(k) * 64) for k, r in enumerate(records[1:])]
+    (axis,) = axes_of(records)
+    assert axis.name == "start" and axis.values == ("fresh weights", "0" * 24, "1" * 24)
 
 
 def test_a_run_that_cannot_be_read_is_in_no_group(tmp_path):

@@ -34,7 +34,7 @@ from fdet.pipeline.training.step import Stepper, image_seed
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
-from ...generated import make_dataset
+from ...generated import make_dataset, outlined
 from ..training.runs import SHARED, assert_same, lines, options, tensors, tiny
 from ..training.test_resume import Torn
 
@@ -257,11 +257,36 @@ def test_bad_input_is_one_line_and_exit_two(words, said, places, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_with_a_backbone_of_its_own_is_refused(live_cache, images, tmp_path):
-    own = options(live_cache, tmp_path / "run", source="finetune", images=images)
-    train(config_of("retinanet"), own)
-    with pytest.raises(InputError, match="its backbone is its own"):
+@pytest.mark.parametrize(("source", "adapters"), [("finetune", "false"), ("online", "true")])
+def test_a_run_with_a_backbone_of_its_own_is_refused(
+    source, adapters, live_cache, images, tmp_path
+):
+    own = options(live_cache, tmp_path / "run", source=source, images=images)
+    train(config_of("retinanet", f"backbone.adapters={adapters}"), own)
+    with pytest.raises(InputError, match="its backbone, or the adapters in it, are its own"):
         retrain(tmp_path / "run", options(live_cache, tmp_path / "out"))
+
+
+def test_other_training_data_are_told_of(stage_1, live_cache, dataset, tmp_path, caplog):
+    run, quick = stage_1("faster-rcnn"), replace(QUICK, epochs=1, samplings=1)
+    retrain(run, options(live_cache, tmp_path / "same"), quick)
+    assert "the training data are not those" not in caplog.text
+    fewer = json.loads(dataset.read_text())
+    del fewer["annotations"][-1]
+    (tmp_path / "fewer.json").write_text(json.dumps(fewer))
+    own = options(live_cache, tmp_path / "other", annotations=tmp_path / "fewer.json")
+    retrain(run, own, quick)
+    assert f"the training data are not those of {run}" in caplog.text
+
+
+def test_masks_stay_as_they_were(live_cache, dataset, tmp_path):
+    path = outlined(dataset)
+    given = {"annotations": path, "val": live_cache, "val_annotations": path}
+    own = options(live_cache, tmp_path / "run", **given)
+    train(config_of("faster-rcnn", "head.masks=true", "head.mask_channels=8"), own)
+    done = retrain(own.out, replace(own, out=tmp_path / "out"), QUICK)
+    assert all(LAST["faster-rcnn"] in name for name in changed(own.out, tmp_path / "out"))
+    assert done.before["masks"] is not None and done.after["masks"] is not None
 
 
 def test_the_command_shows_both_stages(stage_1, live_cache, tmp_path):
