@@ -8,6 +8,7 @@ of stage 2 has the classes of WORK/tail.json by how many of its images show them
 
 import sys
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -42,7 +43,7 @@ def claim(work: Path) -> Iterator[str]:
             tuned, frozen = zip(*pairs, strict=True)
             yield (
                 f"| {name} | {own:.2f} / {every:.2f} | {own / every:.0%} | {len(pairs)} | "
-                f"{fmean(tuned):.1f} | {fmean(frozen):.1f} | {mean_of(differences(pairs))} |"
+                f"{fmean(tuned):.1f} | {fmean(frozen):.1f} | {mean_of(differences(pairs), '+')} |"
             )
 
 
@@ -58,8 +59,8 @@ def pairs_of(folder: Path) -> list[tuple[float, float]]:
 
 
 def stage_2(work: Path) -> Iterator[str]:
-    columns = " | ".join(f"{group} 1 | 2" for group in GROUPS)
-    yield f"| detector, stage | seeds | {columns} | difference of rare |"
+    columns = " | ".join(f"{group}, stage 1 | stage 2" for group in GROUPS)
+    yield f"| detector | seeds | {columns} | rare, difference |"
     yield "|---|" + "---|" * (2 * len(GROUPS) + 2)
     for preset, name in DETECTORS.items():
         firsts = sorted((work / "tail").glob(f"{preset}-*"))
@@ -74,7 +75,7 @@ def stage_2(work: Path) -> Iterator[str]:
                 f"{mean_of([a[g] for a, _ in pairs])} | {mean_of([b[g] for _, b in pairs])}"
                 for g in GROUPS
             )
-            gained = mean_of(differences([(a["rare"], b["rare"]) for a, b in pairs]))
+            gained = mean_of(differences([(a["rare"], b["rare"]) for a, b in pairs]), "+")
             yield f"| {name} | {len(pairs)} | {figures} | {gained} |"
 
 
@@ -96,10 +97,13 @@ def differences(pairs: list[tuple[float, float]]) -> list[float]:
     return [second - first for first, second in pairs]
 
 
-def mean_of(values: list[float]) -> str:
+def mean_of(values: list[float], sign: str = "") -> str:
+    """With its standard error; "-" where there is no such figure."""
+    if any(map(isnan, values)):
+        return "-"
     if len(values) == 1:
-        return f"{values[0]:+.1f}"
-    return f"{fmean(values):+.1f} ± {stdev(values) / len(values) ** 0.5:.1f}"
+        return f"{values[0]:{sign}.1f}"
+    return f"{fmean(values):{sign}.1f} ± {stdev(values) / len(values) ** 0.5:.1f}"
 
 
 def parameters(preset: str, work: Path) -> tuple[int, int]:
