@@ -2,7 +2,8 @@
 
 After FroFA (Bär et al., arXiv 2403.10519): a map is taken to 0..1 by its least and largest value,
 changed there as an image would be, and taken back. No value moves to another cell, so boxes stay
-where they are. Whether detection gains from it is not known: it is off by default.
+where they are. Detection gained with few images alone (docs/augmentation.md): it is off by
+default.
 """
 
 from __future__ import annotations
