@@ -1,6 +1,6 @@
 """A long-tailed part of a data set: its rarest third of classes in a few images only.
 
-    python long_tail.py TRAIN.json TAIL.json --most 8
+    python long_tail.py TRAIN.json TAIL.json --most 10
 
 An image stays or goes with all its objects, so nothing in it is unlabelled.
 """
@@ -16,7 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("annotations", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--most", type=int, default=8, help="images of each rare class")
+    parser.add_argument("--most", type=int, default=10, help="images of each rare class")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     whole = json.loads(arguments.annotations.read_text())

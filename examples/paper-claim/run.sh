@@ -32,14 +32,14 @@ for seed in "${seeds[@]}"; do
 done
 
 # Stage 2: the last classifier layer again, with a class-balanced loss, where classes have a long tail.
-python long_tail.py "$data/train.json" "$work/tail.json"
+python long_tail.py "$data/train.json" "$work/tail.json" --most 10
 for seed in "${seeds[@]}"; do
     for preset in faster-fpn-s cascade-nas-fpn-s; do
         first=$work/tail/$preset-$seed
         second=$work/stage-2/$preset-$seed
         fdet train-heads "$work/train.fdet" --annotations "$work/tail.json" --val "$work/val.fdet" \
-            --out "$first" --config "$preset" --set "train.seed=$seed" --set train.eval_every=4 \
-            $(resumed "$first")
+            --out "$first" --config "$preset" --set "train.seed=$seed" --set train.epochs=24 \
+            --set train.eval_every=8 $(resumed "$first")
         fdet retrain-classifier "$first" "$work/train.fdet" --annotations "$work/tail.json" \
             --val "$work/val.fdet" --out "$second" $(resumed "$second")
     done
