@@ -10,17 +10,16 @@ from pathlib import Path
 from threading import Event
 
 from . import header as header_file
-from . import manifest as manifest_file
 from .errors import CorruptCache, KeyMismatch
 from .files import FileEntry, opened_below, read_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
 from .objects import again_from_objects, refuse_hdf5
-from .publish import publish_bytes, published, sync_folders
+from .publish import publish_bytes, published
 from .reader import FeatureCache
 from .records import read_record, record_name
-from .writer import make_folders, written_record
+from .writer import make_folders, seal, written_record
 
 SHARDS_AT_ONCE = 4
 _BLOCK_BYTES = 2**23
@@ -45,8 +44,7 @@ def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) 
         finally:
             copying.stop.set()
             pool.shutdown(cancel_futures=True)
-    sync_folders(out)
-    publish_bytes(out / manifest_file.NAME, source.manifest.to_bytes())
+    seal(out, copying.header)
 
 
 class _Stopped(Exception):

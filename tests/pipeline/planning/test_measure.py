@@ -227,5 +227,6 @@ def test_it_takes_every_option_of_an_extraction():
         "--trial-images",
         "--write-trial",
         "--json",
+        "--nodes",
     }
     assert options_of[0] <= options_of[1]
