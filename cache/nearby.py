@@ -62,6 +62,8 @@ class NearbyFrames:
                 if total.value + len(data) > self.limit:
                     total.value = self._evicted(int(self.limit * _LEFT) - len(data))
                 total.value += len(data)
+                # First: a kill in between then leaves room unused, and not more than was allowed.
+                total.keep()
                 _write(path, data)
 
     def _path(self, label: str) -> Path:
@@ -80,9 +82,10 @@ class NearbyFrames:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             raw = os.pread(descriptor, 32, 0)
-            total = _Total(int(raw) if raw.isdigit() else self._evicted(self.limit))
+            value = int(raw) if raw.isdigit() else self._evicted(self.limit)
+            total = _Total(descriptor, value)
             yield total
-            os.pwrite(descriptor, b"%020d" % max(total.value, 0), 0)
+            total.keep()
         finally:
             os.close(descriptor)
 
@@ -105,7 +108,11 @@ class NearbyFrames:
 
 @dataclass(slots=True)
 class _Total:
+    descriptor: int
     value: int
+
+    def keep(self) -> None:
+        os.pwrite(self.descriptor, b"%020d" % max(self.value, 0), 0)
 
 
 def _write(path: Path, data: bytes) -> None:

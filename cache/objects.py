@@ -196,8 +196,9 @@ def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:
     except AlreadyThere:
         if existing != "keep" and not _same(path, file, size):
             raise StorageError(
-                f"{path} holds other bytes than this command has: another writer was faster; choose "
-                "another prefix, or delete what lies there"
+                f"{path} holds other bytes than this command has: another writer was faster, "
+                "or one was ended whose bits this machine does not repeat; choose another prefix, or delete "
+                "what lies there"
             ) from None
 
 

@@ -28,6 +28,8 @@ SCHEMES = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 REQUESTS_AT_ONCE = 32
 # Half a minute in all, beside what obstore itself tries.
 PAUSES_SECONDS = (0.1, 0.4, 1.5, 4.0, 10.0, 20.0)
+# Once so long has gone by there is no new try.
+PATIENCE_SECONDS = 120
 ANSWER_SECONDS = 60
 # What is sent may take its time.
 SENDING_SECONDS = 900
@@ -144,6 +146,7 @@ class Remote:
                 f"cannot {verb} {self.url}/{key}: this process was forked from one that had used the "
                 "object store; start processes by spawn"
             )
+        started = time.monotonic()
         for pause in self._pauses():
             try:
                 return call()
@@ -155,7 +158,7 @@ class Remote:
                 raise StorageError(f"cannot {verb} {self.url}/{key}: no such bucket") from None
             except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
                 self._refuse_for_good(verb, key, error)
-                if pause is None:
+                if pause is None or time.monotonic() - started > PATIENCE_SECONDS:
                     raise StorageError(
                         f"cannot {verb} {self.url}/{key}: {_reason(error)}; what was finished is kept: "
                         "mend this and run the same command again"

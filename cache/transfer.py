@@ -11,7 +11,7 @@ from threading import Event
 
 from . import header as header_file
 from .errors import CorruptCache, KeyMismatch
-from .files import FileEntry, opened_below, read_below
+from .files import FileEntry, opened_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
@@ -26,11 +26,11 @@ _BLOCK_BYTES = 2**23
 
 
 def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) -> None:
-    """Make `out` the same files, or finish it; shards that have a record there are left alone.
+    """Make `out` the same files, or finish it; shards that are there are left alone.
 
     advance: called in several threads with the bytes of each file, and with those of finished shards.
-    Raises CorruptCache (of the source), KeyMismatch (another cache stands in `out`), StorageError; what
-    was finished survives all of them.
+    Raises CorruptCache (of the source), KeyMismatch (another cache stands in `out`, or other bytes of this
+    one), StorageError; what was finished survives all of them.
     """
     copying = _Copying(source.root, out, source.header, source.manifest, advance)
     copying.lay_down()
@@ -65,8 +65,7 @@ class _Copying:
     def lay_down(self) -> None:
         """All but the shards."""
         refuse_hdf5(self.out, self.header.store)
-        raw = read_below(self.root, header_file.NAME, header_file.MAX_BYTES)
-        publish_bytes(self.out / header_file.NAME, raw, existing="keep")
+        publish_bytes(self.out / header_file.NAME, self.header.to_bytes(), existing="keep")
         found = CacheHeader.read(self.out)
         if found.digest != self.header.digest:
             raise KeyMismatch(
@@ -80,7 +79,13 @@ class _Copying:
         """Data, then table, then record."""
         sha256 = self.manifest.records[shard.name]
         record = read_record(self.root, self.header.id, shard.name, sha256)
-        if written_record(self.out, self.header, shard.name) is not None:
+        there = written_record(self.out, self.header, shard.name)
+        if there is not None:
+            if there != record:
+                raise KeyMismatch(
+                    f"{self.out} has other bytes of shard {shard.name} than {self.root}: they are of two "
+                    "extractions, or images were tried again since; choose another place, or delete it"
+                )
             self.advance(sum(entry.size for entry in record.files.values()))
             return
         for name, entry in record.files.items():

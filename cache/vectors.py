@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .errors import CorruptCache
 from .files import float_array_head, read_below
+from .objects import again_from_objects
 from .records import ShardRecord
 
 MAX_BYTES = 2**30
@@ -61,6 +62,7 @@ def vectors_to_bytes(vectors: Sequence[bytes], channels: int) -> bytes:
     return float_array_head((len(vectors), channels)) + b"".join(v or absent for v in vectors)
 
 
+@again_from_objects
 def read_vectors(root: Path, record: ShardRecord, ok: Sequence[bool], spec: VectorSpec) -> Vectors:
     """(slots, C), read-only; NaN where a sample failed. ok: by slot. Raises CorruptCache."""
     name = vectors_name(record.shard)

@@ -179,6 +179,12 @@ def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
 
 
 def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
+    """What an object store sends damaged is asked for once more."""
+    damages = _damages(root, header, file)
+    return _damages(root, header, file) if damages and isinstance(root, ObjectPath) else damages
+
+
+def _damages(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
     """Read one file whole; where it is not what it was, say which samples that concerns."""
     shard = file.shard.name if file.shard else ""
     try:

@@ -132,6 +132,8 @@ def signal_of(status: int) -> str:
 def end_with_launcher() -> None:
     """Where the one that started this process wants it so."""
     if _TIED in os.environ:
+        # Ray starts its workers with this signal blocked, and what they start inherits that.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=_end_with_input, daemon=True).start()
 
 

@@ -70,7 +70,7 @@ class AblateOptions:
             if self.jobs != 1:
                 raise InputError("--jobs: belongs to --engine local; --ray-workers limits Ray's")
             return place
-        for name in ("ray_address", "ray_workers", "gpus_per_trial"):
-            if getattr(self, name) is not None:
+        for name in ("ray_address", "ray_workers", "gpus_per_trial", "cpus_per_trial"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise InputError(f"--{name.replace('_', '-')}: belongs to --engine ray")
         return None

@@ -20,14 +20,7 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
 
     Raises InputError for missing files and for sizes that differ, with how many and the first few.
     """
-    if not folder.is_dir():
-        raise InputError(f"--images {folder}: no such folder")
-    missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(images)} images are missing below {folder}: {_first(missing)}; "
-            "check --images"
-        )
+    check_there(folder, images)
     differing, turned, left = [], 0, 0
     with (
         progress_line("reading image headers", len(images)) as progress,
@@ -57,6 +50,18 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
             "of the unrotated file",
             turned,
             left,
+        )
+
+
+def check_there(folder: Path, images: Sequence[ImageEntry]) -> None:
+    """Raises InputError for missing files."""
+    if not folder.is_dir():
+        raise InputError(f"--images {folder}: no such folder")
+    missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(images)} images are missing below {folder}: {_first(missing)}; "
+            "check --images"
         )
 
 

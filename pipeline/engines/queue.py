@@ -89,7 +89,7 @@ class WorkQueue:
                 self._done(pieces, results)
             case Refused(error=StorageError() as error) if pieces:
                 # Another node's disk may do, or another moment.
-                self.idle.append(worker)
+                self.idle.insert(0, worker)
                 self._put_back(pieces, str(error))
             case Refused(error=error):
                 raise error
@@ -115,7 +115,9 @@ class WorkQueue:
         blamed = left[0] if left else None
         self._lost[blamed] += 1
         if self._lost[blamed] >= TRIES:
-            if blamed is None:
+            if blamed is not None:
+                del self._lost[blamed]
+                self._out.append(GivenUp(left.pop(0), why))
+            elif not self.in_hand and not self.idle:
                 raise FdetError(f"no worker can begin: {TRIES} were lost, the last one by {why}")
-            self._out.append(GivenUp(left.pop(0), why))
         self.waiting.extendleft(reversed(left))

@@ -103,6 +103,8 @@ def check_reachable(address: str | None) -> None:
 def needs_of(ray: Any, place: RayPlace, *, accelerators: bool = True) -> dict[str, float]:
     """What a worker claims of its node. accelerators: whether it is to have one at all."""
     gpus = place.gpus
+    if gpus and not accelerators:
+        raise InputError(f"--device cpu: a worker uses no GPU, but claims {gpus:g}; leave one out")
     if gpus is None:
         gpus = 1.0 if accelerators and ray.cluster_resources().get("GPU") else 0.0
     return {"CPU": float(place.cpus), "GPU": gpus if accelerators else 0.0}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from ...cache.errors import FdetError, InputError
 from ...cache.files import is_there
 from ...cache.header import CacheHeader
 from ...cache.layout import Shard
+from ...cache.objects import ObjectPath
 from ...cache.records import record_name
 from ..engines.crew import Result
 from ..engines.queue import TRIES, GivenUp, WorkQueue
@@ -104,8 +105,9 @@ class RayEngine:
         """Workers drop the shards in hand; what is published stays."""
         self.queue.crew.stop()
         end = time.monotonic() + LEAVING_SECONDS
-        while self.queue.in_hand and time.monotonic() < end:
-            self.queue.step(giving=False)
+        with suppress(FdetError):
+            while self.queue.in_hand and time.monotonic() < end:
+                self.queue.step(giving=False)
 
     def _wait_for(self, path: Path) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
@@ -125,6 +127,11 @@ def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
         raise InputError(
             f"--engine ray: this is {world}; one process gives the shards to Ray: leave out --rank and "
             "--world, or start it without srun and torchrun"
+        )
+    if isinstance(config.out, ObjectPath):
+        raise InputError(
+            f"--out {config.out}: --engine ray writes to a folder that all nodes share; copy the cache "
+            "from there with `fdet cache copy`"
         )
     place = RayPlace(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
     place.check("--ray-cpus", "--ray-gpus")

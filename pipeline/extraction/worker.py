@@ -15,6 +15,7 @@ from ...cache.publish import SCRATCH
 from ...cache.reader import FeatureCache
 from ...cache.writer import written_record
 from ..dataset.canvases import recipe_of
+from ..dataset.check import check_there
 from ..devices import use_threads
 from ..engines.crew import Piece, Result
 from ..world import World
@@ -87,6 +88,8 @@ class ShardWorker:
         assert begun is not None
         header = self._header = self._header or joined(config, begun.header)
         shards = [header.layout.shards[number] for number in numbers]
+        # A node that does not see the images would write shards of nothing but failures.
+        check_there(config.images, [image for shard in shards for image in shard.images])
         recipe = recipe_of(header.key, config.images)
         reused = self._reused(header, shards)
         codec = codec_of(config.out, header.key, begun.device)

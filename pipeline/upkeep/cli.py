@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.errors import InputError
-from ...cache.objects import located
+from ...cache.objects import ObjectPath, located
 from ..command import opt
 from ..extraction.options import CALIBRATION_IMAGES
 
@@ -57,7 +57,7 @@ def verify_command(cache: _Cache) -> None:
         typer.echo(f"unfinished: {result.missing} shards are not written yet")
     if not result.sound:
         typer.echo(f"{cache}: {len(result.damages)} damages, {size}")
-        if result.damages:
+        if result.damages and not isinstance(cache, ObjectPath):
             typer.echo(
                 f"`fdet cache rm --damaged {cache}` takes damaged shards out; the command that made "
                 "the cache then makes just these again"

@@ -57,6 +57,7 @@ def test_paths_of_the_command_line_go_first(run, tmp_path, exact_cache):
         (("--cache", "nowhere"), "", "nowhere is not a cache"),
         (("--engine", "rai"), "", "--engine 'rai'; did you mean 'ray'?"),
         (("--gpus-per-trial", "0.5"), "", "--gpus-per-trial: belongs to --engine ray"),
+        (("--cpus-per-trial", "2"), "", "--cpus-per-trial: belongs to --engine ray"),
         (("--engine", "ray", "--jobs", "2"), "", "--jobs: belongs to --engine local"),
         (
             ("--engine", "ray", "--gpus-per-trial", "1.5"),

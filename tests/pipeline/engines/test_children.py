@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -99,3 +100,37 @@ def test_a_tied_process_ends_with_the_one_that_started_it_and_hears_of_no_launch
     assert (tmp_path / "log").read_text() == "False\n" and os.environ["RANK"] == "1"
     process.stdin.close()
     assert process.wait() == 1
+
+
+def test_a_tied_process_hears_of_a_wish_although_the_signal_was_blocked_where_it_began(
+    tmp_path, monkeypatch
+):
+    program = (
+        "import sys, time\n"
+        "from fdet.pipeline.launching import end_with_launcher\n"
+        "end_with_launcher()\n"
+        "try:\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    sys.exit(130)\n"
+    )
+    popen = subprocess.Popen
+
+    def started(words, **more):
+        return popen([sys.executable, "-c", program], **more)
+
+    monkeypatch.setattr("fdet.pipeline.launching.subprocess.Popen", started)
+    wishes = []
+    own = Children(wishes, tied=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = own.start(["program"], tmp_path / "log")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    while not (tmp_path / "log").read_text():
+        time.sleep(0.05)
+    wishes.append(0.0)
+    while not own.ended():
+        pass
+    assert process.returncode == 130

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from fdet.cache.errors import FdetError, InputError, StorageError
-from fdet.pipeline.engines.crew import Lost
+from fdet.pipeline.engines.crew import Lost, Ready
 from fdet.pipeline.engines.queue import TRIES, GivenUp, WorkQueue
 
 from .fake import FakeCrew
@@ -128,6 +128,12 @@ def test_workers_that_cannot_begin_are_not_hired_for_ever():
     with pytest.raises(FdetError, match=r"no worker can begin: .*No module named 'fdet'"):
         finished(queue_of(crew, 5))
     assert not crew.given
+
+
+def test_one_node_on_which_none_can_begin_does_not_end_what_others_do():
+    crew = FakeCrew(room=3, begins=lambda k: Lost(k, "no driver") if k % 3 else Ready(k))
+    assert sorted(numbers(finished(queue_of(crew, 40)))) == list(range(40))
+    assert {worker % 3 for worker, _ in crew.given} == {0}
 
 
 def test_losing_those_that_have_nothing_to_do_is_no_reason_to_end():

@@ -134,3 +134,8 @@ def test_what_no_worker_can_claim_is_refused(place, said):
     with pytest.raises(InputError, match=said):
         place.check("--c", "--g")
     RayPlace(gpus=2, workers=3, cpus=4).check("--c", "--g")
+
+
+def test_a_share_of_an_accelerator_for_a_processor_alone_is_refused():
+    with pytest.raises(InputError, match=r"--device cpu: a worker uses no GPU, but claims 0\.5"):
+        needs_of(ray_of({"CPU": 4.0}), RayPlace(None, None, 1, 0.5), accelerators=False)

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from fdet.cache.errors import FdetError, InputError, KeyMismatch
 from fdet.cache.header import CacheHeader
+from fdet.cache.objects import located
 from fdet.cache.publish import only_writer
 from fdet.cache.writer import seal
 from fdet.pipeline.engines.queue import WorkQueue
@@ -78,6 +80,25 @@ def test_a_node_with_other_inputs_is_refused(begun, dataset):
     _, out = begun
     with pytest.raises(KeyMismatch, match="threads"):
         made(quick(dataset, out, threads=2), 0)
+
+
+def test_a_node_that_does_not_see_the_images_is_refused_and_writes_nothing(
+    begun, dataset, tmp_path
+):
+    _, out = begun
+    elsewhere = made(replace(quick(dataset, out), images=tmp_path / "not-mounted"))
+    with pytest.raises(InputError, match=r"--images .*not-mounted: no such folder"):
+        elsewhere.work([0])
+    assert not records(out)
+
+
+def test_an_object_store_is_no_place_for_ray(dataset):
+    config = replace(quick(dataset, "c"), out=located("s3://bucket/c"), engine="ray")
+    with (
+        pytest.raises(InputError, match="--engine ray writes to a folder"),
+        on_ray(config, World()),
+    ):
+        pass
 
 
 def test_what_it_warns_of_comes_with_the_header(begun, dataset, tmp_path):

@@ -232,6 +232,21 @@ def test_what_is_no_cache_or_no_place_for_one_is_refused(part, whole, source, tm
         copy(whole, tmp_path / "e", part)
 
 
+def test_shards_of_other_bytes_are_no_finished_copy(store, tmp_path):
+    data = make_dataset(tmp_path / "data")
+    image = tmp_path / "data" / "images" / "10.png"
+    whole, _ = image.read_bytes(), image.write_bytes(b"no image")
+    source, out = tmp_path / "a", tmp_path / "b"
+    extract(quick(data, source, store=store))
+    copy(source, out, Part())
+    image.write_bytes(whole)
+    extract(replace(quick(data, source, store=store), retry_failed=True))
+    before = tree(out)
+    with pytest.raises(KeyMismatch, match=r"other bytes of shard .* images were tried again since"):
+        copy(source, out, Part())
+    assert tree(out) == before
+
+
 def test_another_cache_is_refused(whole, dataset, store, tmp_path):
     extract(quick(dataset, tmp_path / "c", store=store, codec="fp16"))
     before = tree(tmp_path / "c")
