@@ -47,7 +47,9 @@ def test_a_node_is_killed_and_one_added_and_the_bytes_are_those_of_one_process(
     monkeypatch.setattr(RayCrew, "reports", reporting)
     config = quick(dataset, out, codec="int5", size=128, engine="ray", ray_address=nodes.address)
     summary = extract(config)
-    assert len(lost) == 1 and {worker for worker, *_ in given} == {0, 1}
+    # Whoever took the place of the lost one may have begun on the same node, before that was known.
+    assert lost and len({report.worker for report in lost}) == len(lost)
+    assert len({worker for worker, *_ in given}) == 2
     assert (summary.written, summary.missing, summary.failed) == (24, 0, {})
     assert tree(out) == tree(alone)
 
