@@ -106,8 +106,9 @@ def test_a_tied_process_hears_of_a_wish_although_the_signal_was_blocked_where_it
     tmp_path, monkeypatch
 ):
     program = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
         "from fdet.pipeline.launching import end_with_launcher\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "end_with_launcher()\n"
         "try:\n"
         "    print('ready', flush=True)\n"
