@@ -89,6 +89,9 @@ class RayCrew:
         hired.busy = hired.actor.work.remote(list(pieces))
 
     def reports(self) -> list[Report]:
+        """What has come since the last call, after a moment at most. A worker of which Ray tells an error is
+        lost, and dismissed.
+        """
         awaited = {
             reference: (worker, reference is hired.look)
             for worker, hired in self._hired.items()

@@ -49,6 +49,7 @@ class Local:
         )
 
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
+        """In this process; of each shard, once all are there, how many images were taken over."""
         config, begun, reused = self.config, self.begun, Reused()
         recipe = recipe_of(header.key, config.images)
         if self.older is not None:

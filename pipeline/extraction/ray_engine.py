@@ -68,6 +68,7 @@ class RayEngine:
         return CacheHeader.read(self.out)
 
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
+        """By workers; of each shard, as it comes, how many images were taken over."""
         by_number = {shard.number: shard for shard in shards}
         paths = {n: self.out / record_name(shard.name) for n, shard in by_number.items()}
         self.queue.there = lambda piece: is_there(paths[int(piece)])

@@ -238,10 +238,12 @@ def _put_coded_sample(
     view: int,
 ) -> None:
     """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
-    entry, _ = cache.stored(image_id, view)
+    entry = cache.entry(image_id, view)
     if not entry.ok:
         writer.put(entry)
         return
+    if cache.header.key.image_vector:
+        entry = replace(entry, vector=cache.vector(image_id, view).tobytes())
     batch = load_batch(cache, [(image_id, view)])
     try:
         stored = ends.codec.encode(batch.decode(mine, "cpu"))

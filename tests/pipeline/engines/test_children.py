@@ -75,6 +75,16 @@ def test_a_runner_tells_the_status_and_keeps_what_was_said(tmp_path):
     assert status == 0 and "Linux" in log.read_text()
 
 
+def run_instead(program, monkeypatch):
+    """Whatever is to be started."""
+    popen = subprocess.Popen
+
+    def started(words, **more):
+        return popen([sys.executable, "-c", program], **more)
+
+    monkeypatch.setattr("fdet.pipeline.launching.subprocess.Popen", started)
+
+
 def test_a_tied_process_ends_with_the_one_that_started_it_and_hears_of_no_launcher(
     tmp_path, monkeypatch
 ):
@@ -87,12 +97,7 @@ def test_a_tied_process_ends_with_the_one_that_started_it_and_hears_of_no_launch
         "print('RANK' in os.environ, flush=True)\n"
         "time.sleep(60)\n"
     )
-    popen = subprocess.Popen
-
-    def started(words, **more):
-        return popen([sys.executable, "-c", program], **more)
-
-    monkeypatch.setattr("fdet.pipeline.launching.subprocess.Popen", started)
+    run_instead(program, monkeypatch)
     own = Children([], tied=True)
     process = own.start(["program"], tmp_path / "log")
     while not (tmp_path / "log").read_text():
@@ -116,12 +121,7 @@ def test_a_tied_process_hears_of_a_wish_although_the_signal_was_blocked_where_it
         "except KeyboardInterrupt:\n"
         "    sys.exit(130)\n"
     )
-    popen = subprocess.Popen
-
-    def started(words, **more):
-        return popen([sys.executable, "-c", program], **more)
-
-    monkeypatch.setattr("fdet.pipeline.launching.subprocess.Popen", started)
+    run_instead(program, monkeypatch)
     wishes = []
     own = Children(wishes, tied=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
