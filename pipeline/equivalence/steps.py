@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...cache.errors import InputError
 from ...cache.header import CacheHeader
 from ...cache.sampler import SampleId
 from ..progress import ProgressLine
@@ -55,12 +56,21 @@ class Apart:
 
 
 def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> RunConfig:
-    """Of a small detector above all levels of a cache, unless a file of settings is given."""
+    """Of a small detector above all levels of a cache, unless a file of settings is given. Raises
+    ConfigError, InputError.
+    """
     if path is not None:
-        return load_config(path, assignments=assignments)
-    finest = CacheHeader.read(cache).key.levels.strides[0]
-    above_all = f"neck.min_level={round(math.log2(finest))}"
-    return load_config(assignments=[*_SMALL, above_all, *assignments])
+        config = load_config(path, assignments=assignments)
+    else:
+        finest = CacheHeader.read(cache).key.levels.strides[0]
+        above_all = f"neck.min_level={round(math.log2(finest))}"
+        config = load_config(assignments=[*_SMALL, above_all, *assignments])
+    if config.backbone.adapters:
+        raise InputError(
+            "backbone.adapters: cached maps have not passed through adapters, so nothing can be compared; "
+            "add --set backbone.adapters=false"
+        )
+    return config
 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:

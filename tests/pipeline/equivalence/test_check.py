@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from fdet.cache.annotation_copy import read_annotations
 from fdet.cache.calibration import calibration_digest
 from fdet.cache.codecs import codec_files
+from fdet.cache.errors import InputError
 from fdet.cache.form import NUMBERS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
@@ -481,3 +482,8 @@ def test_a_file_of_settings_is_taken_as_it_is(good, images, tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert "1 steps of fpn + faster-rcnn, batches of 3" in result.stdout
+
+
+def test_adapters_are_refused(good):
+    with pytest.raises(InputError, match=r"backbone\.adapters: cached maps have not passed"):
+        steps_config(good, None, ["backbone.adapters=true"])
