@@ -1,52 +1,85 @@
-"""Anchors of a pyramid, by torchvision's generator, which is fed with sizes instead of images."""
+"""Anchors of a pyramid: torchvision's cells, on a grid that steps by the strides of the levels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.image_list import ImageList
 
-from ..cache.pyramid import FeaturePyramid, PyramidSpec
+from ..cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from .memo import Memo
 
-Sizes = tuple[tuple[int, int], ...]
+# How far anchors of a level lie apart: its stride; or the canvas over the map, rounded down, as
+# torchvision has it, which is too little where the stride does not divide the canvas.
+Grid = Literal["stride", "canvas"]
+HW = tuple[int, int]
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]
-    """torchvision's generator, and the anchors of the canvases that it has seen."""
+    """torchvision's generator for the cells, and the anchors of the canvases that it has seen."""
 
     def __init__(
-        self, sizes: tuple[tuple[float, ...], ...], ratios: tuple[tuple[float, ...], ...]
+        self,
+        spec: PyramidSpec,
+        scales: Sequence[float],
+        ratios: Sequence[float],
+        grid: Grid = "stride",
     ) -> None:
-        super().__init__(sizes, ratios)
+        """Anchors have a side of scale × stride px on each level, at each ratio (height / width)."""
+        sizes = tuple(tuple(scale * stride for scale in scales) for stride in spec.strides)
+        super().__init__(sizes, (tuple(ratios),) * len(spec.levels))
+        self.spec, self.grid = spec, grid
+        self.scales, self.ratios = tuple(scales), tuple(ratios)
         self.of_canvas = Memo(self._of_canvas)
 
-    def _of_canvas(self, canvas_hw: tuple[int, int], sizes: Sizes, device: torch.device) -> Tensor:
-        """sizes: rows and columns of each level. torchvision would take the type of the maps."""
-        maps = [torch.empty((0, 0, *hw), device=device) for hw in sizes]
-        canvas = ImageList(torch.empty((0, 0, *canvas_hw)), [canvas_hw])
-        (anchors,) = self(canvas, maps)
-        assert isinstance(anchors, Tensor)
-        return anchors
+    def _of_canvas(self, canvas_hw: HW, device: torch.device) -> Tensor:
+        self.set_cell_anchors(torch.float32, device)
+        sizes = [level.shape(canvas_hw)[1:] for level in self.spec.levels]
+        steps = [self.step(level, canvas_hw) for level in self.spec.levels]
+        return torch.cat(self.grid_anchors(sizes, steps))
+
+    def step(self, level: LevelSpec, canvas_hw: HW) -> HW:
+        """Pixels from one anchor of a level to the next, down and to the right."""
+        if self.grid == "stride":
+            return level.stride, level.stride
+        _, rows, columns = level.shape(canvas_hw)
+        return canvas_hw[0] // rows, canvas_hw[1] // columns
 
 
-def anchor_generator(
-    spec: PyramidSpec, scales: Sequence[float], ratios: Sequence[float]
-) -> Anchors:
-    """Anchors whose side is scale × stride px for each level, at each ratio (height / width)."""
-    sizes = tuple(tuple(scale * stride for scale in scales) for stride in spec.strides)
-    return Anchors(sizes, (tuple(ratios),) * len(spec.levels))
-
-
-def canvas_anchors(generator: Anchors, pyramid: FeaturePyramid) -> Tensor:
+def canvas_anchors(anchors: Anchors, pyramid: FeaturePyramid) -> Tensor:
     """(A, 4) float32 canvas px, level after level, whatever the maps' type; not to be changed."""
-    sizes = tuple((x.shape[-2], x.shape[-1]) for x in pyramid.maps)
-    return generator.of_canvas(pyramid.canvas_hw, sizes, pyramid.maps[0].device)
+    return anchors.of_canvas(pyramid.canvas_hw, pyramid.maps[0].device)
 
 
-def image_anchors(generator: Anchors, pyramid: FeaturePyramid) -> list[Tensor]:
+def image_anchors(anchors: Anchors, pyramid: FeaturePyramid) -> list[Tensor]:
     """The same once an image, as torchvision wants them."""
-    return [canvas_anchors(generator, pyramid)] * len(pyramid)
+    return [canvas_anchors(anchors, pyramid)] * len(pyramid)
+
+
+def best_iou(anchors: Anchors, boxes: Tensor, canvas_hw: HW) -> Tensor:
+    """(N,): the greatest IoU of boxes (N, 4), canvas px, with any anchor.
+
+    Of one level and cell that is the anchor whose centre is nearest, so no grid is made.
+    """
+    anchors.set_cell_anchors(torch.float32, boxes.device)
+    best = boxes.new_zeros(len(boxes))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for level, cells in zip(anchors.spec.levels, anchors.cell_anchors, strict=True):
+        rows, columns = level.shape(canvas_hw)[1:]
+        step = boxes.new_tensor(anchors.step(level, canvas_hw)[::-1])
+        last = boxes.new_tensor((columns - 1, rows - 1))
+        nearest = (centres / step).round().clamp(min=0).minimum(last) * step
+        placed = nearest.repeat(1, 2)[:, None] + cells
+        best = best.maximum(_iou(boxes[:, None], placed).amax(dim=1))
+    return best
+
+
+def _iou(first: Tensor, second: Tensor) -> Tensor:
+    """Of boxes (..., 4) with boxes (..., 4), pair by pair."""
+    low, high = first[..., :2].maximum(second[..., :2]), first[..., 2:].minimum(second[..., 2:])
+    overlap = (high - low).clamp(min=0).prod(dim=-1)
+    areas = ((x[..., 2:] - x[..., :2]).prod(dim=-1) for x in (first, second))
+    return overlap / (sum(areas) - overlap).clamp(min=1e-9)

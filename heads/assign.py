@@ -59,6 +59,11 @@ def assigned(targets: Sequence[Targets], matches: Sequence[Tensor]) -> Assigned:
     return Assigned(torch.stack(rows), boxes, labels)
 
 
+def places_each(match: Tensor, count: int) -> Tensor:
+    """(count,): how many places of a match (A,) learn each of an image's objects."""
+    return torch.bincount(match[match >= 0], minlength=count)
+
+
 def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: float) -> Tensor:
     """Boxes (N, 4), anchors (A, 4): each anchor takes the object that it overlaps most, from an IoU of
     `foreground` on; below `background` none, and between them it is ignored. The anchors that overlap an

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
+from .anchors import Anchors
 from .norms import SyncBatchNorm
 from .recompute import recomputed
-from .types import Detections, Targets
+from .types import Detections, Fit, Targets
 
 
 class Neck(nn.Module, ABC):
@@ -81,6 +82,15 @@ class Head(nn.Module, ABC):
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """What is found in each image, in canvas px, within the part that shows the image."""
+
+    @property
+    def anchor_generator(self) -> Anchors | None:
+        """Of a head that learns from anchors."""
+        return None
+
+    @abstractmethod
+    def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
+        """How the objects of an image, (N, 4) canvas px, fit the anchors or places of its canvas."""
 
     @abstractmethod
     def use_embeddings(self, vectors: Tensor) -> None:

@@ -51,6 +51,11 @@ class NeckSettings:
 class HeadSettings:
     """score_threshold, nms_iou, max_detections: of what is reported.
 
+    normaliser: what the losses of an image are divided by, of heads that learn from every place: a
+    number, so that every object weighs the same; "auto", that number from the training data, the mean over
+    its images of the places that learn an object; "image", the image's own, so that every image weighs
+    the same. Where nothing is known of the data, "auto" is "image".
+
     For long-tailed classes, class_balance: beta of the effective number of samples, by which an object's
     classification loss is weighed, 0 for no weights; federated: how many classes an image's
     classification loss knows of, those that were looked for in it first, 0 for all.
@@ -60,6 +65,7 @@ class HeadSettings:
     score_threshold: float = 0.05
     nms_iou: float = 0.5
     max_detections: int = 100
+    normaliser: float | Literal["auto", "image"] = "auto"
     class_balance: float = 0.0
     federated: int = 0
 
@@ -67,5 +73,6 @@ class HeadSettings:
         check_range("head.score_threshold", self.score_threshold, 0, 1)
         check_range("head.nms_iou", self.nms_iou, 0, 1)
         check_range("head.max_detections", self.max_detections, 1, 2**20)
+        check_range("head.normaliser", self.normaliser, 1e-6)
         check_range("head.class_balance", self.class_balance, 0, 0.9999999)
         check_range("head.federated", self.federated, 0, 2**20)

@@ -68,6 +68,9 @@ def _area(sizes: Tensor) -> Tensor:
     return sizes[..., 0] * sizes[..., 1]
 
 
-def per_image(costs: Tensor, counts: Tensor) -> Tensor:
-    """(B,): the sum of each image's costs (B, A) over its own count (B,), but at least over 1."""
-    return costs.sum(dim=1) / counts.clamp(min=1)
+def per_image(costs: Tensor, counts: Tensor, normaliser: float | str) -> Tensor:
+    """(B,): the sum of each image's costs (B, A) over the normaliser, or where that is no number over the
+    image's own count (B,), but at least over 1.
+    """
+    by = counts.clamp(min=1) if isinstance(normaliser, str) else normaliser
+    return costs.sum(dim=1) / by

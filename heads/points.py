@@ -12,6 +12,10 @@ from torch import Tensor
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
 from .memo import Memo
 
+# Sides of the first boxes of a fresh head are twice that, in strides: those that RetinaNet's anchors begin
+# with, and FCOS's ranges end with.
+FIRST_DISTANCE = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -50,7 +54,11 @@ class PlacesOf:
         self._kept = Memo(partial(_places, spec, offset))
 
     def __call__(self, pyramid: FeaturePyramid) -> Places:
-        return self._kept(pyramid.canvas_hw, pyramid.maps[0].device)
+        return self.of_canvas(pyramid.canvas_hw, pyramid.maps[0].device)
+
+    def of_canvas(self, canvas_hw: tuple[int, int], device: torch.device) -> Places:
+        """Those of a canvas (H, W) px."""
+        return self._kept(canvas_hw, device)
 
 
 def _places(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,6 +70,15 @@ class Detections:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Detections:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: change(x) for name, x in values.items() if x is not None})
+
+
+class Fit(NamedTuple):
+    """How N objects fit what a head learns from, (N,) each: places, of which each learns the object, in the
+    mean over a training where that moves; reached, whether an anchor or a range is made for one of its size.
+    """
+
+    places: Tensor
+    reached: Tensor
 
 
 def _check_masks(masks: Tensor | None, count: int) -> None:

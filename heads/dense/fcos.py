@@ -15,7 +15,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..assign import assigned, centre_match
+from ..assign import assigned, centre_match, places_each
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
@@ -25,8 +25,8 @@ from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, giou_loss, per_image
 from ..memo import Memo
 from ..norms import norm_layer
-from ..points import Places, PlacesOf, distance_boxes, per_place
-from ..types import Detections, Targets
+from ..points import FIRST_DISTANCE, Places, PlacesOf, distance_boxes, per_place
+from ..types import Detections, Fit, Targets
 from .towers import tower_outputs
 
 
@@ -71,6 +71,8 @@ class FCOS(Head):
             channels, 1, classes, num_convs=convs, norm_layer=norm
         )
         self.regression_head = FCOSRegressionHead(channels, 1, num_convs=convs, norm_layer=norm)
+        # Behind a ReLU a bias of 0 would leave every second distance without a gradient.
+        nn.init.constant_(self.regression_head.bbox_reg.bias, FIRST_DISTANCE)
         self.places = PlacesOf(spec, settings.offset)
         self.reaches = Memo(partial(_reaches, spec.strides))
 
@@ -89,6 +91,16 @@ class FCOS(Head):
         tower = self.classification_head
         tower.cls_logits = place_classifier(tower.cls_logits, 1, vectors)
         tower.num_classes = len(vectors)
+
+    def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
+        """Reached by a point near enough to its centre, whose level is for its size."""
+        places = self.places.of_canvas(canvas_hw, boxes.device)
+        reaches = self.reaches(places.counts, boxes.device)
+        each = places_each(
+            centre_match(boxes, places.points, places.strides, reaches, self.settings.radius),
+            len(boxes),
+        )
+        return Fit(each, each > 0)
 
     def losses(
         self,
@@ -117,9 +129,9 @@ class FCOS(Head):
         classes = focal_loss(logits, learnt.place_labels, counted)
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         return {
-            "classification": per_image(classes, counts),
-            "box": per_image(boxes * foreground, counts),
-            "centerness": per_image(off_centre * foreground, counts),
+            "classification": per_image(classes, counts, self.settings.normaliser),
+            "box": per_image(boxes * foreground, counts, self.settings.normaliser),
+            "centerness": per_image(off_centre * foreground, counts, self.settings.normaliser),
         }
 
     def detections(

@@ -15,33 +15,37 @@ from torchvision.models.detection.retinanet import (
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import anchor_generator, canvas_anchors
-from ..assign import IGNORED, assigned, iou_match
+from ..anchors import Anchors, Grid, best_iou, canvas_anchors
+from ..assign import IGNORED, assigned, iou_match, places_each
 from ..candidates import found_in_images
-from ..checks import check_anchors, check_range
+from ..checks import Auto, check_anchors, check_range
 from ..detector import Head
 from ..embedding import place_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import focal_loss, per_image
 from ..norms import norm_layer
-from ..types import Detections, Targets
+from ..types import Detections, Fit, Targets
 from .towers import resized_tower, tower_outputs
+
+SCALES = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
 
 
 @dataclass(frozen=True, slots=True)
 class RetinaNetSettings(HeadSettings):
-    """anchor_scales: sides of the anchors of every level, in strides. convs: in each of the two
-    towers; norm: between them, group normalisation where "gn".
+    """anchor_scales: sides of the anchors of every level, in strides; "auto": the paper's, and for a run
+    more where its training boxes need them. anchor_grid: how far anchors lie apart. convs: in each of the
+    two towers; norm: between them.
 
     iou_foreground, iou_background: anchors between them train no class.
     """
 
     name: Literal["retinanet"] = "retinanet"
-    anchor_scales: tuple[float, ...] = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
+    anchor_scales: tuple[float, ...] | Auto = "auto"
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_grid: Grid = "stride"
     convs: int = 4
-    norm: Literal["none", "gn"] = "none"
+    norm: Literal["none", "gn"] = "gn"
     iou_foreground: float = 0.5
     iou_background: float = 0.4
 
@@ -52,6 +56,10 @@ class RetinaNetSettings(HeadSettings):
         check_range("head.iou_foreground", self.iou_foreground, 0, 1)
         check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
 
+    def scales(self, spec: PyramidSpec) -> tuple[float, ...]:
+        """Of the anchors on the levels of `spec`."""
+        return SCALES if self.anchor_scales == "auto" else self.anchor_scales
+
 
 class RetinaNet(Head):
     """Focal-loss classification and L1 box regression on anchors of every level."""
@@ -59,7 +67,7 @@ class RetinaNet(Head):
     def __init__(self, spec: PyramidSpec, classes: int, settings: RetinaNetSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
+        self.anchors = Anchors(spec, settings.scales(spec), settings.ratios, settings.anchor_grid)
         self.per_place = self.anchors.num_anchors_per_location()[0]
         channels, norm = spec.channels[0], norm_layer(settings.norm)
         self.classification_head = RetinaNetClassificationHead(
@@ -87,6 +95,18 @@ class RetinaNet(Head):
         tower.cls_logits = place_classifier(tower.cls_logits, self.per_place, vectors)
         tower.num_classes = len(vectors)
 
+    @property
+    def anchor_generator(self) -> Anchors:
+        """Of all levels."""
+        return self.anchors
+
+    def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
+        """Reached by an anchor with the IoU of foreground."""
+        settings, anchors = self.settings, self.anchors.of_canvas(canvas_hw, boxes.device)
+        match = iou_match(boxes, anchors, settings.iou_foreground, settings.iou_background)
+        reached = best_iou(self.anchors, boxes, canvas_hw) >= settings.iou_foreground
+        return Fit(places_each(match, len(boxes)), reached)
+
     def losses(
         self,
         pyramid: FeaturePyramid,
@@ -108,8 +128,10 @@ class RetinaNet(Head):
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         boxes = (deltas - _offsets(learnt.spread(_encoded(learnt.boxes)), anchors)).abs().sum(dim=2)
         return {
-            "classification": per_image(classes * (learnt.rows != IGNORED), counts),
-            "box": per_image(boxes * foreground, counts),
+            "classification": per_image(
+                classes * (learnt.rows != IGNORED), counts, self.settings.normaliser
+            ),
+            "box": per_image(boxes * foreground, counts, self.settings.normaliser),
         }
 
     def detections(

@@ -23,13 +23,12 @@ from ..embedding import place_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import giou_loss, per_image, quality_focal_loss
-from ..points import PlacesOf, distance_boxes
-from ..types import Detections, Targets
+from ..points import FIRST_DISTANCE, PlacesOf, distance_boxes
+from ..types import Detections, Fit, Targets
 from .towers import Tower, tower_outputs
 
-# Sides of a fresh head's boxes are twice that, in strides: those that RetinaNet's anchors begin with,
-# and FCOS's ranges end with.
-FIRST_DISTANCE = 4.0
+# Of an object's places, the sum of what they are to show, from the middle of a training on.
+QUALITY = 4.0
 PRIOR = 0.01
 
 
@@ -94,6 +93,10 @@ class TAL(Head):
         tower = self.classification_head
         tower.output = place_classifier(tower.output, 1, vectors)
 
+    def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
+        """Every object is reached: it takes the places that find it best."""
+        return Fit(boxes.new_full((len(boxes),), QUALITY), boxes.new_ones(len(boxes)).bool())
+
     def losses(
         self,
         pyramid: FeaturePyramid,
@@ -119,8 +122,9 @@ class TAL(Head):
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         overlap = giou_loss(boxes, learnt.spread(learnt.boxes))
         return {
-            "classification": per_image(classes, counts),
-            "box": self.settings.box_weight * per_image(overlap * quality, counts),
+            "classification": per_image(classes, counts, self.settings.normaliser),
+            "box": self.settings.box_weight
+            * per_image(overlap * quality, counts, self.settings.normaliser),
         }
 
     def detections(

@@ -18,7 +18,7 @@ from torchvision.models.detection.rpn import (
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import anchor_generator, image_anchors
+from ..anchors import Anchors, image_anchors
 from ..recompute import recomputed
 from ..sampling import balanced
 from ..types import Targets
@@ -41,7 +41,7 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
     """torchvision's parts; what is drawn of an image's anchors is that image's own."""
 
     def __init__(self, spec: PyramidSpec, settings: RoISettings) -> None:
-        anchors = anchor_generator(spec, settings.anchor_scales, settings.ratios)
+        anchors = Anchors(spec, settings.scales(spec), settings.ratios, settings.anchor_grid)
         train, test = settings.rpn_top_train, settings.rpn_top_test
         super().__init__(
             anchors,

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..checks import check_anchors, check_range
+from ...cache.pyramid import PyramidSpec
+from ..anchors import Grid
+from ..checks import Auto, check_anchors, check_range
 from ..family import HeadSettings
+
+# Of the smallest anchors, px, as in FPN (Lin et al., arXiv 1612.03144, section 4.1).
+FIRST_SIDE = 32.0
 
 
 @dataclass(frozen=True, slots=True)
 class RoISettings(HeadSettings):
-    """anchor_scales: sides of the anchors in strides. rpn_top_train, rpn_top_test: proposals kept
-    a level before and an image after NMS. sampled, positive: RoIs an image and the share of objects.
+    """anchor_scales: sides of the anchors in strides; "auto": one that is FIRST_SIDE px on the finest
+    level, and for a run more where its training boxes need them. anchor_grid: how far anchors lie apart.
+    rpn_top_train, rpn_top_test: proposals kept a level before and an image after NMS. sampled, positive:
+    RoIs an image and the share of objects.
 
     convs, conv_channels, fc_layers, fc_channels: of each box head; norm: after its convolutions and
     those of the masks, group normalisation where "gn". class_agnostic: one box a RoI, not one a class.
@@ -21,8 +28,9 @@ class RoISettings(HeadSettings):
     cells, which come out as twice as many a side.
     """
 
-    anchor_scales: tuple[float, ...] = (8.0,)
+    anchor_scales: tuple[float, ...] | Auto = "auto"
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_grid: Grid = "stride"
     rpn_top_train: tuple[int, int] = (2000, 1000)
     rpn_top_test: tuple[int, int] = (1000, 1000)
     rpn_nms_iou: float = 0.7
@@ -56,3 +64,9 @@ class RoISettings(HeadSettings):
             check_range(f"head.{name}", getattr(self, name), 0, 1)
         for name in ("rpn_top_train", "rpn_top_test"):
             check_range(f"head.{name}", min(getattr(self, name)), 1)
+
+    def scales(self, spec: PyramidSpec) -> tuple[float, ...]:
+        """Of the anchors on the levels of `spec`."""
+        if self.anchor_scales == "auto":
+            return (FIRST_SIDE / spec.strides[0],)
+        return self.anchor_scales

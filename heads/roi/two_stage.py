@@ -14,11 +14,12 @@ from torchvision.ops import batched_nms, remove_small_boxes
 from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..anchors import Anchors, best_iou
 from ..detector import Head
 from ..long_tail import federated_classes
 from ..recompute import recomputed
 from ..sampling import balanced
-from ..types import Detections, Targets
+from ..types import Detections, Fit, Targets
 from .box_head import BoxHead, LabelledRoIs, Weights, of_class
 from .mask_head import MaskHead, mask_loss
 from .rpn import RPN
@@ -78,6 +79,16 @@ class TwoStage(Head):
                 )
         for stage in self.stages:
             stage.use_embeddings(vectors)
+
+    @property
+    def anchor_generator(self) -> Anchors:
+        """The RPN's."""
+        return cast(Anchors, self.rpn.anchor_generator)
+
+    def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
+        """Reached by an anchor that overlaps it by half. Places are drawn, so that their number is fixed."""
+        reached = best_iou(self.anchor_generator, boxes, canvas_hw) >= 0.5
+        return Fit(torch.ones_like(reached, dtype=torch.int64), reached)
 
     def losses(
         self,

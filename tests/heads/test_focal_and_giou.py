@@ -89,5 +89,5 @@ def test_giou_loss_of_boxes_without_an_area_has_a_finite_gradient():
 
 def test_an_image_is_divided_by_its_own_count_but_not_by_zero():
     costs = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.5, 0.0]])
-    assert per_image(costs, torch.tensor([2, 0, 1])).tolist() == [1.5, 7.0, 0.5]
-    assert math.isclose(per_image(costs, torch.tensor([0.5, 4.0, 2.5]))[1], 1.75)
+    assert per_image(costs, torch.tensor([2, 0, 1]), "image").tolist() == [1.5, 7.0, 0.5]
+    assert math.isclose(per_image(costs, torch.tensor([0.5, 4.0, 2.5]), "auto")[1], 1.75)

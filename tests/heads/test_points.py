@@ -6,8 +6,6 @@ import pickle
 import pytest
 import torch
 
-from fdet.cache.pyramid import FeaturePyramid
-from fdet.heads.anchors import anchor_generator, canvas_anchors, image_anchors
 from fdet.heads.build import HEADS, build_detector
 from fdet.heads.necks import NECKS
 from fdet.heads.points import PlacesOf, per_place
@@ -40,22 +38,6 @@ def test_boxes_and_distances_are_each_others_way_back():
     # The first point is (4, 4) and has a stride of 8.
     one = places.boxes(torch.tensor([[0.0, 0.5, 1.0, 2.0]]).expand(len(places.points), 4))[0]
     assert one.tolist() == [4, 0, 12, 20]
-
-
-def test_anchors_of_a_canvas_are_made_once_and_equal_torchvisions():
-    generator = anchor_generator(SPEC, (4.0,), (0.5, 1.0))
-    calls = []
-    generator.register_forward_hook(lambda *_: calls.append(1))
-    given = pyramid(2, (64, 96))
-    first = canvas_anchors(generator, given)
-    half = FeaturePyramid(SPEC, tuple(x.bfloat16() for x in given.maps), given.canvas_hw)
-    with torch.inference_mode():
-        assert all(x is first for x in image_anchors(generator, half))
-    assert len(calls) == 1
-    assert first.shape == (2 * (8 * 12 + 4 * 6 + 2 * 3), 4)
-    assert first.dtype == torch.float32
-    assert canvas_anchors(generator, pyramid(2, (96, 64))).shape == first.shape
-    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("head", HEADS)
