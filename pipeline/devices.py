@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..cache.errors import InputError
+from ..heads.checks import Auto
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -65,9 +66,22 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """A context in which matrix products are of that precision."""
-    half = _HALVES.get(precision)
+def native_precision(device: torch.device) -> Precision:
+    """bf16 where the processor or the accelerator has instructions for it, else fp32.
+
+    Others emulate it, and are slower than with fp32.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        native = bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    return "bf16" if native else "fp32"
+
+
+def autocast(device: torch.device, precision: Precision | Auto) -> torch.autocast:
+    """A context in which matrix products are of that precision; "auto": of the device's own."""
+    half = _HALVES.get(native_precision(device) if precision == "auto" else precision)
     return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
 

@@ -16,7 +16,7 @@ from ..devices import use_threads
 from ..equivalence.steps import first_batches, fresh_model
 from ..evaluation.detecting import detect
 from ..progress import progress_line
-from ..runs.config import RunConfig
+from ..runs.config import RunConfig, fixed
 from ..sources.batches import Batch
 from ..sources.data import Data
 from ..training.step import parts_of
@@ -38,7 +38,7 @@ class Cost:
     def seconds(self, trial: Trial, val_images: int) -> float:
         """Of a whole trial alone, without the start of its process."""
         train = trial.config.train
-        evaluations = -(-train.epochs // train.eval_every)
+        evaluations = -(-fixed(train.epochs) // fixed(train.eval_every))
         return (self.reading + self.step) * trial.steps + self.image * val_images * evaluations
 
 

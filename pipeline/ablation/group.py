@@ -19,7 +19,7 @@ from ...cache.objects import located
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json
 from ..launching import end_with_launcher
-from ..runs.config import RunConfig
+from ..runs.config import RunConfig, fixed
 from ..sources.residence import Residence
 from ..training.options import TrainOptions
 from ..training.together import Ended, Run, train_together
@@ -83,7 +83,9 @@ def _run(told: Mapping[str, Any], place: Place, pruning: PruningSettings | None)
     )
     if pruning is not None:
         others = tuple(map(Path, told["comparable"]))
-        options = replace(options, hooks=[Pruning(pruning, out, others, config.train.epochs)])
+        options = replace(
+            options, hooks=[Pruning(pruning, out, others, fixed(config.train.epochs))]
+        )
     return config, options
 
 

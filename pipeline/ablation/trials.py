@@ -17,10 +17,11 @@ from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.sealed import digest
 from ..dataset.long_tail import frequencies
-from ..runs.config import RunConfig
+from ..runs.config import RunConfig, fixed
 from ..runs.info import RunInfo
 from ..sources.data import Data
 from ..sources.epochs import batches_of_epoch
+from ..training.auto import settled
 from ..training.data import chosen, open_data
 from ..training.options import TrainOptions
 from ..training.processes import Processes
@@ -192,14 +193,17 @@ def _trial(
     config = RunConfig.from_mapping(values)
     data, val = opened.of(caches, config)
     check_settings(config, caches.options(Path()), opened.processes)
-    used, trained = chosen(config, data), opened.trained(config, data)
+    used = chosen(config, data)
     content = {"config": config.digest, "train": data.fingerprint, "val": val.fingerprint}
+    # The same trial on every machine, whatever "auto" comes to there.
+    config = settled(config, used, opened.processes.device)
+    trained = opened.trained(config, data)
     return Trial(
         labels,
         config,
         caches,
         digest(content),
-        len(batches_of_epoch(used, config.train, 0)) * config.train.epochs,
+        len(batches_of_epoch(used, config.train, 0)) * fixed(config.train.epochs),
         trained,
         trained + int(data.header.backbone["parameters"]),
     )

@@ -111,7 +111,7 @@ def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
         if not run.begun:
             continue
         before = RunInfo.read(run.folder)
-        changes = changed_settings(before.config, config)
+        changes = changed_settings(before.config, config.adopting(before.config))
         if changes:
             raise ConfigError(
                 f"{run.folder}: the configuration has changed: {changes}; choose another --out"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
@@ -70,7 +70,17 @@ def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> 
             "backbone.adapters: cached maps have not passed through adapters, so nothing can be compared; "
             "add --set backbone.adapters=false"
         )
-    return config
+    return _exactly(config)
+
+
+def _exactly(config: RunConfig) -> RunConfig:
+    """In fp32 unless another precision is asked for: what is asked is whether bits agree."""
+    train, optim = config.train, config.optim
+    if train.precision == "auto":
+        train = replace(train, precision="fp32")
+    if optim.lr == "auto":
+        optim = replace(optim, lr=1e-3)
+    return replace(config, train=train, optim=optim)
 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ...cache.sampler import SampleId
+from ...heads.checks import Auto
 from ...heads.detector import Detector
 from ...heads.types import Detections
 from ..devices import Precision, autocast
@@ -18,7 +19,7 @@ def detect(
     detector: Detector,
     source: PyramidSource,
     batches: Sequence[Sequence[SampleId]],
-    precision: Precision = "fp32",
+    precision: Precision | Auto = "fp32",
     shown: bool = True,
 ) -> dict[int, Detections]:
     """What the detector finds in each sample, by image id; image px, on the CPU.

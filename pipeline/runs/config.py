@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...cache.errors import ConfigError, did_you_mean
 from ...heads.build import HEADS
-from ...heads.checks import check_range
+from ...heads.checks import Auto, check_range
 from ...heads.family import HeadSettings, NeckSettings
 from ...heads.feature_augment import AugmentSettings
 from ...heads.necks import NECKS
@@ -21,25 +21,28 @@ from ..devices import Precision
 from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
 
+T = TypeVar("T", int, float, Precision)
 # Where nothing is said.
-NECK, HEAD = "fpn", "retinanet"
+NECK, HEAD = "fpn", "tal"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """batch_size: images a step, over all processes; accumulate: parts that each process works off
-    one after the other, for less memory. precision: of the step's matrix products; fp16 scales the
-    loss. clip_norm: largest norm of the gradient, 0 for none; average: decay of a moving average of
-    the weights, which is then what is evaluated and kept, 0 for none.
+    """epochs: "auto" for as many as pipeline/training/auto.py says. batch_size: images a step, over all
+    processes; accumulate: parts that each process works off one after the other, for less memory.
+    precision: of the step's matrix products; fp16 scales the loss; "auto" is bf16 where the processor
+    or accelerator has it natively, else fp32. clip_norm: largest norm of the gradient, 0 for none;
+    average: decay of a moving average of the weights, which is then what is evaluated and kept, 0 for
+    none.
 
     fraction: share of the images that is trained on, always the same ones, and a smaller share's images
     are among a larger one's; views: how many of the cache's views, the plain one first, 0 for all.
     repeat_factor: share of the images from which on a class is frequent; images with rarer ones come
     several times an epoch, 0 for never (LVIS, arXiv 1908.03195: 0.001).
 
-    eval_every: epochs between evaluations (the last is always evaluated); patience: evaluations
-    without a better AP after which training ends, 0 for never; save_minutes: the longest
-    work that a kill can cost, to the next line of the log.
+    eval_every: epochs between evaluations (the last is always evaluated), "auto" for about ten of
+    them; patience: evaluations without a better AP after which training ends, 0 for never;
+    save_minutes: the longest work that a kill can cost, to the next line of the log.
 
     checkpoint_activations: compute them again in the backward pass instead of keeping them; compile,
     channels_last: of neck and head. min_visible: share of an object that a view must show for it to
@@ -48,13 +51,13 @@ class TrainSettings:
     shuffle_shards: 0 shuffles over everything, N over N shards at a time, where random reads are dear.
     """
 
-    epochs: int = 12
-    batch_size: int = 8
+    epochs: int | Auto = "auto"
+    batch_size: int = 4
     accumulate: int = 1
-    precision: Precision = "fp32"
-    clip_norm: float = 10.0
+    precision: Precision | Auto = "auto"
+    clip_norm: float = 1.0
     average: float = 0.0
-    eval_every: int = 1
+    eval_every: int | Auto = "auto"
     patience: int = 0
     save_minutes: float = 10.0
     checkpoint_activations: bool = False
@@ -72,7 +75,8 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class OptimSettings:
-    """lr: the peak, for the batch size that is used; momentum: of SGD alone.
+    """lr: the peak, for the batch size that is used; "auto": by a rule for each optimiser that follows the
+    batch size (pipeline/training/auto.py). momentum: of SGD alone.
 
     neck_factor, head_factor, backbone_factor, adapter_factor: what the rate is multiplied with there;
     layer_decay: once more for each stage of the backbone that lies before its last one. Both of the
@@ -80,7 +84,7 @@ class OptimSettings:
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
-    lr: float = 5e-4
+    lr: float | Auto = "auto"
     weight_decay: float = 1e-4
     momentum: float = 0.9
     neck_factor: float = 1.0
@@ -182,6 +186,15 @@ class RunConfig:
             blocks.append("\n".join([f"[{section}]", *lines]))
         return "\n\n".join(blocks) + "\n"
 
+    def adopting(self, kept: RunConfig) -> RunConfig:
+        """With the values that a run of these settings has kept in place of every "auto"."""
+        values, others = self.to_mapping(), kept.to_mapping()
+        for section, settings in values.items():
+            for name, value in settings.items():
+                if value == "auto" and others[section].get("name") == settings.get("name"):
+                    settings[name] = others[section].get(name, value)
+        return RunConfig.from_mapping(values)
+
     @property
     def masks(self) -> bool:
         """Whether the head finds masks too."""
@@ -190,7 +203,7 @@ class RunConfig:
     @property
     def digest(self) -> str:
         """sha256 of all settings."""
-        return hashlib.sha256(json.dumps(self.to_mapping(), sort_keys=True).encode()).hexdigest()
+        return digest_of(self.to_mapping())
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -212,6 +225,17 @@ class RunConfig:
         neck = _chosen("neck", {n: v.settings for n, v in NECKS.items()}, values, NECK)
         head = _chosen("head", {n: v.settings for n, v in HEADS.items()}, values, HEAD)
         return cls(neck=neck, head=head, **chosen)
+
+
+def fixed(value: T | Auto) -> T:
+    """A setting of a run, which has a value in place of every "auto" (pipeline/training/auto.py)."""
+    assert value != "auto"
+    return value
+
+
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """sha256 of the sections of a configuration, as `to_mapping` gives them."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _chosen(

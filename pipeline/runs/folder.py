@@ -11,6 +11,7 @@ from ...cache.errors import ConfigError, InputError
 from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
 from .config import RunConfig
 from .info import STAGE_2, RunInfo
+from .older import FORMAT
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,11 @@ def prepare_folder(
     refuse_taken(out, resume=resume)
     if resume:
         before = RunInfo.read(out)
+        if before.format < FORMAT:
+            raise InputError(
+                f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
+                f"does not repeat; it can be evaluated and used, or begun with: --start {out}, a new --out"
+            )
         if before.config != info.config:
             changes = changed_settings(before.config, info.config)
             raise ConfigError(

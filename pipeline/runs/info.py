@@ -33,10 +33,10 @@ from ...cache.sealed import canonical_json, parse_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from ..dataset.embeddings import ClassEmbeddings
-from .config import RunConfig
+from .config import RunConfig, digest_of
 from .model import fresh_detector
+from .older import FORMAT, OLDEST, current_config
 
-FORMAT = 7
 SCRATCH = "scratch"
 # What lies in a run for the cache of a second backbone.
 SECOND_FOLDER = "second"
@@ -56,7 +56,8 @@ class RunInfo:
     of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
     frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
     second: the key of a second backbone's cache, where one was read beside the first. embedding: length
-    of the vectors that tell classes, 0 where weights do; the vectors stand with the weights.
+    of the vectors that tell classes, 0 where weights do; the vectors stand with the weights. format: that
+    it was written in; what is written has the newest.
     """
 
     key: CacheKey
@@ -68,6 +69,7 @@ class RunInfo:
     frequencies: tuple[str, ...]
     second: CacheKey | None = None
     embedding: int = 0
+    format: int = FORMAT
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
@@ -96,26 +98,28 @@ class RunInfo:
                 f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
             )
         data = parse_json(read_below(run, "run.json", MAX_BYTES), path)
-        if data.get("format") != FORMAT:
+        format = data.get("format")
+        if type(format) is not int or not OLDEST <= format <= FORMAT:
             raise InputError(
-                f"{path}: format {data.get('format')}; this fdet reads format {FORMAT}"
+                f"{path}: format {format}; this fdet reads formats {OLDEST} to {FORMAT}"
             )
         try:
             info = cls(
                 CacheKey.from_json(data["key"]),
                 tuple(data["class_ids"]),
                 tuple(data["class_names"]),
-                RunConfig.from_mapping(data["config"]),
+                RunConfig.from_mapping(current_config(data["config"], format)),
                 data["backbone_parameters"],
                 data["data"],
                 tuple(data["frequencies"]),
                 data["second"] and CacheKey.from_json(data["second"]),
                 data["embedding"],
+                format,
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise CorruptCache(f"{path}: unreadable ({error!r})") from error
-        if info.config.digest != data.get("config_digest"):
+        if digest_of(data["config"]) != data.get("config_digest"):
             raise CorruptCache(
                 f"{path}: the configuration does not match its digest: it was altered"
             )

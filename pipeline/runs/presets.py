@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...cache.errors import ConfigError, did_you_mean
+from .settings import read_toml
 
 _FOLDER = Path(__file__).parent / "presets"
 
@@ -12,6 +13,17 @@ _FOLDER = Path(__file__).parent / "presets"
 def preset_names() -> list[str]:
     """In alphabetical order; -s: for small machines."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def smaller_preset(neck: str, head: str, channels: int) -> str | None:
+    """The small preset of a head, with that neck if there is one, and fewer channels; None for none."""
+    found = []
+    for name in preset_names():
+        values = read_toml(_FOLDER / f"{name}.toml")
+        if name.endswith("-s") and values["head"]["name"] == head:
+            if values["neck"]["channels"] < channels:
+                found.append((values["neck"]["name"] != neck, name))
+    return min(found)[1] if found else None
 
 
 def config_file(path: Path) -> Path:

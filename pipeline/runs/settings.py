@@ -80,9 +80,7 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
             f"setting '{path}': expected one of {list(arguments)}, got {shown_value(value)}"
         )
     if origin in (Union, UnionType):
-        if value is None:
-            return None
-        return _checked(next(a for a in arguments if a is not type(None)), value, path)
+        return _checked_union(arguments, value, path)
     if origin is tuple:
         return _checked_tuple(arguments, value, path)
     if expected is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -94,6 +92,20 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
     if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"setting '{path}': expected {expected.__name__}, got {shown_value(value)}")
+
+
+def _checked_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
+    """Of a kind, or one of the words that may stand in its place, or None."""
+    if value is None and type(None) in kinds:
+        return None
+    words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
+    if isinstance(value, str) and value in words:
+        return value
+    (kind,) = (k for k in kinds if k is not type(None) and get_origin(k) is not Literal)
+    try:
+        return _checked(kind, value, path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{f', or one of {words}' if words else ''}") from error
 
 
 def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:

@@ -28,13 +28,14 @@ from ..interrupt import interruptible
 from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
-from ..runs.config import RunConfig, TrainSettings
+from ..runs.config import RunConfig, TrainSettings, fixed
 from ..sources.data import Data
 from ..sources.epochs import batches_of_epoch
 from ..watching.events import Event, Hook
 from ..world import World
 from .curve import draw_curve
 from .meter import Meter
+from .opening import described_time
 from .step import Samples, Stepper, parts_of
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Loop:
     started: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     waited: float = 0.0
+    foretold: bool = False
 
     def run(self) -> TrainSummary:
         """Steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
@@ -131,7 +133,7 @@ class Loop:
     @property
     def total(self) -> int:
         """Steps of the whole run."""
-        return self._per_epoch * self.config.train.epochs
+        return self._per_epoch * fixed(self.config.train.epochs)
 
     def _leaving(self, wishes: Sequence[float]) -> bool:
         """Whether someone wants to leave: agreed upon, so that no process goes on alone."""
@@ -192,6 +194,10 @@ class Loop:
         losses, rate, waiting = meter.read(processes)
         seconds = meter.seconds
         self.waited += meter.waited
+        if not self.foretold and processes.first:
+            self.foretold = True
+            left = (self.total - self.position.step) * seconds / max(1, meter.steps)
+            log.info("%s", described_time(self.config, left))
         meter.reset()
         loss = sum(losses.values())
         if not loss < float("inf"):
@@ -221,7 +227,7 @@ class Loop:
         """Whether an evaluation follows this epoch (counted from 0)."""
         settings = self.config.train
         last = epoch + 1 == settings.epochs
-        return self.val is not None and (last or (epoch + 1) % settings.eval_every == 0)
+        return self.val is not None and (last or (epoch + 1) % fixed(settings.eval_every) == 0)
 
     def _evaluate(self, val: Data, epoch: int) -> None:
         """After `epoch` epochs; the position then says that it is done."""

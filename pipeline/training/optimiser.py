@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..backbones.adapted import AdaptedBackbone
-from ..runs.config import OptimSettings
+from ..runs.config import OptimSettings, fixed
 from ..runs.model import Model
 
 Optimiser = torch.optim.AdamW | torch.optim.SGD
@@ -21,8 +21,8 @@ def make_optimiser(model: Model, settings: OptimSettings) -> Optimiser:
     """
     groups = [group for group in _groups(model, settings) if group["params"]]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+        return torch.optim.SGD(groups, lr=fixed(settings.lr), momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=fixed(settings.lr))
 
 
 def set_rate(optimiser: Optimiser, rate: float) -> None:

@@ -17,7 +17,7 @@ from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
 from ...heads.feature_augment import augmented
 from ..devices import autocast
-from ..runs.config import RunConfig
+from ..runs.config import RunConfig, fixed
 from ..runs.model import Model
 from ..sources.batches import Batch
 from .averaging import MovingAverage
@@ -110,7 +110,7 @@ class Stepper:
 
     def rate(self, number: int, total: int) -> float:
         """The learning rate of a step, before the factors of neck, head and backbone."""
-        return self.config.optim.lr * lr_factor(self.config.schedule, number, total)
+        return fixed(self.config.optim.lr) * lr_factor(self.config.schedule, number, total)
 
     @property
     def loss_scale(self) -> tuple[float, int]:

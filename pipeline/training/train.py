@@ -32,10 +32,12 @@ from ..watching.events import Hook
 from ..watching.pictures_hook import check_pictured, choose_images, pictures_hook
 from ..watching.trackers.tracker import tracker_hook
 from ..watching.tracking import opened_trackers
+from .auto import seen_targets, settled
 from .averaging import MovingAverage
 from .data import chosen, open_data, trained_backbone
 from .loop import Loop, TrainSummary, evaluated_at_once
 from .memory_limit import Fit, find_fit
+from .opening import described_fit, described_length
 from .optimiser import make_optimiser
 from .options import TrainOptions
 from .processes import Processes, join_processes
@@ -58,6 +60,8 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     use_threads(options.threads)
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    if options.resume:
+        config = config.adopting(RunInfo.read(options.out).config)
     fit = find_fit(config, options, processes, _try)
     if fit is not None:
         config = fit.applied(config)
@@ -79,17 +83,24 @@ def prepared(
     already, for several runs. Raises as `train` does.
     """
     info, model, data, val = _open(config, options, processes, fit, shared)
+    config = info.config
     if processes.first:
         log.info("%s", describe_training(info, model))
         if fit is not None:
             log.info("%s", fit.described(config, processes.world.size, data.resident))
+        seen, names = seen_targets(data, config.train), data.annotations.class_names
+        for line in described_fit(model.detector.head, seen, names):
+            log.info("%s", line)
     state = saved_state(options)
     with held_folder(config, options, processes, info, val) as hooks:
         own = _at_full_rate(config) if options.source == SCRATCH else config
         stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
         if processes.first:
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        yield Loop(config, options.out, data, val, stepper, position, hooks)
+        loop = Loop(config, options.out, data, val, stepper, position, hooks)
+        if processes.first:
+            log.info("%s", described_length(config, loop.total))
+        yield loop
 
 
 def saved_state(options: TrainOptions) -> Path | None:
@@ -206,7 +217,8 @@ def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
 def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
     """All that a run does, on few samples; the bytes of resident ones that were asked for."""
     apart = replace(options, resident="none" if options.source == "cached" else options.resident)
-    _, model, data, val = _open(config, apart, processes)
+    info, model, data, val = _open(config, apart, processes)
+    config = info.config
     train, parts = config.train, config.train.accumulate * processes.world.size
     data = heaviest(data, train.batch_size, batches_to_try(config), parts)
     val = val and heaviest(val, evaluated_at_once(train, processes.world), 1)
@@ -230,6 +242,7 @@ def _open(
     backbone = trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
+    config = settled(config, data, processes.device)
     vectors = _class_vectors(options, data)
     more = (
         {}

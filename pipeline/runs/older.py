@@ -1,0 +1,46 @@
+"""What run.json of an older format means: settings that came later have the value they then stood for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...heads.roi import ROI_HEADS
+
+# The oldest format that is read, and the newest.
+OLDEST, FORMAT = 7, 8
+
+_HEADS: Mapping[str, Mapping[str, Any]] = {
+    "retinanet": {"anchor_grid": "canvas"},
+    "faster-rcnn": {},
+    "cascade-rcnn": {"stage_losses": "mean"},
+}
+_ROI_HEADS = {
+    "anchor_grid": "canvas",
+    "roi_aligned": False,
+    "rpn_norm": "none",
+    "rpn_convs": 1,
+}
+_NECKS: Mapping[str, Mapping[str, Any]] = {"bifpn": {"order": "conv-norm-act"}}
+
+
+def current_config(values: Mapping[str, Any], format: int) -> Mapping[str, Any]:
+    """The sections of a configuration, as the newest format has them."""
+    if format == FORMAT:
+        return values
+    head, neck = values["head"], values["neck"]
+    return {
+        **values,
+        "head": {
+            "normaliser": "image",
+            **(_ROI_HEADS if head["name"] in ROI_HEADS else {}),
+            **_HEADS.get(head["name"], {}),
+            **_with_older_groups(head),
+        },
+        "neck": {**_NECKS.get(neck["name"], {}), **_with_older_groups(neck)},
+    }
+
+
+def _with_older_groups(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """ "gn" had 32 groups, however few channels that left to each."""
+    return {**settings, "norm": "gn32"} if settings.get("norm") == "gn" else settings

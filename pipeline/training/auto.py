@@ -1,0 +1,186 @@
+"""What "auto" stands for in a run's settings, once its training data are known; the run keeps the values.
+
+The numbers were chosen by measurement (docs/recipe.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cache.placement import Placement
+from ...cache.sampler import drawn_views
+from ...heads.anchors import Anchors, best_iou
+from ...heads.detector import Detector
+from ...heads.types import Targets
+from ..dataset.canvases import recipe_of
+from ..devices import native_precision
+from ..runs.config import RunConfig, TrainSettings, fixed
+from ..runs.model import fresh_detector
+from ..sources.batches import targets_of
+from ..sources.data import Data
+
+# A small data set is seen until so many steps are done, a large one so many times.
+MIN_STEPS, MIN_EPOCHS = 1500, 12
+EVALUATIONS = 10
+# Peak rates for a batch of 4 (AdamW) and 64 (SGD). Adam's steps have the size of the rate whatever the
+# gradient's, so its rate follows the noise, the root of the batch; SGD's follows the batch.
+ADAMW_RATE, SGD_RATE = 1e-3, 0.16
+# Training samples that are looked at.
+SAMPLES = 1000
+# An object has an anchor where the IoU with one is at least that.
+ANCHOR_IOU = 0.5
+# Scales are added while a class has a greater share of objects without an anchor than that, at most so many.
+UNCOVERED, ADDED_SCALES = 0.05, 3
+# Thirds of an octave, in strides.
+_CANDIDATES = [2 ** (k / 3) for k in range(-3, 13)]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTargets:
+    """What a run learns from: the targets of some training samples, each in a view that a first epoch
+    may draw, and the placement of each.
+    """
+
+    targets: tuple[Targets, ...]
+    placements: tuple[Placement, ...]
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) of all objects."""
+        return torch.cat([t.labels for t in self.targets])
+
+    @property
+    def boxes(self) -> Tensor:
+        """(N, 4) of all objects, canvas px."""
+        return torch.cat([t.boxes for t in self.targets])
+
+
+def settled(config: RunConfig, data: Data, device: torch.device) -> RunConfig:
+    """The configuration with a value in place of every "auto". data: the samples that are trained on.
+
+    Raises ConfigError where the cache lacks a level that the neck needs.
+    """
+    train, optim = config.train, config.optim
+    if train.precision == "auto":
+        train = replace(train, precision=native_precision(device))
+    if train.epochs == "auto":
+        train = replace(train, epochs=auto_epochs(len(data.image_ids), train.batch_size))
+    if train.eval_every == "auto":
+        train = replace(train, eval_every=max(1, round(fixed(train.epochs) / EVALUATIONS)))
+    if optim.lr == "auto":
+        optim = replace(optim, lr=auto_rate(optim.name, train.batch_size))
+    config = replace(config, train=train, optim=optim)
+    return replace(config, head=_settled_head(config, data)) if _open(config.head) else config
+
+
+def auto_epochs(images: int, batch_size: int) -> int:
+    """At least MIN_EPOCHS, and at least MIN_STEPS steps."""
+    return max(MIN_EPOCHS, math.ceil(MIN_STEPS * batch_size / images))
+
+
+def auto_rate(optimiser: str, batch_size: int) -> float:
+    """The peak learning rate for a batch of so many images."""
+    if optimiser == "sgd":
+        return SGD_RATE * batch_size / 64
+    return ADAMW_RATE * math.sqrt(batch_size / 4)
+
+
+def _open(settings: Any) -> list[str]:
+    """Names of what is still "auto"."""
+    return [
+        name for name in ("anchor_scales", "normaliser") if getattr(settings, name, 0) == "auto"
+    ]
+
+
+def _settled_head(config: RunConfig, data: Data) -> Any:
+    """Anchors first: how many places learn an object depends on them."""
+    seen = seen_targets(data, config.train)
+    head, labels = config.head, seen.labels
+    detector = _detector(config, data)
+    if getattr(head, "anchor_scales", None) == "auto":
+        head = replace(head, anchor_scales=fitting_scales(detector, seen))  # type: ignore[call-arg]
+        detector = _detector(replace(config, head=head), data)
+    if head.normaliser == "auto":
+        places = sum(
+            float(detector.head.fit(t.boxes, p.canvas_hw).places.sum())
+            for t, p in zip(seen.targets, seen.placements, strict=True)
+        )
+        mean = places / len(seen.targets) if len(labels) else 1.0
+        head = replace(head, normaliser=round(max(1.0, mean), 3))
+    return head
+
+
+def _detector(config: RunConfig, data: Data) -> Detector:
+    levels = data.header.key.levels
+    if data.second is not None:
+        levels = levels.beside(data.second.key.levels)
+    return fresh_detector(config, levels, len(data.annotations.class_ids))
+
+
+def seen_targets(data: Data, settings: TrainSettings) -> SeenTargets:
+    """Of at most SAMPLES images, evenly chosen."""
+    ids = data.image_ids[:: -(-len(data.image_ids) // SAMPLES)]
+    layout = data.header.layout
+    views = drawn_views(ids, settings.views or len(layout.views), settings.seed, 0).tolist()
+    recipe = recipe_of(data.header.key, Path())
+    placements = [recipe.place(layout.image(i), view) for i, view in zip(ids, views, strict=True)]
+    targets = [
+        targets_of(data.annotations, image_id, placement, settings.min_visible)
+        for image_id, placement in zip(ids, placements, strict=True)
+    ]
+    return SeenTargets(tuple(targets), tuple(placements))
+
+
+def fitting_scales(detector: Detector, seen: SeenTargets) -> tuple[float, ...]:
+    """The anchor scales that the head begins with, and those that its objects need besides: one after
+    another the one that gives most classes' objects an anchor, until each class has enough. None is
+    taken away, since other objects would lose theirs.
+    """
+    anchors = detector.head.anchor_generator
+    assert anchors is not None
+    chosen, labels = list(anchors.scales), seen.labels
+    covered = _covered(anchors, chosen, seen)
+    with_scale = {s: _covered(anchors, [s], seen) for s in _CANDIDATES}
+    for _ in range(ADDED_SCALES):
+        if not len(labels) or _worst(covered, labels) >= 1 - UNCOVERED:
+            break
+        best = max(with_scale, key=lambda s: _mean_share(covered | with_scale[s], labels))
+        if _mean_share(covered | with_scale[best], labels) <= _mean_share(covered, labels):
+            break
+        chosen.append(best)
+        covered |= with_scale[best]
+    return tuple(round(s, 4) for s in sorted(chosen))
+
+
+def _covered(anchors: Anchors, scales: Sequence[float], seen: SeenTargets) -> Tensor:
+    """(N,) bool: which objects have an anchor of one of the scales."""
+    of_scales = Anchors(anchors.spec, scales, anchors.ratios, anchors.grid)
+    return torch.cat(
+        [
+            best_iou(of_scales, t.boxes, p.canvas_hw) >= ANCHOR_IOU
+            for t, p in zip(seen.targets, seen.placements, strict=True)
+        ]
+    )
+
+
+def class_shares(flags: Tensor, labels: Tensor) -> dict[int, float]:
+    """Of each class that has objects the share of them with a flag, (N,) bool; labels (N,)."""
+    return {
+        int(label): float(flags[labels == label].float().mean()) for label in set(labels.tolist())
+    }
+
+
+def _worst(flags: Tensor, labels: Tensor) -> float:
+    return min(class_shares(flags, labels).values())
+
+
+def _mean_share(flags: Tensor, labels: Tensor) -> float:
+    shares = class_shares(flags, labels).values()
+    return sum(shares) / len(shares)

@@ -1,0 +1,73 @@
+"""The first lines of a run: how long it is, and whether its anchors or places fit the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ...heads.detector import Head
+from ..runs.config import RunConfig, fixed
+from ..runs.presets import smaller_preset
+from .auto import SeenTargets, class_shares
+
+# A class is named where a greater share of its objects has no anchor or place made for its size.
+TOLD_SHARE = 0.05
+LONG_SECONDS = 3600.0
+
+
+def described_length(config: RunConfig, total: int) -> str:
+    """Steps, and what they are made with."""
+    train, optim = config.train, config.optim
+    return (
+        f"{total} steps in {fixed(train.epochs)} epochs, {train.batch_size} images each; {optim.name}, "
+        f"peak rate {fixed(optim.lr):.3g}, {train.precision}; evaluated every {fixed(train.eval_every)} epochs"
+    )
+
+
+def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterator[str]:
+    """A line on the anchors, where there are any; and one where objects of a class have none.
+
+    names: of the classes, by label.
+    """
+    labels, boxes = seen.labels, seen.boxes
+    if not len(labels):
+        return
+    anchors = head.anchor_generator
+    if anchors is not None:
+        smallest = min(anchors.scales) * anchors.spec.strides[0]
+        sides = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
+        tenth = float(torch.quantile(sides[: 2**20], 0.1))
+        scales = ", ".join(f"{scale:.3g}" for scale in anchors.scales)
+        yield (
+            f"anchors of {scales} strides: the smallest has a side of {smallest:.0f} px, a tenth of the "
+            f"objects one below {tenth:.0f} px"
+        )
+    reached = torch.cat(
+        [
+            head.fit(t.boxes, p.canvas_hw).reached
+            for t, p in zip(seen.targets, seen.placements, strict=True)
+        ]
+    )
+    shares = {names[k]: 1 - share for k, share in class_shares(reached, labels).items()}
+    odd = [f"{name} {share:.0%}" for name, share in shares.items() if share > TOLD_SHARE]
+    if odd:
+        made = "anchor" if anchors is not None else "place"
+        yield f"objects without {made} of their size, by class: {', '.join(odd)}"
+
+
+def described_time(config: RunConfig, seconds: float) -> str:
+    """How long the steps that are left will take, and what is smaller where that is long."""
+    line = f"the steps will take about {shown_time(seconds)}, without evaluations"
+    if seconds <= LONG_SECONDS:
+        return line
+    neck, head = config.neck, config.head
+    smaller = smaller_preset(neck.name, head.name, neck.channels)
+    return line if smaller is None else f"{line}; --config {smaller} is a smaller detector"
+
+
+def shown_time(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
