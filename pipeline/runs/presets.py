@@ -20,9 +20,9 @@ def smaller_preset(neck: str, head: str, channels: int) -> str | None:
     found = []
     for name in preset_names():
         values = read_toml(_FOLDER / f"{name}.toml")
-        if name.endswith("-s") and values["head"]["name"] == head:
-            if values["neck"]["channels"] < channels:
-                found.append((values["neck"]["name"] != neck, name))
+        fits = name.endswith("-s") and values["head"]["name"] == head
+        if fits and values["neck"]["channels"] < channels:
+            found.append((values["neck"]["name"] != neck, name))
     return min(found)[1] if found else None
 
 

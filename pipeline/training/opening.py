@@ -21,7 +21,8 @@ def described_length(config: RunConfig, total: int) -> str:
     train, optim = config.train, config.optim
     return (
         f"{total} steps in {fixed(train.epochs)} epochs, {train.batch_size} images each; {optim.name}, "
-        f"peak rate {fixed(optim.lr):.3g}, {train.precision}; evaluated every {fixed(train.eval_every)} epochs"
+        f"peak rate {fixed(optim.lr):.3g}, {train.precision}; evaluated every "
+        f"{fixed(train.eval_every)} epochs"
     )
 
 

@@ -83,5 +83,5 @@ def test_it_cannot_be_resumed_and_says_what_can(tmp_path):
     run = shutil.copytree(KEPT / "retinanet", tmp_path / "run")
     config = load_config(run / "config.toml")
     cache = KEPT / "cache.fdet"
-    with pytest.raises(InputError, match="older fdet.*--start"):
+    with pytest.raises(InputError, match=r"older fdet.*--start"):
         train(config, TrainOptions(cache=cache, val=cache, out=run, resume=True))
