@@ -10,6 +10,7 @@ import torch
 
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
+from fdet.pipeline.training import auto
 
 from .generated import make_dataset
 from .object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3
@@ -19,6 +20,14 @@ from .object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3
 def one_thread() -> None:
     """Features depend on torch's number of threads in their last bits."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plain_precision() -> Iterator[None]:
+    """ "auto" is fp32 on every machine: what tests find must not hang on the processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auto, "native_precision", lambda device: "fp32")
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -101,11 +101,13 @@ def _checked_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
     words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]
     if isinstance(value, str) and value in words:
         return value
-    (kind,) = (k for k in kinds if k is not type(None) and get_origin(k) is not Literal)
+    others = [k for k in kinds if k is not type(None) and get_origin(k) is not Literal]
+    if not others:
+        raise ConfigError(f"setting '{path}': expected one of {words}, got {shown_value(value)}")
     try:
-        return _checked(kind, value, path)
+        return _checked(others[0], value, path)
     except ConfigError as error:
-        raise ConfigError(f"{error}{f', or one of {words}' if words else ''}") from error
+        raise ConfigError(f"{error}; or one of {words}" if words else str(error)) from error
 
 
 def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
