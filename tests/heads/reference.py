@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from fdet.cache.placement import Placement
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.heads.build import HEADS
+from fdet.heads.detector import Detector
 from fdet.heads.family import NeckSettings
 from fdet.heads.necks import NECKS
 from fdet.heads.sampling import balanced
@@ -89,6 +90,16 @@ def batch(images: int, canvas_hw=(128, 128), spec: PyramidSpec = SPEC):
         targets,
         [2**40 + k for k in range(images)],
     )
+
+
+def decided(detector: Detector) -> Detector:
+    """One whose fresh box and mask heads tell RoIs apart and move them, by last layers as torch makes them."""
+    for stage in detector.head.stages:
+        stage.predictor.cls_score.reset_parameters()
+        stage.predictor.bbox_pred.reset_parameters()
+    if detector.head.masks is not None:
+        detector.head.masks.predictor.mask_fcn_logits.reset_parameters()
+    return detector
 
 
 class LivingBytes(TorchDispatchMode):

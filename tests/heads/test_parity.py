@@ -19,7 +19,15 @@ from fdet.heads.necks.fpn import FPNSettings
 from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.types import Targets
 
-from .reference import SPEC, GivenPyramid, PaddedImages, SameDraw, placement, pyramid
+from .reference import (
+    SPEC,
+    GivenPyramid,
+    PaddedImages,
+    SameDraw,
+    decided,
+    placement,
+    pyramid,
+)
 
 CLASSES = 3
 # The last has a content whose larger side is half the canvas: torchvision's RoIAlign would take
@@ -207,7 +215,7 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     settings = FasterRCNNSettings(
         fc_channels=32, score_threshold=0.0, rpn_sampled=rpn_sampled, sampled=sampled
     )
-    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings))
     both = pyramid(2, (256, 256))
     given = FeaturePyramid(SPEC, tuple(x[images] for x in both.maps), both.canvas_hw)
     reference = TorchvisionFasterRCNN(

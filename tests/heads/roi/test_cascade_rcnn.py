@@ -15,7 +15,7 @@ from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.sampling import balanced
 from fdet.heads.types import Targets
 
-from ..reference import SPEC, batch, placement, pyramid
+from ..reference import SPEC, batch, decided, placement, pyramid
 from ..test_parity import CLASSES
 
 SMALL = {
@@ -153,7 +153,7 @@ class Literal:
 def one_image(content, **settings):
     torch.manual_seed(3)
     chosen = CascadeRCNNSettings(**SMALL, **settings)
-    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen)
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen))
     with torch.no_grad():
         for stage in detector.head.stages:
             for p in stage.predictor.parameters():
