@@ -93,12 +93,11 @@ def batch(images: int, canvas_hw=(128, 128), spec: PyramidSpec = SPEC):
 
 
 def decided(detector: Detector) -> Detector:
-    """One whose fresh box and mask heads tell RoIs apart and move them, by last layers as torch makes them."""
-    for stage in detector.head.stages:
-        stage.predictor.cls_score.reset_parameters()
-        stage.predictor.bbox_pred.reset_parameters()
-    if detector.head.masks is not None:
-        detector.head.masks.predictor.mask_fcn_logits.reset_parameters()
+    """With box and mask heads that tell RoIs apart and move them, as torch's own fresh layers do."""
+    masks = detector.head.masks
+    layers = [m for m in detector.head.modules() if isinstance(m, nn.Linear)]
+    for layer in layers if masks is None else [*layers, masks.predictor.mask_fcn_logits]:
+        layer.reset_parameters()
     return detector
 
 
