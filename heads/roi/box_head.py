@@ -62,7 +62,7 @@ class BoxHead(nn.Module):
     ) -> None:
         super().__init__()
         size = settings.pool_size
-        self.pool = RoIPool(spec, size)
+        self.pool = RoIPool(spec, size, settings.roi_aligned)
         self.layers = FastRCNNConvFCHead(
             (spec.channels[0], size, size),
             [settings.conv_channels] * settings.convs,

@@ -25,7 +25,7 @@ class MaskHead(nn.Module):
     def __init__(self, spec: PyramidSpec, classes: int, settings: RoISettings) -> None:
         super().__init__()
         width = settings.mask_channels
-        self.pool = RoIPool(spec, settings.mask_pool_size)
+        self.pool = RoIPool(spec, settings.mask_pool_size, settings.roi_aligned)
         self.layers = MaskRCNNHeads(
             spec.channels[0], [width] * settings.mask_convs, 1, norm_layer(settings.norm)
         )

@@ -213,7 +213,11 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     """Our detector and torchvision's, of the same weights, and the maps that both are given."""
     torch.manual_seed(1)
     settings = FasterRCNNSettings(
-        fc_channels=32, score_threshold=0.0, rpn_sampled=rpn_sampled, sampled=sampled
+        fc_channels=32,
+        roi_aligned=False,
+        score_threshold=0.0,
+        rpn_sampled=rpn_sampled,
+        sampled=sampled,
     )
     detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings))
     both = pyramid(2, (256, 256))

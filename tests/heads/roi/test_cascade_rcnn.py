@@ -70,7 +70,9 @@ class Literal:
             area = (box[2] - box[0]) * (box[3] - box[1])
             level = min(max(math.floor(4 + math.log2(math.sqrt(area) / 224) + 1e-6), 3), 6) - 3
             roi = torch.tensor([[0.0, *box]])
-            pooled.append(roi_align(self.pyramid.maps[level], roi, 7, 1 / (8 << level), 2))
+            pooled.append(
+                roi_align(self.pyramid.maps[level], roi, 7, 1 / (8 << level), 2, aligned=True)
+            )
         stage = self.head.stages[k]
         x = stage.layers(torch.cat(pooled))
         deltas = stage.predictor.bbox_pred(x)

@@ -91,6 +91,7 @@ def mask_rcnns(contents, maps=slice(None), sampled=64, **settings):
     chosen = FasterRCNNSettings(
         **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, **settings},
         masks=True,
+        roi_aligned=False,
         score_threshold=0.0,
         rpn_sampled=128,
         sampled=sampled,
