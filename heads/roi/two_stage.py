@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +26,15 @@ from .settings import RoISettings
 
 # Of one image: logits (N, L) and box deltas (N, R, 4).
 _Outputs = tuple[Tensor, Tensor]
+StageLosses = Literal["mean", "sum"]
 
 
 class TwoStage(Head):
     """An RPN on every level, box heads and a mask head on all but those that exist for the RPN alone.
 
     stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
-    The boxes of a stage are the RoIs of the next: in training those that were drawn for the first,
-    so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
+    stage_losses: what their losses come to. The boxes of a stage are the RoIs of the next: in training
+    those that were drawn for the first, so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TwoStage(Head):
         classes: int,
         settings: RoISettings,
         stages: Sequence[tuple[float, Weights]],
+        stage_losses: StageLosses = "mean",
     ) -> None:
         super().__init__()
         if settings.federated and settings.classifier != "sigmoid":
@@ -49,7 +51,7 @@ class TwoStage(Head):
                 f"setting 'head.federated': {settings.federated} classes of an image count only where "
                 "each stands for itself; set head.classifier=sigmoid"
             )
-        self.settings = settings
+        self.settings, self.stage_losses = settings, stage_losses
         self.rpn = RPN(spec, settings)
         heads = nn.ModuleList(BoxHead(spec, classes, settings, *stage) for stage in stages)
         self.stages = cast(Sequence[BoxHead], heads)
@@ -90,9 +92,9 @@ class TwoStage(Head):
 
         Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
         torchvision divides by the batch's number: the mean over images equals its losses when every
-        image has equally many. Those of several stages are averaged. An image's seed draws its
-        anchors first, then its RoIs; and by itself the classes of a federated loss. Raises ValueError
-        where masks are wanted and there are none.
+        image has equally many. Those of several stages come to one by `over_stages`. An
+        image's seed draws its anchors first, then its RoIs; and by itself the classes of a federated loss.
+        Raises ValueError where masks are wanted and there are none.
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
             raise ValueError("head.masks=true learns from masks: expected them in all targets")
@@ -104,7 +106,7 @@ class TwoStage(Head):
             rois = [stage.labelled(*of) for of in images] if by_stage else drawn
             learned = zip(outputs, rois, targets, counted, strict=True)
             by_stage.append(torch.stack([stage.losses(*of, r, t, c) for of, r, t, c in learned]))
-        of_boxes = torch.stack(by_stage).mean(dim=0).unbind(dim=1)
+        of_boxes = self.over_stages(by_stage).unbind(dim=1)
         losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
         if self.masks is not None:
             losses["mask"] = self._mask_losses(pyramid, rois, targets)
@@ -128,6 +130,11 @@ class TwoStage(Head):
         """(K,) of each image: the classes that its loss knows of, None for all."""
         of_classes = federated_classes(targets, seeds, self.settings.federated)
         return [None] * len(targets) if of_classes is None else of_classes.unbind()
+
+    def over_stages(self, losses: Sequence[Tensor]) -> Tensor:
+        """What the losses of each stage, (B, ...) each, come to."""
+        of_stages = torch.stack(tuple(losses))
+        return of_stages.mean(dim=0) if self.stage_losses == "mean" else of_stages.sum(dim=0)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]

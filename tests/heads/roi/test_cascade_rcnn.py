@@ -178,6 +178,23 @@ def test_losses_equal_those_written_out(kind, content):
         assert float(found[name]) == pytest.approx(loss, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_losses_of_stages_may_be_added_up(kind):
+    found = {}
+    for wanted in ("mean", "sum"):
+        detector, given, placed, targets = one_image(
+            CONTENTS["square"], stage_losses=wanted, **kind
+        )
+        stages = len(detector.head.stages)
+        with torch.no_grad():
+            found[wanted] = detector.losses(given, [placed], [targets], [11])
+    assert stages > 1
+    for name, mean in found["mean"].items():
+        factor = stages if name in ("classification", "box") else 1
+        torch.testing.assert_close(found["sum"][name], factor * mean)
+    assert set(found["sum"]) == {"objectness", "proposal_box", "classification", "box"}
+
+
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_detections_equal_those_written_out(kind, content):
