@@ -17,7 +17,7 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Head
 from ..long_tail import federated_classes
 from ..recompute import recomputed
-from ..sampling import balanced
+from ..sampling import balanced, some
 from ..types import Detections, Targets
 from .box_head import BoxHead, LabelledRoIs, Weights, of_class
 from .mask_head import MaskHead, mask_loss
@@ -34,7 +34,8 @@ class TwoStage(Head):
 
     stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
     stage_losses: what their losses come to. The boxes of a stage are the RoIs of the next: in training
-    those that were drawn for the first, so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
+    those that were drawn for the first, so that every stage learns from equally many. Raises ConfigError
+    where a federated loss has a softmax.
     """
 
     def __init__(
@@ -93,7 +94,8 @@ class TwoStage(Head):
         Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
         torchvision divides by the batch's number: the mean over images equals its losses when every
         image has equally many. Those of several stages come to one by `over_stages`. An
-        image's seed draws its anchors first, then its RoIs; and by itself the classes of a federated loss.
+        image's seed draws its anchors first, then its RoIs; and by themselves the classes of a federated
+        loss, and the RoIs that masks learn from.
         Raises ValueError where masks are wanted and there are none.
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
@@ -109,7 +111,7 @@ class TwoStage(Head):
         of_boxes = self.over_stages(by_stage).unbind(dim=1)
         losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
         if self.masks is not None:
-            losses["mask"] = self._mask_losses(pyramid, rois, targets)
+            losses["mask"] = self._mask_losses(pyramid, rois, targets, seeds)
         return losses
 
     def sampled(
@@ -182,19 +184,29 @@ class TwoStage(Head):
         return found[kept[: self.settings.max_detections]]
 
     def _mask_losses(
-        self, pyramid: FeaturePyramid, rois: Sequence[LabelledRoIs], targets: Sequence[Targets]
+        self,
+        pyramid: FeaturePyramid,
+        rois: Sequence[LabelledRoIs],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
     ) -> Tensor:
         """Of the positives of the last stage: its RoIs come nearest to the boxes that masks are asked for.
 
         At most as many as the first one draws, as a later stage may have made positives of others.
         """
-        most = int(self.settings.sampled * self.settings.positive)
-        positive = [of_image[torch.where(of_image.labels > 0)[0][:most]] for of_image in rois]
+        images = zip(rois, seeds, strict=True)
+        positive = [self._drawn_for_masks(*of_image) for of_image in images]
         logits = self._mask_logits(
             pyramid, [p.boxes for p in positive], [p.labels - 1 for p in positive]
         )
-        images = zip(logits, positive, targets, strict=True)
-        return torch.stack([mask_loss(*of_image) for of_image in images])
+        learned = zip(logits, positive, targets, strict=True)
+        return torch.stack([mask_loss(*of_image) for of_image in learned])
+
+    def _drawn_for_masks(self, rois: LabelledRoIs, seed: int) -> LabelledRoIs:
+        """Of an image, in their order; by a generator of its own, so that other draws do not hang on it."""
+        most = int(self.settings.sampled * self.settings.positive)
+        positive = torch.where(rois.labels > 0)[0]
+        return rois[some(positive, most, Random(f"masks {seed}")).sort().values]
 
     def _with_masks(self, pyramid: FeaturePyramid, found: list[Detections]) -> list[Detections]:
         logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])
