@@ -41,7 +41,7 @@ class RetinaNetSettings(HeadSettings):
     anchor_scales: tuple[float, ...] = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     convs: int = 4
-    norm: Literal["none", "gn"] = "none"
+    norm: Literal["none", "gn", "gn32"] = "none"
     iou_foreground: float = 0.5
     iou_background: float = 0.4
 

@@ -148,7 +148,7 @@ def test_fcos_gradients_equal_torchvisions():
 def fcos_detector():
     torch.manual_seed(1)
     # Points as torchvision has them. Its towers want 32 groups.
-    settings = FCOSSettings(score_threshold=0.0, offset=0.0)
+    settings = FCOSSettings(score_threshold=0.0, offset=0.0, norm="gn32")
     detector = build_detector(SPEC, CLASSES, FPNSettings(channels=64), settings)
     with torch.no_grad():
         detector.head.regression_head.bbox_reg.bias.fill_(2.0)
