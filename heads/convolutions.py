@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
@@ -44,12 +46,20 @@ def separable(channels: int, *, norm: str = "none", activation: str = "none") ->
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions keep the variance of what comes in; biases are zero. As in torchvision's FPN."""
-    for conv in module.modules():
-        if isinstance(conv, nn.Conv2d):
-            nn.init.kaiming_uniform_(conv.weight, a=1)
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
+    """Convolutions and linear layers keep the variance of what comes in; biases are zero. As in
+    torchvision's FPN.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def initialise_output(layer: nn.Module, std: float, bias: float = 0.0) -> None:
+    """A last layer, of weights and a bias, that says nearly the same of everything."""
+    nn.init.normal_(cast(Tensor, layer.weight), std=std)
+    nn.init.constant_(cast(Tensor, layer.bias), bias)
 
 
 def coarser(x: Tensor, doublings: int) -> Tensor:

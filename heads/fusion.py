@@ -53,8 +53,9 @@ class FusedLevel(nn.Module):
         super().__init__()
         self.stride, self.strides = level.stride, [other.stride for other in others]
         n = level.channels
+        # Levels of a backbone are wide.
         self.projections = nn.ModuleList(
-            convolution(other.channels, n, 1, norm="gn") for other in others
+            convolution(other.channels, n, 1, norm="gn32") for other in others
         )
         self.joined = convolution(2 * n, n, 1) if fusion == "concat" else None
 

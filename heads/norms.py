@@ -13,16 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.convnext import LayerNorm2d
 
-Norm = Literal["none", "gn", "ln", "bn", "sync-bn", "frozen-bn"]
+Norm = Literal["none", "gn", "gn32", "ln", "bn", "sync-bn", "frozen-bn"]
 Activation = Literal["none", "relu", "leaky", "silu", "gelu"]
 
 
 def norm_layer(name: str) -> Callable[[int], nn.Module] | None:
     """channels -> layer; None for "none".
 
-    An image by itself: "gn", group normalisation with up to 32 groups; "ln", of the channels of each
-    place. By statistics: "bn", of this process's images; "sync-bn", of all processes' images;
-    "frozen-bn", of none: they stay as they are, mean 0 and variance 1 in fresh weights.
+    An image by itself: "gn", group normalisation with up to 32 groups of eight channels or more, so that
+    a map of few places has enough values for its statistics; "gn32", the same with 32 groups of two
+    channels or more; "ln", of the channels of each place. By statistics: "bn", of this process's images;
+    "sync-bn", of all processes' images; "frozen-bn", of none: they stay as they are, mean 0 and variance
+    1 in fresh weights.
     """
     return None if name == "none" else _NORMS[name]
 
@@ -137,6 +139,12 @@ def _of_channels(x: Tensor) -> Tensor:
 
 
 def _group_norm(channels: int) -> nn.Module:
+    """As many groups as divide the channels and have eight of them or more, up to 32."""
+    most = max(1, min(32, channels // 8))
+    return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels)
+
+
+def _group_norm_32(channels: int) -> nn.Module:
     """Never with a channel a group: a level of one place would come out as its bias."""
     groups = math.gcd(32, channels)
     return nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels)
@@ -144,6 +152,7 @@ def _group_norm(channels: int) -> nn.Module:
 
 _NORMS: Mapping[str, Callable[[int], nn.Module]] = {
     "gn": _group_norm,
+    "gn32": _group_norm_32,
     "ln": LayerNorm2d,
     "bn": BatchNorm,
     "sync-bn": SyncBatchNorm,

@@ -19,10 +19,11 @@ def balanced(
     """
     positive = torch.where(labels >= 1)[0]
     negative = torch.where(labels == 0)[0]
-    positive = _some(positive, int(count * positive_share), generator)
-    return positive, _some(negative, count - len(positive), generator)
+    positive = some(positive, int(count * positive_share), generator)
+    return positive, some(negative, count - len(positive), generator)
 
 
-def _some(indices: Tensor, count: int, generator: Random) -> Tensor:
+def some(indices: Tensor, count: int, generator: Random) -> Tensor:
+    """At most `count` of indices (N,), in the order in which they are drawn."""
     drawn = generator.sample(range(len(indices)), min(count, len(indices)))
     return indices[torch.tensor(drawn, dtype=torch.int64, device=indices.device)]

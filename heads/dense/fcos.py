@@ -43,7 +43,7 @@ class FCOSSettings(HeadSettings):
     nms_iou: float = 0.6
     radius: float = 1.5
     convs: int = 4
-    norm: Literal["none", "gn"] = "gn"
+    norm: Literal["none", "gn", "gn32"] = "gn"
     offset: float = 0.5
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ class RetinaNetSettings(HeadSettings):
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     anchor_grid: Grid = "stride"
     convs: int = 4
-    norm: Literal["none", "gn"] = "gn"
+    norm: Literal["none", "gn", "gn32"] = "gn"
     iou_foreground: float = 0.5
     iou_background: float = 0.4
 

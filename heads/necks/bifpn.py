@@ -15,20 +15,22 @@ from ...cache.pyramid import PyramidSpec
 from ..checks import check_range
 from ..convolutions import coarser, finer, separable
 from ..family import NeckSettings
-from ..norms import Activation, Norm
+from ..norms import Activation, Norm, activation_layer
 from ..repeated import RepeatedNeck
 
 
 @dataclass(frozen=True, slots=True)
 class BiFPNSettings(NeckSettings):
     """repeats: of the two paths, each time with new weights. The paper's norm is "sync-bn", for its
-    batches of 128; the default does not need large ones.
+    batches of 128; the default does not need large ones. order: of what follows a fusion; the paper's
+    own code has the activation first.
     """
 
     name: Literal["bifpn"] = "bifpn"
     repeats: int = 3
     norm: Norm = "gn"
     activation: Activation = "silu"
+    order: Literal["act-conv-norm", "conv-norm-act"] = "act-conv-norm"
 
     def __post_init__(self) -> None:
         NeckSettings.__post_init__(self)
@@ -74,18 +76,22 @@ class DownAndUp(nn.Module):
 
 class Fusion(nn.Module):
     """The paper's fast normalised fusion, sum of w_i x_i over (sum of w_i + 1e-4) with w = relu of
-    what is trained; then a separable convolution, norm and activation.
+    what is trained; then a separable convolution with its norm, the activation before or behind both.
     """
 
     def __init__(self, inputs: int, settings: BiFPNSettings) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.ones(inputs))
-        self.conv = separable(settings.channels, norm=settings.norm, activation=settings.activation)
+        before, behind = settings.activation, "none"
+        if settings.order == "conv-norm-act":
+            before, behind = behind, settings.activation
+        self.activation = (activation_layer(before) or nn.Identity)()
+        self.conv = separable(settings.channels, norm=settings.norm, activation=behind)
 
     def forward(self, *maps: Tensor) -> Tensor:
         """(B, C, H, W) each -> (B, C, H, W)."""
         weights = functional.relu(self.weights)
         shares = weights / (weights.sum() + 1e-4)
         fused = torch.stack([share * x for share, x in zip(shares, maps, strict=True)]).sum(0)
-        out: Tensor = self.conv(fused)
+        out: Tensor = self.conv(self.activation(fused))
         return out

@@ -14,6 +14,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..convolutions import initialise, initialise_output
 from ..embedding import roi_classifier
 from ..long_tail import label_weights
 from ..norms import norm_layer
@@ -43,8 +44,9 @@ class LabelledRoIs:
 
 
 class BoxHead(nn.Module):
-    """torchvision's convolutions and layers. iou_foreground: from which overlap on a RoI is an object;
-    weights: by which the offsets (x, y, w, h) of its box are multiplied.
+    """torchvision's convolutions and layers, the linear ones with fresh weights as in Detectron.
+    iou_foreground: from which overlap on a RoI is an object; weights: by which the offsets (x, y, w, h)
+    of its box are multiplied.
 
     R is the number of boxes a RoI: one of each class, or one alone where class-agnostic. L is the number
     of logits: K, and one more before them for background where the classifier is a softmax.
@@ -60,7 +62,7 @@ class BoxHead(nn.Module):
     ) -> None:
         super().__init__()
         size = settings.pool_size
-        self.pool = RoIPool(spec, size)
+        self.pool = RoIPool(spec, size, settings.roi_aligned)
         self.layers = FastRCNNConvFCHead(
             (spec.channels[0], size, size),
             [settings.conv_channels] * settings.convs,
@@ -70,11 +72,12 @@ class BoxHead(nn.Module):
         self.settings, self.classes = settings, classes
         sigmoid = settings.classifier == "sigmoid"
         self.predictor = FastRCNNPredictor(settings.fc_channels, classes + (not sigmoid))
-        if sigmoid:
-            nn.init.normal_(self.predictor.cls_score.weight, std=0.01)
-            nn.init.constant_(self.predictor.cls_score.bias, -math.log((1 - PRIOR) / PRIOR))
         boxes = 1 if settings.class_agnostic else classes
         self.predictor.bbox_pred = nn.Linear(settings.fc_channels, 4 * boxes)
+        initialise(nn.ModuleList(m for m in self.layers if isinstance(m, nn.Linear)))
+        prior = -math.log((1 - PRIOR) / PRIOR) if sigmoid else 0.0
+        initialise_output(self.predictor.cls_score, 0.01, prior)
+        initialise_output(self.predictor.bbox_pred, 0.001)
         self.coder = BoxCoder(weights)
         self.matcher = Matcher(iou_foreground, iou_foreground)
 

@@ -10,17 +10,19 @@ from ...cache.pyramid import PyramidSpec
 from ..checks import check_range
 from .box_head import Weights
 from .settings import RoISettings
-from .two_stage import TwoStage
+from .two_stage import StageLosses, TwoStage
 
 
 @dataclass(frozen=True, slots=True)
 class CascadeRCNNSettings(RoISettings):
     """Of each stage, iou_thresholds: overlap with an object from which a RoI is one; box_weights: of
-    the offsets (x, y, w, h), which grow as what is left to correct shrinks.
+    the offsets (x, y, w, h), which grow as what is left to correct shrinks. stage_losses: what the
+    losses of the stages come to; Detectron2 adds them up.
     """
 
     name: Literal["cascade-rcnn"] = "cascade-rcnn"
     class_agnostic: bool = True
+    stage_losses: StageLosses = "mean"
     iou_thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)
     box_weights: tuple[Weights, ...] = (
         (10.0, 10.0, 5.0, 5.0),
@@ -51,4 +53,4 @@ class CascadeRCNN(TwoStage):
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: CascadeRCNNSettings) -> None:
         stages = list(zip(settings.iou_thresholds, settings.box_weights, strict=True))
-        super().__init__(spec, classes, settings, stages)
+        super().__init__(spec, classes, settings, stages, settings.stage_losses)

@@ -69,7 +69,7 @@ def class_losses(
         labels = [x.labels[k] for x in seen]
         images = zip(torch.split(logits, counts), labels, targets, counted, strict=True)
         by_stage.append(torch.stack([stage.class_loss(*of_image) for of_image in images]))
-    return torch.stack(by_stage).mean(dim=0)
+    return head.over_stages(by_stage)
 
 
 def _two_stage(detector: Detector) -> TwoStage:

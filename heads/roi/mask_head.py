@@ -10,6 +10,7 @@ from torch.nn import functional
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..convolutions import initialise_output
 from ..masks import resampled
 from ..norms import norm_layer
 from ..types import Targets
@@ -24,11 +25,14 @@ class MaskHead(nn.Module):
     def __init__(self, spec: PyramidSpec, classes: int, settings: RoISettings) -> None:
         super().__init__()
         width = settings.mask_channels
-        self.pool = RoIPool(spec, settings.mask_pool_size)
+        self.pool = RoIPool(spec, settings.mask_pool_size, settings.roi_aligned)
         self.layers = MaskRCNNHeads(
             spec.channels[0], [width] * settings.mask_convs, 1, norm_layer(settings.norm)
         )
         self.predictor = _OfOneClass(width, width, classes)
+        # As in Detectron. torchvision's fresh logits grow as there are fewer classes.
+        nn.init.zeros_(self.predictor.conv5_mask.bias)
+        initialise_output(self.predictor.mask_fcn_logits, 0.001)
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:

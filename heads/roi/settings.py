@@ -20,6 +20,7 @@ class RoISettings(HeadSettings):
     level, and for a run more where its training boxes need them. anchor_grid: how far anchors lie apart.
     rpn_top_train, rpn_top_test: proposals kept a level before and an image after NMS. sampled, positive:
     RoIs an image and the share of objects.
+    roi_aligned: whether pooling takes a place of a map for its centre, or else for its corner.
 
     convs, conv_channels, fc_layers, fc_channels: of each box head; norm: after its convolutions and
     those of the masks, group normalisation where "gn". class_agnostic: one box a RoI, not one a class.
@@ -36,6 +37,7 @@ class RoISettings(HeadSettings):
     rpn_nms_iou: float = 0.7
     rpn_sampled: int = 256
     pool_size: int = 7
+    roi_aligned: bool = True
     sampled: int = 512
     positive: float = 0.25
     convs: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from ..anchors import Anchors, best_iou
 from ..detector import Head
 from ..long_tail import federated_classes
 from ..recompute import recomputed
-from ..sampling import balanced
+from ..sampling import balanced, some
 from ..types import Detections, Fit, Targets
 from .box_head import BoxHead, LabelledRoIs, Weights, of_class
 from .mask_head import MaskHead, mask_loss
@@ -27,14 +27,16 @@ from .settings import RoISettings
 
 # Of one image: logits (N, L) and box deltas (N, R, 4).
 _Outputs = tuple[Tensor, Tensor]
+StageLosses = Literal["mean", "sum"]
 
 
 class TwoStage(Head):
     """An RPN on every level, box heads and a mask head on all but those that exist for the RPN alone.
 
     stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
-    The boxes of a stage are the RoIs of the next: in training those that were drawn for the first,
-    so that every stage learns from equally many. Raises ConfigError where a federated loss has a softmax.
+    stage_losses: what their losses come to. The boxes of a stage are the RoIs of the next: in training
+    those that were drawn for the first, so that every stage learns from equally many. Raises ConfigError
+    where a federated loss has a softmax.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class TwoStage(Head):
         classes: int,
         settings: RoISettings,
         stages: Sequence[tuple[float, Weights]],
+        stage_losses: StageLosses = "mean",
     ) -> None:
         super().__init__()
         if settings.federated and settings.classifier != "sigmoid":
@@ -50,7 +53,7 @@ class TwoStage(Head):
                 f"setting 'head.federated': {settings.federated} classes of an image count only where "
                 "each stands for itself; set head.classifier=sigmoid"
             )
-        self.settings = settings
+        self.settings, self.stage_losses = settings, stage_losses
         self.rpn = RPN(spec, settings)
         heads = nn.ModuleList(BoxHead(spec, classes, settings, *stage) for stage in stages)
         self.stages = cast(Sequence[BoxHead], heads)
@@ -101,9 +104,10 @@ class TwoStage(Head):
 
         Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
         torchvision divides by the batch's number: the mean over images equals its losses when every
-        image has equally many. Those of several stages are averaged. An image's seed draws its
-        anchors first, then its RoIs; and by itself the classes of a federated loss. Raises ValueError
-        where masks are wanted and there are none.
+        image has equally many. Those of several stages come to one by `over_stages`. An
+        image's seed draws its anchors first, then its RoIs; and by themselves the classes of a federated
+        loss, and the RoIs that masks learn from.
+        Raises ValueError where masks are wanted and there are none.
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
             raise ValueError("head.masks=true learns from masks: expected them in all targets")
@@ -115,10 +119,10 @@ class TwoStage(Head):
             rois = [stage.labelled(*of) for of in images] if by_stage else drawn
             learned = zip(outputs, rois, targets, counted, strict=True)
             by_stage.append(torch.stack([stage.losses(*of, r, t, c) for of, r, t, c in learned]))
-        of_boxes = torch.stack(by_stage).mean(dim=0).unbind(dim=1)
+        of_boxes = self.over_stages(by_stage).unbind(dim=1)
         losses |= dict(zip(("classification", "box"), of_boxes, strict=True))
         if self.masks is not None:
-            losses["mask"] = self._mask_losses(pyramid, rois, targets)
+            losses["mask"] = self._mask_losses(pyramid, rois, targets, seeds)
         return losses
 
     def sampled(
@@ -139,6 +143,11 @@ class TwoStage(Head):
         """(K,) of each image: the classes that its loss knows of, None for all."""
         of_classes = federated_classes(targets, seeds, self.settings.federated)
         return [None] * len(targets) if of_classes is None else of_classes.unbind()
+
+    def over_stages(self, losses: Sequence[Tensor]) -> Tensor:
+        """What the losses of each stage, (B, ...) each, come to."""
+        of_stages = torch.stack(tuple(losses))
+        return of_stages.mean(dim=0) if self.stage_losses == "mean" else of_stages.sum(dim=0)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
@@ -186,19 +195,29 @@ class TwoStage(Head):
         return found[kept[: self.settings.max_detections]]
 
     def _mask_losses(
-        self, pyramid: FeaturePyramid, rois: Sequence[LabelledRoIs], targets: Sequence[Targets]
+        self,
+        pyramid: FeaturePyramid,
+        rois: Sequence[LabelledRoIs],
+        targets: Sequence[Targets],
+        seeds: Sequence[int],
     ) -> Tensor:
         """Of the positives of the last stage: its RoIs come nearest to the boxes that masks are asked for.
 
         At most as many as the first one draws, as a later stage may have made positives of others.
         """
-        most = int(self.settings.sampled * self.settings.positive)
-        positive = [of_image[torch.where(of_image.labels > 0)[0][:most]] for of_image in rois]
+        images = zip(rois, seeds, strict=True)
+        positive = [self._drawn_for_masks(*of_image) for of_image in images]
         logits = self._mask_logits(
             pyramid, [p.boxes for p in positive], [p.labels - 1 for p in positive]
         )
-        images = zip(logits, positive, targets, strict=True)
-        return torch.stack([mask_loss(*of_image) for of_image in images])
+        learned = zip(logits, positive, targets, strict=True)
+        return torch.stack([mask_loss(*of_image) for of_image in learned])
+
+    def _drawn_for_masks(self, rois: LabelledRoIs, seed: int) -> LabelledRoIs:
+        """Of an image, in their order; by a generator of its own, so that other draws do not hang on it."""
+        most = int(self.settings.sampled * self.settings.positive)
+        positive = torch.where(rois.labels > 0)[0]
+        return rois[some(positive, most, Random(f"masks {seed}")).sort().values]
 
     def _with_masks(self, pyramid: FeaturePyramid, found: list[Detections]) -> list[Detections]:
         logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])

@@ -16,7 +16,7 @@ _WEIGHTS = "best.safetensors"
 # Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
 FREE = frozenset(
     {
-        *("class_balance", "federated", "sampled", "positive"),
+        *("class_balance", "federated", "sampled", "positive", "stage_losses"),
         *("score_threshold", "nms_iou", "max_detections"),
     }
 )

@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from fdet.cache.placement import Placement
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.heads.build import HEADS
+from fdet.heads.detector import Detector
 from fdet.heads.family import NeckSettings
 from fdet.heads.necks import NECKS
 from fdet.heads.sampling import balanced
@@ -89,6 +90,15 @@ def batch(images: int, canvas_hw=(128, 128), spec: PyramidSpec = SPEC):
         targets,
         [2**40 + k for k in range(images)],
     )
+
+
+def decided(detector: Detector) -> Detector:
+    """With box and mask heads that tell RoIs apart and move them, as torch's own fresh layers do."""
+    masks = detector.head.masks
+    layers = [m for m in detector.head.modules() if isinstance(m, nn.Linear)]
+    for layer in layers if masks is None else [*layers, masks.predictor.mask_fcn_logits]:
+        layer.reset_parameters()
+    return detector
 
 
 class LivingBytes(TorchDispatchMode):

@@ -12,7 +12,7 @@ from fdet.heads.norms import FrozenBatchNorm, SyncBatchNorm, activation_layer, n
 
 from . import synchronised
 
-NAMES = ["gn", "ln", "bn", "sync-bn", "frozen-bn"]
+NAMES = ["gn", "gn32", "ln", "bn", "sync-bn", "frozen-bn"]
 
 
 def made(name: str, channels: int = 4) -> nn.Module:
@@ -37,11 +37,12 @@ def test_none_is_none():
 def test_each_is_its_formula(name):
     norm, x = made(name, 64), values(3, 64, 5, 7)
     array = x.double().numpy()
-    axes = {"gn": (2, 3, 4), "ln": (1,), "bn": (0, 2, 3), "sync-bn": (0, 2, 3)}
+    axes = {"gn": (2, 3, 4), "gn32": (2, 3, 4), "ln": (1,), "bn": (0, 2, 3), "sync-bn": (0, 2, 3)}
     if name == "frozen-bn":
         expected = array / np.sqrt(1 + norm.eps)
     else:
-        grouped = array.reshape(3, 32, 2, 5, 7) if name == "gn" else array
+        groups = {"gn": (8, 8), "gn32": (32, 2)}
+        grouped = array.reshape(3, *groups[name], 5, 7) if name in groups else array
         mean = grouped.mean(axes[name], keepdims=True)
         spread = np.sqrt(grouped.var(axes[name], keepdims=True) + norm.eps)
         expected = ((grouped - mean) / spread).reshape(array.shape)
@@ -108,7 +109,7 @@ def test_a_norm_gives_the_type_that_it_is_given(name):
         out = made(name)(x)
     expected = made(name)(x.float())
     # torch computes "ln" and "gn" in float32 under autocast, and may keep it.
-    assert out.dtype == torch.bfloat16 or name in ("ln", "gn")
+    assert out.dtype == torch.bfloat16 or name in ("ln", "gn", "gn32")
     torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.05)
 
 
@@ -177,4 +178,29 @@ def test_a_process_that_only_accompanies_changes_nothing(recompute, pair):
     [(1, 1), (2, 1), (16, 8), (17, 1), (32, 16), (64, 32), (96, 32), (256, 32)],
 )
 def test_no_channel_is_a_group_by_itself(channels, groups):
-    assert norm_layer("gn")(channels).num_groups == groups
+    assert norm_layer("gn32")(channels).num_groups == groups
+
+
+@pytest.mark.parametrize("channels", [64, 96, 128, 256, 384])
+def test_of_usual_widths_gn32_is_torchs_with_32_groups(channels):
+    norm, x = made("gn32", channels), values(2, channels, 3, 2)
+    theirs = nn.GroupNorm(32, channels)
+    theirs.load_state_dict(norm.state_dict())
+    assert torch.equal(norm(x), theirs(x))
+    assert torch.equal(made("gn", channels)(x), theirs(x)) == (channels >= 256)
+
+
+def test_statistics_of_a_map_of_six_places_are_over_48_values_where_there_are_as_many():
+    for channels in range(1, 300):
+        groups = norm_layer("gn")(channels).num_groups
+        assert 6 * channels // groups >= min(48, 6 * channels)
+        # More groups would have less, or could not be.
+        assert not [n for n in range(groups + 1, 33) if channels % n == 0 and channels // n >= 8]
+
+
+def test_an_outlier_moves_no_group_but_its_own():
+    norm, x = made("gn", 64), values(1, 64, 2, 3)
+    outlier = x.clone()
+    outlier[0, 9, 1, 1] += 100
+    differ = (norm(x) != norm(outlier)).flatten(2).any(dim=2)[0]
+    assert differ.nonzero().flatten().tolist() == list(range(8, 16))

@@ -19,7 +19,15 @@ from fdet.heads.necks.fpn import FPNSettings
 from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.types import Targets
 
-from .reference import SPEC, GivenPyramid, PaddedImages, SameDraw, placement, pyramid
+from .reference import (
+    SPEC,
+    GivenPyramid,
+    PaddedImages,
+    SameDraw,
+    decided,
+    placement,
+    pyramid,
+)
 
 CLASSES = 3
 # The last has a content whose larger side is half the canvas: torchvision's RoIAlign would take
@@ -140,7 +148,7 @@ def test_fcos_gradients_equal_torchvisions():
 def fcos_detector():
     torch.manual_seed(1)
     # Points as torchvision has them. Its towers want 32 groups.
-    settings = FCOSSettings(score_threshold=0.0, offset=0.0)
+    settings = FCOSSettings(score_threshold=0.0, offset=0.0, norm="gn32")
     detector = build_detector(SPEC, CLASSES, FPNSettings(channels=64), settings)
     with torch.no_grad():
         detector.head.regression_head.bbox_reg.bias.fill_(2.0)
@@ -205,9 +213,13 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     """Our detector and torchvision's, of the same weights, and the maps that both are given."""
     torch.manual_seed(1)
     settings = FasterRCNNSettings(
-        fc_channels=32, score_threshold=0.0, rpn_sampled=rpn_sampled, sampled=sampled
+        fc_channels=32,
+        roi_aligned=False,
+        score_threshold=0.0,
+        rpn_sampled=rpn_sampled,
+        sampled=sampled,
     )
-    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings))
     both = pyramid(2, (256, 256))
     given = FeaturePyramid(SPEC, tuple(x[images] for x in both.maps), both.canvas_hw)
     reference = TorchvisionFasterRCNN(

@@ -18,7 +18,7 @@ def detector_of(head, channels=16, **settings):
     return build_detector(SPEC, 3, neck, DENSE_HEADS[head].settings(**settings))
 
 
-@pytest.mark.parametrize("norm", ["gn", "none"])
+@pytest.mark.parametrize("norm", ["gn", "gn32", "none"])
 @pytest.mark.parametrize("convs", [1, 5])
 @pytest.mark.parametrize("head", DENSE_HEADS)
 def test_towers_have_the_convolutions_and_norms_asked_for(head, convs, norm):
@@ -26,7 +26,7 @@ def test_towers_have_the_convolutions_and_norms_asked_for(head, convs, norm):
     for part in built.parts:
         kinds = [type(m) for m in part.conv.modules()]
         assert kinds.count(nn.Conv2d) == convs
-        assert kinds.count(nn.GroupNorm) == (convs if norm == "gn" else 0)
+        assert kinds.count(nn.GroupNorm) == (0 if norm == "none" else convs)
 
 
 @pytest.mark.parametrize("head", DENSE_HEADS)

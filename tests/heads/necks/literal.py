@@ -38,11 +38,11 @@ def conv(weights: Weights, x: Tensor, stride: int = 1, groups: int = 1) -> Tenso
 
 
 def group_norm(weights: Weights, x: Tensor) -> Tensor:
-    """Of 16 channels: eight groups of two channels."""
-    pairs = x.unflatten(1, (8, 2))
-    mean = pairs.mean((2, 3, 4), keepdim=True)
-    spread = (pairs.var((2, 3, 4), correction=0, keepdim=True) + 1e-5).sqrt()
-    return affine(weights, ((pairs - mean) / spread).flatten(1, 2))
+    """Of 16 channels: two groups of eight channels."""
+    groups = x.unflatten(1, (2, 8))
+    mean = groups.mean((2, 3, 4), keepdim=True)
+    spread = (groups.var((2, 3, 4), correction=0, keepdim=True) + 1e-5).sqrt()
+    return affine(weights, ((groups - mean) / spread).flatten(1, 2))
 
 
 def layer_norm(weights: Weights, x: Tensor) -> Tensor:

@@ -152,6 +152,7 @@ def test_settings_go_through_a_file_and_nonsense_is_refused(name):
         "activation": ("tanh", "neck.activation.*silu"),
         "extra": ("q", "neck.extra"),
         "repeats": (0, "neck.repeats"),
+        "order": ("norm-conv-act", "neck.order.*act-conv-norm"),
     }
     for setting in names - {"name"}:
         value, expected = bad[setting]

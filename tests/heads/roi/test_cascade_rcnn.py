@@ -15,7 +15,7 @@ from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.sampling import balanced
 from fdet.heads.types import Targets
 
-from ..reference import SPEC, batch, placement, pyramid
+from ..reference import SPEC, batch, decided, placement, pyramid
 from ..test_parity import CLASSES
 
 SMALL = {
@@ -70,7 +70,9 @@ class Literal:
             area = (box[2] - box[0]) * (box[3] - box[1])
             level = min(max(math.floor(4 + math.log2(math.sqrt(area) / 224) + 1e-6), 3), 6) - 3
             roi = torch.tensor([[0.0, *box]])
-            pooled.append(roi_align(self.pyramid.maps[level], roi, 7, 1 / (8 << level), 2))
+            pooled.append(
+                roi_align(self.pyramid.maps[level], roi, 7, 1 / (8 << level), 2, aligned=True)
+            )
         stage = self.head.stages[k]
         x = stage.layers(torch.cat(pooled))
         deltas = stage.predictor.bbox_pred(x)
@@ -153,11 +155,11 @@ class Literal:
 def one_image(content, **settings):
     torch.manual_seed(3)
     chosen = CascadeRCNNSettings(**SMALL, **settings)
-    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen)
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen))
     with torch.no_grad():
         for stage in detector.head.stages:
             for p in stage.predictor.parameters():
-                p.mul_(2)  # else a stage moves nothing
+                p.mul_(1.5)  # else a stage moves little
     boxes = [[10, 12, 76, 80], [100, 20, 170, 100], [150, 60, 215, 120], [60, 50, 190, 122]]
     targets = Targets(torch.tensor(boxes).float(), torch.tensor([2, 0, 1, 0]))
     return detector, pyramid(1, (256, 256), seed=4), placement((256, 256), content), targets
@@ -174,6 +176,23 @@ def test_losses_equal_those_written_out(kind, content):
     assert len(set(map(tuple, labels))) > 1
     for name, loss in expected.items():
         assert float(found[name]) == pytest.approx(loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_losses_of_stages_may_be_added_up(kind):
+    found = {}
+    for wanted in ("mean", "sum"):
+        detector, given, placed, targets = one_image(
+            CONTENTS["square"], stage_losses=wanted, **kind
+        )
+        stages = len(detector.head.stages)
+        with torch.no_grad():
+            found[wanted] = detector.losses(given, [placed], [targets], [11])
+    assert stages > 1
+    for name, mean in found["mean"].items():
+        factor = stages if name in ("classification", "box") else 1
+        torch.testing.assert_close(found["sum"][name], factor * mean)
+    assert set(found["sum"]) == {"objectness", "proposal_box", "classification", "box"}
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)

@@ -20,6 +20,7 @@ CLASSIFIERS = {
     "sigmoid": {"classifier": "sigmoid", "federated": 2},
     "embeddings": {"class_agnostic": True, "masks": False},
 }
+HEADS_AND_SUMS = [*((head, {}) for head in ROI_HEADS), ("cascade-rcnn", {"stage_losses": "sum"})]
 IMAGES = torch.tensor([3.0, 40.0, 500.0])
 
 
@@ -46,9 +47,9 @@ def given(images=4):
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
-@pytest.mark.parametrize("head", ROI_HEADS)
-def test_losses_of_what_was_seen_are_the_detectors(head, classifier):
-    detector, of_batch = detector_of(head, classifier), given()
+@pytest.mark.parametrize(("head", "settings"), HEADS_AND_SUMS, ids=str)
+def test_losses_of_what_was_seen_are_the_detectors(head, settings, classifier):
+    detector, of_batch = detector_of(head, classifier, **settings), given()
     expected = detector.losses(*of_batch)["classification"]
     seen = seen_rois(detector, *of_batch)
     found = class_losses(detector, seen, of_batch[2], of_batch[3])

@@ -16,7 +16,15 @@ from fdet.heads.necks.fpn import FPNSettings
 from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
 from fdet.heads.types import Targets
 
-from ..reference import SPEC, GivenPyramid, PaddedImages, SameDraw, placement, pyramid
+from ..reference import (
+    SPEC,
+    GivenPyramid,
+    PaddedImages,
+    SameDraw,
+    decided,
+    placement,
+    pyramid,
+)
 from ..test_parity import (
     CLASSES,
     CONTENTS,
@@ -83,11 +91,12 @@ def mask_rcnns(contents, maps=slice(None), sampled=64, **settings):
     chosen = FasterRCNNSettings(
         **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, **settings},
         masks=True,
+        roi_aligned=False,
         score_threshold=0.0,
         rpn_sampled=128,
         sampled=sampled,
     )
-    detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen)
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen))
     both = pyramid(2, (256, 256))
     given = FeaturePyramid(SPEC, tuple(x[maps] for x in both.maps), both.canvas_hw)
     head = detector.head

@@ -1,12 +1,14 @@
 """Every kind of RoI head: an image's losses are its own, and images without objects or RoIs do no harm."""
 
+from collections import Counter
+
 import pytest
 import torch
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
 from fdet.heads.necks.fpn import FPNSettings
-from fdet.heads.roi import ROI_HEADS
+from fdet.heads.roi import ROI_HEADS, two_stage
 from fdet.heads.types import Targets
 
 from ..reference import ALL_SAMPLED, FEW_SAMPLED, SPEC, batch, placement, pyramid
@@ -168,3 +170,45 @@ def test_masks_of_a_cascade_come_from_no_more_rois_than_the_first_stage_may_have
     detector.head = head
     detector.losses(*batch(3))
     assert asked == [[8, 8, 0]]
+
+
+def test_masks_learn_from_a_draw_of_all_positives_that_is_the_images_own(monkeypatch):
+    """In a later stage every RoI of these is positive."""
+    detector = detector_of(("cascade-rcnn", {"iou_thresholds": (0.5, 0.0, 0.0)}), FEW_SAMPLED)
+    given, placements, targets, _ = batch(2)
+    asked, last = [], []
+    monkeypatch.setattr(two_stage, "mask_loss", recorded(asked, two_stage.mask_loss))
+    losses = detector.head.stages[-1].losses
+    monkeypatch.setattr(detector.head.stages[-1], "losses", recorded(last, losses))
+
+    def places(seeds):
+        """Which of the last stage's RoIs each image's masks learn from; of how many."""
+        asked.clear(), last.clear()
+        with torch.no_grad():
+            detector.losses(given, placements, targets, seeds)
+        found = []
+        for (_, chosen, _), (_, _, rois, *_) in zip(asked, last, strict=True):
+            assert (rois.labels > 0).all()
+            same = (chosen.boxes[:, None] == rois.boxes).all(dim=2)
+            found.append((same.int().argmax(dim=1).tolist(), len(rois.boxes)))
+        return found
+
+    drawn, again = places([5, 6]), places([9, 6])
+    assert drawn[1] == again[1]
+    assert drawn[0] != again[0]
+    seen = Counter()
+    for seed in range(40):
+        ((chosen, count), _) = places([seed, 0])
+        assert chosen == sorted(set(chosen)) and len(chosen) == 8
+        seen.update(chosen)
+    assert count == 32
+    # Expected 10 times each.
+    assert set(seen) == set(range(32)) and max(seen.values()) < 25
+
+
+def recorded(calls, function):
+    def called(*given):
+        calls.append(given)
+        return function(*given)
+
+    return called
