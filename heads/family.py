@@ -36,7 +36,7 @@ class NeckSettings:
 
     name: str = ""
     levels: tuple[str, ...] = ()
-    channels: int = 256
+    channels: int = 96
     min_level: int = 3
     max_level: int = 7
     fusion: Fusion = "add"

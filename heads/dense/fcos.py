@@ -42,7 +42,7 @@ class FCOSSettings(HeadSettings):
     name: Literal["fcos"] = "fcos"
     nms_iou: float = 0.6
     radius: float = 1.5
-    convs: int = 4
+    convs: int = 2
     norm: Literal["none", "gn", "gn32"] = "gn"
     offset: float = 0.5
 

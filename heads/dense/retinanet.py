@@ -44,7 +44,7 @@ class RetinaNetSettings(HeadSettings):
     anchor_scales: tuple[float, ...] | Auto = "auto"
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     anchor_grid: Grid = "stride"
-    convs: int = 4
+    convs: int = 2
     norm: Literal["none", "gn", "gn32"] = "gn"
     iou_foreground: float = 0.5
     iou_background: float = 0.4

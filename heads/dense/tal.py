@@ -41,7 +41,7 @@ class TALSettings(HeadSettings):
 
     name: Literal["tal"] = "tal"
     nms_iou: float = 0.6
-    convs: int = 4
+    convs: int = 2
     norm: Literal["none", "gn", "gn32"] = "gn"
     alpha: float = 1.0
     beta: float = 6.0

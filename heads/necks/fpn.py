@@ -24,7 +24,7 @@ class TopDownSettings(NeckSettings):
     """
 
     extra: Extra = "p"
-    norm: Norm = "none"
+    norm: Norm = "gn"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ class RoISettings(HeadSettings):
     """anchor_scales: sides of the anchors in strides; "auto": one that is FIRST_SIDE px on the finest
     level, and for a run more where its training boxes need them. anchor_grid: how far anchors lie apart.
     rpn_top_train, rpn_top_test: proposals kept a level before and an image after NMS. sampled, positive:
-    RoIs an image and the share of objects.
-    roi_aligned: whether pooling takes a place of a map for its centre, or else for its corner.
+    RoIs an image and the share of objects. roi_aligned: whether pooling takes a place of a map for its
+    centre, or else for its corner. Sizes are for small machines; presets have the papers'.
 
     convs, conv_channels, fc_layers, fc_channels: of each box head; norm: after its convolutions and
     those of the masks, group normalisation where "gn". class_agnostic: one box a RoI, not one a class.
@@ -32,25 +32,25 @@ class RoISettings(HeadSettings):
     anchor_scales: tuple[float, ...] | Auto = "auto"
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     anchor_grid: Grid = "stride"
-    rpn_top_train: tuple[int, int] = (2000, 1000)
-    rpn_top_test: tuple[int, int] = (1000, 1000)
+    rpn_top_train: tuple[int, int] = (500, 300)
+    rpn_top_test: tuple[int, int] = (300, 300)
     rpn_nms_iou: float = 0.7
     rpn_sampled: int = 256
     pool_size: int = 7
     roi_aligned: bool = True
-    sampled: int = 512
+    sampled: int = 128
     positive: float = 0.25
-    convs: int = 0
-    conv_channels: int = 256
+    convs: int = 1
+    conv_channels: int = 64
     norm: Literal["none", "gn"] = "none"
     fc_layers: int = 2
-    fc_channels: int = 1024
+    fc_channels: int = 256
     class_agnostic: bool = False
     classifier: Literal["softmax", "sigmoid"] = "softmax"
     masks: bool = False
     mask_pool_size: int = 14
-    mask_convs: int = 4
-    mask_channels: int = 256
+    mask_convs: int = 2
+    mask_channels: int = 96
 
     def __post_init__(self) -> None:
         HeadSettings.__post_init__(self)

@@ -31,7 +31,7 @@ MIN_STEPS, MIN_EPOCHS = 1500, 12
 EVALUATIONS = 10
 # Peak rates for a batch of 4 (AdamW) and 64 (SGD). Adam's steps have the size of the rate whatever the
 # gradient's, so its rate follows the noise, the root of the batch; SGD's follows the batch.
-ADAMW_RATE, SGD_RATE = 1e-3, 0.16
+ADAMW_RATE, SGD_RATE = 2e-3, 0.16
 # Training samples that are looked at.
 SAMPLES = 1000
 # An object has an anchor where the IoU with one is at least that.
