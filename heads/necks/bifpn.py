@@ -82,9 +82,8 @@ class Fusion(nn.Module):
     def __init__(self, inputs: int, settings: BiFPNSettings) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.ones(inputs))
-        before, behind = settings.activation, "none"
-        if settings.order == "conv-norm-act":
-            before, behind = behind, settings.activation
+        names = [settings.activation, "none"]
+        before, behind = names if settings.order == "act-conv-norm" else names[::-1]
         self.activation = (activation_layer(before) or nn.Identity)()
         self.conv = separable(settings.channels, norm=settings.norm, activation=behind)
 

@@ -8,17 +8,19 @@ from random import Random
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.detection.rpn import (
     RegionProposalNetwork,
     RPNHead,
     concat_box_prediction_layers,
 )
+from torchvision.ops import Conv2dNormActivation
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import Anchors, image_anchors
+from ..norms import norm_layer
 from ..recompute import recomputed
 from ..sampling import balanced
 from ..types import Targets
@@ -37,6 +39,18 @@ class Proposals:
     boxes: list[Tensor]
 
 
+def _head(channels: int, anchors: int, settings: RoISettings) -> RPNHead:
+    """torchvision's, and its convolutions normalised where that is set."""
+    head = RPNHead(channels, anchors, settings.rpn_convs)
+    norm = norm_layer(settings.rpn_norm)
+    if norm is not None:
+        blocks = (Conv2dNormActivation(channels, channels, norm_layer=norm) for _ in head.conv)
+        head.conv = nn.Sequential(*blocks)
+        for conv in (block[0] for block in head.conv):
+            nn.init.normal_(conv.weight, std=0.01)
+    return head
+
+
 class RPN(RegionProposalNetwork):  # type: ignore[misc]
     """torchvision's parts; what is drawn of an image's anchors is that image's own."""
 
@@ -45,7 +59,7 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
         train, test = settings.rpn_top_train, settings.rpn_top_test
         super().__init__(
             anchors,
-            RPNHead(spec.channels[0], anchors.num_anchors_per_location()[0]),
+            _head(spec.channels[0], anchors.num_anchors_per_location()[0], settings),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=settings.rpn_sampled,

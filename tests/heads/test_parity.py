@@ -215,6 +215,7 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     settings = FasterRCNNSettings(
         fc_channels=32,
         roi_aligned=False,
+        rpn_norm="none",
         score_threshold=0.0,
         rpn_sampled=rpn_sampled,
         sampled=sampled,

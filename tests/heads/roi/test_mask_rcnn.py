@@ -89,9 +89,10 @@ def mask_rcnns(contents, maps=slice(None), sampled=64, **settings):
     """Our detector and torchvision's, of the same weights, and the maps that both are given."""
     torch.manual_seed(1)
     chosen = FasterRCNNSettings(
-        **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, **settings},
+        **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, "norm": "none", **settings},
         masks=True,
         roi_aligned=False,
+        rpn_norm="none",
         score_threshold=0.0,
         rpn_sampled=128,
         sampled=sampled,
@@ -135,6 +136,7 @@ KINDS = {
     "2 fc, letterboxed": ("letterboxed", {}),
     "4 conv + 2 fc": ("letterboxed", {"convs": 4, "conv_channels": 8}),
     "gn": ("square", {"convs": 1, "conv_channels": 16, "norm": "gn"}),
+    "gn32": ("square", {"convs": 1, "conv_channels": 16, "norm": "gn32"}),
 }
 
 

@@ -4,7 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
+from torch import nn
+from torchvision.models.detection.rpn import RPNHead
 
+from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
 from fdet.heads.necks.fpn import FPNSettings
@@ -47,6 +50,46 @@ def test_parts_are_all_that_has_weights_and_have_the_shapes_asked_for(kind):
         convs = [m for m in stage.layers.modules() if isinstance(m, torch.nn.Conv2d)]
         assert [m.out_channels for m in convs] == [settings.conv_channels] * settings.convs
         assert stage.predictor.bbox_pred.out_features == (4 if settings.class_agnostic else 12)
+
+
+@pytest.mark.parametrize("norm", ["none", "gn", "gn32"])
+@pytest.mark.parametrize("convs", [1, 2])
+def test_the_rpn_has_the_convolutions_and_norms_asked_for(convs, norm):
+    of_rpn = {"rpn_convs": convs, "rpn_norm": norm, "norm": "none"}
+    head = detector_of(("faster-rcnn", of_rpn), FEW_SAMPLED).head
+    seen = [[type(m) for m in block] for block in head.rpn.head.conv]
+    assert seen == [[nn.Conv2d, *[nn.GroupNorm] * (norm != "none"), nn.ReLU]] * convs
+    norms = [m for m in head.modules() if isinstance(m, nn.GroupNorm)]
+    assert [m.num_groups for m in norms] == [{"gn": 2, "gn32": 8}[norm] for _ in norms]
+    assert len(norms) == convs * (norm != "none")
+    for block in head.rpn.head.conv:
+        assert block[0].weight.std().item() == pytest.approx(0.01, rel=0.1)
+        assert (block[0].bias is None) == (norm != "none")
+
+
+def test_without_norms_and_with_them_weights_have_the_names_that_they_always_had():
+    names = {
+        norm: set(
+            detector_of(
+                ("faster-rcnn", {"convs": 1, "norm": norm, "rpn_norm": norm}), FEW_SAMPLED
+            ).head.state_dict()
+        )
+        for norm in ("none", "gn")
+    }
+    of_rpn = {f"rpn.head.{n}" for n in RPNHead(16, 3).state_dict()}
+    assert {n for n in names["none"] if n.startswith("rpn.")} == of_rpn
+    lost = names["none"] - names["gn"]
+    convs = ("rpn.head.conv.0.0", "stages.0.layers.0.0", "masks.layers.0.0")
+    assert lost == {f"{conv}.bias" for conv in convs}
+    added = {f"{c.removesuffix('.0')}.1.{n}" for c in convs for n in ("weight", "bias")}
+    assert names["gn"] - names["none"] == added
+
+
+def test_every_convolution_has_a_norm_unless_told_otherwise():
+    settings = ROI_HEADS["cascade-rcnn"].settings()
+    assert (settings.norm, settings.rpn_norm, settings.rpn_convs) == ("gn", "gn", 1)
+    with pytest.raises(ConfigError, match=r"head\.rpn_convs.*at least|1 to 64"):
+        ROI_HEADS["cascade-rcnn"].settings(rpn_convs=0)
 
 
 def test_gradients_reach_every_weight(kind):
@@ -113,7 +156,10 @@ def test_recomputed_losses_and_gradients_are_the_same_bit_for_bit(kind):
 
 
 def test_bfloat16_gives_float32_near_what_float32_gives(kind):
-    detector = detector_of(kind, ALL_SAMPLED)
+    head, settings = kind
+    # Proposals of nearly the same score must not decide which others go.
+    every = {"rpn_nms_iou": 1.0, "rpn_top_train": (2000, 2000)}
+    detector = detector_of((head, settings | every), ALL_SAMPLED)
     given = batch(3)
     expected = detector.losses(*given)
     with torch.autocast("cpu", torch.bfloat16):
@@ -139,7 +185,7 @@ def test_masks_are_learned():
     targets = [Targets(boxes, torch.tensor([0, 2]), half)]
     optimiser = torch.optim.Adam(detector.parameters(), lr=3e-3)
     first = None
-    for _ in range(50):
+    for _ in range(100):
         optimiser.zero_grad()
         losses = detector.losses(*given, targets, [5])
         sum(losses.values()).mean().backward()
