@@ -38,7 +38,7 @@ class Cost:
     def seconds(self, trial: Trial, val_images: int) -> float:
         """Of a whole trial alone, without the start of its process."""
         train = trial.config.train
-        evaluations = -(-train.epochs // train.eval_every)
+        evaluations = min(trial.steps, -(-train.epochs // train.eval_every))
         return (self.reading + self.step) * trial.steps + self.image * val_images * evaluations
 
 

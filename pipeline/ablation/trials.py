@@ -20,7 +20,7 @@ from ..dataset.long_tail import frequencies
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from ..sources.data import Data
-from ..sources.epochs import batches_of_epoch
+from ..sources.epochs import sampler_of
 from ..training.data import chosen, open_data
 from ..training.options import TrainOptions
 from ..training.processes import Processes
@@ -199,7 +199,7 @@ def _trial(
         config,
         caches,
         digest(content),
-        len(batches_of_epoch(used, config.train, 0)) * config.train.epochs,
+        sampler_of(used, config.train).steps,
         trained,
         trained + int(data.header.backbone["parameters"]),
     )

@@ -18,7 +18,7 @@ from ..progress import ProgressLine
 from ..runs.config import RunConfig, load_config
 from ..runs.model import Model, fresh_detector
 from ..sources.data import Data
-from ..sources.epochs import batches_of_epoch
+from ..sources.epochs import sampler_of
 from ..training.processes import Processes
 from ..training.step import parts_of
 from ..training.train import begin
@@ -75,8 +75,8 @@ def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:
     """Those that a run begins with; epoch after epoch."""
-    batches = (batch for epoch in count() for batch in batches_of_epoch(data, config.train, epoch))
-    return list(islice(batches, steps))
+    sampler = sampler_of(data, config.train)
+    return list(islice((batch for epoch in count() for batch in sampler.batches(epoch)), steps))
 
 
 def train_steps(
