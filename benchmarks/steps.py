@@ -9,7 +9,7 @@ import torch
 
 from fdet.cache.header import CacheHeader
 from fdet.cache.pyramid import FeaturePyramid
-from fdet.cache.sampler import SampleId, epoch_batches
+from fdet.cache.sampler import SampleId, Sampler
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.backbones.trained import TrainedBackbone
 from fdet.pipeline.runs.config import RunConfig
@@ -46,9 +46,9 @@ class Training:
         model = Model(fresh_detector(config, header.key.levels, classes), trained)
         optimiser = make_optimiser(model, config.optim)
         self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), CPU))
-        self.order: Sequence[Sequence[SampleId]] = epoch_batches(
-            header.layout, self.data.image_ids, train.batch_size, 0, 0
-        )
+        self.order: Sequence[Sequence[SampleId]] = Sampler(
+            header.layout, self.data.image_ids, train.batch_size, 0, epochs=1
+        ).batches(0)
         self.waited = 0.0
 
     def batches(self, count: int) -> Iterator[Batch]:

@@ -17,7 +17,7 @@ from synthetic import LITE0, make_cache
 from fdet.cache.loader import BatchReader, load_batches
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import ResidentSamples
-from fdet.cache.sampler import epoch_batches
+from fdet.cache.sampler import Sampler
 
 
 def main() -> None:
@@ -41,9 +41,10 @@ def report(name: str, reader: BatchReader, workers: int, arguments: argparse.Nam
     """The last epoch: files are open by then, and residents have been read."""
     cache = reader.cache
     assert isinstance(cache, FeatureCache)
-    for epoch in range(arguments.epochs):
-        batches = epoch_batches(cache.header.layout, cache.image_ids, arguments.batch, 0, epoch)
-        loaded = load_batches(reader, batches, workers=workers)
+    layout, epochs = cache.header.layout, arguments.epochs
+    sampler = Sampler(layout, cache.image_ids, arguments.batch, 0, epochs)
+    for epoch in range(epochs):
+        loaded = load_batches(reader, sampler.batches(epoch), workers=workers)
         began, waited, steps = time.monotonic(), 0.0, 0
         while True:
             asked = time.monotonic()

@@ -39,6 +39,7 @@ class Cost:
         """Of a whole trial alone, without the start of its process."""
         train = trial.config.train
         evaluations = -(-fixed(train.epochs) // fixed(train.eval_every))
+        evaluations = min(trial.steps, evaluations)
         return (self.reading + self.step) * trial.steps + self.image * val_images * evaluations
 
 

@@ -17,10 +17,10 @@ from ...cache.errors import ConfigError, FdetError, InputError
 from ...cache.header import CacheHeader
 from ...cache.sealed import digest
 from ..dataset.long_tail import frequencies
-from ..runs.config import RunConfig, fixed
+from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from ..sources.data import Data
-from ..sources.epochs import batches_of_epoch
+from ..sources.epochs import sampler_of
 from ..training.auto import settled
 from ..training.data import chosen, open_data
 from ..training.options import TrainOptions
@@ -203,7 +203,7 @@ def _trial(
         config,
         caches,
         digest(content),
-        len(batches_of_epoch(used, config.train, 0)) * fixed(config.train.epochs),
+        sampler_of(used, config.train).steps,
         trained,
         trained + int(data.header.backbone["parameters"]),
     )

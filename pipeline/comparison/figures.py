@@ -46,7 +46,7 @@ class RunFigures:
             seed=seed,
             best_ap=max(ap for _, ap in course),
             last_ap=course[-1][1],
-            epochs=training[-1]["epoch"],
+            epochs=max(line["epoch"] for line in lines),
             seconds=seconds,
             images=images,
             waiting=waited / seconds,

@@ -23,6 +23,7 @@ from ..sources.coded import CodedSource
 from ..sources.data import Data, open_cached
 from ..sources.live import LiveSource
 from ..sources.source import PyramidSource
+from ..training.auto import settled
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
 from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
@@ -79,6 +80,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
     use_threads(options.threads if options.threads is not None else key.threads or None)
     data = open_cached([path], options.annotations, device, masks=config.masks)
+    config = settled(config, data, device)
     fresh = fresh_model(config, data, device)
     passes = sampled_passes(cache.header, cache.failed, options.samples, options.seed)
     samples = [s for one in passes for s in one if s[0] not in cache.failed]

@@ -18,7 +18,7 @@ from ..progress import ProgressLine
 from ..runs.config import RunConfig, load_config
 from ..runs.model import Model, fresh_detector
 from ..sources.data import Data
-from ..sources.epochs import batches_of_epoch
+from ..sources.epochs import sampler_of
 from ..training.processes import Processes
 from ..training.step import parts_of
 from ..training.train import begin
@@ -75,18 +75,15 @@ def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> 
 
 def _exactly(config: RunConfig) -> RunConfig:
     """In fp32 unless another precision is asked for: what is asked is whether bits agree."""
-    train, optim = config.train, config.optim
-    if train.precision == "auto":
-        train = replace(train, precision="fp32")
-    if optim.lr == "auto":
-        optim = replace(optim, lr=1e-3)
-    return replace(config, train=train, optim=optim)
+    if config.train.precision != "auto":
+        return config
+    return replace(config, train=replace(config.train, precision="fp32"))
 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:
     """Those that a run begins with; epoch after epoch."""
-    batches = (batch for epoch in count() for batch in batches_of_epoch(data, config.train, epoch))
-    return list(islice(batches, steps))
+    sampler = sampler_of(data, config.train)
+    return list(islice((batch for epoch in count() for batch in sampler.batches(epoch)), steps))
 
 
 def train_steps(

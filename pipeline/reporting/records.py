@@ -146,7 +146,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
     figures: dict[str, float | None] = {}
     per_class: dict[str, float | None] = {}
     if trained:
-        figures |= _costs(trained)
+        figures |= _costs(lines)
     if trained and evals:
         best = max(evals, key=lambda line: line["metrics"]["ap"] or 0.0)
         figures |= {"best_epoch": best["epoch"], "last_ap": evals[-1]["metrics"]["ap"]}
@@ -180,13 +180,13 @@ def _state(run: Path, info: RunInfo, trained: Sequence[Mapping[str, Any]]) -> tu
     return "unfinished", f"in epoch {reached} of {epochs}; --resume goes on with it"
 
 
-def _costs(trained: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def _costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """What RunFigures makes of the lines of a training, also of one that is not evaluated."""
     nothing = {"kind": "eval", "epoch": 0, "metrics": {"ap": None}}
-    run = RunFigures.of("", 0, [*trained, nothing])
+    run = RunFigures.of("", 0, [*lines, nothing])
     return {
         "epochs": run.epochs,
-        "steps": trained[-1]["step"],
+        "steps": lines[-1]["step"],
         "seconds": run.seconds,
         "images_per_second": run.images / run.seconds,
         "waiting": run.waiting,

@@ -17,5 +17,5 @@ class PooledLoop(Loop):
 
     def load(self, parts: Parts) -> Iterator[PooledBatch]:
         """From memory, or the scratch file."""
-        epoch = self.position.step // self._per_epoch
+        epoch = self.sampler.epoch_of(self.position.step)
         return self.pool.batches(parts, epoch, self.data, self.stepper.processes.device)

@@ -1,24 +1,24 @@
-"""An epoch of a run: its batches, from the settings and the number of the epoch."""
+"""The epochs of a run: its batches, from the data and the settings."""
 
 from __future__ import annotations
 
-from ...cache.sampler import SampleId, epoch_batches
+from ...cache.sampler import Sampler
 from ..dataset.long_tail import repeat_factors
-from ..runs.config import TrainSettings
+from ..runs.config import TrainSettings, fixed
 from .data import Data
 
 
-def batches_of_epoch(data: Data, settings: TrainSettings, epoch: int) -> list[list[SampleId]]:
-    """Epochs are counted from 0; all have as many batches."""
+def sampler_of(data: Data, settings: TrainSettings) -> Sampler:
+    """Of a run on these data."""
     repeats = None
     if settings.repeat_factor:
         repeats = repeat_factors(data.annotations, data.image_ids, settings.repeat_factor)
-    return epoch_batches(
+    return Sampler(
         data.header.layout,
         data.image_ids,
         settings.batch_size,
         settings.seed,
-        epoch,
+        fixed(settings.epochs),
         settings.shuffle_shards,
         settings.views,
         repeats,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import FdetError
-from ...cache.sampler import SampleId, plain_batches
+from ...cache.sampler import SampleId, Sampler, plain_batches
 from ...heads.types import Detections
 from ..dataset.long_tail import frequencies
 from ..devices import device_memory_mb, process_memory_mb
@@ -30,7 +30,7 @@ from ..runs import metrics_log
 from ..runs.checkpoint import Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..sources.data import Data
-from ..sources.epochs import batches_of_epoch
+from ..sources.epochs import sampler_of
 from ..watching.events import Event, Hook
 from ..world import World
 from .curve import draw_curve
@@ -106,17 +106,16 @@ class Loop:
 
         wishes: not empty once someone wishes to leave.
         """
-        per_epoch, leaving = self._per_epoch, False
+        leaving = False
         while not self._over(self.total):
             if leaving:
                 raise KeyboardInterrupt
             if self.val is not None and self.position.to_evaluate:
                 with progress.paused():
-                    self._evaluate(self.val, self.position.step // per_epoch)
+                    self._evaluate(self.val, self._to_evaluate)
                 leaving = self._leaving(wishes)
             else:
-                epoch, done = divmod(self.position.step, per_epoch)
-                leaving = yield from self._epoch(epoch, done, progress, wishes)
+                leaving = yield from self._epoch(progress, wishes)
             self._save()
         self._finish()
         return self._summary()
@@ -127,13 +126,14 @@ class Loop:
         return self.data.batches(parts, device, settings.min_visible)
 
     @cached_property
-    def _per_epoch(self) -> int:
-        return len(self._batches(0))
+    def sampler(self) -> Sampler:
+        """Its batches."""
+        return sampler_of(self.data, self.config.train)
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Steps of the whole run."""
-        return self._per_epoch * fixed(self.config.train.epochs)
+        return self.sampler.steps
 
     def _leaving(self, wishes: Sequence[float]) -> bool:
         """Whether someone wants to leave: agreed upon, so that no process goes on alone."""
@@ -144,16 +144,15 @@ class Loop:
         stopped = bool(settings.patience) and position.stale >= settings.patience
         return not position.to_evaluate and (position.step >= total or stopped)
 
-    def _batches(self, epoch: int) -> list[list[SampleId]]:
-        return batches_of_epoch(self.data, self.config.train, epoch)
-
     def _epoch(
-        self, epoch: int, done: int, progress: ProgressLine, wishes: Sequence[float]
+        self, progress: ProgressLine, wishes: Sequence[float]
     ) -> Generator[Parts | None, Iterator[Samples] | None, bool]:
         """Steps until the epoch ends, or someone wants to leave: whether that is so; `course` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, trained, leaving = processes.world, 0, False
-        batches = self._batches(epoch)[done:]
+        epoch = self.sampler.epoch_of(self.position.step)
+        done = self.position.step - self.sampler.steps_before(epoch)
+        batches = self.sampler.batches(epoch)[done:]
         owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
         parts = [part for parts in owned for part in parts]
         given = yield parts
@@ -167,8 +166,9 @@ class Loop:
             meter.add(result)
             trained += result.moved
             ended = batch is batches[-1]
-            due = ended and self._due(epoch)
-            self.position = replace(self.position, step=step + 1, to_evaluate=due)
+            self.position = replace(self.position, step=step + 1)
+            due = self.val is not None and ended and self._to_evaluate > epoch
+            self.position = replace(self.position, to_evaluate=due)
             progress.advance()
             leaving = self._leaving(wishes)
             stopping = leaving or ended
@@ -223,11 +223,13 @@ class Loop:
             f"waiting {waiting:.0%}, {memory or process_memory_mb():.0f} MB"
         )
 
-    def _due(self, epoch: int) -> bool:
-        """Whether an evaluation follows this epoch (counted from 0)."""
-        settings = self.config.train
-        last = epoch + 1 == settings.epochs
-        return self.val is not None and (last or (epoch + 1) % fixed(settings.eval_every) == 0)
+    @property
+    def _to_evaluate(self) -> int:
+        """The last of the epochs that are over, counted from 1, that an evaluation follows; 0 for none.
+        Epochs without a step may lie between it and the last step.
+        """
+        settings, over = self.config.train, self.sampler.epoch_of(self.position.step)
+        return over if over == settings.epochs else over - over % fixed(settings.eval_every)
 
     def _evaluate(self, val: Data, epoch: int) -> None:
         """After `epoch` epochs; the position then says that it is done."""

@@ -17,6 +17,7 @@ from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
 from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
+from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
 from ..devices import cap_device_memory, use_threads
@@ -28,6 +29,7 @@ from ..runs.folder import forget_folder, prepare_folder, refuse_taken
 from ..runs.info import SCRATCH, SECOND_FOLDER, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data
+from ..sources.epochs import sampler_of
 from ..watching.events import Hook
 from ..watching.pictures_hook import check_pictured, choose_images, pictures_hook
 from ..watching.trackers.tracker import tracker_hook
@@ -220,8 +222,10 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
     info, model, data, val = _open(config, apart, processes)
     config = info.config
     train, parts = config.train, config.train.accumulate * processes.world.size
-    data = heaviest(data, train.batch_size, batches_to_try(config), parts)
-    val = val and heaviest(val, evaluated_at_once(train, processes.world), 1)
+    data = heaviest(data, sampler_of(data, train), batches_to_try(config), parts)
+    if val is not None:
+        size = evaluated_at_once(train, processes.world)
+        val = heaviest(val, Sampler(val.header.layout, val.image_ids, size, 0, epochs=1), 1)
     short = shortest(config, len(data.image_ids))
     own = _at_full_rate(short) if options.source == SCRATCH else short
     stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ...cache.errors import FdetError
+from ...cache.sampler import Sampler
 from ..devices import (
     cap_device_memory,
     device_memory_mb,
@@ -82,9 +83,9 @@ def peak_of(
     return result
 
 
-def heaviest(data: Data, batch_size: int, batches: int, parts: int = 1) -> Data:
+def heaviest(data: Data, sampler: Sampler, batches: int, parts: int = 1) -> Data:
     """The same data with only the images of the canvas whose part of a batch is largest, most objects
-    first. parts: that a batch is worked off in, over all processes.
+    first, for so many batches. parts: that a batch is worked off in, over all processes.
     """
     layout = data.header.layout
     by_bucket: dict[int, list[int]] = {}
@@ -93,18 +94,20 @@ def heaviest(data: Data, batch_size: int, batches: int, parts: int = 1) -> Data:
 
     def pixels(bucket: int) -> int:
         height, width = layout.buckets[bucket].canvas_hw
-        return height * width * -(-min(batch_size, len(by_bucket[bucket])) // parts)
+        return height * width * -(-sampler.largest[bucket] // parts)
 
     def objects(image_id: int) -> int:
         return len(data.annotations.of_image(image_id).labels)
 
     image_ids = sorted(by_bucket[max(by_bucket, key=pixels)], key=objects, reverse=True)
-    return replace(data, image_ids=tuple(image_ids[: batch_size * batches]))
+    return replace(data, image_ids=tuple(image_ids[: sampler.batch_size * batches]))
 
 
 def shortest(config: RunConfig, images: int) -> RunConfig:
-    """Weights hardly move: a learning rate that suits a long run could spoil a short one."""
-    epochs = 1 if images > config.train.batch_size else 2
+    """So many epochs as give two full batches of one bucket with so many images. Weights hardly move: a
+    learning rate that suits a long run could spoil a short one.
+    """
+    epochs = -(-2 * config.train.batch_size // images)
     train = replace(config.train, epochs=epochs, eval_every=epochs, patience=0)
     return replace(config, train=train, optim=replace(config.optim, lr=1e-12))
 

@@ -1,6 +1,7 @@
 """Several caches read as one: every sample is that of its own cache, and strangers are refused."""
 
 import shutil
+from collections import Counter
 from dataclasses import fields, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.loader import BatchReader, load_batch, load_batches
 from fdet.cache.reader import FeatureCache
-from fdet.cache.sampler import epoch_batches, plain_batches
+from fdet.cache.sampler import Sampler, plain_batches
 from fdet.cache.stores import STORES
 
 from .handmade import VECTOR, entry_of, level_path, make_cache, make_header, maps_of
@@ -88,11 +89,12 @@ def test_a_batch_mixes_the_parts(joined):
 
 
 @pytest.mark.parametrize("window", [0, 1, 3, 100])
-def test_an_epoch_takes_each_image_of_every_part_once(window, joined):
+def test_an_epoch_draws_each_image_of_every_part_once(window, joined):
     ids = readable(joined)
-    batches = epoch_batches(joined.header.layout, ids, 3, 0, 0, window)
+    sampler = Sampler(joined.header.layout, ids, 3, 0, 3, window)
+    batches = [batch for epoch in range(3) for batch in sampler.batches(epoch)]
     loaded = list(load_batches(BatchReader(joined), batches, workers=2))
-    assert sorted(i for batch in loaded for i, _ in batch.samples) == sorted(ids)
+    assert Counter(i for batch in loaded for i, _ in batch.samples) == dict.fromkeys(ids, 3)
     mixed = any(len({owner_of(joined, i).root for i, _ in b.samples}) > 1 for b in loaded)
     assert mixed or window in (1, 3)
 
@@ -112,8 +114,9 @@ def test_a_window_is_of_whole_shards_of_the_parts(window, joined):
         part = owner_of(joined, image_id)
         return part.root.name, part.header.layout.shard_of(image_id)
 
+    sampler = Sampler(joined.header.layout, readable(joined), 1, 0, 5, window)
     for epoch in range(5):
-        batches = epoch_batches(joined.header.layout, readable(joined), 1, 0, epoch, window)
+        batches = sampler.batches(epoch)
         order = list(dict.fromkeys(shard_of(i) for batch in batches for i, _ in batch))
         seen = [{shard_of(i) for i, _ in batch} for batch in batches]
         for k, shard in enumerate(order):

@@ -9,7 +9,7 @@ from fdet.cache.codecs import codec_of, plain_codec
 from fdet.cache.errors import CorruptCache, MissingSample
 from fdet.cache.loader import BatchReader, load_batch, load_batches
 from fdet.cache.reader import FeatureCache
-from fdet.cache.sampler import epoch_batches
+from fdet.cache.sampler import Sampler
 
 from .handmade import (
     FEW_CODECS,
@@ -23,10 +23,8 @@ from .handmade import (
 
 
 def batches_of(cache, epochs: int = 3):
-    per_epoch = [
-        epoch_batches(cache.header.layout, cache.image_ids, 2, 0, e) for e in range(epochs)
-    ]
-    return list(itertools.chain(*per_epoch))
+    sampler = Sampler(cache.header.layout, cache.image_ids, 2, 0, epochs)
+    return list(itertools.chain(*map(sampler.batches, range(epochs))))
 
 
 def loading_threads() -> list[threading.Thread]:

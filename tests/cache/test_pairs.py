@@ -16,7 +16,7 @@ from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.records import SampleEntry
 from fdet.cache.resident import ResidentSamples, resident_bytes
-from fdet.cache.sampler import epoch_batches
+from fdet.cache.sampler import Sampler
 from fdet.cache.writer import create_cache, seal
 
 from .handmade import (
@@ -81,8 +81,9 @@ def test_kept_in_memory_they_are_the_same(workers, first, second):
     room = ResidentSamples(first.header, CPU, second.header)
     assert sum(x.nbytes for b in room._maps for x in b) == resident_bytes(*headers)
     assert resident_bytes(*headers) == sum(map(resident_bytes, headers))
+    sampler = Sampler(first.header.layout, first.image_ids, 2, 0, epochs=4)
     for epoch in range(4):
-        batches = epoch_batches(first.header.layout, first.image_ids, 2, 0, epoch)
+        batches = sampler.batches(epoch)
         kept = load_batches(BatchReader(pair, resident=room), batches, workers=workers)
         for one, other in zip(kept, load_batches(BatchReader(pair), batches), strict=True):
             assert (one.samples, one.placements) == (other.samples, other.placements)

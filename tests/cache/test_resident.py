@@ -11,7 +11,7 @@ from fdet.cache.joined import JoinedCache
 from fdet.cache.loader import BatchReader, load_batches
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import ResidentSamples, resident_bytes
-from fdet.cache.sampler import epoch_batches
+from fdet.cache.sampler import Sampler
 
 from .handmade import FEW_CODECS, level_path, make_cache, make_header, tiny_header
 
@@ -23,8 +23,8 @@ def resident_reader(cache, **more) -> BatchReader:
 
 
 def epochs(cache, count: int, size: int = 2):
-    layout, ids = cache.header.layout, cache.image_ids
-    return [epoch_batches(layout, ids, size, 0, epoch) for epoch in range(count)]
+    sampler = Sampler(cache.header.layout, cache.image_ids, size, 0, count)
+    return [sampler.batches(epoch) for epoch in range(count)]
 
 
 def all_views(cache, size: int = 3):

@@ -7,7 +7,7 @@ import pytest
 
 from fdet.cache.errors import MissingSample
 from fdet.cache.layout import Bucket, ImageEntry, Layout
-from fdet.cache.sampler import bucketed, drawn_views, epoch_batches, plain_batches, share_of
+from fdet.cache.sampler import Sampler, bucketed, drawn_views, plain_batches, share_of
 
 VIEWS = ("plain", "hflip", "jitter")
 
@@ -25,8 +25,26 @@ LAYOUT = large_layout()
 IDS = [image.id for image in LAYOUT.images]
 
 
+# Longer than any test looks at.
+EPOCHS = 1000
+
+
+def sampler(seed=0, size=4, window=0, epochs=EPOCHS, ids=IDS, **more):
+    return Sampler(LAYOUT, ids, size, seed, epochs, window, **more)
+
+
 def batches(seed: int = 0, epoch: int = 0, size: int = 4, window: int = 0):
-    return epoch_batches(LAYOUT, IDS, size, seed, epoch, window)
+    return sampler(seed, size, window).batches(epoch)
+
+
+def run_of(drawing):
+    """Its batches, epoch after epoch."""
+    return [drawing.batches(epoch) for epoch in range(drawing.epochs)]
+
+
+def bucket_of(batch):
+    (number,) = {LAYOUT.bucket_of(image_id) for image_id, _ in batch}
+    return number
 
 
 windows = pytest.mark.parametrize("window", [0, 1, 3, 1000])
@@ -51,16 +69,82 @@ def test_seed_and_epoch_do_not_merge_into_one_number():
     assert batches(0, 1) != batches(1, 0)
 
 
-@pytest.mark.parametrize("size", [1, 4, 7, 1000])
-@pytest.mark.parametrize("epoch", range(3))
+sizes = pytest.mark.parametrize("size", [1, 2, 4, 7, 40, 64])
+
+
 @windows
-def test_each_image_comes_once_an_epoch_and_none_is_dropped(size, epoch, window):
-    found = [image_id for batch in batches(0, epoch, size, window) for image_id, _ in batch]
-    assert Counter(found) == Counter(IDS)
+@sizes
+def test_no_batch_is_partial(size, window):
+    """A step of few images would move the weights as far as one of many."""
+    found = chain(*run_of(sampler(size=size, window=window, epochs=12)))
+    assert {(len(batch), bucket_of(batch)) for batch in found} == {(size, k) for k in range(3)}
+
+
+def streams(seed, window, epochs):
+    """Of each bucket and epoch, what is drawn: in windows, batches of 1 come in the order of a stream."""
+    found = run_of(sampler(seed, 1, window or 1000, epochs))
+    return [[[s for s in chain(*e) if bucket_of([s]) == k] for e in found] for k in range(3)]
+
+
+@windows
+@sizes
+def test_a_bucket_is_a_stream_over_the_epochs_that_is_cut_into_batches(size, window):
+    found = run_of(sampler(3, size, window, epochs=12))
+    for bucket, drawn in enumerate(streams(3, window, 12)):
+        ids = {image.id for image in LAYOUT.buckets[bucket].images}
+        assert all(len(epoch) == len(ids) == len(ids & dict(epoch).keys()) for epoch in drawn)
+        stream, end, begun = list(chain(*drawn)), 0, 0
+        for own, epoch in zip(found, drawn, strict=True):
+            end += len(epoch)
+            starts = range(begun, end - size + 1, size)
+            begun += len(starts) * size
+            cut = [stream[k : k + size] for k in starts]
+            of_bucket = [batch for batch in own if bucket_of(batch) == bucket]
+            assert sorted(of_bucket) == sorted(cut)
+            assert of_bucket == cut or not window
+
+
+@sizes
+@pytest.mark.parametrize("epochs", [1, 2, 9])
+def test_steps_are_counted_without_making_batches(size, epochs):
+    drawing = sampler(size=size, epochs=epochs)
+    counts = [len(found) for found in run_of(drawing)]
+    before = [sum(counts[:epoch]) for epoch in range(epochs + 1)]
+    assert [drawing.steps_before(epoch) for epoch in range(epochs + 1)] == before
+    assert drawing.steps == sum(counts)
+    of_steps = [epoch for epoch, count in enumerate(counts) for _ in range(count)]
+    assert [drawing.epoch_of(step) for step in range(drawing.steps)] == of_steps
+    assert drawing.epoch_of(drawing.steps) == epochs
+
+
+@windows
+@pytest.mark.parametrize("size", [7, 8, 21, 22, 1000])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_bucket_that_fills_no_batch_in_a_whole_run_gives_one_at_its_end(size, epochs, window):
+    drawing = sampler(size=size, window=window, epochs=epochs)
+    found = run_of(drawing)
+    images = [[image.id for image in bucket.images] for bucket in LAYOUT.buckets]
+    short = {k for k, ids in enumerate(images) if len(ids) * epochs < size}
+    partial = {bucket_of(batch): batch for batch in found[-1] if len(batch) < size}
+    assert partial.keys() == short
+    assert sum(len(batch) < size for batch in chain(*found)) == len(short)
+    for bucket, batch in partial.items():
+        assert Counter(i for i, _ in batch) == dict.fromkeys(images[bucket], epochs)
+    lengths = [{len(batch) for batch in chain(*found) if bucket_of(batch) == k} for k in range(3)]
+    assert drawing.largest == {k: max(of_bucket) for k, of_bucket in enumerate(lengths)}
+
+
+def test_a_batch_may_take_several_epochs_and_an_epoch_may_have_none():
+    few = IDS[-3:]
+    drawing = sampler(size=8, epochs=9, ids=few)
+    found = run_of(drawing)
+    assert [len(epoch) for epoch in found] == [0, 0, 1, 0, 0, 1, 0, 1, 0]
+    assert [drawing.epoch_of(step) for step in range(4)] == [2, 5, 7, 9]
+    assert {i for i, _ in found[2][0]} == set(few)
 
 
 def test_the_views_of_an_epoch_do_not_hang_on_the_window():
-    drawn = [dict(chain(*batches(window=window))) for window in (0, 1, 4)]
+    drawn = [dict(chain(*batches(size=1, window=window))) for window in (0, 1, 4)]
     assert drawn[0] == drawn[1] == drawn[2]
 
 
@@ -81,20 +165,11 @@ def test_an_epoch_reads_a_window_of_shards_to_the_end_before_the_next(window, si
         assert left <= biggest + kinds * (size - 1)
 
 
-@windows
-@pytest.mark.parametrize("size", [1, 2, 4, 7, 1000])
-def test_every_epoch_has_as_many_batches(size, window):
-    """A run's steps are counted in epochs."""
-    buckets = (len(bucket.images) for bucket in LAYOUT.buckets)
-    counts = {len(batches(seed, epoch, size, window)) for seed in (0, 1) for epoch in range(9)}
-    assert counts == {sum(-(-images // size) for images in buckets)}
-
-
 REPEATS = np.array([1 + (k % 5) * 0.3 + (k == 7) * 4.5 for k in range(97)])
 
 
-def repeated(seed=0, epoch=0, size=4, window=0, repeats=REPEATS, ids=IDS):
-    return epoch_batches(LAYOUT, ids, size, seed, epoch, window, repeats=repeats)
+def repeated(seed=0, epoch=0, size=1, window=0, repeats=REPEATS, ids=IDS):
+    return sampler(seed, size, window, ids=ids, repeats=repeats).batches(epoch)
 
 
 def times(batches):
@@ -103,7 +178,7 @@ def times(batches):
 
 @windows
 def test_factors_of_one_change_nothing(window):
-    assert repeated(3, 7, window=window, repeats=np.ones(97)) == batches(3, 7, window=window)
+    assert repeated(3, 7, 4, window, np.ones(97)) == batches(3, 7, 4, window)
 
 
 @windows
@@ -120,7 +195,7 @@ def test_an_image_comes_as_often_as_its_factor_in_the_long_run():
     epochs = 400
     total = Counter()
     for epoch in range(epochs):
-        total += times(repeated(0, epoch, 1000))
+        total += times(repeated(0, epoch))
     sums = Counter()
     for image_id, factor in zip(IDS, REPEATS, strict=True):
         sums[LAYOUT.bucket_of(image_id)] += factor - 1
@@ -133,12 +208,23 @@ def test_an_image_comes_as_often_as_its_factor_in_the_long_run():
 
 
 @windows
-@pytest.mark.parametrize("size", [1, 2, 4, 7, 1000])
-def test_epochs_with_repeated_images_have_as_many_batches_too(size, window):
-    found = [repeated(seed, epoch, size, window) for seed in (0, 1) for epoch in range(9)]
+def test_epochs_with_repeated_images_draw_as_many_samples(window):
+    found = [repeated(seed, epoch, 1, window) for seed in (0, 1) for epoch in range(9)]
     assert len({len(epoch) for epoch in found}) == 1
-    assert len({len(list(chain(*epoch))) for epoch in found}) == 1
     assert len({tuple(sorted(times(epoch).items())) for epoch in found}) > 5
+
+
+@windows
+@sizes
+def test_batches_of_repeated_images_are_full_and_counted_too(size, window):
+    drawing = sampler(1, size, window, epochs=7, repeats=REPEATS)
+    found = run_of(drawing)
+    assert {len(batch) for batch in chain(*found)} == {size}
+    before = [sum(map(len, found[:epoch])) for epoch in range(8)]
+    assert [drawing.steps_before(epoch) for epoch in range(8)] == before
+    drawn = Counter(chain(*(chain(*repeated(1, epoch, 1, window)) for epoch in range(7))))
+    left = drawn - Counter(chain(*chain(*found)))
+    assert left.total() == drawn.total() - size * drawing.steps < 3 * size
 
 
 def test_every_time_an_image_comes_it_has_a_view_of_its_own():
@@ -161,7 +247,7 @@ def test_how_often_images_come_does_not_hang_on_their_order():
 
 
 def test_images_are_shuffled_within_their_window():
-    within = [batches(0, epoch, window=1) for epoch in range(2)]
+    within = [batches(0, epoch, 1, window=1) for epoch in range(2)]
     for shard in LAYOUT.shards:
         orders = [
             [i for batch in epoch for i, _ in batch if LAYOUT.locate(i, 0).shard == shard.number]
@@ -169,17 +255,6 @@ def test_images_are_shuffled_within_their_window():
         ]
         if len(shard.images) > 3:
             assert orders[0] != orders[1]
-
-
-@windows
-@pytest.mark.parametrize("size", [1, 4, 7, 1000])
-def test_each_batch_is_of_one_bucket_and_at_most_one_of_each_is_partial(size, window):
-    partial = Counter()
-    for batch in batches(size=size, window=window):
-        (bucket,) = {LAYOUT.bucket_of(image_id) for image_id, _ in batch}
-        assert 0 < len(batch) <= size
-        partial[bucket] += len(batch) < size
-    assert max(partial.values()) <= 1
 
 
 def test_all_views_of_an_image_come_in_the_long_run():
@@ -194,14 +269,14 @@ def test_the_buckets_are_mixed_over_the_epoch():
     assert sum(a != b for a, b in pairwise(kinds)) > 4
 
 
-def test_partial_batches_do_not_always_come_last():
-    places = {k for epoch in range(10) for k, b in enumerate(batches(0, epoch)) if len(b) < 4}
-    assert min(places) < 10
+def test_batches_of_small_buckets_do_not_always_come_last():
+    epochs = [[bucket_of(batch) for batch in batches(0, epoch, size=7)] for epoch in range(20)]
+    assert min(epoch.index(2) for epoch in epochs) < 4
 
 
 def test_only_the_given_images_are_drawn():
     some = IDS[::5]
-    found = {i for batch in epoch_batches(LAYOUT, some, 4, 0, 0) for i, _ in batch}
+    found = {i for batch in sampler(size=1, ids=some).batches(0) for i, _ in batch}
     assert found == set(some)
 
 
@@ -217,7 +292,7 @@ def test_plain_batches_keep_the_order_within_a_bucket_and_the_plain_view():
 
 def test_nothing_makes_no_batch():
     assert bucketed(LAYOUT, [], 4) == []
-    assert epoch_batches(LAYOUT, [], 4, 0, 0) == []
+    assert sampler(ids=[]).batches(0) == [] and sampler(ids=[]).steps == 0
 
 
 def test_an_unknown_image_is_missing():
@@ -226,8 +301,8 @@ def test_an_unknown_image_is_missing():
 
 
 def test_the_view_of_an_image_does_not_hang_on_the_others():
-    every = dict(chain(*epoch_batches(LAYOUT, IDS, 4, 3, 5)))
-    fewer = dict(chain(*epoch_batches(LAYOUT, IDS[::2], 4, 3, 5)))
+    every = dict(chain(*sampler(3, 1).batches(5)))
+    fewer = dict(chain(*sampler(3, 1, ids=IDS[::2]).batches(5)))
     assert fewer == {image_id: every[image_id] for image_id in IDS[::2]}
 
 
@@ -273,7 +348,7 @@ def test_of_fewer_views_the_first_ones_alone_are_drawn(window):
         {
             v
             for epoch in range(20)
-            for b in epoch_batches(LAYOUT, IDS, 4, 0, epoch, window, n)
+            for b in sampler(window=window, views=n).batches(epoch)
             for _, v in b
         }
         for n in (0, 1, 2, 3)
@@ -282,5 +357,5 @@ def test_of_fewer_views_the_first_ones_alone_are_drawn(window):
 
 
 def test_views_do_not_change_the_order_of_the_images():
-    plain, two = (epoch_batches(LAYOUT, IDS, 4, 0, 0, 0, n) for n in (1, 2))
+    plain, two = (sampler(views=n).batches(0) for n in (1, 2))
     assert [[i for i, _ in b] for b in plain] == [[i for i, _ in b] for b in two]

@@ -18,7 +18,7 @@ from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.loader import BatchReader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
-from fdet.cache.sampler import epoch_batches
+from fdet.cache.sampler import Sampler
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs import metrics_log
@@ -179,7 +179,7 @@ def test_the_heaviest_samples_are_of_the_largest_batch_and_have_most_objects(dat
     """Every third image is 2:1: with a batch of 8 the larger canvas counts, with the more objects."""
     extract(extraction(dataset, tmp_path / "c.fdet", size=None, short=64, long=128, codec="fp16"))
     data = open_cached([tmp_path / "c.fdet"], None, CPU)
-    heavy = heaviest(data, batch_size=3, batches=1)
+    heavy = heaviest(data, Sampler(data.header.layout, data.image_ids, 3, 0, 1), batches=1)
     boxes = {i: len(data.annotations.of_image(i).labels) for i in data.image_ids}
     layout = data.header.layout
     areas = {
@@ -209,7 +209,8 @@ def drawn_up(*buckets):
 def test_the_part_that_is_worked_off_at_once_counts(parts, larger):
     """Of 4 images of the larger canvas a batch of 8 has less; one at a time they need more."""
     data = drawn_up((800, 800, 100), (800, 1344, 4))
-    heavy = heaviest(data, batch_size=8, batches=1, parts=parts)
+    sampler = Sampler(data.header.layout, data.image_ids, 8, 0, epochs=1)
+    heavy = heaviest(data, sampler, batches=1, parts=parts)
     assert all(image_id >= 100 for image_id in heavy.image_ids) == larger
 
 
@@ -328,7 +329,7 @@ def test_no_more_batches_are_alive_than_the_bound_says(workers, prefetch, exact_
     data = open_cached([exact_cache], None, CPU, workers=workers, prefetch=prefetch)
     seen, most = [], []
     data.source.reader = Counting(data.source.reader.cache).watch(seen, most)
-    order = epoch_batches(data.header.layout, data.image_ids, 1, 0, 0)
+    order = Sampler(data.header.layout, data.image_ids, 1, 0, 1).batches(0)
     for number, batch in enumerate(data.batches(order, CPU, 0.3)):
         loaded, deadline = min(len(order), number + 1 + prefetch), time.monotonic() + 60
         while len(most) < loaded and time.monotonic() < deadline:
