@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ..backbones.adapted import AdaptedBackbone
-from ..runs.config import OptimSettings, fixed
+from ..runs.config import OptimSettings
 from ..runs.model import Model
 
 Optimiser = torch.optim.AdamW | torch.optim.SGD
@@ -17,12 +17,13 @@ Optimiser = torch.optim.AdamW | torch.optim.SGD
 def make_optimiser(model: Model, settings: OptimSettings) -> Optimiser:
     """Weight decay for weights alone, not for biases and the scales of norms.
 
-    Each group says by what `factor` its learning rate differs from the schedule's.
+    Each group says by what `factor` its learning rate differs from the schedule's, which `set_rate` sets
+    before each step.
     """
     groups = [group for group in _groups(model, settings) if group["params"]]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=fixed(settings.lr), momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=fixed(settings.lr))
+        return torch.optim.SGD(groups, momentum=settings.momentum)
+    return torch.optim.AdamW(groups)
 
 
 def set_rate(optimiser: Optimiser, rate: float) -> None:

@@ -122,7 +122,10 @@ def test_without_any_input_all_defaults_hold():
             "epochs=3",
             "unknown section 'epochs'; known: augment, backbone, head, neck, optim, schedule, train",
         ),
-        ("train.epochs=many", "setting 'train.epochs': expected int, got 'many'; or one of ['auto']"),
+        (
+            "train.epochs=many",
+            "setting 'train.epochs': expected int, got 'many'; or one of ['auto']",
+        ),
         ("train.accumulate=0", "setting 'train.accumulate': expected 1 to 4, got 0"),
         ("train.accumulate=9", "setting 'train.accumulate': expected 1 to 4, got 9"),
         ("train.precision=fp8", "setting 'train.precision': expected one of ['fp32', 'bf16', 'f"),

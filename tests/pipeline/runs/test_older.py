@@ -58,7 +58,8 @@ def test_a_new_meaning_would_be_seen(tmp_path):
     (run / "run.json").write_text(json.dumps({**info, **as_new}))
     _, found = evaluate_run(run, KEPT / "cache.fdet")
     before = json.loads((KEPT / "retinanet" / "found.json").read_text())["detections"]
-    assert [f["bbox"] for f in found] != pytest.approx([b["bbox"] for b in before], abs=0.05)
+    pairs = zip(found, before, strict=True)
+    assert any(ours["bbox"] != pytest.approx(theirs["bbox"], abs=1.0) for ours, theirs in pairs)
 
 
 def test_its_digest_is_still_checked(tmp_path):

@@ -9,7 +9,7 @@ from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.heads.build import build_detector
 from fdet.pipeline.runs.config import load_config
-from fdet.pipeline.runs.presets import preset_names
+from fdet.pipeline.runs.presets import preset_names, smaller_preset
 
 FROM_C2 = PyramidSpec(tuple(LevelSpec(f"c{k}", 2**k, 8 * k) for k in range(2, 6)))
 FROM_C3 = PyramidSpec(FROM_C2.levels[1:])
@@ -30,19 +30,31 @@ def built(name, spec):
 
 
 def test_each_has_a_small_size():
-    assert sorted(preset_names()) == sorted([*LARGE, *(f"{name}-s" for name in LARGE)])
+    large = [*LARGE, "tal-fpn"]
+    assert sorted(preset_names()) == sorted([*large, *(f"{name}-s" for name in large)])
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_each_is_what_its_name_says(name):
     config = preset(name)
     neck = "nas-fpn" if "nas-fpn" in name else "fpn"
-    head = {"faster": "faster-rcnn", "cascade": "cascade-rcnn", "retinanet": "retinanet"}
-    assert (config.neck.name, config.head.name) == (neck, head[name.split("-")[0]])
+    first = name.split("-")[0]
+    head = {"faster": "faster-rcnn", "cascade": "cascade-rcnn"}.get(first, first)
+    assert (config.neck.name, config.head.name) == (neck, head)
     small, large = (
         built(n, FROM_C2) for n in (f"{name.removesuffix('-s')}-s", name.removesuffix("-s"))
     )
     assert small.trained_parameters < large.trained_parameters / 5
+
+
+@pytest.mark.parametrize("name", [*LARGE, "tal-fpn"])
+def test_a_smaller_one_is_known_of_a_large_one_and_none_of_a_small_one(name):
+    large, small = preset(name), preset(f"{name}-s")
+    of_large = (large.neck.name, large.head.name, large.neck.channels)
+    assert smaller_preset(*of_large) == f"{name}-s"
+    assert smaller_preset(small.neck.name, small.head.name, small.neck.channels) is None
+    assert smaller_preset("bifpn", *of_large[1:]).endswith("-s")
+    assert smaller_preset("fpn", "fcos", 256) is None
 
 
 @pytest.mark.parametrize("name", LARGE)

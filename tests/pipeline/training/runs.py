@@ -14,7 +14,11 @@ TINY = {
     "retinanet": ("head.convs=1",),
     "faster-rcnn": ("head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16"),
 }
-SHARED = ("neck.channels=8", "neck.max_level=5", "train.batch_size=4", "train.epochs=2")
+SHARED = (
+    *("neck.channels=8", "neck.max_level=5", "neck.norm=none", "head.norm=none"),
+    *("train.batch_size=4", "train.epochs=2", "train.eval_every=1", "train.precision=fp32"),
+    *("train.clip_norm=10.0", "optim.lr=5e-4"),
+)
 
 
 def tiny(head: str = "retinanet", *more: str) -> RunConfig:

@@ -29,6 +29,11 @@ def data(exact_cache):
     return open_cached([exact_cache], None, CPU)
 
 
+@pytest.fixture(autouse=True)
+def as_for_users(monkeypatch):
+    monkeypatch.setattr(auto, "MIN_STEPS", 1500)
+
+
 def open_config(head="tal", *more):
     return load_config(head=head, assignments=["neck.channels=8", "neck.max_level=5", *more])
 
