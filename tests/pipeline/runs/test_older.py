@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
-from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.config import digest_of, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.older import FORMAT
 from fdet.pipeline.training.options import TrainOptions
@@ -48,18 +49,27 @@ def test_settings_that_came_later_have_their_older_meaning(name):
     assert json.loads(info.to_bytes())["format"] == FORMAT
 
 
-def test_a_new_meaning_would_be_seen(tmp_path):
-    """The kept run on a grid of today finds other boxes: the test above can fail."""
-    run = shutil.copytree(KEPT / "retinanet", tmp_path / "run")
-    info = json.loads((run / "run.json").read_text())
-    as_new = json.loads(RunInfo.read(run).to_bytes())
-    as_new["config"]["head"]["anchor_grid"] = "stride"
-    as_new["config_digest"] = load_config().from_mapping(as_new["config"]).digest
-    (run / "run.json").write_text(json.dumps({**info, **as_new}))
+@pytest.mark.parametrize(
+    ("name", "section", "setting", "value"),
+    [
+        ("mask-rcnn", "neck", "order", "act-conv-norm"),
+        ("mask-rcnn", "head", "roi_aligned", True),
+        ("cascade-rcnn", "neck", "norm", "gn"),
+        ("retinanet", "head", "norm", "gn"),
+    ],
+)
+def test_a_new_meaning_would_be_seen(name, section, setting, value, tmp_path):
+    """The test above can fail."""
+    run = shutil.copytree(KEPT / name, tmp_path / "run")
+    data = json.loads(RunInfo.read(run).to_bytes())
+    assert data["config"][section][setting] != value
+    data["config"][section][setting] = value
+    data["config_digest"] = digest_of(data["config"])
+    (run / "run.json").write_text(json.dumps(data))
     _, found = evaluate_run(run, KEPT / "cache.fdet")
-    before = json.loads((KEPT / "retinanet" / "found.json").read_text())["detections"]
-    pairs = zip(found, before, strict=True)
-    assert any(ours["bbox"] != pytest.approx(theirs["bbox"], abs=1.0) for ours, theirs in pairs)
+    before = json.loads((KEPT / name / "found.json").read_text())["detections"]
+    boxes, others = ([d["bbox"] for d in of] for of in (found, before))
+    assert len(boxes) != len(others) or not np.allclose(boxes, others, atol=0.5)
 
 
 def test_its_digest_is_still_checked(tmp_path):
