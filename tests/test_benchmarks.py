@@ -15,7 +15,7 @@ from .generated import make_dataset
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = sorted(p.name for p in FOLDER.glob("*.py") if "__main__" in p.read_text())
 SMALL = "--short 64 --long 64"
-# {data}: a folder of train.json, val.json and images/; {exact}, {coded}: caches of them; {out}: an empty folder.
+# {data}: a folder of train.json, val.json and images/; {exact}, {coded}: caches of them; {out}: an empty one.
 ARGUMENTS = {
     "codecs.py": f"{{data}} --out {{out}} {SMALL} --config {{config}} --codecs int4+pca64 "
     "--trained int4+pca64 --seeds 0 --rounds 2 --images 2",
