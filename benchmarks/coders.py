@@ -29,13 +29,13 @@ STEPS = {"int6": 2.0**-2, "int5": 2.0**-1, "int4": 1.0}
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)
-    maps = exact_maps(arguments.cache, arguments.images)
+    maps, ways = exact_maps(arguments.cache, arguments.images), list(coders())
     for name, step in STEPS.items():
         for components in (False, True):
             codes, noise = by_step(maps, step, components)
-            show(f"{name}{'+pca' if components else ''}: step {step:g}", codes, noise)
+            show(f"{name}{'+pca' if components else ''}: step {step:g}", codes, noise, ways)
         codes, noise = by_range(maps, int(name[3:]))
-        show(f"{name}: range of a channel and sample", codes, noise)
+        show(f"{name}: range of a channel and sample", codes, noise, ways)
 
 
 def exact_maps(path: Path, count: int) -> list[list[np.ndarray]]:
@@ -79,10 +79,10 @@ def by_range(maps, bits: int):
     return codes, 10 * np.log10(signal / error)
 
 
-def show(title: str, codes, noise: float) -> None:
+def show(title: str, codes, noise: float, ways) -> None:
     values = sum(x.size for x in codes)
     print(f"{title}, {noise:.1f} dB; entropy of each channel {entropy(codes) / values:.2f} bits")
-    for name, there, back in coders():
+    for name, there, back in ways:
         started = time.perf_counter()
         packed = [there(x) for x in codes]
         middle = time.perf_counter()
@@ -163,6 +163,7 @@ def installed(name: str):
     try:
         return import_module(name)
     except ImportError:
+        print(f"{name} is not installed (pip install {name}): left out")
         return None
 
 

@@ -25,10 +25,10 @@ from fdet.heads.detector import Head
 from fdet.heads.types import Targets
 
 STRIDES = (8, 16, 32, 64, 128)
+# torchvision's own, whatever ours are by default.
 SETTINGS = {
-    "retinanet": {},
-    "fcos": {"offset": 0.0},
-    # torchvision's defaults.
+    "retinanet": {"norm": "none"},
+    "fcos": {"norm": "gn", "offset": 0.0},
     "faster-rcnn": {"rpn_top_train": (2000, 2000)},
 }
 # Ours are divided by each image's own numbers, torchvision's by the batch's, and its RPN and RoI heads

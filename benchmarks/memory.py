@@ -45,7 +45,8 @@ def main() -> None:
                     device="cpu",
                 )
             )
-            show(name, {mode: apart(mode, cache, annotations) for mode in MODES})
+            modes = arguments.modes.split(",")
+            show(name, {mode: apart(mode, cache, annotations) for mode in modes})
 
 
 def show(name: str, figures: dict[str, dict[str, float]]) -> None:
@@ -107,6 +108,7 @@ def make_images(folder: Path, count: int, side: int) -> Path:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbones", default="tf_efficientnet_lite0,resnet50,tf_efficientnet_b7")
+    parser.add_argument("--modes", default=",".join(MODES), help="cached must be among them")
     parser.add_argument("--head", default="retinanet")
     parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--side", type=int, default=512)

@@ -29,18 +29,19 @@ def main() -> None:
     if arguments.step:
         print(json.dumps(step(arguments)))
         return
-    small = [name for name in preset_names() if name.endswith("-s")]
-    for name in small:
+    names = arguments.presets.split(",")
+    for name in names:
         train(name, arguments)
     print("| preset | AP | AP50 | trained | share | s a step | peak, MiB |")
     print("|---|---|---|---|---|---|---|")
-    for name in small:
+    for name in names:
         print(row(name, arguments), flush=True)
 
 
 def train(name: str, arguments: argparse.Namespace) -> None:
     out = arguments.out / name
     words = ["--threads", arguments.threads]
+    words += ["--set", f"train.epochs={arguments.epochs}"] if arguments.epochs else []
     trained(out, arguments.train, arguments.val, name, arguments.seed, *words)
 
 
@@ -77,9 +78,12 @@ def step(arguments: argparse.Namespace) -> dict[str, float]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    small = [name for name in preset_names() if name.endswith("-s")]
     parser.add_argument("train", type=Path, help="cache to train on")
     parser.add_argument("val", type=Path, help="cache to validate on")
     parser.add_argument("--out", type=Path, required=True, help="where the runs are kept")
+    parser.add_argument("--presets", default=",".join(small))
+    parser.add_argument("--epochs", type=int, help="of the training runs; default: the preset's")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="of the training runs")
     parser.add_argument("--steps", type=int, default=8, help="measured, of each preset")

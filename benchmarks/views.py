@@ -29,7 +29,8 @@ def main() -> None:
     arguments = parse()
     print("| codec | views | training cache, MB | AP |", "|---|---|---|---|", sep="\n")
     val = cache("val", "fp32", 1, "plain", arguments)
-    for (codec, count), views in CHOICES.items():
+    for codec, count in arguments.choices:
+        views = CHOICES[codec, count]
         train = cache("train", codec, count, views, arguments)
         aps = [
             ap(train, val, f"{codec}-{count}-{seed}", seed, arguments) for seed in arguments.seeds
@@ -54,6 +55,11 @@ def ap(train: Path, val: Path, name: str, seed: int, arguments: argparse.Namespa
     return 100 * max(found or 0.0 for found in evaluations)
 
 
+def parse_choices(text: str) -> list[tuple[str, int]]:
+    named = {f"{codec}-{count}": (codec, count) for codec, count in CHOICES}
+    return [named[name] for name in text.split(",")]
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with train.json, val.json, images/")
@@ -62,6 +68,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--long", type=int, default=320)
     parser.add_argument(
         "--config", default="retinanet-fpn-s", help="preset or TOML file of the heads"
+    )
+    parser.add_argument(
+        "--choices", type=parse_choices, default=list(CHOICES), help="e.g. int8-2,int4-1"
     )
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seeds", type=lambda s: [int(k) for k in s.split(",")], default=[0, 1, 2])

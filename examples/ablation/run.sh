@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Six heads on the tree crowns of examples/trees, from images to a table, with plain fdet commands.
 # Usage: examples/ablation/run.sh [OPTIONS of fdet ablate]; it goes on where it was interrupted.
+# SIZE sets the side of the canvases in pixels.
 #
 # The validation photograph is then no longer one that nothing was chosen on: this shows how heads are
 # compared, not how good the best one is.
 set -euo pipefail
 cd "$(dirname "$0")"
 trees=../trees/work
+size=${SIZE:-640}
 
 # The caches of examples/trees/run.sh; made anew only where they are not there.
 if ! [ -f "$trees/train/annotations.json" ] || ! [ -f "$trees/test/annotations.json" ]; then
@@ -14,7 +16,8 @@ if ! [ -f "$trees/train/annotations.json" ] || ! [ -f "$trees/test/annotations.j
 fi
 views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
 fdet extract "$trees/train/annotations.json" --images "$trees/train/images" --out "$trees/train.fdet" \
-    --size 640 --views "$views"
-fdet extract "$trees/test/annotations.json" --images "$trees/test/images" --out "$trees/test.fdet" --size 640
+    --size "$size" --views "$views"
+fdet extract "$trees/test/annotations.json" --images "$trees/test/images" --out "$trees/test.fdet" \
+    --size "$size"
 
 fdet ablate plan.toml "$@"

@@ -5,13 +5,14 @@
 # DATA has train.json, val.json and images/. It goes on where it was interrupted, and every run is kept.
 #
 # A whole seed comes before the next one, so that what is there at any time can be compared. SHORT and
-# LONG set the images' size, SEEDS the seeds.
+# LONG set the images' size, SEEDS the seeds, PRESETS the detectors of both parts; for a
+# quick trial, EPOCHS sets how long each training takes.
 set -euo pipefail
 data=$(realpath "$1")
 shift
 cd "$(dirname "$0")"
 work=work/$(basename "$data")
-presets="faster-fpn-s faster-nas-fpn-s cascade-fpn-s cascade-nas-fpn-s"
+presets=${PRESETS:-faster-fpn-s faster-nas-fpn-s cascade-fpn-s cascade-nas-fpn-s}
 resumed() { [ -f "$1/run.json" ] && echo --resume || true; }
 read -ra seeds <<<"${SEEDS:-0 1 2}"
 
@@ -26,7 +27,7 @@ for seed in "${seeds[@]}"; do
     for preset in $presets; do
         fdet compare "$preset" --cache "$work/train.fdet" --val "$work/val.fdet" --images "$data/images" \
             --out "$work/runs/$preset" --sources cached,finetune --seeds "$upto" \
-            --set train.eval_every=4 "$@"
+            --set train.eval_every=4 ${EPOCHS:+--set "train.epochs=$EPOCHS"} "$@"
     done
     python table.py "$work"
 done
@@ -34,14 +35,14 @@ done
 # Stage 2: the last classifier layer again, with a class-balanced loss, where classes have a long tail.
 python long_tail.py "$data/train.json" "$work/tail.json" --most 10
 for seed in "${seeds[@]}"; do
-    for preset in faster-fpn-s cascade-nas-fpn-s; do
+    for preset in ${PRESETS:-faster-fpn-s cascade-nas-fpn-s}; do
         first=$work/tail/$preset-$seed
         second=$work/stage-2/$preset-$seed
         fdet train-heads "$work/train.fdet" --annotations "$work/tail.json" --val "$work/val.fdet" \
-            --out "$first" --config "$preset" --set "train.seed=$seed" --set train.epochs=24 \
+            --out "$first" --config "$preset" --set "train.seed=$seed" --set "train.epochs=${EPOCHS:-24}" \
             --set train.eval_every=8 $(resumed "$first")
         fdet retrain-classifier "$first" "$work/train.fdet" --annotations "$work/tail.json" \
-            --val "$work/val.fdet" --out "$second" $(resumed "$second")
+            --val "$work/val.fdet" --out "$second" ${EPOCHS:+--epochs "$EPOCHS"} $(resumed "$second")
     done
 done
 
