@@ -27,9 +27,9 @@ from fdet.heads.types import Targets
 STRIDES = (8, 16, 32, 64, 128)
 SETTINGS = {
     "retinanet": {},
-    "fcos": {"offset": 0.0},
+    "fcos": {"offset": 0.0, "norm": "gn32"},
     # torchvision's defaults.
-    "faster-rcnn": {"rpn_top_train": (2000, 2000)},
+    "faster-rcnn": {"rpn_top_train": (2000, 2000), "rpn_norm": "none", "roi_aligned": False},
 }
 # Ours are divided by each image's own numbers, torchvision's by the batch's, and its RPN and RoI heads
 # draw other samples; so equal only in the mean, and by chance.
