@@ -27,9 +27,13 @@ from fdet.heads.types import Targets
 STRIDES = (8, 16, 32, 64, 128)
 # torchvision's own, whatever ours are by default.
 SETTINGS = {
-    "retinanet": {"norm": "none"},
-    "fcos": {"norm": "gn", "offset": 0.0},
-    "faster-rcnn": {"rpn_top_train": (2000, 2000)},
+    "retinanet": {"norm": "none", "convs": 4},
+    "fcos": {"norm": "gn32", "convs": 4, "offset": 0.0},
+    "faster-rcnn": {
+        **{"rpn_top_train": (2000, 2000), "rpn_top_test": (1000, 1000), "sampled": 512},
+        **{"rpn_norm": "none", "roi_aligned": False, "anchor_scales": (8.0,)},
+        **{"convs": 0, "fc_channels": 1024},
+    },
 }
 # Ours are divided by each image's own numbers, torchvision's by the batch's, and its RPN and RoI heads
 # draw other samples; so equal only in the mean, and by chance.
