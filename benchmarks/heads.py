@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -184,9 +185,8 @@ def torchvision_model(
         model = kinds[name](backbone, classes, **dict(zip(names, reported, strict=True)))
         if name == "retinanet":
             # Its own anchors are rounded down.
-            model.anchor_generator = type(head.anchors)(
-                head.anchors.sizes, head.anchors.aspect_ratios
-            )
+            ours = head.anchors
+            model.anchor_generator = AnchorGenerator(ours.sizes, ours.aspect_ratios)
         model.head.load_state_dict(head.state_dict())
         return model
     names = ("box_score_thresh", "box_nms_thresh", "box_detections_per_img")

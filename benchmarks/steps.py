@@ -16,6 +16,7 @@ from fdet.pipeline.runs.config import RunConfig
 from fdet.pipeline.runs.model import Model, fresh_detector
 from fdet.pipeline.sources.batches import Batch
 from fdet.pipeline.sources.data import open_cached, open_live
+from fdet.pipeline.training.auto import settled
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper
@@ -30,7 +31,7 @@ class Training:
     """One of MODES, ready for its first step; finetune trains all of the backbone."""
 
     def __init__(self, mode: str, cache: Path, images: Path, config: RunConfig) -> None:
-        self.config, train = config, config.train
+        train = config.train
         header = CacheHeader.read(cache)
         backbone = None
         if mode in ("online", "finetune"):
@@ -41,6 +42,7 @@ class Training:
         else:
             ahead = {"workers": train.workers, "prefetch": train.prefetch}
             self.data = open_cached([cache], None, CPU, **ahead)
+        self.config = config = settled(config, self.data, CPU)
         trained = backbone if isinstance(backbone, TrainedBackbone) else None
         classes = len(self.data.annotations.class_ids)
         model = Model(fresh_detector(config, header.key.levels, classes), trained)
