@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from typing import Any
 
@@ -76,5 +77,8 @@ app.command("report")(report_command)
 
 def main() -> None:
     """Entry point of the `fdet` command."""
+    # Threads of libgomp spin while they wait, and where others want the cores that is all they do. It is
+    # read when torch is loaded, and children inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     app(prog_name="fdet")

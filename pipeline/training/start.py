@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shlex
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ _WEIGHTS = "best.safetensors"
 # Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
 FREE = frozenset(
     {
-        *("class_balance", "federated", "sampled", "positive", "stage_losses"),
+        *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
         *("score_threshold", "nms_iou", "max_detections"),
     }
 )
@@ -45,11 +48,11 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
             "this one)"
         )
     for name in ("neck", "head"):
-        mine, theirs = getattr(info.config, name), getattr(before.config, name)
-        if _weighty(mine) != _weighty(theirs):
+        mine, theirs = (_weighty(getattr(config, name)) for config in (info.config, before.config))
+        if mine != theirs:
             raise InputError(
-                f"{given} {run}: its {name} is {theirs}, this run's is {mine}; give the same settings "
-                f"(--config {run / 'config.toml'})"
+                f"{given} {run}: this run has another {name}; give the same settings: "
+                f"{' '.join(_assignments(name, theirs, mine))}"
             )
     if (before.class_ids, before.class_names) != (info.class_ids, info.class_names):
         raise InputError(
@@ -78,6 +81,13 @@ def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> No
             f"{given} {run}: it has adapters in its backbone, by the settings {theirs}, this run's are "
             f"{mine}; use --source online with the same settings (--config {run / 'config.toml'})"
         )
+
+
+def _assignments(section: str, wanted: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
+    """What has to be set for it."""
+    for name, value in wanted.items():
+        if given.get(name) != value:
+            yield shlex.join(["--set", f"{section}.{name}={json.dumps(value)}"])
 
 
 def _weighty(settings: Any) -> dict[str, Any]:

@@ -246,6 +246,10 @@ def _open(
     backbone = trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
+    if options.start is not None:
+        # Its weights know its anchors.
+        before = RunInfo.read(options.start).config
+        config = replace(config, head=config.adopting(before).head)
     config = settled(config, data, processes.device)
     vectors = _class_vectors(options, data)
     more = (

@@ -227,8 +227,11 @@ BAD = [
     (["RUN", "TMP/other.fdet"], "was trained on other features"),
     (["RUN", "CACHE", "--val", "TMP/other.fdet"], "other features than this run was trained on"),
     (["RUN", "CACHE", "--annotations", "TMP/renamed.json"], "it knows the classes"),
-    (["RUN", "CACHE", "--set", "head.fc_channels=64"], "its head is"),
-    (["RUN", "CACHE", "--set", "neck.channels=16"], "its neck is"),
+    (
+        ["RUN", "CACHE", "--set", "head.fc_channels=64"],
+        "another head; give the same settings: --set",
+    ),
+    (["RUN", "CACHE", "--set", "neck.channels=16"], "another neck; give the same settings: --set"),
     (["RUN", "CACHE", "--samplings", "0"], "--samplings': expected 1 to 1000, got 0"),
     (["RUN", "CACHE", "--epochs", "0"], "'train.epochs': expected at least 1, got 0"),
     (["RUN", "CACHE", "--class-balance", "1"], "'head.class_balance': expected 0 to"),

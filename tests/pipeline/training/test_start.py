@@ -87,15 +87,17 @@ def test_a_finetuned_run_may_be_gone_on_with_and_takes_its_backbone_along(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("retinanet", "neck.norm=gn"), "its neck is FPNSettings"),
-        (("retinanet", "head.convs=2"), "its head is RetinaNetSettings"),
-        (("faster-rcnn",), "its head is RetinaNetSettings"),
+        (
+            ("retinanet", "neck.norm=gn"),
+            "another neck; give the same settings: --set 'neck.norm=\"none\"'",
+        ),
+        (("retinanet", "head.convs=2"), "another head; .*: --set head.convs=1$"),
+        (("faster-rcnn",), "another head; .*head.name=.*retinanet"),
     ],
 )
 def test_another_detector_is_refused(settings, said, heads_first, live_cache, tmp_path):
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=said):
         train(tiny(*settings), options(live_cache, tmp_path / "run", start=heads_first))
-    assert f"--config {heads_first}/config.toml" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
