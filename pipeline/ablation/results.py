@@ -135,8 +135,20 @@ def write_results(out: Path, rows: Sequence[Row]) -> None:
     except ImportError:
         return
     sink = pyarrow.BufferOutputStream()
-    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
+    parquet.write_table(pyarrow.table(columns_of(rows)), sink)
     publish_bytes(out / "results.parquet", sink.getvalue().to_pybytes(), existing="replace")
+
+
+def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """The values of each column, in the rows' order; as text where words stand among numbers, such as
+    "image" among normalisers.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    for name, values in columns.items():
+        if any(isinstance(value, str) for value in values):
+            columns[name] = [None if value is None else str(value) for value in values]
+    return columns
 
 
 class Line:

@@ -7,7 +7,7 @@ import pytest
 
 from fdet.cache.header import CacheHeader
 from fdet.cache.manifest import Manifest
-from fdet.pipeline.ablation.results import COLUMNS, lines_of
+from fdet.pipeline.ablation.results import COLUMNS, lines_of, write_results
 from fdet.pipeline.ablation.run import ablate
 from fdet.pipeline.evaluation.coco import FIGURES
 from fdet.pipeline.runs import metrics_log
@@ -102,3 +102,18 @@ def test_seeds_are_one_line_and_the_best_comes_first(options):
     assert (second.ap.mean, second.ap.least, second.ap.most) == (pytest.approx(0.3), 0.2, 0.4)
     assert (second.seeds, second.seconds) == (2, 30.0)
     assert (lines[0].seeds, lines[0].ap.mean, lines[2].ap) == (1, 0.5, None)
+
+
+def test_words_among_numbers_are_text_in_parquet(tmp_path):
+    """Such as a normaliser that is "image" in one trial and a number in the next."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"digest": "a", "head.normaliser": "image", "ap": 0.5, "views": None},
+        {"digest": "b", "head.normaliser": 4.5, "ap": None, "views": 2},
+        {"digest": "c", "head.normaliser": None, "ap": 0.25, "extra": 1},
+    ]
+    write_results(tmp_path, rows)
+    read = parquet.read_table(tmp_path / "results.parquet").to_pydict()
+    assert read["head.normaliser"] == ["image", "4.5", None]
+    assert read["ap"] == [0.5, None, 0.25]
+    assert read["extra"] == [None, None, 1]
