@@ -110,10 +110,10 @@ def test_words_among_numbers_are_text_in_parquet(tmp_path):
     rows = [
         {"digest": "a", "head.normaliser": "image", "ap": 0.5, "views": None},
         {"digest": "b", "head.normaliser": 4.5, "ap": None, "views": 2},
-        {"digest": "c", "head.normaliser": None, "ap": 0.25, "extra": 1},
+        {"digest": "c", "head.normaliser": None, "ap": 0.25, "views": 3},
     ]
     write_results(tmp_path, rows)
     read = parquet.read_table(tmp_path / "results.parquet").to_pydict()
     assert read["head.normaliser"] == ["image", "4.5", None]
     assert read["ap"] == [0.5, None, 0.25]
-    assert read["extra"] == [None, None, 1]
+    assert read["views"] == [None, 2, 3]
