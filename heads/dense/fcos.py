@@ -15,7 +15,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..assign import assigned, centre_match
+from ..assign import IGNORED, assigned, centre_match
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
@@ -105,7 +105,8 @@ class FCOS(Head):
         places = self.places(pyramid)
         reaches = self.reaches(places.counts, logits.device)
         common = places.points, places.strides, reaches, self.settings.radius
-        learnt = assigned(targets, [centre_match(t.boxes, *common) for t in targets])
+        matches = [centre_match(t.boxes, *common) for t in targets]
+        learnt = assigned(targets, matches, places.points)
         foreground = learnt.foreground
         counts = foreground.sum(dim=1)
         wanted = learnt.spread(learnt.boxes)
@@ -117,7 +118,7 @@ class FCOS(Head):
         classes = focal_loss(logits, learnt.place_labels, counted)
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         return {
-            "classification": per_image(classes, counts),
+            "classification": per_image(classes * (learnt.rows != IGNORED), counts),
             "box": per_image(boxes * foreground, counts),
             "centerness": per_image(off_centre * foreground, counts),
         }

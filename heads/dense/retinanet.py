@@ -100,7 +100,8 @@ class RetinaNet(Head):
         logits, deltas = self._outputs(pyramid)
         anchors = canvas_anchors(self.anchors, pyramid)
         limits = self.settings.iou_foreground, self.settings.iou_background
-        learnt = assigned(targets, [iou_match(t.boxes, anchors, *limits) for t in targets])
+        matches = [iou_match(t.boxes, anchors, *limits) for t in targets]
+        learnt = assigned(targets, matches, anchors)
         foreground = learnt.foreground
         counts = foreground.sum(dim=1)
         counted = federated_classes(targets, seeds, self.settings.federated)
