@@ -49,10 +49,14 @@ class Assigned:
         return padded[self.rows.clamp(min=-1)]
 
 
-def assigned(targets: Sequence[Targets], matches: Sequence[Tensor]) -> Assigned:
-    """The matches of a batch's images, each over the objects of its own image."""
+def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], places: Tensor) -> Assigned:
+    """The matches of a batch's images, each over the objects of its own image. places: anchors (A, 4) or
+    points (A, 2); background ones within an ignored box are ignored.
+    """
     rows, start = [], 0
     for of_image, match in zip(targets, matches, strict=True):
+        if (within := within_ignored(places, of_image)) is not None:
+            match = match.masked_fill(within & (match == BACKGROUND), IGNORED)
         rows.append((match + start).where(match >= 0, match))
         start += len(of_image.labels)
     boxes, labels = torch.cat([t.boxes for t in targets]), torch.cat([t.labels for t in targets])
@@ -62,6 +66,22 @@ def assigned(targets: Sequence[Targets], matches: Sequence[Tensor]) -> Assigned:
 def places_each(match: Tensor, count: int) -> Tensor:
     """(count,): how many places of a match (A,) learn each of an image's objects."""
     return torch.bincount(match[match >= 0], minlength=count)
+
+
+def within_ignored(places: Tensor, targets: Targets) -> Tensor | None:
+    """(A,): which boxes (A, 4) lie by half of their area within one of an image's ignored boxes, or which
+    points (A, 2) lie in one. None where there are none.
+    """
+    boxes = targets.ignored
+    if boxes is None or not len(boxes):
+        return None
+    if places.shape[1] == 2:
+        return _within(places, boxes).any(dim=0)
+    low = boxes[:, None, :2].maximum(places[:, :2])
+    high = boxes[:, None, 2:].minimum(places[:, 2:])
+    inside = (high - low).clamp(min=0).prod(dim=2)
+    areas = (places[:, 2:] - places[:, :2]).prod(dim=1)
+    return (inside >= (areas / 2).clamp(min=EPSILON)).any(dim=0)
 
 
 def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: float) -> Tensor:
@@ -141,7 +161,7 @@ class Alignment:
         return torch.zeros_like(within).scatter(1, top, True) & within
 
 
-def _within(points: Tensor, boxes: Tensor, least: float) -> Tensor:
+def _within(points: Tensor, boxes: Tensor, least: float = 0.0) -> Tensor:
     """(N, A): whether a point lies in a box that is at least so wide and high, or on its edge."""
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=least) / 2

@@ -17,7 +17,9 @@ class Targets:
     masks (N, S, S): of a grid over each object's box, the share of every cell that the object covers;
     bool, or any numbers 0..1. None where nobody has drawn them. looked_for (K,) bool: the classes that
     the whole image shows or is known not to show; None where that is all of them. class_images (K,)
-    float32: how many training images show each class, the same for all of a batch.
+    float32: how many training images show each class, the same for all of a batch. ignored (M, 4) xyxy
+    canvas px: where there is something that is not to be learnt, and that is no background either; None
+    for nothing.
     """
 
     boxes: Tensor
@@ -25,6 +27,7 @@ class Targets:
     masks: Tensor | None = None
     looked_for: Tensor | None = None
     class_images: Tensor | None = None
+    ignored: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = self.labels.shape[0]
@@ -32,6 +35,8 @@ class Targets:
             raise ValueError(f"boxes: expected {(n, 4)}, got {tuple(self.boxes.shape)}")
         if self.labels.dtype != torch.int64:
             raise ValueError(f"labels: expected int64, got {self.labels.dtype}")
+        if self.ignored is not None and self.ignored.shape[1:] != (4,):
+            raise ValueError(f"ignored: expected (M, 4), got {tuple(self.ignored.shape)}")
         _check_masks(self.masks, n)
 
 

@@ -15,7 +15,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..assign import assigned, centre_match, places_each
+from ..assign import IGNORED, assigned, centre_match, places_each
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
@@ -117,7 +117,8 @@ class FCOS(Head):
         places = self.places(pyramid)
         reaches = self.reaches(places.counts, logits.device)
         common = places.points, places.strides, reaches, self.settings.radius
-        learnt = assigned(targets, [centre_match(t.boxes, *common) for t in targets])
+        matches = [centre_match(t.boxes, *common) for t in targets]
+        learnt = assigned(targets, matches, places.points)
         foreground = learnt.foreground
         counts = foreground.sum(dim=1)
         wanted = learnt.spread(learnt.boxes)
@@ -128,10 +129,11 @@ class FCOS(Head):
         counted = federated_classes(targets, seeds, self.settings.federated)
         classes = focal_loss(logits, learnt.place_labels, counted)
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
+        by = self.settings.normaliser
         return {
-            "classification": per_image(classes, counts, self.settings.normaliser),
-            "box": per_image(boxes * foreground, counts, self.settings.normaliser),
-            "centerness": per_image(off_centre * foreground, counts, self.settings.normaliser),
+            "classification": per_image(classes * (learnt.rows != IGNORED), counts, by),
+            "box": per_image(boxes * foreground, counts, by),
+            "centerness": per_image(off_centre * foreground, counts, by),
         }
 
     def detections(

@@ -120,18 +120,18 @@ class RetinaNet(Head):
         logits, deltas = self._outputs(pyramid)
         anchors = canvas_anchors(self.anchors, pyramid)
         limits = self.settings.iou_foreground, self.settings.iou_background
-        learnt = assigned(targets, [iou_match(t.boxes, anchors, *limits) for t in targets])
+        matches = [iou_match(t.boxes, anchors, *limits) for t in targets]
+        learnt = assigned(targets, matches, anchors)
         foreground = learnt.foreground
         counts = foreground.sum(dim=1)
         counted = federated_classes(targets, seeds, self.settings.federated)
         classes = focal_loss(logits, learnt.place_labels, counted)
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         boxes = (deltas - _offsets(learnt.spread(_encoded(learnt.boxes)), anchors)).abs().sum(dim=2)
+        by = self.settings.normaliser
         return {
-            "classification": per_image(
-                classes * (learnt.rows != IGNORED), counts, self.settings.normaliser
-            ),
-            "box": per_image(boxes * foreground, counts, self.settings.normaliser),
+            "classification": per_image(classes * (learnt.rows != IGNORED), counts, by),
+            "box": per_image(boxes * foreground, counts, by),
         }
 
     def detections(

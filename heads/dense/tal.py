@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..assign import Alignment, assigned
+from ..assign import IGNORED, Alignment, assigned
 from ..candidates import found_in_images
 from ..checks import check_range
 from ..detector import Head
@@ -114,17 +114,17 @@ class TAL(Head):
             self.alignment.match(*of_image, places.points, self.least)
             for of_image in zip(targets, logits.detach(), boxes.detach(), strict=True)
         ]
-        learnt = assigned(targets, [match for match, _ in matched])
+        learnt = assigned(targets, [match for match, _ in matched], places.points)
         quality = torch.stack([of_image for _, of_image in matched])
         counts = quality.sum(dim=1)
         counted = federated_classes(targets, seeds, self.settings.federated)
         classes = quality_focal_loss(logits, learnt.place_labels, quality, counted)
         classes = classes * label_weights(targets, learnt.place_labels, self.settings.class_balance)
         overlap = giou_loss(boxes, learnt.spread(learnt.boxes))
+        by = self.settings.normaliser
         return {
-            "classification": per_image(classes, counts, self.settings.normaliser),
-            "box": self.settings.box_weight
-            * per_image(overlap * quality, counts, self.settings.normaliser),
+            "classification": per_image(classes * (learnt.rows != IGNORED), counts, by),
+            "box": self.settings.box_weight * per_image(overlap * quality, counts, by),
         }
 
     def detections(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,6 +15,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.ops import box_iou, clip_boxes_to_image
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ..assign import within_ignored
 from ..convolutions import initialise, initialise_output
 from ..embedding import roi_classifier
 from ..long_tail import label_weights
@@ -24,14 +26,16 @@ from .settings import RoISettings
 
 # Of a class, at first, where each stands for itself.
 PRIOR = 0.01
+# The label of a RoI that is neither an object nor background.
+IGNORED = -1
 
 Weights = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRoIs:
-    """Of one image: boxes (N, 4) canvas px; labels (N,), 0 for background and k + 1 for class k, which
-    exist in the RoI heads alone; matched (N,), the object that each overlaps best.
+    """Of one image: boxes (N, 4) canvas px; labels (N,), 0 for background, k + 1 for class k and -1 for
+    what is ignored, which exist in the RoI heads alone; matched (N,), the object that each overlaps best.
     """
 
     boxes: Tensor
@@ -109,12 +113,13 @@ class BoxHead(nn.Module):
 
     def labelled(self, boxes: Tensor, targets: Targets) -> LabelledRoIs:
         """What each RoI of an image (N, 4) shows, by its overlap with the image's objects."""
-        if not len(targets.labels):
-            nothing = boxes.new_zeros(len(boxes), dtype=torch.int64)
-            return LabelledRoIs(boxes, nothing, nothing)
-        matched = self.matcher(box_iou(targets.boxes, boxes))
-        best = matched.clamp(min=0)
-        labels = torch.where(matched >= 0, targets.labels[best] + 1, 0)
+        labels = best = boxes.new_zeros(len(boxes), dtype=torch.int64)
+        if len(targets.labels):
+            matched = self.matcher(box_iou(targets.boxes, boxes))
+            best = matched.clamp(min=0)
+            labels = torch.where(matched >= 0, targets.labels[best] + 1, 0)
+        if (within := within_ignored(boxes, targets)) is not None:
+            labels = labels.masked_fill(within & (labels == 0), IGNORED)
         return LabelledRoIs(boxes, labels, best)
 
     def scores(self, logits: Tensor) -> Tensor:
@@ -161,17 +166,18 @@ class BoxHead(nn.Module):
     def _class_costs(
         self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None
     ) -> Tensor:
-        """Summed over the RoIs."""
-        beta = self.settings.class_balance
+        """Summed over the RoIs that are not ignored."""
+        beta, shown = self.settings.class_balance, labels.clamp(min=0)
         if self.settings.classifier == "softmax":
+            cross_entropy = partial(functional.cross_entropy, ignore_index=IGNORED)
             if not beta:
-                return functional.cross_entropy(logits, labels, reduction="sum")
-            costs = functional.cross_entropy(logits, labels, reduction="none")
+                return cross_entropy(logits, labels, reduction="sum")
+            costs = cross_entropy(logits, labels, reduction="none")
         else:
-            wanted = functional.one_hot(labels, self.classes + 1)[:, 1:].to(logits)
+            wanted = functional.one_hot(shown, self.classes + 1)[:, 1:].to(logits)
             each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-            costs = (each if counted is None else each * counted).sum(dim=1)
-        return (costs * label_weights([targets], labels - 1, beta)).sum()
+            costs = (each if counted is None else each * counted).sum(dim=1) * (labels != IGNORED)
+        return (costs * label_weights([targets], shown - 1, beta)).sum()
 
     def decoded(self, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
         """Deltas (N, R, 4) of an image's RoIs (N, 4) -> boxes (N, R, 4) canvas px, clipped to hw."""

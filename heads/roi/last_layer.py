@@ -18,7 +18,7 @@ from .two_stage import TwoStage, by_image, moved
 @dataclass(frozen=True, slots=True)
 class SeenRoIs:
     """Of one image's N sampled RoIs at each of S stages: vectors (S, N, C), float32, that the class layer
-    sees; labels (S, N) int64, 0 for background and k + 1 for class k.
+    sees; labels (S, N) int64, 0 for background, k + 1 for class k, and -1 for what a later stage ignores.
     """
 
     vectors: Tensor

@@ -20,6 +20,7 @@ from torchvision.ops import Conv2dNormActivation
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import Anchors, image_anchors
+from ..assign import within_ignored
 from ..norms import norm_layer
 from ..recompute import recomputed
 from ..sampling import balanced
@@ -111,7 +112,9 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
         matched = self.assign_targets_to_anchors(
             first.anchors, [{"boxes": t.boxes} for t in targets]
         )
-        images = zip(first.anchors, first.logits, first.deltas, *matched, generators, strict=True)
+        labelled = [_ignoring(*of) for of in zip(first.anchors, matched[0], targets, strict=True)]
+        of_images = (labelled, matched[1], generators)
+        images = zip(first.anchors, first.logits, first.deltas, *of_images, strict=True)
         losses: dict[str, list[Tensor]] = {"objectness": [], "proposal_box": []}
         for anchors, logits, deltas, labels, boxes, generator in images:
             positive, negative = balanced(labels, self.sampled, 0.5, generator)
@@ -125,3 +128,9 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
             losses["objectness"].append(objectness / count)
             losses["proposal_box"].append(box / count)
         return {name: torch.stack(of_images) for name, of_images in losses.items()}
+
+
+def _ignoring(anchors: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+    """(A,), of one image: 1 for an object, 0 for background, -1 for neither."""
+    within = within_ignored(anchors, targets)
+    return labels if within is None else labels.masked_fill(within & (labels == 0), -1)

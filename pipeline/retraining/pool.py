@@ -47,7 +47,8 @@ class PooledBatch:
 @dataclass(frozen=True, slots=True)
 class Pool:
     """rows: of each sample, the place of its first sampling among all samplings R of all samples.
-    vectors (R, S, N, C) of S stages; labels (R, S, N), below 0 where there are fewer than N RoIs.
+    vectors (R, S, N, C) of S stages; labels (R, S, N), of the first stage below 0 where there are fewer
+    than N RoIs.
     """
 
     rows: Mapping[SampleId, int]

@@ -60,7 +60,7 @@ def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Target
     if not targets:
         return ()
     first = targets[0]
-    names = ("boxes", "labels", "masks", "looked_for")
+    names = ("boxes", "labels", "masks", "looked_for", "ignored")
     given = [name for name in names if getattr(first, name) is not None]
     parts = {}
     for name in given:
@@ -73,16 +73,17 @@ def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Target
 def targets_of(
     annotations: Annotations, image_id: int, placement: Placement, min_visible: float
 ) -> Targets:
-    """The objects of one sample: no crowds, and only what the view shows enough of. With masks where
-    the annotations have outlines, and with the classes that were looked for where these say so.
+    """The objects of one sample: no crowds, and only what the view shows enough of, at least 1 px wide and
+    high; the places of all others are ignored. With masks where the annotations have outlines, and with
+    the classes that were looked for where these say so.
     """
     objects = annotations.of_image(image_id)
     boxes = torch.from_numpy(objects.boxes.astype(np.float32))
     on_canvas = placement.to_canvas(boxes)
     visible = placement.visible_share(boxes) >= min_visible
-    sized = (on_canvas[:, 2:] > on_canvas[:, :2]).all(dim=1)
-    kept = visible & sized & ~torch.from_numpy(objects.crowd.copy())
-    shown = on_canvas[kept]
+    least_side = (on_canvas[:, 2:] - on_canvas[:, :2]).amin(dim=1)
+    kept = visible & (least_side >= 1) & ~torch.from_numpy(objects.crowd.copy())
+    shown, ignored = on_canvas[kept], on_canvas[~kept & (least_side > 0)]
     masks = None
     if objects.outlines is not None:
         regions = placement.to_image(shown).double().numpy()
@@ -97,4 +98,5 @@ def targets_of(
     known = None
     if annotations.coverage is not None:
         known = torch.from_numpy(looked_for(annotations, image_id))
-    return Targets(shown, torch.from_numpy(objects.labels.copy())[kept], masks, known)
+    labels = torch.from_numpy(objects.labels.copy())[kept]
+    return Targets(shown, labels, masks, known, ignored=ignored)

@@ -204,7 +204,7 @@ def test_rows_of_a_batch_are_those_of_one_table():
         torch.full((3,), BACKGROUND),
         torch.tensor([0, 2, BACKGROUND]),
     ]
-    learnt = assigned(images, matches)
+    learnt = assigned(images, matches, torch.zeros(3, 2))
     assert learnt.rows.tolist() == [[1, -1, -2], [-1, -1, -1], [2, 4, -1]]
     assert torch.equal(learnt.foreground, learnt.rows >= 0)
     boxes = learnt.spread(learnt.boxes)
@@ -218,6 +218,6 @@ def test_rows_of_a_batch_are_those_of_one_table():
 
 
 def test_a_batch_without_a_single_object_is_background():
-    learnt = assigned([NOTHING, NOTHING], [torch.full((4,), BACKGROUND)] * 2)
+    learnt = assigned([NOTHING, NOTHING], [torch.full((4,), BACKGROUND)] * 2, torch.zeros(4, 2))
     assert learnt.spread(learnt.boxes).shape == (2, 4, 4)
     assert (learnt.place_labels == BACKGROUND).all()

@@ -11,6 +11,9 @@ def test_targets_of_other_shapes_and_types_are_refused():
         Targets(torch.zeros(1, 4), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(ValueError, match="expected int64"):
         Targets(torch.zeros(1, 4), torch.zeros(1))
+    for ignored in (torch.zeros(4), torch.zeros(2, 5)):
+        with pytest.raises(ValueError, match=r"ignored: expected \(M, 4\), got"):
+            Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), ignored=ignored)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 5), (2, 5, 6), (2, 5), (5,), (2, 1, 5, 5)])

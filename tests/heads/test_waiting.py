@@ -1,5 +1,7 @@
 """Dense losses never wait for the device: nothing in them hangs on a value that only it knows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -46,12 +48,15 @@ def test_what_waits_is_seen():
     assert len(waits.names) == 3
 
 
+@pytest.mark.parametrize("ignored", [0, 2])
 @pytest.mark.parametrize("head", DENSE_HEADS)
-def test_dense_losses_and_their_gradients_wait_for_nothing(head):
+def test_dense_losses_and_their_gradients_wait_for_nothing(head, ignored):
     torch.manual_seed(0)
     neck = NECKS["fpn"].settings(channels=16)
     detector = build_detector(SPEC, 3, neck, DENSE_HEADS[head].settings())
-    given = batch(3)
+    maps, placements, targets, seeds = batch(3)
+    regions = torch.tensor([[20.0, 20.0, 90.0, 100.0]]).expand(ignored, 4)
+    given = maps, placements, [replace(t, ignored=regions) for t in targets], seeds
     detector.losses(*given)  # What depends on the canvas alone is made here.
     with Waits() as waits:
         sum(detector.losses(*given).values()).mean().backward()
