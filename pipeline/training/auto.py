@@ -125,10 +125,12 @@ def _detector(config: RunConfig, data: Data) -> Detector:
 
 
 def seen_targets(data: Data, settings: TrainSettings) -> SeenTargets:
-    """Of at most SAMPLES images, evenly chosen; without masks, which are slow to make."""
+    """Of at most SAMPLES images, evenly chosen; without masks, which are slow to make. The same ones for
+    every seed, so that runs differ in the seed alone where their settings do.
+    """
     ids = data.image_ids[:: -(-len(data.image_ids) // SAMPLES)]
     layout = data.header.layout
-    views = drawn_views(ids, settings.views or len(layout.views), settings.seed, 0).tolist()
+    views = drawn_views(ids, settings.views or len(layout.views), seed=0, epoch=0).tolist()
     recipe = recipe_of(data.header.key, Path())
     placements = [recipe.place(layout.image(i), view) for i, view in zip(ids, views, strict=True)]
     boxes = replace(data.annotations, packed=replace(data.annotations.packed, outlines=None))
