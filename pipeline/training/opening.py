@@ -44,14 +44,14 @@ def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterat
             f"anchors of {scales} strides: the smallest has a side of {smallest:.0f} px, a tenth of the "
             f"objects one below {tenth:.0f} px"
         )
-    reached = torch.cat(
+    missed = torch.cat(
         [
-            head.fit(t.boxes, p.canvas_hw).reached
+            ~head.fit(t.boxes, p.canvas_hw).reached
             for t, p in zip(seen.targets, seen.placements, strict=True)
         ]
     )
-    shares = {names[k]: 1 - share for k, share in class_shares(reached, labels).items()}
-    odd = [f"{name} {share:.0%}" for name, share in shares.items() if share > TOLD_SHARE]
+    shares = class_shares(missed, labels)
+    odd = [f"{names[k]} {share:.0%}" for k, share in shares.items() if share > TOLD_SHARE]
     if odd:
         made = "anchor" if anchors is not None else "place"
         yield f"objects without {made} of their size, by class: {', '.join(odd)}"

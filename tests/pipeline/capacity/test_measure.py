@@ -21,7 +21,8 @@ def header(exact_cache):
 
 def config(*more, head="retinanet"):
     quick = ("neck.channels=16", "neck.max_level=5", "train.batch_size=6")
-    return load_config(head=head, assignments=[*quick, *more])
+    plain = ("neck.norm=none", "head.norm=none", "train.precision=fp32")
+    return load_config(head=head, assignments=[*quick, *plain, *more])
 
 
 def test_parameters_and_flops_are_those_of_the_convolutions(header):

@@ -60,7 +60,7 @@ def write_run(
     errors: AP50 lost by kind, as `fdet evaluate` leaves it.
     """
     words = ["neck.channels=16", "neck.max_level=5", f"train.epochs={epochs}", f"train.seed={seed}"]
-    config = load_config(assignments=[*words, *settings])
+    config = load_config(head="retinanet", assignments=[*words, *settings])
     data = {
         "source": source,
         "training data": f"{key(**of_key).codec:0>64} {'b' * 64}",

@@ -30,7 +30,8 @@ def test_a_shell_reads_the_command_as_it_is_meant(tmp_path):
     assert words[words.index("--out") + 1] == "again/my run"
     assert words[words.index("--source") + 1] == "finetune"
     given = [words[k + 1] for k, word in enumerate(words) if word == "--set"]
-    assert load_config(assignments=given).digest == record.info.config.digest
+    names = {name: words[words.index(f"--{name}") + 1] for name in ("neck", "head")}
+    assert load_config(**names, assignments=given).digest == record.info.config.digest
 
 
 def test_a_second_cache_and_vectors_of_classes_are_in_the_command(tmp_path):

@@ -12,7 +12,11 @@ from fdet.pipeline.training.options import TrainOptions
 
 TINY = {
     "retinanet": ("head.convs=1",),
-    "faster-rcnn": ("head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16"),
+    "faster-rcnn": (
+        *("head.convs=0", "head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16"),
+        # As many proposals as there are: which ones are left would depend on the last bits.
+        *("head.rpn_norm=none", "head.rpn_top_train=[2000,1000]", "head.rpn_top_test=[1000,1000]"),
+    ),
 }
 SHARED = (
     *("neck.channels=8", "neck.max_level=5", "neck.norm=none", "head.norm=none"),

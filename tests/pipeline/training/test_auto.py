@@ -12,6 +12,7 @@ from fdet.cache.errors import ConfigError
 from fdet.heads.build import HEADS
 from fdet.heads.types import Targets
 from fdet.pipeline import devices
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import open_cached
@@ -19,6 +20,7 @@ from fdet.pipeline.training import auto
 from fdet.pipeline.training.auto import auto_epochs, auto_rate, class_shares, settled
 from fdet.pipeline.training.train import train
 
+from ...conftest import extraction
 from .runs import lines, options, tiny
 
 CPU = torch.device("cpu")
@@ -74,6 +76,19 @@ def test_what_is_given_stays(head, data):
     scales = hasattr(HEADS[head].settings(), "anchor_scales")
     config = open_config(head, *given, *(["head.anchor_scales=[3.0]"] if scales else []))
     assert settled(config, data, CPU) == config
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_another_seed_changes_no_other_setting(head, dataset, tmp_path):
+    """Of views that differ, so that another draw of them would have other objects."""
+    options = {"views": "plain,scale=0.4..1.6x2", "codec": "fp32", "limit": 5}
+    extract(extraction(dataset, tmp_path / "c.fdet", **options))
+    data = open_cached([tmp_path / "c.fdet"], None, CPU)
+    first, second = (
+        settled(open_config(head, f"train.seed={seed}"), data, CPU).to_mapping() for seed in (0, 7)
+    )
+    assert first["train"].pop("seed") != second["train"].pop("seed")
+    assert first == second
 
 
 def test_the_normaliser_is_the_mean_of_places_that_learn(data):

@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.outlines import Outlines
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.sources.batches import MASK_CELLS
 from fdet.pipeline.sources.data import open_cached
+from fdet.pipeline.training.auto import seen_targets
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -58,6 +60,15 @@ def test_without_being_asked_for_there_are_none(cache):
     data = open_cached([cache], None, CPU)
     (batch,) = data.batches([[(data.image_ids[0], 0)]], CPU, 0.3)
     assert batch.targets[0].masks is None
+
+
+def test_a_run_settles_its_settings_without_making_masks(cache, path, monkeypatch):
+    data = open_cached([cache], None, CPU, masks=True)
+    monkeypatch.delattr(Outlines, "grid")
+    seen = seen_targets(data, load_config().train)
+    objects = sum(len(load_annotations(path)[0].of_image(i)) for i in data.image_ids)
+    assert 0 < len(seen.labels) <= objects
+    assert all(of_image.masks is None for of_image in seen.targets)
 
 
 def settings(head):

@@ -142,7 +142,7 @@ def test_the_choice_is_the_runs_own_and_said(made_up, exact_cache, tmp_path, cap
     train(small(), options(exact_cache, tmp_path / "run"))
     assert made_up == [(1, False), (4, False), (2, False)]
     info = RunInfo.read(tmp_path / "run")
-    assert info.config == small("train.accumulate=2")
+    assert info.config == small("train.accumulate=2").adopting(info.config)
     said = "2 micro-batches of 2, activations not checkpointed, samples resident; a trial step took 1.0"
     assert f"memory limit 1024.0 GiB: {said} GiB" in caplog.messages
 
