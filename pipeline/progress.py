@@ -65,10 +65,11 @@ class ProgressLine:
             self.bar.update(self.task, completed=self.done, note=self.text)
         elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:
             self.logged = time.monotonic()
-            left = (self.total - self.done) / max(self.rate, 1e-9)
+            # What an earlier run has done tells nothing of how fast this one is.
+            known = self.done > self.begun
+            left = f", {(self.total - self.done) / self.rate:.0f} s left" if known else ""
             self.console.print(
-                f"{self.title}: {self.done}/{self.total}, {self.text}, {left:.0f} s left",
-                soft_wrap=True,
+                f"{self.title}: {self.done}/{self.total}, {self.text}{left}", soft_wrap=True
             )
 
 
