@@ -299,7 +299,7 @@ def test_another_seed_is_another_run(exact_cache, tmp_path):
 
 def test_resume_refuses_another_configuration_and_names_it(exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
-    train(small("retinanet", "train.epochs=1"), options)
+    train(small("retinanet", "train.epochs=1", "optim.lr=0.0005"), options)
     changed = small("retinanet", "train.epochs=1", "optim.lr=0.001")
     with pytest.raises(ConfigError, match=r"optim.lr was 0.0005, is 0.001"):
         train(changed, replace(options, resume=True))
