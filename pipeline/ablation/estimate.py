@@ -80,7 +80,8 @@ def _key(trial: Trial) -> object:
     names = ("batch_size", "accumulate", "precision", "average", "compile", "channels_last")
     kept = {name: getattr(train, name) for name in (*names, "checkpoint_activations")}
     config = replace(trial.config, train=replace(plain.train, **kept), schedule=plain.schedule)
-    return trial.caches, replace(config, optim=replace(plain.optim, name=config.optim.name))
+    config = replace(config, optim=replace(plain.optim, name=config.optim.name))
+    return trial.caches, replace(config, head=replace(config.head, normaliser=1.0))
 
 
 def _measured(config: RunConfig, data: Data, val: Data, opened: Opened) -> Cost:

@@ -43,10 +43,13 @@ def job_of(
     place: Place,
     pruning: PruningSettings | None,
 ) -> bytes:
-    """What the process is told. comparable: run directories, for each trial."""
+    """What the process is told: of settings that are "auto" a trial that was begun keeps its values, which
+    another machine may not give it. comparable: run directories, for each trial.
+    """
     runs = [
         {
-            "config": trial.config.to_mapping(),
+            "config": trial.asked.to_mapping(),
+            "epochs": fixed(trial.config.train.epochs),
             "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
             "out": str(folder.absolute()),
             "comparable": [str(other.absolute()) for other in others],
@@ -83,9 +86,7 @@ def _run(told: Mapping[str, Any], place: Place, pruning: PruningSettings | None)
     )
     if pruning is not None:
         others = tuple(map(Path, told["comparable"]))
-        options = replace(
-            options, hooks=[Pruning(pruning, out, others, fixed(config.train.epochs))]
-        )
+        options = replace(options, hooks=[Pruning(pruning, out, others, told["epochs"])])
     return config, options
 
 

@@ -56,11 +56,13 @@ class Caches:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """labels: what was chosen, by axis. trained, total: parameters of the detector, and with the
-    backbone's. digest: of all settings, caches and annotations.
+    """labels: what was chosen, by axis. asked: the settings as the plan has them; config: with a value in
+    place of every "auto". trained, total: parameters of the detector, and with the backbone's. digest: of
+    all settings that are asked for, caches and annotations.
     """
 
     labels: Mapping[str, str]
+    asked: RunConfig
     config: RunConfig
     caches: Caches
     digest: str
@@ -190,16 +192,17 @@ def _trial(
     caches = Caches(**paths)
     values = merged(plan.base, [choice.sections for choice in choices])
     values = merged(values, [{"train": {"seed": seed}}])
-    config = RunConfig.from_mapping(values)
-    data, val = opened.of(caches, config)
-    check_settings(config, caches.options(Path()), opened.processes)
-    used = chosen(config, data)
-    content = {"config": config.digest, "train": data.fingerprint, "val": val.fingerprint}
+    asked = RunConfig.from_mapping(values)
+    data, val = opened.of(caches, asked)
+    check_settings(asked, caches.options(Path()), opened.processes)
+    used = chosen(asked, data)
     # The same trial on every machine, whatever "auto" comes to there.
-    config = settled(config, used, opened.processes.device)
+    content = {"config": asked.digest, "train": data.fingerprint, "val": val.fingerprint}
+    config = settled(asked, used, opened.processes.device)
     trained = opened.trained(config, data)
     return Trial(
         labels,
+        asked,
         config,
         caches,
         digest(content),

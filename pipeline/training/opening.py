@@ -16,14 +16,14 @@ TOLD_SHARE = 0.05
 LONG_SECONDS = 3600.0
 
 
-def described_length(config: RunConfig, total: int) -> str:
-    """Steps, and what they are made with."""
+def described_length(config: RunConfig, total: int, evaluated: bool) -> str:
+    """Steps, and what they are made with. evaluated: whether there is something to evaluate on."""
     train, optim = config.train, config.optim
-    return (
+    line = (
         f"{total} steps in {fixed(train.epochs)} epochs, {train.batch_size} images each; {optim.name}, "
-        f"peak rate {fixed(optim.lr):.3g}, {train.precision}; evaluated every "
-        f"{fixed(train.eval_every)} epochs"
+        f"peak rate {fixed(optim.lr):.3g}, {train.precision}"
     )
+    return f"{line}; evaluated every {fixed(train.eval_every)} epochs" if evaluated else line
 
 
 def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterator[str]:

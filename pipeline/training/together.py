@@ -23,6 +23,7 @@ from ..interrupt import interruptible
 from ..progress import progress_line
 from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
+from ..runs.info import RunInfo
 from ..sources.batches import Batch
 from ..sources.data import Data
 from .data import open_data
@@ -91,6 +92,8 @@ def _prepared(run: Run, processes: Processes, shared: tuple[Data, Data | None]) 
     options.check()
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    if options.resume:
+        config = config.adopting(RunInfo.read(options.out).config)
     with prepared(config, options, processes, shared=shared) as loop:
         yield loop
 

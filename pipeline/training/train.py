@@ -101,7 +101,7 @@ def prepared(
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
         loop = Loop(config, options.out, data, val, stepper, position, hooks)
         if processes.first:
-            log.info("%s", described_length(config, loop.total))
+            log.info("%s", described_length(config, loop.total, val is not None))
         yield loop
 
 

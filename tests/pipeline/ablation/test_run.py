@@ -14,6 +14,8 @@ from fdet.pipeline.ablation import run as run_module
 from fdet.pipeline.ablation.group import main
 from fdet.pipeline.ablation.run import ablate, counted, estimated, prepared
 from fdet.pipeline.ablation.state import State
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.training import auto, together
 from fdet.pipeline.training.train import train
 
 from ..training.runs import assert_same, lines, tensors
@@ -107,9 +109,9 @@ def test_what_all_share_and_lack_is_the_reason_of_each(options, here, exact_cach
     assert {e.reason for e in ready.state.entries.values()} == {"the disk is gone"}
 
 
-def test_interrupted_it_goes_on_and_ends_as_undisturbed(options, here, monkeypatch, tmp_path):
-    from fdet.pipeline.training import together
-
+@pytest.fixture
+def interrupted(options, here, monkeypatch):
+    """An ablation of RATES that was left after three steps; nobody wishes to leave any more."""
     plain = together.Loop._save
 
     def torn(self):
@@ -126,13 +128,25 @@ def test_interrupted_it_goes_on_and_ends_as_undisturbed(options, here, monkeypat
     here.ends = {0: leaving}
     with pytest.raises(KeyboardInterrupt):
         ablate(options(RATES))
+    here.wishes.clear()
+
+
+def test_interrupted_it_goes_on_and_ends_as_undisturbed(interrupted, options, here, tmp_path):
     state = State.read(tmp_path / "out")
     assert {entry.status for entry in state.entries.values()} == {"waiting"}
-    here.wishes.clear()
     ready = ablate(options(RATES))
     assert statuses(ready) == ["finished"] * 3 and len(here.jobs) == 2
     own = alone(ready.trials[0], tmp_path / "alone")
     assert_same(tensors(ready.state.folder(ready.trials[0])), tensors(own))
+
+
+def test_on_another_machine_a_trial_keeps_what_auto_came_to(interrupted, options, monkeypatch):
+    monkeypatch.setattr(auto, "native_precision", lambda device: "bf16")
+    ready = ablate(options(RATES))
+    assert {trial.config.train.precision for trial in ready.trials} == {"bf16"}
+    assert statuses(ready) == ["finished"] * 3
+    runs = [RunInfo.read(ready.state.folder(trial)).config for trial in ready.trials]
+    assert {run.train.precision for run in runs} == {"fp32"}
 
 
 def test_whoever_wishes_to_leave_sees_no_new_group_begin(options, here):

@@ -51,9 +51,9 @@ def seen(*images: list[tuple[float, int]]) -> SeenTargets:
 def test_the_length_is_told_with_what_it_is_made_with():
     asked = ("train.epochs=30", "train.eval_every=3", "train.batch_size=8", "train.precision=bf16")
     config = settings("tal", *asked, "optim.lr=0.00123456", "optim.name=sgd")
-    assert described_length(config, 1538) == (
-        "1538 steps in 30 epochs, 8 images each; sgd, peak rate 0.00123, bf16; evaluated every 3 epochs"
-    )
+    line = "1538 steps in 30 epochs, 8 images each; sgd, peak rate 0.00123, bf16"
+    assert described_length(config, 1538, evaluated=True) == f"{line}; evaluated every 3 epochs"
+    assert described_length(config, 1538, evaluated=False) == line
 
 
 def test_anchors_are_told_beside_the_smallest_objects():

@@ -1,6 +1,7 @@
 """The central claim, and a run that is the same run however it was interrupted."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -299,7 +300,7 @@ def test_another_seed_is_another_run(exact_cache, tmp_path):
 
 def test_resume_refuses_another_configuration_and_names_it(exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
-    train(small("retinanet", "train.epochs=1"), options)
+    train(small("retinanet", "train.epochs=1", "optim.lr=0.0005"), options)
     changed = small("retinanet", "train.epochs=1", "optim.lr=0.001")
     with pytest.raises(ConfigError, match=r"optim.lr was 0.0005, is 0.001"):
         train(changed, replace(options, resume=True))
@@ -425,8 +426,35 @@ def test_the_run_stands_alone(exact_cache, tmp_path):
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
     config = small("retinanet", "train.epochs=1")
     train(config, options)
-    assert RunInfo.read(tmp_path / "run").config == config
-    assert load_config(tmp_path / "run" / "config.toml") == config
+    kept = RunInfo.read(tmp_path / "run").config
+    assert kept == config.adopting(kept) != config
+    assert load_config(tmp_path / "run" / "config.toml") == kept
+
+
+def test_the_first_lines_tell_its_length_and_what_fits_badly(exact_cache, tmp_path, caplog):
+    """Before anything else is told; and the time that is left with the first steps."""
+    caplog.set_level(logging.INFO, "fdet")
+    told = []
+    options = TrainOptions(
+        cache=exact_cache,
+        val=exact_cache,
+        out=tmp_path / "run",
+        threads=1,
+        hooks=[lambda event: told.append(caplog.messages[:])],
+    )
+    config = small("retinanet", "train.epochs=2", "optim.lr=0.001", "head.anchor_scales=[0.25]")
+    train(config, options)
+    expected = [
+        "fpn + retinanet: ",
+        "anchors of 0.25 strides: the smallest has a side of 2 px, a tenth of the objects one below ",
+        "objects without anchor of their size, by class: disc 100%, square 100%, cross 100%",
+        "12 steps in 2 epochs, 2 images each; adamw, peak rate 0.001, fp32; evaluated every 1 epochs",
+        "the steps will take about ",
+    ]
+    assert len(told) == 5
+    for messages in told:
+        mine = [m for m in messages if m.startswith(tuple(expected))]
+        assert [m.startswith(start) for m, start in zip(mine, expected, strict=True)] == [True] * 5
 
 
 def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
