@@ -30,7 +30,7 @@ from .corpus_weights import good as good_weights
 REFUSALS = (InputError, CorruptCache, ConfigError, KeyMismatch)
 SETTINGS = {
     "neck": {"channels": 8, "max_level": 4},
-    "head": {"convs": 1, "anchor_scales": [4.0], "ratios": [1.0]},
+    "head": {"name": "retinanet", "convs": 1, "anchor_scales": [4.0], "ratios": [1.0]},
 }
 
 Edit = Callable[[dict[str, Any]], object]
@@ -492,7 +492,7 @@ CASES = [
     ),
     toml(
         "long lists of other types",
-        "[head]\nratios = [" + "1.0," * 10**5 + "'x']",
+        "[head]\nname = 'retinanet'\nratios = [" + "1.0," * 10**5 + "'x']",
         "[schedule]\nmilestones = ['x']",
     ),
     assignment("nested deep", f"train.epochs={_deep(100_000)}", "train.epochs=" + "{a=" * 10_000),

@@ -115,7 +115,7 @@ BAD = [
     ),
     (
         [*TRAIN, "--masks"],
-        "--masks: head retinanet finds none; expected faster-rcnn or cascade-rcnn",
+        "--masks: head tal finds none; expected faster-rcnn or cascade-rcnn",
     ),
     (
         ["model", "retinanet-fpn-s", "--cache", CACHE, "--masks"],

@@ -171,7 +171,7 @@ def test_more_seeds_are_more_runs_of_the_same_comparison(finished):
 
 def test_another_configuration_in_the_same_folder_is_refused(finished):
     options, *_ = finished
-    said = r"cached-0: the configuration has changed: optim.lr was 0.0005, is 0.01; choose another"
+    said = r"cached-0: the configuration has changed: optim.lr was 0.002, is 0.01; choose another"
     with pytest.raises(ConfigError, match=said):
         compare(replace(options, assignments=["optim.lr=0.01"]), refuse)
 

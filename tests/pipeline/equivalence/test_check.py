@@ -226,7 +226,7 @@ def test_the_report_says_what_was_looked_at_expected_and_found(good, images):
         ["c2", "10", "all", "0", "0", "0"],
     ]
     assert training == (
-        "training: 1 steps of fpn + retinanet, batches of 2, cached against live: expected bit for bit"
+        "training: 1 steps of fpn + tal, batches of 2, cached against live: expected bit for bit"
     )
     assert rest == [
         "live features through the codec: the same bits",
@@ -276,7 +276,7 @@ def test_the_steps_are_those_of_training_and_move_the_weights(good, images, monk
     assert taken == one_run * 3, "cached, live through the codec, live"
     assert [(number, total) for number, total, *_ in one_run] == [(0, 3), (1, 3), (2, 3)]
     assert all(seen > 0 and moved for *_, seen, moved in one_run)
-    assert (training.steps, training.batch_size, training.detector) == (3, 2, "fpn + retinanet")
+    assert (training.steps, training.batch_size, training.detector) == (3, 2, "fpn + tal")
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -22,7 +22,10 @@ SQUARE, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((16, 16)))
 DISC, BLOCK, CROSS, OTHER = SQUARE[:4].astype(np.float32)
 CONFIG = (
     *("neck.channels=16", "neck.max_level=5", "head.convs=1", "head.score_threshold=0.02"),
-    *("train.epochs=4", "train.batch_size=4", "optim.lr=0.01"),
+    # Room for what is taken for one class more.
+    "head.max_detections=500",
+    *("neck.norm=none", "head.norm=none", "head.normaliser=image"),
+    *("train.epochs=4", "train.batch_size=4", "train.clip_norm=10.0", "optim.lr=0.01"),
 )
 
 
@@ -46,7 +49,7 @@ def saved(path, names, vectors):
 @pytest.fixture(scope="module")
 def run(exact_cache, given, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    config = load_config(assignments=CONFIG)
+    config = load_config(head="retinanet", assignments=CONFIG)
     train(config, options(exact_cache, out, val=exact_cache, class_embeddings=given))
     return out
 
@@ -170,17 +173,22 @@ def test_resumed_it_is_the_same_run_and_others_vectors_are_refused(
     with monkeypatch.context() as patch:
         patch.setattr(loop.Loop, "_save", torn)
         with pytest.raises(KeyboardInterrupt):
-            train(load_config(assignments=CONFIG), chosen)
+            train(load_config(head="retinanet", assignments=CONFIG), chosen)
     other = saved(tmp_path / "other.safetensors", names, (DISC, BLOCK, OTHER))
     with pytest.raises(InputError, match="trained on something else: class embeddings;"):
-        train(load_config(assignments=CONFIG), replace(chosen, class_embeddings=other, resume=True))
-    train(load_config(assignments=CONFIG), replace(chosen, resume=True))
+        train(
+            load_config(head="retinanet", assignments=CONFIG),
+            replace(chosen, class_embeddings=other, resume=True),
+        )
+    train(load_config(head="retinanet", assignments=CONFIG), replace(chosen, resume=True))
     assert_same(tensors(tmp_path / "run"), tensors(run))
 
 
 def test_a_start_may_have_other_vectors_of_the_same_length(run, exact_cache, names, tmp_path):
     path = saved(tmp_path / "c.safetensors", names, (BLOCK, OTHER, CROSS))
-    config = load_config(assignments=[*CONFIG, "train.epochs=1", "optim.lr=1e-12"])
+    config = load_config(
+        head="retinanet", assignments=[*CONFIG, "train.epochs=1", "optim.lr=1e-12"]
+    )
     train(config, options(exact_cache, tmp_path / "run", start=run, class_embeddings=path))
     (kept,) = [v for n, v in tensors(tmp_path / "run", "best").items() if n.endswith("vectors")]
     np.testing.assert_allclose(kept, [BLOCK, OTHER, CROSS], atol=1e-6)

@@ -31,7 +31,11 @@ JOBS = {
     "odd": ("retinanet", ["train.batch_size=11", "train.precision=fp16"], {}),
     "skipping": ("retinanet", ["train.batch_size=2"], {"on_corrupt": "skip"}),
     "finetune": ("retinanet", ["backbone.train_from=c4"], {"source": "finetune"}),
-    "sync-bn": ("retinanet", ["neck.norm=sync-bn", "train.batch_size=11", *FAST], {}),
+    "sync-bn": (
+        "retinanet",
+        ["neck.norm=sync-bn", "head.normaliser=image", "train.batch_size=11", *FAST],
+        {},
+    ),
 }
 # There a micro-batch is a batch of its own.
 ALIKE = [name for name in JOBS if name != "sync-bn"]
