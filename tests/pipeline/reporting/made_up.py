@@ -59,7 +59,8 @@ def write_run(
     """ap: of its best and last epoch; reached: the epoch that it has finished, None for all of them;
     errors: AP50 lost by kind, as `fdet evaluate` leaves it.
     """
-    words = ["neck.channels=16", "neck.max_level=5", f"train.epochs={epochs}", f"train.seed={seed}"]
+    words = ["neck.channels=16", "neck.max_level=5", "optim.lr=0.0005"]
+    words += [f"train.epochs={epochs}", f"train.seed={seed}"]
     config = load_config(head="retinanet", assignments=[*words, *settings])
     data = {
         "source": source,

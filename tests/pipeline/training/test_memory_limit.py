@@ -292,7 +292,8 @@ def test_a_run_stays_below_its_limit(dataset, tmp_path):
     least = peak_of(_try, ways(config)[0][-1], command, ALONE, None)
     limit = int(least * SPARE) + 50 * 2**20
     words = [a for setting in settings for a in ("--set", setting)]
-    words += ["--val", str(cache), "--threads", "1", "--memory-limit", f"{limit}B"]
+    words += ["--head", "retinanet", "--val", str(cache), "--threads", "1"]
+    words += ["--memory-limit", f"{limit}B"]
     program = [sys.executable, "-m", "fdet", "train-heads", str(cache), "--out", str(run), *words]
     said = subprocess.run(program, check=True, capture_output=True, text=True).stderr
     chosen = RunInfo.read(run).config.train

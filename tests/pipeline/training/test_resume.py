@@ -258,7 +258,7 @@ def command(source, cache, images, run, *more):
     words = [word for setting in settings for word in ("--set", setting)]
     live = ["--source", source, "--images", images] if source != "cached" else []
     fixed = [sys.executable, "-m", "fdet", "train-heads", cache, "--out", run, "--val", cache]
-    saving = ["--set", "train.save_minutes=0"]
+    saving = ["--head", "retinanet", "--set", "train.save_minutes=0"]
     return [*map(str, [*fixed, "--threads", 1, "--device", "cpu", *live, *words, *saving, *more])]
 
 

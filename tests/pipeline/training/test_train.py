@@ -118,6 +118,7 @@ def test_a_head_trained_from_its_cache_finds_the_objects(tmp_path):
 
 def command(cache, run, *more):
     arguments = [a for setting in SMALL["retinanet"] for a in ("--set", setting)]
+    arguments += ["--head", "retinanet"]
     return [
         *(sys.executable, "-m", "fdet", "train-heads", str(cache), "--out", str(run)),
         *("--val", str(cache), "--threads", "1", "--set", "train.epochs=4", *arguments, *more),

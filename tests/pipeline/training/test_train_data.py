@@ -303,6 +303,7 @@ def test_the_command_takes_several_caches_and_counts_what_it_skips(parts, tmp_pa
     damage(caches[1], 59, view=0)
     damage(caches[1], 59, view=1)
     settings = [word for setting in SMALL for word in ("--set", setting)]
+    settings += ["--head", "retinanet"]
     words = ["train-heads", *caches, "--out", tmp_path / "run", "--threads", 1, *settings]
     options = ["--on-corrupt", "skip", "--resident", "none"]
     result = CliRunner().invoke(app, [str(word) for word in [*words, *options]])
