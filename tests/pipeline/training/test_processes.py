@@ -23,7 +23,7 @@ from . import together
 from .runs import SHARED, TINY, assert_close, assert_same, lines, options, part, tensors, tiny
 
 CPU = torch.device("cpu")
-FAST = ("optim.name=sgd", "optim.lr=0.3", "schedule.warmup_steps=0")
+FAST = ("optim.name=sgd", "optim.lr=2.0", "schedule.warmup_steps=0")
 # name: head, settings, options. Two processes have 6 and 5 images of a batch of 11.
 JOBS = {
     "retinanet": ("retinanet", ["train.batch_size=8", "train.average=0.9"], {}),
