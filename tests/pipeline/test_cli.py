@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit 2, and help costs no torch."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -344,3 +345,20 @@ def test_cache_info_of_an_altered_cache_is_one_line(name, exact_cache, tmp_path)
     assert result.exit_code == 2
     assert result.stderr.startswith("fdet: ") and result.stderr.count("\n") == 1
     assert "altered" in result.stderr or "digest" in result.stderr
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_waiting_threads_do_not_spin_unless_asked_to(given):
+    """Set before torch is loaded, for this process and its children."""
+    program = (
+        "import os, sys; from fdet.pipeline import cli; sys.argv = ['fdet', '--help']\n"
+        "assert 'torch' not in sys.modules\n"
+        "try: cli.main()\n"
+        "except SystemExit: print('policy', os.environ['OMP_WAIT_POLICY'])"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment = plain if given is None else {**plain, "OMP_WAIT_POLICY": given}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith(f"policy {given or 'PASSIVE'}\n")

@@ -8,6 +8,7 @@ import torch
 
 from fdet.cache.errors import InputError, KeyMismatch
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 
@@ -129,3 +130,14 @@ def test_it_is_the_best_evaluation_that_it_begins_with(heads_first):
     assert max(line["metrics"]["ap"] or 0.0 for line in lines(heads_first, "eval")) >= 0
     best = tensors(heads_first, "best")
     assert all(bool(torch.isfinite(v).all()) for v in best.values())
+
+
+def test_anchors_of_the_weights_go_before_those_that_the_data_would_get(live_cache, tmp_path):
+    few = tiny("retinanet", "head.anchor_scales=[2.0, 9.0]")
+    train(few, options(live_cache, tmp_path / "few"))
+    train(tiny(), options(live_cache, tmp_path / "next", start=tmp_path / "few"))
+    kept, alone = (RunInfo.read(tmp_path / name).config.head for name in ("next", "few"))
+    assert kept.anchor_scales == (2.0, 9.0)
+    assert kept.normaliser == alone.normaliser
+    train(tiny(), options(live_cache, tmp_path / "alone"))
+    assert RunInfo.read(tmp_path / "alone").config.head.anchor_scales != (2.0, 9.0)
