@@ -91,3 +91,10 @@ def test_an_image_is_divided_by_its_own_count_but_not_by_zero():
     costs = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.5, 0.0]])
     assert per_image(costs, torch.tensor([2, 0, 1]), "image").tolist() == [1.5, 7.0, 0.5]
     assert math.isclose(per_image(costs, torch.tensor([0.5, 4.0, 2.5]), "auto")[1], 1.75)
+
+
+def test_by_a_number_an_object_weighs_the_same_in_every_image():
+    """An image without objects is no more than its background, and a small object is not held back."""
+    costs = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.5, 0.0]])
+    found = per_image(costs, torch.tensor([0.25, 40.0, 0.0]), 0.5)
+    assert found.tolist() == [6.0, 14.0, 1.0]
