@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from fdet.pipeline.ablation.plan import merged, read_plan
+from fdet.pipeline.ablation.trials import combinations_of
+from fdet.pipeline.runs.config import RunConfig, load_config
+
 from .generated import make_dataset
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -21,6 +25,7 @@ COMMANDS = {
     "trees/run.sh": ("", {"SIZE": "128", "EPOCHS": "1"}),
     "ablation/run.sh": ("--threads 1 --together 6", {"SIZE": "128"}),
     "augmentation/run.sh": ("{data} --threads 1 --together 7", SMALL),
+    "recipe/run.sh": ("{data} generated --threads 1 --together 8", {**SMALL, "PLANS": "heads"}),
     "paper-claim/run.sh": (
         "{data} --threads 1",
         {**SMALL, "SEEDS": "0", "PRESETS": "faster-fpn-s"},
@@ -36,6 +41,10 @@ JOBS = {name for name in SCRIPTS if name.startswith("cluster/")}
 # Of the plans, which say themselves how long they take: fewer epochs, and less to choose from.
 SHORTER = {
     "ablation/plan.toml": [("epochs = 6\neval_every = 3", "epochs = 1\neval_every = 1")],
+    "recipe/heads.toml": [
+        ("seeds = [0, 1, 2]", "seeds = [0]"),
+        ("epochs = 8\neval_every = 8", "epochs = 1\neval_every = 1"),
+    ],
     "augmentation/plan.toml": [
         ("seeds = [0, 1, 2]", "seeds = [0]"),
         (
@@ -96,6 +105,17 @@ def test_every_script_has_its_command():
     assert {*COMMANDS, *CALLED, *JOBS} == SCRIPTS
     for script, command in CALLED.items():
         assert f"python {Path(script).name}" in (FOLDER / command).read_text()
+
+
+@pytest.mark.parametrize("plan", sorted(FOLDER.glob("*/*.toml")), ids=lambda p: p.stem)
+def test_every_plan_has_settings_that_there_are(plan):
+    """Each of its trials, and the defaults beside it where one changes nothing."""
+    if plan.name == "train.toml":
+        assert load_config(plan) != load_config()
+        return
+    read = read_plan(plan)
+    for choices in combinations_of(read):
+        RunConfig.from_mapping(merged(read.base, [choice.sections for choice in choices]))
 
 
 @pytest.mark.slow

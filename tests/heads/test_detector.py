@@ -35,6 +35,9 @@ class Finds(Head):
     def losses(self, pyramid, placements, targets, seeds):
         raise NotImplementedError
 
+    def fit(self, boxes, canvas_hw):
+        raise NotImplementedError
+
     def detections(self, pyramid, placements):
         return [self.found] * len(placements)
 

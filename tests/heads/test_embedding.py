@@ -34,7 +34,9 @@ def built(head, given=None, **changes):
     torch.manual_seed(0)
     settings = HEADS[head].settings(**{"score_threshold": 0.0, **FEW[head], **changes})
     given = vectors() if given is None else given
-    return build_detector(SPEC, len(given), FPNSettings(channels=16), settings, given).eval()
+    return build_detector(
+        SPEC, len(given), FPNSettings(channels=16, norm="none"), settings, given
+    ).eval()
 
 
 def found_by(detector, canvas=CANVAS):

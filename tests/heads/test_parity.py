@@ -30,6 +30,11 @@ from .reference import (
 )
 
 CLASSES = 3
+# What torchvision's two-stage models have.
+TORCHVISIONS = {
+    **{"convs": 0, "rpn_norm": "none", "roi_aligned": False, "anchor_scales": (8.0,)},
+    **{"rpn_top_train": (2000, 1000), "rpn_top_test": (1000, 1000), "score_threshold": 0.0},
+}
 # The last has a content whose larger side is half the canvas: torchvision's RoIAlign would take
 # its strides from it.
 CONTENTS = {
@@ -71,7 +76,7 @@ def assert_same_detections(found, expected, first_label):
 @pytest.mark.parametrize("contents", CONTENTS.values(), ids=CONTENTS)
 def test_retinanet_equals_torchvision(contents):
     torch.manual_seed(1)
-    settings = RetinaNetSettings(score_threshold=0.0)
+    settings = RetinaNetSettings(score_threshold=0.0, convs=4, norm="none")
     detector = build_detector(SPEC, CLASSES, FPNSettings(channels=16), settings)
     given = pyramid(2, (256, 256))
     octaves = [4 * 2 ** (k / 3) for k in range(3)]
@@ -148,7 +153,7 @@ def test_fcos_gradients_equal_torchvisions():
 def fcos_detector():
     torch.manual_seed(1)
     # Points as torchvision has them. Its towers want 32 groups.
-    settings = FCOSSettings(score_threshold=0.0, offset=0.0, norm="gn32")
+    settings = FCOSSettings(score_threshold=0.0, offset=0.0, convs=4, norm="gn32")
     detector = build_detector(SPEC, CLASSES, FPNSettings(channels=64), settings)
     with torch.no_grad():
         detector.head.regression_head.bbox_reg.bias.fill_(2.0)
@@ -214,9 +219,7 @@ def faster_rcnns(contents, rpn_sampled, sampled, images=slice(None)):
     torch.manual_seed(1)
     settings = FasterRCNNSettings(
         fc_channels=32,
-        roi_aligned=False,
-        rpn_norm="none",
-        score_threshold=0.0,
+        **TORCHVISIONS,
         rpn_sampled=rpn_sampled,
         sampled=sampled,
     )

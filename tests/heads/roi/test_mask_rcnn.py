@@ -29,6 +29,7 @@ from ..test_parity import (
     CLASSES,
     CONTENTS,
     FASTER_RCNN_LOSSES,
+    TORCHVISIONS,
     assert_same_detections,
     images,
     strides_from_the_canvas,
@@ -89,15 +90,16 @@ def mask_rcnns(contents, maps=slice(None), sampled=64, **settings):
     """Our detector and torchvision's, of the same weights, and the maps that both are given."""
     torch.manual_seed(1)
     chosen = FasterRCNNSettings(
-        **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, "norm": "none", **settings},
+        **{
+            **TORCHVISIONS,
+            **{"fc_channels": 32, "mask_channels": 16, "mask_convs": 2, "norm": "none"},
+            **settings,
+        },
         masks=True,
-        roi_aligned=False,
-        rpn_norm="none",
-        score_threshold=0.0,
         rpn_sampled=128,
         sampled=sampled,
     )
-    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16), chosen))
+    detector = decided(build_detector(SPEC, CLASSES, FPNSettings(channels=16, norm="none"), chosen))
     both = pyramid(2, (256, 256))
     given = FeaturePyramid(SPEC, tuple(x[maps] for x in both.maps), both.canvas_hw)
     head = detector.head

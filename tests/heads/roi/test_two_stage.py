@@ -185,7 +185,7 @@ def test_masks_are_learned():
     targets = [Targets(boxes, torch.tensor([0, 2]), half)]
     optimiser = torch.optim.Adam(detector.parameters(), lr=3e-3)
     first = None
-    for _ in range(100):
+    for _ in range(200):
         optimiser.zero_grad()
         losses = detector.losses(*given, targets, [5])
         sum(losses.values()).mean().backward()

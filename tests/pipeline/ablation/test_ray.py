@@ -11,6 +11,7 @@ from fdet.pipeline.engines.ray_crew import RayCrew
 from ..training.runs import assert_same, lines, tensors
 
 PLAN = "[axes]\n'optim.lr' = [1e-3, 2e-3]\n'train.epochs' = [6]\n'train.eval_every' = [1]\n"
+PLAN += "'train.precision' = ['fp32']\n"
 # What the clock and the machine say.
 TIMES = {"seconds", "images_per_second", "waiting", "process_mb", "device_mb"}
 

@@ -11,7 +11,7 @@ from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.training.options import TrainOptions
 
 TINY = {
-    "retinanet": ("head.convs=1",),
+    "retinanet": ("head.convs=1", "head.normaliser=image"),
     "faster-rcnn": (
         *("head.convs=0", "head.fc_channels=32", "head.sampled=16", "head.rpn_sampled=16"),
         # As many proposals as there are: which ones are left would depend on the last bits.

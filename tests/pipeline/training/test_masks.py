@@ -86,9 +86,8 @@ def settings(head):
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["faster-rcnn", "cascade-rcnn"])
 def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_path):
-    config = load_config(
-        head=head, assignments=[*settings(head), "train.epochs=40", "train.eval_every=40"]
-    )
+    length = ("train.epochs=80", "train.eval_every=80")
+    config = load_config(head=head, assignments=[*settings(head), *length])
     run = tmp_path / "run"
     options = TrainOptions(cache=cache, val=cache, out=run, threads=1)
     metrics = train(config, options).metrics

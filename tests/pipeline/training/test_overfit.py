@@ -8,6 +8,7 @@ import pytest
 
 from fdet.heads.build import HEADS
 from fdet.heads.necks import NECKS
+from fdet.heads.roi import ROI_HEADS
 from fdet.pipeline.evaluation.coco import Metrics
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
@@ -29,7 +30,7 @@ TAPS = {"backbone": "test_vit", "levels": "block2,block5"}
 EQUAL = {"backbone": "test_resnet", "levels": "c1,c2", "size": 64}
 CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
 # NAS-FPN always has five levels, and the identity those of its cache; both take longer, and so does a
-# fresh Faster R-CNN with normalised layers, whose second stage waits for the first.
+# fresh two-stage head with normalised layers, whose later stages wait for the first.
 LONGER = ("train.epochs=100", "train.eval_every=100")
 NECK_OF = {"nas-fpn": ("neck.channels=32", *LONGER), "identity": LONGER}
 
@@ -62,7 +63,7 @@ def learnt(cache: Path, out: Path, neck: str, head: str, settings: tuple[str, ..
 @pytest.mark.parametrize("head", HEADS)
 def test_a_head_learns_a_few_images_by_heart(head, exact_cache, tmp_path):
     """Twelve, square and 2:1, mirrored or not, one of them empty, with holes in the ids."""
-    settings = (*NECK, *LONGER) if head == "faster-rcnn" else NECK
+    settings = (*NECK, *LONGER) if head in ROI_HEADS else NECK
     assert learnt(exact_cache, tmp_path / "run", "fpn", head, settings).ap50 >= 0.95
 
 
