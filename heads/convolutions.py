@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
 
 from .norms import activation_layer, norm_layer
+
+
+class Downsampling(nn.Conv2d):
+    """A 3x3 convolution of stride 2. A map that is one place wide or high goes through it in float32: in
+    bf16 on a CPU the gradient of its weights would be NaN (oneDNN of torch 2.14).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, 3, stride=2, padding=1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
+        if min(x.shape[-2:]) > 1:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
 
 
 def convolution(
@@ -33,6 +50,8 @@ def convolution(
         activation_layer=activation_layer(activation),
         inplace=None,
     )
+    if stride == 2 and kernel == 3:
+        layers[0] = Downsampling(inputs, outputs, bias=layers[0].bias is not None)
     initialise(layers)
     return layers
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..cache.errors import ConfigError
 from ..cache.pyramid import LevelSpec, PyramidSpec
-from .convolutions import coarser, convolution, initialise
+from .convolutions import Downsampling, coarser, convolution, initialise
 from .family import NeckSettings
 
 Extra = Literal["c", "p", "subsample"]
@@ -98,9 +98,7 @@ class ExtraLevels(nn.Module):
         self.source, self.count = extra, count
         widths = [in_channels if extra == "c" else channels, *[channels] * count]
         convolved = 0 if extra == "subsample" else count
-        self.convs = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, stride=2, padding=1) for width in widths[:convolved]
-        )
+        self.convs = nn.ModuleList(Downsampling(width, channels) for width in widths[:convolved])
         initialise(self.convs)
 
     def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
