@@ -6,7 +6,7 @@ import logging
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -235,8 +235,3 @@ def comparable(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
     """Those whose evaluations can be held against this one's: the same caches, and as many epochs."""
     epochs = trial.config.train.epochs
     return [t for t in trials if (t.caches, t.config.train.epochs) == (trial.caches, epochs)]
-
-
-def without_seed(config: RunConfig) -> RunConfig:
-    """What trials of different seeds have in common."""
-    return replace(config, train=replace(config.train, seed=0))
