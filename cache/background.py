@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -24,12 +27,20 @@ class _Item(NamedTuple):
     bytes: int
 
 
+class _Dropped(Exception):
+    """The block has raised: what still waits is not to be written."""
+
+
 class BackgroundWriter:
     """A context that takes the samples of `shards`, in order, by `put` or `put_frames`.
 
     At most `waiting` samples are held. An error of the disk comes out of the next `put`, or at the
     end of the block. When the block raises, the shard in hand is dropped and the finished ones
     stay. written: called with each sample's bytes as they came in, in the writing thread.
+
+    Ctrl-C may come between any two instructions, in `__exit__` too. So the writing thread knows nothing of
+    this object, which ends it when it is left and at the latest when it is forgotten; and it is no thread
+    that the interpreter waits for.
     """
 
     def __init__(
@@ -40,16 +51,18 @@ class BackgroundWriter:
         waiting: int,
         written: Callable[[int], None],
     ) -> None:
-        self._root, self._header, self._shards = root, header, shards
-        self._inbox: queue.Queue[_Item | None] = queue.Queue(waiting)
-        self._written = written
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fdet-writer")
+        self._writing = _Writing(root, header, shards, written)
+        for _ in range(waiting):
+            self._writing.room.put(None)
+        self._leave = weakref.finalize(self, self._writing.leave)
+        self._leave.atexit = False
+        self._thread = threading.Thread(target=self._writing.run, name="fdet-writer", daemon=True)
         self._pool = ThreadPoolExecutor(
             min(8, os.cpu_count() or 1), thread_name_prefix="fdet-compress"
         )
 
     def __enter__(self) -> Self:
-        self._done: Future[None] = self._thread.submit(self._run)
+        self._thread.start()
         return self
 
     def put(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
@@ -65,9 +78,19 @@ class BackgroundWriter:
         self._put(_Item(entry, done, sum(len(frame.data) for frame in frames)))
 
     def _put(self, item: _Item) -> None:
-        if not self._sent(item):
-            self._done.result()
-            raise ValueError("more samples than the shards hold")
+        while self._thread.is_alive():
+            with suppress(queue.Empty):
+                self._writing.room.get(timeout=0.5)
+                self._writing.inbox.put(item)
+                return
+        self._finish()
+        raise ValueError("more samples than the shards hold")
+
+    def _finish(self) -> None:
+        """Wait for the thread; raises what it has raised."""
+        self._thread.join()
+        if self._writing.error is not None:
+            raise self._writing.error
 
     def __exit__(
         self,
@@ -76,32 +99,59 @@ class BackgroundWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            self._sent(None)
             if error is None:
-                self._done.result()
-                if any(item is not None for item in self._inbox.queue):
+                self._writing.inbox.put(None)
+                self._finish()
+                if not self._writing.all_taken():
                     raise ValueError("more samples than the shards hold")
         finally:
+            self._leave()
             self._pool.shutdown(cancel_futures=True)
-            self._thread.shutdown()
+            self._thread.join()
 
-    def _sent(self, item: _Item | None) -> bool:
-        """False when the writing thread has ended and nothing can be sent any more."""
-        while not self._done.done():
-            with suppress(queue.Full):
-                self._inbox.put(item, timeout=0.5)
-                return True
-        return False
 
-    def _run(self) -> None:
-        for shard in self._shards:
-            self._write(shard)
+@dataclass
+class _Writing:
+    """What the writing thread has. room: one entry for each sample that may still be put. inbox: the
+    samples, and None after the last; both are queues whose calls no interrupt can tear. error: what ended it.
+    """
+
+    root: Path
+    header: CacheHeader
+    shards: Sequence[Shard]
+    written: Callable[[int], None]
+    inbox: queue.SimpleQueue[_Item | None] = field(default_factory=queue.SimpleQueue)
+    room: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
+    error: BaseException | None = None
+    dropped: bool = False
+
+    def leave(self) -> None:
+        """Nothing more is to be written."""
+        self.dropped = True
+        self.inbox.put(None)
+
+    def run(self) -> None:
+        try:
+            for shard in self.shards:
+                self._write(shard)
+        except BaseException as error:
+            self.error = error
 
     def _write(self, shard: Shard) -> None:
-        with shard_writer(self._root, self._header, shard) as writer:
-            for _ in self._header.layout.samples(shard):
-                item = self._inbox.get()
+        with shard_writer(self.root, self.header, shard) as writer:
+            for _ in self.header.layout.samples(shard):
+                item = self.inbox.get()
+                self.room.put(None)
+                if self.dropped:
+                    raise _Dropped
                 if item is None:
                     raise ValueError(f"shard {shard.name}: fewer samples than it holds")
                 writer.add_frames(item.entry, [future.result() for future in item.frames])
-                self._written(item.bytes)
+                self.written(item.bytes)
+
+    def all_taken(self) -> bool:
+        """Once the thread has ended: whether only the end mark was left."""
+        while not self.inbox.empty():
+            if self.inbox.get() is not None:
+                return False
+        return True

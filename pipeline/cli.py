@@ -19,6 +19,7 @@ from .comparison.cli import compare_command
 from .equivalence.cli import equivalence_command
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
+from .interrupt import INTERRUPTED
 from .planning.cli import plan_command
 from .prediction.cli import predict_command
 from .reporting.cli import report_command
@@ -51,7 +52,7 @@ class _Group(TyperGroup):
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("\nfdet: interrupted; what was finished is kept", err=True)
-            raise typer.Exit(130) from error
+            raise typer.Exit(INTERRUPTED) from error
 
 
 app = typer.Typer(
@@ -76,7 +77,7 @@ app.command("report")(report_command)
 
 
 def main() -> None:
-    """Entry point of the `fdet` command."""
+    """Run the command that the arguments name."""
     # Threads of libgomp spin while they wait, and where others want the cores that is all they do. It is
     # read when torch is loaded, and children inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

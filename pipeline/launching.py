@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from .interrupt import interruptible
+from .interrupt import INTERRUPTED, interruptible
 from .world import without_launcher
 
-INTERRUPTED = 130
 _POLL_SECONDS = 0.05
 # In the environment of a process whose standard input ends when its launcher does.
 _TIED = "FDET_ENDS_WITH_ITS_INPUT"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...cache.errors import InputError
-from ..interrupt import interruptible
-from ..launching import INTERRUPTED, Children
+from ..interrupt import INTERRUPTED, interruptible
+from ..launching import Children
 from .crew import Piece, Result
 from .queue import TRIES, GivenUp, WorkQueue
 from .ray_cluster import RayPlace, connected, needs_of

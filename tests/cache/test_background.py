@@ -1,5 +1,8 @@
+import gc
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -207,7 +210,7 @@ def test_too_many_samples_are_refused(tmp_path, header):
     with BackgroundWriter(tmp_path, header, header.layout.shards[:1], 2, lambda _: None) as writer:
         for entry, maps in samples_of(header, header.layout.shards[0]):
             writer.put(entry, maps)
-        writer._done.result()
+        writer._thread.join()
         with pytest.raises(ValueError, match="more samples than the shards hold"):
             writer.put(entry, maps)
 
@@ -221,3 +224,55 @@ def test_too_many_samples_are_refused_though_they_came_early(tmp_path, header):
 def test_no_shards_need_no_samples(tmp_path, header):
     ends_within(20, lambda: put_all(tmp_path, header, [], shards=()))
     assert files_below(tmp_path) == {}
+
+
+class Interrupts:
+    """Raises KeyboardInterrupt in this thread, before one instruction of entering or leaving the writer."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.seen = number, 0
+
+    def trace(self, frame, event, argument):
+        code = frame.f_code
+        if code.co_filename != background_file.__file__ or code.co_name in ("put", "_put"):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.seen += 1
+            if self.seen == self.number:
+                raise KeyboardInterrupt
+        return self.trace
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("waiting", [1, 100])
+def test_an_interrupt_before_any_instruction_leaves_no_thread_and_no_lock(
+    tmp_path, header, whole, waiting
+):
+    """In `__exit__` too, which is then not run to its end: what is forgotten ends by itself."""
+    interrupts = Interrupts(0)
+    sweep = 0
+    while not sweep or interrupts.seen == interrupts.number:
+        interrupts = Interrupts(1 + 5 * sweep)
+        root = tmp_path / str(sweep)
+        mine = create_cache(root, header, ANNOTATIONS)
+        shards = mine.layout.shards[-1:]
+        before = sys.gettrace()
+        sys.settrace(interrupts.trace)
+        try:
+            with suppress(KeyboardInterrupt):
+                put_all(root, mine, samples_of(mine, shards[0]), shards, waiting)
+        finally:
+            sys.settrace(before)
+        if own_threads():
+            gc.collect()
+        for thread in own_threads():
+            thread.join(20)
+        assert own_threads() == []
+        for shard in mine.layout.shards:
+            if written_record(root, mine, shard.name) is None:
+                put_all(root, mine, samples_of(mine, shard), [shard])
+        seal(root, mine)
+        assert files_below(root) == files_below(whole.root)
+        sweep += 1
+    assert sweep > 20

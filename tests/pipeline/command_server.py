@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,30 @@ class Commands:
         """Kills what is still running."""
         self._server.communicate()
 
-    def start(self, words: Sequence[object], kill: Moment | None = None, **variables: str) -> int:
-        """The process id of a command that runs from now on."""
-        return self._ask(words=[str(w) for w in words], kill=kill, variables=variables)
+    def start(
+        self,
+        words: Sequence[object],
+        kill: Moment | None = None,
+        slow: float = 0.0,
+        errors: Path | None = None,
+        **variables: str,
+    ) -> int:
+        """The process id of a command that runs from now on.
+
+        slow: seconds that each sample more takes to be written. errors: where its stderr goes.
+        """
+        return self._ask(
+            words=[str(w) for w in words],
+            kill=kill,
+            slow=slow,
+            errors=str(errors or ""),
+            variables=variables,
+        )
+
+    def ended(self, process: int) -> int | None:
+        """Its exit status once it has ended, without waiting; minus the signal where one ended it."""
+        status = self._ask(wait=process, options=os.WNOHANG)
+        return None if status == RUNNING else status
 
     def wait(self, process: int) -> int:
         """Its exit status; minus the signal where one ended it."""
@@ -63,6 +85,7 @@ HEAVY = (
     *("zarr", "h5py", "hdf5plugin", "timm", "pydantic.fields", "torch.utils.flop_counter"),
     *("fdet.pipeline.extraction.extract", "fdet.pipeline.training.train"),
 )
+RUNNING = 1000
 _LAUNCHERS = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"}
 
 
@@ -83,13 +106,38 @@ def killing(moment: Moment):
     return hook
 
 
-def run(words: Sequence[str], kill: Sequence | None, variables: dict[str, str]) -> NoReturn:
-    """One command, in a process of its own."""
-    from fdet.pipeline.cli import main
+def slow_down(seconds: float) -> None:
+    """Each sample takes longer to be written."""
+    from fdet.cache.writer import ShardWriter
 
+    add = ShardWriter.add_frames
+
+    def slow(self, *arguments):
+        time.sleep(seconds)
+        add(self, *arguments)
+
+    ShardWriter.add_frames = slow
+
+
+def run(
+    words: Sequence[str],
+    kill: Sequence | None,
+    slow: float,
+    errors: str,
+    variables: dict[str, str],
+) -> NoReturn:
+    """One command, in a process of its own."""
+    from fdet.__main__ import main
+
+    # A shell's background jobs ignore Ctrl-C, and so would this one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
+    if errors:
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    if slow:
+        slow_down(slow)
     os.environ.update(variables)
     if kill:
         sys.addaudithook(killing(Moment(*kill)))
@@ -112,9 +160,9 @@ def serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            running.discard(request["wait"])
-            status = os.waitpid(request["wait"], 0)[1]
-            print(os.waitstatus_to_exitcode(status), flush=True)
+            process, status = os.waitpid(request["wait"], request.get("options", 0))
+            running.discard(process)
+            print(os.waitstatus_to_exitcode(status) if process else RUNNING, flush=True)
             continue
         process = os.fork()
         if process == 0:
