@@ -51,11 +51,15 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except SystemExit as end:
+    except SystemExit as error:
         # What the command line's parser makes of Ctrl-C is status 1. `fdet browse` ends so, with 0.
-        if interrupted and end.code:
+        if interrupted and error.code:
             raise SystemExit(INTERRUPTED) from None
         raise
+    finally:
+        if interrupted:
+            # While it shuts down the interpreter would let one more end the process by the signal.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end_after(seconds: float) -> None:
