@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .chunks import Array
+from .content import digest_of_parts
 from .errors import InputError, KeyMismatch, MissingSample
 from .header import CacheHeader
 from .key import CacheKey
@@ -57,6 +58,16 @@ class JoinedCache:
     def failed(self) -> dict[int, str]:
         """Why, by image id, for the images that could not be read."""
         return {image_id: why for part in self.parts for image_id, why in part.failed.items()}
+
+    @Once
+    def image_files(self) -> dict[int, str]:
+        """As of a FeatureCache."""
+        return {k: v for part in self.parts for k, v in part.image_files.items()}
+
+    @property
+    def content(self) -> str:
+        """As of a FeatureCache: of all parts together, in whatever order."""
+        return digest_of_parts(part.content for part in self.parts)
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
         """As of a FeatureCache."""

@@ -10,7 +10,7 @@ from .errors import CorruptCache
 from .files import is_there
 from .header import CacheHeader
 from .objects import again_from_objects
-from .sealed import read_sealed, sealed_json
+from .sealed import digest_or_none, read_sealed, sealed_json
 
 NAME = "manifest.json"
 MAX_BYTES = 2**28
@@ -25,6 +25,7 @@ class Manifest:
     """The digest of the header and of every record, and the sums over them.
 
     records: sha256 of commits/<shard>.json by shard. stored_bytes: of all files that the records name.
+    images: digest of the image files (cache/content.py); "" where a record has none.
     """
 
     header: str
@@ -32,6 +33,7 @@ class Manifest:
     samples: int
     failed: int
     stored_bytes: int
+    images: str = ""
 
     def to_bytes(self) -> bytes:
         return sealed_json(
@@ -41,6 +43,7 @@ class Manifest:
                 "samples": self.samples,
                 "failed": self.failed,
                 "bytes": self.stored_bytes,
+                **({"images": self.images} if self.images else {}),
             }
         )
 
@@ -53,10 +56,11 @@ class Manifest:
             return None
         data = read_sealed(root, NAME, MAX_BYTES)
         try:
-            counts = [data[name] for name in ("samples", "failed", "bytes")]
+            counts = data["samples"], data["failed"], data["bytes"]
             if not all(type(count) is int and 0 <= count < 2**63 for count in counts):
                 raise ValueError(f"counts {counts}")
-            manifest = cls(str(data["header"]), dict(data["records"]), *counts)
+            images = digest_or_none(data.get("images", ""))
+            manifest = cls(str(data["header"]), dict(data["records"]), *counts, images=images)
         except (KeyError, TypeError, ValueError) as error:
             raise CorruptCache(f"{path}: unreadable manifest ({error!r})") from error
         if manifest.header != header.digest:

@@ -26,8 +26,8 @@ class PairedCache:
     """Reads like `first`, whose header it has, and which says which images there are: the maps of each
     sample are those of `first`, then those of `second`, which may hold more images.
 
-    Raises KeyMismatch where views, images or canvases differ, and once samples are read where one was
-    placed otherwise; InputError where a level's name leaves no room for the prefix of a second cache.
+    Raises KeyMismatch where views, images, their files or canvases differ, and once samples are read where
+    one was placed otherwise; InputError where a level's name leaves no room for the prefix of a second cache.
     """
 
     def __init__(self, first: ReadableCache, second: ReadableCache) -> None:
@@ -35,6 +35,7 @@ class PairedCache:
         self.header = first.header
         _check_views(first, second)
         _check_images(first, second)
+        _check_content(first, second)
         try:
             first.header.key.levels.beside(second.header.key.levels)
         except ValueError as error:
@@ -48,6 +49,11 @@ class PairedCache:
             image_id: why for image_id, why in self.second.failed.items() if image_id in layout
         }
         return {**failed, **self.first.failed}
+
+    @property
+    def content(self) -> str:
+        """Of both."""
+        return f"{self.first.content} {self.second.content}"
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
         """As of a FeatureCache; the types of the two may differ."""
@@ -113,6 +119,19 @@ def _check_images(first: ReadableCache, second: ReadableCache) -> None:
                     f"image {image.id} has a canvas of {bucket.canvas_hw} px in {first.name}, of {other} "
                     f"in {second.name}; extract both with one size that suits both backbones"
                 )
+
+
+def _check_content(first: ReadableCache, second: ReadableCache) -> None:
+    """Raises KeyMismatch where an image's file was another one when the second cache was made."""
+    if first.content == second.content:
+        return
+    mine, theirs = first.image_files, second.image_files
+    others = [k for k, sha256 in mine.items() if sha256 and theirs[k] and sha256 != theirs[k]]
+    if others:
+        raise KeyMismatch(
+            f"{first.name} and {second.name} were made from different files of {len(others)} images, e.g. "
+            f"id {others[0]} ({first.header.layout.image(others[0]).file_name}); extract both from the same"
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 import zstandard
 
 from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
+from .content import digest_of_images, image_files
 from .errors import CorruptCache, IncompleteCache, InputError, MissingSample, StorageError
 from .files import is_there, open_below
 from .header import CacheHeader
@@ -175,16 +176,31 @@ class FeatureCache:
         if not self.manifest.failed:
             return {}
         failed = {}
-        for shard in self.header.layout.shards:
-            record = read_record(
-                self.root, self.header.id, shard.name, self.manifest.records[shard.name]
-            )
+        for shard, record in zip(self.header.layout.shards, self._records(), strict=True):
             for slot, why in record.failures.items():
                 if not 0 <= slot < len(shard.images) * len(self.views):
                     name = self.root / record_name(shard.name)
                     raise CorruptCache(f"{name}: it has no slot {slot} that could have failed")
                 failed[shard.images[slot // len(self.views)].id] = why
         return failed
+
+    def _records(self) -> Iterator[ShardRecord]:
+        """Of the shards, in turn."""
+        for shard in self.header.layout.shards:
+            sha256 = self.manifest.records[shard.name]
+            yield read_record(self.root, self.header.id, shard.name, sha256)
+
+    @Once
+    def image_files(self) -> dict[int, str]:
+        """The sha256 of each image's file at extraction, by image id, "" where it could not be read; reads
+        every table once.
+        """
+        return image_files(self.root, self.header, self._records())
+
+    @Once
+    def content(self) -> str:
+        """The digest of all these files; of a cache that was made before there was one they are read."""
+        return self.manifest.images or digest_of_images(self.image_files)
 
     @Once
     def image_ids(self) -> tuple[int, ...]:

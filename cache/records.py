@@ -18,7 +18,7 @@ from .errors import CorruptCache
 from .files import FileEntry, files_from_json, files_to_json, read_below
 from .objects import again_from_objects
 from .placement import Placement
-from .sealed import parse_json, parse_sealed, sealed_json
+from .sealed import digest_or_none, parse_json, parse_sealed, sealed_json
 
 OK = "ok"
 MAX_RECORD_BYTES = 2**26
@@ -135,7 +135,8 @@ class ShardRecord:
 
     files: by path below the cache's root: those of the store, samples/<shard>.npy, and
     vectors/<shard>.npy where the cache has vectors.
-    failures: why, by slot.
+    failures: why, by slot. images: digest of the image files (cache/content.py); "" in a record that was
+    made before there was one.
     """
 
     cache_id: str
@@ -143,6 +144,7 @@ class ShardRecord:
     files: Mapping[str, FileEntry]
     samples: int
     failures: Mapping[int, str]
+    images: str = ""
 
     @property
     def failed(self) -> int:
@@ -156,6 +158,7 @@ class ShardRecord:
                 "files": files_to_json(self.files),
                 "samples": self.samples,
                 "failures": {str(slot): why for slot, why in self.failures.items()},
+                **({"images": self.images} if self.images else {}),
             }
         )
 
@@ -169,7 +172,10 @@ class ShardRecord:
             files = files_from_json(data["files"])
             if type(data["samples"]) is not int:
                 raise ValueError(f"samples: expected an integer, got {data['samples']!r}")
-            record = cls(data["cache"], data["shard"], files, int(data["samples"]), failures)
+            images = digest_or_none(data.get("images", ""))
+            record = cls(
+                data["cache"], data["shard"], files, int(data["samples"]), failures, images
+            )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise CorruptCache(f"{path}: unreadable record ({error!r})") from error
         if (record.cache_id, record.shard) != (cache_id, shard):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,13 @@ def digest(content: Mapping[str, Any]) -> str:
 def sealed_json(content: Mapping[str, Any]) -> bytes:
     """canonical_json with one more field, "sha256": the digest of all others."""
     return canonical_json({**content, SEAL: digest(content)})
+
+
+def digest_or_none(value: Any) -> str:
+    """64 hexadecimal digits as they are, or "" for none. Raises ValueError."""
+    if not isinstance(value, str) or not re.fullmatch("(?:[0-9a-f]{64})?", value):
+        raise ValueError(f"expected a sha256, got {value!r}")
+    return value
 
 
 def read_sealed(root: Path, name: str, limit: int) -> dict[str, Any]:

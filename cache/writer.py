@@ -17,6 +17,7 @@ from . import manifest as manifest_file
 from .annotation_copy import annotations_to_bytes
 from .calibration import calibration_digest
 from .chunks import Array, Frame, compress
+from .content import digest_of_images, digest_of_parts, files_of
 from .errors import IncompleteCache, InputError
 from .files import FileEntry, is_there
 from .header import CacheHeader
@@ -152,6 +153,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
         files={**files, **{name: FileEntry.of(data) for name, data in loose.items()}},
         samples=len(expected),
         failures={slot: e.status for slot, e in enumerate(writer.entries) if not e.ok},
+        images=digest_of_images(files_of(writer.entries)),
     )
     publish_bytes(root / record_name(shard.name), record.to_bytes())
 
@@ -193,12 +195,14 @@ def _manifest(root: Path, header: CacheHeader) -> Manifest:
     missing = [s.name for s in header.layout.shards if s.name not in records]
     if missing:
         raise IncompleteCache(f"{root}: shard {missing[0]} has not been written yet")
+    images = [record.images for record in records.values()]
     return Manifest(
         header=header.digest,
         records={n: hashlib.sha256(r.to_bytes()).hexdigest() for n, r in records.items()},
         samples=sum(record.samples for record in records.values()),
         failed=sum(record.failed for record in records.values()),
         stored_bytes=sum(f.size for record in records.values() for f in record.files.values()),
+        images=digest_of_parts(images) if all(images) else "",
     )
 
 

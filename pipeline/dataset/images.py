@@ -80,6 +80,16 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{status.st_size} bytes, expected at most {MAX_FILE_BYTES}")
 
 
+def file_sha256(path: Path) -> str:
+    """Of a file that cannot be used as an image because it cannot be read: nothing."""
+    try:
+        _check_file(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ImageError):
+        return ""
+
+
 def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
     """The upright RGB image, and the sha256 of its file.
 

@@ -14,8 +14,8 @@ from ...cache.reader import FeatureCache
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone_of
 from ..dataset.canvases import recipe_of
+from ..dataset.images import file_sha256
 from ..devices import pick_device, use_threads
-from ..extraction.reuse import file_sha256
 from ..progress import progress_line
 from ..runs.config import RunConfig
 from ..runs.model import Model

@@ -51,6 +51,12 @@ def extract_command(
     limit: Annotated[int | None, opt("only the first N images")] = _D["limit"],
     seed: Annotated[int, opt("of random views and random weights")] = _D["seed"],
     retry_failed: Annotated[bool, opt("try images again that failed before")] = _D["retry_failed"],
+    verify_images: Annotated[
+        bool, opt("read every image of finished shards, not only those touched since, for changes")
+    ] = _D["verify_images"],
+    redo_changed: Annotated[
+        bool, opt("make the shards of images that were edited since again, instead of refusing")
+    ] = _D["redo_changed"],
     rank: Annotated[
         int | None, opt("this process among --world that fill one cache; default: torchrun, srun")
     ] = _D["rank"],

@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...cache.header import CacheHeader
-from ...cache.layout import Shard
+from ...cache.layout import ImageEntry, Shard
 from ...cache.objects import ObjectPath
 from ...cache.publish import only_writer, remove_leftovers
 from ...cache.records import ShardRecord
 from ...cache.writer import retract, seal, written_record, written_records
-from ..dataset.canvases import CanvasRecipe, recipe_of, render
+from ..dataset.canvases import recipe_of, render
 from ..dataset.check import check_images
 from ..world import World, find_world
+from .changed import changed_images, refuse_changed
 from .engines import engine_of
 from .options import ExtractConfig
 from .ray_engine import role_of
@@ -59,12 +60,16 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     reused = 0
     with engine_of(config, world) as engine, only_writer(config.out, role_of(world)):
         header = engine.create()
-        todo = _shards_to_do(config, world, header)
+        checked = written_records(config.out, header)
+        todo = _shards_to_do(config, world, header, _changed(config, header, checked))
         if todo:
             _warn_of_room(config.out, header, todo)
             reused = sum(engine.write(header, todo))
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
+            # What was written since, by other processes too.
+            since = {name: records[name] for name in records if records[name] != checked.get(name)}
+            refuse_changed(config.out, _changed(config, header, since))
             seal(config.out, header)
             remove_leftovers(config.out)
     views = len(header.layout.views)
@@ -101,29 +106,48 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
         )
 
 
-def _shards_to_do(config: ExtractConfig, world: World, header: CacheHeader) -> list[Shard]:
-    """This process's shards without a record, and with --retry-failed those that can do better."""
+def _changed(
+    config: ExtractConfig, header: CacheHeader, records: Mapping[str, ShardRecord]
+) -> list[ImageEntry]:
+    """Images of written shards that were edited since."""
+    return changed_images(
+        config.out, header, records.values(), config.images, look_at_all=config.verify_images
+    )
+
+
+def _shards_to_do(
+    config: ExtractConfig, world: World, header: CacheHeader, changed: Sequence[ImageEntry]
+) -> list[Shard]:
+    """This process's shards without a record; with --retry-failed those that can do better, with
+    --redo-changed those of changed images, which are refused without it.
+    """
+    if not config.redo_changed:
+        refuse_changed(config.out, changed)
+    outdated = {header.layout.shard_of(image.id) for image in changed}
     todo = []
     for shard in header.layout.shards:
         if not world.owns(shard.number):
             continue
         record = written_record(config.out, header, shard.name)
-        if record is not None and config.retry_failed and record.failed:
-            samples = header.layout.samples(shard)
-            failed = {samples[slot][0] for slot in record.failures}
-            if _any_readable(recipe_of(header.key, config.images), shard, failed):
-                # All of the shard is computed again: what it needs must be there first.
-                check_images(config.images, shard.images)
-                retract(config.out, record)
-                record = None
+        if record is not None and (
+            shard.number in outdated
+            or (config.retry_failed and _does_better(config, header, record))
+        ):
+            # All of the shard is computed again: what it needs must be there first.
+            check_images(config.images, shard.images)
+            retract(config.out, record)
+            record = None
         if record is None:
             todo.append(shard)
     return todo
 
 
-def _any_readable(recipe: CanvasRecipe, shard: Shard, failed: set[int]) -> bool:
-    suspects = [image for image in shard.images if image.id in failed]
-    return any(render(recipe, image, (0,)).pixels is not None for image in suspects)
+def _does_better(config: ExtractConfig, header: CacheHeader, record: ShardRecord) -> bool:
+    """Whether an image of the shard that failed can be read now."""
+    recipe, layout = recipe_of(header.key, config.images), header.layout
+    (shard,) = (shard for shard in layout.shards if shard.name == record.shard)
+    failed = {layout.samples(shard)[slot][0] for slot in record.failures}
+    return any(render(recipe, layout.image(k), (0,)).pixels is not None for k in sorted(failed))
 
 
 def _failures(header: CacheHeader, records: Mapping[str, ShardRecord]) -> dict[str, str]:

@@ -15,7 +15,9 @@ class ExtractConfig:
     size: side of a square canvas, px; or short and long: the aspect is kept. batch_size None: 1 on
     a CPU, where the features are then bit for bit those of online training, 16 on an accelerator.
     threads None: as many as torch chooses. shard_mb: of uncompressed maps, MiB. rank and world: this
-    process's number among those that fill the cache together; None: torchrun's or SLURM's. update:
+    process's number among those that fill the cache together; None: torchrun's or SLURM's. verify_images:
+    hold every image of finished shards against what they were made from, not only those that were touched
+    since; redo_changed: make the shards of changed images again instead of refusing to go on. update:
     an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; else calibration_images of them are looked at beforehand, where the
     codec needs it. image_vectors: keep one vector of each image as a whole too. engine: "local", or "ray"
@@ -43,6 +45,8 @@ class ExtractConfig:
     limit: int | None = None
     seed: int = 0
     retry_failed: bool = False
+    verify_images: bool = False
+    redo_changed: bool = False
     rank: int | None = None
     world: int | None = None
     update: Path | None = None

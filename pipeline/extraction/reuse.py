@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
 from ...cache.records import SampleEntry
 from ..dataset.canvases import CanvasRecipe
+from ..dataset.images import file_sha256
 from ..progress import progress_line
 
 log = logging.getLogger(__name__)
@@ -94,12 +94,3 @@ def _same_placements(
         cache.entry(old, view).placement == recipe.place(image, view)
         for view in range(len(recipe.views))
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Of an unreadable file: nothing."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""

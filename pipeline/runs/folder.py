@@ -10,7 +10,7 @@ from pathlib import Path
 from ...cache.errors import ConfigError, InputError
 from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
 from .config import RunConfig
-from .info import STAGE_2, RunInfo
+from .info import IMAGES, STAGE_2, RunInfo
 from .older import FORMAT
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,14 @@ def forget_folder(out: Path) -> None:
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
     differences = before.differences(now)
     changed = [str(d) for d in differences if d.fatal]
-    names = [*now.data, *({STAGE_2} - now.data.keys())]
+    unknown = [name for name in IMAGES if name in now.data and name not in before.data]
+    if unknown:
+        log.warning(
+            "--resume: %s does not say which image files its caches were made from; whether they are the "
+            "same is not known",
+            out,
+        )
+    names = [name for name in now.data if name not in unknown] + [*({STAGE_2} - now.data.keys())]
     changed += [name for name in names if before.data.get(name) != now.data.get(name)]
     if changed:
         raise InputError(

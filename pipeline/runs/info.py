@@ -46,6 +46,8 @@ TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
 FRESH = "fresh weights"
 # In `data`, of a run that trained the last classifier layer of another one alone.
 STAGE_2 = "stage 2"
+# In `data`: digests of the image files of its caches; runs that were begun before there were any lack them.
+IMAGES = "training images", "validation images"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
 

@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 class Data:
     """image_ids: those that have both features and annotations, in the cache's order.
 
-    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations. second:
-    of a second backbone's cache, which is read beside it.
+    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations. content:
+    digests of the image files that cached features are of, "" for images that are read in every step.
+    second: of a second backbone's cache, which is read beside it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Data:
     source: PyramidSource
     fingerprint: str
     second: CacheHeader | None = None
+    content: str = ""
 
     @property
     def headers(self) -> tuple[CacheHeader, ...]:
@@ -105,7 +107,7 @@ def open_cached(
     reader = BatchReader(read, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, codec, device, workers, prefetch)
     data = _data(paths, annotations, cache.header, read.failed, source, masks)
-    return replace(data, second=beside[0] if beside else None)
+    return replace(data, second=beside[0] if beside else None, content=read.content)
 
 
 def open_live(

@@ -294,7 +294,9 @@ def run_info(
         data={
             "source": options.source,
             "training data": data.fingerprint,
+            "training images": data.content,
             "validation data": val.fingerprint if val else "none",
+            "validation images": val.content if val else "none",
             "second training cache": data.second.id if data.second else "none",
             "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),

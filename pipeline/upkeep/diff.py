@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...cache.content import image_files
 from ...cache.header import CacheHeader
+from ...cache.writer import written_records
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -27,9 +29,26 @@ def differences(first: Path, second: Path) -> list[str]:
         lines.append(f"images: {len(only[0])} only in the first, {len(only[1])} only in the second")
     if others:
         lines.append(f"images: {len(others)} ids name another file or size, e.g. {min(others)}")
+    lines += _of_files(first, mine, second, theirs)
     if mine.layout.buckets != theirs.layout.buckets and not any(only) and not others:
         lines.append("layout: the same images in another order, or in shards of another size")
     return lines
+
+
+def _of_files(first: Path, mine: CacheHeader, second: Path, theirs: CacheHeader) -> list[str]:
+    """Whether images that are in both had the same files at extraction, as far as both are written."""
+    here, there = (
+        image_files(root, header, written_records(root, header).values())
+        for root, header in ((first, mine), (second, theirs))
+    )
+    edited = [k for k in here.keys() & there.keys() if here[k] != there[k]]
+    if not edited:
+        return []
+    name = mine.layout.image(min(edited)).file_name
+    return [
+        f"image files: {len(edited)} were others, e.g. id {min(edited)} ({name})  (features cannot be taken "
+        "over from one to the other)"
+    ]
 
 
 def _fatal(mine: CacheHeader, theirs: CacheHeader, operation: str) -> set[str]:

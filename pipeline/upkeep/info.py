@@ -32,6 +32,7 @@ def describe(root: Path) -> dict[str, Any]:
         "store": header.store,
     }
     if manifest is not None:
+        facts["image files"] = manifest.images[:16] or "no digest: made by an older fdet"
         facts["samples"] = manifest.samples
         facts["failed"] = manifest.failed
         facts["size"] = f"{manifest.stored_bytes / 1e6:.1f} MB"

@@ -1,0 +1,77 @@
+"""Images that were edited since their features were made: found by their time, then by their bytes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ...cache import header as header_file
+from ...cache.content import image_files
+from ...cache.errors import KeyMismatch
+from ...cache.header import CacheHeader
+from ...cache.layout import ImageEntry
+from ...cache.objects import ObjectPath
+from ...cache.records import ShardRecord
+from ..dataset.images import file_sha256
+from ..progress import progress_line
+
+log = logging.getLogger(__name__)
+
+# The images and the cache may lie on machines whose clocks differ.
+CLOCKS_DIFFER_SECONDS = 3600.0
+
+
+def changed_images(
+    out: Path,
+    header: CacheHeader,
+    records: Iterable[ShardRecord],
+    folder: Path,
+    *,
+    look_at_all: bool,
+) -> list[ImageEntry]:
+    """Images of written shards whose files now have another sha256; files that are gone are not among them.
+
+    Only files that have changed since the cache was begun are read, by the times of their inodes, which
+    no tool sets back; look_at_all: every file. In an object store, which has no such time, always every
+    file. Raises CorruptCache.
+    """
+    files = image_files(out, header, records)
+    images = [image for image in header.layout.images if files.get(image.id)]
+    if not look_at_all and not isinstance(out, ObjectPath):
+        begun = (out / header_file.NAME).stat().st_mtime - CLOCKS_DIFFER_SECONDS
+        images = [image for image in images if _touched(folder / image.file_name) >= begun]
+    if not images:
+        return []
+    with (
+        progress_line("comparing images", len(images)) as progress,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        changed = []
+        hashes = pool.map(lambda image: file_sha256(folder / image.file_name), images)
+        for image, sha256 in zip(images, hashes, strict=True):
+            progress.advance()
+            if sha256 and sha256 != files[image.id]:
+                changed.append(image)
+    return changed
+
+
+def _touched(path: Path) -> float:
+    """When a file was last changed in any way, or a link to it; of a file that is gone: never."""
+    try:
+        of_link, of_file = path.lstat(), path.stat()
+    except OSError:
+        return 0.0
+    return max(of_link.st_ctime, of_file.st_ctime, of_file.st_mtime)
+
+
+def refuse_changed(out: Path, changed: Sequence[ImageEntry]) -> None:
+    """Raises KeyMismatch where there are any."""
+    if changed:
+        names = ", ".join(image.file_name for image in changed[:3])
+        more = ", ..." if len(changed) > 3 else ""
+        raise KeyMismatch(
+            f"{out}: {len(changed)} images are not those any more whose features are here ({names}{more}); "
+            "put them back, choose another --out, or add --redo-changed to make their shards again"
+        )
