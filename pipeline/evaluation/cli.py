@@ -54,4 +54,5 @@ def evaluate_command(
         class_embeddings=class_embeddings,
     )
     typer.echo(metrics_table(metrics))
-    typer.echo(f"written: {write_evaluation(out or run, located(cache), metrics, results)}")
+    written = write_evaluation(out or run, run, checkpoint.value, located(cache), metrics, results)
+    typer.echo(f"written: {written}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from typing import Any
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
+from ...cache.manifest import Manifest
 from ...cache.publish import publish_bytes
+from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ..dataset.embeddings import read_embeddings
 from ..devices import pick_device, use_threads
@@ -66,6 +69,7 @@ def evaluate_run(
         log.warning("the run and %s differ in %s", cache, difference)
     for difference in info.check_second(beside, second):
         log.warning("the run and %s differ in %s", second, difference)
+    _tell_of_other_images(info, cache)
     if images is None:
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
@@ -107,13 +111,60 @@ def evaluate_run(
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 
 
+def _tell_of_other_images(info: RunInfo, cache: Path) -> None:
+    """Where a cache has the id of one that training read, and other pixels."""
+    now = digests_of(cache)
+    for part in ("training", "validation"):
+        ids, files = (info.data.get(f"{part} {what}", "").split() for what in ("data", "images"))
+        if (
+            ids[:1] == [now["cache"]]
+            and len(ids) == 2
+            and files
+            and now["images"] not in ("", files[0])
+        ):
+            log.warning(
+                "%s has the names and sizes of the run's %s images, and other files: figures on it are not "
+                "those of training",
+                cache,
+                part,
+            )
+
+
 def write_evaluation(
-    folder: Path, cache: Path, metrics: Metrics, results: Sequence[dict[str, Any]]
+    folder: Path,
+    run: Path,
+    checkpoint: str,
+    cache: Path,
+    metrics: Metrics,
+    results: Sequence[dict[str, Any]],
 ) -> Path:
-    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced."""
+    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced.
+
+    The first says what it is of, by digests: the weights, the cache, its images, the detections.
+    """
     name = cache.resolve().name.removesuffix(".fdet")
-    path = folder / f"evaluation-{name}.json"
-    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), existing="replace")
-    detections = folder / f"detections-{name}.json"
-    publish_bytes(detections, json.dumps(list(results)).encode(), existing="replace")
+    path, found = folder / f"evaluation-{name}.json", json.dumps(list(results)).encode()
+    of = {
+        "weights": weights_digest(run, checkpoint),
+        **digests_of(cache),
+        "detections": hashlib.sha256(found).hexdigest(),
+    }
+    publish_bytes(folder / f"detections-{name}.json", found, existing="replace")
+    evaluation = json.dumps({**metrics.to_json(), "of": of}, indent=2).encode()
+    publish_bytes(path, evaluation, existing="replace")
     return path
+
+
+def weights_digest(run: Path, checkpoint: str) -> str:
+    """sha256 of the file with the weights."""
+    with (run / f"{checkpoint}.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests_of(cache: Path) -> dict[str, str]:
+    """ "cache": its id; "images": the digest of its image files, "" where it is not finished. Raises
+    InputError, CorruptCache.
+    """
+    header = CacheHeader.read(cache)
+    whole = Manifest.read(cache, header) is not None
+    return {"cache": header.id, "images": FeatureCache.open(cache).content if whole else ""}

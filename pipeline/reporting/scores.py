@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from ...cache.errors import CorruptCache, FdetError, InputError
 from ...cache.files import read_below
 from ...cache.sealed import parse_json
-from ..evaluation.evaluate import evaluate_run, write_evaluation
+from ..evaluation.evaluate import digests_of, evaluate_run, weights_digest, write_evaluation
 from ..runs.info import MAX_BYTES
 from .records import RunRecord, errors_of
 
@@ -29,8 +30,8 @@ def with_errors(
     """With the errors that keep each run's AP50 down: by the best weights on `val`, else by the newest
     evaluation that stands beside a run.
 
-    An evaluation that is older than the weights is made again and kept. A run that cannot be evaluated
-    there keeps its place without them, and a warning says why.
+    An evaluation of other weights, or of a cache with other images, is made again and kept. A run that
+    cannot be evaluated there keeps its place without them, and a warning says why.
     """
     if val is not None:
         _evaluate(records, val, images, device, threads)
@@ -47,7 +48,7 @@ def _evaluate(
         folder = images if record.info.own_backbone else None
         try:
             found = evaluate_run(record.folder, val, images=folder, device=device, threads=threads)
-            write_evaluation(record.folder, val, *found)
+            write_evaluation(record.folder, record.folder, "best", val, *found)
         except FdetError as error:
             log.warning("%s is not evaluated: %s", record.name, error)
 
@@ -56,13 +57,30 @@ def _has_weights(record: RunRecord) -> bool:
     return record.info is not None and (record.folder / "best.safetensors").is_file()
 
 
-def _newest(run: Path, val: Path | None, kind: str = "evaluation") -> Path | None:
-    """The newest evaluation, on any cache or one of that name; None where it is of older weights."""
-    name = "*" if val is None else val.resolve().name.removesuffix(".fdet")
+def _newest(run: Path, val: Path | None) -> tuple[Path, Mapping[str, Any]] | None:
+    """The newest evaluation of the best weights, on any cache or on that one: where it is, and what it says.
+
+    One that does not say what it is of, as an older fdet wrote it, is of the weights if it is newer.
+    """
     weights = run / "best.safetensors"
-    files = [p for p in run.glob(f"{kind}-*.json") if name in ("*", p.stem.partition("-")[2])]
-    files = [p for p in files if weights.is_file() and _written(p) >= _written(weights)]
-    return max(files, key=_written, default=None)
+    if not weights.is_file():
+        return None
+    name = "*" if val is None else val.resolve().name.removesuffix(".fdet")
+    wanted = {"weights": weights_digest(run, "best"), **({} if val is None else digests_of(val))}
+    for path in sorted(run.glob("evaluation-*.json"), key=_written, reverse=True):
+        if name not in ("*", path.stem.partition("-")[2]):
+            continue
+        try:
+            said = parse_json(read_below(run, path.name, MAX_BYTES), path)
+        except (CorruptCache, InputError) as error:
+            log.warning("%s: no evaluation that can be read (%s)", path, error)
+            continue
+        of = said.get("of")
+        if isinstance(of, dict) and all(of.get(key) == value for key, value in wanted.items()):
+            return path, said
+        if of is None and _written(path) >= _written(weights):
+            return path, said
+    return None
 
 
 def _written(path: Path) -> int:
@@ -70,12 +88,13 @@ def _written(path: Path) -> int:
 
 
 def _errors(record: RunRecord, val: Path | None) -> dict[str, float]:
-    path = _newest(record.folder, val) if record.info is not None else None
-    if path is None:
+    found = _newest(record.folder, val) if record.info is not None else None
+    if found is None:
         return {}
+    path, said = found
     try:
-        return errors_of(parse_json(read_below(path.parent, path.name, MAX_BYTES), path))
-    except (CorruptCache, InputError, TypeError, ValueError, AttributeError) as error:
+        return errors_of(said)
+    except (TypeError, ValueError, AttributeError) as error:
         log.warning("%s: no evaluation that can be read (%s)", path, error)
         return {}
 
@@ -85,11 +104,19 @@ def detections_of(record: RunRecord, val: Path) -> list[dict[str, Any]] | None:
 
     Raises CorruptCache.
     """
-    path = _newest(record.folder, val, "detections")
-    if path is None:
+    evaluation = _newest(record.folder, val)
+    if evaluation is None:
         return None
+    name = evaluation[0].name.replace("evaluation-", "detections-", 1)
+    path = record.folder / name
+    if not path.is_file():
+        return None
+    raw = read_below(record.folder, name, 2**31)
+    expected = (evaluation[1].get("of") or {}).get("detections")
+    if expected not in (None, hashlib.sha256(raw).hexdigest()):
+        raise CorruptCache(f"{path}: its bytes are not those that {evaluation[0].name} names")
     try:
-        results: list[dict[str, Any]] = json.loads(read_below(path.parent, path.name, 2**31))
+        results: list[dict[str, Any]] = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise CorruptCache(f"{path}: not JSON ({error})") from error
     return results

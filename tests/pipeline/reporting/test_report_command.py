@@ -7,9 +7,11 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from fdet.cache.errors import CorruptCache
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.reporting.assemble import assemble
+from fdet.pipeline.reporting.records import errors_of
 from fdet.pipeline.reporting.scores import detections_of
 from fdet.pipeline.runs.checkpoint import count_trained
 from fdet.pipeline.runs.config import load_config
@@ -64,9 +66,39 @@ def test_an_evaluation_is_made_once_and_again_for_newer_weights(runs, exact_cach
     assemble([runs], val=exact_cache, threads=1)
     assemble([runs], val=exact_cache, threads=1)
     assert len(made) == 1
-    os.utime(runs / "run" / "best.safetensors")
+    weights = runs / "run" / "best.safetensors"
+    os.utime(weights)
     assemble([runs], val=exact_cache, threads=1)
-    assert len(made) == 2
+    assert len(made) == 1, "a newer time is no other weights"
+    (evaluation,) = (runs / "run").glob("evaluation-*.json")
+    said = json.loads(evaluation.read_text())
+    for other in ({"weights": "ab" * 32}, {"cache": "ab" * 32}, {"images": "ab" * 32}):
+        evaluation.write_text(json.dumps({**said, "of": {**said["of"], **other}}))
+        before = len(made)
+        assemble([runs], val=exact_cache, threads=1)
+        assert len(made) == before + 1, other
+        assert json.loads(evaluation.read_text()) == said
+
+
+def test_an_evaluation_by_an_older_fdet_is_of_the_weights_if_it_is_newer(runs, exact_cache, caplog):
+    assemble([runs], val=exact_cache, threads=1)
+    (evaluation,) = (runs / "run").glob("evaluation-*.json")
+    said = json.loads(evaluation.read_text())
+    del said["of"]
+    evaluation.write_text(json.dumps(said))
+    record = assemble([runs], threads=1).records[0]
+    assert record.errors == errors_of(said)
+    os.utime(evaluation, (0, 0))
+    assert assemble([runs], threads=1).records[0].errors == {}
+
+
+def test_detections_of_another_evaluation_are_not_shown(runs, exact_cache):
+    report = assemble([runs], val=exact_cache, threads=1)
+    (path,) = (runs / "run").glob("detections-*.json")
+    path.write_text("[]")
+    with pytest.raises(CorruptCache, match="its bytes are not those"):
+        detections_of(report.records[0], exact_cache)
+    (runs / "run" / path.name.replace("detections", "evaluation")).unlink()
 
 
 def test_without_a_cache_the_images_go_through_the_backbone(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from PIL import Image, ImageOps
 
+from fdet.cache.errors import InputError
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
@@ -284,3 +287,18 @@ def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache
     subprocess.run(whole, check=True, capture_output=True)
     assert_same(tensors(run), tensors(tmp_path / "whole"))
     assert_same(tensors(run, "best"), tensors(tmp_path / "whole", "best"))
+
+
+def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset, tmp_path):
+    """Its id is the same, and so are names, sizes and annotations."""
+    mine = shutil.copytree(dataset.parent, tmp_path / "data") / dataset.name
+    cache, run = tmp_path / "c", tmp_path / "run"
+    extract(extraction(mine, cache, codec="fp32", **BACKBONE))
+    train(tiny(), options(cache, run, val=cache))
+    shutil.rmtree(cache)
+    for path in (mine.parent / "images").glob("*.png"):
+        with Image.open(path) as before:
+            ImageOps.invert(before.convert("RGB")).save(path)
+    extract(extraction(mine, cache, codec="fp32", **BACKBONE))
+    with pytest.raises(InputError, match="something else: training images; validation images"):
+        train(tiny(), options(cache, run, val=cache, resume=True))
