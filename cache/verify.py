@@ -15,6 +15,7 @@ from . import header as header_file
 from . import manifest as manifest_file
 from .calibration import parameters_of, read_parameter_files
 from .chunks import DamagedFrame, check_frame, compress_bound
+from .content import digest_of_images, digest_of_parts, files_of
 from .errors import CorruptCache, shown
 from .files import FileEntry, OpenFile, is_there, opened_below
 from .header import CacheHeader
@@ -90,6 +91,8 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
             # By the wrong header, every sound shard would be a stranger.
             return Verification(tuple(damages), 0, 0, ())
     files = [_File(name, entry) for name, entry in header.beside.items()]
+    if manifest is not None:
+        damages += _digest_damages(root, header, manifest)
     missing: list[Shard] = []
     unfinished = manifest is None and not damages
     for shard in header.layout.shards:
@@ -112,6 +115,20 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
     loose = {path.relative_to(root).as_posix() for path in leftovers(root, aside=True)}
     damages += _strangers(root, header)
     return Verification(tuple(dict.fromkeys(damages)), len(missing), done, tuple(sorted(loose)))
+
+
+def _digest_damages(root: Path, header: CacheHeader, manifest: Manifest) -> list[Damage]:
+    """Of sound records: whether their digests of image files add up to the manifest's."""
+    parts = []
+    for name, sha256 in manifest.records.items():
+        try:
+            parts.append(read_record(root, header.id, name, sha256).images)
+        except CorruptCache:  # which is said elsewhere
+            return []
+    expected = digest_of_parts(parts) if all(parts) else ""
+    if manifest.images in ("", expected):
+        return []
+    return [Damage(manifest_file.NAME, "its digest of the image files is not its records'")]
 
 
 def _codec_damages(root: Path, header: CacheHeader) -> list[Damage]:
@@ -149,6 +166,9 @@ def _shard_files(
             table = None
     except CorruptCache as error:
         damages.append(_damage(root, error, shard))
+    if table is not None and record.images not in ("", digest_of_images(files_of(table))):
+        why = "its digest of the image files is not that of its samples table"
+        damages.append(Damage(record_name(shard.name), why, shard.name))
     expected = set(shard_file_names(header, shard)) - {record_name(shard.name)}
     if set(record.files) != expected:
         why = f"it names other files than {', '.join(sorted(expected))}"

@@ -1,5 +1,6 @@
 """The digest of the image files: of the pixels, and of nothing else."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fdet.cache.errors import CorruptCache
 from fdet.cache.manifest import Manifest
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sealed import sealed_json
+from fdet.cache.verify import verify
 from fdet.cache.writer import written_records
 
 KEPT = Path(__file__).parents[1] / "kept" / "format-7" / "cache.fdet"
@@ -60,6 +62,29 @@ def test_something_else_in_its_place_is_corrupt(root, junk):
     (root / "manifest.json").write_bytes(sealed_json({**data, "images": junk}))
     with pytest.raises(CorruptCache, match="unreadable manifest"):
         Manifest.read(root, header)
+
+
+def sealed_again(path: Path, **changes) -> bytes:
+    data = json.loads(path.read_bytes())
+    del data["sha256"]
+    path.write_bytes(sealed_json({**data, **changes}))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "commits/32x32-1.json"])
+def test_verify_finds_a_digest_that_is_not_of_the_tables(root, name):
+    """Of a sealed file, as another program may write it."""
+    raw = sealed_again(root / name, images="ab" * 32)
+    if name != "manifest.json":
+        header, manifest = (
+            FeatureCache.open(root).header,
+            json.loads((root / "manifest.json").read_bytes()),
+        )
+        named = {**manifest["records"], "32x32-1": hashlib.sha256(raw).hexdigest()}
+        parts = [record.images for record in written_records(root, header).values()]
+        sealed_again(root / "manifest.json", records=named, images=digest_of_parts(parts))
+    (damage,) = verify(root).damages
+    assert damage.file == name and "digest of the image files" in damage.why
 
 
 def test_a_cache_that_was_made_before_there_was_one_is_read_for_it():
