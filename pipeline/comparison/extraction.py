@@ -19,6 +19,7 @@ from statistics import median
 from ...cache.annotation_copy import read_annotations
 from ...cache.codecs import Codec, codec_files, codec_of
 from ...cache.errors import InputError
+from ...cache.files import read_below
 from ...cache.header import CacheHeader
 from ...cache.layout import ImageEntry, Layout
 from ...cache.publish import publish_bytes
@@ -33,6 +34,7 @@ from ..devices import pick_device, use_threads
 from ..extraction.calibration import evenly
 from ..extraction.reuse import Reused
 from ..extraction.writing import write_shards
+from ..runs.info import MAX_BYTES
 from .options import CompareOptions
 
 NAME = "extraction.json"
@@ -99,7 +101,7 @@ def _read(path: Path) -> Extraction | None:
     if not path.is_file():
         return None
     try:
-        return Extraction(**parse_json(path.read_bytes(), path))
+        return Extraction(**parse_json(read_below(path.parent, path.name, MAX_BYTES), path))
     except TypeError as error:
         raise InputError(f"{path}: not a measured extraction; delete it") from error
 

@@ -49,7 +49,7 @@ class RunFigures:
             epochs=max(line["epoch"] for line in lines),
             seconds=seconds,
             images=images,
-            waiting=waited / seconds,
+            waiting=waited / seconds if seconds else 0.0,
             process_mb=max(line["process_memory_mb"] for line in training),
             device_mb=max(device) if device else None,
             course=tuple(course),

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from ...cache.errors import ConfigError, FdetError, InputError
+from ...cache.files import read_below
 from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json, parse_json
 from ..launching import signal_of
 from ..runs.checkpoint import read_position
 from ..runs.folder import changed_settings
-from ..runs.info import TRAINING_SOURCES, RunInfo
+from ..runs.info import MAX_BYTES, TRAINING_SOURCES, RunInfo
 from ..training.options import Source, TrainOptions
 from ..training.processes import Processes
 from ..training.train import check_settings
@@ -75,7 +76,7 @@ def refuse_other_conditions(options: CompareOptions) -> None:
     path, now = options.out / CONDITIONS, _conditions(options)
     if not path.is_file():
         return
-    before = parse_json(path.read_bytes(), path)
+    before = parse_json(read_below(options.out, CONDITIONS, MAX_BYTES), path)
     for name, value in now.items():
         if before.get(name) != value:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ..evaluation.errors import KINDS
 from ..runs.checkpoint import count_trained, read_position
 from ..runs.info import SCRATCH, RunInfo
 from ..runs.metrics_log import read as read_metrics
+
+log = logging.getLogger(__name__)
 
 State = Literal["finished", "unfinished", "unreadable"]
 # Where runs are looked for: the folder itself, and so many levels below it.
@@ -96,10 +99,15 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / "run.json").exists():
+    try:
+        taken = (folder / "run.json").exists()
+        inside = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    except OSError as error:
+        log.warning("%s: %s; it is left out", folder, error.strerror)
+        return
+    if taken:
         yield folder
     elif depth:
-        inside = (p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         for inner in sorted(inside, key=_natural):
             yield from _below(inner, depth - 1)
 
@@ -133,7 +141,7 @@ def _record(run: Path, name: str) -> RunRecord:
         return _with_metrics(run, name, info)
     except FdetError as error:
         return RunRecord(run, name, "unreadable", str(error), info)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         note = f"metrics.jsonl: a line is not one of fdet's ({error!r})"
         return RunRecord(run, name, "unreadable", note, info)
 
@@ -188,7 +196,7 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         "epochs": run.epochs,
         "steps": lines[-1]["step"],
         "seconds": run.seconds,
-        "images_per_second": run.images / run.seconds,
+        "images_per_second": run.images / run.seconds if run.seconds else None,
         "waiting": run.waiting,
         "process_mb": run.process_mb,
         "device_mb": run.device_mb,
@@ -198,8 +206,10 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
 def _course(lines: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
     """A point an epoch."""
     seconds = 0.0
-    for epoch in sorted({line["epoch"] for line in lines}):
-        of_epoch = [line for line in lines if line["epoch"] == epoch]
+    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
+    for line in lines:
+        by_epoch.setdefault(line["epoch"], []).append(line)
+    for epoch, of_epoch in sorted(by_epoch.items()):
         steps = [line for line in of_epoch if line["kind"] == "train"]
         seconds += sum(line["seconds"] for line in steps)
         aps = [line["metrics"]["ap"] for line in of_epoch if line["kind"] == "eval"]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...cache.errors import CorruptCache
+from ...cache.files import read_below
 from ...cache.publish import publish_bytes, storage_error
 
 NAME = "metrics.jsonl"
+MAX_BYTES = 2**28
+MAX_LINE_BYTES = 2**22
+MAX_DEPTH = 8
+_COUNTS = "step", "epoch", "skipped"
+_AMOUNTS = ("seconds", "images_per_second", "waiting", "process_memory_mb", "device_memory_mb")
 
 
 def append(run: Path, line: Mapping[str, Any]) -> None:
@@ -23,15 +31,64 @@ def append(run: Path, line: Mapping[str, Any]) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """All whole lines; a last one that a kill cut off is left out. Raises CorruptCache."""
+    """All whole lines; a last one that a kill cut off is left out. Raises CorruptCache, StorageError.
+
+    What is returned can be counted with: `kind` is a text, `step` and `epoch` are numbers from 0 on, as is
+    every time and size, and no number is beyond a float. A log is read from other people's runs too.
+    """
     path = run / NAME
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
-    lines = path.read_text().split("\n")
+    lines = read_below(run, NAME, MAX_BYTES).split(b"\n")
+    return [_parsed(line, path, number) for number, line in enumerate(lines[:-1], 1) if line]
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    where = f"{path}, line {number}"
+    if len(line) > MAX_LINE_BYTES:
+        raise CorruptCache(f"{where}: {len(line)} bytes, expected at most {MAX_LINE_BYTES}")
     try:
-        return [json.loads(line) for line in lines[:-1] if line]
-    except ValueError as error:
-        raise CorruptCache(f"{path}: a line is not JSON ({error})") from error
+        found = json.loads(line)
+        _check_numbers(found)
+        _check_fields(found)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CorruptCache(
+            f"{where}: not one of fdet's ({error}); the file was altered: without that line the rest of the "
+            "run can be used"
+        ) from error
+    checked: dict[str, Any] = found
+    return checked
+
+
+def _check_numbers(value: Any, depth: int = 0) -> None:
+    """Raises ValueError for a number that is beyond a float, and for what is nested beyond all use."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} times")
+    if isinstance(value, int) and abs(value) > 2**63:
+        raise ValueError("a number beyond 2^63")
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        _check_numbers(one, depth + 1)
+
+
+def _check_fields(line: Any) -> None:
+    """Raises TypeError, ValueError."""
+    if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
+        raise TypeError("expected an object with a kind")
+    for name in _COUNTS:
+        if type(line.get(name, 0)) is not int or not 0 <= line.get(name, 0) < 2**53:
+            raise ValueError(f"{name}: expected a whole number from 0 on, got {line[name]!r}")
+    if "step" not in line:
+        raise ValueError("step: missing")
+    for name in _AMOUNTS:
+        if not _is_amount(line.get(name, 0)):
+            raise ValueError(f"{name}: expected a number from 0 on, got {line[name]!r}")
+    if line["kind"] == "eval" and not isinstance(line.get("metrics"), dict):
+        raise TypeError("metrics: expected an object")
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def cut_back(run: Path, step: int, evaluated: bool) -> None:
