@@ -11,7 +11,8 @@ from ...cache import manifest as manifest_file
 from ...cache.errors import InputError
 from ...cache.header import CacheHeader
 from ...cache.objects import ObjectPath
-from ...cache.publish import only_writer, remove_files, remove_leftovers
+from ...cache.publish import is_leftover, only_writer, remove_files, remove_leftovers, sync_folders
+from ...cache.records import record_name
 from ...cache.verify import file_names, shard_file_names
 from .verify import verify_cache
 
@@ -51,30 +52,52 @@ def remove_damaged(root: Path) -> tuple[int, int]:
 
 
 def remove_cache(root: Path) -> tuple[int, int]:
-    """Every file of the cache; the header last, so that the command can be repeated.
+    """Every file of the cache: how many, how many bytes. Killed anywhere, the same command finishes, and so
+    does the one that made the cache.
 
     Raises InputError where no cache is, or where other files remain (which are then spared).
     """
     _refuse_objects(root)
+    if _is_empty(root):
+        # A removal that was killed before its last step left it.
+        remove_leftovers(root)
+        root.rmdir()
+        return 0, 0
     header = CacheHeader.read(root)
     root = root.resolve()
     with only_writer(root, "rank-0-of-1", alone=True):
         count, size = remove_remains(root)
-        names = [manifest_file.NAME, *file_names(header), *header.beside]
-        paths = _own(root, names)
+        records = [record_name(shard.name) for shard in header.layout.shards]
+        names = [manifest_file.NAME, *records, *file_names(header), *header.beside]
+        paths = _own(root, list(dict.fromkeys(names)))
         size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
-        for path in paths:
-            path.unlink()
+        # A shard without its record is one that was never written; a record without its shard is damage.
+        marks = {root / name for name in (manifest_file.NAME, *records)}
+        for first in (True, False):
+            for path in paths:
+                if (path in marks) is first:
+                    path.unlink()
+            sync_folders(root)
+        _remove_empty_folders(root)
+        # Without it nobody knows whose the rest is.
         remove_files([root / header_file.NAME])
-    for folder, _, _ in os.walk(root, topdown=False):
-        if Path(folder) != root and not any(Path(folder).iterdir()):
-            Path(folder).rmdir()
     if any(root.iterdir()):
         raise InputError(
             f"{root}: the cache is gone; what else lies there is not its own and stays"
         )
     root.rmdir()
     return count + len(paths) + 1, size
+
+
+def _is_empty(root: Path) -> bool:
+    """Whether a folder has nothing in it but what a killed process held."""
+    return root.is_dir() and all(is_leftover(p.name, aside=False) for p in root.iterdir())
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        if Path(folder) != root and not any(Path(folder).iterdir()):
+            Path(folder).rmdir()
 
 
 def _refuse_objects(root: Path) -> None:

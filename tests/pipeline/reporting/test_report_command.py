@@ -132,6 +132,10 @@ def test_the_command_writes_a_page_and_prints_what_is_asked(runs, tmp_path):
     assert table.exit_code == 0 and "1/1" in table.stdout
     assert fdet("report", runs, "--format", "md").stdout.startswith("1 run on features of")
     assert fdet("report", runs, "--format", "csv").stdout.startswith("run,folder,state,")
+    for suffix in ("md", "csv", "json"):
+        path = tmp_path / f"table.{suffix}"
+        assert fdet("report", runs, "--out", path).stdout == f"written: {path}\n"
+        assert path.read_text() == fdet("report", runs, "--format", suffix).stdout
     both = fdet("report", runs, "--format", "json", "--out", tmp_path / "page.html")
     assert json.loads(both.stdout)["runs"][0]["run"] == "run"
 
@@ -142,7 +146,12 @@ def test_the_command_writes_a_page_and_prints_what_is_asked(runs, tmp_path):
         (["TMP/absent"], "absent: no such folder"),
         (["TMP/empty"], "no run in it"),
         (["RUNS", "--out", "TMP/no/page.html"], "expected a file in a folder that exists"),
-        (["RUNS", "--out", "TMP"], "expected a file in a folder that exists"),
+        (["RUNS", "--out", "TMP/no/page.csv"], "expected a file in a folder that exists"),
+        (
+            ["RUNS", "--out", "TMP/page.xlsx"],
+            "expected a name that ends in .html, .md, .csv or .json",
+        ),
+        (["RUNS", "--out", "TMP"], "expected a name that ends in .html, .md, .csv or .json"),
         (["RUNS", "--images", "TMP/absent", "--out", "TMP/p.html"], "absent: no such folder"),
         (["RUNS", "--images", "TMP/empty"], "--images is for the page or for --val"),
         (["RUNS", "--val", "TMP/empty"], "is not a cache"),

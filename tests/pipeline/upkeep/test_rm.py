@@ -1,9 +1,11 @@
 """Removing: what belongs to the cache and is meant, and never anything else."""
 
 import fcntl
+import os
 import shutil
 import signal
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,57 @@ def test_an_unfinished_cache_goes_too(dataset, store, tmp_path):
     extract(quick(dataset, tmp_path / "c", store=store, rank=1, world=2))
     remove_cache(tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+class Killed(BaseException):
+    """In place of a system call."""
+
+
+@contextmanager
+def killed_before(monkeypatch, number):
+    """The n-th removal of a file or a folder."""
+    seen = 0
+    with monkeypatch.context() as patch:
+        for name in ("unlink", "rmdir"):
+            real = getattr(Path, name)
+
+            def counting(path, *arguments, real=real, **more):
+                nonlocal seen
+                # What is held is let go by a death too.
+                mine = not path.name.endswith(publish.SCRATCH)
+                seen += mine
+                if mine and seen == number:
+                    raise Killed
+                return real(path, *arguments, **more)
+
+            patch.setattr(Path, name, counting)
+        yield
+
+
+@pytest.mark.parametrize("codec", ["fp32", "int5"])
+@pytest.mark.parametrize("after", ["rm", "extract"])
+def test_killed_anywhere_the_place_can_be_used(after, codec, dataset, store, tmp_path, monkeypatch):
+    """By the same command, and by the one that made the cache."""
+    options = {"store": store, "codec": codec, "shard_mb": 1}
+    extract(quick(dataset, tmp_path / "whole", **options))
+    expected, number = tree(tmp_path / "whole"), 0
+    while True:
+        number += 1
+        root = shutil.copytree(tmp_path / "whole", tmp_path / "c", copy_function=os.link)
+        with killed_before(monkeypatch, number):
+            try:
+                remove_cache(root)
+                break
+            except Killed:
+                pass
+        if after == "rm" and root.exists():
+            remove_cache(root)
+        if after == "extract" and number % 3 == 0:
+            extract(quick(dataset, root, **options))
+            assert tree(root) == expected, number
+        shutil.rmtree(root, ignore_errors=True)
+    assert number > len(expected)
+    assert tree(tmp_path / "whole") == expected
 
 
 FOREIGN = ("notes.txt", "commits/notes.txt", "64x64/c1/c.9.0.0.0", "thesis/64x64/0.h5", ".hidden")
