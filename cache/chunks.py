@@ -58,6 +58,16 @@ def check_frame(data: bytes, length: int, crc32c: int) -> None:
         raise DamagedFrame("its checksum does not hold")
 
 
+def check_whole_frame(data: bytes, length: int, crc32c: int, raw_bytes: int) -> None:
+    """As `check_frame`, and that it says to hold `raw_bytes`; raises DamagedFrame."""
+    check_frame(data, length, crc32c)
+    try:
+        if zstandard.frame_content_size(data) != raw_bytes:
+            raise DamagedFrame(f"it does not decompress to {raw_bytes} bytes")
+    except zstandard.ZstdError as error:
+        raise DamagedFrame(str(error)) from error
+
+
 def decompress(
     decompressor: zstandard.ZstdDecompressor, data: bytes, length: int, crc32c: int, raw_bytes: int
 ) -> bytes:

@@ -47,6 +47,6 @@ def image_files(root: Path, header: CacheHeader, records: Iterable[ShardRecord])
     levels = len(header.key.levels.levels)
     found: dict[int, str] = {}
     for record in records:
-        slots = len(header.layout.samples(shards[record.shard]))
+        slots = len(shards[record.shard].images) * len(header.layout.views)
         found |= files_of(read_samples(root, record, levels, slots))
     return found

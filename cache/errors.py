@@ -65,8 +65,13 @@ class StorageError(FdetError):
 
 def shown(text: str) -> str:
     """Text that may hold anything, as a terminal may have it: printable, and of bounded length."""
+    text = _cut(text)
     if not text.replace("\n", " ").isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 1500 else f"{text[:1000]} ... {text[-400:]}"
 
 

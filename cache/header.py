@@ -20,12 +20,14 @@ from .layout import Bucket, Layout
 from .objects import again_from_objects
 from .once import Once
 from .pyramid import LevelSpec
-from .sealed import digest, parse_json, parse_sealed, sealed_json
+from .sealed import canonical_json, digest, parse_json, parse_sealed, sealed_json
 
 FORMAT = 3
 STORE_NAMES = ("zarr", "hdf5")
 NAME = "fdet.json"
 MAX_BYTES = 2**28
+# About a backbone: two numbers, and one a canvas.
+MAX_FACTS_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class CacheHeader:
     def __post_init__(self) -> None:
         if not isinstance(self.backbone, Mapping):
             raise ValueError(f"backbone: expected an object, got {self.backbone!r}")
+        if len(canonical_json(dict(self.backbone))) > MAX_FACTS_BYTES:
+            raise ValueError(f"backbone: expected at most {MAX_FACTS_BYTES} bytes of facts")
         if bool(self.key.calibration) != self.form.calibrated:
             raise ValueError(f"calibration {self.key.calibration!r} for codec {self.form.name}")
         for name in self.key.converted:
@@ -124,8 +128,8 @@ class CacheHeader:
         found = parse_json(raw, path).get("format")
         if found != FORMAT:
             raise InputError(
-                f"{path}: format {found}; this fdet reads format {FORMAT}: make the cache again, or "
-                "use the fdet that made it"
+                f"{path}: format {str(found)[:20]}; this fdet reads format {FORMAT}: make the cache again, "
+                "or use the fdet that made it"
             )
         data = parse_sealed(raw, path)
         if data.get("store") not in STORE_NAMES:

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from .errors import MissingSample
 from .once import Once
 
+# Of a path; Linux opens none that is longer.
+_MAX_NAME = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
@@ -31,6 +34,11 @@ class Bucket:
         sizes = (*self.canvas_hw, self.images_per_shard)
         if not all(type(size) is int and size >= 1 for size in sizes) or not self.images:
             raise ValueError("a bucket needs images, at least one a shard, and a canvas")
+        if self.images_per_shard > len(self.images):
+            # Room is made for a full shard.
+            raise ValueError(
+                f"a bucket of {len(self.images)} images has {self.images_per_shard} in a shard"
+            )
 
     @property
     def name(self) -> str:
@@ -181,6 +189,8 @@ def _image(image_id: Any, name: Any, hw: Any) -> ImageEntry:
         raise ValueError(f"image {image_id!r}: expected an id, a file name, two sizes")
     if not 0 <= image_id < 2**63 or rows < 1 or width < 1:
         raise ValueError(f"image {image_id}: its id or its size {hw} is out of range")
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"image {image_id}: a file name of {len(name)} characters")
     if name[:1] in ("", "/") or "\0" in name or (".." in name and ".." in name.split("/")):
         raise ValueError(f"image {image_id}: {name!r} leaves the image folder")
     return ImageEntry(image_id, name, (rows, width))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from . import header as header_file
 from . import manifest as manifest_file
 from .calibration import parameters_of, read_parameter_files
-from .chunks import DamagedFrame, check_frame, compress_bound
+from .chunks import DamagedFrame, check_whole_frame, compress_bound
 from .content import digest_of_images, digest_of_parts, files_of
 from .errors import CorruptCache, shown
 from .files import FileEntry, OpenFile, is_there, opened_below
@@ -205,14 +205,16 @@ def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
 
 
 def _damages(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
-    """Read one file whole; where it is not what it was, say which samples that concerns."""
+    """Read one file whole, and each frame in it; say what is wrong, and which samples that concerns."""
     shard = file.shard.name if file.shard else ""
     try:
         with opened_below(root, file.name) as source:
             size = source.size
-            if size == file.entry.size and _sha256(source) == file.entry.sha256:
-                return []
+            same = size == file.entry.size and _sha256(source) == file.entry.sha256
+            # Of a sound file too: another program may have written a table that leads elsewhere.
             found = _damaged_samples(header, file, source) if file.table else []
+            if same:
+                return found
     except CorruptCache as error:
         return [_damage(root, error, file.shard)]
     except OSError as error:
@@ -239,7 +241,8 @@ def _damaged_samples(
         if store.level_file(file.shard, level) != file.name:
             continue
         spec = header.key.levels.levels[number]
-        bound = compress_bound(header.raw_bytes(spec, file.shard.bucket))
+        raw_bytes = header.raw_bytes(spec, file.shard.bucket)
+        bound = compress_bound(raw_bytes)
         for slot, (image_id, view) in enumerate(file.table.samples):
             if not file.table.ok[slot]:
                 continue
@@ -247,7 +250,7 @@ def _damaged_samples(
             try:
                 if length > bound:
                     raise DamagedFrame(f"no frame of such a map has {length} bytes")
-                check_frame(source.read_at(offset, length), length, crc32c)
+                check_whole_frame(source.read_at(offset, length), length, crc32c, raw_bytes)
             except (DamagedFrame, OSError, OverflowError) as error:
                 found.append(Damage(file.name, str(error), file.shard.name, level, image_id, view))
     return found

@@ -66,7 +66,7 @@ def make_layout() -> Layout:
     """Two buckets, three shards: 5 images in shards of 3 and 2, then 2 images in a shard for 3."""
     square = tuple(ImageEntry(10 + 7 * k, f"{k}.png", (30, 32)) for k in range(5))
     wide = tuple(ImageEntry(3 + k, f"sub/{k}.png", (16, 48)) for k in range(2))
-    return Layout(("plain", "hflip"), (Bucket((32, 32), 3, square), Bucket((16, 48), 3, wide)))
+    return Layout(("plain", "hflip"), (Bucket((32, 32), 3, square), Bucket((16, 48), 2, wide)))
 
 
 def make_header(codec: str = "fp32", store: str = "zarr", **changes) -> CacheHeader:

@@ -1,7 +1,7 @@
 import pytest
 
 from fdet.cache import errors
-from fdet.cache.errors import FdetError, FeatureError, did_you_mean
+from fdet.cache.errors import FdetError, FeatureError, did_you_mean, shown
 
 ALL = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
 
@@ -32,3 +32,8 @@ def test_a_feature_error_names_the_position_in_the_batch():
     error = FeatureError("3 values are NaN", index=2)
     assert error.index == 2
     assert str(error) == "3 values are NaN"
+
+
+@pytest.mark.parametrize("text", ["\x1b" * 2**26, "a" * 2**26, "\U0010ffff" * 2**24])
+def test_a_text_of_any_length_is_shown_short_and_printable(text):
+    assert len(shown(text)) < 1600 and shown(text).isprintable()

@@ -41,6 +41,7 @@ def test_shards_cut_each_bucket_and_lose_no_image():
 @pytest.mark.parametrize("per_shard", range(1, 5))
 def test_located_images_are_in_the_shard_that_lists_them(images, per_shard):
     entries = tuple(ImageEntry(k, f"{k}.png", (8, 8)) for k in range(images))
+    per_shard = min(per_shard, images)
     layout = Layout(("plain",), (Bucket((8, 8), per_shard, entries),))
     assert len(layout.shards) == -(-images // per_shard)
     for image in entries:
@@ -51,7 +52,7 @@ def test_located_images_are_in_the_shard_that_lists_them(images, per_shard):
 
 def test_the_last_shard_of_a_bucket_has_as_many_slots_as_the_others_but_uses_fewer():
     layout = make_layout()
-    assert [layout.slots(shard.bucket) for shard in layout.shards] == [6, 6, 6]
+    assert [layout.slots(shard.bucket) for shard in layout.shards] == [6, 6, 4]
     assert [len(layout.samples(shard)) for shard in layout.shards] == [6, 4, 4]
     assert layout.samples(layout.shards[1]) == [(31, 0), (31, 1), (38, 0), (38, 1)]
 
@@ -113,3 +114,9 @@ def test_impossible_layouts_are_refused(views, buckets, why):
 def test_a_bucket_needs_images(per_shard, images):
     with pytest.raises(ValueError, match="needs images"):
         Bucket((8, 8), per_shard, images)
+
+
+def test_no_shard_is_planned_for_more_images_than_there_are():
+    """Its arrays would be made for them."""
+    with pytest.raises(ValueError, match="a bucket of 1 images has 2 in a shard"):
+        Bucket((8, 8), 2, (IMAGE,))
