@@ -65,10 +65,19 @@ class StorageError(FdetError):
 
 def shown(text: str) -> str:
     """Text that may hold anything, as a terminal may have it: printable, and of bounded length."""
-    text = _cut(text)
-    if not text.replace("\n", " ").isprintable():
-        text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    return _cut(text)
+    return _cut(printable(_cut(text)))
+
+
+def printable(text: str) -> str:
+    """Text of which a terminal is told nothing: control characters, and what is no UTF-8, as escapes. Line
+    ends and tabs stay.
+    """
+    if text.translate(_KEPT).isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+_KEPT = str.maketrans("\n\t", "  ")
 
 
 def _cut(text: str) -> str:

@@ -6,6 +6,7 @@ threads, pickled, and carried through a fork.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import weakref
@@ -40,6 +41,7 @@ from .sampler import SampleId
 from .stores import store_of
 from .vectors import Vectors, read_vectors
 
+# Of all caches of a process together: each has a descriptor or two, and a process may have 1,024.
 OPEN_SHARDS = 64
 # Of an object store nothing is open, but a table that is read again costs two requests.
 KNOWN_SHARDS = 2**14
@@ -84,6 +86,7 @@ class _OpenShard:
         self.vectors: Vectors | None = None
         self.found: dict[SampleId, _Place] = {}
         self.used = 0
+        self.has_files = set(files) != {-1}
         # A descriptor closed under a reading thread may be another file by then.
         weakref.finalize(self, _close, set(files) - {-1})
 
@@ -103,22 +106,52 @@ def _close(descriptors: set[int]) -> None:
 class _OpenShards:
     """What one process has open of a cache; never taken over through a fork.
 
-    now: counts the calls. A shard that is looked up may be pushed out in the same moment by another
-    thread: it stays open for whoever holds it.
+    used: when each was last looked up, by a clock that all caches of the process share. A shard that is
+    looked up may be pushed out in the same moment by another thread: it stays open for whoever holds it.
     """
 
     def __init__(self) -> None:
         self.process, self.now = os.getpid(), 0
-        self.lock = threading.Lock()
         self.shards: dict[int, _OpenShard] = {}
 
-    def take(self, number: int, shard: _OpenShard, most: int) -> _OpenShard:
-        """One more, of `most`; the one that was used longest ago goes for it."""
+
+class _Process:
+    """All shards with open files of this process, of all its caches together."""
+
+    def __init__(self) -> None:
+        self.clock = itertools.count(1)
+        self.lock = threading.Lock()
+        self.caches: weakref.WeakSet[_OpenShards] = weakref.WeakSet()
+
+    def take(self, here: _OpenShards, number: int, shard: _OpenShard) -> _OpenShard:
+        """One more; the one that was used longest ago may go for it, whosever it is."""
         with self.lock:
-            while len(self.shards) >= most and number not in self.shards:
-                self.shards.pop(min(self.shards, key=lambda k: self.shards[k].used))
-            self.shards[number] = shard
+            if not shard.has_files:
+                caches, most = [here], KNOWN_SHARDS
+            else:
+                self.caches.add(here)
+                caches, most = list(self.caches), OPEN_SHARDS
+            here.shards.pop(number, None)
+            while sum(len(one.shards) for one in caches) >= most:
+                owner = min(
+                    (one for one in caches if one.shards),
+                    key=lambda one: min(shard.used for shard in one.shards.values()),
+                )
+                owner.shards.pop(min(owner.shards, key=lambda k: owner.shards[k].used))
+            here.shards[number] = shard
         return shard
+
+
+_process = _Process()
+
+
+def _forked() -> None:
+    """A child shares nothing with its parent, whose lock another thread may have held."""
+    global _process
+    _process = _Process()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class FeatureCache:
@@ -400,7 +433,7 @@ class FeatureCache:
             # Forked, perhaps while another thread of the parent held the lock. In one assignment:
             # another thread of ours may be here too.
             self._open = _OpenShards()
-        self._open.now += 1
+        self._open.now = next(_process.clock)
         return self._open
 
     def _shard(self, here: _OpenShards, image_id: int) -> _OpenShard:
@@ -408,8 +441,8 @@ class FeatureCache:
         found = here.shards.get(number)
         if found is None:
             opened = self._open_shard(self.header.layout.shards[number])
-            most = KNOWN_SHARDS if isinstance(self.root, ObjectPath) else OPEN_SHARDS
-            found = here.take(number, opened, most)
+            opened.used = here.now
+            found = _process.take(here, number, opened)
         found.used = here.now
         return found
 

@@ -11,11 +11,11 @@ from threading import Event
 
 from . import header as header_file
 from .errors import CorruptCache, KeyMismatch
-from .files import FileEntry, opened_below
+from .files import FileEntry, OpenFile, opened_below
 from .header import CacheHeader
 from .layout import Shard
 from .manifest import Manifest
-from .objects import again_from_objects, refuse_hdf5
+from .objects import OpenObject, again_from_objects, refuse_hdf5
 from .publish import publish_bytes, published
 from .reader import FeatureCache
 from .records import read_record, record_name
@@ -101,7 +101,7 @@ def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> 
         opened_below(root, name) as source,
         published(out / name, reserve=entry.size) as file,
     ):
-        while block := source.read_at(size, min(_BLOCK_BYTES, entry.size + 1 - size)):
+        while block := _read(root / name, source, size, min(_BLOCK_BYTES, entry.size + 1 - size)):
             if stop.is_set():
                 raise _Stopped
             file.write(block)
@@ -113,3 +113,11 @@ def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> 
                 f"{root}` says which samples that concerns"
             )
     return size
+
+
+def _read(path: Path, source: OpenFile | OpenObject, offset: int, length: int) -> bytes:
+    """Raises CorruptCache where the disk cannot read; else it would be told of the file that is written."""
+    try:
+        return source.read_at(offset, length)
+    except OSError as error:
+        raise CorruptCache(f"cannot read {path}: {error.strerror or error}") from error

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from ..cache.errors import FdetError
+from ..cache.errors import FdetError, printable
 from .ablation.cli import ablate_command
 from .browsing.cli import browse_command
 from .capacity.cli import model_command
@@ -34,6 +34,13 @@ log = logging.getLogger(__name__)
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
+class _Printable(logging.Formatter):
+    """Shows the control characters of a message instead of sending them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 class _Group(TyperGroup):
     """Turns what fdet refuses into one line and exit 2, Ctrl-C into a line and exit 130."""
 
@@ -48,7 +55,12 @@ class _Group(TyperGroup):
             if error.errno not in _REFUSALS:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            typer.secho(f"fdet: {where}{error.strerror}", fg="red", err=True)
+            typer.secho(printable(f"fdet: {where}{error.strerror}"), fg="red", err=True)
+            raise typer.Exit(2) from error
+        except EOFError as error:
+            # What a process that was to answer leaves when it is killed; click would say "Aborted."
+            text = "a process that helped this one was killed (out of memory?); what was finished is kept"
+            typer.secho(f"fdet: {text}: run the same command again", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("\nfdet: interrupted; what was finished is kept", err=True)
@@ -81,5 +93,7 @@ def main() -> None:
     # Threads of libgomp spin while they wait, and where others want the cores that is all they do. It is
     # read when torch is loaded, and children inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     app(prog_name="fdet")

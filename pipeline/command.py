@@ -10,6 +10,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import typer
 
+from ..cache.errors import printable
+
 Command = TypeVar("Command", bound=Callable[..., None])
 
 # What --masks says.
@@ -26,6 +28,11 @@ class Checkpoint(StrEnum):
 def opt(help: str, **more: Any) -> Any:
     """An option of a command: what its help says."""
     return typer.Option(help=help, **more)
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print it. Names of files may be anything: control characters are shown, not sent."""
+    typer.echo(printable(text), err=err, nl=nl)
 
 
 def defaults_of(kind: type[Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import opt
+from ..command import echo, opt
 
 
 class Residence(StrEnum):
@@ -94,10 +94,10 @@ def ablate_command(
         ready = prepared(options)
         seconds = estimated(ready, options)
         console.print(trial_table(ready, seconds))
-        typer.echo(total_line(ready, seconds))
+        echo(total_line(ready, seconds))
         return
     ready = ablate(options)
     console.print(result_table(ready, lines_of(ready.trials, ready.rows())))
-    typer.echo(f"{summary(ready)}; {ready.state.out / 'results.csv'}, results.json")
+    echo(f"{summary(ready)}; {ready.state.out / 'results.csv'}, results.json")
     if any(ready.state.status(trial) == "failed" for trial in ready.trials):
         raise typer.Exit(1)

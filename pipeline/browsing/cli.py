@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import opt
+from ..command import echo, opt
 
 
 def browse_command(
@@ -27,10 +27,10 @@ def browse_command(
     from .server import BrowsingServer
 
     with BrowsingServer(open_collection(located(cache), images, annotations), port) as server:
-        typer.echo(f"{server.address}\nonly this machine can open it; Ctrl-C ends it")
+        echo(f"{server.address}\nonly this machine can open it; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(server.address)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            typer.echo("")
+            echo("")

@@ -9,7 +9,11 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
+import socket
+import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -39,8 +43,12 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-# s: a browser keeps connections open, each with a thread of ours.
+# s: a browser keeps connections open, each with a thread of ours. So long may a request take to come.
 _IDLE = 60
+# A browser opens six at once.
+_CONNECTIONS = 64
+# s: where there are no descriptors left, to ask again at once would only burn a core.
+_PAUSE = 0.5
 
 
 class BrowsingServer(ThreadingHTTPServer):
@@ -52,6 +60,7 @@ class BrowsingServer(ThreadingHTTPServer):
     def __init__(self, collection: Collection, port: int = 0) -> None:
         self.collection, self.page = collection, _page()
         self.token = secrets.token_urlsafe(24)
+        self._free = threading.Semaphore(_CONNECTIONS)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except (OSError, OverflowError) as error:
@@ -59,6 +68,27 @@ class BrowsingServer(ThreadingHTTPServer):
             raise InputError(
                 f"--port {port}: {why}; without --port any free one is taken"
             ) from error
+
+    def get_request(self) -> tuple[Any, Any]:
+        """A connection; raises OSError, which the base class passes over."""
+        try:
+            return super().get_request()
+        except OSError:
+            time.sleep(_PAUSE)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """One more connection, while there are not too many."""
+        if not self._free.acquire(blocking=False):
+            return self.shutdown_request(request)
+        return super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """All that comes on a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def server_bind(self) -> None:
         """Without the base class's search for a name of ours, which may ask the network."""
@@ -89,6 +119,20 @@ def _page() -> Mapping[str, bytes]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version, timeout = "HTTP/1.1", _IDLE
     server: BrowsingServer
+
+    def handle_one_request(self) -> None:
+        """Within its time, however slowly it comes."""
+        late = threading.Timer(_IDLE, self._break_off)
+        late.daemon = True
+        late.start()
+        try:
+            super().handle_one_request()
+        finally:
+            late.cancel()
+
+    def _break_off(self) -> None:
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
         """An answer to who names this host and the token; to others that there is nothing."""

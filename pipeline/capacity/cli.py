@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import MASKS, opt
+from ..command import MASKS, echo, opt
 
 
 def model_command(
@@ -39,19 +39,17 @@ def model_command(
     path = model / "config.toml" if model.is_dir() else model
     config = load_config(path, masks=masks, assignments=assignments or ())
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
-        typer.echo(line)
+        echo(line)
     if config.backbone.adapters:
-        typer.echo(
+        echo(
             "note: what the backbone keeps for the backward pass to its adapters is not among the activations"
         )
     if not (model / "run.json").is_file():
         return
     info = RunInfo.read(model)
     if info.trains_backbone:
-        typer.echo(
+        echo(
             f"note: with --source {info.source} the run trained its backbone too, which is frozen here"
         )
     if info.second is not None:
-        typer.echo(
-            f"note: the run had a second cache, of {info.second.backbone}, which is not counted"
-        )
+        echo(f"note: the run had a second cache, of {info.second.backbone}, which is not counted")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ...cache.objects import located
-from ..command import opt
+from ..command import echo, opt
 
 
 def compare_command(
@@ -67,5 +67,5 @@ def compare_command(
         report = compare(options)
     except RunEnded as ended:
         raise typer.Exit(ended.status) from ended
-    typer.echo(report.to_markdown())
-    typer.echo(f"written: {out / 'compare.md'}, compare.json, compare.png")
+    echo(report.to_markdown())
+    echo(f"written: {out / 'compare.md'}, compare.json, compare.png")

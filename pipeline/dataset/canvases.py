@@ -95,10 +95,11 @@ def rendered(
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    except BrokenProcessPool as error:
+    except (BrokenProcessPool, EOFError, ConnectionError) as error:
         raise FdetError(
-            "a decoding process died: out of memory (run the same command again with fewer "
-            "--workers; what was finished is kept), or a script without `if __name__ == '__main__':`"
+            "a decoding process, or the one that starts them, died: out of memory (run the same command "
+            "again with fewer --workers; what was finished is kept), or a script without `if __name__ == "
+            "'__main__':`"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import defaults_of, opt
+from ..command import defaults_of, echo, opt
 from .options import EquivalenceOptions
 
 _D = defaults_of(EquivalenceOptions)
@@ -57,6 +57,6 @@ def equivalence_command(
     cache = located(cache)
     found = check_equivalence(cache, steps_config(cache, config, assignments or ()), options)
     for line in report_lines(found):
-        typer.echo(line)
+        echo(line)
     if not found.equivalent:
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import Checkpoint, opt
+from ..command import Checkpoint, echo, opt
 from .engines import FASTEST
 
 
@@ -53,6 +53,6 @@ def evaluate_command(
         engine=engine,
         class_embeddings=class_embeddings,
     )
-    typer.echo(metrics_table(metrics))
+    echo(metrics_table(metrics))
     written = write_evaluation(out or run, run, checkpoint.value, located(cache), metrics, results)
-    typer.echo(f"written: {written}")
+    echo(f"written: {written}")

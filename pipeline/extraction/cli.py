@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import defaults_of, opt
+from ..command import defaults_of, echo, opt
 from .options import ExtractConfig
 
 _D = defaults_of(ExtractConfig)
@@ -103,23 +103,23 @@ def extract_command(
 
     summary = extract(config)
     for name, why in list(summary.failed.items())[:20]:
-        typer.echo(f"failed: {name}: {why}", err=True)
+        echo(f"failed: {name}: {why}", err=True)
     if len(summary.failed) > 20:
-        typer.echo(f"failed: ... and {len(summary.failed) - 20} more", err=True)
+        echo(f"failed: ... and {len(summary.failed) - 20} more", err=True)
     done = "" if summary.written else " (nothing was left to do)"
     if summary.reused:
         done = f" ({summary.reused} of {summary.written} taken over from {update})"
-    typer.echo(
+    echo(
         f"{summary.samples} samples, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
         f"{summary.out}{done}"
     )
     if summary.missing:
-        typer.echo(
+        echo(
             f"{summary.missing} shards belong to other processes and are not there yet; whoever "
             "finishes last completes the cache"
         )
     if summary.failed:
-        typer.echo(
+        echo(
             f"{len(summary.failed)} images failed; the cache works without them, --retry-failed "
             "tries them again",
             err=True,

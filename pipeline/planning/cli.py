@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ...cache.errors import InputError
-from ..command import defaults_of, opt, with_options_of
+from ..command import defaults_of, echo, opt, with_options_of
 from ..extraction.cli import extract_command
 from ..extraction.options import ExtractConfig
 from .options import PlanOptions
@@ -57,7 +57,7 @@ def plan_command(
     if as_json:
         import json
 
-        typer.echo(json.dumps(plan.to_json(), indent=2))
+        echo(json.dumps(plan.to_json(), indent=2))
         return
     for line in plan_lines(plan):
-        typer.echo(line)
+        echo(line)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..command import Checkpoint, opt
+from ..command import Checkpoint, echo, opt
 
 
 def predict_command(
@@ -48,7 +48,7 @@ def predict_command(
         threads=threads,
     )
     for name, why in summary.failed.items():
-        typer.echo(f"failed: {name}: {why}", err=True)
-    typer.echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")
+        echo(f"failed: {name}: {why}", err=True)
+    echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")
     if summary.failed:
         raise typer.Exit(3)

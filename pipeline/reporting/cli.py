@@ -12,7 +12,7 @@ import typer
 from ...cache.errors import InputError
 from ...cache.objects import located
 from ...cache.publish import publish_bytes
-from ..command import opt
+from ..command import echo, opt
 
 
 class Format(StrEnum):
@@ -72,12 +72,12 @@ def report_command(
             write_page(report, out)
         else:
             publish_bytes(out, text(written).encode(), existing="replace")
-        typer.echo(f"written: {out}", err=printed is not None)
+        echo(f"written: {out}", err=printed is not None)
     printed = printed or (Format.table if out is None else None)
     if printed == Format.table:
         print_report(report)
     elif printed is not None:
-        typer.echo(text(printed), nl=False)
+        echo(text(printed), nl=False)
 
 
 def _format_of(out: Path | None) -> Format | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from ...cache.errors import FdetError, InputError
+from ...cache.errors import FdetError, InputError, shown
 from ..comparison.figures import RunFigures
 from ..evaluation.coco import FIGURES, GROUPS
 from ..evaluation.errors import KINDS
@@ -129,7 +129,7 @@ def _names(runs: Sequence[Path]) -> list[str]:
     length = 1
     while len({p[-length:] for p in parts}) < len(parts):
         length += 1
-    return ["/".join(p[-length:]) for p in parts]
+    return [shown("/".join(p[-length:])) for p in parts]
 
 
 def _record(run: Path, name: str) -> RunRecord:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..command import defaults_of, opt
+from ..command import defaults_of, echo, opt
 from .settings import RetrainSettings
 
 _D = defaults_of(RetrainSettings)
@@ -69,5 +69,5 @@ def retrain_command(
     settings = RetrainSettings(epochs, lr, batch_size, class_balance, samplings, seed)
     done = retrain(run, options, settings, assignments or ())
     if done.before is not None and done.after is not None:
-        typer.echo(change_table({"stage 1": done.before, "stage 2": done.after}))
-    typer.echo(f"{done.summary.steps} steps, {done.summary.seconds:.1f} s, {done.summary.out}")
+        echo(change_table({"stage 1": done.before, "stage 2": done.after}))
+    echo(f"{done.summary.steps} steps, {done.summary.seconds:.1f} s, {done.summary.out}")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from ...cache.objects import located
-from ..command import MASKS, opt
+from ..command import MASKS, echo, opt
 
 
 class Source(StrEnum):
@@ -161,7 +161,7 @@ def train_command(
     best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
         best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
-    typer.echo(
+    echo(
         f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
         f"{summary.waiting:.1%}{best}, {summary.out}"
     )

@@ -9,7 +9,7 @@ import typer
 
 from ...cache.errors import InputError
 from ...cache.objects import ObjectPath, located
-from ..command import opt
+from ..command import echo, opt
 from ..extraction.options import CALIBRATION_IMAGES
 
 cache_app = typer.Typer(
@@ -31,11 +31,11 @@ def info_command(
     if as_json:
         import json
 
-        typer.echo(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {value}")
+        echo(f"{name:<{width}}  {value}")
 
 
 @cache_app.command("verify")
@@ -49,21 +49,21 @@ def verify_command(cache: _Cache) -> None:
     cache = located(cache)
     result = verify_cache(cache)
     for damage in result.damages:
-        typer.echo(str(damage))
+        echo(str(damage))
     for name in result.leftovers:
-        typer.echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
+        echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
     size = f"{result.bytes / 1e6:.1f} MB read"
     if result.missing:
-        typer.echo(f"unfinished: {result.missing} shards are not written yet")
+        echo(f"unfinished: {result.missing} shards are not written yet")
     if not result.sound:
-        typer.echo(f"{cache}: {len(result.damages)} damages, {size}")
+        echo(f"{cache}: {len(result.damages)} damages, {size}")
         if result.damages and not isinstance(cache, ObjectPath):
-            typer.echo(
+            echo(
                 f"`fdet cache rm --damaged {cache}` takes damaged shards out; the command that made "
                 "the cache then makes just these again"
             )
         raise typer.Exit(1)
-    typer.echo(f"{cache}: sound, {size}")
+    echo(f"{cache}: sound, {size}")
 
 
 @cache_app.command("diff")
@@ -76,7 +76,7 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 
     lines = differences(located(first), located(second))
     for line in lines or ["made from the same inputs"]:
-        typer.echo(line)
+        echo(line)
     if lines:
         raise typer.Exit(1)
 
@@ -111,7 +111,7 @@ def convert_command(
     )
     cache, out = located(cache), located(out)
     samples, size = convert(cache, out, wanted)
-    typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("copy")
@@ -133,7 +133,7 @@ def copy_command(
     names = None if levels is None else tuple(levels.split(","))
     cache, out = located(cache), located(out)
     samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
-    typer.echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("rm")
@@ -161,4 +161,4 @@ def rm_command(
         if not yes:
             typer.confirm(f"delete {cache} and all features in it?", abort=True)
         removed, size = remove_cache(cache)
-    typer.echo(f"{removed} files removed, {size / 1e6:.1f} MB")
+    echo(f"{removed} files removed, {size / 1e6:.1f} MB")

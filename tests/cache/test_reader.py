@@ -399,6 +399,21 @@ def test_no_more_shards_stay_open_than_allowed_and_the_oldest_goes_first(root, m
     del cache
 
 
+def test_all_caches_of_a_process_together_keep_to_the_bound(whole, tmp_path, monkeypatch):
+    """As twenty caches that are read as one would otherwise need twenty times the descriptors."""
+    monkeypatch.setattr(reader_file, "OPEN_SHARDS", 2)
+    caches = [
+        FeatureCache.open(shutil.copytree(whole.root, tmp_path / f"{k}.fdet")) for k in range(4)
+    ]
+    for _ in range(2):
+        for cache in caches:
+            for sample in all_samples(cache):
+                assert_exact(cache, *sample)
+            assert sum(len(open_shards(one)) for one in caches) == 2
+    assert_exact(caches[0], 10, 0)
+    assert open_shards(caches[0]) == {"32x32-0"}
+
+
 def test_a_cache_that_is_gone_has_no_file_open(root):
     cache = FeatureCache.open(root)
     assert len(list(cache)) == 7

@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit 2, and help costs no torch."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from fdet.heads.build import HEADS
 from fdet.heads.necks import NECKS
+from fdet.pipeline import cli as cli_file
 from fdet.pipeline.cli import app
 
 from ..generated import make_dataset
@@ -362,3 +364,43 @@ def test_waiting_threads_do_not_spin_unless_asked_to(given):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.endswith(f"policy {given or 'PASSIVE'}\n")
+
+
+STRANGE = "a\x1b]0;owned\x07\udcff.fdet"
+
+
+def test_names_of_files_tell_the_terminal_nothing(places, tmp_path):
+    """Control characters, and bytes that are no UTF-8, also in what is printed when all is done."""
+    out = tmp_path / STRANGE
+    words = [*map(places, EXTRACT), "--size", 64, "--workers", 0, "--threads", 1, "--limit", 2]
+    words[words.index("--out") + 1] = out
+    done = subprocess.run(
+        [sys.executable, "-m", "fdet", *map(os.fsencode, map(str, words))], capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"a\x1b]0;owned\x07\udcff.fdet" in done.stdout
+    for words in (["cache", "info", out], ["cache", "verify", out], ["cache", "rm", "--yes", out]):
+        done = subprocess.run(
+            [sys.executable, "-m", "fdet", *map(os.fsencode, map(str, words))], capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
+    assert not out.exists()
+
+
+def test_messages_of_the_log_are_shown_too(capsys):
+    record = logging.LogRecord("fdet", logging.WARNING, "", 0, "%s is odd", ("\x1b[2J.png",), None)
+    assert cli_file._Printable("%(message)s").format(record) == "\\x1b[2J.png is odd"
+
+
+def test_a_helper_that_was_killed_is_told_in_a_line(monkeypatch):
+    """The end of what it had to say, where click would make `Aborted.` of it."""
+
+    def killed(*_):
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr("fdet.pipeline.upkeep.info.describe", killed)
+    done = fdet("cache", "info", "x")
+    assert done.exit_code == 2
+    assert "a process that helped this one was killed (out of memory?)" in done.stderr
+    assert "Aborted" not in done.stderr

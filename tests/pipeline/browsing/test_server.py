@@ -1,16 +1,20 @@
 """Who gets an answer, for what, and with which headers."""
 
+import errno
 import http.client
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.browsing import answers
+from fdet.pipeline.browsing import server as server_file
 from fdet.pipeline.browsing.server import BrowsingServer
 
-from .serving import asked, get
+from .serving import asked, get, serving
 
 PAGE = ["", "index.html", "page.css", "page.js", "ask.js", "figures.js", "list.js", "state.js"]
 
@@ -207,3 +211,54 @@ def test_nothing_is_logged_of_a_request(server, capfd):
     get(server, f"/{server.token}/")
     get(server, "/nothing")
     assert capfd.readouterr() == ("", "")
+
+
+def test_so_many_connections_and_no_more(collection, monkeypatch):
+    monkeypatch.setattr(server_file, "_CONNECTIONS", 2)
+    with serving(collection) as server:
+        held = [socket.create_connection(server.server_address) for _ in range(2)]
+        try:
+            for one in held:
+                one.sendall(b"GET / HTTP/1.1\r\n")
+            with socket.create_connection(server.server_address) as third:
+                third.settimeout(60)
+                assert third.recv(1) == b"", "it is closed at once"
+        finally:
+            for one in held:
+                one.close()
+        while server._free._value < 2:
+            time.sleep(0.01)
+        assert get(server, f"/{server.token}/").status == 200
+
+
+def test_a_request_that_comes_too_slowly_is_broken_off(collection, monkeypatch):
+    monkeypatch.setattr(server_file, "_IDLE", 0.3)
+    with (
+        serving(collection) as server,
+        socket.create_connection(server.server_address) as slow,
+    ):
+        slow.settimeout(60)
+        with suppress(OSError):
+            for _ in range(6000):
+                slow.sendall(b"a")
+                time.sleep(0.01)
+            pytest.fail("a byte every 10 ms is no request")
+
+
+def test_without_descriptors_it_waits_instead_of_asking_again_at_once(collection, monkeypatch):
+    paused = []
+    monkeypatch.setattr(server_file.time, "sleep", paused.append)
+    with BrowsingServer(collection) as server:
+        monkeypatch.setattr(server, "socket", Refusing())
+        with pytest.raises(OSError, match="Too many"):
+            server.get_request()
+        server._handle_request_noblock()
+        assert paused == [server_file._PAUSE] * 2
+        monkeypatch.undo()
+
+
+class Refusing:
+    """A socket at the limit."""
+
+    def accept(self):
+        raise OSError(errno.EMFILE, "Too many open files")

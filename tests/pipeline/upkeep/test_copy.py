@@ -1,5 +1,6 @@
 """`fdet cache copy`: all of a cache is the same files; a part is what an extraction of that part gives."""
 
+import errno
 import json
 import shutil
 import signal
@@ -259,3 +260,14 @@ def test_no_thread_is_left(whole, tmp_path):
     copy(whole, tmp_path / "c", Part())
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith("fdet-copy")]
+
+
+def test_a_source_that_cannot_be_read_is_not_told_as_a_place_that_cannot_be_written(
+    source, tmp_path, monkeypatch
+):
+    def failing(file, offset, length):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fdet.cache.files.OpenFile.read_at", failing)
+    with pytest.raises(CorruptCache, match=rf"cannot read {source}/.*Input/output error"):
+        copy(source, tmp_path / "c", Part())
