@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 
 class Moment(NamedTuple):
@@ -50,17 +51,20 @@ class Commands:
         kill: Moment | None = None,
         slow: float = 0.0,
         errors: Path | None = None,
+        limit: int = 0,
         **variables: str,
     ) -> int:
         """The process id of a command that runs from now on.
 
         slow: seconds that each sample more takes to be written. errors: where its stderr goes.
+        limit: bytes that no file that it writes may have more of, 0 for any.
         """
         return self._ask(
             words=[str(w) for w in words],
             kill=kill,
             slow=slow,
             errors=str(errors or ""),
+            limit=limit,
             variables=variables,
         )
 
@@ -73,8 +77,8 @@ class Commands:
         """Its exit status; minus the signal where one ended it."""
         return self._ask(wait=process)
 
-    def run(self, words: Sequence[object], kill: Moment | None = None, **variables: str) -> int:
-        return self.wait(self.start(words, kill, **variables))
+    def run(self, words: Sequence[object], kill: Moment | None = None, **more: Any) -> int:
+        return self.wait(self.start(words, kill, **more))
 
     def _ask(self, **request: object) -> int:
         print(json.dumps(request), file=self._server.stdin, flush=True)
@@ -124,6 +128,7 @@ def run(
     kill: Sequence | None,
     slow: float,
     errors: str,
+    limit: int,
     variables: dict[str, str],
 ) -> NoReturn:
     """One command, in a process of its own."""
@@ -138,6 +143,9 @@ def run(
         os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     if slow:
         slow_down(slow)
+    if limit:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     os.environ.update(variables)
     if kill:
         sys.addaudithook(killing(Moment(*kill)))
