@@ -20,7 +20,7 @@ from ...heads.roi.last_layer import class_losses
 from ...heads.roi.settings import RoISettings
 from ..devices import use_threads
 from ..runs import metrics_log
-from ..runs.checkpoint import read_position
+from ..runs.checkpoint import LAST, read_position
 from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
 from ..runs.info import STAGE_2, RunInfo
@@ -91,10 +91,10 @@ def retrain(
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
     info, model, data, val = _open(config, options, before, settings, processes)
-    with held_folder(config, options, processes, info, val) as hooks:
-        stepper, position = begin(config, model, processes, saved_state(options))
+    with held_folder(config, options, processes, info, val) as (stands, hooks):
+        stepper, position = begin(config, model, processes, saved_state(options, stands))
         metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        loop = Loop(config, options.out, data, val, stepper, position, hooks)
+        loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)
         figures = _before(loop)
         if not of_rois:
             stepper.losses = partial(_of_maps, stepper)
@@ -112,8 +112,8 @@ def _finished(run: Path) -> RunInfo:
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"
         )
-    last = run / "last.safetensors"
-    if not last.is_file() or not read_position(last).finished:
+    last = run / LAST
+    if not last.is_file() or not read_position(last, info).finished:
         raise InputError(
             f"{run} is not finished; go on with it by `fdet train-heads ... --resume` first"
         )
@@ -180,7 +180,16 @@ def _pooled(loop: Loop, samplings: int) -> PooledLoop:
     device = stepper.processes.device
     pool = pooled(loop.config, stepper.model, loop.data, samplings, device, loop.out)
     stepper.losses = partial(_of_pool, stepper)
-    own = loop.config, loop.out, loop.data, loop.val, stepper, loop.position, loop.hooks
+    own = (
+        loop.config,
+        loop.out,
+        loop.digest,
+        loop.data,
+        loop.val,
+        stepper,
+        loop.position,
+        loop.hooks,
+    )
     return PooledLoop(*own, pool=pool)
 
 

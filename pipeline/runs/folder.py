@@ -11,7 +11,7 @@ from ...cache.errors import ConfigError, InputError
 from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
 from .config import RunConfig
 from .info import STAGE_2, RunInfo
-from .older import FORMAT
+from .older import REPEATED
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,17 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
 
 def prepare_folder(
     out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
-) -> None:
-    """codec_files: of the training caches, by path; `fdet predict` passes features through its codec.
+) -> RunInfo:
+    """What run.json then says, which with --resume is what it said. codec_files: of the training caches, by
+    path; `fdet predict` passes features through its codec.
 
-    Raises InputError, ConfigError (other settings), StorageError."""
+    Raises InputError, ConfigError (other settings), StorageError.
+    """
     refuse_taken(out, resume=resume)
+    stands = info
     if resume:
-        before = RunInfo.read(out)
-        if before.format < FORMAT:
+        stands = before = RunInfo.read(out)
+        if before.format < REPEATED:
             raise InputError(
                 f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
                 f"does not repeat; it can be evaluated and used, or begun with: --start {out}, a new --out"
@@ -55,6 +58,7 @@ def prepare_folder(
     for name, data in codec_files.items():
         publish_bytes(out / name, data)
     publish_bytes(out / "config.toml", info.config.to_toml().encode())
+    return stands
 
 
 def _make_empty(out: Path) -> None:

@@ -27,7 +27,7 @@ from ..evaluation.detecting import detect
 from ..interrupt import interruptible
 from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
-from ..runs.checkpoint import Position, save_state, save_weights
+from ..runs.checkpoint import BEST, LAST, Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
@@ -68,11 +68,12 @@ Course = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 @dataclass
 class Loop:
     """The state of training between two steps; `run` goes on from there to the end, and so does
-    whoever takes its `course` beside others'.
+    whoever takes its `course` beside others'. digest: of the run.json that its files belong to.
     """
 
     config: RunConfig
     out: Path
+    digest: str
     data: Data
     val: Data | None
     stepper: Stepper
@@ -319,7 +320,7 @@ class Loop:
 
     def _save_weights(self, about: dict[str, Any]) -> None:
         if self.stepper.processes.first:
-            save_weights(self.out / "best.safetensors", self.stepper.model.tensors(), about)
+            save_weights(self.out / BEST, self.stepper.model.tensors(), about, self.digest)
 
     def _save(self) -> None:
         scale, age = self.stepper.loss_scale
@@ -328,10 +329,11 @@ class Loop:
         if not self.stepper.processes.first:
             return
         save_state(
-            self.out / "last.safetensors",
+            self.out / LAST,
             self.stepper.model,
             self.stepper.optimiser,
             self.position,
+            self.digest,
             self.stepper.average.tensors if self.stepper.average is not None else None,
         )
 

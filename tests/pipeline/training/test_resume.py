@@ -167,9 +167,9 @@ def test_saves_in_the_middle_come_when_they_are_due(live_cache, tmp_path, monkey
     saved = []
     original = loop_module.save_state
 
-    def noting(path, model, optimiser, position, average):
+    def noting(path, model, optimiser, position, *more):
         saved.append(position.step)
-        original(path, model, optimiser, position, average)
+        original(path, model, optimiser, position, *more)
 
     monkeypatch.setattr(loop_module, "save_state", noting)
     for minutes, expected in ((0, [1, 2, 3]), (10, [3])):
@@ -193,7 +193,7 @@ def position(started):
     info = RunInfo.read(started.out)
     model = Model(info.fresh_detector())
     return load_state(
-        started.out / "last.safetensors", model, make_optimiser(model, info.config.optim)
+        started.out / "last.safetensors", model, make_optimiser(model, info.config.optim), info
     )[0]
 
 
