@@ -68,10 +68,15 @@ def prepared(options: AblateOptions) -> Prepared:
     device = pick_device("cpu" if ray else place.device)
     opened = Opened(Processes(World(), device))
     trials = trials_of(plan, opened)
-    state = State.read(plan.out)
+    return Prepared(plan, trials, opened, _state(plan.out, plan, trials, options))
+
+
+def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOptions) -> State:
+    """How the trials stand in a folder now."""
+    state = State.read(out)
     again: set[Status] = {"failed"} if options.retry_failed else set()
     state.take(trials, again if plan.pruning else {*again, "pruned"})
-    return Prepared(plan, trials, opened, state)
+    return state
 
 
 def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
@@ -91,6 +96,8 @@ def ablate(options: AblateOptions) -> Prepared:
     out = ready.state.out
     make_folder(out)
     with only_writer(out):
+        # Read again: another ablation may have ended there meanwhile.
+        ready = replace(ready, state=_state(out, ready.plan, ready.trials, options))
         ready.state.write()
         if ready.waiting:
             groups = _groups(ready, options)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
-from ...cache.publish import publish_bytes
+from ...cache.publish import PATIENCE_SECONDS, only_writer, publish_bytes
 from ...cache.sampler import plain_batches
 from ..dataset.embeddings import read_embeddings
 from ..devices import pick_device, use_threads
@@ -110,10 +110,13 @@ def evaluate_run(
 def write_evaluation(
     folder: Path, cache: Path, metrics: Metrics, results: Sequence[dict[str, Any]]
 ) -> Path:
-    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced."""
+    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced.
+
+    Of two evaluations that end at once, both files are the later one's.
+    """
     name = cache.resolve().name.removesuffix(".fdet")
-    path = folder / f"evaluation-{name}.json"
-    publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), existing="replace")
-    detections = folder / f"detections-{name}.json"
-    publish_bytes(detections, json.dumps(list(results)).encode(), existing="replace")
+    path, detections = (folder / f"{kind}-{name}.json" for kind in ("evaluation", "detections"))
+    with only_writer(folder, "evaluation", patience=PATIENCE_SECONDS):
+        publish_bytes(path, json.dumps(metrics.to_json(), indent=2).encode(), existing="replace")
+        publish_bytes(detections, json.dumps(list(results)).encode(), existing="replace")
     return path

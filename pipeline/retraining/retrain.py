@@ -36,7 +36,7 @@ from ..training.train import (
     begin,
     check_settings,
     check_validation,
-    held_folder,
+    held_run,
     run_info,
     saved_state,
 )
@@ -91,7 +91,7 @@ def retrain(
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
     info, model, data, val = _open(config, options, before, settings, processes)
-    with held_folder(config, options, processes, info, val) as (stands, hooks):
+    with held_run(config, options, processes, info, val) as (stands, hooks):
         stepper, position = begin(config, model, processes, saved_state(options, stands))
         metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
         loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)

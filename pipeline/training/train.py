@@ -15,7 +15,6 @@ from torch import Tensor
 from ...cache.codecs import codec_files
 from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
-from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
@@ -25,7 +24,7 @@ from ..evaluation.lvis import tell_of_few_detections
 from ..runs import metrics_log
 from ..runs.checkpoint import LAST, Position, load_state
 from ..runs.config import RunConfig
-from ..runs.folder import forget_folder, prepare_folder, refuse_taken
+from ..runs.folder import forget_folder, held_folder, prepare_folder, refuse_taken
 from ..runs.info import SCRATCH, SECOND_FOLDER, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data
@@ -96,7 +95,7 @@ def prepared(
         seen, names = seen_targets(data, config.train), data.annotations.class_names
         for line in described_fit(model.detector.head, seen, names):
             log.info("%s", line)
-    with held_folder(config, options, processes, info, val) as (stands, hooks):
+    with held_run(config, options, processes, info, val) as (stands, hooks):
         state = saved_state(options, stands)
         own = _at_full_rate(config) if options.source == SCRATCH else config
         stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
@@ -115,7 +114,7 @@ def saved_state(options: TrainOptions, stands: RunInfo) -> Saved | None:
 
 
 @contextmanager
-def held_folder(
+def held_run(
     config: RunConfig,
     options: TrainOptions,
     processes: Processes,
@@ -130,8 +129,8 @@ def held_folder(
 
         def take_folder() -> RunInfo:
             needed = _needed_files(options, info)
+            held.enter_context(held_folder(options.out))
             stands = prepare_folder(options.out, info, needed, resume=options.resume)
-            held.enter_context(only_writer(options.out))
             try:
                 hooks.extend(held.enter_context(_told(config, options, val)))
             except FdetError:

@@ -13,7 +13,7 @@ from fdet.cache.errors import InputError
 from fdet.pipeline.ablation import run as run_module
 from fdet.pipeline.ablation.group import main
 from fdet.pipeline.ablation.run import ablate, counted, estimated, prepared
-from fdet.pipeline.ablation.state import State
+from fdet.pipeline.ablation.state import NAME, State
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import auto, together
 from fdet.pipeline.training.train import train
@@ -241,3 +241,23 @@ def test_real_processes_are_asked_once_save_and_go_on(options, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ})
     assert done.returncode == 0, done.stderr
     assert "2 of 2 trials finished" in done.stdout
+
+
+def test_what_another_ablation_noted_before_this_one_held_the_folder_is_kept(
+    options, here, monkeypatch
+):
+    """It ended between this one's look at the folder and its lock."""
+    asked = options(RATES)
+    original = run_module.only_writer
+
+    def late(out):
+        if not (out / NAME).exists():
+            other = prepared(asked)
+            other.state.note(other.trials[0], "failed", "no number", "")
+            other.state.write()
+        return original(out)
+
+    monkeypatch.setattr(run_module, "only_writer", late)
+    ready = ablate(asked)
+    assert statuses(ready) == ["failed", "finished", "finished"]
+    assert ready.state.entries[ready.trials[0].digest].reason == "no number"
