@@ -18,7 +18,6 @@ from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...heads.roi.last_layer import class_losses
 from ...heads.roi.settings import RoISettings
-from ..devices import use_threads
 from ..runs import metrics_log
 from ..runs.checkpoint import LAST, read_position
 from ..runs.config import RunConfig
@@ -32,6 +31,7 @@ from ..training.options import TrainOptions
 from ..training.processes import Processes, join_processes
 from ..training.start import start_from
 from ..training.step import Stepper
+from ..training.threads import check_threads, take_threads, threads_now
 from ..training.train import (
     begin,
     check_settings,
@@ -86,10 +86,11 @@ def retrain(
     if find_world(None, None, os.environ).size > 1:
         raise InputError("retrain-classifier is the work of one process; start it by itself")
     processes = join_processes(options.device)
-    use_threads(options.threads)
     config = stage_2_config(before.config, settings, assignments)
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    take_threads([options], processes)
+    check_threads(options, processes)
     info, model, data, val = _open(config, options, before, settings, processes)
     with held_run(config, options, processes, info, val) as (stands, hooks):
         stepper, position = begin(config, model, processes, saved_state(options, stands))
@@ -134,6 +135,7 @@ def _open(
     more = {
         STAGE_2: f"last layer, samplings {settings.samplings}",
         "class embeddings": before.data.get("class embeddings", "none"),
+        **threads_now(processes),
     }
     info = run_info(config, options, data, val, embedding=before.embedding, more=more)
     model = FrozenModel(info.fresh_detector()).to(processes.device)

@@ -21,7 +21,7 @@ from ...cache.publish import (
     storage_error,
 )
 from .config import RunConfig
-from .info import STAGE_2, RunInfo
+from .info import STAGE_2, THREADS, RunInfo
 from .older import REPEATED
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ def forget_folder(out: Path) -> None:
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
     differences = before.differences(now)
     changed = [str(d) for d in differences if d.fatal]
-    names = [*now.data, *({STAGE_2} - now.data.keys())]
+    # Of threads a line of its own tells (training/threads.py).
+    names = [name for name in (*now.data, *({STAGE_2} - now.data.keys())) if name != THREADS]
     changed += [name for name in names if before.data.get(name) != now.data.get(name)]
     if changed:
         raise InputError(

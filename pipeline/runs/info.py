@@ -51,14 +51,17 @@ TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
 FRESH = "fresh weights"
 # In `data`, of a run that trained the last classifier layer of another one alone.
 STAGE_2 = "stage 2"
+# In `data`: torch's threads, where a CPU computes; "none" on an accelerator.
+THREADS = "threads"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
+MAX_THREADS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
+    of its pyramids, fingerprints of its caches and annotations, torch's threads, and a limit of its memory.
     frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
     second: the key of a second backbone's cache, where one was read beside the first. embedding: length
     of the vectors that tell classes, 0 where weights do; the vectors stand with the weights. format: that
@@ -143,6 +146,8 @@ class RunInfo:
             raise ValueError("frequencies: expected r, c or f for every class")
         if "source" not in self.data or not all(type(v) is str for v in self.data.values()):
             raise ValueError("data: expected strings, and a source among them")
+        if self.threads is not None and not 0 < self.threads <= MAX_THREADS:
+            raise ValueError(f"threads: expected 1 to {MAX_THREADS}")
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
@@ -179,6 +184,12 @@ class RunInfo:
     @property
     def trains_backbone(self) -> bool:
         return self.source in TRAINING_SOURCES
+
+    @property
+    def threads(self) -> int | None:
+        """torch's, that it was begun with; None where they decide nothing, or an older fdet did not say."""
+        count = self.data.get(THREADS, "")
+        return int(count) if count.isdecimal() else None
 
     @property
     def stage_2(self) -> bool:

@@ -19,7 +19,7 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
-from ..devices import cap_device_memory, use_threads
+from ..devices import cap_device_memory
 from ..evaluation.lvis import tell_of_few_detections
 from ..runs import metrics_log
 from ..runs.checkpoint import LAST, Position, load_state
@@ -44,6 +44,7 @@ from .options import TrainOptions
 from .processes import Processes, join_processes
 from .start import start_digest, start_from
 from .step import Stepper
+from .threads import check_threads, take_threads, threads_now
 from .trial import batches_to_try, heaviest, shortest
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,10 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     """
     options.check()
     processes = join_processes(options.device)
-    use_threads(options.threads)
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    take_threads([options], processes)
+    check_threads(options, processes)
     if options.resume:
         config = config.adopting(RunInfo.read(options.out).config)
     fit = find_fit(config, options, processes, _try)
@@ -266,7 +268,7 @@ def _open(
         data,
         val,
         embedding=0 if vectors is None else vectors.shape[1],
-        more={**more, **(fit.to_data() if fit else {})},
+        more={**more, **threads_now(processes), **(fit.to_data() if fit else {})},
     )
     if val is not None:
         check_validation(info, options, val)

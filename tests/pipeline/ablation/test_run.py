@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.ablation import run as run_module
@@ -261,3 +263,18 @@ def test_what_another_ablation_noted_before_this_one_held_the_folder_is_kept(
     ready = ablate(asked)
     assert statuses(ready) == ["failed", "finished", "finished"]
     assert ready.state.entries[ready.trials[0].digest].reason == "no number"
+
+
+def test_a_trial_that_was_begun_keeps_its_threads(options, here, monkeypatch):
+    """The second of three was; the others come with those of today."""
+    before = torch.get_num_threads()
+    asked = options(RATES, threads=2)
+    trial = prepared(asked).trials[1]
+    folder = prepared(asked).state.folder(trial)
+    train(trial.config, trial.caches.options(folder, device="cpu", threads=2))
+    (folder / "last.safetensors").unlink()
+    ready = ablate(replace(asked, threads=1))
+    assert statuses(ready) == ["finished"] * 3
+    assert [RunInfo.read(ready.state.folder(t)).threads for t in ready.trials] == [1, 2, 1]
+    assert [json.loads(job.read_bytes())["place"]["threads"] for job in here.jobs] == [1, 2]
+    torch.set_num_threads(before)
