@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,14 @@ from dataclasses import replace
 
 import pytest
 
+from fdet.cache.errors import CorruptCache
+from fdet.pipeline.ablation.state import is_finished
+from fdet.pipeline.comparison.runs import Run
+from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
+from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.runs.checkpoint import load_state
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.model import Model
@@ -284,3 +290,29 @@ def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache
     subprocess.run(whole, check=True, capture_output=True)
     assert_same(tensors(run), tensors(tmp_path / "whole"))
     assert_same(tensors(run, "best"), tensors(tmp_path / "whole", "best"))
+
+
+def test_a_finished_run_of_another_seed_is_no_part_of_this_one(live_cache, tmp_path):
+    """Its checkpoints fit the model; what tells them apart is the run.json that they name."""
+    runs = [tmp_path / f"cached-{seed}" for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        config = tiny("retinanet", f"train.seed={seed}", "train.epochs=1")
+        train(config, options(live_cache, run))
+    own, other = runs
+    assert is_finished(own) and Run("cached", 0, own).finished
+    for name in ("best.safetensors", "last.safetensors"):
+        shutil.copy(other / name, own / name)
+    assert not is_finished(own)
+    config = tiny("retinanet", "train.seed=0", "train.epochs=1")
+    for use in (
+        lambda: Run("cached", 0, own).finished,
+        lambda: train(config, options(live_cache, own, resume=True)),
+        lambda: train(config, options(live_cache, tmp_path / "new", start=own)),
+        lambda: evaluate_run(own, live_cache),
+        lambda: evaluate_run(own, live_cache, checkpoint="last"),
+    ):
+        with pytest.raises(CorruptCache, match="it belongs to another run"):
+            use()
+    (record,) = read_records([own])
+    assert record.state == "unreadable" and "it belongs to another run" in record.note
+    assert not (tmp_path / "new").exists()
