@@ -8,6 +8,7 @@ from pathlib import Path
 from fdet.cache.header import CacheHeader
 from fdet.cache.manifest import Manifest
 from fdet.pipeline.runs.checkpoint import read_position
+from fdet.pipeline.runs.info import RunInfo
 
 
 def fdet(*words: object) -> None:
@@ -32,7 +33,7 @@ def trained(
 ) -> Path:
     """A run whose best weights are chosen by `val`."""
     state = out / "last.safetensors"
-    if not (state.is_file() and read_position(state).finished):
+    if not (state.is_file() and read_position(state, RunInfo.read(out)).finished):
         resume: Sequence[str] = ["--resume"] if (out / "run.json").is_file() else []
         settings = ["--set", f"train.seed={seed}", "--set", f"train.eval_every={every}"]
         where = ["--val", val, "--out", out, "--config", config]

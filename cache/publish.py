@@ -262,11 +262,13 @@ def _raise(error: OSError) -> None:
 
 
 @contextmanager
-def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> Iterator[None]:
+def only_writer(
+    folder: Path, name: str = "writer", *, alone: bool = False, patience: float = 0.0
+) -> Iterator[None]:
     """Hold a role in a folder against a second process; a killed one lets go by itself.
 
-    name: of the role. alone: against every other role too. Raises StorageError when another process
-    has it, or the folder cannot be made.
+    name: of the role. alone: against every other role too. patience: seconds to wait for whoever has the
+    role. Raises StorageError when another process has it, or the folder cannot be made.
     """
     if isinstance(folder, ObjectPath):
         yield
@@ -276,7 +278,7 @@ def only_writer(folder: Path, name: str = "writer", *, alone: bool = False) -> I
             make_folder(folder)
             stack.enter_context(_shared(folder, alone=alone))
             mine = folder / f".{name}{SCRATCH}"
-            stack.enter_context(_held(mine, patience=0.0))
+            stack.enter_context(_held(mine, patience))
             for other in folder.glob(f".*{SCRATCH}") if alone else ():
                 if other != mine and not _removed(other):
                     raise _busy(other)

@@ -81,7 +81,7 @@ def stage_2(work: Path) -> Iterator[str]:
 
 def finished(run: Path) -> bool:
     state = run / "last.safetensors"
-    return state.is_file() and read_position(state).finished
+    return state.is_file() and read_position(state, RunInfo.read(run)).finished
 
 
 def best(run: Path) -> dict[str, float]:

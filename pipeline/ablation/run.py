@@ -23,6 +23,7 @@ from ..progress import ProgressLine, progress_line
 from ..reporting.tidy import Row
 from ..runs import metrics_log
 from ..training.processes import Processes
+from ..training.threads import threads_of_run
 from ..world import World
 from .estimate import Costs
 from .group import Place, answer_of, job_of
@@ -68,10 +69,15 @@ def prepared(options: AblateOptions) -> Prepared:
     device = pick_device("cpu" if ray else place.device)
     opened = Opened(Processes(World(), device))
     trials = trials_of(plan, opened)
-    state = State.read(plan.out)
+    return Prepared(plan, trials, opened, _state(plan.out, plan, trials, options))
+
+
+def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOptions) -> State:
+    """How the trials stand in a folder now."""
+    state = State.read(out)
     again: set[Status] = {"failed"} if options.retry_failed else set()
     state.take(trials, again if plan.pruning else {*again, "pruned"})
-    return Prepared(plan, trials, opened, state)
+    return state
 
 
 def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
@@ -91,6 +97,8 @@ def ablate(options: AblateOptions) -> Prepared:
     out = ready.state.out
     make_folder(out)
     with only_writer(out):
+        # Read again: another ablation may have ended there meanwhile.
+        ready = replace(ready, state=_state(out, ready.plan, ready.trials, options))
         ready.state.write()
         if ready.waiting:
             groups = _groups(ready, options)
@@ -100,7 +108,12 @@ def ablate(options: AblateOptions) -> Prepared:
 
 
 def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
-    groups, together = sharing(ready.waiting), options.together
+    other_threads = {
+        trial.digest: count
+        for trial in ready.waiting
+        if (count := threads_of_run(ready.state.folder(trial))) not in (None, options.place.threads)
+    }
+    groups, together = sharing(ready.waiting, other_threads), options.together
     if together is None and options.engine == "ray":
         return cut(groups, 1)  # what pays there cannot be measured here
     if together is None:
@@ -165,6 +178,7 @@ class _Ablation:
     def _start(self, own: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
         state, pruning = self.ready.state, self.ready.plan.pruning
         folders = [state.folder(trial) for trial in group]
+        place = _as_begun(place, folders)
         others = [
             [state.folder(t) for t in comparable(trial, self.ready.trials)] if pruning else []
             for trial in group
@@ -226,6 +240,15 @@ class _Ablation:
 def _steps_of(run: Path) -> int:
     lines = metrics_log.read(run)
     return lines[-1]["step"] if lines else 0
+
+
+def _as_begun(place: Place, folders: Sequence[Path]) -> Place:
+    """With the threads that trials were begun with: with others they would not end with the same weights."""
+    begun = (threads_of_run(folder) for folder in folders)
+    threads = next((count for count in begun if count is not None), place.threads)
+    if threads != place.threads:
+        log.info("%s: with %d threads, as it was begun", folders[0], threads)
+    return replace(place, threads=threads)
 
 
 def _on_slot(place: Place, slot: int) -> Place:

@@ -7,7 +7,7 @@ part of a step to speak of, and K needs to be no larger than makes it a small on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -37,11 +37,14 @@ def parse_together(text: str) -> int | None:
     return int(text)
 
 
-def sharing(trials: Sequence[Trial]) -> list[Group]:
-    """Those that can be trained in one pass, in the order of their first ones."""
+def sharing(trials: Sequence[Trial], threads: Mapping[str, int] | None = None) -> list[Group]:
+    """Those that can be trained in one pass, in the order of their first ones. threads: of trials that were
+    begun with others than a new one gets, by digest.
+    """
     groups: dict[object, Group] = {}
     for trial in trials:
-        key = sharing_key(trial.config, trial.caches.options(Path()))
+        shared = sharing_key(trial.config, trial.caches.options(Path()))
+        key = (shared, (threads or {}).get(trial.digest))
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
 

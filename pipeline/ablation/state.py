@@ -15,8 +15,9 @@ from ...cache.errors import CorruptCache, FdetError
 from ...cache.files import read_below
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json, parse_json
-from ..runs.checkpoint import read_position
+from ..runs.checkpoint import LAST, read_position
 from ..runs.config import RunConfig
+from ..runs.info import RunInfo
 from .trials import Trial
 
 NAME = "ablation.json"
@@ -102,9 +103,9 @@ class State:
 
 def is_finished(run: Path) -> bool:
     """Whether a run directory holds a whole run; a damaged one does not."""
-    state = run / "last.safetensors"
+    state = run / LAST
     try:
-        return (run / "run.json").is_file() and state.is_file() and read_position(state).finished
+        return state.is_file() and read_position(state, RunInfo.read(run)).finished
     except FdetError:
         return False
 

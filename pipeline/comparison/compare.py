@@ -53,6 +53,8 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     runs = planned(options)
     refuse_others(runs, options)
     with only_writer(options.out):
+        # Again: another comparison may have ended there meanwhile.
+        refuse_others(runs, options)
         refuse_other_conditions(options)
         extraction = _extraction(options)
         keep_conditions(options)

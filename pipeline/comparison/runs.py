@@ -18,7 +18,7 @@ from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...cache.sealed import canonical_json, parse_json
 from ..launching import signal_of
-from ..runs.checkpoint import read_position
+from ..runs.checkpoint import LAST, read_position
 from ..runs.folder import changed_settings
 from ..runs.info import MAX_BYTES, TRAINING_SOURCES, RunInfo
 from ..training.options import Source, TrainOptions
@@ -58,8 +58,10 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        state = self.folder / "last.safetensors"
-        return self.begun and state.is_file() and read_position(state).finished
+        state = self.folder / LAST
+        if not self.begun or not state.is_file():
+            return False
+        return read_position(state, RunInfo.read(self.folder)).finished
 
 
 def planned(options: CompareOptions) -> list[Run]:

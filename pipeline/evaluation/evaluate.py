@@ -13,7 +13,7 @@ from typing import Any
 from ...cache.errors import InputError, did_you_mean
 from ...cache.header import CacheHeader
 from ...cache.manifest import Manifest
-from ...cache.publish import publish_bytes
+from ...cache.publish import PATIENCE_SECONDS, only_writer, publish_bytes
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ..dataset.embeddings import read_embeddings
@@ -140,18 +140,21 @@ def write_evaluation(
 ) -> Path:
     """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced.
 
-    The first says what it is of, by digests: the weights, the cache, its images, the detections.
+    The first says what it is of, by digests: the weights, the cache, its images, the detections. Of two
+    evaluations that end at once, both files are the later one's.
     """
     name = cache.resolve().name.removesuffix(".fdet")
-    path, found = folder / f"evaluation-{name}.json", json.dumps(list(results)).encode()
+    path, detections = (folder / f"{kind}-{name}.json" for kind in ("evaluation", "detections"))
+    found = json.dumps(list(results)).encode()
     of = {
         "weights": weights_digest(run, checkpoint),
         **digests_of(cache),
         "detections": hashlib.sha256(found).hexdigest(),
     }
-    publish_bytes(folder / f"detections-{name}.json", found, existing="replace")
     evaluation = json.dumps({**metrics.to_json(), "of": of}, indent=2).encode()
-    publish_bytes(path, evaluation, existing="replace")
+    with only_writer(folder, "evaluation", patience=PATIENCE_SECONDS):
+        publish_bytes(detections, found, existing="replace")
+        publish_bytes(path, evaluation, existing="replace")
     return path
 
 

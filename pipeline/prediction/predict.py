@@ -29,6 +29,7 @@ from ..devices import autocast, pick_device, use_threads
 from ..evaluation.coco import to_coco_results
 from ..pictures.sheet import draw_sheet, sure
 from ..progress import progress_line
+from ..runs.folder import new_folder
 from ..runs.info import RunInfo
 from ..runs.loading import codec_of_run, exchange_classes, load_model
 from ..sources.coded import through
@@ -80,33 +81,34 @@ def predict(
     if given is not None:
         exchange_classes(known, detector, given)
     codec = codec_of_run(run, info, on)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: it exists and is not an empty folder; choose another")
-    found: dict[int, Detections] = {}
-    sizes: dict[int, tuple[int, int]] = {}
-    failed: dict[str, str] = {}
-    with progress_line("predict", len(jobs)) as progress:
-        for job in jobs:
-            try:
-                image, _ = load_image(job.path, job.hw)
-                found[job.image_id] = detect_image(image, info, backbone, detector, codec)
-                sizes[job.image_id] = (image.height, image.width)
-            except (ImageError, FeatureError) as error:
-                failed[str(job.path)] = str(error)
-            else:
-                shown, title = sure(found[job.image_id], draw_above)
-                picture = draw_sheet(image, shown, title, known.class_names, job.objects)
-                _save_picture(picture, out / "pictures" / job.picture)
-            progress.note(f"{progress.rate:.1f} images/s")
-            progress.advance()
-    if not found:
-        raise InputError(f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}")
-    names = {job.image_id: job.shown for job in jobs}
-    results: list[dict[str, Any]] = [
-        {**result, "file_name": names[result["image_id"]]}
-        for result in to_coco_results(found, known.class_ids, sizes)
-    ]
-    publish_bytes(out / "detections.json", json.dumps(results).encode())
+    with new_folder(out):
+        found: dict[int, Detections] = {}
+        sizes: dict[int, tuple[int, int]] = {}
+        failed: dict[str, str] = {}
+        with progress_line("predict", len(jobs)) as progress:
+            for job in jobs:
+                try:
+                    image, _ = load_image(job.path, job.hw)
+                    found[job.image_id] = detect_image(image, info, backbone, detector, codec)
+                    sizes[job.image_id] = (image.height, image.width)
+                except (ImageError, FeatureError) as error:
+                    failed[str(job.path)] = str(error)
+                else:
+                    shown, title = sure(found[job.image_id], draw_above)
+                    picture = draw_sheet(image, shown, title, known.class_names, job.objects)
+                    _save_picture(picture, out / "pictures" / job.picture)
+                progress.note(f"{progress.rate:.1f} images/s")
+                progress.advance()
+        if not found:
+            raise InputError(
+                f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}"
+            )
+        names = {job.image_id: job.shown for job in jobs}
+        results: list[dict[str, Any]] = [
+            {**result, "file_name": names[result["image_id"]]}
+            for result in to_coco_results(found, known.class_ids, sizes)
+        ]
+        publish_bytes(out / "detections.json", json.dumps(results).encode())
     return PredictSummary(out, len(found), len(results), failed)
 
 

@@ -16,7 +16,7 @@ from ...cache.errors import FdetError, InputError, shown
 from ..comparison.figures import RunFigures
 from ..evaluation.coco import FIGURES, GROUPS
 from ..evaluation.errors import KINDS
-from ..runs.checkpoint import count_trained, read_position
+from ..runs.checkpoint import LAST, count_trained, read_position
 from ..runs.info import SCRATCH, RunInfo
 from ..runs.metrics_log import read as read_metrics
 
@@ -180,7 +180,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
 def _state(run: Path, info: RunInfo, trained: Sequence[Mapping[str, Any]]) -> tuple[State, str]:
     epochs = info.config.train.epochs
     try:
-        if read_position(run / "last.safetensors").finished:
+        if read_position(run / LAST, info).finished:
             return "finished", ""
     except InputError:  # no checkpoint yet
         pass
@@ -228,14 +228,14 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
         above = info.fresh_detector().trained_parameters
     total = above + info.backbone_parameters
     if info.stage_2:
-        state = run / "last.safetensors"
-        return Parameters(count_trained(state), total) if state.is_file() else None
+        state = run / LAST
+        return Parameters(count_trained(state, info), total) if state.is_file() else None
     if not info.own_backbone:
         return Parameters(above, total)
     if info.trains_backbone and (info.source == SCRATCH or not info.config.backbone.train_from):
         return Parameters(total, total)
-    state = run / "last.safetensors"
-    trained = count_trained(state) if state.is_file() else above
+    state = run / LAST
+    trained = count_trained(state, info) if state.is_file() else above
     return Parameters(trained, total if info.trains_backbone else total + trained - above)
 
 

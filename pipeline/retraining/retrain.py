@@ -18,9 +18,8 @@ from ...cache.header import CacheHeader
 from ...cache.publish import publish_bytes
 from ...heads.roi.last_layer import class_losses
 from ...heads.roi.settings import RoISettings
-from ..devices import use_threads
 from ..runs import metrics_log
-from ..runs.checkpoint import read_position
+from ..runs.checkpoint import LAST, read_position
 from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
 from ..runs.info import STAGE_2, RunInfo
@@ -32,11 +31,12 @@ from ..training.options import TrainOptions
 from ..training.processes import Processes, join_processes
 from ..training.start import start_from
 from ..training.step import Stepper
+from ..training.threads import check_threads, take_threads, threads_now
 from ..training.train import (
     begin,
     check_settings,
     check_validation,
-    held_folder,
+    held_run,
     run_info,
     saved_state,
 )
@@ -86,15 +86,16 @@ def retrain(
     if find_world(None, None, os.environ).size > 1:
         raise InputError("retrain-classifier is the work of one process; start it by itself")
     processes = join_processes(options.device)
-    use_threads(options.threads)
     config = stage_2_config(before.config, settings, assignments)
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    take_threads([options], processes)
+    check_threads(options, processes)
     info, model, data, val = _open(config, options, before, settings, processes)
-    with held_folder(config, options, processes, info, val) as hooks:
-        stepper, position = begin(config, model, processes, saved_state(options))
+    with held_run(config, options, processes, info, val) as (stands, hooks):
+        stepper, position = begin(config, model, processes, saved_state(options, stands))
         metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        loop = Loop(config, options.out, data, val, stepper, position, hooks)
+        loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)
         figures = _before(loop)
         if not of_rois:
             stepper.losses = partial(_of_maps, stepper)
@@ -112,8 +113,8 @@ def _finished(run: Path) -> RunInfo:
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"
         )
-    last = run / "last.safetensors"
-    if not last.is_file() or not read_position(last).finished:
+    last = run / LAST
+    if not last.is_file() or not read_position(last, info).finished:
         raise InputError(
             f"{run} is not finished; go on with it by `fdet train-heads ... --resume` first"
         )
@@ -134,6 +135,7 @@ def _open(
     more = {
         STAGE_2: f"last layer, samplings {settings.samplings}",
         "class embeddings": before.data.get("class embeddings", "none"),
+        **threads_now(processes),
     }
     info = run_info(config, options, data, val, embedding=before.embedding, more=more)
     model = FrozenModel(info.fresh_detector()).to(processes.device)
@@ -180,7 +182,16 @@ def _pooled(loop: Loop, samplings: int) -> PooledLoop:
     device = stepper.processes.device
     pool = pooled(loop.config, stepper.model, loop.data, samplings, device, loop.out)
     stepper.losses = partial(_of_pool, stepper)
-    own = loop.config, loop.out, loop.data, loop.val, stepper, loop.position, loop.hooks
+    own = (
+        loop.config,
+        loop.out,
+        loop.digest,
+        loop.data,
+        loop.val,
+        stepper,
+        loop.position,
+        loop.hooks,
+    )
     return PooledLoop(*own, pool=pool)
 
 

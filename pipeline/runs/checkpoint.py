@@ -1,8 +1,16 @@
-"""best.safetensors and last.safetensors: the weights of a run, and all that --resume needs."""
+"""best.safetensors and last.safetensors: the weights of a run, and all that --resume needs.
+
+What a file says about itself is one sealed object in its metadata: `about` (a position, or an epoch), `run`
+(the digest of the run.json that it belongs to), `shapes` (sha256 of its tensors' names and shapes), `values`
+(sha256 of all that they are). Whoever opens a file checks the seal, the run and the shapes; whoever loads its
+tensors, their values.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -19,10 +27,17 @@ from torch import Tensor
 from ...cache.errors import ConfigError, CorruptCache, InputError
 from ...cache.files import open_below
 from ...cache.publish import publish_bytes
+from ...cache.sealed import SEAL, canonical_json, digest, parse_sealed, sealed_json
+from .info import RunInfo
 from .model import Model
 from .settings import from_mapping
 
+log = logging.getLogger(__name__)
+
+BEST, LAST = "best.safetensors", "last.safetensors"
 _MODEL, _OPTIMISER, _AVERAGE = "model.", "optim.", "average."
+# In the file's metadata.
+_OWN = "fdet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +65,20 @@ class Position:
             raise ValueError(f"loss scale {self.loss_scale}, age {self.scale_age}")
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Publish the weights alone; whole or absent."""
-    publish_bytes(path, _serialised(tensors, about), existing="replace")
+def save_weights(
+    path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], run: str
+) -> None:
+    """Publish the weights alone; whole or absent. run: the digest of the run that they belong to."""
+    publish_bytes(path, _serialised(tensors, about, run), existing="replace")
 
 
-def load_weights(path: Path, model: Model) -> dict[str, Any]:
-    """Load what `save_weights` or `save_state` wrote; returns what it says about itself.
+def load_weights(path: Path, model: Model, info: RunInfo) -> dict[str, Any]:
+    """Load what `save_weights` or `save_state` wrote for the run of `info`; returns what it says of itself.
 
     Of a state, the moving average where there is one. Raises InputError, CorruptCache.
     """
-    tensors, about = _read(path)
+    tensors, found = _read(path, info)
+    about: dict[str, Any] = found
     if any(name.startswith(_MODEL) for name in tensors):
         tensors = _part(tensors, _AVERAGE) or _part(tensors, _MODEL)
     try:
@@ -75,26 +93,29 @@ def save_state(
     model: Model,
     optimiser: torch.optim.Optimizer,
     position: Position,
+    run: str,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Publish all that --resume needs; whole or absent. average: a moving average of the tensors."""
+    """Publish all that --resume needs; whole or absent. run: as for `save_weights`; average: a moving
+    average of the tensors.
+    """
     tensors = {f"{_MODEL}{name}": v for name, v in model.tensors().items()}
     tensors |= {f"{_AVERAGE}{name}": v for name, v in (average or {}).items()}
     for number, values in optimiser.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
                 tensors[f"{_OPTIMISER}{number}.{name}"] = value
-    publish_bytes(path, _serialised(tensors, asdict(position)), existing="replace")
+    publish_bytes(path, _serialised(tensors, asdict(position), run), existing="replace")
 
 
 def load_state(
-    path: Path, model: Model, optimiser: torch.optim.Optimizer
+    path: Path, model: Model, optimiser: torch.optim.Optimizer, info: RunInfo
 ) -> tuple[Position, dict[str, Tensor]]:
     """Put model and optimiser back to where `save_state` left them; its moving average, or {}.
 
     Raises InputError, CorruptCache.
     """
-    tensors, about = _read(path)
+    tensors, about = _read(path, info)
     state: dict[int, dict[str, Tensor]] = {}
     try:
         for name, value in _part(tensors, _OPTIMISER).items():
@@ -112,21 +133,25 @@ def load_state(
         raise CorruptCache(f"{path}: its state does not fit the run's configuration") from error
 
 
-def read_position(path: Path) -> Position:
-    """Where the run stands that `save_state` wrote, without its tensors. Raises InputError, CorruptCache."""
-    with _opened(path) as (_, about):
+def read_position(path: Path, info: RunInfo) -> Position:
+    """Where the run of `info` stands by what `save_state` wrote; its tensors are not read, and not checked.
+
+    Raises InputError, CorruptCache.
+    """
+    with _opened(path, info) as (_, told):
         try:
-            return from_mapping(Position, about, "position")
+            return from_mapping(Position, told.about, "position")
         except (ValueError, TypeError, ConfigError) as error:
             raise CorruptCache(f"{path}: its position is none ({error})") from error
 
 
-def count_trained(path: Path) -> int:
-    """How many values the optimiser moves, by what `save_state` wrote. Raises InputError, CorruptCache."""
+def count_trained(path: Path, info: RunInfo) -> int:
+    """How many values the optimiser moves, by what `save_state` wrote; as `read_position`."""
     moved = (".exp_avg", ".momentum_buffer")
-    with _opened(path) as (file, _):
-        names = [n for n in file.keys() if n.startswith(_OPTIMISER) and n.endswith(moved)]  # noqa: SIM118
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    with _opened(path, info) as (file, _):
+        shapes = _shapes(file)
+    names = [n for n in shapes if n.startswith(_OPTIMISER) and n.endswith(moved)]
+    return sum(math.prod(shapes[name]) for name in names)
 
 
 _STATE: Mapping[type[torch.optim.Optimizer], set[str]] = {
@@ -155,24 +180,107 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
 
 
-def _serialised(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+def _serialised(tensors: Mapping[str, Tensor], about: Mapping[str, Any], run: str) -> bytes:
     plain = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
-    return save(plain, {"fdet": json.dumps(dict(about))})
+    shapes = {name: list(v.shape) for name, v in plain.items()}
+    told = {"about": dict(about), "run": run, "shapes": digest(shapes), "values": _digest(plain)}
+    # One entry alone: safetensors writes several in any order.
+    return save(plain, {_OWN: sealed_json(told).decode()})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    with _opened(path) as (file, about):
-        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of names, types, shapes and bytes."""
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(canonical_json([name, str(value.dtype), list(value.shape)]))
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _shapes(file: Any) -> dict[str, list[int]]:
+    return {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _read(path: Path, info: RunInfo) -> tuple[dict[str, Tensor], Any]:
+    with _opened(path, info) as (file, told):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if told.values is None:
+        log.warning(
+            "%s was made by an older fdet (its run has format %d): its weights carry no checksum, so that "
+            "nobody can tell whether they are as they were written",
+            path,
+            info.format,
+        )
+    elif (found := _digest(tensors)) != told.values:
+        raise CorruptCache(
+            f"{path}: its tensors are not those that were written: expected sha256 {told.values:.12}, got "
+            f"{found:.12}; {_way_out(path)}"
+        )
+    return tensors, told.about
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a file says about itself. values: sha256 of its tensors, None where an older fdet wrote it."""
+
+    about: Any
+    values: str | None
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The file, and what it says about itself."""
+def _opened(path: Path, info: RunInfo) -> Iterator[tuple[Any, _Told]]:
+    """The file, and what it says about itself, checked."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; has the run finished an epoch?")
+        raise InputError(f"{path}: no such file; {_why_absent(path)}")
     os.close(open_below(path.parent, path.name))  # no link, and a regular file
     try:
         with safe_open(path, framework="pt") as file:
-            yield file, json.loads((file.metadata() or {}).get("fdet", "{}"))
+            yield file, _told(path, file, info)
     except (SafetensorError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise CorruptCache(f"{path}: not a checkpoint that can be read ({error})") from error
+
+
+def _told(path: Path, file: Any, info: RunInfo) -> _Told:
+    """Raises CorruptCache, ValueError."""
+    text = (file.metadata() or {}).get(_OWN, "{}")
+    told = json.loads(text)
+    if not isinstance(told, dict) or SEAL not in told:
+        if not info.sealed:
+            return _Told(told, None)
+        raise CorruptCache(
+            f"{path}: it carries no checksum, and every checkpoint of a run of format {info.format} has one; "
+            f"{_way_out(path)}"
+        )
+    try:
+        told = parse_sealed(text.encode(), path)
+    except CorruptCache as error:
+        raise CorruptCache(f"{error}; {_way_out(path)}") from error
+    if told.get("run") != info.digest:
+        raise CorruptCache(
+            f"{path}: it belongs to another run: expected one whose run.json has sha256 {info.digest:.12}, "
+            f"got {told.get('run')!s:.12}; {_way_out(path)}"
+        )
+    if told.get("shapes") != digest(_shapes(file)):
+        raise CorruptCache(
+            f"{path}: names and shapes of its tensors are not those that were written; {_way_out(path)}"
+        )
+    return _Told(told.get("about"), str(told.get("values")))
+
+
+def _way_out(path: Path) -> str:
+    """What to do about a file that cannot be used."""
+    if path.name == BEST:
+        return (
+            "put a copy of it back, or use the weights that training ended with: --checkpoint last"
+        )
+    return (
+        "put a copy of it back, or begin a new --out with the run's best weights: --start "
+        f"{path.parent}"
+    )
+
+
+def _why_absent(path: Path) -> str:
+    if path.name == BEST and path.with_name(LAST).is_file():
+        return "--checkpoint last takes the weights that training has reached"
+    return "has the run finished an epoch?"

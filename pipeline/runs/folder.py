@@ -1,17 +1,28 @@
-"""The run directory at the start: new for a new run; with --resume, the same run or nothing."""
+"""The run directory at the start: new for a new run; with --resume, the same run or nothing.
+
+Whoever writes into a folder holds it before looking at what is there: of two commands that begin at once, one
+is told, and neither finds it empty because the other has only looked so far.
+"""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...cache.errors import ConfigError, InputError
-from ...cache.publish import make_folder, publish_bytes, remove_leftovers, storage_error
+from ...cache.publish import (
+    is_leftover,
+    only_writer,
+    publish_bytes,
+    remove_leftovers,
+    storage_error,
+)
 from .config import RunConfig
-from .info import IMAGES, STAGE_2, RunInfo
-from .older import FORMAT
+from .info import IMAGES, STAGE_2, THREADS, RunInfo
+from .older import REPEATED
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +41,18 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
 
 def prepare_folder(
     out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
-) -> None:
-    """codec_files: of the training caches, by path; `fdet predict` passes features through its codec.
+) -> RunInfo:
+    """What run.json then says, which with --resume is what it said. The caller holds the folder.
+    codec_files: of the training caches, by path; `fdet predict` passes features through its
+    codec.
 
-    Raises InputError, ConfigError (other settings), StorageError."""
+    Raises InputError, ConfigError (other settings), StorageError.
+    """
     refuse_taken(out, resume=resume)
+    stands = info
     if resume:
-        before = RunInfo.read(out)
-        if before.format < FORMAT:
+        stands = before = RunInfo.read(out)
+        if before.format < REPEATED:
             raise InputError(
                 f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
                 f"does not repeat; it can be evaluated and used, or begun with: --start {out}, a new --out"
@@ -49,27 +64,57 @@ def prepare_folder(
             )
         _refuse_other_data(out, before, info)
     else:
-        _make_empty(out)
+        _refuse_full(out)
         publish_bytes(out / "run.json", info.to_bytes())
     # A kill may have come in between.
     for name, data in codec_files.items():
         publish_bytes(out / name, data)
     publish_bytes(out / "config.toml", info.config.to_toml().encode())
+    return stands
 
 
-def _make_empty(out: Path) -> None:
+@contextmanager
+def held_folder(out: Path) -> Iterator[None]:
+    """A folder, made where there is none, that nobody else writes into while the block runs; gone again
+    where nothing is in it then. Raises StorageError, also where another process has it.
+    """
     try:
-        make_folder(out)
+        with only_writer(out):
+            yield
+    finally:
+        with suppress(OSError):  # not empty, or not there
+            out.rmdir()
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[None]:
+    """A held folder in which nothing is. Raises InputError, StorageError."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: it is not a folder; choose another")
+    with held_folder(out):
+        _refuse_full(out)
+        yield
+
+
+def _refuse_full(out: Path) -> None:
+    """Raises InputError where something lies in a folder beside the lock of whoever holds it."""
+    try:
         remove_leftovers(out)  # of a process that was killed before it had begun
-        if any(out.iterdir()):
+        if any(not is_leftover(path.name, aside=False) for path in out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty; choose another")
     except OSError as error:
         raise storage_error(out, error) from error
 
 
 def forget_folder(out: Path) -> None:
-    """Of a run that could not begin: all that it made, so that the same command can be repeated."""
-    shutil.rmtree(out, ignore_errors=True)
+    """Of a run that could not begin: all that it made, so that the same command can be repeated. Its lock
+    goes when the folder is let go.
+    """
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif not is_leftover(path.name, aside=False):
+            path.unlink(missing_ok=True)
 
 
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
@@ -82,7 +127,12 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
             "same is not known",
             out,
         )
-    names = [name for name in now.data if name not in unknown] + [*({STAGE_2} - now.data.keys())]
+    # Of threads a line of its own tells (training/threads.py).
+    names = [
+        name
+        for name in (*now.data, *({STAGE_2} - now.data.keys()))
+        if name not in (THREADS, *unknown)
+    ]
     changed += [name for name in names if before.data.get(name) != now.data.get(name)]
     if changed:
         raise InputError(

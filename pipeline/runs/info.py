@@ -1,6 +1,6 @@
 """A run directory: all that training, evaluation and prediction need of each other.
 
-run.json            the cache's key, the classes, the configuration; written first
+run.json            the cache's key, the classes, the configuration, and the sha256 of all that; written first
 config.toml         the configuration, as --config takes it
 codec/              what the cache's codec has learnt, where it is one that learns
 second/codec/       the same of the cache of a second backbone
@@ -11,15 +11,20 @@ curve.png           losses and AP over the steps
 before.json         of a run of `fdet retrain-classifier`: figures of the weights that it began with
 pictures/           what the last evaluation found, where --val-images are given
 
+The two checkpoints carry a sha256 of all that is in them, and the digest of the run.json that they belong to.
+config.toml, metrics.jsonl, before.json and pictures are for people, and nothing is trained from them.
+
 Where the backbone was trained too, its weights stand with the others in both; where it has adapters, theirs
 alone.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,13 +34,13 @@ from ...cache.files import read_below
 from ...cache.header import CacheHeader
 from ...cache.key import CacheKey, Difference
 from ...cache.pyramid import PyramidSpec
-from ...cache.sealed import canonical_json, parse_json
+from ...cache.sealed import parse_json, parse_sealed, sealed_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from ..dataset.embeddings import ClassEmbeddings
 from .config import RunConfig, digest_of
 from .model import fresh_detector
-from .older import FORMAT, OLDEST, current_config
+from .older import FORMAT, OLDEST, SEALED, current_config
 
 SCRATCH = "scratch"
 # What lies in a run for the cache of a second backbone.
@@ -48,18 +53,21 @@ FRESH = "fresh weights"
 STAGE_2 = "stage 2"
 # In `data`: digests of the image files of its caches; runs that were begun before there were any lack them.
 IMAGES = "training images", "validation images"
+# In `data`: torch's threads, where a CPU computes; "none" on an accelerator.
+THREADS = "threads"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
+MAX_THREADS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, fingerprints of its caches and annotations, and a limit of its memory.
+    of its pyramids, fingerprints of its caches and annotations, torch's threads, and a limit of its memory.
     frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
     second: the key of a second backbone's cache, where one was read beside the first. embedding: length
     of the vectors that tell classes, 0 where weights do; the vectors stand with the weights. format: that
-    it was written in; what is written has the newest.
+    it was written in; what is written has the newest. read_digest: sha256 of the file that it was read from.
     """
 
     key: CacheKey
@@ -72,10 +80,11 @@ class RunInfo:
     second: CacheKey | None = None
     embedding: int = 0
     format: int = FORMAT
+    read_digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
         """run.json: the same bytes for the same run."""
-        return canonical_json(
+        return sealed_json(
             {
                 "format": FORMAT,
                 "key": self.key.to_json(),
@@ -99,12 +108,15 @@ class RunInfo:
             raise InputError(
                 f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
             )
-        data = parse_json(read_below(run, "run.json", MAX_BYTES), path)
+        raw = read_below(run, "run.json", MAX_BYTES)
+        data = parse_json(raw, path)
         format = data.get("format")
         if type(format) is not int or not OLDEST <= format <= FORMAT:
             raise InputError(
                 f"{path}: format {format}; this fdet reads formats {OLDEST} to {FORMAT}"
             )
+        if format >= SEALED:
+            data = _unsealed(raw, path)
         try:
             info = cls(
                 CacheKey.from_json(data["key"]),
@@ -117,6 +129,7 @@ class RunInfo:
                 data["second"] and CacheKey.from_json(data["second"]),
                 data["embedding"],
                 format,
+                hashlib.sha256(raw).hexdigest(),
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -135,12 +148,24 @@ class RunInfo:
             raise ValueError("frequencies: expected r, c or f for every class")
         if "source" not in self.data or not all(type(v) is str for v in self.data.values()):
             raise ValueError("data: expected strings, and a source among them")
+        if self.threads is not None and not 0 < self.threads <= MAX_THREADS:
+            raise ValueError(f"threads: expected 1 to {MAX_THREADS}")
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
         if len(self.levels.levels) > len(self.key.levels.levels) and self.own_backbone:
             raise ValueError("a backbone of the run's own has no second one beside it")
+
+    @property
+    def digest(self) -> str:
+        """Names the run: sha256 of its run.json, as it lies there or would be written."""
+        return self.read_digest or hashlib.sha256(self.to_bytes()).hexdigest()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the fdet that began it puts checksums into its files."""
+        return self.format >= SEALED
 
     @property
     def levels(self) -> PyramidSpec:
@@ -161,6 +186,12 @@ class RunInfo:
     @property
     def trains_backbone(self) -> bool:
         return self.source in TRAINING_SOURCES
+
+    @property
+    def threads(self) -> int | None:
+        """torch's, that it was begun with; None where they decide nothing, or an older fdet did not say."""
+        count = self.data.get(THREADS, "")
+        return int(count) if count.isdecimal() else None
 
     @property
     def stage_2(self) -> bool:
@@ -259,6 +290,13 @@ class RunInfo:
                 f"{source}: its classes are not those that the run was trained on; differing "
                 f"(id, name): {', '.join(map(str, odd))}"
             )
+
+
+def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        return parse_sealed(raw, path)
+    except CorruptCache as error:
+        raise CorruptCache(f"{error}; undo the change, or put a copy of the file back") from error
 
 
 def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> list[str]:

@@ -81,5 +81,5 @@ def load_model(
         frozen = load_backbone_of(info.key, torch.device(device), weights)
         backbone = adapted_backbone(info.config, frozen, canvases)
     model = Model(info.fresh_detector(), backbone)
-    load_weights(path, model)
+    load_weights(path, model, info)
     return model.to(device).eval()

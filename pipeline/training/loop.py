@@ -27,7 +27,7 @@ from ..evaluation.detecting import detect
 from ..interrupt import interruptible
 from ..progress import ProgressLine, progress_line
 from ..runs import metrics_log
-from ..runs.checkpoint import Position, save_state, save_weights
+from ..runs.checkpoint import BEST, LAST, Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
@@ -41,6 +41,7 @@ from .step import Samples, Stepper, parts_of
 log = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 10
+_CURVE = "curve.png"
 
 # Micro-batches, as lists of samples.
 Parts = list[list[SampleId]]
@@ -68,11 +69,12 @@ Course = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 @dataclass
 class Loop:
     """The state of training between two steps; `run` goes on from there to the end, and so does
-    whoever takes its `course` beside others'.
+    whoever takes its `course` beside others'. digest: of the run.json that its files belong to.
     """
 
     config: RunConfig
     out: Path
+    digest: str
     data: Data
     val: Data | None
     stepper: Stepper
@@ -107,6 +109,7 @@ class Loop:
         wishes: not empty once someone wishes to leave.
         """
         leaving = False
+        self._mend()
         while not self._over(self.total):
             if leaving:
                 raise KeyboardInterrupt
@@ -272,16 +275,45 @@ class Loop:
         return shared
 
     def _finish(self) -> None:
-        """Once, at the end: weights to keep where nothing was evaluated, and the curve."""
+        """Once, at the end: weights to keep where nothing was evaluated, and the curve. That it is finished
+        is the last thing to be written, so that a kill before leaves something to go on with.
+        """
         if self.position.finished:
             return
-        self.position = replace(self.position, finished=True)
         if self.val is None:
-            with self._to_keep():
-                self._save_weights({"epoch": self.config.train.epochs})
+            self._keep_last()
+        self._draw()
+        self.position = replace(self.position, finished=True)
         self._save()
+
+    def _mend(self) -> None:
+        """Of a run that is gone on with, what was lost: it is made again where it can be, else told."""
+        position = self.position
+        if position.finished and not (self.out / _CURVE).exists():
+            self._draw()
+        if (self.out / BEST).exists() or not self.stepper.processes.first:
+            return
+        if position.best_ap is not None:
+            log.warning(
+                "%s: %s is missing, the weights of epoch %d, which had the best AP (%.3f); "
+                "`fdet evaluate %s CACHE --checkpoint last` takes those that training has reached",
+                self.out,
+                BEST,
+                position.best_epoch,
+                position.best_ap,
+                self.out,
+            )
+        elif position.finished and self.val is None:
+            self._keep_last()
+
+    def _keep_last(self) -> None:
+        """Where nothing is evaluated the last weights are the best ones."""
+        with self._to_keep():
+            self._save_weights({"epoch": self.config.train.epochs})
+
+    def _draw(self) -> None:
         if self.stepper.processes.first:
-            draw_curve(metrics_log.read(self.out), self.out / "curve.png")
+            draw_curve(metrics_log.read(self.out), self.out / _CURVE)
 
     def _summary(self) -> TrainSummary:
         seconds, skipped = time.monotonic() - self.started, self._skipped()
@@ -319,7 +351,7 @@ class Loop:
 
     def _save_weights(self, about: dict[str, Any]) -> None:
         if self.stepper.processes.first:
-            save_weights(self.out / "best.safetensors", self.stepper.model.tensors(), about)
+            save_weights(self.out / BEST, self.stepper.model.tensors(), about, self.digest)
 
     def _save(self) -> None:
         scale, age = self.stepper.loss_scale
@@ -328,10 +360,11 @@ class Loop:
         if not self.stepper.processes.first:
             return
         save_state(
-            self.out / "last.safetensors",
+            self.out / LAST,
             self.stepper.model,
             self.stepper.optimiser,
             self.position,
+            self.digest,
             self.stepper.average.tensors if self.stepper.average is not None else None,
         )
 

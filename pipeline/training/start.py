@@ -65,7 +65,7 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
         )
     _check_backbone(run, before, info, given)
     before.check_size(run / _WEIGHTS)
-    load_weights(run / _WEIGHTS, model if before.own_backbone else Model(model.detector))
+    load_weights(run / _WEIGHTS, model if before.own_backbone else Model(model.detector), before)
 
 
 def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> None:

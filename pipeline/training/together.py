@@ -18,7 +18,6 @@ import torch
 
 from ...cache.errors import FdetError, InputError
 from ...cache.header import CacheHeader
-from ..devices import use_threads
 from ..interrupt import interruptible
 from ..progress import progress_line
 from ..runs.config import RunConfig
@@ -30,6 +29,7 @@ from .data import open_data
 from .loop import Course, Loop, Parts, TrainSummary
 from .options import TrainOptions
 from .processes import Processes, join_processes
+from .threads import check_threads, take_threads
 from .train import check_settings, prepared
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def train_together(runs: Sequence[Run]) -> list[Ended]:
     config, options = runs[0]
     _check(runs)
     processes = join_processes(options.device)
-    use_threads(options.threads)
+    take_threads([options for _, options in runs], processes)
     header = CacheHeader.read(options.caches[0])
     shared = open_data(config, options, header, None, processes)
     with ExitStack() as held:
@@ -92,6 +92,7 @@ def _prepared(run: Run, processes: Processes, shared: tuple[Data, Data | None]) 
     options.check()
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    check_threads(options, processes)
     if options.resume:
         config = config.adopting(RunInfo.read(options.out).config)
     with prepared(config, options, processes, shared=shared) as loop:

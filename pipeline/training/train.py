@@ -15,17 +15,16 @@ from torch import Tensor
 from ...cache.codecs import codec_files
 from ...cache.errors import ConfigError, FdetError
 from ...cache.header import CacheHeader
-from ...cache.publish import only_writer
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
-from ..devices import cap_device_memory, use_threads
+from ..devices import cap_device_memory
 from ..evaluation.lvis import tell_of_few_detections
 from ..runs import metrics_log
-from ..runs.checkpoint import Position, load_state
+from ..runs.checkpoint import LAST, Position, load_state
 from ..runs.config import RunConfig
-from ..runs.folder import forget_folder, prepare_folder, refuse_taken
+from ..runs.folder import forget_folder, held_folder, prepare_folder, refuse_taken
 from ..runs.info import SCRATCH, SECOND_FOLDER, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data
@@ -45,9 +44,13 @@ from .options import TrainOptions
 from .processes import Processes, join_processes
 from .start import start_digest, start_from
 from .step import Stepper
+from .threads import check_threads, take_threads, threads_now
 from .trial import batches_to_try, heaviest, shortest
 
 log = logging.getLogger(__name__)
+
+# A checkpoint, and what the run.json beside it says.
+Saved = tuple[Path, RunInfo]
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
@@ -59,9 +62,10 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     """
     options.check()
     processes = join_processes(options.device)
-    use_threads(options.threads)
     check_settings(config, options, processes)
     refuse_taken(options.out, resume=options.resume)
+    take_threads([options], processes)
+    check_threads(options, processes)
     if options.resume:
         config = config.adopting(RunInfo.read(options.out).config)
     fit = find_fit(config, options, processes, _try)
@@ -93,50 +97,51 @@ def prepared(
         seen, names = seen_targets(data, config.train), data.annotations.class_names
         for line in described_fit(model.detector.head, seen, names):
             log.info("%s", line)
-    state = saved_state(options)
-    with held_folder(config, options, processes, info, val) as hooks:
+    with held_run(config, options, processes, info, val) as (stands, hooks):
+        state = saved_state(options, stands)
         own = _at_full_rate(config) if options.source == SCRATCH else config
         stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
         if processes.first:
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        loop = Loop(config, options.out, data, val, stepper, position, hooks)
+        loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)
         if processes.first:
             log.info("%s", described_length(config, loop.total, val is not None))
         yield loop
 
 
-def saved_state(options: TrainOptions) -> Path | None:
-    """What a run that is resumed goes on from, if it came that far."""
-    return options.out / "last.safetensors" if options.resume else None
+def saved_state(options: TrainOptions, stands: RunInfo) -> Saved | None:
+    """What a run that is resumed goes on from, if it came that far. stands: what its run.json says."""
+    path = options.out / LAST
+    return (path, stands) if options.resume and path.exists() else None
 
 
 @contextmanager
-def held_folder(
+def held_run(
     config: RunConfig,
     options: TrainOptions,
     processes: Processes,
     info: RunInfo,
     val: Data | None,
-) -> Iterator[list[Hook]]:
-    """The run directory, made or found again, and held while the block runs; and who is told of every
-    line of the log. Raises as `prepare_folder` does.
+) -> Iterator[tuple[RunInfo, list[Hook]]]:
+    """The run directory, made or found again, and held while the block runs: what its run.json says, and
+    who is told of every line of the log. Raises as `prepare_folder` does.
     """
     hooks: list[Hook] = []
     with ExitStack() as held:
 
-        def take_folder() -> None:
+        def take_folder() -> RunInfo:
             needed = _needed_files(options, info)
-            prepare_folder(options.out, info, needed, resume=options.resume)
-            held.enter_context(only_writer(options.out))
+            held.enter_context(held_folder(options.out))
+            stands = prepare_folder(options.out, info, needed, resume=options.resume)
             try:
                 hooks.extend(held.enter_context(_told(config, options, val)))
             except FdetError:
                 if not options.resume:
                     forget_folder(options.out)
                 raise
+            return stands
 
-        processes.by_first(take_folder)
-        yield hooks
+        yield processes.by_first(take_folder), hooks
 
 
 def _needed_files(options: TrainOptions, info: RunInfo) -> dict[str, bytes]:
@@ -229,7 +234,7 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
     short = shortest(config, len(data.image_ids))
     own = _at_full_rate(short) if options.source == SCRATCH else short
     stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")
-    Loop(short, options.out, data, val, stepper, position).run()
+    Loop(short, options.out, info.digest, data, val, stepper, position).run()
     counted = options.resident == ("ram" if processes.device.type == "cpu" else "device")
     return resident_bytes(*data.headers) if counted else 0
 
@@ -263,7 +268,7 @@ def _open(
         data,
         val,
         embedding=0 if vectors is None else vectors.shape[1],
-        more={**more, **(fit.to_data() if fit else {})},
+        more={**more, **threads_now(processes), **(fit.to_data() if fit else {})},
     )
     if val is not None:
         check_validation(info, options, val)
@@ -335,7 +340,7 @@ def begin(
     config: RunConfig,
     model: Model,
     processes: Processes,
-    state: Path | None = None,
+    state: Saved | None = None,
     may_skip: bool = False,
 ) -> tuple[Stepper, Position]:
     """Where a run begins, or where it stopped. state: what it then left, if it came that far."""
@@ -345,8 +350,9 @@ def begin(
         model.to(memory_format=torch.channels_last)
     optimiser = make_optimiser(model, config.optim)
     position, average = Position(), dict[str, Tensor]()
-    if state is not None and state.exists():
-        position, average = load_state(state, model, optimiser)
+    if state is not None:
+        path, stands = state
+        position, average = load_state(path, model, optimiser, stands)
     if settings.compile:
         model.detector.compile_parts()
     moving = MovingAverage(model, settings.average, average) if settings.average else None

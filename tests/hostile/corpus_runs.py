@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
+from fdet.cache.sealed import SEAL, sealed_json
 from fdet.pipeline.runs.checkpoint import Position, load_state, save_state, save_weights
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import MAX_BYTES, RunInfo
@@ -53,8 +54,8 @@ def make_good(folder: Path) -> None:
     optimiser = make_optimiser(model, info.config.optim)
     sum(p.sum() for p in model.parameters()).backward()
     optimiser.step()
-    save_weights(run / "best.safetensors", model.tensors(), {"epoch": 1})
-    save_state(run / "last.safetensors", model, optimiser, Position(step=1))
+    save_weights(run / "best.safetensors", model.tensors(), {"epoch": 1}, info.digest)
+    save_state(run / "last.safetensors", model, optimiser, Position(step=1), info.digest)
 
 
 def attempts(folder: Path) -> Iterator[tuple[str, Thunk]]:
@@ -78,10 +79,10 @@ def _loaded(run: Path, checkpoint: str) -> None:
 
 def _resumed(run: Path) -> None:
     """What was loaded must bear the next step. Only the command's own settings are ever built."""
-    RunInfo.read(run)
+    info = RunInfo.read(run)
     model = Model(_info().fresh_detector())
     optimiser = make_optimiser(model, _info().config.optim)
-    position, _ = load_state(run / "last.safetensors", model, optimiser)
+    position, _ = load_state(run / "last.safetensors", model, optimiser, info)
     assert type(position.step) is int and 0 <= position.step < 2**63, f"{position.step!r:.80}"
     assert type(position.best_epoch) is int and type(position.finished) is bool
     assert position.best_ap is None or 0 <= position.best_ap <= 1, f"{position.best_ap!r:.80}"
@@ -100,7 +101,7 @@ def _config_digest(config: object) -> str:
 
 
 def info(name: str, *edits: Edit, refused: bool = True) -> Case:
-    """run.json, its digest made to fit."""
+    """run.json, its digests made to fit, and the checkpoints bound to it."""
 
     def prepare(folder: Path) -> None:
         for k, edit in enumerate(edits):
@@ -108,9 +109,21 @@ def info(name: str, *edits: Edit, refused: bool = True) -> Case:
             data = json.loads(path.read_bytes())
             edit(data)
             data["config_digest"] = _config_digest(data.get("config"))
-            path.write_text(json.dumps(data))
+            path.write_bytes(_sealed({n: v for n, v in data.items() if n != SEAL}))
+            run = hashlib.sha256(path.read_bytes()).hexdigest()
+            for file in ("last.safetensors", "best.safetensors"):
+                tensors, told = _read(path.with_name(file))
+                save_weights(path.with_name(file), tensors, told["about"], run)
 
     return Case(f"run.json: {name}", prepare, attempts, REFUSALS, refused, named=False)
+
+
+def _sealed(data: dict[str, Any]) -> bytes:
+    """An older run has no seal; so has what a seal cannot be of."""
+    try:
+        return sealed_json(data)
+    except ValueError:
+        return json.dumps({**data, "format": 8}).encode()
 
 
 def setting(name: str, place: Place, *values: Any) -> Case:
@@ -153,27 +166,46 @@ def checkpoint(name: str, *changes: Change, refused: bool = True) -> Case:
     def prepare(folder: Path) -> None:
         for k, change in enumerate(changes):
             path = forged(folder, k) / "last.safetensors"
-            tensors, about = _read(path)
+            tensors, told = _read(path)
             change(tensors)
-            path.write_bytes(save(tensors, about))
+            save_weights(path, tensors, told["about"], told["run"])
 
     return Case(f"checkpoint: {name}", prepare, attempts, REFUSALS, refused)
 
 
 def about(name: str, *texts: str, refused: bool = True) -> Case:
-    """What the checkpoint says of itself."""
+    """What the checkpoint says of itself, in a run whose checkpoints have a seal and in an older one."""
 
     def prepare(folder: Path) -> None:
         for k, text in enumerate(texts):
             for file in ("last.safetensors", "best.safetensors"):
                 path = (forged(folder, k) if file.startswith("l") else folder / f"{k}.run") / file
                 path.write_bytes(save(_read(path)[0], {"fdet": text}))
+            if k % 2:
+                _make_older(folder / f"{k}.run")
 
     return Case(f"checkpoint: {name}", prepare, attempts, REFUSALS, refused)
 
 
+def _make_older(run: Path) -> None:
+    data = json.loads((run / "run.json").read_bytes())
+    (run / "run.json").write_text(json.dumps({**data, "format": 8}))
+
+
 def position(name: str, *values: Any) -> Case:
-    return about(f"position: {name}", *(json.dumps(value) for value in values))
+    """Under a seal, and in an older run."""
+
+    def prepare(folder: Path) -> None:
+        for k, value in enumerate(values):
+            path = forged(folder, k) / "last.safetensors"
+            tensors, told = _read(path)
+            try:
+                save_weights(path, tensors, value, told["run"])
+            except ValueError:  # no number that a seal can be of
+                path.write_bytes(save(tensors, {"fdet": json.dumps(value)}))
+                _make_older(path.parent)
+
+    return Case(f"checkpoint: position: {name}", prepare, attempts, REFUSALS)
 
 
 def bytes_of(name: str, *contents: bytes | Callable[[Path], bytes]) -> Case:
@@ -187,9 +219,10 @@ def bytes_of(name: str, *contents: bytes | Callable[[Path], bytes]) -> Case:
     return Case(f"checkpoint: {name}", prepare, attempts, REFUSALS)
 
 
-def _read(path: Path) -> tuple[Tensors, dict[str, str]]:
+def _read(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Its tensors, and what it says of itself."""
     with safe_open(path, framework="pt") as file:
-        return load(path.read_bytes()), file.metadata()
+        return load(path.read_bytes()), json.loads(file.metadata()["fdet"])
 
 
 def _first(tensors: Tensors, part: str) -> str:

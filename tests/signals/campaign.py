@@ -193,10 +193,8 @@ def main() -> int:
                 hits[name, attack] += ATTACKS[attack](campaign, name, out)
             except Lost as error:
                 lost += 1
-                print(
-                    f"LOST {attack} of {name}, attack {sum(tried.values())}: {' | '.join(str(error).split(chr(10)))}",
-                    flush=True,
-                )
+                said = " | ".join(str(error).splitlines())
+                print(f"LOST {attack} of {name}, attack {sum(tried.values())}: {said}", flush=True)
             shutil.rmtree(out, ignore_errors=True)
     commands.close()
     print(f"{'command':24}" + "".join(f"{attack:>16}" for attack in ATTACKS))

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.ablation import run as run_module
 from fdet.pipeline.ablation.group import main
 from fdet.pipeline.ablation.run import ablate, counted, estimated, prepared
-from fdet.pipeline.ablation.state import State
+from fdet.pipeline.ablation.state import NAME, State
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import auto, together
 from fdet.pipeline.training.train import train
@@ -241,3 +243,38 @@ def test_real_processes_are_asked_once_save_and_go_on(options, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ})
     assert done.returncode == 0, done.stderr
     assert "2 of 2 trials finished" in done.stdout
+
+
+def test_what_another_ablation_noted_before_this_one_held_the_folder_is_kept(
+    options, here, monkeypatch
+):
+    """It ended between this one's look at the folder and its lock."""
+    asked = options(RATES)
+    original = run_module.only_writer
+
+    def late(out):
+        if not (out / NAME).exists():
+            other = prepared(asked)
+            other.state.note(other.trials[0], "failed", "no number", "")
+            other.state.write()
+        return original(out)
+
+    monkeypatch.setattr(run_module, "only_writer", late)
+    ready = ablate(asked)
+    assert statuses(ready) == ["failed", "finished", "finished"]
+    assert ready.state.entries[ready.trials[0].digest].reason == "no number"
+
+
+def test_a_trial_that_was_begun_keeps_its_threads(options, here, monkeypatch):
+    """The second of three was; the others come with those of today."""
+    before = torch.get_num_threads()
+    asked = options(RATES, threads=2)
+    trial = prepared(asked).trials[1]
+    folder = prepared(asked).state.folder(trial)
+    train(trial.config, trial.caches.options(folder, device="cpu", threads=2))
+    (folder / "last.safetensors").unlink()
+    ready = ablate(replace(asked, threads=1))
+    assert statuses(ready) == ["finished"] * 3
+    assert [RunInfo.read(ready.state.folder(t)).threads for t in ready.trials] == [1, 2, 1]
+    assert [json.loads(job.read_bytes())["place"]["threads"] for job in here.jobs] == [1, 2]
+    torch.set_num_threads(before)

@@ -13,6 +13,7 @@ import pytest
 from fdet.cache.errors import ConfigError, FdetError, IncompleteCache, InputError
 from fdet.cache.manifest import Manifest
 from fdet.cache.reader import FeatureCache
+from fdet.pipeline.comparison import compare as compare_module
 from fdet.pipeline.comparison.compare import compare
 from fdet.pipeline.comparison.options import CompareOptions
 from fdet.pipeline.comparison.runs import RunEnded
@@ -20,6 +21,7 @@ from fdet.pipeline.extraction.extract import extract
 
 from ..command_server import Moment
 from ..quick import quick, tree
+from ..reporting.made_up import write_run
 
 CONFIG = """
 [neck]
@@ -264,3 +266,18 @@ def test_a_cache_of_codes_is_compared_with_what_its_extraction_costs(
             if n.startswith(f"{name}/codec/")
         }
         assert kept == {n for n in tree(coded) if n.startswith("codec/")}
+
+
+def test_what_another_comparison_left_before_this_one_held_the_folder_is_seen(
+    options, tmp_path, monkeypatch
+):
+    """It ended between this one's look at the folder and its lock."""
+    original = compare_module.only_writer
+
+    def late(out):
+        write_run(out / "cached-0")
+        return original(out)
+
+    monkeypatch.setattr(compare_module, "only_writer", late)
+    with pytest.raises(ConfigError, match="the configuration has changed"):
+        compare(replace(options, out=tmp_path / "out"), lambda words: pytest.fail("it trains"))

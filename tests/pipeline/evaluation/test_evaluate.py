@@ -4,6 +4,9 @@ import contextlib
 import io
 import json
 import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +17,10 @@ from pycocotools.cocoeval import COCOeval
 from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
-from fdet.pipeline.evaluation.coco import FIGURES, coco_metrics, to_coco_results
+from fdet.pipeline.evaluation import evaluate as evaluate_module
+from fdet.pipeline.evaluation.coco import FIGURES, Metrics, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES
-from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.evaluate import evaluate_run, write_evaluation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
@@ -179,3 +183,27 @@ def test_a_run_on_several_caches_is_evaluated_on_one(dataset, exact_cache, tmp_p
     whole, _ = evaluate_run(tmp_path / "run", exact_cache)
     part, _ = evaluate_run(tmp_path / "run", tmp_path / "a")
     assert (whole.images, part.images) == (12, 6)
+
+
+def test_of_two_evaluations_that_end_at_once_both_files_are_the_same_ones(tmp_path, monkeypatch):
+    """The second begins to write when the first has written one of its two."""
+    metrics = Metrics(**dict.fromkeys(FIGURES, 0.0), per_class={}, images=1)
+    original, begun = evaluate_module.publish_bytes, threading.Event()
+
+    def slow(path, data, **more):
+        original(path, data, **more)
+        if not begun.is_set():
+            begun.set()
+            second.join(0.5)
+
+    def write(number):
+        write_evaluation(tmp_path, Path("a.fdet"), replace(metrics, images=number), [number])
+
+    second = threading.Thread(target=lambda: (begun.wait(20), write(2)))
+    monkeypatch.setattr(evaluate_module, "publish_bytes", slow)
+    second.start()
+    write(1)
+    second.join(20)
+    figures = json.loads((tmp_path / "evaluation-a.json").read_text())
+    assert figures["images"] == 2
+    assert json.loads((tmp_path / "detections-a.json").read_text()) == [2]

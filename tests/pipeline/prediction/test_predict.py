@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdet.cache.errors import InputError
+from fdet.cache.errors import InputError, StorageError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.pictures.sheet import draw_sheet
 from fdet.pipeline.prediction.jobs import find_jobs
 from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.folder import new_folder
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
@@ -171,3 +172,13 @@ def test_what_cannot_be_done_is_refused(make, run, dataset, tmp_path):
         (out / "thesis.tex").touch()
     with pytest.raises(InputError):
         predict(run, paths, out)
+
+
+def test_of_two_predictions_into_one_folder_one_is_told(run, dataset, tmp_path):
+    out, image = tmp_path / "out", dataset.parent / "images" / "10.png"
+    with new_folder(out), pytest.raises(StorageError, match="another fdet process"):
+        predict(run, [image], out)
+    assert not out.exists()
+    predict(run, [image], out)
+    with pytest.raises(InputError, match="the folder is not empty"):
+        predict(run, [image], out)

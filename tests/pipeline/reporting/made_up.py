@@ -80,9 +80,9 @@ def write_run(
         for line in epoch_lines(epoch, done, ap, seconds, memory, classes)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    save_weights(folder / "best.safetensors", {}, {})
+    save_weights(folder / "best.safetensors", {}, {}, info.digest)
     position = Position(10 * done, ap, done, finished=reached is None)
-    save_weights(folder / "last.safetensors", {}, asdict(position))
+    save_weights(folder / "last.safetensors", {}, asdict(position), info.digest)
     if errors is not None:
         gains = {"ap50": ap, "counts": {}, "gains": errors}
         (folder / "evaluation-val.json").write_text(json.dumps({"ap": ap, "errors": gains}))

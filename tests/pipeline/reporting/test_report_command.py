@@ -15,6 +15,7 @@ from fdet.pipeline.reporting.records import errors_of
 from fdet.pipeline.reporting.scores import detections_of
 from fdet.pipeline.runs.checkpoint import count_trained
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -175,4 +176,5 @@ def test_refusals_are_one_line(words, message, runs, exact_cache, tmp_path):
 
 def test_what_the_optimiser_moved_is_what_is_trained(runs):
     (record,) = assemble([runs]).records
-    assert count_trained(runs / "run" / "last.safetensors") == record.parameters.trained
+    run = runs / "run"
+    assert count_trained(run / "last.safetensors", RunInfo.read(run)) == record.parameters.trained

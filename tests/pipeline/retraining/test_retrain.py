@@ -27,6 +27,7 @@ from fdet.pipeline.retraining import retrain as retrain_module
 from fdet.pipeline.retraining.config import stage_2_config
 from fdet.pipeline.retraining.retrain import retrain
 from fdet.pipeline.retraining.settings import RetrainSettings
+from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import loop as loop_module
@@ -206,8 +207,8 @@ def test_resuming_refuses_what_it_was_not_started_with(stage_1, live_cache, tmp_
     with pytest.raises(InputError, match="trained on something else: stage 2"):
         retrain(run, resumed, replace(QUICK, samplings=1))
     other = shutil.copytree(run, tmp_path / "other")
-    shutil.copy(run / "last.safetensors", other / "best.safetensors")
-    save_file({n: v + 1 for n, v in tensors(run, "best").items()}, other / "best.safetensors")
+    others = {n: v + 1 for n, v in tensors(run, "best").items()}
+    save_weights(other / "best.safetensors", others, {}, RunInfo.read(other).digest)
     with pytest.raises(InputError, match="trained on something else: start"):
         retrain(other, resumed, QUICK)
     with pytest.raises(InputError, match=r"trained on something else: .*stage 2"):

@@ -1,25 +1,29 @@
 """A state that was saved and loaded goes on as if nothing had been."""
 
-import json
+from dataclasses import asdict
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.pipeline.runs.checkpoint import (
     Position,
     load_state,
     load_weights,
+    read_position,
     save_state,
     save_weights,
 )
 from fdet.pipeline.runs.config import OptimSettings
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.optimiser import make_optimiser
 
-from .test_model import model_of
+from ...cache.handmade import make_key
+from .test_model import CONFIG, model_of
 
+INFO = RunInfo(make_key(), (1,), ("a",), CONFIG, 0, {"source": "cached"}, ("f",))
+RUN = INFO.digest
 ALL = Position(7, 0.25, 2, 1, True, False, 2.0**16, 5)
 
 
@@ -45,9 +49,9 @@ def equal(a, b):
 @pytest.mark.parametrize("with_backbone", [False, True])
 def test_what_is_loaded_takes_the_same_next_steps(with_backbone, optim, tmp_path):
     model, optimiser = trained(0, with_backbone, **optim)
-    save_state(tmp_path / "s", model, optimiser, ALL)
+    save_state(tmp_path / "s", model, optimiser, ALL, RUN)
     other, its = trained(1, with_backbone, steps=1, **optim)
-    assert load_state(tmp_path / "s", other, its) == (ALL, {})
+    assert load_state(tmp_path / "s", other, its, INFO) == (ALL, {})
     for one, of_it in ((model, optimiser), (other, its)):
         advance(one, of_it, 3)
     assert equal(model.tensors(), other.tensors())
@@ -56,10 +60,10 @@ def test_what_is_loaded_takes_the_same_next_steps(with_backbone, optim, tmp_path
 def test_in_channels_last_too(tmp_path):
     model, optimiser = trained(0)
     model.to(memory_format=torch.channels_last)
-    save_state(tmp_path / "s", model, optimiser, ALL)
+    save_state(tmp_path / "s", model, optimiser, ALL, RUN)
     other, its = trained(1)
     other.to(memory_format=torch.channels_last)
-    load_state(tmp_path / "s", other, its)
+    load_state(tmp_path / "s", other, its, INFO)
     conv = next(p for p in other.parameters() if p.ndim == 4 and p.shape[-1] == 3)
     assert conv.is_contiguous(memory_format=torch.channels_last)
     for one, of_it in ((model, optimiser), (other, its)):
@@ -69,16 +73,16 @@ def test_in_channels_last_too(tmp_path):
 
 def test_a_state_without_any_step(tmp_path):
     model, optimiser = trained(steps=0)
-    save_state(tmp_path / "s", model, optimiser, Position())
-    assert load_state(tmp_path / "s", *trained(1, steps=0)) == (Position(), {})
+    save_state(tmp_path / "s", model, optimiser, Position(), RUN)
+    assert load_state(tmp_path / "s", *trained(1, steps=0), INFO) == (Position(), {})
 
 
 def test_an_average_comes_back_by_the_side_of_the_weights(tmp_path):
     model, optimiser = trained()
     average = {n: v * 0.5 for n, v in model.tensors().items()}
-    save_state(tmp_path / "s", model, optimiser, ALL, average)
+    save_state(tmp_path / "s", model, optimiser, ALL, RUN, average)
     other, its = trained(1)
-    _, found = load_state(tmp_path / "s", other, its)
+    _, found = load_state(tmp_path / "s", other, its, INFO)
     assert equal(found, average)
     assert equal(other.tensors(), model.tensors())
 
@@ -87,30 +91,44 @@ def test_of_a_state_the_average_are_the_weights_to_use(tmp_path):
     model, optimiser = trained()
     average = {n: v * 0.5 for n, v in model.tensors().items()}
     for given, expected in ((None, model.tensors()), (average, average)):
-        save_state(tmp_path / "s", model, optimiser, ALL, given)
+        save_state(tmp_path / "s", model, optimiser, ALL, RUN, given)
         other = model_of(1)
-        assert load_weights(tmp_path / "s", other)["step"] == 7
+        assert load_weights(tmp_path / "s", other, INFO)["step"] == 7
         assert equal(other.tensors(), expected)
 
 
 @pytest.mark.parametrize("with_backbone", [False, True])
 def test_weights_alone_say_what_they_are(with_backbone, tmp_path):
     model = model_of(0, with_backbone)
-    save_weights(tmp_path / "w", model.tensors(), {"epoch": 3, "ap": 0.5})
+    save_weights(tmp_path / "w", model.tensors(), {"epoch": 3, "ap": 0.5}, RUN)
     other = model_of(1, with_backbone)
-    assert load_weights(tmp_path / "w", other) == {"epoch": 3, "ap": 0.5}
+    assert load_weights(tmp_path / "w", other, INFO) == {"epoch": 3, "ap": 0.5}
     assert equal(other.tensors(), model.tensors())
 
 
 def test_a_file_that_is_not_there_is_the_users_business(tmp_path):
     with pytest.raises(InputError, match="has the run finished an epoch"):
-        load_weights(tmp_path / "none", model_of())
+        load_weights(tmp_path / "none", model_of(), INFO)
+
+
+def test_where_the_best_weights_are_lost_the_last_ones_are_offered(tmp_path):
+    save_state(tmp_path / "last.safetensors", *trained(), ALL, RUN)
+    with pytest.raises(
+        InputError, match=r"best\.safetensors: no such file; --checkpoint last takes"
+    ):
+        load_weights(tmp_path / "best.safetensors", model_of(), INFO)
 
 
 def test_weights_of_another_model_do_not_fit(tmp_path):
-    save_weights(tmp_path / "w", model_of(with_backbone=True).tensors(), {})
+    save_weights(tmp_path / "w", model_of(with_backbone=True).tensors(), {}, RUN)
     with pytest.raises(CorruptCache, match="do not fit"):
-        load_weights(tmp_path / "w", model_of())
+        load_weights(tmp_path / "w", model_of(), INFO)
+
+
+def test_the_same_state_has_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        save_state(tmp_path / name, *trained(), ALL, RUN)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def _lacking(tensors):
@@ -128,12 +146,10 @@ def _half_an_average(tensors):
 @pytest.mark.parametrize("damage", [_lacking, _misshapen, _half_an_average])
 def test_a_state_that_does_not_fit_is_refused(damage, tmp_path):
     model, optimiser = trained()
-    save_state(tmp_path / "s", model, optimiser, ALL)
-    with safe_open(tmp_path / "s", "pt") as file:
-        about = file.metadata()
-    save_file(damage(load_file(tmp_path / "s")), tmp_path / "s", about)
+    save_state(tmp_path / "s", model, optimiser, ALL, RUN)
+    save_weights(tmp_path / "s", damage(load_file(tmp_path / "s")), asdict(ALL), RUN)
     with pytest.raises(CorruptCache, match="does not fit the run's configuration"):
-        load_state(tmp_path / "s", *trained(1))
+        load_state(tmp_path / "s", *trained(1), INFO)
 
 
 @pytest.mark.parametrize(
@@ -146,12 +162,13 @@ def test_a_state_that_does_not_fit_is_refused(damage, tmp_path):
         {"step": 1, "stale": -1},
         {"step": 1, "to_evaluate": 1},
         {"stepp": 1},
-        [],
     ],
 )
 def test_a_position_that_cannot_be_is_refused(about, tmp_path):
     model, optimiser = trained()
-    save_state(tmp_path / "s", model, optimiser, ALL)
-    save_file(load_file(tmp_path / "s"), tmp_path / "s", {"fdet": json.dumps(about)})
+    save_state(tmp_path / "s", model, optimiser, ALL, RUN)
+    save_weights(tmp_path / "s", load_file(tmp_path / "s"), about, RUN)
     with pytest.raises(CorruptCache, match="does not fit the run's configuration"):
-        load_state(tmp_path / "s", *trained(1))
+        load_state(tmp_path / "s", *trained(1), INFO)
+    with pytest.raises(CorruptCache, match="its position is none"):
+        read_position(tmp_path / "s", INFO)

@@ -1,14 +1,19 @@
 """Runs of an older format are read, and find what they found when they were kept (tests/kept)."""
 
 import json
+import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from fdet.cache.errors import CorruptCache, InputError
+from fdet.cache.sealed import SEAL, sealed_json
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.runs.checkpoint import read_position, save_weights
 from fdet.pipeline.runs.config import digest_of, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.older import FORMAT
@@ -16,13 +21,15 @@ from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
 KEPT = Path(__file__).parents[2] / "kept" / "format-7"
+BEFORE_SEALS = KEPT.parent / "format-8" / "retinanet"
+CACHE = KEPT / "cache.fdet"
 RUNS = ("retinanet", "mask-rcnn", "cascade-rcnn")
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_a_kept_run_finds_what_it_found(name):
-    before = json.loads((KEPT / name / "found.json").read_text())
-    metrics, found = evaluate_run(KEPT / name, KEPT / "cache.fdet")
+@pytest.mark.parametrize("run", [*(KEPT / name for name in RUNS), BEFORE_SEALS])
+def test_a_kept_run_finds_what_it_found(run):
+    before = json.loads((run / "found.json").read_text())
+    metrics, found = evaluate_run(run, CACHE)
     assert metrics.ap == pytest.approx(before["ap"], abs=1e-3)
     assert len(found) == len(before["detections"]) > 50
     for ours, theirs in zip(found, before["detections"], strict=True):
@@ -65,8 +72,14 @@ def test_a_new_meaning_would_be_seen(name, section, setting, value, tmp_path):
     assert data["config"][section][setting] != value
     data["config"][section][setting] = value
     data["config_digest"] = digest_of(data["config"])
-    (run / "run.json").write_text(json.dumps(data))
-    _, found = evaluate_run(run, KEPT / "cache.fdet")
+    (run / "run.json").write_bytes(sealed_json({n: v for n, v in data.items() if n != SEAL}))
+    save_weights(
+        run / "best.safetensors",
+        load_file(run / "best.safetensors"),
+        {},
+        RunInfo.read(run).digest,
+    )
+    _, found = evaluate_run(run, CACHE)
     before = json.loads((KEPT / name / "found.json").read_text())["detections"]
     boxes, others = ([d["bbox"] for d in of] for of in (found, before))
     assert len(boxes) != len(others) or not np.allclose(boxes, others, atol=0.5)
@@ -93,6 +106,61 @@ def test_other_formats_are_refused(tmp_path, format):
 def test_it_cannot_be_resumed_and_says_what_can(tmp_path):
     run = shutil.copytree(KEPT / "retinanet", tmp_path / "run")
     config = load_config(run / "config.toml")
-    cache = KEPT / "cache.fdet"
+    cache = CACHE
     with pytest.raises(InputError, match=r"older fdet.*--start"):
         train(config, TrainOptions(cache=cache, val=cache, out=run, resume=True))
+
+
+def resumed(run, **more):
+    config = load_config(run / "config.toml")
+    return TrainOptions(
+        cache=CACHE, val=CACHE, out=run, device="cpu", threads=1, resume=True, **more
+    ), config
+
+
+def test_one_line_says_what_a_run_without_checksums_cannot_prove(caplog):
+    for run in (BEFORE_SEALS, KEPT / "retinanet"):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "fdet"):
+            evaluate_run(run, CACHE)
+        told = [message for message in caplog.messages if "older fdet" in message]
+        assert len(told) == 1 and "its weights carry no checksum" in told[0]
+
+
+def test_what_a_run_without_checksums_goes_on_with_has_them(tmp_path, caplog):
+    run = shutil.copytree(BEFORE_SEALS, tmp_path / "run")
+    before = (run / "run.json").read_bytes()
+    info = RunInfo.read(run)
+    begun = read_position(run / "last.safetensors", info)
+    assert (info.format, info.sealed, begun.step, begun.finished) == (8, False, 79, False)
+    options, config = resumed(run)
+    with caplog.at_level(logging.WARNING, "fdet"):
+        assert train(config, options).steps > begun.step
+    assert len([message for message in caplog.messages if "older fdet" in message]) == 1
+    assert (run / "run.json").read_bytes() == before
+    assert read_position(run / "last.safetensors", info).finished
+    caplog.clear()
+    evaluate_run(run, CACHE, checkpoint="last")
+    assert not [message for message in caplog.messages if "older fdet" in message]
+    other = replace(info, read_digest="0" * 64)
+    with pytest.raises(CorruptCache, match="another run"):
+        read_position(run / "last.safetensors", other)
+
+
+def test_any_change_of_a_sealed_run_is_seen(tmp_path):
+    run = tmp_path / "run"
+    config = load_config(BEFORE_SEALS / "config.toml", assignments=["train.epochs=1"])
+    train(config, TrainOptions(cache=CACHE, out=run, device="cpu", threads=1))
+    raw = (run / "run.json").read_bytes()
+    RunInfo.read(run)
+    for old, new in (
+        (b'"source":"cached"', b'"source":"online"'),
+        (b'"class_names":["disc"', b'"class_names":["dish"'),
+        (b'"backbone_parameters":', b'"backbone_parameters":1'),
+        (b'"frequencies":"', b'"frequencies": "'),
+        (b'"start":"fresh', b'"start":"other'),
+    ):
+        assert raw.count(old) == 1
+        (run / "run.json").write_bytes(raw.replace(old, new))
+        with pytest.raises(CorruptCache, match=r"does not match its own digest.*put a copy"):
+            RunInfo.read(run)

@@ -1,11 +1,14 @@
 """Runs of a moment, and what they leave behind."""
 
+import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fdet.cache.sealed import SEAL, canonical_json, sealed_json
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.training.options import TrainOptions
@@ -54,6 +57,28 @@ def assert_close(a: dict[str, Tensor], b: dict[str, Tensor], tolerance: float) -
     for name, x in a.items():
         limit = tolerance * float(x.double().abs().max().clamp(min=1e-6))
         assert float((x.double() - b[name].double()).abs().max()) <= limit, name
+
+
+def content(run: Path) -> dict:
+    """Of run.json, without its seal."""
+    data = json.loads((run / "run.json").read_text())
+    return {name: value for name, value in data.items() if name != SEAL}
+
+
+def rewrite(run: Path, data: dict) -> None:
+    """run.json, sealed again."""
+    (run / "run.json").write_bytes(sealed_json(data))
+
+
+def make_format_8(run: Path) -> None:
+    """As the fdet before checksums would have left the same run."""
+    data = content(run)
+    data["data"].pop("threads", None)
+    (run / "run.json").write_bytes(canonical_json({**data, "format": 8}))
+    for path in run.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["fdet"])["about"]
+        save_file(load_file(path), path, {"fdet": json.dumps(about)})
 
 
 def lines(run: Path, kind: str) -> list[dict]:

@@ -18,6 +18,7 @@ from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.reporting.records import read_records
+from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_model, load_run
 from fdet.pipeline.training.processes import join_processes
@@ -124,7 +125,7 @@ def test_evaluate_passes_images_through_the_adapters(adapted, live_cache, images
     plain = shutil.copytree(adapted, tmp_path / "plain")
     weights = tensors(adapted)
     up = {n: torch.zeros_like(v) if ".up." in n else v for n, v in weights.items()}
-    save_file(up, plain / "last.safetensors", {"fdet": "{}"})
+    save_weights(plain / "last.safetensors", up, {}, RunInfo.read(plain).digest)
     _, others = evaluate_run(plain, live_cache, images=images, checkpoint="last")
     scores = [sorted((r["score"] for r in found), reverse=True)[:20] for found in (results, others)]
     assert len(scores[0]) == 20 and scores[0] != pytest.approx(scores[1], rel=0.01)
@@ -319,7 +320,7 @@ def test_adapters_do_not_begin_with_a_finetuned_backbones_heads(live_cache, imag
 def test_weights_that_do_not_fit_are_refused(change, adapted, live_cache, images, tmp_path):
     run = shutil.copytree(adapted, tmp_path / "run")
     changed = change(tensors(run, "best"), "backbone.adapters.0.up.weight")
-    save_file(changed, run / "best.safetensors", {"fdet": "{}"})
+    save_weights(run / "best.safetensors", changed, {}, RunInfo.read(run).digest)
     with pytest.raises(CorruptCache, match="its weights do not fit the run's configuration"):
         evaluate_run(run, live_cache, images=images)
 

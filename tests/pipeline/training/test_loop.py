@@ -11,6 +11,8 @@ from fdet.cache.errors import FdetError
 from fdet.pipeline.evaluation.coco import Metrics
 from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.checkpoint import read_position
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import loop as loop_module
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
@@ -232,3 +234,61 @@ def _settings(*more):
 
 def _weights(run):
     return part(tensors(run), "model.")
+
+
+@pytest.mark.parametrize("call", ["draw_curve", "save_state"])
+@pytest.mark.parametrize("evaluated", [True, False])
+def test_a_kill_at_the_end_leaves_no_run_without_its_curve_or_weights(
+    call, evaluated, live_cache, tmp_path, monkeypatch
+):
+    """Right before the curve is drawn, and right before the run is called finished."""
+
+    class Killed(Exception):
+        pass
+
+    def killed(*arguments):
+        if call == "draw_curve" or arguments[3].finished:
+            raise Killed
+        original(*arguments)
+
+    started = options(live_cache, tmp_path / "run", val=live_cache if evaluated else None)
+    original = getattr(loop_module, call)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module, call, killed)
+        with pytest.raises(Killed):
+            train(tiny(), started)
+    info = RunInfo.read(started.out)
+    assert not read_position(started.out / "last.safetensors", info).finished
+    assert train(tiny(), replace(started, resume=True)).steps == 6
+    assert read_position(started.out / "last.safetensors", info).finished
+    assert (started.out / "curve.png").is_file() and (started.out / "best.safetensors").is_file()
+
+
+def test_a_finished_run_gets_its_curve_back_and_tells_of_lost_weights(
+    live_cache, tmp_path, monkeypatch, caplog
+):
+    scripted(monkeypatch, [0.3, 0.2])
+    started = options(live_cache, tmp_path / "run", val=live_cache)
+    train(tiny(), started)
+    before = (started.out / "last.safetensors").read_bytes()
+    (started.out / "curve.png").unlink()
+    train(tiny(), replace(started, resume=True))
+    assert (started.out / "curve.png").is_file()
+    assert [m for m in caplog.messages if "missing" in m] == []
+    (started.out / "best.safetensors").unlink()
+    train(tiny(), replace(started, resume=True))
+    (told,) = [message for message in caplog.messages if "missing" in message]
+    assert "best.safetensors is missing, the weights of epoch 1" in told
+    assert "the best AP (0.300)" in told and "--checkpoint last" in told
+    assert (started.out / "last.safetensors").read_bytes() == before
+
+
+def test_where_nothing_was_evaluated_lost_weights_come_back(live_cache, tmp_path, caplog):
+    config = tiny("retinanet", "train.average=0.5")
+    started = options(live_cache, tmp_path / "run")
+    train(config, started)
+    before = (started.out / "best.safetensors").read_bytes()
+    (started.out / "best.safetensors").unlink()
+    train(config, replace(started, resume=True))
+    assert (started.out / "best.safetensors").read_bytes() == before
+    assert [m for m in caplog.messages if "missing" in m] == []

@@ -12,10 +12,14 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageOps
 
-from fdet.cache.errors import InputError
+from fdet.cache.errors import CorruptCache, InputError
+from fdet.pipeline.ablation.state import is_finished
+from fdet.pipeline.comparison.runs import Run
+from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
+from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.runs.checkpoint import load_state
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.model import Model
@@ -170,9 +174,9 @@ def test_saves_in_the_middle_come_when_they_are_due(live_cache, tmp_path, monkey
     saved = []
     original = loop_module.save_state
 
-    def noting(path, model, optimiser, position, average):
+    def noting(path, model, optimiser, position, *more):
         saved.append(position.step)
-        original(path, model, optimiser, position, average)
+        original(path, model, optimiser, position, *more)
 
     monkeypatch.setattr(loop_module, "save_state", noting)
     for minutes, expected in ((0, [1, 2, 3]), (10, [3])):
@@ -196,7 +200,7 @@ def position(started):
     info = RunInfo.read(started.out)
     model = Model(info.fresh_detector())
     return load_state(
-        started.out / "last.safetensors", model, make_optimiser(model, info.config.optim)
+        started.out / "last.safetensors", model, make_optimiser(model, info.config.optim), info
     )[0]
 
 
@@ -302,3 +306,29 @@ def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset
     extract(extraction(mine, cache, codec="fp32", **BACKBONE))
     with pytest.raises(InputError, match="something else: training images; validation images"):
         train(tiny(), options(cache, run, val=cache, resume=True))
+
+
+def test_a_finished_run_of_another_seed_is_no_part_of_this_one(live_cache, tmp_path):
+    """Its checkpoints fit the model; what tells them apart is the run.json that they name."""
+    runs = [tmp_path / f"cached-{seed}" for seed in (0, 1)]
+    for seed, run in enumerate(runs):
+        config = tiny("retinanet", f"train.seed={seed}", "train.epochs=1")
+        train(config, options(live_cache, run))
+    own, other = runs
+    assert is_finished(own) and Run("cached", 0, own).finished
+    for name in ("best.safetensors", "last.safetensors"):
+        shutil.copy(other / name, own / name)
+    assert not is_finished(own)
+    config = tiny("retinanet", "train.seed=0", "train.epochs=1")
+    for use in (
+        lambda: Run("cached", 0, own).finished,
+        lambda: train(config, options(live_cache, own, resume=True)),
+        lambda: train(config, options(live_cache, tmp_path / "new", start=own)),
+        lambda: evaluate_run(own, live_cache),
+        lambda: evaluate_run(own, live_cache, checkpoint="last"),
+    ):
+        with pytest.raises(CorruptCache, match="it belongs to another run"):
+            use()
+    (record,) = read_records([own])
+    assert record.state == "unreadable" and "it belongs to another run" in record.note
+    assert not (tmp_path / "new").exists()

@@ -18,7 +18,7 @@ from fdet.pipeline.training.together import sharing_key, train_together
 from fdet.pipeline.training.train import train
 
 from ..quick import quick
-from .runs import assert_same, losses, options, tensors, tiny
+from .runs import assert_same, content, losses, options, rewrite, tensors, tiny
 
 FIRST = {"levels": "c3,c4", "views": "plain,hflip"}
 SECOND = {"backbone": "test_vit", "levels": None, "codec": "int8", "store": "hdf5"}
@@ -185,11 +185,10 @@ ALTERED = [
 
 
 def test_a_run_whose_second_key_was_altered_is_refused(run, tmp_path):
-    sound = json.loads((run / "run.json").read_text())
-    named = json.loads((run / "run.json").read_text())
+    sound, named = content(run), content(run)
     named["second"]["levels"][0]["name"] = "x" * 100
     for changed in (named, *({**sound, **values} for values in ALTERED)):
-        (tmp_path / "run.json").write_text(json.dumps(changed))
+        rewrite(tmp_path, changed)
         with pytest.raises(CorruptCache, match="unreadable"):
             RunInfo.read(tmp_path)
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fdet.cache.errors import ConfigError, InputError, KeyMismatch
@@ -17,11 +16,23 @@ from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.prediction.predict import predict
+from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
-from .runs import assert_close, assert_same, lines, losses, options, part, tensors, tiny
+from .runs import (
+    assert_close,
+    assert_same,
+    content,
+    lines,
+    losses,
+    options,
+    part,
+    rewrite,
+    tensors,
+    tiny,
+)
 
 CPU = torch.device("cpu")
 FAST = (
@@ -106,12 +117,12 @@ def test_with_the_caches_backbone_it_would_have_found_something_else(
     """So the figures agree because the backbone is the run's own."""
     run = shutil.copytree(finetuned, tmp_path / "run")
     _, mine = evaluate_run(run, live_cache, images=images)
-    info = json.loads((run / "run.json").read_text())
+    info = content(run)
     info["data"]["source"] = "online"
-    (run / "run.json").write_text(json.dumps(info))
+    rewrite(run, info)
     weights = tensors(run, "best")
     detector = {n: v for n, v in weights.items() if not n.startswith("backbone.")}
-    save_file(detector, run / "best.safetensors", {"fdet": "{}"})
+    save_weights(run / "best.safetensors", detector, {}, RunInfo.read(run).digest)
     _, theirs = evaluate_run(run, live_cache)
     scores = [sorted((r["score"] for r in found), reverse=True)[:20] for found in (mine, theirs)]
     assert scores[0] != pytest.approx(scores[1], rel=0.01)

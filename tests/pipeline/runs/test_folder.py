@@ -1,0 +1,112 @@
+"""A folder is held before anybody looks at what is in it."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+
+from fdet.cache.errors import InputError, StorageError
+from fdet.cache.publish import only_writer
+from fdet.pipeline.runs import folder as folder_module
+from fdet.pipeline.runs.folder import new_folder
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.training import train as train_module
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.processes import Processes
+from fdet.pipeline.world import World
+
+from .test_checkpoint import INFO
+
+
+def other_info():
+    config = replace(INFO.config, train=replace(INFO.config.train, seed=1))
+    return replace(INFO, config=config)
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Takes the run directory for a run, as a training does before its first step."""
+    monkeypatch.setattr(train_module, "_needed_files", lambda *given: {})
+    options = TrainOptions(cache=tmp_path, out=tmp_path / "run")
+    processes = Processes(World(), torch.device("cpu"))
+    return lambda info: train_module.held_run(info.config, options, processes, info, None)
+
+
+def test_of_two_that_begin_at_once_one_is_told(begin, tmp_path, monkeypatch):
+    """The second comes when the first has found the folder empty and has written nothing yet."""
+    came, done, ended = threading.Event(), threading.Event(), []
+
+    def second():
+        try:
+            with begin(other_info()) as (stands, _):
+                ended.append(stands.digest)
+                came.set()
+                done.wait(20)
+        except StorageError as error:
+            ended.append(error)
+            came.set()
+
+    thread = threading.Thread(target=second)
+    original = folder_module.publish_bytes
+
+    def publishing(path, data, **more):
+        if path.name == "run.json" and not thread.ident:
+            thread.start()
+            assert came.wait(20)
+        original(path, data, **more)
+
+    monkeypatch.setattr(folder_module, "publish_bytes", publishing)
+    try:
+        with begin(INFO) as (stands, _):
+            assert stands.digest == RunInfo.read(tmp_path / "run").digest == INFO.digest
+    finally:
+        done.set()
+        thread.join(20)
+    (refusal,) = ended
+    assert "another fdet process is writing in" in str(refusal)
+    assert RunInfo.read(tmp_path / "run").digest == INFO.digest
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_where_another_holds_the_folder_nothing_is_written(begin, tmp_path):
+    with only_writer(tmp_path / "run"):
+        before = list((tmp_path / "run").iterdir())
+        with pytest.raises(StorageError, match="another fdet process"), begin(INFO):
+            pass
+        assert list((tmp_path / "run").iterdir()) == before
+
+
+def test_a_run_that_was_refused_leaves_no_folder(begin, tmp_path, monkeypatch):
+    def refusing(*given):
+        raise InputError("--track: it cannot be opened")
+
+    monkeypatch.setattr(train_module, "_told", refusing)
+    with pytest.raises(InputError, match="cannot be opened"), begin(INFO):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_folder_is_empty_and_goes_where_nothing_came_into_it(tmp_path):
+    out = tmp_path / "a" / "out"
+    with new_folder(out):
+        assert out.is_dir()
+    assert not out.exists()
+    with new_folder(out):
+        (out / "found").touch()
+    assert [path.name for path in out.iterdir()] == ["found"]
+    with (
+        pytest.raises(InputError, match="the folder is not empty; choose another"),
+        new_folder(out),
+    ):
+        pass
+    with pytest.raises(InputError, match="is not a folder"), new_folder(out / "found"):
+        pass
+    assert [path.name for path in out.iterdir()] == ["found"]
+
+
+def test_what_a_killed_process_left_is_nothing(tmp_path):
+    (tmp_path / ".writer.scratch").touch()
+    (tmp_path / ".run.json.scratch").touch()
+    with new_folder(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".writer.scratch"]
