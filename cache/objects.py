@@ -186,13 +186,16 @@ def uploaded(path: ObjectPath, existing: Literal["aside", "keep", "replace"]) ->
 def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:
     size = file.seek(0, 2)
     try:
-        if size <= SINGLE_PUT_BYTES:
-            file.seek(0)
-            path.remote.put(path.key, file.read(), create=existing != "replace")
-        elif existing != "replace" and path.exists():
+        if size > SINGLE_PUT_BYTES and existing != "replace" and path.exists():
             raise AlreadyThere
-        else:
-            path.remote.put_parts(path.key, file)
+        if _sent(path, file, size, create=existing != "replace"):
+            return
+        # It is ours now, and wrong: once more in its place.
+        if not _sent(path, file, size, create=False):
+            raise StorageError(
+                f"{path}: the store has other bytes than it was sent, twice; delete what lies there, and run "
+                "the same command again"
+            )
     except AlreadyThere:
         if existing != "keep" and not _same(path, file, size):
             raise StorageError(
@@ -200,6 +203,18 @@ def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:
                 "or one was ended whose bits this machine does not repeat; choose another prefix, or delete "
                 "what lies there"
             ) from None
+
+
+def _sent(path: ObjectPath, file: BinaryIO, size: int, *, create: bool) -> bool:
+    """Whether the store has these bytes now, by what it reports, else by what it gives back: not every
+    store looks at the checksums that are sent along. Raises AlreadyThere.
+    """
+    if size <= SINGLE_PUT_BYTES:
+        file.seek(0)
+        reported = path.remote.put(path.key, file.read(), create=create)
+    else:
+        reported = path.remote.put_parts(path.key, file)
+    return reported or _same(path, file, size)
 
 
 def _same(path: ObjectPath, file: BinaryIO, size: int) -> bool:

@@ -7,6 +7,7 @@ Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...)
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import random
@@ -89,21 +90,24 @@ class Remote:
         except _OutOfRange:
             return b""
 
-    def put(self, key: str, data: bytes, *, create: bool) -> None:
-        """In one request. create: raises AlreadyThere where an object has this name."""
+    def put(self, key: str, data: bytes, *, create: bool) -> bool:
+        """In one request: whether the store reports a checksum of these bytes. create: raises AlreadyThere
+        where an object has this name.
+        """
         mode = "create" if create else "overwrite"
-        self._tried(
+        found = self._tried(
             "write",
             key,
             lambda: self._obstore.put(self._sending, key, data, mode=mode, use_multipart=False),
         )
+        return _tag(found) == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
-    def put_parts(self, key: str, file: BinaryIO) -> None:
-        """In parts, in place of what has this name; it appears when all are there."""
+    def put_parts(self, key: str, file: BinaryIO) -> bool:
+        """In parts, in place of what has this name; it appears when all are there. Returns as `put` does."""
 
-        def whole() -> None:
+        def whole() -> Any:
             file.seek(0)
-            self._obstore.put(
+            return self._obstore.put(
                 self._sending,
                 key,
                 file,
@@ -112,7 +116,13 @@ class Remote:
                 max_concurrency=8,
             )
 
-        self._tried("write", key, whole)
+        tag = _tag(self._tried("write", key, whole))
+        file.seek(0)
+        digests = []
+        while part := file.read(_PART_BYTES):
+            digests.append(hashlib.md5(part, usedforsecurity=False).digest())
+        whole_digest = hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()
+        return tag == f"{whole_digest}-{len(digests)}"
 
     def keys(self, prefix: str) -> list[str]:
         """All below a prefix, which ends before a slash."""
@@ -228,6 +238,11 @@ def _library() -> Any:
             "object stores need obstore: pip install 'frozendet[objects]', or copy the cache to a folder"
         ) from error
     return obstore
+
+
+def _tag(result: Any) -> str:
+    """The ETag that a store answers with; of most S3s the MD5 of what they have, or of the parts' MD5s."""
+    return str((result or {}).get("e_tag") or "").strip('"')
 
 
 def _status(error: Exception) -> str:

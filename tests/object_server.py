@@ -38,7 +38,8 @@ Fault = Callable[[Request], str | None]
 
 
 class Proxy(ThreadingHTTPServer):
-    """requests: all that came. fault: what befalls one: "403", "503", "slow", "cut", "reset", "wrong".
+    """requests: all that came. fault: what befalls one: "403", "503", "slow", "cut", "reset", "wrong",
+    "altered" (what is sent).
     most: so many were under way at once.
     """
 
@@ -101,6 +102,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "reset":
             self.close_connection = True
             return None
+        if fault == "altered" and body:
+            # As by a store that looks at no checksum.
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
         status, headers, answer = self._passed_on(body)
         if fault == "wrong" and answer:
             middle = len(answer) // 2

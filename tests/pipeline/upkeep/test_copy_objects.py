@@ -203,6 +203,65 @@ def test_large_files_go_up_in_parts(prefix, store_proxy, monkeypatch):
         publish_bytes(path, data[1:])
 
 
+def altered(name, times):
+    """Of what is sent under a name, so many times."""
+    left = [times]
+
+    def fault(request):
+        if request.method != "PUT" or not request.path.endswith(name) or not left[0]:
+            return None
+        left[0] -= 1
+        return "altered"
+
+    return fault
+
+
+@pytest.mark.parametrize("name", ["/c.1.0.0.0", "/fdet.json", "/64x64-2.npy", "/manifest.json"])
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_store_that_looks_at_no_checksum_is_found_out(
+    name, reported, zarr, prefix, store_proxy, monkeypatch
+):
+    """By the ETag that it reports, and where that says nothing by reading back."""
+    if not reported:
+        monkeypatch.setattr(remote, "_tag", lambda result: "")
+    place = located(prefix)
+    store_proxy.fault = altered(name, 1)
+    copy(zarr, place, Part())
+    assert store_proxy.befallen["altered"] == 1
+    back = store_proxy.count("GET", "/c.0.0.0.0")
+    assert (back > 0) is not reported
+    assert objects_of(place) == tree(zarr)
+
+
+def test_a_store_that_keeps_no_bytes_as_they_are_is_told(zarr, prefix, store_proxy):
+    store_proxy.fault = altered("/c.1.0.0.0", 1000)
+    with pytest.raises(
+        StorageError, match=r"c\.1\.0\.0\.0: the store has other bytes than it was sent"
+    ):
+        copy(zarr, located(prefix), Part())
+    assert not (located(prefix) / "manifest.json").exists()
+
+
+def test_parts_are_held_against_what_the_store_reports(prefix, store_proxy, monkeypatch):
+    monkeypatch.setattr(objects, "SINGLE_PUT_BYTES", 1000)
+    monkeypatch.setattr(remote, "_PART_BYTES", 5 * 2**20)
+    data = bytes(range(256)) * 2**15 * 2
+    publish_bytes(located(prefix) / "large", data)
+    assert store_proxy.count("GET", "/large") == 0, "its ETag is that of the parts"
+    left = [1]
+
+    def once(request):
+        if request.method == "PUT" and left[0]:
+            left[0] = 0
+            return "altered"
+        return None
+
+    store_proxy.fault = once
+    publish_bytes(located(prefix) / "other", data)
+    assert store_proxy.befallen["altered"] == 1
+    assert located(prefix).remote.read((located(prefix) / "other").key, 2**30) == data
+
+
 def test_deleting_is_left_to_the_store(zarr, prefix):
     copy(zarr, located(prefix), Part())
     for remove in (remove_cache, remove_damaged):
