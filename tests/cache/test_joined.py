@@ -25,7 +25,7 @@ SQUARE, WIDE = (32, 32), (16, 48)
 def part_header(store="zarr", squares=(), wides=(), per_shard=2, **changes) -> CacheHeader:
     """Images of these ids, in one bucket or two."""
     buckets = [
-        Bucket(hw, per_shard, tuple(ImageEntry(i, f"{i}.png", hw) for i in ids))
+        Bucket(hw, min(per_shard, len(ids)), tuple(ImageEntry(i, f"{i}.png", hw) for i in ids))
         for hw, ids in ((SQUARE, squares), (WIDE, wides))
         if ids
     ]
@@ -156,7 +156,7 @@ def test_what_no_part_holds_is_missing(samples, joined):
 
 
 def test_samples_of_two_buckets_are_refused_even_where_they_have_as_many_bytes(tmp_path):
-    tall = Bucket((64, 16), 2, (ImageEntry(60, "60.png", (64, 16)),))
+    tall = Bucket((64, 16), 1, (ImageEntry(60, "60.png", (64, 16)),))
     header = replace(part_header(), layout=Layout(("plain", "hflip"), (tall,)))
     caches = [
         make_cache(tmp_path / "a", part_header(squares=(1,))),

@@ -128,7 +128,7 @@ def test_the_second_may_have_more_images_and_the_first_several_parts(second, tmp
         )
         for k in (1,)
     ]
-    extra = replace(buckets[0], images=buckets[0].images[:2])
+    extra = replace(buckets[0], images_per_shard=2, images=buckets[0].images[:2])
     parts.append(
         make_cache(
             tmp_path / "more.fdet", replace(make_header(), layout=Layout(layout.views, (extra,)))

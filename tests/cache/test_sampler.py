@@ -17,7 +17,7 @@ def large_layout() -> Layout:
     images = [ImageEntry(5 + 3 * k, f"{k}.png", (8, 8)) for k in range(97)]
     parts = (images[:60], images[60:90], images[90:])
     canvases = ((32, 32), (32, 48), (48, 32))
-    buckets = (Bucket(c, 8, tuple(p)) for c, p in zip(canvases, parts, strict=True))
+    buckets = (Bucket(c, min(8, len(p)), tuple(p)) for c, p in zip(canvases, parts, strict=True))
     return Layout(VIEWS, tuple(buckets))
 
 

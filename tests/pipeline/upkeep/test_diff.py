@@ -116,7 +116,9 @@ def test_another_store_can_be_converted(quick_caches):
 
 def with_images(layout, images):
     (bucket,) = layout.buckets
-    return Layout(layout.views, (Bucket(bucket.canvas_hw, bucket.images_per_shard, images),))
+    return Layout(
+        layout.views, (Bucket(bucket.canvas_hw, min(bucket.images_per_shard, len(images)), images),)
+    )
 
 
 @pytest.mark.parametrize(
