@@ -1,19 +1,11 @@
 """What the attacked commands start from: read only."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from ..pipeline.command_server import Commands
+from ..pipeline.conftest import commands
 from .targets import Ground, laid
 
-
-@pytest.fixture(scope="session")
-def commands() -> Iterator[Commands]:
-    """Real processes that need no time to start."""
-    commands = Commands()
-    yield commands
-    commands.close()
+__all__ = ["commands", "ground"]
 
 
 @pytest.fixture(scope="session")
