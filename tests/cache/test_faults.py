@@ -93,7 +93,7 @@ def test_there_are_more_than_200_points_to_be_killed_at():
 def test_four_writers_of_which_some_are_killed(store, job):
     found = drive(job)[store]
     assert found["failures"] == []
-    assert found["killed"] >= 0.8 * found["points"]
+    assert found["killed"] == found["points"]
 
 
 @pytest.mark.parametrize("store", STORES)
