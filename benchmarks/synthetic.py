@@ -64,5 +64,5 @@ def make_header(
         numpy="",
     )
     entries = tuple(ImageEntry(i, f"{i}.jpg", (side, side)) for i in range(images))
-    bucket = Bucket((side, side), per_shard, entries)
+    bucket = Bucket((side, side), min(per_shard, images), entries)
     return CacheHeader(key, Layout(("plain",), (bucket,)), {"parameters": 0}, store)

@@ -28,7 +28,7 @@ class _Item(NamedTuple):
 
 
 class _Dropped(Exception):
-    """The block has raised: what still waits is not to be written."""
+    """The block has raised: no more samples come."""
 
 
 class BackgroundWriter:
@@ -126,7 +126,7 @@ class _Writing:
     dropped: bool = False
 
     def leave(self) -> None:
-        """Nothing more is to be written."""
+        """Nothing more comes; what waits is written, so far as shards are whole by it."""
         self.dropped = True
         self.inbox.put(None)
 
@@ -142,7 +142,7 @@ class _Writing:
             for _ in self.header.layout.samples(shard):
                 item = self.inbox.get()
                 self.room.put(None)
-                if self.dropped:
+                if item is None and self.dropped:
                     raise _Dropped
                 if item is None:
                     raise ValueError(f"shard {shard.name}: fewer samples than it holds")

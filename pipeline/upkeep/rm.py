@@ -58,7 +58,7 @@ def remove_cache(root: Path) -> tuple[int, int]:
     Raises InputError where no cache is, or where other files remain (which are then spared).
     """
     _refuse_objects(root)
-    if _is_empty(root):
+    if _is_left_over(root):
         # A removal that was killed before its last step left it.
         remove_leftovers(root)
         root.rmdir()
@@ -89,9 +89,10 @@ def remove_cache(root: Path) -> tuple[int, int]:
     return count + len(paths) + 1, size
 
 
-def _is_empty(root: Path) -> bool:
-    """Whether a folder has nothing in it but what a killed process held."""
-    return root.is_dir() and all(is_leftover(p.name, aside=False) for p in root.iterdir())
+def _is_left_over(root: Path) -> bool:
+    """Whether a folder has something in it, and nothing but what a killed process held."""
+    left = list(root.iterdir()) if root.is_dir() else []
+    return bool(left) and all(is_leftover(p.name, aside=False) for p in left)
 
 
 def _remove_empty_folders(root: Path) -> None:

@@ -78,7 +78,7 @@ class Campaign:
             assert_free(out)
         except FdetError as error:
             raise Lost(f"a lock is held: {error}") from error
-        if out.exists() or name != "rm":
+        if name != "rm" or (out.exists() and any(out.iterdir())):
             status = self.commands.run(
                 target.finish(self.ground, out), errors=self.folder / "errors"
             )

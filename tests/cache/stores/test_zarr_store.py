@@ -133,7 +133,8 @@ def write_with_zarr(root, header: CacheHeader, failed=()) -> None:
 def adopt_all(root, header: CacheHeader) -> FeatureCache:
     for shard in header.layout.shards:
         paths = [level_path(root, header, shard.number, level) for level in ("p3", "p4")]
-        places = zip(*(index_of(path, 6) for path in paths), strict=True)
+        slots = header.layout.slots(shard.bucket)
+        places = zip(*(index_of(path, slots) for path in paths), strict=True)
         chunks = [
             None
             if None in place
@@ -172,7 +173,7 @@ def test_of_the_same_frames_we_make_the_very_file_that_zarr_makes(tmp_path, head
     write_with_zarr(tmp_path / "theirs", header, failed)
     for shard in header.layout.shards:
         paths = [level_path(tmp_path / "theirs", header, shard.number, n) for n in ("p3", "p4")]
-        indices = [index_of(path, 6) for path in paths]
+        indices = [index_of(path, header.layout.slots(shard.bucket)) for path in paths]
         with STORE.encoder(tmp_path / "ours", header, shard) as encoder:
             for slot, places in enumerate(zip(*indices, strict=True)):
                 if None not in places:
@@ -197,10 +198,11 @@ def test_the_places_that_are_told_are_those_of_the_index(tmp_path, header):
     cache = make_cache(tmp_path, header, failed={17})
     for shard in header.layout.shards:
         for number, level in enumerate(("p3", "p4")):
-            places = index_of(level_path(tmp_path, header, shard.number, level), 6)
+            slots = header.layout.slots(shard.bucket)
+            places = index_of(level_path(tmp_path, header, shard.number, level), slots)
             entries = [cache.entry(*sample) for sample in header.layout.samples(shard)]
             told = [e.chunks[number][:2] if e.ok else None for e in entries]
-            assert places == told + [None] * (6 - len(told))
+            assert places == told + [None] * (slots - len(told))
 
 
 def test_the_metadata_is_the_same_every_time(header):

@@ -87,7 +87,7 @@ def end_at_once(*_):
 
 def test_a_worker_that_dies_is_one_clear_error(recipe, images, monkeypatch):
     monkeypatch.setattr(canvases, "render", end_at_once)
-    with pytest.raises(FdetError, match="a decoding process died"):
+    with pytest.raises(FdetError, match="a decoding process, or the one that starts them, died"):
         list(rendered(recipe, [(images[0], (0,))], 1))
 
 

@@ -197,10 +197,14 @@ def test_of_two_evaluations_that_end_at_once_both_files_are_the_same_ones(tmp_pa
             second.join(0.5)
 
     def write(number):
-        write_evaluation(tmp_path, Path("a.fdet"), replace(metrics, images=number), [number])
+        write_evaluation(
+            tmp_path, tmp_path, "best", Path("a.fdet"), replace(metrics, images=number), [number]
+        )
 
     second = threading.Thread(target=lambda: (begun.wait(20), write(2)))
     monkeypatch.setattr(evaluate_module, "publish_bytes", slow)
+    monkeypatch.setattr(evaluate_module, "weights_digest", lambda *_: "")
+    monkeypatch.setattr(evaluate_module, "digests_of", lambda *_: {})
     second.start()
     write(1)
     second.join(20)

@@ -90,7 +90,7 @@ def test_a_run_that_was_never_evaluated_says_so(tmp_path):
     [
         ("run.json", "{", "not JSON"),
         ("run.json", "{}", "format None"),
-        ("metrics.jsonl", "no JSON\n", "not JSON"),
+        ("metrics.jsonl", "no JSON\n", "not one of fdet's"),
         ("metrics.jsonl", '{"kind": "train"}\n', "not one of fdet's"),
         ("metrics.jsonl", "[1]\n", "not one of fdet's"),
         ("last.safetensors", "no checkpoint", "not a checkpoint"),

@@ -90,7 +90,7 @@ def test_killed_anywhere_the_place_can_be_used(after, codec, dataset, store, tmp
                 break
             except Killed:
                 pass
-        if after == "rm" and root.exists():
+        if after == "rm" and root.exists() and any(root.iterdir()):
             remove_cache(root)
         if after == "extract" and number % 3 == 0:
             extract(quick(dataset, root, **options))
