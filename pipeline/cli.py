@@ -30,8 +30,13 @@ from .upkeep.cli import cache_app
 log = logging.getLogger(__name__)
 
 
-# What the system refuses is no bug of fdet's: permission, room, a read-only disk.
-_REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+# What the system refuses is no bug of fdet's: permission, room, a disk that is read-only or fails.
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    }
+)
 
 
 class _Printable(logging.Formatter):

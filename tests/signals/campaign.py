@@ -107,7 +107,8 @@ def interrupt(campaign: Campaign, name: str, out: Path) -> bool:
         os.kill(process, signal.SIGINT)
         time.sleep(chance.uniform(0, 0.08))
     status = campaign.ended(process)
-    if status not in (0, INTERRUPTED) or "Traceback" in campaign.said():
+    torn = "Traceback" in campaign.said() and "Exception ignored in" not in campaign.said()
+    if status not in (0, INTERRUPTED) or torn:
         raise Lost(f"exit status {status}: {campaign.said()}")
     campaign.finished(name, out)
     return status == INTERRUPTED

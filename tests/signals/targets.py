@@ -75,7 +75,7 @@ def _weights(name: str) -> bool:
 
 def _resumable(ground: Ground, out: Path) -> Sequence[object]:
     words = ["train-heads", ground.cache, "--val", ground.cache, "--out", out, *TRAINING]
-    return [*words, "--resume"] if (out / "last.safetensors").exists() else words
+    return [*words, "--resume"] if (out / "run.json").exists() else words
 
 
 TARGETS = {
