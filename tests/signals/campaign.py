@@ -129,7 +129,8 @@ def kill(campaign: Campaign, name: str, out: Path) -> bool:
 
 def fill(campaign: Campaign, name: str, out: Path) -> bool:
     """No file may grow beyond so many bytes."""
-    limit = int(2 ** campaign.chance.uniform(4, 18))
+    # What it says goes to a file too, and has to fit.
+    limit = int(2 ** campaign.chance.uniform(12, 18))
     status = campaign.ended(campaign.begun(name, out, limit=limit))
     if status not in (0, 2) or "Traceback" in campaign.said():
         raise Lost(f"exit status {status}: {campaign.said()}")
