@@ -142,9 +142,9 @@ class _Writing:
             for _ in self.header.layout.samples(shard):
                 item = self.inbox.get()
                 self.room.put(None)
-                if item is None and self.dropped:
-                    raise _Dropped
                 if item is None:
+                    if self.dropped:
+                        raise _Dropped
                     raise ValueError(f"shard {shard.name}: fewer samples than it holds")
                 writer.add_frames(item.entry, [future.result() for future in item.frames])
                 self.written(item.bytes)

@@ -69,7 +69,7 @@ def evaluate_run(
         log.warning("the run and %s differ in %s", cache, difference)
     for difference in info.check_second(beside, second):
         log.warning("the run and %s differ in %s", second, difference)
-    _tell_of_other_images(info, cache)
+    _tell_of_other_images(info, header, cache)
     if images is None:
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
@@ -111,17 +111,14 @@ def evaluate_run(
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 
 
-def _tell_of_other_images(info: RunInfo, cache: Path) -> None:
-    """Where a cache has the id of one that training read, and other pixels."""
-    now = digests_of(cache)
+def _tell_of_other_images(info: RunInfo, header: CacheHeader, cache: Path) -> None:
+    """Warn where a cache has the id of one that training read, and other pixels."""
     for part in ("training", "validation"):
         ids, files = (info.data.get(f"{part} {what}", "").split() for what in ("data", "images"))
-        if (
-            ids[:1] == [now["cache"]]
-            and len(ids) == 2
-            and files
-            and now["images"] not in ("", files[0])
-        ):
+        # An id and a digest of annotations: one cache, not several that were read as one.
+        if len(ids) != 2 or ids[0] != header.id or not files:
+            continue
+        if digests_of(cache)["images"] not in ("", files[0]):
             log.warning(
                 "%s has the names and sizes of the run's %s images, and other files: figures on it are not "
                 "those of training",
@@ -165,8 +162,9 @@ def weights_digest(run: Path, checkpoint: str) -> str:
 
 
 def digests_of(cache: Path) -> dict[str, str]:
-    """ "cache": its id; "images": the digest of its image files, "" where it is not finished. Raises
-    InputError, CorruptCache.
+    """Return as "cache" its id, as "images" the digest of its image files, "" where it is not finished.
+
+    Raises InputError, CorruptCache.
     """
     header = CacheHeader.read(cache)
     whole = Manifest.read(cache, header) is not None

@@ -61,15 +61,18 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     with engine_of(config, world) as engine, only_writer(config.out, role_of(world)):
         header = engine.create()
         checked = written_records(config.out, header)
-        todo = _shards_to_do(config, world, header, _changed(config, header, checked))
+        changed = _changed(config, header, checked)
+        todo = _shards_to_do(config, world, header, changed)
         if todo:
             _warn_of_room(config.out, header, todo)
             reused = sum(engine.write(header, todo))
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
-            # What was written since, by other processes too.
+            # What was written since, by other processes too; and what another process has yet to redo.
             since = {name: records[name] for name in records if records[name] != checked.get(name)}
-            refuse_changed(config.out, _changed(config, header, since))
+            shards = header.layout.shards
+            left = [i for i in changed if shards[header.layout.shard_of(i.id)].name not in since]
+            refuse_changed(config.out, [*left, *_changed(config, header, since)])
             seal(config.out, header)
             remove_leftovers(config.out)
     views = len(header.layout.views)
@@ -131,7 +134,7 @@ def _shards_to_do(
         record = written_record(config.out, header, shard.name)
         if record is not None and (
             shard.number in outdated
-            or (config.retry_failed and _does_better(config, header, record))
+            or (config.retry_failed and _does_better(config, header, shard, record))
         ):
             # All of the shard is computed again: what it needs must be there first.
             check_images(config.images, shard.images)
@@ -142,12 +145,14 @@ def _shards_to_do(
     return todo
 
 
-def _does_better(config: ExtractConfig, header: CacheHeader, record: ShardRecord) -> bool:
+def _does_better(
+    config: ExtractConfig, header: CacheHeader, shard: Shard, record: ShardRecord
+) -> bool:
     """Whether an image of the shard that failed can be read now."""
-    recipe, layout = recipe_of(header.key, config.images), header.layout
-    (shard,) = (shard for shard in layout.shards if shard.name == record.shard)
-    failed = {layout.samples(shard)[slot][0] for slot in record.failures}
-    return any(render(recipe, layout.image(k), (0,)).pixels is not None for k in sorted(failed))
+    recipe, samples = recipe_of(header.key, config.images), header.layout.samples(shard)
+    failed = {samples[slot][0] for slot in record.failures}
+    suspects = [image for image in shard.images if image.id in failed]
+    return any(render(recipe, image, (0,)).pixels is not None for image in suspects)
 
 
 def _failures(header: CacheHeader, records: Mapping[str, ShardRecord]) -> dict[str, str]:

@@ -91,6 +91,17 @@ def test_a_shard_of_another_process_with_other_pixels_is_not_sealed(mine, tmp_pa
     assert not (out / "manifest.json").exists()
 
 
+def test_redoing_its_own_shards_does_not_seal_over_those_of_another_process(mine, tmp_path):
+    out = tmp_path / "c"
+    extract(quick(mine, out, rank=0, world=2))
+    extract(quick(mine, out, rank=1, world=2))
+    edit(mine, first_image(out, 1))
+    with pytest.raises(KeyMismatch, match="are not those any more"):
+        extract(quick(mine, out, rank=0, world=2, redo_changed=True))
+    assert extract(quick(mine, out, rank=1, world=2, redo_changed=True)).written == 6
+    assert extract(quick(mine, out, rank=0, world=2)).written == 0
+
+
 def _whole(dataset: Path, folder: Path) -> Path:
     extract(quick(dataset, folder / "whole"))
     return folder / "whole"
