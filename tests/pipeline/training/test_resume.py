@@ -293,12 +293,14 @@ def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache
     assert_same(tensors(run, "best"), tensors(tmp_path / "whole", "best"))
 
 
-def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset, tmp_path):
+def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset, tmp_path, caplog):
     """Its id is the same, and so are names, sizes and annotations."""
     mine = shutil.copytree(dataset.parent, tmp_path / "data") / dataset.name
     cache, run = tmp_path / "c", tmp_path / "run"
     extract(extraction(mine, cache, codec="fp32", **BACKBONE))
     train(tiny(), options(cache, run, val=cache))
+    evaluate_run(run, cache)
+    assert "and other files" not in caplog.text
     shutil.rmtree(cache)
     for path in (mine.parent / "images").glob("*.png"):
         with Image.open(path) as before:
@@ -306,6 +308,8 @@ def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset
     extract(extraction(mine, cache, codec="fp32", **BACKBONE))
     with pytest.raises(InputError, match="something else: training images; validation images"):
         train(tiny(), options(cache, run, val=cache, resume=True))
+    evaluate_run(run, cache)
+    assert "the names and sizes of the run's training images, and other files" in caplog.text
 
 
 def test_a_finished_run_of_another_seed_is_no_part_of_this_one(live_cache, tmp_path):
