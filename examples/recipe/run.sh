@@ -16,6 +16,6 @@ for part in train val; do
     fdet extract "$data/$part.json" --images "$data/images" --out "$work/$part.fdet" \
         --short "${SHORT:-240}" --long "${LONG:-320}"
 done
-for plan in ${PLANS:-training heads two-stage}; do
+for plan in ${PLANS:-training length heads two-stage}; do
     fdet ablate "$plan.toml" --cache "$work/train.fdet" --val "$work/val.fdet" --out "$work/$plan" "$@"
 done

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..runs.info import FRESH, THREADS, RunInfo
+from ..runs.info import FRESH, PROCESSES, THREADS, RunInfo
 from .records import RunRecord
 
 SEED, START = "train.seed", "start"
@@ -125,7 +125,7 @@ def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
             caches, _, annotations = text.rpartition(" ")
             yield name.replace("data", "annotations"), annotations[:12]
             yield name.replace("data", "cache"), " ".join(c[:12] for c in caches.split())
-        elif name not in ("source", THREADS):
+        elif name not in ("source", THREADS, PROCESSES):
             yield name, text[:24]
 
 

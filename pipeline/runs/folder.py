@@ -21,7 +21,7 @@ from ...cache.publish import (
     storage_error,
 )
 from .config import RunConfig
-from .info import IMAGES, STAGE_2, THREADS, RunInfo
+from .info import IMAGES, PROCESSES, STAGE_2, THREADS, RunInfo
 from .older import REPEATED
 
 log = logging.getLogger(__name__)
@@ -127,11 +127,11 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
             "same is not known",
             out,
         )
-    # Of threads a line of its own tells (training/threads.py).
+    # Of threads and processes lines of their own tell (training/threads.py).
     names = [
         name
         for name in (*now.data, *({STAGE_2} - now.data.keys()))
-        if name not in (THREADS, *unknown)
+        if name not in (THREADS, PROCESSES, *unknown)
     ]
     changed += [name for name in names if before.data.get(name) != now.data.get(name)]
     if changed:

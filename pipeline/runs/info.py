@@ -55,6 +55,8 @@ STAGE_2 = "stage 2"
 IMAGES = "training images", "validation images"
 # In `data`: torch's threads, where a CPU computes; "none" on an accelerator.
 THREADS = "threads"
+# In `data`: how many processes train together.
+PROCESSES = "processes"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
 MAX_THREADS = 2**16
@@ -63,7 +65,8 @@ MAX_THREADS = 2**16
 @dataclass(frozen=True, slots=True)
 class RunInfo:
     """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, fingerprints of its caches and annotations, torch's threads, and a limit of its memory.
+    of its pyramids, fingerprints of its caches and annotations, torch's threads, its processes, and a limit
+    of its memory.
     frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
     second: the key of a second backbone's cache, where one was read beside the first. embedding: length
     of the vectors that tell classes, 0 where weights do; the vectors stand with the weights. format: that

@@ -1,7 +1,7 @@
-"""torch's threads on a CPU: the last bits of a run's weights depend on how many there are.
+"""torch's threads and the processes of a run: the last bits of its weights depend on how many there are.
 
-So run.json says with how many a run was begun, and --resume goes on with as many. On an accelerator they play
-no part.
+run.json says with how many a run was begun. --resume goes on with as many threads, which play no part on an
+accelerator. Other processes are allowed, as a cluster may have fewer nodes the next day: a line says so.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from ...cache.errors import FdetError, InputError
 from ..devices import use_threads
-from ..runs.info import THREADS, RunInfo
+from ..runs.info import PROCESSES, THREADS, RunInfo
 from .options import TrainOptions
 from .processes import Processes
 
@@ -36,11 +36,22 @@ def take_threads(runs: Sequence[TrainOptions], processes: Processes) -> None:
 
 def check_threads(options: TrainOptions, processes: Processes) -> None:
     """Raises InputError where a run that is resumed was begun with other threads than are used now; where
-    it does not say, a line tells.
+    it does not say, or was begun by another number of processes, a line tells.
     """
-    if not options.resume or processes.device.type != "cpu":
+    if not options.resume:
         return
     info, now = RunInfo.read(options.out), torch.get_num_threads()
+    before = info.data.get(PROCESSES)
+    if before not in (None, str(processes.world.size)) and processes.first:
+        log.warning(
+            "%s was begun with processes: %s, now: %d; gradients are summed in another order, so "
+            "weights will differ from those of an undisturbed run in their last bits",
+            options.out,
+            before,
+            processes.world.size,
+        )
+    if processes.device.type != "cpu":
+        return
     if info.threads not in (None, now):
         raise InputError(
             f"--threads: {options.out} was begun with {info.threads}, now there are {now}, and other ones "
@@ -56,9 +67,12 @@ def check_threads(options: TrainOptions, processes: Processes) -> None:
 
 
 def threads_now(processes: Processes) -> dict[str, str]:
-    """What run.json says of them."""
+    """What run.json says of them, and of the processes."""
     on_cpu = processes.device.type == "cpu"
-    return {THREADS: str(torch.get_num_threads()) if on_cpu else "none"}
+    return {
+        THREADS: str(torch.get_num_threads()) if on_cpu else "none",
+        PROCESSES: str(processes.world.size),
+    }
 
 
 def threads_of_run(run: Path) -> int | None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.runs.info import THREADS, RunInfo
+from fdet.pipeline.runs.info import PROCESSES, THREADS, RunInfo
 from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.threads import check_threads, take_threads, threads_now
@@ -82,7 +82,7 @@ def test_a_run_that_does_not_say_is_warned_of(begun, caplog):
 
 
 def test_on_an_accelerator_they_are_of_no_part(begun):
-    assert threads_now(CUDA) == {THREADS: "none"}
+    assert threads_now(CUDA)[THREADS] == "none"
     check_threads(replace(begun, threads=1), CUDA)
     data = content(begun.out)
     data["data"][THREADS] = "none"
@@ -116,3 +116,17 @@ def test_of_one_pass_only_the_run_with_other_threads_is_refused(begun, tmp_path)
     ended = train_together([(tiny(), new), (tiny(), replace(begun, threads=1))])
     assert ended[0].steps == 6
     assert isinstance(ended[1], InputError) and "was begun with 2" in str(ended[1])
+
+
+def test_another_number_of_processes_is_told_of(begun, caplog):
+    """Not refused: a cluster may have fewer nodes the next day."""
+    assert RunInfo.read(begun.out).data[PROCESSES] == "1"
+    torch.set_num_threads(2)
+    with caplog.at_level(logging.WARNING, "fdet"):
+        check_threads(begun, CPU)
+        assert not caplog.messages
+        check_threads(begun, Processes(World(1, 3), torch.device("cpu")))
+        assert not caplog.messages, "the first one speaks"
+        check_threads(begun, Processes(World(0, 3), torch.device("cpu")))
+    (told,) = caplog.messages
+    assert "was begun with processes: 1, now: 3;" in told
