@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .cache.codecs import codec_of
+    from .cache.codecs.codec import codec_of
     from .cache.errors import FdetError
     from .cache.loader import load_batch
     from .cache.reader import FeatureCache

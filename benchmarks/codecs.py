@@ -18,10 +18,10 @@ import torch
 from bootstrap import Matched, paired
 from kept import bits_a_value, converted, extracted, trained
 
-from fdet.cache.chunks import compress, decompress
-from fdet.cache.codecs import codec_of
-from fdet.cache.form import parse_form
-from fdet.cache.header import CacheHeader
+from fdet.cache.codecs.codec import codec_of
+from fdet.cache.codecs.form import parse_form
+from fdet.cache.format.chunks import compress, decompress
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.loader import load_batch
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import plain_batches

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 import zstandard
 
-from fdet.cache.calibration import calibrate
-from fdet.cache.codecs import codec_of
-from fdet.cache.form import parse_form
+from fdet.cache.codecs.calibration import calibrate
+from fdet.cache.codecs.codec import codec_of
+from fdet.cache.codecs.form import parse_form
 from fdet.cache.loader import load_batch
 from fdet.cache.reader import FeatureCache
 
@@ -152,7 +152,7 @@ def as_bytes(codes: np.ndarray) -> np.ndarray:
 
 
 def as_nibbles(codes: np.ndarray) -> np.ndarray:
-    """As cache/codecs.py packs them: lower halves of two neighbours a byte, then the upper ones."""
+    """As cache/codecs/codec.py packs them: lower halves of two neighbours a byte, then the upper ones."""
     u = (codes.clip(-120, 119) + 120).astype(np.uint8)
     u = np.pad(u, ((0, 0), (0, 0), (0, u.shape[-1] % 2)))
     halves = np.concatenate([u & 15, u >> 4])

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fdet.cache.codecs import codec_files, codec_of
-from fdet.cache.header import CacheHeader
+from fdet.cache.codecs.codec import codec_files, codec_of
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import create_cache
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone

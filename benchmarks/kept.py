@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fdet.cache.header import CacheHeader
-from fdet.cache.manifest import Manifest
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.manifest import Manifest
 from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.info import RunInfo
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from synthetic import make_cache
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import OPEN_SHARDS, FeatureCache
 from fdet.cache.writer import written_records

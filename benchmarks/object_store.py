@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from synthetic import LITE0, make_cache
 
+from fdet.cache.disk.nearby import FOLDER
+from fdet.cache.disk.objects import located
 from fdet.cache.loader import BatchReader, load_batches
-from fdet.cache.nearby import FOLDER
-from fdet.cache.objects import located
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.upkeep.copy import Part, copy
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from kept import trained
 from steps import Training
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.devices import keep_freed_memory, process_memory_mb, use_threads
 from fdet.pipeline.runs import metrics_log

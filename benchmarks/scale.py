@@ -8,7 +8,7 @@ Arithmetic on figures that were measured (with their place) and on figures that 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fdet.cache.records import table_dtype
+from fdet.cache.format.records import table_dtype
 from fdet.pipeline.extraction.options import ExtractConfig
 
 DATA_SETS = {"COCO": 118_287, "Objects365": 1_742_289, "a billion": 1_000_000_000}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.cache.sampler import SampleId, Sampler
 from fdet.pipeline.backbones.loading import load_backbone_of

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import OK, SampleEntry
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.placement import Placement
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import OK, SampleEntry
 from fdet.cache.writer import create_cache, seal, shard_writer
 
 LITE0 = PyramidSpec((LevelSpec("c3", 8, 40), LevelSpec("c4", 16, 112), LevelSpec("c5", 32, 320)))

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from .chunks import Array, Frame, compress
-from .header import CacheHeader
+from .format.chunks import Array, Frame, compress
+from .format.header import CacheHeader
+from .format.records import SampleEntry
 from .layout import Shard
-from .records import SampleEntry
 from .writer import shard_writer
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .chunks import Array
-from .content import digest_of_parts
 from .errors import InputError, KeyMismatch, MissingSample
-from .header import CacheHeader
+from .format.chunks import Array
+from .format.content import digest_of_parts
+from .format.header import CacheHeader
+from .format.vectors import Vectors
 from .key import CacheKey
 from .layout import Bucket, ImageEntry, Layout, Shard
 from .once import Once
 from .placement import Placement
 from .reader import FeatureCache, check_room_for
 from .sampler import SampleId
-from .vectors import Vectors
 
 
 class JoinedCache:

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .codecs import Codec
+from .codecs.codec import Codec
 from .errors import CorruptCache
 from .joined import ReadableCache
 from .pairs import PairedCache, PairedCodec

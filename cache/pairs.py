@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .chunks import Array
 from .errors import InputError, KeyMismatch
+from .format.chunks import Array
+from .format.vectors import Vectors
 from .joined import ReadableCache
 from .once import Once
 from .placement import Placement
 from .pyramid import SECOND, FeaturePyramid
 from .reader import check_room_for
 from .sampler import SampleId
-from .vectors import Vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .codecs import Codec
+    from .codecs.codec import Codec
 
 
 class PairedCache:

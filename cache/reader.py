@@ -18,17 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import zstandard
 
-from .chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
-from .content import digest_of_images, image_files
+from .disk.files import is_there, open_below
+from .disk.objects import ObjectPath, fetch, located, refuse_hdf5
 from .errors import CorruptCache, IncompleteCache, InputError, MissingSample, StorageError
-from .files import is_there, open_below
-from .header import CacheHeader
-from .layout import Bucket, Shard
-from .manifest import Manifest
-from .objects import ObjectPath, fetch, located, refuse_hdf5
-from .once import Once
-from .placement import Placement
-from .records import (
+from .format.chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
+from .format.content import digest_of_images, image_files
+from .format.header import CacheHeader
+from .format.manifest import Manifest
+from .format.records import (
     SampleEntry,
     SampleTable,
     ShardRecord,
@@ -37,9 +34,12 @@ from .records import (
     record_name,
     samples_name,
 )
+from .format.vectors import Vectors, read_vectors
+from .layout import Bucket, Shard
+from .once import Once
+from .placement import Placement
 from .sampler import SampleId
 from .stores import store_of
-from .vectors import Vectors, read_vectors
 
 # Of all caches of a process together: each has a descriptor or two, and a process may have 1,024.
 OPEN_SHARDS = 64
@@ -53,7 +53,7 @@ UNREADABLE = (DamagedFrame, OSError, OverflowError)
 class Sample:
     """One image under one view, as stored: maps[l] (*stored shape), read-only.
 
-    The cache's codec (cache/codecs.py) turns the maps into floats.
+    The cache's codec (cache/codecs/codec.py) turns the maps into floats.
     """
 
     image_id: int

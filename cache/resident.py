@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .header import CacheHeader
+from .format.header import CacheHeader
 from .layout import Layout
 from .placement import Placement
 from .sampler import SampleId

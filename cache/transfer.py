@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from . import header as header_file
+from .disk.files import FileEntry, OpenFile, opened_below
+from .disk.objects import OpenObject, again_from_objects, refuse_hdf5
+from .disk.publish import publish_bytes, published
 from .errors import CorruptCache, KeyMismatch
-from .files import FileEntry, OpenFile, opened_below
-from .header import CacheHeader
+from .format import header as header_file
+from .format.header import CacheHeader
+from .format.manifest import Manifest
+from .format.records import read_record, record_name
 from .layout import Shard
-from .manifest import Manifest
-from .objects import OpenObject, again_from_objects, refuse_hdf5
-from .publish import publish_bytes, published
 from .reader import FeatureCache
-from .records import read_record, record_name
 from .writer import make_folders, seal, written_record
 
 SHARDS_AT_ONCE = 4

@@ -11,21 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import header as header_file
-from . import manifest as manifest_file
-from .calibration import parameters_of, read_parameter_files
-from .chunks import DamagedFrame, check_whole_frame, compress_bound
-from .content import digest_of_images, digest_of_parts, files_of
+from .codecs.calibration import parameters_of, read_parameter_files
+from .disk.files import FileEntry, OpenFile, is_there, opened_below
+from .disk.objects import ObjectPath, OpenObject
+from .disk.publish import is_leftover, leftovers
 from .errors import CorruptCache, shown
-from .files import FileEntry, OpenFile, is_there, opened_below
-from .header import CacheHeader
+from .format import header as header_file
+from .format import manifest as manifest_file
+from .format.chunks import DamagedFrame, check_whole_frame, compress_bound
+from .format.content import digest_of_images, digest_of_parts, files_of
+from .format.header import CacheHeader
+from .format.manifest import ForeignManifest, Manifest
+from .format.records import SampleTable, read_record, read_samples, record_name, samples_name
+from .format.vectors import read_vectors, vectors_name
 from .layout import Shard
-from .manifest import ForeignManifest, Manifest
-from .objects import ObjectPath, OpenObject
-from .publish import is_leftover, leftovers
-from .records import SampleTable, read_record, read_samples, record_name, samples_name
 from .stores import store_of
-from .vectors import read_vectors, vectors_name
 
 _BLOCK_BYTES = 2**21
 

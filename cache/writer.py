@@ -11,21 +11,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from . import annotation_copy
-from . import header as header_file
-from . import manifest as manifest_file
-from .annotation_copy import annotations_to_bytes
-from .calibration import calibration_digest
-from .chunks import Array, Frame, compress
-from .content import digest_of_images, digest_of_parts, files_of
+from .codecs.calibration import calibration_digest
+from .disk.files import FileEntry, is_there
+from .disk.objects import refuse_hdf5
+from .disk.publish import make_folder, publish_bytes, remove_files, sync_folders
 from .errors import IncompleteCache, InputError
-from .files import FileEntry, is_there
-from .header import CacheHeader
-from .layout import Shard
-from .manifest import Manifest
-from .objects import refuse_hdf5
-from .publish import make_folder, publish_bytes, remove_files, sync_folders
-from .records import (
+from .format import annotation_copy
+from .format import header as header_file
+from .format import manifest as manifest_file
+from .format.annotation_copy import annotations_to_bytes
+from .format.chunks import Array, Frame, compress
+from .format.content import digest_of_images, digest_of_parts, files_of
+from .format.header import CacheHeader
+from .format.manifest import Manifest
+from .format.records import (
     SampleEntry,
     ShardRecord,
     read_record,
@@ -33,9 +32,10 @@ from .records import (
     samples_name,
     samples_to_bytes,
 )
+from .format.vectors import vectors_name, vectors_to_bytes
+from .layout import Shard
 from .stores import store_of
 from .stores.store import ShardEncoder
-from .vectors import vectors_name, vectors_to_bytes
 
 
 def create_cache(
@@ -47,7 +47,7 @@ def create_cache(
     """Lay down everything but the shards; returns the header as it stands there.
 
     annotations: the bytes of the annotation file, kept so that the cache can travel. codec_files: what
-    a calibrated codec needs, by path (cache/calibration.py). Where a header stands already, also
+    a calibrated codec needs, by path (cache/codecs/calibration.py). Where a header stands already, also
     another one, it stays, and what lies beside the shards is completed; raises InputError where a
     file of that is missing which these arguments do not give.
     """

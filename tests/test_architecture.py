@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("cache", "heads", "pipeline")
 OPEN_TO_HEADS = {"cache.pyramid", "cache.placement", "cache.errors"}
 # Of the cache; all else there imports none.
-WITH_TORCH = {"codecs", "loader", "resident"}
+WITH_TORCH = {"clipping", "codec", "loader", "resident"}
 
 FILES = [*sorted(ROOT.glob("*.py")), *(p for r in ROOMS for p in sorted((ROOT / r).rglob("*.py")))]
 

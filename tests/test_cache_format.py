@@ -19,20 +19,20 @@ import zarr
 import zstandard
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from fdet.cache import annotation_copy
-from fdet.cache import header as header_file
-from fdet.cache import manifest as manifest_file
-from fdet.cache.calibration import MAX_FILE_BYTES, calibration_digest
-from fdet.cache.chunks import MAX_SAMPLE_BYTES
-from fdet.cache.codecs import codec_of
-from fdet.cache.form import NUMBERS, parse_form
-from fdet.cache.header import CacheHeader
+from fdet.cache.codecs.calibration import MAX_FILE_BYTES, calibration_digest
+from fdet.cache.codecs.codec import codec_of
+from fdet.cache.codecs.form import NUMBERS, parse_form
+from fdet.cache.disk.publish import only_writer, publish_bytes, published
+from fdet.cache.format import annotation_copy
+from fdet.cache.format import header as header_file
+from fdet.cache.format import manifest as manifest_file
+from fdet.cache.format.chunks import MAX_SAMPLE_BYTES
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import MAX_RECORD_BYTES, OK, SampleEntry, samples_to_bytes
+from fdet.cache.format.vectors import MAX_BYTES as MAX_VECTORS_BYTES
 from fdet.cache.placement import Placement
-from fdet.cache.publish import only_writer, publish_bytes, published
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import MAX_RECORD_BYTES, OK, SampleEntry, samples_to_bytes
 from fdet.cache.stores import STORES
-from fdet.cache.vectors import MAX_BYTES as MAX_VECTORS_BYTES
 from fdet.cache.verify import verify
 from fdet.pipeline.backbones.taps import AVERAGE_POOL, CLASS_TOKEN, OWN_POOL
 

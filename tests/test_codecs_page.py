@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fdet.cache.form import NUMBERS, parse_form
+from fdet.cache.codecs.form import NUMBERS, parse_form
 from fdet.pipeline.extraction.calibration import CELLS
 from fdet.pipeline.extraction.options import CALIBRATION_IMAGES
 

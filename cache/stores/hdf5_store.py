@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ..chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
-from ..files import FileEntry
-from ..header import CacheHeader
+from ..disk.files import FileEntry
+from ..disk.publish import published
+from ..format.chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
+from ..format.header import CacheHeader
 from ..layout import Shard
-from ..publish import published
 
 # HDF5 1.10's: the oldest whose metadata have checksums throughout. "latest" would be another with each
 # release of the library, and older ones could not read it.

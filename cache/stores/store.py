@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from ..chunks import Chunk, Frame
-from ..files import FileEntry
-from ..header import CacheHeader
+from ..disk.files import FileEntry
+from ..format.chunks import Chunk, Frame
+from ..format.header import CacheHeader
 from ..layout import Shard
 
 

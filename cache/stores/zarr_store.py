@@ -17,11 +17,11 @@ from typing import BinaryIO
 import google_crc32c
 import numpy as np
 
-from ..chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
-from ..files import FileEntry
-from ..header import CacheHeader
+from ..disk.files import FileEntry
+from ..disk.publish import published
+from ..format.chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
+from ..format.header import CacheHeader
 from ..layout import Shard
-from ..publish import published
 
 ABSENT = 2**64 - 1
 _CRC_BYTES = 4

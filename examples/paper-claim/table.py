@@ -12,7 +12,7 @@ from math import isnan
 from pathlib import Path
 from statistics import fmean, stdev
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.checkpoint import read_position

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...cache.disk.objects import located
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import FdetError
-from ...cache.objects import located
-from ...cache.publish import publish_bytes
-from ...cache.sealed import canonical_json
+from ...cache.format.sealed import canonical_json
 from ..launching import end_with_launcher
 from ..runs.config import RunConfig, fixed
 from ..sources.residence import Residence

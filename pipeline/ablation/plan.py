@@ -12,8 +12,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from ...cache.disk.objects import ObjectPath, located
 from ...cache.errors import ConfigError, did_you_mean
-from ...cache.objects import ObjectPath, located
 from ..runs.config import RunConfig
 from ..runs.presets import config_file
 from ..runs.settings import from_mapping, read_toml, shown_value

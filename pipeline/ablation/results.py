@@ -11,9 +11,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ...cache.header import CacheHeader
-from ...cache.manifest import Manifest
-from ...cache.publish import publish_bytes
+from ...cache.disk.publish import publish_bytes
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
 from ..comparison.figures import Spread
 from ..evaluation.coco import FIGURES, GROUPS
 from ..reporting.tidy import Row, to_csv

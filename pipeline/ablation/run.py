@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from ...cache.disk.publish import make_folder, only_writer, publish_bytes
 from ...cache.errors import InputError
-from ...cache.publish import make_folder, only_writer, publish_bytes
-from ...cache.sealed import parse_json
+from ...cache.format.sealed import parse_json
 from ..devices import pick_device
 from ..engines.children import ray_children
 from ..engines.ray_cluster import check_reachable, import_ray

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ...cache.disk.files import read_below
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import CorruptCache, FdetError
-from ...cache.files import read_below
-from ...cache.publish import publish_bytes
-from ...cache.sealed import canonical_json, parse_json
+from ...cache.format.sealed import canonical_json, parse_json
 from ..runs.checkpoint import LAST, read_position
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo

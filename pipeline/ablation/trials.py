@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from ...cache.errors import ConfigError, FdetError, InputError
-from ...cache.header import CacheHeader
-from ...cache.sealed import digest
+from ...cache.format.header import CacheHeader
+from ...cache.format.sealed import digest
 from ..dataset.long_tail import frequencies
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo

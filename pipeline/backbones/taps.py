@@ -14,8 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ...cache.format.vectors import VectorSpec
 from ...cache.pyramid import LevelSpec
-from ...cache.vectors import VectorSpec
 from .weights import StateDict
 
 TORCHVISION = "torchvision/"

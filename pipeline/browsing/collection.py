@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import Codec, codec_of
+from ...cache.codecs.codec import Codec, codec_of
 from ...cache.errors import CorruptCache, InputError
+from ...cache.format.annotation_copy import read_annotations
 from ...cache.layout import ImageEntry
 from ...cache.loader import load_batch
 from ...cache.reader import FeatureCache

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...cache.format.records import read_record, read_samples
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
-from ...cache.records import read_record, read_samples
 
 
 def sizes(cache: FeatureCache) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...cache.objects import located
+from ...cache.disk.objects import located
 from ..command import MASKS, echo, opt
 
 
@@ -22,9 +22,9 @@ def model_command(
     """Parameters and FLOPs of backbone, neck and head, the share that is trained, and the activations
     of a training step.
     """
-    from ...cache.annotation_copy import read_annotations
     from ...cache.errors import InputError
-    from ...cache.header import CacheHeader
+    from ...cache.format.annotation_copy import read_annotations
+    from ...cache.format.header import CacheHeader
     from ..dataset.annotations import parse_annotations
     from ..runs.config import load_config
     from ..runs.info import RunInfo

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.layout import Bucket
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ...cache.objects import located
+from ...cache.disk.objects import located
 from ..command import echo, opt
 
 

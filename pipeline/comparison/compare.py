@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from ...cache.disk.publish import only_writer, publish_bytes
 from ...cache.errors import IncompleteCache, InputError
-from ...cache.header import CacheHeader
-from ...cache.manifest import Manifest
-from ...cache.publish import only_writer, publish_bytes
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
 from ..launching import launched
 from ..runs import metrics_log
 from ..training.options import Source

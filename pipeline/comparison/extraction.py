@@ -16,15 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import Codec, codec_files, codec_of
+from ...cache.codecs.codec import Codec, codec_files, codec_of
+from ...cache.disk.files import read_below
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
-from ...cache.files import read_below
-from ...cache.header import CacheHeader
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.header import CacheHeader
+from ...cache.format.sealed import canonical_json, parse_json
 from ...cache.layout import ImageEntry, Layout
-from ...cache.publish import publish_bytes
 from ...cache.reader import FeatureCache
-from ...cache.sealed import canonical_json, parse_json
 from ...cache.writer import create_cache, seal
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone_of

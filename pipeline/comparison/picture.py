@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.publish import publish_bytes
+from ...cache.disk.publish import publish_bytes
 from .figures import RunFigures, SourceFigures
 from .report import SHARED_BY, amortised
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from ...cache.disk.files import read_below
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import ConfigError, FdetError, InputError
-from ...cache.files import read_below
-from ...cache.header import CacheHeader
-from ...cache.publish import publish_bytes
-from ...cache.sealed import canonical_json, parse_json
+from ...cache.format.header import CacheHeader
+from ...cache.format.sealed import canonical_json, parse_json
 from ..launching import signal_of
 from ..runs.checkpoint import LAST, read_position
 from ..runs.folder import changed_settings

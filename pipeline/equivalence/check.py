@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...cache.codecs import codec_of, get_form
+from ...cache.codecs.codec import codec_of, get_form
 from ...cache.errors import InputError
 from ...cache.key import CacheKey
 from ...cache.reader import FeatureCache

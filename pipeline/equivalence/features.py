@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...cache.codecs import Codec, LevelCodec, codec_of, plain_codec
+from ...cache.codecs.codec import Codec, LevelCodec, codec_of, plain_codec
 from ...cache.key import CacheKey
 from ...cache.loader import load_batch
 from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec

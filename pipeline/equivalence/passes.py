@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.layout import Layout, Shard
 from ...cache.sampler import SampleId
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.sampler import SampleId
 from ..progress import ProgressLine
 from ..runs.config import RunConfig, load_config

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...cache.objects import located
+from ...cache.disk.objects import located
 from ..command import Checkpoint, echo, opt
 from .engines import FASTEST
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...cache.disk.publish import PATIENCE_SECONDS, only_writer, publish_bytes
 from ...cache.errors import InputError, did_you_mean
-from ...cache.header import CacheHeader
-from ...cache.manifest import Manifest
-from ...cache.publish import PATIENCE_SECONDS, only_writer, publish_bytes
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ..dataset.embeddings import read_embeddings

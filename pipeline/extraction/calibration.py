@@ -10,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...cache.calibration import FloatArray, calibrate, parameter_files
-from ...cache.codecs import codec_files
+from ...cache.codecs.calibration import FloatArray, calibrate, parameter_files
+from ...cache.codecs.codec import codec_files
+from ...cache.codecs.form import StoredForm
 from ...cache.errors import FeatureError, InputError, KeyMismatch
-from ...cache.form import StoredForm
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.key import CacheKey
 from ...cache.layout import ImageEntry
 from ...cache.placement import Placement

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...cache import header as header_file
-from ...cache.content import image_files
+from ...cache.disk.objects import ObjectPath
 from ...cache.errors import KeyMismatch
-from ...cache.header import CacheHeader
+from ...cache.format import header as header_file
+from ...cache.format.content import image_files
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry
-from ...cache.objects import ObjectPath
-from ...cache.records import ShardRecord
 from ..dataset.images import file_sha256
 from ..progress import progress_line
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import torch
 
-from ...cache import header as header_file
-from ...cache.annotation_copy import read_annotations
-from ...cache.calibration import calibration_digest, has_parameter_files
-from ...cache.codecs import get_form
+from ...cache.codecs.calibration import calibration_digest, has_parameter_files
+from ...cache.codecs.codec import get_form
 from ...cache.errors import InputError, KeyMismatch
-from ...cache.header import CacheHeader
+from ...cache.format import header as header_file
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import record_name
 from ...cache.key import CacheKey
 from ...cache.layout import ImageEntry
-from ...cache.records import record_name
 from ...cache.stores import STORES
 from ...cache.writer import create_cache
 from ..backbones.frozen import FrozenBackbone

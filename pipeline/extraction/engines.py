@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from typing import Protocol
 
-from ...cache import manifest as manifest_file
-from ...cache.codecs import codec_of
+from ...cache.codecs.codec import codec_of
 from ...cache.errors import InputError, did_you_mean
-from ...cache.header import CacheHeader
+from ...cache.format import manifest as manifest_file
+from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
 from ..dataset.canvases import recipe_of

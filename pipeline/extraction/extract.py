@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...cache.header import CacheHeader
+from ...cache.disk.objects import ObjectPath
+from ...cache.disk.publish import only_writer, remove_leftovers
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry, Shard
-from ...cache.objects import ObjectPath
-from ...cache.publish import only_writer, remove_leftovers
-from ...cache.records import ShardRecord
 from ...cache.writer import retract, seal, written_record, written_records
 from ..dataset.canvases import recipe_of, render
 from ..dataset.check import check_images

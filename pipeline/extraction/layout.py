@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...cache.form import StoredForm
+from ...cache.codecs.form import StoredForm
 from ...cache.layout import Bucket, ImageEntry, Layout
 from ...cache.pyramid import PyramidSpec
 from ..dataset.views import ResizeRule, View

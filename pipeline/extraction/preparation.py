@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ...cache.codecs import get_form
+from ...cache.codecs.codec import get_form
 from ...cache.errors import InputError, did_you_mean
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.stores import STORES
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ...cache.disk.files import is_there
+from ...cache.disk.objects import ObjectPath
 from ...cache.errors import FdetError, InputError
-from ...cache.files import is_there
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import record_name
 from ...cache.layout import Shard
-from ...cache.objects import ObjectPath
-from ...cache.records import record_name
 from ..engines.crew import Result
 from ..engines.queue import TRIES, GivenUp, WorkQueue
 from ..engines.ray_cluster import RayPlace, connected, needs_of

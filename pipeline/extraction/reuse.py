@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...cache.chunks import Frame
 from ...cache.errors import KeyMismatch
-from ...cache.header import CacheHeader
+from ...cache.format.chunks import Frame
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import SampleEntry
 from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
-from ...cache.records import SampleEntry
 from ..dataset.canvases import CanvasRecipe
 from ..dataset.images import file_sha256
 from ..progress import progress_line

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event
 
-from ...cache.codecs import codec_of
+from ...cache.codecs.codec import codec_of
+from ...cache.disk.publish import SCRATCH
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
-from ...cache.publish import SCRATCH
 from ...cache.reader import FeatureCache
 from ...cache.writer import written_record
 from ..dataset.canvases import recipe_of

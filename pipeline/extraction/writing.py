@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from ...cache.background import BackgroundWriter
-from ...cache.codecs import Codec
+from ...cache.codecs.clipping import EndCodes
+from ...cache.codecs.codec import Codec
 from ...cache.errors import FeatureError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import OK, SampleEntry
 from ...cache.layout import Shard
 from ...cache.pyramid import FeaturePyramid
-from ...cache.records import OK, SampleEntry
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import Canvases, CanvasRecipe, rendered
 from ..progress import ProgressLine, progress_line
-from .ends import EndCodes
 from .reuse import Reused
 
 

@@ -35,8 +35,8 @@ def plan_command(
     """What `fdet extract` with the same options would take in room and time, and after how many epochs
     the cache has paid for itself. Tries some images and the disk that --out lies on; leaves nothing there.
     """
-    from ...cache.objects import ObjectPath, located
-    from ...cache.sizes import parse_bytes
+    from ...cache.disk.objects import ObjectPath, located
+    from ...cache.disk.sizes import parse_bytes
 
     if isinstance(located(extraction["out"]), ObjectPath):
         raise InputError(

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 import zstandard
 
-from ...cache.calibration import Parameters, calibrate
-from ...cache.chunks import Frame, compress, decompress
-from ...cache.codecs import Codec, make_codec
+from ...cache.codecs.calibration import Parameters, calibrate
+from ...cache.codecs.codec import Codec, make_codec
+from ...cache.codecs.form import NUMBERS, StoredForm
 from ...cache.errors import FeatureError
-from ...cache.form import NUMBERS, StoredForm
+from ...cache.format.chunks import Frame, compress, decompress
 from ..extraction.calibration import some_cells
 from ..progress import progress_line
 from .trial import Passed, timed

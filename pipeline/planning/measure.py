@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-from ...cache import header as header_file
-from ...cache.calibration import Parameters, parameters_of
-from ...cache.header import CacheHeader
-from ...cache.records import table_dtype
+from ...cache.codecs.calibration import Parameters, parameters_of
+from ...cache.format import header as header_file
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import table_dtype
 from ..dataset.canvases import recipe_of
 from ..dataset.check import check_images
 from ..extraction.calibration import calibration_of

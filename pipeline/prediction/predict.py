@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ...cache.codecs import Codec
+from ...cache.codecs.codec import Codec
+from ...cache.disk.publish import publish_bytes, storage_error
 from ...cache.errors import FeatureError, InputError
 from ...cache.layout import ImageEntry
 from ...cache.pairs import PairedCodec
-from ...cache.publish import publish_bytes, storage_error
 from ...heads.detector import Detector
 from ...heads.types import Detections
 from ..backbones.frozen import FrozenBackbone

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
-from ...cache.publish import publish_bytes
+from ...cache.format.header import CacheHeader
 from .gallery import Gallery, choose_of_cache, choose_of_files, gallery_of_cache, gallery_of_files
 from .page import page
 from .records import find_runs, read_records

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ...cache.disk.objects import located
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
-from ...cache.objects import located
-from ...cache.publish import publish_bytes
 from ..command import echo, opt
 
 

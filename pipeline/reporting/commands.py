@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...cache.errors import FdetError
-from ...cache.header import NAME, CacheHeader
+from ...cache.format.header import NAME, CacheHeader
 from ..runs.config import RunConfig
 from ..runs.info import FRESH, STAGE_2, RunInfo
 from ..training.start import FREE

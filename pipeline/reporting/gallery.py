@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from ...cache.annotation_copy import read_annotations
 from ...cache.errors import CorruptCache, FdetError, InputError
-from ...cache.header import CacheHeader
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.header import CacheHeader
 from ...cache.layout import ImageEntry
 from ..dataset.annotations import Annotations, parse_annotations
 from ..dataset.images import ImageError, load_image

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...cache.disk.files import read_below
 from ...cache.errors import CorruptCache, FdetError, InputError
-from ...cache.files import read_below
-from ...cache.sealed import parse_json
+from ...cache.format.sealed import parse_json
 from ..evaluation.evaluate import digests_of, evaluate_run, weights_digest, write_evaluation
 from ..runs.info import MAX_BYTES
 from .records import RunRecord, errors_of

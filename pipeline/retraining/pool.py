@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...cache.publish import storage_error
+from ...cache.disk.publish import storage_error
 from ...cache.sampler import SampleId, bucketed
 from ...heads.feature_augment import augmented
 from ...heads.roi.last_layer import SeenRoIs, seen_rois

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
-from ...cache.publish import publish_bytes
+from ...cache.format.header import CacheHeader
 from ...heads.roi.last_layer import class_losses
 from ...heads.roi.settings import RoISettings
 from ..runs import metrics_log

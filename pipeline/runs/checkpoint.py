@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ...cache.disk.files import open_below
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import ConfigError, CorruptCache, InputError
-from ...cache.files import open_below
-from ...cache.publish import publish_bytes
-from ...cache.sealed import SEAL, canonical_json, digest, parse_sealed, sealed_json
+from ...cache.format.sealed import SEAL, canonical_json, digest, parse_sealed, sealed_json
 from .info import RunInfo
 from .model import Model
 from .settings import from_mapping

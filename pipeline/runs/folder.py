@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ...cache.errors import ConfigError, InputError
-from ...cache.publish import (
+from ...cache.disk.publish import (
     is_leftover,
     only_writer,
     publish_bytes,
     remove_leftovers,
     storage_error,
 )
+from ...cache.errors import ConfigError, InputError
 from .config import RunConfig
 from .info import IMAGES, PROCESSES, STAGE_2, THREADS, RunInfo
 from .older import REPEATED

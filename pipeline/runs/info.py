@@ -29,12 +29,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...cache.disk.files import read_below
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
-from ...cache.files import read_below
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
+from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
 from ...cache.key import CacheKey, Difference
 from ...cache.pyramid import PyramidSpec
-from ...cache.sealed import parse_json, parse_sealed, sealed_json
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from ..dataset.embeddings import ClassEmbeddings

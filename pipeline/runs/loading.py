@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ...cache.codecs import Codec, codec_of
+from ...cache.codecs.codec import Codec, codec_of
 from ...cache.errors import InputError
 from ...cache.pairs import PairedCodec
 from ...heads.detector import Detector

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...cache.disk.files import read_below
+from ...cache.disk.publish import publish_bytes, storage_error
 from ...cache.errors import CorruptCache
-from ...cache.files import read_below
-from ...cache.publish import publish_bytes, storage_error
 
 NAME = "metrics.jsonl"
 MAX_BYTES = 2**28

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from ...cache.codecs import Codec
+from ...cache.codecs.codec import Codec
 from ...cache.loader import BatchReader, load_batches
 from ...cache.pairs import PairedCodec
 from ...cache.sampler import SampleId

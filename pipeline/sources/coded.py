@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from ...cache.codecs import Codec
+from ...cache.codecs.codec import Codec
 from ...cache.pairs import PairedCodec
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId

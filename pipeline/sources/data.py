@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from ...cache.annotation_copy import read_annotations
-from ...cache.codecs import Codec, codec_of
+from ...cache.codecs.codec import Codec, codec_of
 from ...cache.errors import CorruptCache, InputError
-from ...cache.header import CacheHeader
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
 from ...cache.joined import ReadableCache, open_caches
 from ...cache.loader import BatchReader, OnCorrupt
-from ...cache.manifest import Manifest
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.resident import ResidentSamples, resident_bytes
 
 log = logging.getLogger(__name__)

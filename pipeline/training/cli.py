@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ...cache.objects import located
+from ...cache.disk.objects import located
 from ..command import MASKS, echo, opt
 
 
@@ -123,7 +123,7 @@ def train_command(
 
     Started by torchrun or srun, all processes train one model.
     """
-    from ...cache.sizes import parse_bytes
+    from ...cache.disk.sizes import parse_bytes
     from ..runs.config import load_config
     from ..world import find_world
     from .options import TrainOptions

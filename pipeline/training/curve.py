@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...cache.publish import publish_bytes
+from ...cache.disk.publish import publish_bytes
 
 
 def draw_curve(lines: Sequence[dict[str, Any]], path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ...cache.errors import ConfigError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ...cache.disk.sizes import shown_bytes
 from ...cache.errors import InputError
-from ...cache.sizes import shown_bytes
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from .options import TrainOptions

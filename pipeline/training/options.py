@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from ...cache.disk.objects import located
 from ...cache.errors import InputError, did_you_mean
 from ...cache.loader import OnCorrupt
-from ...cache.objects import located
 from ..runs.info import SCRATCH, TRAINING_SOURCES
 from ..sources.residence import Residence
 from ..watching.events import Hook

@@ -17,7 +17,7 @@ from typing import cast
 import torch
 
 from ...cache.errors import FdetError, InputError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ..interrupt import interruptible
 from ..progress import progress_line
 from ..runs.config import RunConfig

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...cache.codecs import codec_files
+from ...cache.codecs.codec import codec_files
 from ...cache.errors import ConfigError, FdetError
-from ...cache.header import CacheHeader
+from ...cache.format.header import CacheHeader
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings

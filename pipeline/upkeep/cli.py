@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ...cache.disk.objects import ObjectPath, located
 from ...cache.errors import InputError
-from ...cache.objects import ObjectPath, located
 from ..command import echo, opt
 from ..extraction.options import CALIBRATION_IMAGES
 

@@ -11,32 +11,32 @@ from pathlib import Path
 
 import numpy as np
 
-from ...cache import header as header_file
-from ...cache.annotation_copy import read_annotations
 from ...cache.background import BackgroundWriter
-from ...cache.calibration import (
+from ...cache.codecs.calibration import (
     FloatArray,
     calibrate,
     calibration_digest,
     has_parameter_files,
     parameter_files,
 )
-from ...cache.chunks import Frame
-from ...cache.codecs import Codec, codec_files, codec_of, get_form
+from ...cache.codecs.clipping import EndCodes
+from ...cache.codecs.codec import Codec, codec_files, codec_of, get_form
+from ...cache.codecs.form import StoredForm
+from ...cache.disk.publish import only_writer, remove_leftovers
 from ...cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
-from ...cache.form import StoredForm
-from ...cache.header import CacheHeader
+from ...cache.format import header as header_file
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.chunks import Frame
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
+from ...cache.format.records import SampleEntry
 from ...cache.key import CacheKey
 from ...cache.loader import load_batch
-from ...cache.manifest import Manifest
-from ...cache.publish import only_writer, remove_leftovers
 from ...cache.reader import FeatureCache
-from ...cache.records import SampleEntry
 from ...cache.sampler import SampleId
 from ...cache.stores import STORES
 from ...cache.writer import create_cache, seal, written_record
 from ..extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
-from ..extraction.ends import EndCodes
 from ..extraction.options import CALIBRATION_IMAGES
 from ..progress import progress_line
 

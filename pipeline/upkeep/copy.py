@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
-from ...cache.annotation_copy import read_annotations
-from ...cache.calibration import calibration_digest
-from ...cache.codecs import codec_files
+from ...cache.codecs.calibration import calibration_digest
+from ...cache.codecs.codec import codec_files
+from ...cache.disk.publish import only_writer, remove_leftovers
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
+from ...cache.format.annotation_copy import read_annotations
+from ...cache.format.header import CacheHeader
 from ...cache.layout import Bucket, ImageEntry, Layout
-from ...cache.publish import only_writer, remove_leftovers
 from ...cache.pyramid import PyramidSpec
 from ...cache.reader import FeatureCache
 from ...cache.stores import STORES

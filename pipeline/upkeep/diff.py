@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...cache.content import image_files
-from ...cache.header import CacheHeader
+from ...cache.format.content import image_files
+from ...cache.format.header import CacheHeader
 from ...cache.writer import written_records
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...cache.header import CacheHeader
-from ...cache.manifest import Manifest
-from ...cache.records import record_name
+from ...cache.format.header import CacheHeader
+from ...cache.format.manifest import Manifest
+from ...cache.format.records import record_name
 
 
 def describe(root: Path) -> dict[str, Any]:

@@ -6,13 +6,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...cache import header as header_file
-from ...cache import manifest as manifest_file
+from ...cache.disk.objects import ObjectPath
+from ...cache.disk.publish import (
+    is_leftover,
+    only_writer,
+    remove_files,
+    remove_leftovers,
+    sync_folders,
+)
 from ...cache.errors import InputError
-from ...cache.header import CacheHeader
-from ...cache.objects import ObjectPath
-from ...cache.publish import is_leftover, only_writer, remove_files, remove_leftovers, sync_folders
-from ...cache.records import record_name
+from ...cache.format import header as header_file
+from ...cache.format import manifest as manifest_file
+from ...cache.format.header import CacheHeader
+from ...cache.format.records import record_name
 from ...cache.verify import file_names, shard_file_names
 from .verify import verify_cache
 

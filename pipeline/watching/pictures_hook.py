@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
-from ...cache.publish import publish_bytes
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
 from ..dataset.images import ImageError, load_image, read_header

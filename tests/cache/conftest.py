@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 

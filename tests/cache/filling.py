@@ -7,7 +7,7 @@ from random import Random
 
 import google_crc32c
 
-from fdet.cache.nearby import NearbyFrames
+from fdet.cache.disk.nearby import NearbyFrames
 
 LIMIT = 30_000
 

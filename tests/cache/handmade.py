@@ -8,18 +8,18 @@ from threading import Thread
 
 import numpy as np
 
-from fdet.cache.calibration import calibrate, calibration_digest, parameter_files
+from fdet.cache.codecs.calibration import calibrate, calibration_digest, parameter_files
+from fdet.cache.codecs.form import NUMBERS, parse_form
 from fdet.cache.errors import FdetError
-from fdet.cache.form import NUMBERS, parse_form
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import OK, SampleEntry
+from fdet.cache.format.vectors import VectorSpec
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
 from fdet.cache.placement import Placement
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import OK, SampleEntry
 from fdet.cache.stores import STORES
-from fdet.cache.vectors import VectorSpec
 from fdet.cache.writer import create_cache, seal, shard_writer
 
 ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20

@@ -8,8 +8,8 @@ import pytest
 
 from fdet.cache import background as background_file
 from fdet.cache.background import BackgroundWriter
-from fdet.cache.chunks import compress
 from fdet.cache.errors import StorageError
+from fdet.cache.format.chunks import compress
 from fdet.cache.reader import FeatureCache
 from fdet.cache.writer import ShardWriter, create_cache, seal, written_record
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, KeyMismatch, MissingSample
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.joined import JoinedCache, open_caches
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout

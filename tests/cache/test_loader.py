@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from fdet.cache.codecs import codec_of, plain_codec
+from fdet.cache.codecs.codec import codec_of, plain_codec
 from fdet.cache.errors import CorruptCache, MissingSample
 from fdet.cache.loader import BatchReader, load_batch, load_batches
 from fdet.cache.reader import FeatureCache

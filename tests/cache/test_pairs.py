@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from fdet.cache.codecs import plain_codec
+from fdet.cache.codecs.codec import plain_codec
 from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
+from fdet.cache.format.records import SampleEntry
 from fdet.cache.joined import JoinedCache
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.loader import BatchReader, load_batch, load_batches
 from fdet.cache.pairs import PairedCache, PairedCodec
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import SampleEntry
 from fdet.cache.resident import ResidentSamples, resident_bytes
 from fdet.cache.sampler import Sampler
 from fdet.cache.writer import create_cache, seal

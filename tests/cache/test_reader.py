@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from fdet.cache import reader as reader_file
-from fdet.cache.chunks import Chunk, compress
+from fdet.cache.disk.files import FileEntry
 from fdet.cache.errors import CorruptCache, FdetError, InputError, MissingSample
-from fdet.cache.files import FileEntry
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.chunks import Chunk, compress
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import OK, read_record, record_name, samples_name, samples_to_bytes
 from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import OK, read_record, record_name, samples_name, samples_to_bytes
 from fdet.cache.writer import seal
 
 from .handmade import (

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache import manifest as manifest_file
-from fdet.cache.annotation_copy import read_annotations
-from fdet.cache.calibration import calibration_digest
-from fdet.cache.chunks import Chunk
+from fdet.cache.codecs.calibration import calibration_digest
+from fdet.cache.disk.files import FileEntry
+from fdet.cache.disk.publish import SCRATCH, publish_bytes
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError
-from fdet.cache.files import FileEntry
-from fdet.cache.header import CacheHeader
+from fdet.cache.format import manifest as manifest_file
+from fdet.cache.format.annotation_copy import read_annotations
+from fdet.cache.format.chunks import Chunk
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import read_record, record_name, samples_name, samples_to_bytes
 from fdet.cache.layout import Layout
-from fdet.cache.publish import SCRATCH, publish_bytes
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import read_record, record_name, samples_name, samples_to_bytes
 from fdet.cache.stores import STORES
 from fdet.cache.verify import Damage, file_names, shard_file_names, verify
 from fdet.cache.writer import create_cache, retract, seal, written_record

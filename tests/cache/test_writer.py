@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from fdet.cache import writer as writer_file
-from fdet.cache.annotation_copy import NAME as ANNOTATION_COPY
-from fdet.cache.annotation_copy import read_annotations
-from fdet.cache.chunks import compress
+from fdet.cache.disk.files import FileEntry
+from fdet.cache.disk.publish import leftovers
 from fdet.cache.errors import (
     CorruptCache,
     IncompleteCache,
@@ -20,12 +19,13 @@ from fdet.cache.errors import (
     MissingSample,
     StorageError,
 )
-from fdet.cache.files import FileEntry
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.annotation_copy import NAME as ANNOTATION_COPY
+from fdet.cache.format.annotation_copy import read_annotations
+from fdet.cache.format.chunks import compress
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import record_name
 from fdet.cache.layout import Shard
-from fdet.cache.publish import leftovers
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import record_name
 from fdet.cache.stores import STORES
 from fdet.cache.verify import shard_file_names
 from fdet.cache.writer import (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fdet.cache.annotation_copy import read_annotations
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, MissingSample
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.annotation_copy import read_annotations
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify

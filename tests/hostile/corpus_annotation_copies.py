@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from fdet.cache.annotation_copy import MAX_BYTES, read_annotations
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.annotation_copy import MAX_BYTES, read_annotations
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.dataset.annotations import parse_annotations
 
 from ..cache.handmade import ANNOTATIONS

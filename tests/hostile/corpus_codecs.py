@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fdet.cache.calibration import calibration_digest
-from fdet.cache.codecs import codec_of
+from fdet.cache.codecs.calibration import calibration_digest
+from fdet.cache.codecs.codec import codec_of
 from fdet.cache.loader import load_batch
 from fdet.cache.reader import FeatureCache
 

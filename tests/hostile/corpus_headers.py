@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from fdet.cache.records import _prefix, table_dtype
+from fdet.cache.format.records import _prefix, table_dtype
 
 from .cache_attempts import GOOD_HEADER, REFUSALS, cache_attempts, online_attempts
 from .case import Case, outside_of

@@ -12,8 +12,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from fdet.cache.manifest import MAX_BYTES as MANIFEST_BYTES
-from fdet.cache.records import MAX_RECORD_BYTES, _prefix, samples_name, table_dtype
+from fdet.cache.format.manifest import MAX_BYTES as MANIFEST_BYTES
+from fdet.cache.format.records import MAX_RECORD_BYTES, _prefix, samples_name, table_dtype
 
 from .cache_attempts import REFUSALS, cache_attempts, foreign_attempts
 from .case import Attempts, Case, outside_of

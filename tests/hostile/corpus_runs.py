@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
-from fdet.cache.sealed import SEAL, sealed_json
+from fdet.cache.format.sealed import SEAL, sealed_json
 from fdet.pipeline.runs.checkpoint import Position, load_state, save_state, save_weights
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import MAX_BYTES, RunInfo

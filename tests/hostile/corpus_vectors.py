@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from fdet.cache.format.vectors import vectors_name
 from fdet.cache.reader import FeatureCache
-from fdet.cache.vectors import vectors_name
 
 from ..cache.handmade import VECTOR, make_cache, make_header
 from .cache_attempts import REFUSALS, SAMPLES, foreign_attempts, roots

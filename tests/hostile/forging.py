@@ -11,9 +11,9 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from fdet.cache.header import FORMAT
-from fdet.cache.records import _prefix, samples_name, table_dtype
-from fdet.cache.sealed import SEAL, digest, sealed_json
+from fdet.cache.format.header import FORMAT
+from fdet.cache.format.records import _prefix, samples_name, table_dtype
+from fdet.cache.format.sealed import SEAL, digest, sealed_json
 
 from .case import good_of
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fdet.cache.publish import only_writer
+from fdet.cache.disk.publish import only_writer
 
 from ..generated import make_dataset
 from ..pipeline.command_server import Commands

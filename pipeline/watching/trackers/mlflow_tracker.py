@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from ....cache.publish import make_folder
+from ....cache.disk.publish import make_folder
 from .tracker import flat, keep_id, kept_id
 
 MAX_BATCH = 100  # the largest request that every server takes, parameters being the scarcest

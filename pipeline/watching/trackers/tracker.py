@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ....cache.files import read_below
-from ....cache.publish import publish_bytes
+from ....cache.disk.files import read_below
+from ....cache.disk.publish import publish_bytes
 from ..events import Event, Hook
 
 MAX_ID_BYTES = 512

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fdet.cache import background
 from fdet.cache.background import BackgroundWriter
-from fdet.cache.calibration import calibration_digest
-from fdet.cache.header import CacheHeader
+from fdet.cache.codecs.calibration import calibration_digest
+from fdet.cache.disk.publish import only_writer, remove_leftovers
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
-from fdet.cache.publish import only_writer, remove_leftovers
 from fdet.cache.writer import create_cache, retract, seal, written_record, written_records
 
 from ..handmade import ANNOTATIONS, VECTOR, learnt, make_header, make_key, samples_of

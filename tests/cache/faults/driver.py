@@ -10,8 +10,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from fdet.cache.header import NAME as HEADER
-from fdet.cache.publish import SCRATCH
+from fdet.cache.disk.publish import SCRATCH
+from fdet.cache.format.header import NAME as HEADER
 
 from ..handmade import files_below
 from . import power

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fdet.cache.errors import FdetError, IncompleteCache, InputError
-from fdet.cache.header import NAME as HEADER
-from fdet.cache.header import CacheHeader
-from fdet.cache.manifest import NAME as MANIFEST
+from fdet.cache.format.header import NAME as HEADER
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.manifest import NAME as MANIFEST
+from fdet.cache.format.records import record_name, samples_name
+from fdet.cache.format.vectors import vectors_name
 from fdet.cache.reader import FeatureCache
-from fdet.cache.records import record_name, samples_name
 from fdet.cache.stores import STORES
-from fdet.cache.vectors import vectors_name
 from fdet.cache.verify import Damage, verify
 
 from ..handmade import all_samples, assert_exact, attempt, files_below

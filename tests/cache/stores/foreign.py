@@ -5,11 +5,11 @@ from pathlib import Path
 
 import google_crc32c
 
-from fdet.cache.chunks import Chunk
-from fdet.cache.files import FileEntry
-from fdet.cache.header import CacheHeader
+from fdet.cache.disk.files import FileEntry
+from fdet.cache.format.chunks import Chunk
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.records import ShardRecord, record_name, samples_name, samples_to_bytes
 from fdet.cache.layout import Shard
-from fdet.cache.records import ShardRecord, record_name, samples_name, samples_to_bytes
 from fdet.cache.stores import STORES
 
 from ..handmade import entry_of

@@ -8,9 +8,9 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from fdet.cache.chunks import compress
 from fdet.cache.errors import MissingSample
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.chunks import compress
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.stores.hdf5_store import fletcher32

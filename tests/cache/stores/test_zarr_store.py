@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import zarr
 
-from fdet.cache.chunks import Frame, compress
 from fdet.cache.errors import MissingSample
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.chunks import Frame, compress
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.stores.zarr_store import ABSENT

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from fdet.cache.header import CacheHeader
-from fdet.cache.manifest import Manifest
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.manifest import Manifest
 from fdet.pipeline.ablation.results import COLUMNS, lines_of, write_results
 from fdet.pipeline.ablation.run import ablate
 from fdet.pipeline.evaluation.coco import FIGURES

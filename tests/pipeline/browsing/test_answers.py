@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fdet.cache.form import NUMBERS
+from fdet.cache.codecs.form import NUMBERS
 from fdet.pipeline.browsing.answers import ANSWERS, answer
 from fdet.pipeline.browsing.collection import open_collection
 from fdet.pipeline.browsing.heat import heat_map

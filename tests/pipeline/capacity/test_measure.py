@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.capacity.report import capacity_lines
 from fdet.pipeline.cli import app

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from fdet.cache.errors import ConfigError, FdetError, IncompleteCache, InputError
-from fdet.cache.manifest import Manifest
+from fdet.cache.format.manifest import Manifest
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.comparison import compare as compare_module
 from fdet.pipeline.comparison.compare import compare

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fdet.cache.codecs import codec_files, codec_of
+from fdet.cache.codecs.codec import codec_files, codec_of
 from fdet.cache.errors import InputError
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.backbones.loading import load_backbone_of

@@ -11,11 +11,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from fdet.cache.annotation_copy import read_annotations
-from fdet.cache.calibration import calibration_digest
-from fdet.cache.codecs import codec_files
+from fdet.cache.codecs.calibration import calibration_digest
+from fdet.cache.codecs.codec import codec_files
+from fdet.cache.codecs.form import NUMBERS
 from fdet.cache.errors import InputError
-from fdet.cache.form import NUMBERS
+from fdet.cache.format.annotation_copy import read_annotations
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.writer import create_cache, seal, shard_writer

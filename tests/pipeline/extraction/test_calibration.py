@@ -8,10 +8,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fdet.cache.calibration import calibration_digest
-from fdet.cache.codecs import codec_of
+from fdet.cache.codecs.calibration import calibration_digest
+from fdet.cache.codecs.codec import codec_of
 from fdet.cache.errors import CorruptCache, FeatureError, InputError, KeyMismatch
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.loader import load_batch
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache

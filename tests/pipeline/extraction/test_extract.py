@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import FeatureError, InputError, KeyMismatch, MissingSample, StorageError
-from fdet.cache.publish import only_writer
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone

@@ -10,10 +10,10 @@ import torch
 from typer.testing import CliRunner
 
 from fdet.cache.errors import FeatureError, KeyMismatch
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.vectors import VectorSpec, vectors_name
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
-from fdet.cache.vectors import VectorSpec, vectors_name
 from fdet.cache.verify import verify
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone

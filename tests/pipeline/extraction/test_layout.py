@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fdet.cache.form import parse_form
+from fdet.cache.codecs.form import parse_form
 from fdet.cache.layout import ImageEntry
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.pipeline.dataset.views import ResizeRule, parse_views

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from fdet.cache.disk.objects import located
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import FdetError, InputError, KeyMismatch
-from fdet.cache.header import CacheHeader
-from fdet.cache.objects import located
-from fdet.cache.publish import only_writer
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import seal
 from fdet.pipeline.engines.queue import WorkQueue
 from fdet.pipeline.extraction import ray_engine

@@ -7,10 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from fdet.cache.codecs.form import NUMBERS, parse_form
 from fdet.cache.errors import FeatureError, InputError, KeyMismatch
-from fdet.cache.form import NUMBERS, parse_form
-from fdet.cache.header import CacheHeader
-from fdet.cache.manifest import Manifest
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.manifest import Manifest
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract

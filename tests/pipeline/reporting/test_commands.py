@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.reporting.commands import assignments, find_caches, reproduction
 from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.runs.config import load_config

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import InputError, StorageError
-from fdet.cache.publish import only_writer
 from fdet.pipeline.runs import folder as folder_module
 from fdet.pipeline.runs.folder import new_folder
 from fdet.pipeline.runs.info import RunInfo

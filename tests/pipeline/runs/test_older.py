@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from fdet.cache.errors import CorruptCache, InputError
-from fdet.cache.sealed import SEAL, sealed_json
+from fdet.cache.format.sealed import SEAL, sealed_json
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.runs.checkpoint import read_position, save_weights
 from fdet.pipeline.runs.config import digest_of, load_config

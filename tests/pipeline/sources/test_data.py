@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from fdet.cache.annotation_copy import NAME as ANNOTATIONS
 from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
+from fdet.cache.format.annotation_copy import NAME as ANNOTATIONS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import plain_batches
 from fdet.pipeline.dataset.annotations import load_annotations

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fdet.cache.errors import InputError
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.resident import resident_bytes
 from fdet.pipeline.sources import residence
 from fdet.pipeline.sources.residence import free_memory, resident_samples

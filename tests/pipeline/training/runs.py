@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fdet.cache.sealed import SEAL, canonical_json, sealed_json
+from fdet.cache.format.sealed import SEAL, canonical_json, sealed_json
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.training.options import TrainOptions

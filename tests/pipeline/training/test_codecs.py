@@ -8,9 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fdet.cache.codecs import codec_of
+from fdet.cache.codecs.codec import codec_of
 from fdet.cache.errors import CorruptCache, KeyMismatch
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run

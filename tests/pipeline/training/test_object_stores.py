@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fdet.cache import remote
+from fdet.cache.disk import remote
+from fdet.cache.disk.nearby import FOLDER
+from fdet.cache.disk.objects import located
 from fdet.cache.errors import StorageError
-from fdet.cache.nearby import FOLDER
-from fdet.cache.objects import located
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs.config import load_config

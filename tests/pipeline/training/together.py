@@ -65,7 +65,7 @@ def digest(tensors: dict) -> str:
 
 
 def main(jobs: Path, folder: Path) -> None:
-    from fdet.cache.objects import located
+    from fdet.cache.disk.objects import located
     from fdet.pipeline.runs.config import load_config
     from fdet.pipeline.training import train as train_module
     from fdet.pipeline.training.options import TrainOptions

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from fdet.cache import background
-from fdet.cache.annotation_copy import NAME as ANNOTATIONS
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, KeyMismatch, StorageError
-from fdet.cache.publish import only_writer
+from fdet.cache.format.annotation_copy import NAME as ANNOTATIONS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from fdet.cache.codecs import codec_of
+from fdet.cache.codecs.codec import codec_of
 from fdet.cache.errors import CorruptCache, FeatureError, InputError, KeyMismatch
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.loader import load_batch
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fdet.cache import transfer
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, KeyMismatch, StorageError
-from fdet.cache.publish import only_writer
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract
@@ -268,6 +268,6 @@ def test_a_source_that_cannot_be_read_is_not_told_as_a_place_that_cannot_be_writ
     def failing(file, offset, length):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("fdet.cache.files.OpenFile.read_at", failing)
+    monkeypatch.setattr("fdet.cache.disk.files.OpenFile.read_at", failing)
     with pytest.raises(CorruptCache, match=rf"cannot read {source}/.*Input/output error"):
         copy(source, tmp_path / "c", Part())

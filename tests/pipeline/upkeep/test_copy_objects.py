@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from typer.testing import CliRunner
 
-from fdet.cache import objects, remote
+from fdet.cache.disk import objects, remote
+from fdet.cache.disk.objects import located
+from fdet.cache.disk.publish import publish_bytes, published
 from fdet.cache.errors import InputError, KeyMismatch, StorageError
-from fdet.cache.objects import located
-from fdet.cache.publish import publish_bytes, published
 from fdet.cache.verify import verify
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fdet.cache.disk.files import FileEntry
 from fdet.cache.errors import CorruptCache, InputError
-from fdet.cache.files import FileEntry
-from fdet.cache.header import CacheHeader
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.format.vectors import VectorSpec
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.cache.vectors import VectorSpec
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.diff import differences
 

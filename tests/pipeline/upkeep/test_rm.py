@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache import publish
+from fdet.cache.disk import publish
+from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, InputError, StorageError
-from fdet.cache.publish import only_writer
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains
 

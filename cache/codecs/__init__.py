@@ -1,0 +1,1 @@
+"""How a map becomes fewer bytes and comes back. Only `codec` and `ends` import torch."""

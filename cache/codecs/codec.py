@@ -1,0 +1,267 @@
+"""A codec turns float maps into stored arrays and back: numbers here, bytes in the store.
+
+Both directions run on the device where the map lies, so that a batch crosses the bus in its stored
+form. A codec never stores what it cannot give back: NaN, infinity and overflow are refused. Integer
+codes end where the values of a data set do not usually come; what lies beyond takes the last code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import FeatureError, InputError
+from ..key import CacheKey
+from ..pyramid import FeaturePyramid, PyramidSpec
+from .calibration import LevelParameters, Parameters, parameters_of, read_parameter_files
+from .form import NUMBERS, Numbers, StoredForm, parse_form
+
+_FLOATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Of float32 arithmetic: what a sum and a product may add to an error, as a share of the value.
+_ROUNDING = 2.0**-22
+
+
+@dataclass(frozen=True)
+class LevelCodec:
+    """Of the maps of one level. The tensors are those of cache/codecs/calibration.py, on one device."""
+
+    name: str
+    numbers: Numbers
+    arrays: dict[str, Tensor]
+
+    def encode(self, maps: Tensor) -> Tensor:
+        """(B, C, H, W) float -> (B, *stored shape) stored type.
+
+        Raises FeatureError for the first sample with a value that cannot be stored.
+        """
+        maps = maps.to(torch.float32)
+        _check_finite(maps, maps, self.numbers.name)
+        values = self._projected(maps)
+        if self.numbers.step is None:
+            return self._rounded(values)
+        _check_finite(values, values, self.numbers.name)
+        codes = self._codes(values).clamp(0, self.numbers.codes - 1).to(torch.uint8)
+        return _packed(codes) if self.numbers.nibbles else codes
+
+    def decode(self, stored: Tensor, columns: int) -> Tensor:
+        """(B, *stored shape) stored type -> (B, C, H, W) float32; columns: W."""
+        if self.numbers.step is None:
+            bits = stored.view(torch.bfloat16) if self.numbers.name == "bf16" else stored
+            values = bits.to(torch.float32)
+        else:
+            codes = _unpacked(stored, columns) if self.numbers.nibbles else stored
+            values = (codes.to(torch.float32) + self._along("shift")) * self._along("step")
+        return self._restored(values)
+
+    def at_ends(self, stored: Tensor, columns: int) -> Tensor:
+        """(B, *stored shape) -> (B,): how many numbers have the first or the last code: all that lay
+        beyond them, and those that belong there. 0 where a number is kept itself.
+        """
+        if self.numbers.step is None:
+            return torch.zeros(len(stored), dtype=torch.int64, device=stored.device)
+        codes = _unpacked(stored, columns) if self.numbers.nibbles else stored
+        return ((codes == 0) | (codes == self.numbers.codes - 1)).flatten(1).sum(dim=1)
+
+    def bound(self, maps: Tensor) -> Tensor:
+        """The largest |decoded - x| of each value x of some maps, in their shape, float64."""
+        exact = LevelCodec(self.name, self.numbers, {k: v.double() for k, v in self.arrays.items()})
+        maps = maps.double()
+        values = exact._projected(maps)
+        lost = exact._error(values)
+        if "basis" not in self.arrays:
+            return lost
+        basis, rounding = exact.arrays["basis"], _ROUNDING * maps.shape[1]
+        # Of sums: what their largest terms lose stays where they cancel each other.
+        terms = _times(basis.T.abs(), exact._normal(maps).abs())
+        spread = (exact.arrays["deviation"][:, None] * basis).abs()
+        gone = (exact._restored(values) - maps).abs()
+        near = rounding * (maps.abs() + exact._along("mean").abs())
+        return gone + _times(spread, lost + rounding * terms) + near
+
+    def _error(self, values: Tensor) -> Tensor:
+        """The largest error of each stored number."""
+        if self.numbers.step is None:
+            kind = torch.finfo(_FLOATS[self.numbers.name])
+            relative = 0.0 if self.numbers.name == "fp32" else kind.eps / 2
+            return relative * values.abs().clamp(min=kind.tiny)
+        codes = self._codes(values)
+        beyond = (codes - codes.clamp(0, self.numbers.codes - 1)).abs()
+        return (beyond + 0.5) * self._along("step") + _ROUNDING * values.abs()
+
+    def _codes(self, values: Tensor) -> Tensor:
+        """Whole numbers, not yet within the range."""
+        return torch.round(values / self._along("step")) - self._along("shift")
+
+    def _along(self, name: str) -> Tensor:
+        """(K, 1, 1), to go with (B, K, H, W)."""
+        return self.arrays[name][:, None, None]
+
+    def _projected(self, maps: Tensor) -> Tensor:
+        """The stored numbers of each cell, before they are rounded: (B, K, H, W)."""
+        if "basis" not in self.arrays:
+            return maps
+        return _times(self.arrays["basis"].T, self._normal(maps))
+
+    def _normal(self, maps: Tensor) -> Tensor:
+        return (maps - self._along("mean")) / self._along("deviation")
+
+    def _restored(self, values: Tensor) -> Tensor:
+        """The maps of stored numbers: (B, C, H, W)."""
+        if "basis" not in self.arrays:
+            return values
+        return self._along("mean") + self._along("deviation") * _times(self.arrays["basis"], values)
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        stored = values.to(_FLOATS[self.numbers.name])
+        _check_finite(stored, values, self.numbers.name)
+        return stored.view(torch.int16) if self.numbers.name == "bf16" else stored
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Of the pyramids of one cache: a LevelCodec a level."""
+
+    form: StoredForm
+    spec: PyramidSpec
+    levels: tuple[LevelCodec, ...]
+
+    @property
+    def name(self) -> str:
+        return self.form.name
+
+    def encode(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
+        """(B, *stored shape) a level. Raises FeatureError, with the level's name."""
+        return tuple(
+            _named(level, maps) for level, maps in zip(self.levels, pyramid.maps, strict=True)
+        )
+
+    def decode(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> FeaturePyramid:
+        """The pyramid of stored maps, float32."""
+        widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
+        maps = zip(self.levels, stored, widths, strict=True)
+        decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
+        return FeaturePyramid(self.spec, decoded, canvas_hw)
+
+    def at_ends(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
+        """(levels, B): of each map, as LevelCodec.at_ends."""
+        widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
+        maps = zip(self.levels, stored, widths, strict=True)
+        return torch.stack([level.at_ends(x, columns) for level, x, columns in maps])
+
+    @property
+    def promise(self) -> str:
+        """How near a decoded value is to what it was, in words."""
+        numbers, components = self.form.numbers, self.form.components
+        what = "a value" if components is None else "a principal component"
+        if numbers.step is not None:
+            kept = f"{what} within {numbers.step / 2:g} of a channel's standard deviations"
+        elif numbers.name == "fp32":
+            kept = "every bit" if components is None else f"every bit of {what}"
+        else:
+            kept = f"{what} within {torch.finfo(_FLOATS[numbers.name]).eps / 2:.2g} of itself"
+        return f"{self.name} keeps {kept}" + (f", of the first {components}" if components else "")
+
+
+def make_codec(
+    form: StoredForm,
+    spec: PyramidSpec,
+    parameters: Parameters,
+    device: torch.device | str = "cpu",
+) -> Codec:
+    """parameters: by level; a form that is not calibrated needs none."""
+    levels = tuple(
+        LevelCodec(name, form.numbers, _tensors(parameters.get(name), device))
+        for name in spec.names
+    )
+    return Codec(form, spec, levels)
+
+
+def plain_codec(name: str, spec: PyramidSpec) -> Codec:
+    """One that needs no calibration; raises InputError."""
+    form = get_form(name)
+    if form.calibrated:
+        raise InputError(f"codec {name}: it needs the calibration of a cache")
+    return make_codec(form, spec, {})
+
+
+def codec_of(root: Path, key: CacheKey, device: torch.device | str = "cpu") -> Codec:
+    """Of a cache or a run in that folder. Raises CorruptCache."""
+    form = parse_form(key.codec)
+    parameters = parameters_of(root, codec_files(root, key), form, key.levels)
+    return make_codec(form, key.levels, parameters, device)
+
+
+def codec_files(root: Path, key: CacheKey) -> dict[str, bytes]:
+    """What the codec of a cache or a run needs, as it lies in that folder. Raises CorruptCache."""
+    return read_parameter_files(root, parse_form(key.codec), key.levels, key.calibration)
+
+
+def get_form(name: str) -> StoredForm:
+    """What a user's name of a codec means; raises InputError with the nearest one."""
+    try:
+        return parse_form(name)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _tensors(parameters: LevelParameters | None, device: torch.device | str) -> dict[str, Tensor]:
+    if parameters is None:
+        return {}
+    return {name: torch.from_numpy(x).to(device) for name, x in parameters.arrays.items()}
+
+
+def _named(level: LevelCodec, maps: Tensor) -> Tensor:
+    try:
+        return level.encode(maps)
+    except FeatureError as error:
+        raise FeatureError(f"level {level.name}: {error}", error.index) from error
+
+
+def _times(matrix: Tensor, values: Tensor) -> Tensor:
+    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample and contiguous, so that no bit hangs on
+    the batch or on where it lies; in full precision also under autocast.
+    """
+    with torch.autocast(values.device.type, enabled=False):
+        flat = [matrix @ x for x in values.contiguous().flatten(2)]
+    if not flat:
+        return values.new_zeros((0, len(matrix), *values.shape[2:]))
+    return torch.stack(flat).reshape(len(values), len(matrix), *values.shape[2:])
+
+
+def _packed(codes: Tensor) -> Tensor:
+    """(B, K, H, W) bytes -> (B, 2K, H, ceil(W / 2)): lower halves, then upper ones."""
+    codes = torch.nn.functional.pad(codes, (0, codes.shape[-1] % 2))
+    halves = torch.cat([codes & 15, codes >> 4], dim=1)
+    return halves[..., 0::2] | (halves[..., 1::2] << 4)
+
+
+def _unpacked(stored: Tensor, columns: int) -> Tensor:
+    """The inverse of `_packed`, for W columns."""
+    low, high = stored.chunk(2, dim=1)
+    even, odd = (low & 15) | (high << 4), (low >> 4) | (high & 240)
+    return torch.stack([even, odd], dim=-1).flatten(-2)[..., :columns]
+
+
+def _check_finite(stored: Tensor, maps: Tensor, codec: str) -> None:
+    finite = torch.isfinite(stored).flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        index = int((~finite).nonzero()[0])
+        raise FeatureError(_reason(maps[index], codec), index)
+
+
+def _reason(sample: Tensor, codec: str) -> str:
+    unusable = int((~torch.isfinite(sample)).sum())
+    if unusable:
+        return f"{unusable} values are NaN or infinite; check the image and the weights"
+    return (
+        f"|value| reaches {float(sample.abs().max()):.4g}, codec {codec} ends at "
+        f"{torch.finfo(_FLOATS[codec]).max:.4g}; use --codec {_wider(codec)}"
+    )
+
+
+def _wider(codec: str) -> str:
+    return "bf16 or fp32" if codec == "fp16" else next(iter(NUMBERS))

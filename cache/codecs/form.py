@@ -1,0 +1,111 @@
+"""The stored form of a map, as a codec's name gives it: type, shape, fineness. It knows no values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import did_you_mean
+
+_NAME = re.compile(r"([a-z]+[0-9]+)(?:\+pca([1-9][0-9]{0,5})?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """How one number is kept.
+
+    dtype: numpy's name of the stored type. fill: what no sample holds; absent ones read as it. step:
+    the distance of two codes, in standard deviations; None: the number itself, rounded to a
+    floating-point type. codes: how many there are, from 0. nibbles: a code is cut in halves of four
+    bits, and two neighbours of a row share a byte.
+    """
+
+    name: str
+    dtype: str
+    fill: float
+    step: float | None = None
+    codes: int = 0
+    nibbles: bool = False
+
+
+# From the finest to the coarsest. A step of intN is 16 standard deviations / 2^N. Codes of few bits
+# shrink a tenth to a fifth more as nibbles: zstd, whose symbols are bytes, then sees pairs of neighbours.
+NUMBERS: Mapping[str, Numbers] = {
+    "fp32": Numbers("fp32", "float32", float("nan")),
+    "fp16": Numbers("fp16", "float16", float("nan")),
+    "bf16": Numbers("bf16", "int16", 0x7FC0),  # the bits of a bfloat16; this is a NaN
+    "int8": Numbers("int8", "uint8", 255, 2.0**-4, 255),
+    "int6": Numbers("int6", "uint8", 255, 2.0**-2, 255),
+    "int5": Numbers("int5", "uint8", 255, 2.0**-1, 240, nibbles=True),
+    "int4": Numbers("int4", "uint8", 255, 1.0, 240, nibbles=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """Numbers of the channels as they are, or of their principal components.
+
+    components: how many at most; 0: all. None: channels.
+    """
+
+    numbers: Numbers
+    components: int | None = None
+
+    @property
+    def name(self) -> str:
+        if self.components is None:
+            return self.numbers.name
+        return f"{self.numbers.name}+pca{self.components or ''}"
+
+    @property
+    def dtype(self) -> str:
+        return self.numbers.dtype
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether decoding needs what was learnt from a part of the data set."""
+        return self.numbers.step is not None or self.components is not None
+
+    def stored_channels(self, channels: int) -> int:
+        """Of a map with so many channels: numbers that are kept of a cell."""
+        return min(self.components or channels, channels)
+
+    def shape(self, map_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The array that a map (C, H, W) is kept in.
+
+        With nibbles: the lower halves of all codes, then the upper ones, along the first axis, each
+        two columns to a byte.
+        """
+        channels, rows, columns = map_shape
+        kept = self.stored_channels(channels)
+        if self.numbers.nibbles:
+            return (2 * kept, rows, -(-columns // 2))
+        return (kept, rows, columns)
+
+    def coarser_than(self, other: StoredForm) -> bool:
+        """Whether nothing that this form keeps is lost in the other one already: a strict order.
+
+        Of two that keep as much, the one with components is the coarser: they too are rounded.
+        """
+        mine, theirs = _losses(self), _losses(other)
+        turned = self.components is not None and other.components is None
+        return all(a >= b for a, b in zip(mine, theirs, strict=True)) and (mine != theirs or turned)
+
+
+def _losses(form: StoredForm) -> tuple[float, float]:
+    """What is lost of a number, and of their count; the more the greater."""
+    most = form.components or float("inf")
+    return list(NUMBERS).index(form.numbers.name), -most
+
+
+def parse_form(name: str) -> StoredForm:
+    """ "fp16", "int5", "int5+pca" (all components), "int5+pca64" (the first 64); raises ValueError."""
+    found = _NAME.fullmatch(name)
+    if found is None or found[1] not in NUMBERS:
+        raise ValueError(
+            f"unknown codec {name!r}{did_you_mean(name.partition('+')[0], NUMBERS)}; +pca or +pca64 "
+            "behind it keeps principal components, all or the first 64"
+        )
+    components = int(found[2] or 0) if "+" in name else None
+    return StoredForm(NUMBERS[found[1]], components)

@@ -1,0 +1,175 @@
+"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read.
+
+root: a folder, or the prefix of an object store (cache/disk/objects.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CorruptCache, FdetError, StorageError
+from .objects import ObjectPath, OpenObject, opened_object
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# What says nothing about the file.
+_REFUSALS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM})
+
+
+def open_below(root: Path, name: str) -> int:
+    """A descriptor of the regular file `name` (a/b/c) below root; the caller closes it.
+
+    No link on the way is followed. Raises CorruptCache, StorageError (no permission, too many files).
+    """
+    if not is_below(name):
+        raise CorruptCache(f"{root}: {name!r} leaves the folder of the cache")
+    *folders, last = name.split("/")
+    folder = -1
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for part in folders:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        descriptor = os.open(last, _FILE, dir_fd=folder)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise _refused(root / name, error) from error
+    finally:
+        if folder >= 0:
+            os.close(folder)
+    try:
+        regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError as error:
+        os.close(descriptor)
+        raise _refused(root / name, error) from error
+    if not regular:
+        os.close(descriptor)
+        raise CorruptCache(f"{root / name}: expected a regular file")
+    return descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that is read in parts."""
+
+    descriptor: int
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Fewer bytes where the file ends before; raises OSError."""
+        return os.pread(self.descriptor, length, offset)
+
+
+@contextmanager
+def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
+    """A file below root for the length of the block; raises as open_below."""
+    if isinstance(root, ObjectPath):
+        yield opened_object(_object_below(root, name))
+        return
+    descriptor = open_below(root, name)
+    try:
+        yield OpenFile(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def read_below(root: Path, name: str, limit: int) -> bytes:
+    """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
+    if isinstance(root, ObjectPath):
+        return _read_object(_object_below(root, name), limit)
+    descriptor = open_below(root, name)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise CorruptCache(f"{root / name}: {size} bytes, expected at most {limit}")
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.read()
+    except (OSError, MemoryError) as error:
+        raise _refused(root / name, error) from error
+    finally:
+        os.close(descriptor)
+
+
+def _object_below(root: ObjectPath, name: str) -> ObjectPath:
+    if not is_below(name):
+        raise CorruptCache(f"{root}: {name!r} leaves the prefix of the cache")
+    return root / name
+
+
+def _read_object(path: ObjectPath, limit: int) -> bytes:
+    try:
+        return path.remote.read(path.key, limit)
+    except (FileNotFoundError, ValueError) as error:
+        raise _refused(path, error) from error
+
+
+def is_there(path: Path) -> bool:
+    """Whether anything stands under a name; raises CorruptCache where the disk does not say."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def is_below(name: str) -> bool:
+    """Whether a relative path (a/b/c) names something inside the folder that it starts from."""
+    return not {"", ".", ".."}.intersection(name.split("/"))
+
+
+def _refused(path: Path, error: Exception) -> FdetError:
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return StorageError(f"cannot read {path}: {error.strerror}; mend this and try again")
+    known = error.strerror if isinstance(error, OSError) else str(error)
+    return CorruptCache(f"{path}: {known or type(error).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Length and sha256 of one file."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> FileEntry:
+        return cls(len(data), hashlib.sha256(data).hexdigest())
+
+
+def files_to_json(files: Mapping[str, FileEntry]) -> dict[str, Any]:
+    """By path below the root of a cache."""
+    return {path: {"bytes": f.size, "sha256": f.sha256} for path, f in files.items()}
+
+
+def files_from_json(data: Mapping[str, Any]) -> dict[str, FileEntry]:
+    """Raises KeyError, TypeError, ValueError, AttributeError where it is no such table."""
+    if outside := [name for name in data if not is_below(name)]:
+        raise ValueError(f"{outside[0]!r} leaves the folder of the cache")
+    return {name: _entry(**entry) for name, entry in data.items()}
+
+
+def _entry(bytes: int, sha256: str) -> FileEntry:
+    if type(bytes) is not int or not 0 <= bytes < 2**63 or type(sha256) is not str:
+        raise ValueError(f"expected a length and a sha256, got {bytes!r} and {sha256!r}")
+    return FileEntry(bytes, sha256)
+
+
+@cache
+def float_array_head(shape: tuple[int, ...]) -> bytes:
+    """numpy's own header of a float32 array; compared as bytes, so nothing that is read is interpreted."""
+    buffer = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue()

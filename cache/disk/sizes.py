@@ -1,0 +1,23 @@
+"""Numbers of bytes as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import InputError
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def parse_bytes(text: str, option: str) -> int:
+    """'4GiB', '3500MB', '4e9'. option: whose value it is, for the message. Raises InputError."""
+    match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[0-9]{1,2})?) ?([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
+        raise InputError(f"{option} {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def shown_bytes(count: float) -> str:
+    """'3.1 GiB', '420 MiB'."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

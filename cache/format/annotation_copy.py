@@ -1,0 +1,43 @@
+"""annotations.json.zst: the annotation file that a cache was made with, so that the cache can travel."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import zstandard
+
+from ..disk.files import read_below
+from ..disk.objects import again_from_objects
+from ..errors import CorruptCache
+from .header import CacheHeader
+
+NAME = "annotations.json.zst"
+MAX_BYTES = 2**32
+MAX_COMPRESSED_BYTES = 2**28
+# JSON shrinks tenfold or twentyfold; a bomb, thirty thousandfold.
+MAX_RATIO = 500
+
+
+def annotations_to_bytes(raw: bytes) -> bytes:
+    """The file's bytes, compressed."""
+    return zstandard.ZstdCompressor(level=9, write_checksum=True).compress(raw)
+
+
+@again_from_objects
+def read_annotations(root: Path, header: CacheHeader) -> bytes:
+    """The bytes of the annotation file; raises CorruptCache."""
+    path, expected = root / NAME, header.beside.get(NAME)
+    try:
+        if expected is None:
+            raise CorruptCache(f"{path}: the header does not name it")
+        compressed = read_below(root, NAME, min(expected.size, MAX_COMPRESSED_BYTES))
+        if hashlib.sha256(compressed).hexdigest() != expected.sha256:
+            raise CorruptCache(f"{path}: its bytes are not those that the header names")
+        # A frame may claim any size, and zstandard believes it.
+        size = zstandard.frame_content_size(compressed)
+        if not 0 <= size <= min(MAX_BYTES, 2**20 + MAX_RATIO * len(compressed)):
+            raise CorruptCache(f"{path}: it claims {size} bytes")
+        return zstandard.ZstdDecompressor().decompress(compressed)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise CorruptCache(f"{path}: {error}") from error

@@ -1,0 +1,148 @@
+"""fdet.json: what a cache is made of; written once, before anything else, and never changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..codecs.form import StoredForm, parse_form
+from ..disk.files import FileEntry, files_from_json, files_to_json, is_there, read_below
+from ..disk.objects import again_from_objects
+from ..errors import CorruptCache, InputError
+from ..key import CacheKey
+from ..layout import Bucket, Layout
+from ..once import Once
+from ..pyramid import LevelSpec
+from . import vectors as vectors_file
+from .chunks import MAX_SAMPLE_BYTES
+from .sealed import canonical_json, digest, parse_json, parse_sealed, sealed_json
+
+FORMAT = 3
+STORE_NAMES = ("zarr", "hdf5")
+NAME = "fdet.json"
+MAX_BYTES = 2**28
+# About a backbone: two numbers, and one a canvas.
+MAX_FACTS_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class CacheHeader:
+    """The key, the layout, and what a reader must know to decode.
+
+    backbone: facts worth keeping beside the key (parameters, FLOPs of one canvas of each bucket).
+    beside: digests of what lies beside the shards, by path. Neither takes part in the id.
+    """
+
+    key: CacheKey
+    layout: Layout
+    backbone: Mapping[str, Any]
+    store: str = "zarr"
+    beside: Mapping[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.backbone, Mapping):
+            raise ValueError(f"backbone: expected an object, got {self.backbone!r}")
+        if len(canonical_json(dict(self.backbone))) > MAX_FACTS_BYTES:
+            raise ValueError(f"backbone: expected at most {MAX_FACTS_BYTES} bytes of facts")
+        if bool(self.key.calibration) != self.form.calibrated:
+            raise ValueError(f"calibration {self.key.calibration!r} for codec {self.form.name}")
+        for name in self.key.converted:
+            parse_form(name)
+        if self.key.views != self.layout.views:
+            raise ValueError(
+                f"views {self.key.views} in the key, {self.layout.views} in the layout"
+            )
+        for bucket in self.layout.buckets:
+            # As float32, which no stored form exceeds: few components may stand for many channels.
+            shapes = [level.shape(bucket.canvas_hw) for level in self.key.levels.levels]
+            largest = sum(4 * math.prod(shape) for shape in shapes)
+            if largest > MAX_SAMPLE_BYTES:
+                raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
+            if self.layout.slots(bucket) * self.vector_bytes > vectors_file.MAX_BYTES:
+                raise ValueError(f"the vectors of a shard of bucket {bucket.name} are too many")
+
+    @Once
+    def form(self) -> StoredForm:
+        """How the maps are kept; raises ValueError for an unknown codec."""
+        return parse_form(self.key.codec)
+
+    @property
+    def dtype(self) -> str:
+        """numpy's name of the stored type."""
+        return self.form.dtype
+
+    @Once
+    def id(self) -> str:
+        """Digest of everything that decides which bytes the finished cache holds."""
+        return digest(self._identity())
+
+    @Once
+    def digest(self) -> str:
+        """Digest of everything in it; the manifest names it."""
+        return digest(self._content())
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "store": self.store,
+            "dtype": self.dtype,
+            "key": self.key.to_json(),
+            "layout": self.layout.to_json(),
+        }
+
+    def _content(self) -> dict[str, Any]:
+        about = {"backbone": dict(self.backbone), "beside": files_to_json(self.beside)}
+        return {"id": self.id, **self._identity(), **about}
+
+    def stored_shape(self, level: LevelSpec, bucket: Bucket) -> tuple[int, int, int]:
+        """The array that one sample is kept in at one level."""
+        return self.form.shape(level.shape(bucket.canvas_hw))
+
+    def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
+        """Bytes of one sample at one level before compression."""
+        return math.prod(self.stored_shape(level, bucket)) * np.dtype(self.dtype).itemsize
+
+    @property
+    def vector_bytes(self) -> int:
+        """Of one image's vector; 0 where the cache keeps none."""
+        return self.key.image_vector.nbytes if self.key.image_vector else 0
+
+    def to_bytes(self) -> bytes:
+        return sealed_json(self._content())
+
+    @classmethod
+    @again_from_objects
+    def read(cls, root: Path) -> CacheHeader:
+        """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
+        path = root / NAME
+        if not is_there(path):
+            raise InputError(
+                f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`"
+            )
+        raw = read_below(root, NAME, MAX_BYTES)
+        found = parse_json(raw, path).get("format")
+        if found != FORMAT:
+            raise InputError(
+                f"{path}: format {str(found)[:20]}; this fdet reads format {FORMAT}: make the cache again, "
+                "or use the fdet that made it"
+            )
+        data = parse_sealed(raw, path)
+        if data.get("store") not in STORE_NAMES:
+            known = ", ".join(STORE_NAMES)
+            raise CorruptCache(f"{path}: unknown store {data.get('store')!r}; known: {known}")
+        try:
+            key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
+            beside = files_from_json(data["beside"])
+            header = cls(key, layout, data["backbone"], data["store"], beside)
+            if header.dtype != data["dtype"]:
+                raise ValueError(f"stored type {data['dtype']!r} for codec {key.codec}")
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise CorruptCache(f"{path}: unreadable header ({error!r})") from error
+        if header.id != data.get("id"):
+            raise CorruptCache(f"{path}: its id is not that of its key and layout")
+        return header

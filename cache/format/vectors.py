@@ -1,0 +1,87 @@
+"""vectors/<shard>.npy: for each slot of a shard one vector of the image as a whole, float32 as computed.
+
+Read whole, against the sha256 in the shard's record, at first use: that is how the table of samples
+is read, and beside its maps a shard's vectors are as small. What is kept of it was checked, so
+no value is ever read from the disk unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..disk.files import float_array_head, read_below
+from ..disk.objects import again_from_objects
+from ..errors import CorruptCache
+from .records import ShardRecord
+
+MAX_BYTES = 2**30
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """kind: in what way the backbone makes it. channels: its length."""
+
+    kind: str
+    channels: int
+
+    def __post_init__(self) -> None:
+        plain = isinstance(self.kind, str) and self.kind.isprintable() and len(self.kind) <= 100
+        if not plain or not self.kind:
+            raise ValueError(f"image vector: expected the name of a kind, got {self.kind!r}")
+        if type(self.channels) is not int or not 1 <= self.channels < 2**31:
+            raise ValueError(f"image vector: channels must be positive, got {self.channels!r}")
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.channels} ch)"
+
+    @property
+    def nbytes(self) -> int:
+        """Of one."""
+        return 4 * self.channels
+
+
+def vectors_name(shard: str) -> str:
+    """Where a shard's vectors stand, below the cache's root."""
+    return f"vectors/{shard}.npy"
+
+
+def vectors_to_bytes(vectors: Sequence[bytes], channels: int) -> bytes:
+    """vectors/<shard>.npy, which `numpy.load` reads.
+
+    vectors: float32, little-endian; empty where the sample failed.
+    """
+    absent = np.full(channels, np.nan, "<f4").tobytes()
+    return float_array_head((len(vectors), channels)) + b"".join(v or absent for v in vectors)
+
+
+@again_from_objects
+def read_vectors(root: Path, record: ShardRecord, ok: Sequence[bool], spec: VectorSpec) -> Vectors:
+    """(slots, C), read-only; NaN where a sample failed. ok: by slot. Raises CorruptCache."""
+    name = vectors_name(record.shard)
+    expected = record.files.get(name)
+    head = float_array_head((len(ok), spec.channels))
+    size = len(head) + len(ok) * spec.nbytes
+    if expected is None or expected.size != size:
+        raise CorruptCache(f"{root / name}: the record of shard {record.shard} names another size")
+    raw = read_below(root, name, size)
+    if hashlib.sha256(raw).hexdigest() != expected.sha256:
+        raise CorruptCache(
+            f"{root / name}: its bytes are not those of the record of {record.shard}"
+        )
+    if not raw.startswith(head):
+        raise CorruptCache(f"{root / name}: it is not {len(ok)} vectors of {spec.channels} numbers")
+    vectors = np.frombuffer(raw, "<f4", offset=len(head)).reshape(len(ok), spec.channels)
+    sound = np.where(ok, np.isfinite(vectors).all(axis=1), np.isnan(vectors).all(axis=1))
+    if not sound.all():
+        slot = int(np.argmin(sound))
+        why = "is not finite" if ok[slot] else "is there although the sample failed"
+        raise CorruptCache(f"{root / name}: the vector of slot {slot} {why}")
+    return vectors

@@ -1,0 +1,31 @@
+"""Sizes as people write them."""
+
+import pytest
+
+from fdet.cache.disk.sizes import parse_bytes
+from fdet.cache.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("4GiB", 2**32),
+        ("3500MB", 3_500_000_000),
+        ("4e9", 4_000_000_000),
+        (" 1.5 gib ", 3 * 2**29),
+        ("200GB", 200 * 10**9),
+        ("1.5TiB", 3 * 2**39),
+        ("1024", 1024),
+        ("7B", 7),
+    ],
+)
+def test_bytes_are_read(text, count):
+    assert parse_bytes(text, "--budget") == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GiB", "4 apples", "-4GiB", "0", "0.5B", "1e999GB", "4G", "٤GiB"]
+)
+def test_what_is_no_number_of_bytes_is_refused(text):
+    with pytest.raises(InputError, match=r"^--budget .*: expected bytes, e\.g\. 4GiB"):
+        parse_bytes(text, "--budget")
