@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from .pipeline.evaluation.evaluate import evaluate_run
     from .pipeline.extraction.extract import extract
     from .pipeline.extraction.options import ExtractConfig
-    from .pipeline.prediction.predict import predict
     from .pipeline.runs.config import RunConfig, load_config
     from .pipeline.runs.loading import load_run
+    from .pipeline.tools.prediction.predict import predict
     from .pipeline.training.options import TrainOptions
     from .pipeline.training.train import train
 

@@ -1,6 +1,6 @@
 """The `fdet` command, also `python -m fdet`."""
 
-from .pipeline.interrupt import ended_by_interrupt
+from .pipeline.machines.interrupt import ended_by_interrupt
 
 
 def main() -> None:

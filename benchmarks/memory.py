@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from steps import MODES, Training
 
-from fdet.pipeline.devices import keep_freed_memory, process_memory_mb
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
+from fdet.pipeline.machines.devices import keep_freed_memory, process_memory_mb
 from fdet.pipeline.runs.config import load_config
 
 

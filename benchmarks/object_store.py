@@ -21,7 +21,7 @@ from fdet.cache.disk.nearby import FOLDER
 from fdet.cache.disk.objects import located
 from fdet.cache.loader import BatchReader, load_batches
 from fdet.cache.reader import FeatureCache
-from fdet.pipeline.upkeep.copy import Part, copy
+from fdet.pipeline.tools.upkeep.copy import Part, copy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3

@@ -16,12 +16,12 @@ from kept import trained
 from steps import Training
 
 from fdet.cache.format.header import CacheHeader
-from fdet.pipeline.capacity.measure import measure
-from fdet.pipeline.devices import keep_freed_memory, process_memory_mb, use_threads
+from fdet.pipeline.machines.devices import keep_freed_memory, process_memory_mb, use_threads
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.presets import preset_names
+from fdet.pipeline.tools.capacity.measure import measure
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ DISK = 10e9  # bytes a second that the shared file system takes from all nodes t
 TRAINING = 200.0  # images a second of one training process
 GPU_HOUR, CORE_HOUR, TB_MONTH = 2.5, 0.04, 20.0  # dollars
 
-INDEX_BYTES = 20  # of a chunk, as pipeline/planning has it
+INDEX_BYTES = 20  # of a chunk, as pipeline/tools/planning has it
 NODES = (1, 8, 64, 512)
 MANY_NODES = 64
 SHARD_BYTES = ExtractConfig.__dataclass_fields__["shard_mb"].default * 2**20

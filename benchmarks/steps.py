@@ -12,15 +12,15 @@ from fdet.cache.pyramid import FeaturePyramid
 from fdet.cache.sampler import SampleId, Sampler
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.backbones.trained import TrainedBackbone
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.config import RunConfig
 from fdet.pipeline.runs.model import Model, fresh_detector
 from fdet.pipeline.sources.batches import Batch
 from fdet.pipeline.sources.data import open_cached, open_live
 from fdet.pipeline.training.auto import settled
 from fdet.pipeline.training.optimiser import make_optimiser
-from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper
-from fdet.pipeline.world import World
 
 # memory: maps that are there already, so the head's own step.
 MODES = ("memory", "cached", "online", "finetune")

@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-from fdet.pipeline.devices import keep_freed_memory
+from fdet.pipeline.machines.devices import keep_freed_memory
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.together import train_together

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from steps import Training
 
-from fdet.pipeline.devices import keep_freed_memory
+from fdet.pipeline.machines.devices import keep_freed_memory
 from fdet.pipeline.runs.config import load_config
 
 

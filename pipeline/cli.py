@@ -12,20 +12,20 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError, printable
-from .ablation.cli import ablate_command
-from .browsing.cli import browse_command
-from .capacity.cli import model_command
-from .comparison.cli import compare_command
-from .equivalence.cli import equivalence_command
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
-from .interrupt import INTERRUPTED
-from .planning.cli import plan_command
-from .prediction.cli import predict_command
-from .reporting.cli import report_command
-from .retraining.cli import retrain_command
+from .machines.interrupt import INTERRUPTED
+from .tools.ablation.cli import ablate_command
+from .tools.browsing.cli import browse_command
+from .tools.capacity.cli import model_command
+from .tools.comparison.cli import compare_command
+from .tools.equivalence.cli import equivalence_command
+from .tools.planning.cli import plan_command
+from .tools.prediction.cli import predict_command
+from .tools.reporting.cli import report_command
+from .tools.retraining.cli import retrain_command
+from .tools.upkeep.cli import cache_app
 from .training.cli import train_command
-from .upkeep.cli import cache_app
 
 log = logging.getLogger(__name__)
 

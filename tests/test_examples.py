@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from fdet.pipeline.ablation.plan import merged, read_plan
-from fdet.pipeline.ablation.trials import combinations_of
 from fdet.pipeline.runs.config import RunConfig, load_config
+from fdet.pipeline.tools.ablation.plan import merged, read_plan
+from fdet.pipeline.tools.ablation.trials import combinations_of
 
 from .generated import make_dataset
 

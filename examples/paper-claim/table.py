@@ -13,11 +13,11 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from fdet.cache.format.header import CacheHeader
-from fdet.pipeline.capacity.measure import measure
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.capacity.measure import measure
 
 DETECTORS = {
     "faster-fpn-s": "Faster R-CNN, FPN",

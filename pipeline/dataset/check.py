@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
-from ..progress import progress_line
+from ..machines.progress import progress_line
 from .images import ImageError, ImageHeader, read_header
 
 log = logging.getLogger(__name__)

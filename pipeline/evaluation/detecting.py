@@ -10,8 +10,8 @@ from ...cache.sampler import SampleId
 from ...heads.checks import Auto
 from ...heads.detector import Detector
 from ...heads.types import Detections
-from ..devices import Precision, autocast
-from ..progress import progress_line
+from ..machines.devices import Precision, autocast
+from ..machines.progress import progress_line
 from ..sources.source import PyramidSource
 
 

@@ -17,7 +17,7 @@ from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ..dataset.embeddings import read_embeddings
-from ..devices import pick_device, use_threads
+from ..machines.devices import pick_device, use_threads
 from ..runs.info import RunInfo
 from ..runs.loading import exchange_classes, load_model
 from ..sources.data import open_cached, open_live

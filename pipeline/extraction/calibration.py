@@ -21,7 +21,7 @@ from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import CanvasRecipe, render
-from ..progress import progress_line
+from ..machines.progress import progress_line
 
 # A level's cells: enough for the covariance of a few thousand channels, and some hundred MB at most.
 CELLS = 2**14

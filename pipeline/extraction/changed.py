@@ -15,7 +15,7 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry
 from ..dataset.images import file_sha256
-from ..progress import progress_line
+from ..machines.progress import progress_line
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from ..dataset.canvases import recipe_of
 from ..dataset.check import check_images
 from ..dataset.images import INTERPOLATION
 from ..dataset.views import ResizeRule, parse_views
-from ..devices import environment
-from ..world import World
+from ..machines.devices import environment
+from ..machines.world import World
 from .calibration import calibration_of, evenly, learn
 from .layout import plan_layout
 from .options import ExtractConfig

@@ -14,7 +14,7 @@ from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
 from ..dataset.canvases import recipe_of
-from ..world import World
+from ..machines.world import World
 from .creation import created_or_resumed
 from .options import ExtractConfig
 from .preparation import Prepared, prepared

@@ -21,7 +21,7 @@ from ...cache.layout import ImageEntry, Shard
 from ...cache.writer import retract, seal, written_record, written_records
 from ..dataset.canvases import recipe_of, render
 from ..dataset.check import check_images
-from ..world import World, find_world
+from ..machines.world import World, find_world
 from .changed import changed_images, refuse_changed
 from .engines import engine_of
 from .options import ExtractConfig

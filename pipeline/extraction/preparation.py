@@ -15,8 +15,8 @@ from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone
 from ..dataset.annotations import Annotations, load_annotations
 from ..dataset.views import parse_views
-from ..devices import pick_device, use_threads
-from ..world import World
+from ..machines.devices import pick_device, use_threads
+from ..machines.world import World
 from .calibration import refuse_unused
 from .creation import planned_header
 from .options import ExtractConfig

@@ -19,13 +19,13 @@ from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import record_name
 from ...cache.layout import Shard
-from ..engines.crew import Result
-from ..engines.queue import TRIES, GivenUp, WorkQueue
-from ..engines.ray_cluster import RayPlace, connected, needs_of
-from ..engines.ray_crew import ray_crew
-from ..interrupt import interruptible
-from ..progress import ProgressLine, progress_line
-from ..world import World
+from ..machines.crew import Result
+from ..machines.interrupt import interruptible
+from ..machines.progress import ProgressLine, progress_line
+from ..machines.queue import TRIES, GivenUp, WorkQueue
+from ..machines.ray_cluster import RayPlace, connected, needs_of
+from ..machines.ray_crew import ray_crew
+from ..machines.world import World
 from .options import ExtractConfig
 from .worker import CREATE, ShardWorker
 from .writing import samples_of

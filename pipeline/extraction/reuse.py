@@ -16,7 +16,7 @@ from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
 from ..dataset.canvases import CanvasRecipe
 from ..dataset.images import file_sha256
-from ..progress import progress_line
+from ..machines.progress import progress_line
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from ...cache.reader import FeatureCache
 from ...cache.writer import written_record
 from ..dataset.canvases import recipe_of
 from ..dataset.check import check_there
-from ..devices import use_threads
-from ..engines.crew import Piece, Result
-from ..world import World
+from ..machines.crew import Piece, Result
+from ..machines.devices import use_threads
+from ..machines.world import World
 from .creation import created_or_resumed, joined
 from .options import ExtractConfig
 from .preparation import Prepared, prepared

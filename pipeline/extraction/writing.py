@@ -23,7 +23,7 @@ from ...cache.layout import Shard
 from ...cache.pyramid import FeaturePyramid
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import Canvases, CanvasRecipe, rendered
-from ..progress import ProgressLine, progress_line
+from ..machines.progress import ProgressLine, progress_line
 from .reuse import Reused
 
 

@@ -17,7 +17,7 @@ from ...heads.feature_augment import AugmentSettings
 from ...heads.necks import NECKS
 from ...heads.roi import ROI_HEADS
 from ...heads.roi.settings import RoISettings
-from ..devices import Precision
+from ..machines.devices import Precision
 from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
 

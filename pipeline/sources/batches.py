@@ -14,7 +14,7 @@ from ...cache.sampler import SampleId
 from ...heads.types import Targets
 from ..dataset.annotations import Annotations
 from ..dataset.long_tail import looked_for
-from ..devices import pinned
+from ..machines.devices import pinned
 from .source import MakePyramid, PyramidSource
 
 # A side of a target's mask: twice what a mask head usually finds.

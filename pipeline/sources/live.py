@@ -21,7 +21,7 @@ from ..backbones.adapted import AdaptedBackbone
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.trained import TrainedBackbone
 from ..dataset.canvases import Canvases, recipe_of, rendered
-from ..devices import pinned
+from ..machines.devices import pinned
 from .source import Loaded
 
 Backbone = FrozenBackbone | AdaptedBackbone | TrainedBackbone

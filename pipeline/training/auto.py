@@ -20,7 +20,7 @@ from ...heads.anchors import Anchors, best_iou
 from ...heads.detector import Detector
 from ...heads.types import Targets
 from ..dataset.canvases import recipe_of
-from ..devices import native_precision
+from ..machines.devices import native_precision
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..runs.model import fresh_detector
 from ..sources.batches import targets_of

@@ -124,8 +124,8 @@ def train_command(
     Started by torchrun or srun, all processes train one model.
     """
     from ...cache.disk.sizes import parse_bytes
+    from ..machines.world import find_world
     from ..runs.config import load_config
-    from ..world import find_world
     from .options import TrainOptions
     from .train import train
 

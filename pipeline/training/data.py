@@ -14,13 +14,13 @@ from ...cache.format.header import CacheHeader
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
+from ..machines.processes import Processes
 from ..runs.config import RunConfig
 from ..runs.info import SCRATCH
 from ..runs.model import OwnBackbone, adapted_backbone
 from ..sources.data import Data, open_cached, open_live
 from .memory_limit import Fit
 from .options import TrainOptions
-from .processes import Processes
 
 log = logging.getLogger(__name__)
 

@@ -21,18 +21,18 @@ from ...cache.errors import FdetError
 from ...cache.sampler import SampleId, Sampler, plain_batches
 from ...heads.types import Detections
 from ..dataset.long_tail import frequencies
-from ..devices import device_memory_mb, process_memory_mb
 from ..evaluation.coco import Metrics, coco_metrics
 from ..evaluation.detecting import detect
-from ..interrupt import interruptible
-from ..progress import ProgressLine, progress_line
+from ..machines.devices import device_memory_mb, process_memory_mb
+from ..machines.interrupt import interruptible
+from ..machines.progress import ProgressLine, progress_line
+from ..machines.world import World
 from ..runs import metrics_log
 from ..runs.checkpoint import BEST, LAST, Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from ..watching.events import Event, Hook
-from ..world import World
 from .curve import draw_curve
 from .meter import Meter
 from .opening import described_time

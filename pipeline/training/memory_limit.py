@@ -21,10 +21,10 @@ from pathlib import Path
 
 from ...cache.disk.sizes import shown_bytes
 from ...cache.errors import InputError
+from ..machines.processes import Processes
 from ..runs.config import RunConfig
 from ..runs.info import RunInfo
 from .options import TrainOptions
-from .processes import Processes
 from .trial import Trial, peak_of
 
 log = logging.getLogger(__name__)

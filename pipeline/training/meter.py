@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .processes import Processes
+from ..machines.processes import Processes
 from .step import Done
 
 T = TypeVar("T")

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from ...cache.pyramid import FeaturePyramid
 from ...cache.sampler import SampleId
 from ...heads.feature_augment import augmented
-from ..devices import autocast
+from ..machines.devices import autocast
+from ..machines.processes import Processes
 from ..runs.config import RunConfig, fixed
 from ..runs.model import Model
 from ..sources.batches import Batch
 from .averaging import MovingAverage
 from .optimiser import Optimiser, set_rate
-from .processes import Processes
 from .schedule import lr_factor
 
 

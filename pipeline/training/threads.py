@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from ...cache.errors import FdetError, InputError
-from ..devices import use_threads
+from ..machines.devices import use_threads
+from ..machines.processes import Processes
 from ..runs.info import PROCESSES, THREADS, RunInfo
 from .options import TrainOptions
-from .processes import Processes
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ import torch
 
 from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
-from ..interrupt import interruptible
-from ..progress import progress_line
+from ..machines.interrupt import interruptible
+from ..machines.processes import Processes, join_processes
+from ..machines.progress import progress_line
 from ..runs.config import RunConfig
 from ..runs.folder import refuse_taken
 from ..runs.info import RunInfo
@@ -28,7 +29,6 @@ from ..sources.data import Data
 from .data import open_data
 from .loop import Course, Loop, Parts, TrainSummary
 from .options import TrainOptions
-from .processes import Processes, join_processes
 from .threads import check_threads, take_threads
 from .train import check_settings, prepared
 

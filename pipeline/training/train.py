@@ -19,8 +19,9 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
-from ..devices import cap_device_memory
 from ..evaluation.lvis import tell_of_few_detections
+from ..machines.devices import cap_device_memory
+from ..machines.processes import Processes, join_processes
 from ..runs import metrics_log
 from ..runs.checkpoint import LAST, Position, load_state
 from ..runs.config import RunConfig
@@ -41,7 +42,6 @@ from .memory_limit import Fit, find_fit
 from .opening import described_fit, described_length
 from .optimiser import make_optimiser
 from .options import TrainOptions
-from .processes import Processes, join_processes
 from .start import start_digest, start_from
 from .step import Stepper
 from .threads import check_threads, take_threads, threads_now

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ...cache.errors import FdetError
 from ...cache.sampler import Sampler
-from ..devices import (
+from ..machines.devices import (
     cap_device_memory,
     device_memory_mb,
     memory_now_mb,
@@ -35,11 +35,11 @@ from ..devices import (
     process_memory_mb,
     use_threads,
 )
+from ..machines.processes import Processes
+from ..machines.world import World
 from ..runs.config import RunConfig
 from ..sources.data import Data
-from ..world import World
 from .options import TrainOptions
-from .processes import Processes
 
 # Trains as briefly as it can; gives the bytes that resident samples will take besides.
 Trial = Callable[[RunConfig, TrainOptions, Processes], int]

@@ -6,10 +6,11 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 
-from fdet.pipeline.browsing.collection import open_collection
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.tools.browsing.collection import open_collection
 
-from ..pipeline.browsing.serving import (
+from ..pipeline.quick import quick
+from ..pipeline.tools.browsing.serving import (
     DAMAGED,
     FAILED,
     HOSTILE_CLASS,
@@ -18,7 +19,6 @@ from ..pipeline.browsing.serving import (
     odd_cache,
     serving,
 )
-from ..pipeline.quick import quick
 
 SHOWN_NAME = "<img src=x onerror=alert(1)>\\u202egnp.png"
 
@@ -251,7 +251,7 @@ def test_filters(page, site):
 
 
 def test_a_long_list_comes_in_pages(page, site, monkeypatch):
-    monkeypatch.setattr("fdet.pipeline.browsing.facts.PAGE", 5)
+    monkeypatch.setattr("fdet.pipeline.tools.browsing.facts.PAGE", 5)
     ids = [str(image.id) for image in site.collection.cache.header.layout.images]
     opened(page, site, f"image={ids[9]}")
     assert page.inner_text("#position") == "6–10 of 12"

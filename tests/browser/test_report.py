@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from fdet.pipeline.reporting.gallery import Gallery, _shown
-from fdet.pipeline.reporting.page import page as made_page
-from fdet.pipeline.reporting.records import read_records
-from fdet.pipeline.reporting.report import make_report
+from fdet.pipeline.tools.reporting.gallery import Gallery, _shown
+from fdet.pipeline.tools.reporting.page import page as made_page
+from fdet.pipeline.tools.reporting.records import read_records
+from fdet.pipeline.tools.reporting.report import make_report
 
-from ..pipeline.reporting.made_up import write_grid, write_run
+from ..pipeline.tools.reporting.made_up import write_grid, write_run
 
 NASTY = "<img src=x onerror=alert(1)>"
 

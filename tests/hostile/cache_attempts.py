@@ -16,9 +16,9 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.dataset.check import check_images
-from fdet.pipeline.upkeep.diff import differences
-from fdet.pipeline.upkeep.info import describe
-from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged, remove_remains
+from fdet.pipeline.tools.upkeep.diff import differences
+from fdet.pipeline.tools.upkeep.info import describe
+from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_remains
 
 from ..cache.handmade import ANNOTATIONS, entry_of, make_cache, make_header, maps_of
 from .case import Thunk, good_of

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fdet.cache.errors import FdetError
 from fdet.cache.verify import verify
-from fdet.pipeline.interrupt import INTERRUPTED
+from fdet.pipeline.machines.interrupt import INTERRUPTED
 
 from ..pipeline.command_server import Commands
 from .targets import TARGETS, Ground, Target, assert_free, laid

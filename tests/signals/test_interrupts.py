@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fdet.pipeline.interrupt import INTERRUPTED
+from fdet.pipeline.machines.interrupt import INTERRUPTED
 
 from .targets import TARGETS, assert_free
 

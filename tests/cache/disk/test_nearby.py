@@ -12,7 +12,7 @@ from fdet.cache.disk.nearby import FOLDER, SIZE, NearbyFrames, nearby_frames
 from fdet.cache.disk.objects import located
 from fdet.cache.errors import InputError, StorageError
 from fdet.cache.reader import FeatureCache
-from fdet.pipeline.upkeep.copy import Part, copy
+from fdet.pipeline.tools.upkeep.copy import Part, copy
 
 from .. import filling
 from ..filling import LIMIT, frame, kept_bytes

@@ -18,8 +18,8 @@ from fdet.cache.format.header import CacheHeader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.copy import Part, copy
-from fdet.pipeline.upkeep.info import describe
+from fdet.pipeline.tools.upkeep.copy import Part, copy
+from fdet.pipeline.tools.upkeep.info import describe
 
 from ...conftest import extraction
 from ...object_server import KEY, SECRET

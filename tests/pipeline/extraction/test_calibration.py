@@ -20,7 +20,7 @@ from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.calibration import evenly, some_cells
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged
+from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged
 
 from ...generated import make_dataset
 from ..command_server import Moment

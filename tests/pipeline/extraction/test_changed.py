@@ -14,8 +14,8 @@ from fdet.cache.pairs import PairedCache
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.extraction import changed as changed_file
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.diff import differences
-from fdet.pipeline.upkeep.info import describe
+from fdet.pipeline.tools.upkeep.diff import differences
+from fdet.pipeline.tools.upkeep.info import describe
 
 from ..command_server import Moment
 from ..quick import command, quick, records, tree

@@ -7,7 +7,7 @@ import pytest
 from fdet.cache.errors import StorageError
 from fdet.cache.stores import STORES
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.upkeep.convert import Conversion, convert
+from fdet.pipeline.tools.upkeep.convert import Conversion, convert
 
 from ...conftest import extraction
 from ..quick import tree

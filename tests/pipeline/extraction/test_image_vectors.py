@@ -19,14 +19,14 @@ from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.canvases import recipe_of, render
-from fdet.pipeline.equivalence.check import check_equivalence
-from fdet.pipeline.equivalence.options import EquivalenceOptions
-from fdet.pipeline.equivalence.steps import steps_config
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.planning.measure import contents_of
-from fdet.pipeline.upkeep.convert import Conversion, convert
-from fdet.pipeline.upkeep.info import describe
-from fdet.pipeline.upkeep.rm import remove_cache, remove_damaged
+from fdet.pipeline.tools.equivalence.check import check_equivalence
+from fdet.pipeline.tools.equivalence.options import EquivalenceOptions
+from fdet.pipeline.tools.equivalence.steps import steps_config
+from fdet.pipeline.tools.planning.measure import contents_of
+from fdet.pipeline.tools.upkeep.convert import Conversion, convert
+from fdet.pipeline.tools.upkeep.info import describe
+from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged
 
 from ...generated import make_dataset
 from ..quick import flip_bit, quick, tree

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from fdet.pipeline.engines.crew import Lost
-from fdet.pipeline.engines.ray_crew import RayCrew
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.machines.crew import Lost
+from fdet.pipeline.machines.ray_crew import RayCrew
 
 from ...generated import make_dataset
 from ..quick import command, quick, records, tree

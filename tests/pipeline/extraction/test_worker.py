@@ -11,14 +11,14 @@ from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import FdetError, InputError, KeyMismatch
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import seal
-from fdet.pipeline.engines.queue import WorkQueue
 from fdet.pipeline.extraction import ray_engine
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.ray_engine import RayEngine, on_ray, role_of, told
 from fdet.pipeline.extraction.worker import CREATE, ShardWorker
-from fdet.pipeline.world import World
+from fdet.pipeline.machines.queue import WorkQueue
+from fdet.pipeline.machines.world import World
 
-from ..engines.fake import FakeCrew
+from ..machines.fake import FakeCrew
 from ..quick import quick, records, tree
 
 ROLE = role_of(World())

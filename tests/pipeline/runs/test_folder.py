@@ -8,13 +8,13 @@ import torch
 
 from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import InputError, StorageError
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs import folder as folder_module
 from fdet.pipeline.runs.folder import new_folder
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import train as train_module
 from fdet.pipeline.training.options import TrainOptions
-from fdet.pipeline.training.processes import Processes
-from fdet.pipeline.world import World
 
 from .test_checkpoint import INFO
 

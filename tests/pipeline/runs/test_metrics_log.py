@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from fdet.cache.errors import CorruptCache
 from fdet.pipeline.cli import app
-from fdet.pipeline.reporting.assemble import assemble
-from fdet.pipeline.reporting.records import find_runs, read_records
 from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.tools.reporting.assemble import assemble
+from fdet.pipeline.tools.reporting.records import find_runs, read_records
 
-from ..reporting.made_up import write_run
+from ..tools.reporting.made_up import write_run
 
 TRAIN = {
     **{"kind": "train", "step": 1, "epoch": 1, "loss": 0.5, "losses": {"box": 0.5}, "lr": 0.1},

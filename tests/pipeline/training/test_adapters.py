@@ -16,12 +16,12 @@ from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.prediction.predict import predict
-from fdet.pipeline.reporting.records import read_records
+from fdet.pipeline.machines.processes import join_processes
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_model, load_run
-from fdet.pipeline.training.processes import join_processes
+from fdet.pipeline.tools.prediction.predict import predict
+from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training.train import _try, prepared, train
 
 from ...conftest import extraction

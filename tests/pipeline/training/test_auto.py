@@ -11,8 +11,8 @@ import torch
 from fdet.cache.errors import ConfigError
 from fdet.heads.build import HEADS
 from fdet.heads.types import Targets
-from fdet.pipeline import devices
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.machines import devices
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import open_cached

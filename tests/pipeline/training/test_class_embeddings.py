@@ -10,9 +10,9 @@ from safetensors.numpy import save_file
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
-from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training import loop
 from fdet.pipeline.training.train import train
 

@@ -15,12 +15,12 @@ from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.sources.coded import CodedSource
 from fdet.pipeline.sources.data import open_cached
 from fdet.pipeline.sources.live import LiveSource
+from fdet.pipeline.tools.prediction.predict import predict
+from fdet.pipeline.tools.upkeep.convert import Conversion, convert
 from fdet.pipeline.training.train import train
-from fdet.pipeline.upkeep.convert import Conversion, convert
 
 from ...conftest import extraction
 from .runs import assert_same, lines, losses, options, tensors, tiny
@@ -103,7 +103,7 @@ def test_a_finer_codec_would_have_found_something_else(dataset, images, run, tmp
     for name in ("coded", "plain"):
         if name == "plain":
             monkeypatch.setattr(
-                "fdet.pipeline.prediction.predict.through", lambda codec, pyramid: pyramid
+                "fdet.pipeline.tools.prediction.predict.through", lambda codec, pyramid: pyramid
             )
         predict(run, [images / "10.png"], tmp_path / name, annotations=dataset)
     scores = [

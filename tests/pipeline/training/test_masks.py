@@ -7,10 +7,10 @@ import torch
 from fdet.pipeline.dataset.annotations import load_annotations
 from fdet.pipeline.dataset.outlines import Outlines
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.sources.batches import MASK_CELLS
 from fdet.pipeline.sources.data import open_cached
+from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.auto import seen_targets
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train

@@ -21,6 +21,8 @@ from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import Sampler
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
@@ -28,10 +30,8 @@ from fdet.pipeline.sources.data import Data, open_cached
 from fdet.pipeline.training import memory_limit
 from fdet.pipeline.training.memory_limit import SPARE, Fit, choose, find_fit, ways
 from fdet.pipeline.training.options import TrainOptions
-from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.train import _try, train
 from fdet.pipeline.training.trial import _Alone, heaviest, peak_of
-from fdet.pipeline.world import World
 
 from ...conftest import extraction
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.training import meter as meters
 from fdet.pipeline.training.meter import Meter
-from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Done
-from fdet.pipeline.world import World
 
 ALONE = Processes(World(), torch.device("cpu"))
 

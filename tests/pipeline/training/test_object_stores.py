@@ -12,8 +12,8 @@ from fdet.cache.errors import StorageError
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.tools.upkeep.copy import Part, copy
 from fdet.pipeline.training.train import train
-from fdet.pipeline.upkeep.copy import Part, copy
 
 from ...object_server import KEY, SECRET
 from ..quick import tree

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from fdet.cache.errors import ConfigError, InputError
+from fdet.pipeline.machines import processes as processes_module
+from fdet.pipeline.machines.launched import Launched
+from fdet.pipeline.machines.processes import Processes, join_processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.config import load_config
-from fdet.pipeline.training import processes as processes_module
 from fdet.pipeline.training import train as train_module
-from fdet.pipeline.training.launched import Launched
-from fdet.pipeline.training.processes import Processes, join_processes
 from fdet.pipeline.training.train import train
-from fdet.pipeline.world import World
 
 from ..quick import damage
 from . import together
@@ -274,7 +274,7 @@ SUMMING = """
 import atexit
 import torch
 atexit.register(lambda: print(torch.distributed.is_initialized()))
-from fdet.pipeline.training.processes import join_processes
+from fdet.pipeline.machines.processes import join_processes
 processes = join_processes("cpu")
 print(int(processes.sum_(torch.tensor(10 ** processes.world.rank))), processes.first)
 """

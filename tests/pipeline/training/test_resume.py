@@ -13,16 +13,16 @@ import pytest
 from PIL import Image, ImageOps
 
 from fdet.cache.errors import CorruptCache, InputError
-from fdet.pipeline.ablation.state import is_finished
-from fdet.pipeline.comparison.runs import Run
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
-from fdet.pipeline.reporting.records import read_records
 from fdet.pipeline.runs.checkpoint import load_state
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.model import Model
+from fdet.pipeline.tools.ablation.state import is_finished
+from fdet.pipeline.tools.comparison.runs import Run
+from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training import loop as loop_module
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.step import Stepper

@@ -10,9 +10,9 @@ import torch
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_run
+from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training import together
 from fdet.pipeline.training.together import sharing_key, train_together
 from fdet.pipeline.training.train import train

@@ -15,9 +15,9 @@ from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.prediction.predict import predict
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from fdet.heads.build import build_detector
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.model import Model
 from fdet.pipeline.sources.batches import Batch
 from fdet.pipeline.training.averaging import MovingAverage
 from fdet.pipeline.training.optimiser import make_optimiser
-from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper, image_seed, parts_of
-from fdet.pipeline.world import World
 
 from ...heads import reference
 from .runs import TINY, assert_close, assert_same, tiny

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from fdet.cache.errors import InputError
+from fdet.pipeline.machines.processes import Processes
+from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.info import PROCESSES, THREADS, RunInfo
-from fdet.pipeline.training.processes import Processes
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.threads import check_threads, take_threads, threads_now
 from fdet.pipeline.training.together import train_together
 from fdet.pipeline.training.train import train
-from fdet.pipeline.world import World
 
 from .runs import assert_same, content, make_format_8, options, rewrite, tensors, tiny
 

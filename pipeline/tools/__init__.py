@@ -1,0 +1,1 @@
+"""What is built on the three stages. No tool imports another."""

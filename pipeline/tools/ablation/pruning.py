@@ -1,0 +1,149 @@
+"""Ending a trial early, where Optuna's pruner would: by what comparable trials have reached so far.
+
+Nothing is kept beside the trials' own metrics.jsonl: a study is made of them anew for each decision,
+so a resumed trial, or one in another process, is decided upon as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ....cache.errors import ConfigError, FdetError, InputError, did_you_mean
+from ....heads.checks import check_range
+from ...runs import metrics_log
+from ...runs.settings import from_mapping, shown_value
+from ...watching.events import Event
+
+# (epoch, AP) of each evaluation.
+Course = Sequence[tuple[int, float]]
+
+
+class Pruned(FdetError):
+    """A trial was ended since others had reached more by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class MedianSettings:
+    """Ends below the median of the finished ones at the same epoch. startup_trials: none is ended before
+    so many have finished; warmup_epochs: the first epoch behind which one may be.
+    """
+
+    name: str = "median"
+    startup_trials: int = 5
+    warmup_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("pruning.startup_trials", self.startup_trials, 0)
+        check_range("pruning.warmup_epochs", self.warmup_epochs, 0)
+
+    def pruner(self, optuna: Any, epochs: int) -> Any:
+        return optuna.pruners.MedianPruner(self.startup_trials, self.warmup_epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class HalvingSettings:
+    """Of those that have come to a rung, 1 in `reduction` goes on; the first rung is at `min_epochs`."""
+
+    name: str = "successive-halving"
+    min_epochs: int = 1
+    reduction: int = 3
+
+    def __post_init__(self) -> None:
+        check_range("pruning.min_epochs", self.min_epochs, 1)
+        check_range("pruning.reduction", self.reduction, 2)
+
+    def pruner(self, optuna: Any, epochs: int) -> Any:
+        return optuna.pruners.SuccessiveHalvingPruner(
+            min_resource=self.min_epochs, reduction_factor=self.reduction
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HyperbandSettings(HalvingSettings):
+    """Successive halving in several brackets, of which some begin later."""
+
+    name: str = "hyperband"
+
+    def pruner(self, optuna: Any, epochs: int) -> Any:
+        return optuna.pruners.HyperbandPruner(
+            min_resource=self.min_epochs, max_resource=epochs, reduction_factor=self.reduction
+        )
+
+
+PruningSettings = MedianSettings | HalvingSettings
+PRUNERS: Mapping[str, type[PruningSettings]] = {
+    "median": MedianSettings,
+    "successive-halving": HalvingSettings,
+    "hyperband": HyperbandSettings,
+}
+
+
+def pruning_of(values: object) -> PruningSettings | None:
+    """Raises ConfigError, and InputError where Optuna is not installed."""
+    if values is None:
+        return None
+    name = values.get("name") if isinstance(values, Mapping) else values
+    if not isinstance(name, str) or name not in PRUNERS:
+        hint = did_you_mean(name if isinstance(name, str) else "", PRUNERS)
+        raise ConfigError(f"pruning.name: unknown {shown_value(name)}{hint}")
+    _optuna()
+    return from_mapping(PRUNERS[name], values, "pruning")
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise InputError("[pruning] needs Optuna: pip install 'frozendet[optuna]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+@dataclass(frozen=True, slots=True)
+class Pruning:
+    """A hook of a run: raises Pruned behind an evaluation where the pruner says so.
+
+    comparable: the folders of all trials with the same caches and epochs, its own among them, in the
+    plan's order.
+    """
+
+    settings: PruningSettings
+    own: Path
+    comparable: tuple[Path, ...]
+    epochs: int
+
+    def __call__(self, event: Event) -> None:
+        if event.kind != "eval" or event.line["epoch"] >= self.epochs:
+            return
+        courses = [course_of(folder) for folder in self.comparable]
+        own = self.comparable.index(self.own)
+        if is_pruned(self.settings, courses, own, self.epochs):
+            epoch, ap = courses[own][-1]
+            raise Pruned(f"pruned in epoch {epoch} of {self.epochs}, at AP {ap:.3f}")
+
+
+def course_of(folder: Path) -> list[tuple[int, float]]:
+    """As far as it has come."""
+    lines = [line for line in metrics_log.read(folder) if line["kind"] == "eval"]
+    return [(line["epoch"], line["metrics"]["ap"] or 0.0) for line in lines]
+
+
+def is_pruned(settings: PruningSettings, courses: Sequence[Course], own: int, epochs: int) -> bool:
+    """Whether trial number `own` ends after its last evaluation, beside all the others' courses."""
+    optuna = _optuna()
+    study = optuna.create_study(
+        study_name="ablation", direction="maximize", pruner=settings.pruner(optuna, epochs)
+    )
+    trials = [study.ask() for _ in courses]
+    last = [k for k in range(len(courses)) if k != own]
+    pruned = False
+    for k in [*last, own]:
+        for epoch, ap in courses[k]:
+            trials[k].report(ap, epoch)
+            pruned = bool(trials[k].should_prune())
+        if courses[k] and courses[k][-1][0] >= epochs:
+            study.tell(trials[k], courses[k][-1][1])
+    return pruned

@@ -1,0 +1,274 @@
+"""fdet ablate: group after group, each in a process of its own; what one ends with is not the others' end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ....cache.disk.publish import make_folder, only_writer, publish_bytes
+from ....cache.errors import InputError
+from ....cache.format.sealed import parse_json
+from ...machines.children import ray_children
+from ...machines.devices import pick_device
+from ...machines.launching import Launcher, Started, children, signal_of
+from ...machines.processes import Processes
+from ...machines.progress import ProgressLine, progress_line
+from ...machines.ray_cluster import check_reachable, import_ray
+from ...machines.world import World
+from ...runs import metrics_log
+from ...training.threads import threads_of_run
+from ..reporting.tidy import Row
+from .estimate import Costs
+from .group import Place, answer_of, job_of
+from .options import AblateOptions
+from .plan import Plan
+from .results import rows_of, write_results
+from .schedule import Group, choose_together, cut, sharing
+from .state import State, Status, is_finished
+from .trials import Opened, Trial, comparable, trials_of
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 2.0
+_MODULE = "fdet.pipeline.tools.ablation.group"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan that can be run, and how its trials stand."""
+
+    plan: Plan
+    trials: Sequence[Trial]
+    opened: Opened
+    state: State
+
+    @property
+    def waiting(self) -> list[Trial]:
+        return [trial for trial in self.trials if self.state.status(trial) == "waiting"]
+
+    def rows(self) -> list[Row]:
+        return rows_of(self.trials, self.state)
+
+
+def prepared(options: AblateOptions) -> Prepared:
+    """Everything that can be refused before anything runs. Raises FdetError of every kind."""
+    plan, place, ray = options.read_plan(), options.place, options.ray_place
+    if ray is not None:
+        import_ray()
+        check_reachable(ray.address)
+    if plan.out is None:
+        raise InputError("--out: expected in the plan or on the command line")
+    # Ray's nodes may have accelerators that this machine lacks.
+    device = pick_device("cpu" if ray else place.device)
+    opened = Opened(Processes(World(), device))
+    trials = trials_of(plan, opened)
+    return Prepared(plan, trials, opened, _state(plan.out, plan, trials, options))
+
+
+def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOptions) -> State:
+    """How the trials stand in a folder now."""
+    state = State.read(out)
+    again: set[Status] = {"failed"} if options.retry_failed else set()
+    state.take(trials, again if plan.pruning else {*again, "pruned"})
+    return state
+
+
+def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
+    """Seconds of each trial by itself; 0 of those that are not waiting."""
+    costs = Costs(ready.opened, options.place.threads)
+    digests = [trial.digest for trial in ready.waiting]
+    seconds = dict(zip(digests, costs.seconds(ready.waiting), strict=True))
+    return [seconds.get(trial.digest, 0.0) for trial in ready.trials]
+
+
+def ablate(options: AblateOptions) -> Prepared:
+    """Run every trial that waits; the same call goes on where it was interrupted.
+
+    Raises FdetError before anything has run, KeyboardInterrupt once all that ran have saved.
+    """
+    ready = prepared(options)
+    out = ready.state.out
+    make_folder(out)
+    with only_writer(out):
+        # Read again: another ablation may have ended there meanwhile.
+        ready = replace(ready, state=_state(out, ready.plan, ready.trials, options))
+        ready.state.write()
+        if ready.waiting:
+            groups = _groups(ready, options)
+            _Ablation(ready, options, deque(groups)).run()
+        write_results(out, ready.rows())
+    return ready
+
+
+def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
+    other_threads = {
+        trial.digest: count
+        for trial in ready.waiting
+        if (count := threads_of_run(ready.state.folder(trial))) not in (None, options.place.threads)
+    }
+    groups, together = sharing(ready.waiting, other_threads), options.together
+    if together is None and options.engine == "ray":
+        return cut(groups, 1)  # what pays there cannot be measured here
+    if together is None:
+        costs = Costs(ready.opened, options.place.threads)
+        together, why = choose_together(groups, options.jobs, costs)
+        log.info("--together %d: %s", together, why)
+    return cut(groups, together)
+
+
+@dataclass
+class _Ablation:
+    """The groups that wait, and those that run, each in one of `jobs` slots; Ray takes as many as come."""
+
+    ready: Prepared
+    options: AblateOptions
+    waiting: deque[Group]
+
+    def run(self) -> None:
+        """Until no group waits or runs; raises KeyboardInterrupt once those that ran have saved."""
+        place, out = self.options.place, self.ready.state.out
+        running: dict[Started, tuple[Group, Path]] = {}
+        free = list(range(self._slots()))[::-1]
+        slots: dict[Started, int] = {}
+        with self._launcher() as own, self._progress() as progress:
+            looked = time.monotonic()
+            while True:
+                while self.waiting and free and not own.wishes:
+                    slot, group = free.pop(), self.waiting.popleft()
+                    where = _on_slot(place, slot) if self._local else place
+                    process, job = self._start(own, group, where)
+                    running[process], slots[process] = (group, job), slot
+                if not running:
+                    break
+                for process in own.ended():
+                    group, job = running.pop(process)
+                    free.append(slots.pop(process))
+                    status = process.returncode
+                    assert status is not None
+                    self._note(group, job, status, leaving=bool(own.wishes))
+                    self.ready.state.write()
+                    write_results(out, self.ready.rows())
+                    looked = 0.0
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    looked = time.monotonic()
+                    self._look(progress)
+        if own.wishes:
+            raise KeyboardInterrupt
+
+    def _launcher(self) -> AbstractContextManager[Launcher]:
+        ray = self.options.ray_place
+        if ray is None:
+            return children()
+        return ray_children(ray, accelerators=self.options.device != "cpu")
+
+    @property
+    def _local(self) -> bool:
+        return self.options.engine == "local"
+
+    def _slots(self) -> int:
+        return self.options.jobs if self._local else len(self.ready.trials)
+
+    def _start(self, own: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
+        state, pruning = self.ready.state, self.ready.plan.pruning
+        folders = [state.folder(trial) for trial in group]
+        place = _as_begun(place, folders)
+        others = [
+            [state.folder(t) for t in comparable(trial, self.ready.trials)] if pruning else []
+            for trial in group
+        ]
+        job = state.out / "logs" / f"{group[0].id}.json"
+        answer_of(job).unlink(missing_ok=True)
+        publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
+        log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
+        return own.start([_MODULE, str(job.absolute())], job.with_suffix(".log")), job
+
+    def _note(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
+        """How each trial ended. Of several whose process broke down, each is run alone: one may be to
+        blame.
+        """
+        answer = answer_of(job)
+        said = parse_json(answer.read_bytes(), answer) if answer.is_file() else {}
+        state, log_name = self.ready.state, f"logs/{job.stem}.log"
+        torn = []
+        for trial in group:
+            ended: tuple[Status, str]
+            if is_finished(state.folder(trial)):
+                ended = ("finished", "")
+            elif said.get(trial.id):
+                ended = (said[trial.id][0], said[trial.id][1])
+            else:
+                torn.append(trial)
+                continue
+            state.note(trial, *ended, log_name)
+            if ended[0] != "finished":
+                log.warning("%s %s: %s", trial.name, *ended)
+        if leaving or not torn:
+            return
+        why = _why(status, job.with_suffix(".log"))
+        if len(group) > 1:
+            log.warning("%d trials together ended: %s; each goes on alone", len(torn), why)
+            self.waiting.extendleft([trial] for trial in reversed(torn))
+            return
+        state.note(torn[0], "failed", why, log_name)
+        log.warning("%s failed: %s", torn[0].name, why)
+
+    def _progress(self) -> AbstractContextManager[ProgressLine]:
+        total = sum(trial.steps for trial in self.ready.trials)
+        return progress_line("ablate", total, self._steps())
+
+    def _steps(self) -> int:
+        """Done so far, of all trials; one that has ended has done all of its own."""
+        state = self.ready.state
+        return sum(
+            _steps_of(state.folder(t)) if state.status(t) == "waiting" else t.steps
+            for t in self.ready.trials
+        )
+
+    def _look(self, progress: ProgressLine) -> None:
+        statuses = [self.ready.state.status(trial) for trial in self.ready.trials]
+        progress.note(counted(statuses))
+        progress.advance(max(0, self._steps() - progress.done))
+
+
+def _steps_of(run: Path) -> int:
+    lines = metrics_log.read(run)
+    return lines[-1]["step"] if lines else 0
+
+
+def _as_begun(place: Place, folders: Sequence[Path]) -> Place:
+    """With the threads that trials were begun with: with others they would not end with the same weights."""
+    begun = (threads_of_run(folder) for folder in folders)
+    threads = next((count for count in begun if count is not None), place.threads)
+    if threads != place.threads:
+        log.info("%s: with %d threads, as it was begun", folders[0], threads)
+    return replace(place, threads=threads)
+
+
+def _on_slot(place: Place, slot: int) -> Place:
+    """Of several accelerators another one for each slot, unless one is named."""
+    count = torch.cuda.device_count() if place.device in ("auto", "cuda") else 0
+    return replace(place, device=f"cuda:{slot % count}") if count > 1 else place
+
+
+def _why(status: int, path: Path) -> str:
+    if status < 0:
+        return f"its process was ended by {signal_of(status)}"
+    lines = path.read_text(errors="replace").split("\n")
+    said = [line for line in lines if line.strip()][-1:]
+    return f"its process ended with status {status}: {''.join(said)[:500]}"
+
+
+def counted(statuses: Iterable[Status]) -> str:
+    """`7 of 12 trials finished, 1 failed`."""
+    found = list(statuses)
+    words = [f"{found.count('finished')} of {len(found)} trials finished"]
+    others: tuple[Status, ...] = ("failed", "pruned")
+    words += [f"{found.count(status)} {status}" for status in others if status in found]
+    return ", ".join(words)

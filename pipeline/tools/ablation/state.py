@@ -1,0 +1,122 @@
+"""ablation.json: how each trial of a folder stands, published after every group.
+
+Whether a trial is finished is asked of its run directory; the file has what that cannot know: why one
+failed or was pruned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ....cache.disk.files import read_below
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import CorruptCache, FdetError
+from ....cache.format.sealed import canonical_json, parse_json
+from ...runs.checkpoint import LAST, read_position
+from ...runs.config import RunConfig
+from ...runs.info import RunInfo
+from .trials import Trial
+
+NAME = "ablation.json"
+FORMAT = 1
+MAX_BYTES = 2**28
+Status = Literal["waiting", "finished", "failed", "pruned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One trial. log: below the folder; planned: whether the plan still has it."""
+
+    digest: str
+    labels: Mapping[str, str]
+    seed: int
+    status: Status = "waiting"
+    reason: str = ""
+    log: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    planned: bool = True
+
+
+@dataclass
+class State:
+    """The entries of a folder, by digest."""
+
+    out: Path
+    entries: dict[str, Entry]
+
+    @classmethod
+    def read(cls, out: Path) -> State:
+        """Raises CorruptCache."""
+        path = out / NAME
+        if not path.is_file():
+            return cls(out, {})
+        data = parse_json(read_below(out, NAME, MAX_BYTES), path)
+        try:
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']}, expected {FORMAT}")
+            entries = [Entry(**entry) for entry in data["trials"]]
+            if not all(entry.status in get_args(Status) for entry in entries):
+                raise ValueError("an unknown status")
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptCache(f"{path}: unreadable ({error!r}); choose another --out") from error
+        return cls(out, {entry.digest: entry for entry in entries})
+
+    def take(self, trials: Sequence[Trial], again: Collection[Status] = ()) -> None:
+        """The plan's trials, as they stand; what it no longer has stays as it was. again: those that
+        ended so wait once more.
+        """
+        mine = {trial.digest for trial in trials}
+        others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}
+        own = {trial.digest: self._standing(trial, again) for trial in trials}
+        self.entries = own | others
+
+    def _standing(self, trial: Trial, again: Collection[Status]) -> Entry:
+        entry = Entry(
+            trial.digest, dict(trial.labels), trial.seed, settings=_settings(trial.config)
+        )
+        before = self.entries.get(trial.digest, entry)
+        if is_finished(self.folder(trial)):
+            return _with(entry, status="finished", log=before.log)
+        if before.status not in {"failed", "pruned"} - set(again):
+            return entry
+        return _with(entry, status=before.status, reason=before.reason, log=before.log)
+
+    def folder(self, trial: Trial) -> Path:
+        return self.out / "runs" / trial.id
+
+    def status(self, trial: Trial) -> Status:
+        return self.entries[trial.digest].status
+
+    def note(self, trial: Trial, status: Status, reason: str, log: str) -> None:
+        """How it ended; it reaches the disk with `write`."""
+        entry = self.entries[trial.digest]
+        self.entries[trial.digest] = _with(entry, status=status, reason=reason, log=log)
+
+    def write(self) -> None:
+        trials = [asdict(entry) for entry in self.entries.values()]
+        data = canonical_json({"format": FORMAT, "trials": trials})
+        publish_bytes(self.out / NAME, data, existing="replace")
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run directory holds a whole run; a damaged one does not."""
+    state = run / LAST
+    try:
+        return state.is_file() and read_position(state, RunInfo.read(run)).finished
+    except FdetError:
+        return False
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """By full name."""
+    sections = config.to_mapping().items()
+    return {
+        f"{section}.{name}": value for section, values in sections for name, value in values.items()
+    }
+
+
+def _with(entry: Entry, **changes: Any) -> Entry:
+    return Entry(**{**asdict(entry), **changes})

@@ -1,0 +1,134 @@
+"""A finished cache opened to be looked at, with its annotations and, if given, its image files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ....cache.codecs.codec import Codec, codec_of
+from ....cache.errors import CorruptCache, InputError
+from ....cache.format.annotation_copy import read_annotations
+from ....cache.layout import ImageEntry
+from ....cache.loader import load_batch
+from ....cache.reader import FeatureCache
+from ....cache.sampler import SampleId
+from ...dataset.annotations import Annotations, load_annotations, parse_annotations
+from .components import Components, fit_components
+
+log = logging.getLogger(__name__)
+
+Maps = npt.NDArray[np.float32]
+# Principal components are those of so many images, and of so many cells of each.
+COMPONENT_IMAGES, COMPONENT_CELLS = 8, 256
+_KEPT_SAMPLES = 3
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """annotations: None where the cache's copy of them is damaged. folder: of the image files."""
+
+    cache: FeatureCache
+    codec: Codec
+    annotations: Annotations | None
+    folder: Path | None
+
+    @cached_property
+    def images(self) -> dict[int, ImageEntry]:
+        """All of them by id, in the order of their slots, failed ones too."""
+        return {image.id: image for image in self.cache.header.layout.images}
+
+    @cached_property
+    def box_counts(self) -> dict[int, int]:
+        """By the id of each image that the annotations name."""
+        if self.annotations is None:
+            return {}
+        counts = np.diff(self.annotations.starts).tolist()
+        pairs = zip(self.annotations.images, counts, strict=True)
+        return {image.id: count for image, count in pairs if self.images.get(image.id) == image}
+
+    @cached_property
+    def maps(self) -> Callable[[SampleId], tuple[Maps, ...]]:
+        """A sample -> its maps (C, H, W). Raises MissingSample, CorruptCache."""
+        return _kept(self._decoded, _KEPT_SAMPLES)
+
+    @cached_property
+    def components(self) -> Callable[[int], Components]:
+        """A level -> its principal components, over a few images; raises CorruptCache."""
+        return _kept(self._components, len(self.codec.levels))
+
+    def _decoded(self, sample: SampleId) -> tuple[Maps, ...]:
+        pyramid = load_batch(self.cache, [sample]).decode(self.codec, "cpu")
+        return tuple(x[0].numpy() for x in pyramid.maps)
+
+    def _components(self, level: int) -> Components:
+        ids = self.cache.image_ids
+        chosen = ids[:: -(-len(ids) // COMPONENT_IMAGES)] if ids else ()
+        cells, why = [], CorruptCache(f"{self.cache.root}: no image has features")
+        for image_id in chosen:
+            try:
+                cells.append(self._content_cells(image_id, level))
+            except CorruptCache as error:
+                why = error
+        if not cells:
+            raise why
+        return fit_components(np.concatenate(cells), len(cells))
+
+    def _content_cells(self, image_id: int, level: int) -> Maps:
+        """(N, C): cells of the plain view that show the image, evenly spread."""
+        rows, columns = self.cache.entry(image_id).placement.content_hw
+        stride = self.cache.header.key.levels.strides[level]
+        shown = self._decoded((image_id, 0))[level][
+            :, : -(-rows // stride), : -(-columns // stride)
+        ]
+        cells = shown.reshape(len(shown), -1).T
+        return cells[:: -(-len(cells) // COMPONENT_CELLS)]
+
+
+def open_collection(path: Path, images: Path | None, annotations: Path | None) -> Collection:
+    """Raises InputError, IncompleteCache, CorruptCache."""
+    cache = FeatureCache.open(path)
+    if images is not None and not images.is_dir():
+        raise InputError(f"--images {images}: no such folder")
+    codec = codec_of(path, cache.header.key, torch.device("cpu"))
+    collection = Collection(cache, codec, _annotations(cache, annotations), images)
+    if annotations is not None and not collection.box_counts:
+        raise InputError(
+            f"--annotations {annotations}: none of its images is in {path} (same id, file name and "
+            "size); they belong to another data set"
+        )
+    return collection
+
+
+def _annotations(cache: FeatureCache, path: Path | None) -> Annotations | None:
+    """The file's; else the cache's own, where these can be read."""
+    if path is not None:
+        return load_annotations(path)[0]
+    try:
+        raw = read_annotations(cache.root, cache.header)
+        return parse_annotations(raw, f"{cache.root}'s annotations")
+    except (CorruptCache, InputError) as error:
+        log.warning("no boxes: %s; give --annotations FILE", error)
+        return None
+
+
+def _kept(function: Callable[[K], V], count: int) -> Callable[[K], V]:
+    """Remembers the last results; several threads never do the same work side by side."""
+    remembered, lock = lru_cache(count)(function), threading.Lock()
+
+    def locked(argument: K) -> V:
+        with lock:
+            return remembered(argument)
+
+    return locked

@@ -1,0 +1,55 @@
+"""fdet model: its options as the command line knows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ....cache.disk.objects import located
+from ...command import MASKS, echo, opt
+
+
+def model_command(
+    model: Annotated[Path, typer.Argument(help="run directory, TOML file, or name of a preset")],
+    cache: Annotated[Path, opt("whose levels, classes and canvases count")],
+    masks: Annotated[bool, typer.Option("--masks", help=MASKS)] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="section.name=value, e.g. neck.channels=128")
+    ] = None,
+) -> None:
+    """Parameters and FLOPs of backbone, neck and head, the share that is trained, and the activations
+    of a training step.
+    """
+    from ....cache.errors import InputError
+    from ....cache.format.annotation_copy import read_annotations
+    from ....cache.format.header import CacheHeader
+    from ...dataset.annotations import parse_annotations
+    from ...runs.config import load_config
+    from ...runs.info import RunInfo
+    from .measure import measure
+    from .report import capacity_lines
+
+    cache = located(cache)
+    header = CacheHeader.read(cache)
+    annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
+    if model.is_dir() and not (model / "config.toml").is_file():
+        raise InputError(f"{model}: a folder, but no run: it has no config.toml")
+    path = model / "config.toml" if model.is_dir() else model
+    config = load_config(path, masks=masks, assignments=assignments or ())
+    for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
+        echo(line)
+    if config.backbone.adapters:
+        echo(
+            "note: what the backbone keeps for the backward pass to its adapters is not among the activations"
+        )
+    if not (model / "run.json").is_file():
+        return
+    info = RunInfo.read(model)
+    if info.trains_backbone:
+        echo(
+            f"note: with --source {info.source} the run trained its backbone too, which is frozen here"
+        )
+    if info.second is not None:
+        echo(f"note: the run had a second cache, of {info.second.backbone}, which is not counted")

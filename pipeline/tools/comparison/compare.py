@@ -1,0 +1,142 @@
+"""fdet compare: run after run, and after each of them the report of those that are finished."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from ....cache.disk.publish import only_writer, publish_bytes
+from ....cache.errors import IncompleteCache, InputError
+from ....cache.format.header import CacheHeader
+from ....cache.format.manifest import Manifest
+from ...machines.launching import launched
+from ...runs import metrics_log
+from ...training.options import Source
+from .extraction import Extraction, extraction_cost
+from .figures import RunFigures, SourceFigures
+from .options import CACHED, CompareOptions
+from .picture import draw_comparison
+from .report import Report
+from .runs import (
+    Launch,
+    Run,
+    keep_conditions,
+    planned,
+    refuse_other_conditions,
+    refuse_others,
+    train,
+)
+
+log = logging.getLogger(__name__)
+
+
+def compare(options: CompareOptions, launch: Launch = launched) -> Report:
+    """Train every source with every seed that is not finished yet, and write the report.
+
+    launch: runs `fdet` with these words, to its end, and gives its exit status. Raises InputError,
+    ConfigError, what an extraction raises, RunEnded where a run ended before its time.
+    """
+    options.check()
+    for name, cache in (("cache", options.cache), ("val", options.val)):
+        if Manifest.read(cache, CacheHeader.read(cache)) is None:
+            raise IncompleteCache(
+                f"--{name} {cache}: its extraction has not finished; `fdet extract` goes on with it"
+            )
+    for name, folder in (("images", options.images), ("val-images", options.val_images)):
+        if folder is not None and not folder.is_dir():
+            raise InputError(f"--{name} {folder}: no such folder")
+    runs = planned(options)
+    refuse_others(runs, options)
+    with only_writer(options.out):
+        # Again: another comparison may have ended there meanwhile.
+        refuse_others(runs, options)
+        refuse_other_conditions(options)
+        extraction = _extraction(options)
+        keep_conditions(options)
+        return _all(runs, options, extraction, launch)
+
+
+def _extraction(options: CompareOptions) -> Extraction | None:
+    """None where nothing is trained on the cache."""
+    if CACHED not in options.sources:
+        return None
+    workers = options.config_of(CACHED, options.seeds[0]).train.workers
+    cost = extraction_cost(options, workers)
+    log.info("extraction: %.1f s (%s)", cost.seconds, cost.origin)
+    return cost
+
+
+def _all(
+    runs: Sequence[Run], options: CompareOptions, extraction: Extraction | None, launch: Launch
+) -> Report:
+    took: dict[str, list[float]] = defaultdict(list)
+    for number, run in enumerate(runs):
+        if run.finished:
+            took[run.source].append(_figures(run).seconds)
+            continue
+        left = _left([other.source for other in runs[number:] if not other.finished], took)
+        goes_on = " goes on" if run.begun else ""
+        log.info("run %d of %d: %s%s%s", number + 1, len(runs), run.name, goes_on, left)
+        started, whole = time.monotonic(), not run.begun
+        train(run, options, launch)
+        took[run.source].append(time.monotonic() - started if whole else _figures(run).seconds)
+        _write(options.out, _report(runs, options, extraction))
+    report = _report(runs, options, extraction)
+    _write(options.out, report)
+    return report
+
+
+def _left(sources: Sequence[str], took: dict[str, list[float]]) -> str:
+    """In words, as far as runs that are finished tell; a source that has none takes the mean of all."""
+    known = {source: fmean(seconds) for source, seconds in took.items() if seconds}
+    if not known:
+        return ""
+    each = fmean(known.values())
+    minutes = sum(known.get(source, each) for source in sources) / 60
+    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
+def _figures(run: Run) -> RunFigures:
+    return RunFigures.of(run.source, run.seed, metrics_log.read(run.folder))
+
+
+def _report(runs: Sequence[Run], options: CompareOptions, extraction: Extraction | None) -> Report:
+    """Of the runs that are finished."""
+    finished = [_figures(run) for run in runs if run.finished]
+    sources = [
+        SourceFigures(
+            source,
+            tuple(figures for figures in finished if figures.source == source),
+            extraction.seconds if extraction and source == CACHED else 0.0,
+            _disk_bytes(source, options),
+        )
+        for source in options.sources
+        if any(figures.source == source for figures in finished)
+    ]
+    return Report(tuple(sources), extraction, len(runs))
+
+
+def _disk_bytes(source: Source, options: CompareOptions) -> int:
+    """Of the caches whose maps it reads; a trained backbone, or one with adapters, makes its own."""
+    caches = {"cached": [options.cache, options.val], "online": [options.val]}.get(source, [])
+    if options.config_of(source, options.seeds[0]).backbone.adapters:
+        caches = []
+    return sum(_stored_bytes(cache) for cache in dict.fromkeys(caches))
+
+
+def _stored_bytes(cache: Path) -> int:
+    manifest = Manifest.read(cache, CacheHeader.read(cache))
+    assert manifest is not None
+    return manifest.stored_bytes
+
+
+def _write(out: Path, report: Report) -> None:
+    text = json.dumps(report.to_json(), indent=2) + "\n"
+    publish_bytes(out / "compare.json", text.encode(), existing="replace")
+    publish_bytes(out / "compare.md", report.to_markdown().encode(), existing="replace")
+    draw_comparison(report.sources, out / "compare.png")

@@ -1,0 +1,175 @@
+"""The runs of a comparison: each is one `fdet train-heads` in a process of its own, and is kept.
+
+So the peak of its memory is its own; one that was torn goes on, and a finished one is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ....cache.disk.files import read_below
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import ConfigError, FdetError, InputError
+from ....cache.format.header import CacheHeader
+from ....cache.format.sealed import canonical_json, parse_json
+from ...machines.launching import signal_of
+from ...machines.processes import Processes
+from ...machines.world import World
+from ...runs.checkpoint import LAST, read_position
+from ...runs.folder import changed_settings
+from ...runs.info import MAX_BYTES, TRAINING_SOURCES, RunInfo
+from ...training.options import Source, TrainOptions
+from ...training.train import check_settings
+from .options import CACHED, CompareOptions
+
+CONDITIONS = "conditions.json"
+
+Launch = Callable[[Sequence[str]], int]
+
+
+class RunEnded(Exception):
+    """A run ended before its time, and has said why. status: the exit status to leave with."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One source with one seed; folder: its run directory."""
+
+    source: Source
+    seed: int
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "run.json").is_file()
+
+    @property
+    def finished(self) -> bool:
+        state = self.folder / LAST
+        if not self.begun or not state.is_file():
+            return False
+        return read_position(state, RunInfo.read(self.folder)).finished
+
+
+def planned(options: CompareOptions) -> list[Run]:
+    """Seed after seed, so that all sources go on together and share the machine's slow drifts."""
+    return [
+        Run(source, seed, options.out / f"{source}-{seed}")
+        for seed in options.seeds
+        for source in options.sources
+    ]
+
+
+def refuse_other_conditions(options: CompareOptions) -> None:
+    """Raises InputError where what stands there was made under other conditions, on which seconds depend."""
+    path, now = options.out / CONDITIONS, _conditions(options)
+    if not path.is_file():
+        return
+    before = parse_json(read_below(options.out, CONDITIONS, MAX_BYTES), path)
+    for name, value in now.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"--{name}: {options.out} was begun with {before.get(name)}, now it is {value}, and its "
+                "seconds would be of both; repeat the first, or choose another --out"
+            )
+
+
+def keep_conditions(options: CompareOptions) -> None:
+    """For the same command later on."""
+    path = options.out / CONDITIONS
+    if not path.is_file():
+        publish_bytes(path, canonical_json(_conditions(options)))
+
+
+def _conditions(options: CompareOptions) -> dict[str, Any]:
+    return {"device": options.device, "threads": options.threads}
+
+
+def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
+    """Raises ConfigError, InputError where a run that stands there was trained on something else, or where
+    settings do not go with its source.
+    """
+    ids = {
+        "training data": CacheHeader.read(options.cache).id,
+        "validation data": CacheHeader.read(options.val).id,
+    }
+    for run in runs:
+        config = options.config_of(run.source, run.seed)
+        check_settings(
+            config, _train_options(run, options), Processes(World(), torch.device("cpu"))
+        )
+        if not run.begun:
+            continue
+        before = RunInfo.read(run.folder)
+        changes = changed_settings(before.config, config.adopting(before.config))
+        if changes:
+            raise ConfigError(
+                f"{run.folder}: the configuration has changed: {changes}; choose another --out"
+            )
+        for name, cache_id in ids.items():
+            if before.data.get(name, "").partition(" ")[0] != cache_id:
+                raise InputError(
+                    f"{run.folder} has other {name} than this command; choose another --out"
+                )
+
+
+def _sees_val_images(run: Run, options: CompareOptions) -> bool:
+    """To another run they would be for pictures alone."""
+    if run.source in TRAINING_SOURCES:
+        return True
+    return run.source != CACHED and options.config_of(run.source, run.seed).backbone.adapters
+
+
+def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
+    return TrainOptions(
+        cache=options.cache,
+        out=run.folder,
+        val=options.val,
+        source=run.source,
+        images=options.images,
+    )
+
+
+def train(run: Run, options: CompareOptions, launch: Launch) -> None:
+    """Begin a run or go on with it. Raises RunEnded where it said itself why it ended, FdetError
+    where it was killed.
+    """
+    status = launch(list(command(run, options)))
+    if status < 0:
+        raise FdetError(
+            f"{run.name} was ended by {signal_of(status)}; the same command goes on with it"
+        )
+    if status:
+        raise RunEnded(status)
+
+
+def command(run: Run, options: CompareOptions) -> Iterator[str]:
+    """The words behind `fdet`."""
+    yield from ("train-heads", str(options.cache), "--val", str(options.val))
+    yield from ("--out", str(run.folder), "--config", str(options.config))
+    yield from ("--source", run.source, "--device", options.device)
+    for assignment in options.words_of(run.source, run.seed):
+        yield from ("--set", assignment)
+    if options.threads is not None:
+        yield from ("--threads", str(options.threads))
+    if run.source != CACHED:
+        yield from ("--images", str(options.images))
+    if options.val_images is not None and _sees_val_images(run, options):
+        yield from ("--val-images", str(options.val_images))
+    if run.source in ("online", "finetune") and options.weights is not None:
+        yield from ("--weights", options.weights)
+    if run.begun:
+        yield "--resume"

@@ -1,0 +1,210 @@
+"""A cache is equivalent to its backbone in the loop where features and training are as expected here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ....cache.codecs.codec import codec_of, get_form
+from ....cache.errors import InputError
+from ....cache.key import CacheKey
+from ....cache.reader import FeatureCache
+from ...backbones.frozen import FrozenBackbone
+from ...backbones.loading import load_backbone_of
+from ...dataset.canvases import recipe_of
+from ...dataset.images import file_sha256
+from ...machines.devices import pick_device, use_threads
+from ...machines.progress import progress_line
+from ...runs.config import RunConfig
+from ...runs.model import Model
+from ...sources.coded import CodedSource
+from ...sources.data import Data, open_cached
+from ...sources.live import LiveSource
+from ...sources.source import PyramidSource
+from ...training.auto import settled
+from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
+from .features import FeatureCheck, LevelFeatures, codecs_before
+from .options import EquivalenceOptions
+from .passes import Pass, sampled_passes
+from .steps import Apart, apart, first_batches, fresh_model, train_steps, weights_of
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCheck:
+    """apart: cached maps from live ones that passed through the codec; raw: from live ones that did not."""
+
+    detector: str
+    steps: int
+    batch_size: int
+    expected: Expectation
+    apart: Apart
+    raw: Apart
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """What was looked at, what was expected and what was found. promise: the codec's. failures: each in
+    one line.
+
+    training: None where no image could be trained on.
+    """
+
+    key: CacheKey
+    promise: str
+    samples: int
+    images: int
+    shards: int
+    expected: Expectation
+    allowance: Allowance
+    levels: tuple[LevelFeatures, ...]
+    training: TrainingCheck | None
+    failures: tuple[str, ...]
+
+    @property
+    def equivalent(self) -> bool:
+        return not self.failures
+
+
+def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions) -> Equivalence:
+    """Compute some of a cache's features again, and train some steps with both.
+
+    config: of the detector that is trained. Raises InputError, KeyMismatch (other weights),
+    IncompleteCache, CorruptCache, ConfigError.
+    """
+    options.check()
+    cache = FeatureCache.open(path)
+    key, layout = cache.header.key, cache.header.layout
+    _refuse_converted(path, key)
+    device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
+    use_threads(options.threads if options.threads is not None else key.threads or None)
+    data = open_cached([path], options.annotations, device, masks=config.masks)
+    config = settled(config, data, device)
+    fresh = fresh_model(config, data, device)
+    passes = sampled_passes(cache.header, cache.failed, options.samples, options.seed)
+    samples = [s for one in passes for s in one if s[0] not in cache.failed]
+    image_ids = list(dict.fromkeys(image_id for image_id, _ in samples))
+    changed = _changed_files(cache, options.images, image_ids)
+    backbone = load_backbone_of(key, device, options.weights, image_vectors=True)
+    expected = expected_features(key, device, options.elsewhere)
+    features = _check_features(cache, options, backbone, expected, passes, changed)
+    usable = replace(
+        data, image_ids=tuple(i for i in data.image_ids if i in image_ids and i not in changed)
+    )
+    training = None
+    failures = [*changed.values(), *features.failures]
+    if usable.image_ids:
+        training = _check_training(path, config, options, usable, backbone, fresh, expected)
+        failures += _training_failures(config, key, training)
+    elif not changed:
+        raise InputError(f"--samples {options.samples}: the annotations name none of these images")
+    return Equivalence(
+        key=key,
+        promise=_promise(path, key),
+        samples=len(samples),
+        images=len(image_ids),
+        shards=len({layout.locate(*sample).shard for sample in samples}),
+        expected=expected,
+        allowance=allowance_for(key.precision),
+        levels=(*features.levels, *features.vectors),
+        training=training,
+        failures=tuple(failures),
+    )
+
+
+def _refuse_converted(path: Path, key: CacheKey) -> None:
+    """What integer codes lost before, only their own cache knows."""
+    if any(get_form(name).calibrated for name in key.converted):
+        raise InputError(
+            f"{path}: converted from {' and '.join(key.converted)}, whose scales it does not have: check the "
+            "cache that it was converted from"
+        )
+
+
+def _promise(path: Path, key: CacheKey) -> str:
+    """Of the cache's codec, and what its values were before."""
+    before = f", as {' and '.join(key.converted)} gave it" if key.converted else ""
+    return f"{codec_of(path, key).promise}{before}"
+
+
+def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) -> dict[int, str]:
+    """Images whose file is not the one that was extracted, and how it differs. Raises InputError."""
+    changed, absent = {}, 0
+    for image_id in image_ids:
+        name = cache.header.layout.image(image_id).file_name
+        then, now = cache.entry(image_id).sha256, file_sha256(folder / name)
+        if now != then:
+            absent += not now
+            found = f"sha256 {now[:12]}..., in the cache {then[:12]}..." if now else "unreadable"
+            changed[image_id] = (
+                f"image {name} (id {image_id}): the file is not the one that was extracted ({found})"
+            )
+    if absent and absent == len(image_ids):
+        raise InputError(f"--images {folder}: none of the {absent} sampled images is there")
+    return changed
+
+
+def _check_features(
+    cache: FeatureCache,
+    options: EquivalenceOptions,
+    backbone: FrozenBackbone,
+    expected: Expectation,
+    passes: Sequence[Pass],
+    changed: Collection[int],
+) -> FeatureCheck:
+    key = cache.header.key
+    check = FeatureCheck(
+        cache,
+        recipe_of(key, options.images),
+        backbone,
+        expected.exact,
+        allowance_for(key.precision),
+        changed,
+    )
+    with progress_line("features", sum(map(len, passes))) as progress:
+        check.run(passes, progress)
+    return check
+
+
+def _check_training(
+    path: Path,
+    config: RunConfig,
+    options: EquivalenceOptions,
+    data: Data,
+    backbone: FrozenBackbone,
+    fresh: Model,
+    expected: Expectation,
+) -> TrainingCheck:
+    header, device = data.header, next(backbone.parameters()).device
+    batches = first_batches(config, data, options.steps)
+    raw_source = LiveSource(header, options.images, backbone, 0)
+    through: PyramidSource = raw_source
+    for codec in (*codecs_before(header.key), codec_of(path, header.key, device)):
+        through = CodedSource(through, codec)
+    sources = (data.source, through, raw_source)
+    with progress_line("training", len(sources) * len(batches)) as progress:
+        cached, live, raw = (
+            train_steps(
+                config, copy.deepcopy(fresh), replace(data, source=source), batches, progress
+            )
+            for source in sources
+        )
+    before = weights_of(fresh)
+    return TrainingCheck(
+        detector=f"{config.neck.name} + {config.head.name}",
+        steps=len(batches),
+        batch_size=config.train.batch_size,
+        expected=expected_steps(expected, header.key, device),
+        apart=apart(cached, live, before),
+        raw=apart(cached, raw, before),
+    )
+
+
+def _training_failures(config: RunConfig, key: CacheKey, training: TrainingCheck) -> list[str]:
+    found, allowed = training.apart, allowance_for(key.precision, config.train.precision)
+    if training.expected.exact:
+        return [] if found.exact else [f"training: not the same bits; {found}"]
+    # A loss or weight that is no number is within nothing.
+    within = found.loss <= allowed.loss and found.weights <= allowed.weights
+    return [] if within else [f"training: beyond the bound; {found}"]

@@ -1,0 +1,79 @@
+"""What may be expected here of a cache and of training on it: equal bits, or closeness, and how close."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from ....cache.key import CacheKey
+from ...machines.devices import Precision, environment
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """reasons: why the bits may differ; none where they must not."""
+
+    reasons: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        return not self.reasons
+
+    def __str__(self) -> str:
+        return "bit for bit" if self.exact else f"within the bound ({'; '.join(self.reasons)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How far another environment's arithmetic may lead, where equal bits are not expected.
+
+    features: of a value, as a share of its map's largest; map: of all values of a map together, the
+    root of the mean square of the errors as a share of the values'. Both are added to the codec's
+    bound. loss: of each loss, as a share of its step's total. weights: between two trainings, as a
+    share of the way that they moved.
+    """
+
+    features: float
+    map: float
+    loss: float
+    weights: float
+
+
+# By the precision of the products, which rounds their inputs to 24, 11 or 8 bits; what two orders of
+# summing differ in piles up over a network's layers. EfficientNet-Lite0's features at 256 px were
+# 2^-17 apart with and without oneDNN; fp16's and bf16's 2^-5 and 2^-2 from fp32's. Over a whole map that
+# was 0.6 % and 6 % (at 160 px); a mirrored image gives features 50 % to 120 % apart.
+ALLOWANCES: Mapping[str, Allowance] = {
+    "fp32": Allowance(2.0**-14, 2.0**-14, 0.002, 0.1),
+    "fp16": Allowance(2.0**-4, 2.0**-6, 0.02, 0.3),
+    "bf16": Allowance(2.0**-1, 2.0**-3, 0.1, 0.5),
+}
+
+
+def expected_features(key: CacheKey, device: torch.device, elsewhere: bool) -> Expectation:
+    """Equal bits where device, threads and libraries are those of the extraction.
+
+    elsewhere: the cache was made on another processor, of which its key knows nothing.
+    """
+    here = replace(key, **environment(device))
+    reasons = tuple(str(difference) for difference in here.explain(key, "reuse"))
+    return Expectation((*reasons, "made elsewhere") if elsewhere else reasons)
+
+
+def expected_steps(features: Expectation, key: CacheKey, device: torch.device) -> Expectation:
+    """Of training with the backbone in the loop, whose passes are parts of shuffled batches."""
+    reasons = list(features.reasons)
+    if key.batch_size > 1:
+        reasons.append(
+            f"extraction took {key.batch_size} samples a pass, and not those of a training batch"
+        )
+    if device.type != "cpu":
+        reasons.append("sums of gradients on an accelerator have no fixed order")
+    return Expectation(tuple(reasons))
+
+
+def allowance_for(*precisions: Precision | str) -> Allowance:
+    """Of the coarsest of them."""
+    return max((ALLOWANCES[p] for p in precisions), key=lambda allowance: allowance.features)

@@ -1,0 +1,66 @@
+"""Runs -> a report -> a page: everything that can be refused is refused before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import InputError
+from ....cache.format.header import CacheHeader
+from .gallery import Gallery, choose_of_cache, choose_of_files, gallery_of_cache, gallery_of_files
+from .page import page
+from .records import find_runs, read_records
+from .report import Report, make_report
+from .scores import with_errors
+
+
+def assemble(
+    paths: Sequence[Path],
+    out: Path | None = None,
+    val: Path | None = None,
+    images: Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Report:
+    """out: where a page is to go, if any; val, images: as `fdet report` takes them.
+
+    Raises InputError, CorruptCache.
+    """
+    _refuse(out, val, images)
+    records = with_errors(read_records(find_runs(paths)), val, images, device, threads)
+    report = make_report(records, [] if val is None else [val])
+    if out is None or images is None:
+        return report
+    return replace(report, gallery=_gallery(report, val, images, device, threads))
+
+
+def _refuse(out: Path | None, val: Path | None, images: Path | None) -> None:
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InputError(f"--out {out}: expected a file in a folder that exists")
+    if val is not None:
+        CacheHeader.read(val)
+    if images is None:
+        return
+    if not images.is_dir():
+        raise InputError(f"--images {images}: no such folder")
+    if out is None and val is None:
+        raise InputError("--images is for the page or for --val: give --out FILE, or leave it out")
+    if out is not None and val is not None:
+        choose_of_cache(val, images)
+    elif out is not None:
+        choose_of_files(images)
+
+
+def _gallery(
+    report: Report, val: Path | None, images: Path, device: str, threads: int | None
+) -> Gallery:
+    if val is None:
+        return gallery_of_files(report.best_runs, images, device, threads)
+    return gallery_of_cache(report.best_runs, val, images)
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Publish the page; an older one is replaced. Raises StorageError."""
+    publish_bytes(path, page(report).encode(), existing="replace")

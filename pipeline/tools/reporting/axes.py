@@ -1,0 +1,161 @@
+"""Where runs differ: axes, and groups of runs that differ in the seed alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...runs.info import FRESH, PROCESSES, THREADS, RunInfo
+from .records import RunRecord
+
+SEED, START = "train.seed", "start"
+Value = Hashable
+# Of two axes that always change together the first one names both.
+_FIRST = ("source", "neck.name", "head.name", "backbone", "weights", "codec", "views", "resize")
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A setting in which runs differ. values: by run, None where a run has no such setting; along:
+    settings that change whenever this one does, so that nothing tells their effects apart.
+    """
+
+    name: str
+    values: tuple[Value, ...]
+    along: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        return self.name.removesuffix(".name")
+
+    @property
+    def levels(self) -> list[Value]:
+        """Its values, the most common first; numbers and names in their order otherwise."""
+        counts = Counter(self.values)
+        return sorted(counts, key=lambda value: (-counts[value], *_order(value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Runs that agree in all but the seed, by their positions."""
+
+    label: str
+    values: tuple[Value, ...]
+    runs: tuple[int, ...]
+
+
+def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
+    """Of the records that have a configuration; the others have None everywhere."""
+    flat = [None if r.info is None else dict(_settings(r.info)) for r in records]
+    known = [settings for settings in flat if settings is not None]
+    _name_starts(known)
+    names = list(dict.fromkeys(name for settings in known for name in settings))
+    names.sort(key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+    found: dict[str, list[str]] = {}
+    for name in names:
+        own = [settings.get(name) for settings in known]
+        if len(set(own)) == 1 or name == SEED:
+            continue
+        columns = {other: [settings.get(other) for settings in known] for other in found}
+        if name.endswith(" cache") and _follows(own, list(zip(*columns.values(), strict=True))):
+            continue  # its id only repeats what the axes say
+        leader = next((o for o, column in columns.items() if _follows(own, column)), None)
+        if leader is None:
+            found[name] = []
+        elif leader.partition(".")[0] != name.partition(".")[0]:  # a head has settings of its own
+            found[leader].append(name)
+    return [
+        Axis(name, tuple(None if s is None else s.get(name) for s in flat), tuple(along))
+        for name, along in found.items()
+    ]
+
+
+def groups_of(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Group]:
+    """In the order of their first runs. A run whose configuration is unreadable is in none."""
+    members: dict[tuple[Value, ...], list[int]] = {}
+    for position, record in enumerate(records):
+        if record.info is not None:
+            values = tuple(axis.values[position] for axis in axes)
+            members.setdefault(values, []).append(position)
+    return [
+        Group(_label(values, axes) or records[runs[0]].name, values, tuple(runs))
+        for values, runs in members.items()
+    ]
+
+
+def shown(value: Value) -> str:
+    """A value for people."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "all"
+
+
+def _label(values: Sequence[Value], axes: Sequence[Axis]) -> str:
+    """Names speak for themselves, numbers need theirs."""
+    parts = []
+    for axis, value in zip(axes, values, strict=True):
+        if value is None:
+            continue
+        plain = isinstance(value, str) and axis.name in _FIRST
+        parts.append(shown(value) if plain else f"{axis.label.rpartition('.')[2]} {shown(value)}")
+    return ", ".join(parts)
+
+
+def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
+    key = info.key
+    yield "source", info.source
+    yield "backbone", key.backbone
+    yield "weights", key.weights_sha256[:12]
+    yield "codec", key.codec
+    yield "views", ",".join(key.views)
+    yield "resize", f"{key.short} to {key.long}" + (" square" if key.square else "")
+    yield "levels", tuple(level.name for level in key.levels.levels)
+    yield "extraction precision", key.precision
+    for section, values in info.config.to_mapping().items():
+        for name, value in values.items():
+            yield f"{section}.{name}", _hashable(value)
+    for name, text in info.data.items():
+        if name.endswith(" data"):
+            caches, _, annotations = text.rpartition(" ")
+            yield name.replace("data", "annotations"), annotations[:12]
+            yield name.replace("data", "cache"), " ".join(c[:12] for c in caches.split())
+        elif name not in ("source", THREADS, PROCESSES):
+            yield name, text[:24]
+
+
+def _name_starts(known: Sequence[dict[str, Value]]) -> None:
+    """Where seed and settings tell with which run each one began, it counts only that it did: seeds that go
+    on from runs of their own are one group.
+    """
+    starts: dict[Hashable, set[Value]] = {}
+    for settings in known:
+        others = frozenset(item for item in settings.items() if item[0] != START)
+        starts.setdefault(others, set()).add(settings.get(START))
+    if all(len(own) == 1 for own in starts.values()):
+        for settings in known:
+            if settings.get(START, FRESH) != FRESH:
+                settings[START] = "a run"
+
+
+def _hashable(value: Any) -> Value:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _follows(own: Sequence[Value], leader: Sequence[Value]) -> bool:
+    """Whether each value of the leader goes with one value of this one."""
+    pairs: Mapping[Value, set[Value]] = {value: set() for value in leader}
+    for value, leading in zip(own, leader, strict=True):
+        pairs[leading].add(value)
+    return bool(pairs) and all(len(values) == 1 for values in pairs.values())
+
+
+def _order(value: Value) -> tuple[int, float, str]:
+    if isinstance(value, int | float):
+        return 0, float(value), ""
+    return 1, 0.0, shown(value)

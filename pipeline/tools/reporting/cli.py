@@ -1,0 +1,91 @@
+"""fdet report: its options as the command line knows them."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ....cache.disk.objects import located
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import InputError
+from ...command import echo, opt
+
+
+class Format(StrEnum):
+    """What is printed."""
+
+    table = "table"
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+def report_command(
+    paths: Annotated[
+        list[Path], typer.Argument(help="runs, or folders that hold some up to two levels below")
+    ],
+    out: Annotated[
+        Path | None,
+        opt("file to write, by its suffix: .html, .md, .csv or .json; an older one is replaced"),
+    ] = None,
+    val: Annotated[
+        Path | None,
+        opt("validation cache: evaluate the best weights for error breakdown and gallery"),
+    ] = None,
+    images: Annotated[
+        Path | None, opt("image folder for the gallery; with --val the folder it was made from")
+    ] = None,
+    printed: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="print the table, md (Markdown), csv or json; csv: a row a run"
+        ),
+    ] = None,
+    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    threads: Annotated[
+        int | None, opt("of torch on a CPU; default: torch's, or the cache's")
+    ] = None,
+) -> None:
+    """Compare runs: one self-contained HTML page, a table in the terminal, or a file for programs."""
+    from .assemble import assemble, write_page
+    from .terminal import print_report, to_markdown
+    from .tidy import to_csv, to_json
+
+    logging.getLogger("fdet").setLevel(logging.INFO)
+    written = _format_of(out)
+    page = out if written is None else None
+    report = assemble(paths, page, val and located(val), images, device, threads)
+
+    def text(format: Format) -> str:
+        if format == Format.md:
+            return to_markdown(report)
+        if format == Format.csv:
+            return to_csv(report.rows)
+        return to_json(report.rows, [e for of in report.effects.values() for e in of])
+
+    if out is not None:
+        if written is None:
+            write_page(report, out)
+        else:
+            publish_bytes(out, text(written).encode(), existing="replace")
+        echo(f"written: {out}", err=printed is not None)
+    printed = printed or (Format.table if out is None else None)
+    if printed == Format.table:
+        print_report(report)
+    elif printed is not None:
+        echo(text(printed), nl=False)
+
+
+def _format_of(out: Path | None) -> Format | None:
+    """What a file is to have, None for the page. Raises InputError for a suffix that says nothing."""
+    if out is None or out.suffix in (".html", ".htm"):
+        return None
+    if out.suffix not in (".md", ".csv", ".json"):
+        raise InputError(f"--out {out}: expected a name that ends in .html, .md, .csv or .json")
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"--out {out}: expected a file in a folder that exists")
+    return Format(out.suffix[1:])

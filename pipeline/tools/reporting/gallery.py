@@ -1,0 +1,191 @@
+"""A few images, and what the chosen runs find in each: plain values that a page draws.
+
+Boxes are [x, y, width, height] in px of the image file, as COCO has them.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ....cache.errors import CorruptCache, FdetError, InputError
+from ....cache.format.annotation_copy import read_annotations
+from ....cache.format.header import CacheHeader
+from ....cache.layout import ImageEntry
+from ...dataset.annotations import Annotations, parse_annotations
+from ...dataset.images import ImageError, load_image
+from ...evaluation.coco import to_coco_results
+from ...machines.devices import pick_device, use_threads
+from ...machines.progress import progress_line
+from ...runs.loading import codec_of_run
+from ...watching.pictures_hook import check_pictured, choose_images
+from ..prediction.jobs import find_images
+from ..prediction.predict import detect_image, load_trained
+from .records import RunRecord
+from .scores import detections_of
+
+log = logging.getLogger(__name__)
+
+IMAGES = 6
+# Runs that can be chosen: each costs its boxes.
+HEADS = 12
+LARGEST_SIDE = 640  # px
+QUALITY = 82
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image: its picture as a data: URI, its size (w, h) in px of the file; objects: {"box", "label",
+    "crowd"}, None where nothing is annotated.
+    """
+
+    name: str
+    uri: str
+    size: tuple[int, int]
+    objects: list[dict[str, Any]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """found: by run's name, for each image its detections, best first: {"box", "label", "score"}.
+
+    label: a position in `classes`.
+    """
+
+    classes: tuple[str, ...] = ()
+    images: list[Shown] = field(default_factory=list)
+    found: Mapping[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+
+
+def choose_of_cache(val: Path, images: Path) -> tuple[Annotations, list[ImageEntry]]:
+    """A few images of a validation cache, the same for all runs. Raises InputError where one is lacking."""
+    header = CacheHeader.read(val)
+    annotations = parse_annotations(read_annotations(val, header), f"{val}'s annotations")
+    ids = [image.id for image in header.layout.images if image.id in annotations]
+    chosen = choose_images(annotations, ids, IMAGES)
+    check_pictured(images, chosen)
+    return annotations, chosen
+
+
+def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> Gallery:
+    """By what evaluations on a validation cache found. Raises InputError where an image is lacking."""
+    annotations, chosen = choose_of_cache(val, images)
+    labels = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
+    found = {}
+    for record in records[:HEADS]:
+        try:
+            results = detections_of(record, val)
+            if results is not None:
+                wanted: dict[int, list[Any]] = {image.id: [] for image in chosen}
+                for result in results:
+                    if result["image_id"] in wanted:
+                        wanted[result["image_id"]].append(_detection(result, labels))
+                found[record.name] = list(map(_best_first, wanted.values()))
+        except (CorruptCache, KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("%s is not in the gallery: %r", record.name, error)
+    shown = []
+    for entry in chosen:
+        image, _ = load_image(images / entry.file_name, entry.hw)
+        shown.append(_shown(entry.file_name, image, _objects(annotations, entry.id)))
+    return Gallery(annotations.class_names, shown, found)
+
+
+def choose_of_files(images: Path) -> list[tuple[Path, str]]:
+    """A few image files and their names, spread over a folder. Raises InputError where there is none."""
+    files = find_images([images])
+    count = min(IMAGES, len(files))
+    return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)]
+
+
+def gallery_of_files(
+    records: Sequence[RunRecord], images: Path, device: str, threads: int | None
+) -> Gallery:
+    """By passing image files through backbone and head of each run; there is no ground truth.
+
+    Raises InputError where none can be read.
+    """
+    chosen = choose_of_files(images)
+    pictures = {name: _readable(path) for path, name in chosen}
+    read = {name: image for name, image in pictures.items() if image is not None}
+    if not read:
+        raise InputError(f"--images {images}: none of {len(chosen)} images can be read")
+    shown = [_shown(name, image, None) for name, image in read.items()]
+    found, classes = {}, tuple[str, ...]()
+    with progress_line("gallery", len(records[:HEADS])) as progress:
+        for record in records[:HEADS]:
+            assert record.info is not None
+            progress.note(record.name)
+            if classes in ((), record.info.class_names):
+                classes = record.info.class_names
+                try:
+                    found[record.name] = _predicted(record, list(read.values()), device, threads)
+                except FdetError as error:
+                    log.warning("%s is not in the gallery: %s", record.name, error)
+            progress.advance()
+    return Gallery(classes, shown, found)
+
+
+def _predicted(
+    record: RunRecord, images: Sequence[Image.Image], device: str, threads: int | None
+) -> list[list[dict[str, Any]]]:
+    info = record.info
+    assert info is not None
+    on = pick_device(device)
+    use_threads(threads if threads is not None else info.key.threads or None)
+    detector, backbone = load_trained(record.folder, info, "best", on, None)
+    codec = codec_of_run(record.folder, info, on)
+    labels = {class_id: k for k, class_id in enumerate(info.class_ids)}
+    found = []
+    for image in images:
+        detections = detect_image(image, info, backbone, detector, codec)
+        sizes = {0: (image.height, image.width)}
+        results = to_coco_results({0: detections}, info.class_ids, sizes)
+        found.append(_best_first([_detection(result, labels) for result in results]))
+    return found
+
+
+def _readable(path: Path) -> Image.Image | None:
+    try:
+        return load_image(path)[0]
+    except ImageError as error:
+        log.warning("%s is not in the gallery: %s", path, error)
+        return None
+
+
+def _detection(result: Mapping[str, Any], labels: Mapping[int, int]) -> dict[str, Any]:
+    return {
+        "box": [round(float(side), 1) for side in result["bbox"]],
+        "label": labels[result["category_id"]],
+        "score": round(float(result["score"]), 4),
+    }
+
+
+def _best_first(detections: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(detections, key=lambda detection: -detection["score"])
+
+
+def _objects(annotations: Annotations, image_id: int) -> list[dict[str, Any]]:
+    objects = annotations.of_image(image_id)
+    boxes = objects.boxes.copy()
+    boxes[:, 2:] -= boxes[:, :2]
+    columns = (boxes.round(1).tolist(), objects.labels.tolist(), objects.crowd.tolist())
+    return [
+        {"box": box, "label": label, "crowd": crowd}
+        for box, label, crowd in zip(*columns, strict=True)
+    ]
+
+
+def _shown(name: str, image: Image.Image, objects: list[dict[str, Any]] | None) -> Shown:
+    small = image.copy()
+    small.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=QUALITY, optimize=True)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Shown(name, uri, image.size, objects)

@@ -1,0 +1,190 @@
+"""The report as one HTML file that asks the network for nothing.
+
+Its policy allows the scripts and styles that stand in it, by their sha256, and pictures in data: URIs;
+everything else is refused. What comes from files, names of classes too, is in a block of JSON, which no
+parser of HTML takes for markup and which the scripts put into the page as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...evaluation.errors import KINDS
+from ..capacity.report import PAPER
+from .axes import shown
+from .effects import MEASURES
+from .report import COSTS, Report
+
+_HERE = Path(__file__).parent / "page"
+# In the order in which they run.
+_SCRIPTS = ("elements.js", "table.js", "plots.js", "gallery.js", "start.js")
+# By column of the tidy table: heading, factor, digits.
+_FIGURES: Mapping[str, tuple[str, float, int]] = {
+    "ap": ("AP", 1, 3),
+    "ap50": ("AP50", 1, 3),
+    "ap75": ("AP75", 1, 3),
+    "ap_small": ("AP small", 1, 3),
+    "ap_medium": ("AP medium", 1, 3),
+    "ap_large": ("AP large", 1, 3),
+    "ap_rare": ("AP rare", 1, 3),
+    "ap_common": ("AP common", 1, 3),
+    "ap_frequent": ("AP frequent", 1, 3),
+    "mask_ap": ("AP of masks", 1, 3),
+    "trained": ("trained, M", 1e-6, 2),
+    "share": ("share, %", 100, 1),
+    "seconds": ("seconds", 1, 1),
+    "images_per_second": ("images/s", 1, 1),
+    "process_mb": ("process, MiB", 1, 0),
+    "device_mb": ("device, MiB", 1, 0),
+    "epochs": ("epochs", 1, 0),
+    "best_epoch": ("best epoch", 1, 0),
+}
+
+
+def page(report: Report) -> str:
+    """The whole file."""
+    plotly = _inline((files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8"))
+    script = _inline("\n".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS))
+    style = _inline((_HERE / "page.css").read_text("utf-8"))
+    parts = {
+        "policy": _policy([plotly, script], [style, _PLOTLY_STYLE]),
+        "style": style,
+        "plotly-style": _PLOTLY_STYLE,
+        "data": as_json(payload(report)),
+        "maps": _styles_of_maps(plotly),
+        "plotly": plotly,
+        "script": script,
+    }
+    # In one pass: what is put in is not searched for marks.
+    head, *blocks = (_HERE / "template.html").read_text("utf-8").split("{{")
+    marked = (block.split("}}", 1) for block in blocks)
+    return "".join([head, *(parts[name] + rest for name, rest in marked)])
+
+
+# plotly.js puts its rules into this sheet by script, which the policy allows, and makes no other.
+_PLOTLY_STYLE = "/* plotly */"
+
+
+def _styles_of_maps(plotly: str) -> str:
+    """The id under which plotly.js looks for the styles of its maps before it makes them, which the policy
+    would refuse. There are no maps here, so an empty element has it.
+    """
+    found = re.search(r'getElementById\("([0-9a-f]{64})"\)', plotly)
+    return found[1] if found else "maps"
+
+
+def _inline(text: str) -> str:
+    """As a browser will hash it."""
+    text = text.replace("\r\n", "\n")
+    assert "</script" not in text.lower() and "</style" not in text.lower() and "<!--" not in text
+    return text
+
+
+def _policy(scripts: list[str], styles: list[str]) -> str:
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {' '.join(map(_source, scripts))}",
+            f"style-src {' '.join(map(_source, styles))}",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def as_json(value: Any) -> str:
+    """For a block of JSON within HTML: no character of it can end the block."""
+    text = json.dumps(_finite(value), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    return [_finite(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def payload(report: Report) -> dict[str, Any]:
+    """All that the page shows, as plain values."""
+    classes = dict.fromkeys(name for record in report.records for name in record.per_class)
+    return {
+        "sentence": report.sentence,
+        "notes": report.notes,
+        "axes": [{"name": axis.name, "label": axis.label} for axis in report.axes],
+        "columns": [
+            {"key": key, "label": label, "factor": factor, "digits": digits}
+            for key, (label, factor, digits) in _FIGURES.items()
+            if any(row[key] is not None for row in report.rows)
+        ],
+        "classes": list(classes),
+        "kinds": list(KINDS),
+        "runs": list(_runs(report)),
+        "groups": list(_groups(report)),
+        "costs": {cost: COSTS[cost] for cost in report.fronts},
+        "fronts": report.fronts,
+        "effects": {
+            name: [effect.to_json() for effect in of] for name, of in report.effects.items()
+        },
+        "measures": dict(MEASURES),
+        "paper": [asdict(point) for point in PAPER],
+        "gallery": asdict(report.gallery),
+    }
+
+
+def _runs(report: Report) -> Iterator[dict[str, Any]]:
+    groups = {run: number for number, group in enumerate(report.groups) for run in group.runs}
+    for k, (record, row) in enumerate(zip(report.records, report.rows, strict=True)):
+        yield {
+            "name": record.name,
+            "folder": str(record.folder),
+            "state": record.state,
+            "note": record.note,
+            "group": groups.get(k),
+            "seeds": "" if record.seed is None else str(record.seed),
+            "axes": [_axis_value(axis.values[k]) for axis in report.axes],
+            "figures": {key: row[key] for key in _FIGURES},
+            "spreads": {},
+            "course": [asdict(point) for point in record.course],
+            "perClass": record.per_class,
+            "errors": record.errors,
+            "command": report.commands[k],
+        }
+
+
+def _groups(report: Report) -> Iterator[dict[str, Any]]:
+    for group in report.groups:
+        spreads = {key: report.spread(group, key) for key in _FIGURES}
+        done, records = report.finished_of(group), [report.records[k] for k in group.runs]
+        yield {
+            "name": group.label,
+            "state": f"{len(done)} of {len(group.runs)} finished",
+            "note": "; ".join(record.note for record in records if record.note),
+            "runs": group.runs,
+            "seeds": ", ".join(str(record.seed) for record in records),
+            "axes": list(map(_axis_value, group.values)),
+            "figures": {key: s and s.mean for key, s in spreads.items()},
+            "spreads": {key: s and [s.least, s.most] for key, s in spreads.items()},
+        }
+
+
+def _axis_value(value: Any) -> float | str:
+    """A number stays one, so that it sorts as one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number else shown(value)

@@ -1,0 +1,87 @@
+"""One table: a row a run, a column a variable, the same names in every format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...evaluation.coco import FIGURES, GROUPS
+from ...evaluation.errors import KINDS
+from .axes import Axis, Group, shown
+from .effects import Effect
+from .records import RunRecord
+
+Row = dict[str, Any]
+# Behind them come the axes, "AP of CLASS" and "AP50 lost to KIND".
+COLUMNS: Mapping[str, str] = {
+    "run": "name, the shortest end of its path that is not another run's",
+    "folder": "run directory",
+    "state": "finished, unfinished or unreadable",
+    "note": "why it is not finished",
+    "group": "runs that differ in the seed alone",
+    "seed": "train.seed",
+    **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of the best evaluation"),
+    **dict.fromkeys(GROUPS, "AP over the classes of a frequency group, of that evaluation"),
+    "mask_ap": "AP of masks at that evaluation, where the head finds some",
+    "last_ap": "AP of the last evaluation",
+    "best_epoch": "epoch of the best evaluation",
+    "epochs": "epochs trained",
+    "steps": "steps of the optimiser",
+    "trained": "trained parameters",
+    "total": "parameters of detector and backbone",
+    "share": "trained / total",
+    "seconds": "of steps and of waiting for their data, without evaluations and start",
+    "images_per_second": "mean over the training",
+    "waiting": "share of the seconds without data",
+    "process_mb": "peak of the process, MiB",
+    "device_mb": "peak of the accelerator, MiB",
+    "digest": "sha256 of the configuration",
+    "command": "makes the run again",
+}
+
+
+def tidy(
+    records: Sequence[RunRecord],
+    axes: Sequence[Axis],
+    groups: Sequence[Group],
+    commands: Sequence[str],
+) -> list[Row]:
+    """A row a record, all with the same columns; None where there is nothing."""
+    group = {run: g.label for g in groups for run in g.runs}
+    classes = dict.fromkeys(name for record in records for name in record.per_class)
+    rows = []
+    for k, (record, command) in enumerate(zip(records, commands, strict=True)):
+        row = dict.fromkeys(COLUMNS) | dict(record.figures)
+        row |= {"run": record.name, "folder": str(record.folder), "state": record.state}
+        row |= {"note": record.note, "group": group.get(k), "seed": record.seed, "command": command}
+        if record.info is not None:
+            row["digest"] = record.info.config.digest
+        if (p := record.parameters) is not None:
+            row |= {"trained": p.trained, "total": p.total, "share": p.share}
+        row |= {axis.name: _plain(axis.values[k]) for axis in axes}
+        row |= {f"AP of {name}": record.per_class.get(name) for name in classes}
+        row |= {f"AP50 lost to {kind}": record.errors.get(kind) for kind in KINDS}
+        rows.append(row)
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    return shown(value) if isinstance(value, tuple) else value
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """With a line of names; an empty cell where there is nothing. RFC 4180, but for its line ends."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def to_json(rows: Sequence[Row], effects: Sequence[Effect]) -> str:
+    """{"columns": what they are, "runs": rows, "effects": ...}."""
+    found = [effect.to_json() for effect in effects]
+    return json.dumps({"columns": dict(COLUMNS), "runs": list(rows), "effects": found})

@@ -1,0 +1,159 @@
+"""What the class layers of box heads see of all training images, made in one pass over the cache."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....cache.disk.publish import storage_error
+from ....cache.sampler import SampleId, bucketed
+from ....heads.feature_augment import augmented
+from ....heads.roi.last_layer import SeenRoIs, seen_rois
+from ....heads.roi.two_stage import TwoStage
+from ....heads.types import Targets
+from ...dataset.long_tail import class_images, looked_for
+from ...machines.devices import autocast
+from ...machines.progress import progress_line
+from ...runs.config import RunConfig
+from ...runs.model import Model
+from ...sources.data import Data
+from ...sources.residence import free_memory
+from ...training.step import image_seed
+
+log = logging.getLogger(__name__)
+
+# Of what is free; the rest is for the step, the page cache and the neighbours.
+_RAM_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PooledBatch:
+    """B samples: what a step of the class layers takes. targets say which classes count, and no boxes."""
+
+    image_ids: tuple[int, ...]
+    seen: tuple[SeenRoIs, ...]
+    targets: tuple[Targets, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """rows: of each sample, the place of its first sampling among all samplings R of all samples.
+    vectors (R, S, N, C) of S stages; labels (R, S, N), of the first stage below 0 where there are fewer
+    than N RoIs.
+    """
+
+    rows: Mapping[SampleId, int]
+    samplings: int
+    vectors: Tensor
+    labels: Tensor
+
+    def put(self, sample: SampleId, sampling: int, seen: SeenRoIs) -> None:
+        """What was seen of a sample."""
+        row, count = self.rows[sample] + sampling, seen.labels.shape[1]
+        self.vectors[row, :, :count] = seen.vectors.cpu()
+        self.labels[row, :, :count] = seen.labels.cpu().to(self.labels.dtype)
+
+    def seen(self, sample: SampleId, sampling: int) -> SeenRoIs:
+        """The same again."""
+        row = self.rows[sample] + sampling
+        count = int((self.labels[row, 0] >= 0).sum())
+        return SeenRoIs(self.vectors[row, :, :count], self.labels[row, :, :count].long())
+
+    def batches(
+        self,
+        parts: Sequence[Sequence[SampleId]],
+        epoch: int,
+        data: Data,
+        device: torch.device,
+    ) -> Iterator[PooledBatch]:
+        """What the steps of an epoch take, on the device."""
+        shown = torch.from_numpy(class_images(data.annotations, data.image_ids)).float().to(device)
+        for part in parts:
+            image_ids = tuple(image_id for image_id, _ in part)
+            seen = tuple(self.seen(s, epoch % self.samplings).to(device) for s in part)
+            yield PooledBatch(image_ids, seen, tuple(_targets(data, i, shown) for i in image_ids))
+
+
+def _targets(data: Data, image_id: int, shown: Tensor) -> Targets:
+    known = None
+    if data.annotations.coverage is not None:
+        known = torch.from_numpy(looked_for(data.annotations, image_id)).to(shown.device)
+    nothing = shown.new_zeros(0, 4), shown.new_zeros(0, dtype=torch.int64)
+    return Targets(*nothing, looked_for=known, class_images=shown)
+
+
+def pooled(
+    config: RunConfig,
+    model: Model,
+    data: Data,
+    samplings: int,
+    device: torch.device,
+    scratch: Path,
+) -> Pool:
+    """Every training view of every image goes through the frozen part once. What is drawn comes from
+    (seed, view and sampling, image). scratch: a folder for what does not fit in memory. Raises
+    StorageError, and what reading the cache raises.
+    """
+    train = config.train
+    views = train.views or len(data.header.layout.views)
+    samples = [(image_id, view) for view in range(views) for image_id in data.image_ids]
+    pool = _empty(model, data, samples, samplings, scratch)
+    size = max(1, train.batch_size // train.accumulate)
+    batches = [
+        batch
+        for view in range(views)
+        for batch in bucketed(data.header.layout, [s for s in samples if s[1] == view], size)
+    ]
+    given = data.batches(batches, device, train.min_visible)
+    with progress_line("pool", len(samples)) as progress:
+        for batch, loaded in zip(batches, given, strict=True):
+            for sampling in range(samplings):
+                number = batch[0][1] * samplings + sampling
+                seeds = [image_seed(train.seed, number, image_id) for image_id, _ in batch]
+                with torch.no_grad(), autocast(device, train.precision):
+                    pyramid = augmented(loaded.pyramid(), config.augment, seeds)
+                    where = loaded.placements, loaded.targets
+                    of_images = seen_rois(model.detector, pyramid, *where, seeds)
+                for sample, seen in zip(batch, of_images, strict=True):
+                    pool.put(sample, sampling, seen)
+            progress.advance(len(batch))
+    return pool
+
+
+def _empty(
+    model: Model, data: Data, samples: Sequence[SampleId], samplings: int, scratch: Path
+) -> Pool:
+    head = model.detector.head
+    assert isinstance(head, TwoStage)
+    objects = int(np.diff(data.annotations.starts).max(initial=0))
+    rois = min(head.settings.sampled, head.settings.rpn_top_train[1] + objects)
+    shape = len(samples) * samplings, len(head.stages), rois
+    vectors = _room((*shape, head.settings.fc_channels), scratch)
+    rows = {sample: k * samplings for k, sample in enumerate(samples)}
+    return Pool(rows, samplings, vectors, torch.full(shape, -1, dtype=torch.int32))
+
+
+def _room(shape: tuple[int, ...], scratch: Path) -> Tensor:
+    """float32, in memory, or else in a file without a name, which goes with the process."""
+    size = 4 * math.prod(shape)
+    if size <= _RAM_SHARE * free_memory(torch.device("cpu")):
+        log.info("what the class layer sees stays in memory: %.1f MB", size / 1e6)
+        return torch.empty(shape)
+    log.info(
+        "what the class layer sees, %.1f GB, goes to a scratch file in %s", size / 1e9, scratch
+    )
+    try:
+        with tempfile.TemporaryFile(dir=scratch) as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return torch.from_numpy(np.memmap(file, np.float32, "r+", shape=shape))
+    except OSError as error:
+        raise storage_error(scratch, error) from error

@@ -1,0 +1,164 @@
+"""fdet cache ...: look at caches, check them, compare, convert, copy, clean up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ....cache.disk.objects import ObjectPath, located
+from ....cache.errors import InputError
+from ...command import echo, opt
+from ...extraction.options import CALIBRATION_IMAGES
+
+cache_app = typer.Typer(
+    no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
+)
+
+_Cache = Annotated[Path, typer.Argument(help="a cache: a folder, or s3://bucket/prefix")]
+
+
+@cache_app.command("info")
+def info_command(
+    cache: _Cache,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """What a cache holds and what it was made from."""
+    from .info import describe
+
+    facts = describe(located(cache))
+    if as_json:
+        import json
+
+        echo(json.dumps(facts, indent=2))
+        return
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        echo(f"{name:<{width}}  {value}")
+
+
+@cache_app.command("verify")
+def verify_command(cache: _Cache) -> None:
+    """Read every byte and compare it with what was committed.
+
+    Exit 0: whole and sound. 1: something is wrong, or not finished; each damaged file is named.
+    """
+    from .verify import verify_cache
+
+    cache = located(cache)
+    result = verify_cache(cache)
+    for damage in result.damages:
+        echo(str(damage))
+    for name in result.leftovers:
+        echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
+    size = f"{result.bytes / 1e6:.1f} MB read"
+    if result.missing:
+        echo(f"unfinished: {result.missing} shards are not written yet")
+    if not result.sound:
+        echo(f"{cache}: {len(result.damages)} damages, {size}")
+        if result.damages and not isinstance(cache, ObjectPath):
+            echo(
+                f"`fdet cache rm --damaged {cache}` takes damaged shards out; the command that made "
+                "the cache then makes just these again"
+            )
+        raise typer.Exit(1)
+    echo(f"{cache}: sound, {size}")
+
+
+@cache_app.command("diff")
+def diff_command(first: _Cache, second: _Cache) -> None:
+    """What two caches were made from differently, and what that forbids.
+
+    Exit 0: the same inputs. 1: something differs.
+    """
+    from .diff import differences
+
+    lines = differences(located(first), located(second))
+    for line in lines or ["made from the same inputs"]:
+        echo(line)
+    if lines:
+        raise typer.Exit(1)
+
+
+@cache_app.command("convert")
+def convert_command(
+    cache: _Cache,
+    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    store: Annotated[str | None, opt("zarr or hdf5; default: as it is")] = None,
+    codec: Annotated[
+        str | None,
+        opt(
+            "a coarser one: fp16, bf16, int8, int6, int5, int4, or with principal components, e.g. "
+            "int5+pca, int5+pca64; default: as it is"
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, opt("take the new codec's scales from this cache, so that both read as one")
+    ] = None,
+    calibration_images: Annotated[
+        int, opt("so many images of the cache decide the new codec's scales")
+    ] = CALIBRATION_IMAGES,
+) -> None:
+    """Write a finished cache in another store, or in a coarser codec, or both.
+
+    Needs no backbone; every sample is checked as it is read. The same command goes on where it stopped.
+    """
+    from .convert import Conversion, convert
+
+    wanted = Conversion(
+        store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
+    )
+    cache, out = located(cache), located(out)
+    samples, size = convert(cache, out, wanted)
+    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("copy")
+def copy_command(
+    cache: _Cache,
+    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    levels: Annotated[str | None, opt("only these, comma-separated, e.g. c4,c5")] = None,
+    images_from: Annotated[
+        Path | None, opt("only the images of this annotation file, which the copy then carries")
+    ] = None,
+    limit: Annotated[int | None, opt("only the first N images")] = None,
+) -> None:
+    """Copy a finished cache, or a part of it, which is then a cache of its own.
+
+    Every byte is checked on its way. The same command goes on where it stopped.
+    """
+    from .copy import Part, copy
+
+    names = None if levels is None else tuple(levels.split(","))
+    cache, out = located(cache), located(out)
+    samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
+    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("rm")
+def rm_command(
+    cache: _Cache,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="only what killed runs left, and files set aside")
+    ] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="only shards in which `verify` finds something wrong")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
+    from .rm import remove_cache, remove_damaged, remove_remains
+
+    cache = located(cache)
+    if leftovers and damaged:
+        raise InputError("--leftovers and --damaged exclude each other")
+    if leftovers:
+        removed, size = remove_remains(cache)
+    elif damaged:
+        removed, size = remove_damaged(cache)
+    else:
+        if not yes:
+            typer.confirm(f"delete {cache} and all features in it?", abort=True)
+        removed, size = remove_cache(cache)
+    echo(f"{removed} files removed, {size / 1e6:.1f} MB")

@@ -1,0 +1,254 @@
+"""fdet cache convert: a cache in another store, or in a coarser codec, without the backbone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ....cache.background import BackgroundWriter
+from ....cache.codecs.calibration import (
+    FloatArray,
+    calibrate,
+    calibration_digest,
+    has_parameter_files,
+    parameter_files,
+)
+from ....cache.codecs.clipping import EndCodes
+from ....cache.codecs.codec import Codec, codec_files, codec_of, get_form
+from ....cache.codecs.form import StoredForm
+from ....cache.disk.publish import only_writer, remove_leftovers
+from ....cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
+from ....cache.format import header as header_file
+from ....cache.format.annotation_copy import read_annotations
+from ....cache.format.chunks import Frame
+from ....cache.format.header import CacheHeader
+from ....cache.format.manifest import Manifest
+from ....cache.format.records import SampleEntry
+from ....cache.key import CacheKey
+from ....cache.loader import load_batch
+from ....cache.reader import FeatureCache
+from ....cache.sampler import SampleId
+from ....cache.stores import STORES
+from ....cache.writer import create_cache, seal, written_record
+from ...extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
+from ...extraction.options import CALIBRATION_IMAGES
+from ...machines.progress import progress_line
+
+_WAITING_SAMPLES = 16
+_READING = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """store, codec None: as they are. calibration: a cache whose scales a new codec takes; else they are
+    learnt from so many images of the source.
+    """
+
+    store: str | None = None
+    codec: str | None = None
+    calibration: Path | None = None
+    calibration_images: int = CALIBRATION_IMAGES
+
+
+def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
+    """Make `out`, or finish it: how many samples and bytes it has. Every frame is checked as it is read.
+
+    Raises InputError, CorruptCache (of the source), KeyMismatch (something else stands in `out`),
+    StorageError; finished shards survive all of them.
+    """
+    cache = FeatureCache.open(source)
+    form, key = _wanted_form(cache, wanted), _wanted_key(cache.header, wanted)
+    with only_writer(out, "rank-0-of-1"):
+        files = _codec_files(cache, out, form, key, wanted)
+        key = replace(key, calibration=calibration_digest(files))
+        header = replace(cache.header, key=key, store=wanted.store or cache.header.store, beside={})
+        header = created(out, header, read_annotations(source, cache.header), files)
+        if form == cache.header.form:
+            fill = partial(put_frames, cache, range(len(key.levels.levels)))
+        else:
+            ends = EndCodes(codec_of(out, key))
+            fill = partial(_put_coded, cache, codec_of(source, cache.header.key), ends)
+        manifest = write_samples("convert", out, header, fill)
+        if form != cache.header.form:
+            ends.tell()
+    return manifest.samples, manifest.stored_bytes
+
+
+def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
+    """Raises InputError for what cannot be made of this cache."""
+    if wanted.store is None and wanted.codec is None:
+        raise InputError("nothing to convert: give --store, --codec or both")
+    if wanted.store is not None and wanted.store not in STORES:
+        raise InputError(f"--store {wanted.store!r}{did_you_mean(wanted.store, STORES)}")
+    if wanted.calibration_images < 1:
+        raise InputError(
+            f"--calibration-images: expected at least 1, got {wanted.calibration_images}"
+        )
+    mine = cache.header.form
+    form = mine if wanted.codec is None else get_form(wanted.codec)
+    if form != mine and not form.coarser_than(mine):
+        raise InputError(
+            f"--codec {form.name}: {cache.root} has {mine.name}, and what that lost does not come back; "
+            "extract again instead"
+        )
+    refuse_unused(form, wanted.calibration)
+    if form == mine and wanted.calibration is not None:
+        raise InputError(
+            f"--calibration {wanted.calibration}: {cache.root} is {mine.name} already, and its codes "
+            "stay as they are; leave it out"
+        )
+    return form
+
+
+def _wanted_key(header: CacheHeader, wanted: Conversion) -> CacheKey:
+    """All of it but the calibration."""
+    key = header.key.in_container(STORES[wanted.store or header.store].versions())
+    form = header.form if wanted.codec is None else get_form(wanted.codec)
+    if form == header.form:
+        return key
+    return replace(key, codec=form.name, converted=(*key.converted, key.codec))
+
+
+def _codec_files(
+    cache: FeatureCache, out: Path, form: StoredForm, key: CacheKey, wanted: Conversion
+) -> dict[str, bytes]:
+    """What the codec of `out` has to know: as before, another cache's, or learnt now."""
+    if form == cache.header.form:
+        return codec_files(cache.root, cache.header.key)
+    if not form.calibrated:
+        return {}
+    if wanted.calibration is not None:
+        return calibration_of(wanted.calibration, key, "--calibration")
+    if (out / header_file.NAME).exists():
+        begun = CacheHeader.read(out)
+        if begun.form == form and has_parameter_files(out, begun.beside):
+            return codec_files(out, begun.key)
+    return _learnt(cache, form, wanted.calibration_images)
+
+
+def _learnt(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, bytes]:
+    """From the plain view of some images."""
+    codec = codec_of(cache.root, cache.header.key)
+    there = [image for image in cache.header.layout.images if image.id not in cache.failed]
+    images = evenly(there, count)
+    found: dict[str, list[FloatArray]] = {name: [] for name in codec.spec.names}
+    with progress_line("calibrate", len(images)) as progress:
+        for image in images:
+            batch = load_batch(cache, [(image.id, 0)])
+            for name, x in zip(found, batch.decode(codec, "cpu").maps, strict=True):
+                found[name].append(some_cells(x[0], batch.placements[0], CELLS // len(images)))
+            progress.advance()
+    if not images:
+        raise InputError(f"{cache.root}: every image failed, so no codec can be calibrated on it")
+    return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
+
+
+def created(
+    out: Path, header: CacheHeader, annotations: bytes, files: dict[str, bytes]
+) -> CacheHeader:
+    """Laid down in `out`, or found there; raises InputError, KeyMismatch."""
+    refuse_strangers(out)
+    found = create_cache(out, header, annotations, files)
+    if found.id != header.id:
+        raise KeyMismatch(f"{out} holds another cache ({found.id[:12]}); choose another folder")
+    return found
+
+
+def refuse_strangers(out: Path) -> None:
+    """Raises InputError where a folder holds other things than a cache."""
+    others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
+    if others and not (out / header_file.NAME).exists():
+        raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
+
+
+def write_samples(
+    title: str,
+    out: Path,
+    header: CacheHeader,
+    fill: Callable[[BackgroundWriter, Sequence[SampleId]], None],
+) -> Manifest:
+    """The shards that are not there yet, and the manifest. fill: hands the writer these samples in turn."""
+    shards = [s for s in header.layout.shards if written_record(out, header, s.name) is None]
+    samples = [sample for shard in shards for sample in header.layout.samples(shard)]
+    done = 0
+    with progress_line(title, len(samples)) as progress:
+
+        def wrote(size: int) -> None:
+            nonlocal done
+            done += size
+            progress.note(f"{done / progress.seconds / 1e6:.1f} MB/s")
+            progress.advance()
+
+        with BackgroundWriter(out, header, shards, _WAITING_SAMPLES, wrote) as writer:
+            fill(writer, samples)
+    manifest = seal(out, header)
+    remove_leftovers(out)
+    return manifest
+
+
+def put_frames(
+    cache: FeatureCache,
+    levels: Sequence[int],
+    writer: BackgroundWriter,
+    samples: Sequence[SampleId],
+) -> None:
+    """Samples as they lie in a cache, of some of its levels, by number; read ahead by threads."""
+    pending: deque[Future[tuple[SampleEntry, tuple[Frame, ...]]]] = deque()
+    with ThreadPoolExecutor(_READING, thread_name_prefix="fdet-read") as pool:
+        try:
+            for sample in samples:
+                pending.append(pool.submit(cache.stored, *sample))
+                if len(pending) > 2 * _READING:
+                    _put_stored(writer, levels, *pending.popleft().result())
+            while pending:
+                _put_stored(writer, levels, *pending.popleft().result())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _put_stored(
+    writer: BackgroundWriter, levels: Sequence[int], entry: SampleEntry, frames: Sequence[Frame]
+) -> None:
+    writer.put_frames(entry, [frames[level] for level in levels] if entry.ok else ())
+
+
+def _put_coded(
+    cache: FeatureCache,
+    mine: Codec,
+    ends: EndCodes,
+    writer: BackgroundWriter,
+    samples: Sequence[SampleId],
+) -> None:
+    for image_id, view in samples:
+        _put_coded_sample(cache, mine, ends, writer, image_id, view)
+
+
+def _put_coded_sample(
+    cache: FeatureCache,
+    mine: Codec,
+    ends: EndCodes,
+    writer: BackgroundWriter,
+    image_id: int,
+    view: int,
+) -> None:
+    """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
+    entry = cache.entry(image_id, view)
+    if not entry.ok:
+        writer.put(entry)
+        return
+    if cache.header.key.image_vector:
+        entry = replace(entry, vector=cache.vector(image_id, view).tobytes())
+    batch = load_batch(cache, [(image_id, view)])
+    try:
+        stored = ends.codec.encode(batch.decode(mine, "cpu"))
+    except FeatureError as error:
+        name = cache.header.layout.image(image_id).file_name
+        raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
+    ends.add(stored, batch.canvas_hw, [True])
+    writer.put(entry, [x[0].numpy() for x in stored])

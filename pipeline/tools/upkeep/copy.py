@@ -1,0 +1,142 @@
+"""fdet cache copy: a finished cache in another place; all of it, or some of its levels or images.
+
+All of it is the same files. A part is a cache of its own, whose frames are those of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+from ....cache.codecs.calibration import calibration_digest
+from ....cache.codecs.codec import codec_files
+from ....cache.disk.publish import only_writer, remove_leftovers
+from ....cache.errors import InputError
+from ....cache.format.annotation_copy import read_annotations
+from ....cache.format.header import CacheHeader
+from ....cache.layout import Bucket, ImageEntry, Layout
+from ....cache.pyramid import PyramidSpec
+from ....cache.reader import FeatureCache
+from ....cache.stores import STORES
+from ....cache.transfer import copy_files
+from ...dataset.annotations import load_annotations, parse_annotations
+from ...machines.progress import progress_line
+from .convert import created, put_frames, refuse_strangers, write_samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What is copied. levels: some, by name; images_from: the images of an annotation file, which the copy
+    then carries; limit: the first of them. None: all.
+    """
+
+    levels: tuple[str, ...] | None = None
+    images_from: Path | None = None
+    limit: int | None = None
+
+
+def copy(source: Path, out: Path, part: Part) -> tuple[int, int]:
+    """Make `out`, or finish it: how many samples and bytes it has. Every byte is checked on its way.
+
+    Raises InputError, CorruptCache (of the source), KeyMismatch (something else stands in `out`),
+    StorageError; finished shards survive all of them.
+    """
+    cache = FeatureCache.open(source)
+    if part == Part():
+        _copy_whole(cache, out)
+        return cache.manifest.samples, cache.manifest.stored_bytes
+    header, annotations, files = _header_of(cache, part)
+    numbers = [cache.header.key.levels.names.index(name) for name in header.key.levels.names]
+    with only_writer(out, "rank-0-of-1"):
+        header = created(out, header, annotations, files)
+        manifest = write_samples("copy", out, header, partial(put_frames, cache, numbers))
+    return manifest.samples, manifest.stored_bytes
+
+
+def _copy_whole(cache: FeatureCache, out: Path) -> None:
+    lock = Lock()
+    with (
+        only_writer(out, "rank-0-of-1"),
+        progress_line("copy", cache.manifest.stored_bytes) as progress,
+    ):
+        refuse_strangers(out)
+
+        def advance(size: int) -> None:
+            with lock:
+                progress.note(f"{progress.rate / 1e6:.1f} MB/s")
+                progress.advance(size)
+
+        copy_files(cache, out, advance)
+        remove_leftovers(out)
+
+
+def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dict[str, bytes]]:
+    """Of the copy: its header, the bytes of its annotations, what its codec needs."""
+    mine = cache.header
+    levels = _levels(mine.key.levels, part.levels)
+    files = _files_of(codec_files(cache.root, mine.key), levels)
+    images, annotations = _images(cache, part)
+    key = mine.key.in_container(STORES[mine.store].versions())
+    key = replace(key, levels=levels, calibration=calibration_digest(files))
+    header = replace(mine, key=key, layout=_layout(mine.layout, images), beside={})
+    return header, annotations, files
+
+
+def _levels(spec: PyramidSpec, names: tuple[str, ...] | None) -> PyramidSpec:
+    try:
+        return spec if names is None else spec.only(names)
+    except ValueError as error:
+        raise InputError(f"--levels: {error}") from error
+
+
+def _files_of(files: Mapping[str, bytes], levels: PyramidSpec) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if name.split("/")[1] in levels.names}
+
+
+def _images(cache: FeatureCache, part: Part) -> tuple[Sequence[ImageEntry], bytes]:
+    """Which images, in the order of the annotations, and the bytes of these."""
+    if part.limit is not None and part.limit < 1:
+        raise InputError(f"--limit: expected at least 1, got {part.limit}")
+    layout = cache.header.layout
+    if part.images_from is not None:
+        annotations, raw = load_annotations(part.images_from)
+        images = annotations.images
+        _refuse_others(cache, images, part.images_from)
+    else:
+        raw = read_annotations(cache.root, cache.header)
+        of_file = parse_annotations(raw, f"{cache.root}'s annotations").images
+        images = tuple(image for image in of_file if image.id in layout)
+    return images[: part.limit], raw
+
+
+def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path) -> None:
+    layout = cache.header.layout
+    absent = [image.id for image in images if image.id not in layout]
+    if absent:
+        raise InputError(
+            f"--images-from {path}: {len(absent)} of its {len(images)} images are not in {cache.root}, "
+            f"e.g. id {absent[0]}; leave them out, or extract them"
+        )
+    for image in images:
+        found = layout.image(image.id)
+        if found != image:
+            raise InputError(
+                f"--images-from {path}: image id {image.id} is {image.file_name} {image.hw} there, "
+                f"{found.file_name} {found.hw} in {cache.root}; they are of different data sets"
+            )
+
+
+def _layout(layout: Layout, images: Sequence[ImageEntry]) -> Layout:
+    """What an extraction of these images plans with shards of the same size."""
+    members: dict[int, list[ImageEntry]] = {}
+    for image in images:
+        members.setdefault(layout.bucket_of(image.id), []).append(image)
+    buckets = []
+    for number, bucket in enumerate(layout.buckets):
+        if number in members:
+            per_shard = min(len(members[number]), bucket.images_per_shard)
+            buckets.append(Bucket(bucket.canvas_hw, per_shard, tuple(members[number])))
+    return Layout(layout.views, tuple(buckets))

@@ -1,0 +1,121 @@
+"""fdet cache rm: deletes what belongs to a cache, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ....cache.disk.objects import ObjectPath
+from ....cache.disk.publish import (
+    is_leftover,
+    only_writer,
+    remove_files,
+    remove_leftovers,
+    sync_folders,
+)
+from ....cache.errors import InputError
+from ....cache.format import header as header_file
+from ....cache.format import manifest as manifest_file
+from ....cache.format.header import CacheHeader
+from ....cache.format.records import record_name
+from ....cache.verify import file_names, shard_file_names
+from .verify import verify_cache
+
+
+def remove_remains(root: Path) -> tuple[int, int]:
+    """Scratch files of killed runs and files set aside: how many, how many bytes.
+
+    What a running process holds is spared. Raises InputError where no cache is.
+    """
+    CacheHeader.read(root)
+    removed = remove_leftovers(root, aside=True)
+    return len(removed), sum(size for _, size in removed)
+
+
+def remove_damaged(root: Path) -> tuple[int, int]:
+    """Every file of the shards in which something is wrong, so that they are made again.
+
+    The command that made the cache then makes just these. Raises InputError where no cache is,
+    CorruptCache where the header itself is damaged.
+    """
+    _refuse_objects(root)
+    header = CacheHeader.read(root)
+    with only_writer(root, "rank-0-of-1", alone=True):
+        damages = verify_cache(root).damages
+        damaged = {damage.shard for damage in damages}
+        shards = [shard for shard in header.layout.shards if shard.name in damaged]
+        names = [name for shard in shards for name in shard_file_names(header, shard)]
+        loose = {manifest_file.NAME, *header.beside}
+        names += [damage.file for damage in damages if damage.file in loose]
+        if names:
+            # A shard exists by its record: that goes before the data, the manifest before all.
+            names = list(dict.fromkeys([manifest_file.NAME, *names]))
+        paths = _own(root, names)
+        size = sum(path.lstat().st_size for path in paths)
+        remove_files(paths)
+    return len(paths), size
+
+
+def remove_cache(root: Path) -> tuple[int, int]:
+    """Every file of the cache: how many, how many bytes. Killed anywhere, the same command finishes, and so
+    does the one that made the cache.
+
+    Raises InputError where no cache is, or where other files remain (which are then spared).
+    """
+    _refuse_objects(root)
+    if _is_left_over(root):
+        # A removal that was killed before its last step left it.
+        remove_leftovers(root)
+        root.rmdir()
+        return 0, 0
+    header = CacheHeader.read(root)
+    root = root.resolve()
+    with only_writer(root, "rank-0-of-1", alone=True):
+        count, size = remove_remains(root)
+        records = [record_name(shard.name) for shard in header.layout.shards]
+        names = [manifest_file.NAME, *records, *file_names(header), *header.beside]
+        paths = _own(root, list(dict.fromkeys(names)))
+        size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
+        # A shard without its record is one that was never written; a record without its shard is damage.
+        marks = {root / name for name in (manifest_file.NAME, *records)}
+        for first in (True, False):
+            for path in paths:
+                if (path in marks) is first:
+                    path.unlink()
+            sync_folders(root)
+        _remove_empty_folders(root)
+        # Without it nobody knows whose the rest is.
+        remove_files([root / header_file.NAME])
+    if any(root.iterdir()):
+        raise InputError(
+            f"{root}: the cache is gone; what else lies there is not its own and stays"
+        )
+    root.rmdir()
+    return count + len(paths) + 1, size
+
+
+def _is_left_over(root: Path) -> bool:
+    """Whether a folder has something in it, and nothing but what a killed process held."""
+    left = list(root.iterdir()) if root.is_dir() else []
+    return bool(left) and all(is_leftover(p.name, aside=False) for p in left)
+
+
+def _remove_empty_folders(root: Path) -> None:
+    for folder, _, _ in os.walk(root, topdown=False):
+        if Path(folder) != root and not any(Path(folder).iterdir()):
+            Path(folder).rmdir()
+
+
+def _refuse_objects(root: Path) -> None:
+    if isinstance(root, ObjectPath):
+        raise InputError(f"{root}: fdet deletes nothing in object stores; their own tools do")
+
+
+def _own(root: Path, names: Sequence[str]) -> list[Path]:
+    """Those of the files that are there; what lies behind a link is not the cache's."""
+    # Path.resolve fails for a link to itself.
+    root = Path(os.path.realpath(root))
+    paths = [root / name for name in names]
+    paths = [p for p in paths if os.path.realpath(p.parent) == str(p.parent)]
+    return [path for path in paths if path.is_file() or path.is_symlink()]

@@ -1,0 +1,20 @@
+"""fdet cache verify: reads a whole cache behind a progress bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ....cache.verify import Verification, verify
+from ...machines.progress import progress_line
+
+
+def verify_cache(root: Path) -> Verification:
+    """Raises InputError where no cache is."""
+    with progress_line("verify", 0) as progress:
+
+        def advance(done: int, total: int) -> None:
+            progress.total = total
+            progress.note(f"{progress.rate / 1e6:.0f} MB/s")
+            progress.advance(done - progress.done)
+
+        return verify(root, advance)

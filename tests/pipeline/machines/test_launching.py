@@ -1,0 +1,64 @@
+"""Processes of this program: their words, their status, and Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fdet.pipeline.machines import launching
+from fdet.pipeline.machines.launching import launched
+
+
+def program(monkeypatch, text):
+    """Instead of fdet."""
+    popen = subprocess.Popen
+
+    def started(words, **more):
+        return popen([sys.executable, "-S", "-c", text, *words[3:]], **more)
+
+    monkeypatch.setattr(launching.subprocess, "Popen", started)
+
+
+def test_a_process_gets_its_words_and_its_status_is_told(monkeypatch):
+    program(monkeypatch, "import sys; sys.exit(7 if sys.argv[1:] == ['a', 'b c'] else 0)")
+    assert launched(["a", "b c"]) == 7
+    assert launched(["a"]) == 0
+
+
+@pytest.mark.parametrize("ends", ["sys.exit(130)", "sys.exit(0)"])
+def test_ctrl_c_asks_the_process_once_and_waits_for_it(ends, monkeypatch, tmp_path):
+    told = tmp_path / "told"
+    text = (
+        "import os, signal, sys, time\n"
+        "def note(*_):\n"
+        f"    open({str(told)!r}, 'a').write('asked ')\n"
+        "signal.signal(signal.SIGINT, note)\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        f"while not os.path.exists({str(told)!r}): time.sleep(0.01)\n"
+        f"time.sleep(0.2)\n{ends}\n"
+    )
+    program(monkeypatch, text)
+    assert launched([]) == 130
+    assert told.read_text() == "asked "
+
+
+def test_a_second_ctrl_c_ends_it_at_once(monkeypatch, tmp_path):
+    mine = tmp_path / "process"
+    text = (
+        "import os, signal, time\n"
+        "def again(*_):\n"
+        "    time.sleep(1.5)  # what comes within a second is the same wish\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, again)\n"
+        f"open({str(mine)!r}, 'w').write(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGINT)\n"
+        "time.sleep(60)\n"
+        "time.sleep(60)\n"
+    )
+    program(monkeypatch, text)
+    with pytest.raises(KeyboardInterrupt):
+        launched([])
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mine.read_text()), signal.SIGKILL)

@@ -1,0 +1,184 @@
+"""What is found in a file is what `fdet evaluate` finds in the cache of that file."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fdet.cache.errors import InputError, StorageError
+from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.pictures.sheet import draw_sheet
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.folder import new_folder
+from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.jobs import find_jobs
+from fdet.pipeline.tools.prediction.predict import predict
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
+
+from ....conftest import extraction
+from ....generated import outlined
+
+
+@pytest.fixture(scope="module", params=[{"size": 128}, {"size": None, "short": 64, "long": 128}])
+def run(request, dataset, tmp_path_factory):
+    """A run on an fp16 cache, square and with the aspect kept."""
+    folder = tmp_path_factory.mktemp("runs")
+    extract(extraction(dataset, folder / "cache.fdet", **request.param))
+    settings = ["neck.channels=16", "neck.max_level=5", "train.epochs=6", "optim.lr=0.002"]
+    config = load_config(assignments=[*settings, "head.score_threshold=0.01"])
+    train(config, TrainOptions(cache=folder / "cache.fdet", out=folder / "run", threads=1))
+    return folder / "run"
+
+
+def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
+    _, expected = evaluate_run(run, run.parent / "cache.fdet")
+    summary = predict(
+        run, [dataset.parent / "images"], tmp_path / "out", annotations=dataset, draw_above=0.1
+    )
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert summary.images == 12
+    assert len(results) == len(expected) > 50
+    order = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
+    for ours, theirs in zip(sorted(results, key=order), sorted(expected, key=order), strict=True):
+        assert ours["category_id"] == theirs["category_id"]
+        np.testing.assert_allclose(ours["bbox"], theirs["bbox"], atol=0.01)
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
+    pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.png"))
+    assert len(pictures) == 12
+    with Image.open(pictures[0]) as picture:
+        assert picture.width > 2 * picture.height * 0.8
+
+
+def test_jobs_know_outlines_where_the_run_finds_masks(run, dataset):
+    info = RunInfo.read(run)
+    file = dataset.parent / "images" / "10.png"
+    (plain,) = find_jobs([(file, "10.png")], info, dataset)
+    assert plain.objects.outlines is None
+    masks = replace(info, config=load_config(head="faster-rcnn", assignments=["head.masks=true"]))
+    (job,) = find_jobs([(file, "10.png")], masks, outlined(dataset))
+    assert len(job.objects.outlines) == len(job.objects) == len(plain.objects) > 0
+
+
+def test_pictures_show_what_reaches_the_score_and_say_so(run, dataset, tmp_path, monkeypatch):
+    shown = []
+
+    def noted(image, found, title, class_names, objects):
+        shown.append((found.scores.tolist(), title))
+        return draw_sheet(image, found, title, class_names, objects)
+
+    monkeypatch.setattr("fdet.pipeline.tools.prediction.predict.draw_sheet", noted)
+    predict(run, [dataset.parent / "images"], tmp_path / "out", draw_above=0.05)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert sum(len(scores) for scores, _ in shown) == sum(r["score"] >= 0.05 for r in results) > 0
+    for scores, title in shown:
+        assert title == f"detections >= 0.05 ({len(scores)})"
+
+
+def test_files_without_annotations_are_numbered_and_named(run, dataset, tmp_path):
+    files = sorted((dataset.parent / "images").glob("*.png"))[:2]
+    predict(run, files, tmp_path / "out")
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {(r["image_id"], r["file_name"]) for r in results} <= {
+        (1, files[0].name),
+        (2, files[1].name),
+    }
+
+
+def test_an_unreadable_file_does_not_stop_the_others(run, dataset, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    good = next((dataset.parent / "images").glob("*.png"))
+    summary = predict(run, [broken, good], tmp_path / "out")
+    assert summary.images == 1
+    assert list(summary.failed) == [str(broken)]
+
+
+def test_two_files_of_one_picture_name_are_refused_before_anything_is_made(run, dataset, tmp_path):
+    picture = next((dataset.parent / "images").glob("*.png"))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(picture, tmp_path / name / "1.png")
+    files = [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"]
+    with pytest.raises(InputError, match="same picture"):
+        predict(run, files, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_differ_in_their_suffix_alone_keep_a_picture_each(run, dataset, tmp_path):
+    source = next((dataset.parent / "images").glob("*.png"))
+    (tmp_path / "in").mkdir()
+    with Image.open(source) as picture:
+        for suffix in ("png", "bmp", "webp"):
+            picture.save(tmp_path / "in" / f"a.{suffix}")
+    predict(run, [tmp_path / "in"], tmp_path / "out")
+    pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
+    assert pictures == {"a.png", "a.bmp.png", "a.webp.png"}
+
+
+def test_a_file_that_the_annotations_do_not_name_is_refused(run, dataset, tmp_path):
+    (tmp_path / "stranger.png").write_bytes((dataset.parent / "images" / "10.png").read_bytes())
+    with pytest.raises(InputError, match="names no such image"):
+        predict(run, [tmp_path / "stranger.png"], tmp_path / "out", annotations=dataset)
+
+
+def test_a_folder_below_the_image_folder_keeps_its_ids(run, dataset, tmp_path):
+    predict(run, [dataset.parent / "images" / "sub"], tmp_path / "out", annotations=dataset)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {r["image_id"] for r in results} <= {17, 31, 45, 59, 73, 87}
+    assert {r["image_id"] for r in results}
+
+
+def test_rotation_follows_the_annotations(run, dataset, tmp_path):
+    """Where they name the unrotated size, extraction leaves the file unrotated; so does predict."""
+    data = json.loads(dataset.read_text())
+    image = next(i for i in data["images"] if i["width"] != i["height"])
+    folder = tmp_path / "images"
+    with Image.open(dataset.parent / "images" / image["file_name"]) as picture:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        (folder / image["file_name"]).parent.mkdir(parents=True)
+        picture.save(folder / image["file_name"], exif=exif)
+    kept = [a for a in data["annotations"] if a["image_id"] == image["id"]]
+    path = tmp_path / "turned.json"
+    path.write_text(json.dumps({**data, "images": [image], "annotations": kept}))
+    predict(run, [folder], tmp_path / "out", annotations=path)
+    predict(run, [dataset.parent / "images" / image["file_name"]], tmp_path / "plain")
+    boxes = [
+        [
+            (r["bbox"], r["score"])
+            for r in json.loads((tmp_path / n / "detections.json").read_text())
+        ]
+        for n in ("out", "plain")
+    ]
+    assert boxes[0] == boxes[1]
+    assert boxes[0]
+
+
+@pytest.mark.parametrize("make", ["missing", "empty", "full out"])
+def test_what_cannot_be_done_is_refused(make, run, dataset, tmp_path):
+    paths, out = [dataset.parent / "images"], tmp_path / "out"
+    if make == "missing":
+        paths = [tmp_path / "nowhere"]
+    elif make == "empty":
+        paths = [tmp_path / "nothing"]
+        paths[0].mkdir()
+    else:
+        out.mkdir()
+        (out / "thesis.tex").touch()
+    with pytest.raises(InputError):
+        predict(run, paths, out)
+
+
+def test_of_two_predictions_into_one_folder_one_is_told(run, dataset, tmp_path):
+    out, image = tmp_path / "out", dataset.parent / "images" / "10.png"
+    with new_folder(out), pytest.raises(StorageError, match="another fdet process"):
+        predict(run, [image], out)
+    assert not out.exists()
+    predict(run, [image], out)
+    with pytest.raises(InputError, match="the folder is not empty"):
+        predict(run, [image], out)
