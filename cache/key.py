@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from .format.vectors import VectorSpec
-from .pyramid import PyramidSpec
+from .pyramid import PyramidSpec, VectorSpec
 
 Operation = Literal["resume", "reuse", "pair"]
 PAIRS: Mapping[str, bool] = {"pairs": True}

@@ -135,3 +135,26 @@ class FeaturePyramid:
     def __len__(self) -> int:
         """The number of images B."""
         return int(self.maps[0].shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """kind: in what way the backbone makes it. channels: its length."""
+
+    kind: str
+    channels: int
+
+    def __post_init__(self) -> None:
+        plain = isinstance(self.kind, str) and self.kind.isprintable() and len(self.kind) <= 100
+        if not plain or not self.kind:
+            raise ValueError(f"image vector: expected the name of a kind, got {self.kind!r}")
+        if type(self.channels) is not int or not 1 <= self.channels < 2**31:
+            raise ValueError(f"image vector: channels must be positive, got {self.channels!r}")
+
+    def __str__(self) -> str:
+        return f"{self.kind}({self.channels} ch)"
+
+    @property
+    def nbytes(self) -> int:
+        """Of one."""
+        return 4 * self.channels

@@ -87,50 +87,41 @@ def test_heads_take_from_the_cache_only_what_is_no_file(name):
     assert not forbidden, f"{name} imports {sorted(forbidden)}"
 
 
-# Each may take from those that stand before it, and from the loose files of the pipeline.
-ORDER = (
-    "engines",
-    "dataset",
-    "backbones",
-    "extraction",
-    "planning",
-    "runs",
-    "capacity",
-    "sources",
-    "pictures",
-    "evaluation",
-    "watching",
-    "prediction",
-    "training",
-    "retraining",
-    "equivalence",
-    "comparison",
-    "reporting",
-    "ablation",
-    "upkeep",
-    "browsing",
-)
+# The rooms of the pipeline. Each imports from its own kind and from those before; no tool imports a tool.
+GROUND = {"backbones", "dataset", "machines", "pictures", "runs", "sources", "watching"}
+STAGES = {"extraction", "evaluation", "training"}
 
 
-def folder(name: str) -> str:
-    """dataset for pipeline.dataset.views, "" for pipeline.devices."""
-    parts = name.split(".")
-    inside = len(parts) > 2 or MODULES[name].name == "__init__.py"
-    return parts[1] if inside and len(parts) > 1 else ""
+def floor(name: str) -> tuple[int, str]:
+    """(0 ground, 1 stage, 2 tool or -1 for what all use, the room) of a module of the pipeline."""
+    _, first, *more = [*name.split("."), ""]
+    if first == "tools":
+        return 2, more[0]
+    return (0 if first in GROUND else 1 if first in STAGES else -1), first
+
+
+def in_pipeline() -> list[str]:
+    return [n for n in MODULES if room(n) == "pipeline" and n not in ("pipeline", "pipeline.cli")]
 
 
 def test_every_folder_of_the_pipeline_has_its_place():
-    assert sorted(ORDER) == sorted({folder(n) for n in MODULES if room(n) == "pipeline"} - {""})
+    folders = {p.name for p in (ROOT / "pipeline").iterdir() if (p / "__init__.py").exists()}
+    assert folders == GROUND | STAGES | {"tools"}
+    assert {n for n in in_pipeline() if floor(n)[0] < 0} == {"pipeline.command"}
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if room(n) == "pipeline"])
-def test_folders_of_the_pipeline_take_from_those_below(name):
-    if name == "pipeline.cli":
-        return
-    below = ORDER[: ORDER.index(folder(name)) + 1] if folder(name) else ()
-    taken = {t for t in imported(name) if room(t) == "pipeline" and folder(t)}
-    upwards = {t for t in taken if folder(t) not in below}
-    assert not upwards, f"{name} imports {sorted(upwards)}"
+@pytest.mark.parametrize("name", in_pipeline())
+def test_ground_below_stages_below_tools_and_no_tool_imports_a_tool(name):
+    own, own_room = floor(name)
+    taken = [t for t in imported(name) if t in in_pipeline()]
+    upwards = [t for t in taken if floor(t)[0] > own]
+    sideways = [t for t in taken if floor(t)[0] == own == 2 and floor(t)[1] != own_room]
+    assert not upwards + sideways, f"{name} imports {upwards + sideways}"
+
+
+def test_the_program_is_put_together_from_the_command_lines_of_its_rooms():
+    taken = {t for t in imported("pipeline.cli") if room(t) == "pipeline" and floor(t)[0] > 0}
+    assert taken == {n for n in in_pipeline() if n.endswith(".cli")}
 
 
 def circle_from(start: str) -> list[str] | None:
@@ -168,7 +159,7 @@ def test_imports_between_our_files_are_relative(name):
 def test_what_touches_the_disk_or_decodes_images_imports_no_torch():
     names = [n for n in MODULES if room(n) == "cache" and n.split(".")[-1] not in WITH_TORCH]
     assert {"cache.writer", "cache.verify", "cache.stores.hdf5_store"} <= set(names)
-    names += [n for n in MODULES if room(n) == "pipeline" and folder(n) == "dataset"]
+    names += [n for n in MODULES if n.startswith("pipeline.dataset")]
     program = "\n".join(
         [
             "import importlib, sys",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,34 +17,12 @@ import numpy.typing as npt
 from ..disk.files import float_array_head, read_below
 from ..disk.objects import again_from_objects
 from ..errors import CorruptCache
+from ..pyramid import VectorSpec
 from .records import ShardRecord
 
 MAX_BYTES = 2**30
 
 Vectors = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class VectorSpec:
-    """kind: in what way the backbone makes it. channels: its length."""
-
-    kind: str
-    channels: int
-
-    def __post_init__(self) -> None:
-        plain = isinstance(self.kind, str) and self.kind.isprintable() and len(self.kind) <= 100
-        if not plain or not self.kind:
-            raise ValueError(f"image vector: expected the name of a kind, got {self.kind!r}")
-        if type(self.channels) is not int or not 1 <= self.channels < 2**31:
-            raise ValueError(f"image vector: channels must be positive, got {self.channels!r}")
-
-    def __str__(self) -> str:
-        return f"{self.kind}({self.channels} ch)"
-
-    @property
-    def nbytes(self) -> int:
-        """Of one."""
-        return 4 * self.channels
 
 
 def vectors_name(shard: str) -> str:

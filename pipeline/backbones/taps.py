@@ -14,8 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ...cache.format.vectors import VectorSpec
-from ...cache.pyramid import LevelSpec
+from ...cache.pyramid import LevelSpec, VectorSpec
 from .weights import StateDict
 
 TORCHVISION = "torchvision/"

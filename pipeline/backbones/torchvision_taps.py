@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import InputError, did_you_mean
-from ...cache.format.vectors import VectorSpec
-from ...cache.pyramid import LevelSpec
+from ...cache.pyramid import LevelSpec, VectorSpec
 from .taps import AVERAGE_POOL, HW, TORCHVISION, TappedNet, Taps, level_names, pooled_over_images
 
 _LAST = "layer4"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,15 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
+from ...cache.errors import InputError
 from ...cache.placement import Placement
 
 # What is found in data sets; Pillow knows forty more, one of which starts a program.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+# How the names of images in a folder end.
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+)
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 89_478_485  # from where on Pillow itself warns
 INTERPOLATION = "pillow-bilinear-antialias"
@@ -184,3 +190,22 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read"
     return str(error) or type(error).__name__
+
+
+def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
+    """(path, name to show: below the folder that was given) of every image, each once."""
+    files: dict[Path, str] = {}
+    for path in paths:
+        if path.is_file():
+            files.setdefault(path, path.name)
+        elif path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            for p in inside:
+                files.setdefault(p, p.relative_to(path).as_posix())
+        else:
+            raise InputError(f"{path}: no such file or folder")
+    if not files:
+        raise InputError(
+            f"no images in {', '.join(map(str, paths))}; known: {', '.join(sorted(SUFFIXES))}"
+        )
+    return list(files.items())

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from PIL import Image
 
+from ...cache.codecs.codec import Codec
+from ...cache.errors import InputError
+from ...cache.layout import ImageEntry
+from ...cache.pairs import PairedCodec
 from ...cache.sampler import SampleId
 from ...heads.checks import Auto
 from ...heads.detector import Detector
 from ...heads.types import Detections
+from ..backbones.frozen import FrozenBackbone
+from ..backbones.loading import load_backbone_of
+from ..backbones.paired import PairedBackbone
+from ..dataset.canvases import recipe_of
+from ..dataset.images import draw_canvas
 from ..machines.devices import Precision, autocast
 from ..machines.progress import progress_line
+from ..runs.info import RunInfo
+from ..runs.loading import load_model
+from ..sources.coded import through
+from ..sources.live import Backbone
 from ..sources.source import PyramidSource
 
 
@@ -38,3 +53,60 @@ def detect(
             progress.note(f"{progress.rate:.1f} images/s")
             progress.advance(len(samples))
     return found
+
+
+def load_trained(
+    run: Path,
+    info: RunInfo,
+    checkpoint: str,
+    device: torch.device,
+    weights: str | None,
+    second_weights: str | None = None,
+) -> tuple[Detector, Backbone | PairedBackbone]:
+    """The run's detector, and the backbone below it: the cache's, both caches', or its own.
+
+    weights, second_weights: as at extraction, where that took a file. Raises InputError, CorruptCache.
+    """
+    if second_weights is not None and info.second is None:
+        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
+    if not info.own_backbone:
+        backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
+        return load_model(run, info, checkpoint, device).detector, backbone
+    if weights is not None and info.trains_backbone:
+        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
+    # A model that is fitted to its canvas was trained on a square one.
+    canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
+    model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
+    assert model.backbone is not None
+    return model.detector, model.backbone
+
+
+def _frozen(
+    info: RunInfo, device: torch.device, weights: str | None, second_weights: str | None
+) -> FrozenBackbone | PairedBackbone:
+    backbone = load_backbone_of(info.key, device, weights)
+    if info.second is None:
+        return backbone
+    second = load_backbone_of(info.second, device, second_weights, option="--with-weights")
+    return PairedBackbone(backbone, second)
+
+
+def detect_image(
+    image: Image.Image,
+    info: RunInfo,
+    backbone: Backbone | PairedBackbone,
+    detector: Detector,
+    codec: Codec | PairedCodec | None,
+) -> Detections:
+    """What a trained detector finds in one upright RGB image; image px, on the CPU. codec: of the cache
+    that it was trained on, if any.
+    """
+    device = next(detector.parameters()).device
+    plain = recipe_of(info.key, Path())
+    placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
+    canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
+    with torch.no_grad(), autocast(device, info.config.train.precision):
+        pyramid = backbone(canvas, [placement.content_hw])
+        if codec is not None:
+            pyramid = through(codec, pyramid)
+        return detector.detections(pyramid, [placement])[0].to("cpu")

@@ -311,3 +311,12 @@ def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> lis
             f"there: the cache); extract it with the settings of the {like}"
         )
     return [str(d) for d in differences]
+
+
+# Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
+FREE = frozenset(
+    {
+        *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
+        *("score_threshold", "nms_iou", "max_detections"),
+    }
+)

@@ -12,17 +12,10 @@ from typing import Any
 
 from ...cache.errors import InputError, KeyMismatch
 from ..runs.checkpoint import load_weights
-from ..runs.info import FRESH, RunInfo
+from ..runs.info import FREE, FRESH, RunInfo
 from ..runs.model import Model
 
 _WEIGHTS = "best.safetensors"
-# Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
-FREE = frozenset(
-    {
-        *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
-        *("score_threshold", "nms_iou", "max_detections"),
-    }
-)
 
 
 def start_digest(run: Path | None) -> str:

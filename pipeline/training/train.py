@@ -22,6 +22,7 @@ from ..dataset.long_tail import frequencies
 from ..evaluation.lvis import tell_of_few_detections
 from ..machines.devices import cap_device_memory
 from ..machines.processes import Processes, join_processes
+from ..pictures.choice import check_pictured, choose_images
 from ..runs import metrics_log
 from ..runs.checkpoint import LAST, Position, load_state
 from ..runs.config import RunConfig
@@ -31,7 +32,7 @@ from ..runs.model import Model
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from ..watching.events import Hook
-from ..watching.pictures_hook import check_pictured, choose_images, pictures_hook
+from ..watching.pictures_hook import pictures_hook
 from ..watching.trackers.tracker import tracker_hook
 from ..watching.tracking import opened_trackers
 from .auto import seen_targets, settled

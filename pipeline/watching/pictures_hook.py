@@ -13,18 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from ...cache.disk.publish import publish_bytes
-from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
-from ..dataset.images import ImageError, load_image, read_header
+from ..dataset.images import ImageError, load_image
+from ..pictures.choice import check_pictured, choose_images
 from ..pictures.sheet import draw_sheet, sure_or_best
 from .events import Event, Hook
 from .trackers.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-COUNT = 4
 LARGEST_SIDE = 800  # px, of one of the two halves: a tracker keeps the pictures of every evaluation
 DRAW_ABOVE = 0.3
 
@@ -58,34 +57,6 @@ def pictures_hook(
                 tracker.picture(event.step, f"pictures/{name}", png)
 
     return show
-
-
-def choose_images(
-    annotations: Annotations, image_ids: Sequence[int], count: int = COUNT
-) -> list[ImageEntry]:
-    """Spread evenly over the ids; images with objects, where there are any. Always the same ones."""
-    filled = [i for i in sorted(image_ids) if len(annotations.of_image(i))] or sorted(image_ids)
-    count = min(count, len(filled))
-    return [
-        annotations.image(filled[(2 * k + 1) * len(filled) // (2 * count)]) for k in range(count)
-    ]
-
-
-def check_pictured(images: Path, chosen: Sequence[ImageEntry]) -> None:
-    """Raises InputError where one of them is not there, or has another size."""
-    for entry in chosen:
-        path = images / entry.file_name
-        try:
-            header = read_header(path)
-        except ImageError as error:
-            raise InputError(
-                f"{path}: {error}; pictures need the folder of images that the validation cache was "
-                "made from"
-            ) from error
-        if header.rotate(entry.hw) is None:
-            raise InputError(
-                f"{path}: its size (h, w) is {header.upright_hw}, the annotations say {entry.hw}"
-            )
 
 
 def picture_names(chosen: Sequence[ImageEntry]) -> dict[int, str]:

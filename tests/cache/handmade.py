@@ -13,11 +13,10 @@ from fdet.cache.codecs.form import NUMBERS, parse_form
 from fdet.cache.errors import FdetError
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.format.records import OK, SampleEntry
-from fdet.cache.format.vectors import VectorSpec
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
 from fdet.cache.placement import Placement
-from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.cache.pyramid import LevelSpec, PyramidSpec, VectorSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.writer import create_cache, seal, shard_writer

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
+from fdet.cache.diff import differences
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, MissingSample
 from fdet.cache.format.annotation_copy import read_annotations
 from fdet.cache.format.header import CacheHeader
+from fdet.cache.info import describe
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.dataset.check import check_images
-from fdet.pipeline.tools.upkeep.diff import differences
-from fdet.pipeline.tools.upkeep.info import describe
 from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_remains
 
 from ..cache.handmade import ANNOTATIONS, entry_of, make_cache, make_header, maps_of

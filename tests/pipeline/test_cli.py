@@ -399,7 +399,7 @@ def test_a_helper_that_was_killed_is_told_in_a_line(monkeypatch):
     def killed(*_):
         raise EOFError("unexpected EOF")
 
-    monkeypatch.setattr("fdet.pipeline.tools.upkeep.info.describe", killed)
+    monkeypatch.setattr("fdet.cache.info.describe", killed)
     done = fdet("cache", "info", "x")
     assert done.exit_code == 2
     assert "a process that helped this one was killed (out of memory?)" in done.stderr

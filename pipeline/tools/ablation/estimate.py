@@ -18,9 +18,9 @@ from ...machines.progress import progress_line
 from ...runs.config import RunConfig, fixed
 from ...sources.batches import Batch
 from ...sources.data import Data
+from ...training.probe import first_batches, fresh_model
 from ...training.step import parts_of
 from ...training.train import begin
-from ..equivalence.steps import first_batches, fresh_model
 from .trials import Opened, Trial
 
 # The first one warms up.

@@ -16,8 +16,8 @@ from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ...evaluation.coco import FIGURES, GROUPS
 from ...runs import metrics_log
-from ..comparison.figures import Spread
-from ..reporting.tidy import Row, to_csv
+from ...runs.figures import Spread
+from ...runs.rows import Row, to_csv
 from .state import Entry, State
 from .trials import Trial
 

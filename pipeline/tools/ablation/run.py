@@ -23,8 +23,8 @@ from ...machines.progress import ProgressLine, progress_line
 from ...machines.ray_cluster import check_reachable, import_ray
 from ...machines.world import World
 from ...runs import metrics_log
+from ...runs.rows import Row
 from ...training.threads import threads_of_run
-from ..reporting.tidy import Row
 from .estimate import Costs
 from .group import Place, answer_of, job_of
 from .options import AblateOptions

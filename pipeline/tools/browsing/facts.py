@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ....cache.errors import shown
-from ..upkeep.info import describe
+from ....cache.info import describe
 from .collection import Collection
 
 PAGE = 200

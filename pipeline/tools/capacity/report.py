@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from .measure import Capacity
 
-
-@dataclass(frozen=True, slots=True)
-class PaperPoint:
-    """A frozen ResNet-101 on COCO (arXiv 2204.00484): share of all parameters that is trained, and AP
-    less that of the same detector fine-tuned.
-    """
-
-    name: str
-    share: float
-    gain: float
-
-
-PAPER = (
-    PaperPoint("FPN", 0.261, -6.5),
-    PaperPoint("NAS-FPN", 0.399, 0.1),
-    PaperPoint("NAS-FPN, Cascade R-CNN", 0.536, 0.7),
-)
 # Of all parameters, where the paper's frozen detectors begin to reach fine-tuned ones.
 ENOUGH = 0.4
 _ROW = "{:<28} {:>12} {:>14}  {}"

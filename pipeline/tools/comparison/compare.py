@@ -16,9 +16,10 @@ from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ...machines.launching import launched
 from ...runs import metrics_log
+from ...runs.figures import RunFigures
 from ...training.options import Source
 from .extraction import Extraction, extraction_cost
-from .figures import RunFigures, SourceFigures
+from .figures import SourceFigures
 from .options import CACHED, CompareOptions
 from .picture import draw_comparison
 from .report import Report

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ....cache.disk.publish import publish_bytes
-from .figures import RunFigures, SourceFigures
+from ...runs.figures import RunFigures
+from .figures import SourceFigures
 from .report import SHARED_BY, amortised
 
 # Of Okabe and Ito: told apart also by the colour-blind.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...runs.figures import Spread
 from .extraction import Extraction
-from .figures import SourceFigures, Spread
+from .figures import SourceFigures
 from .findings import Finding, Verdict, findings
 from .options import CACHED
 

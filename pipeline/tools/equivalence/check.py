@@ -24,11 +24,12 @@ from ...sources.data import Data, open_cached
 from ...sources.live import LiveSource
 from ...sources.source import PyramidSource
 from ...training.auto import settled
+from ...training.probe import first_batches, fresh_model, train_steps, weights_of
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
 from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
 from .passes import Pass, sampled_passes
-from .steps import Apart, apart, first_batches, fresh_model, train_steps, weights_of
+from .steps import Apart, apart
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
 from pathlib import Path
 
 import torch
@@ -13,27 +12,11 @@ from torch import Tensor
 
 from ....cache.errors import InputError
 from ....cache.format.header import CacheHeader
-from ....cache.sampler import SampleId
-from ...machines.processes import Processes
-from ...machines.progress import ProgressLine
-from ...machines.world import World
 from ...runs.config import RunConfig, load_config
-from ...runs.model import Model, fresh_detector
-from ...sources.data import Data
-from ...sources.epochs import sampler_of
-from ...training.step import parts_of
-from ...training.train import begin
+from ...training.probe import Trained
 
 # Bits show in a small detector as well as in a large one.
 _SMALL = ("neck.channels=64", "train.batch_size=4")
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """losses: of each step, by name. weights: afterwards, on the CPU."""
-
-    losses: tuple[Mapping[str, float], ...]
-    weights: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,46 +61,6 @@ def _exactly(config: RunConfig) -> RunConfig:
     if config.train.precision != "auto":
         return config
     return replace(config, train=replace(config.train, precision="fp32"))
-
-
-def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:
-    """Those that a run begins with; epoch after epoch."""
-    sampler = sampler_of(data, config.train)
-    return list(islice((batch for epoch in count() for batch in sampler.batches(epoch)), steps))
-
-
-def train_steps(
-    config: RunConfig,
-    model: Model,
-    data: Data,
-    batches: Sequence[Sequence[SampleId]],
-    progress: ProgressLine,
-) -> Trained:
-    """A step of `model` for each batch; nothing is written."""
-    device = next(model.parameters()).device
-    stepper, _ = begin(config, model, Processes(World(), device))
-    model.train()
-    owned = [parts_of(batch, 1, 0, config.train.accumulate) for batch in batches]
-    parts = [part for parts in owned for part in parts]
-    loaded = data.batches(parts, device, config.train.min_visible)
-    losses = []
-    for number, (batch, own) in enumerate(zip(batches, owned, strict=True)):
-        done = stepper.step(islice(loaded, len(own)), len(batch), number, len(batches))
-        losses.append({name: float(loss) for name, loss in done.losses.items()})
-        progress.note(f"{progress.rate:.1f} steps/s")
-        progress.advance()
-    return Trained(tuple(losses), weights_of(model))
-
-
-def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
-    """With the weights that a run of this configuration begins with. Raises ConfigError."""
-    levels, classes = data.header.key.levels, len(data.annotations.class_ids)
-    return Model(fresh_detector(config, levels, classes)).to(device)
-
-
-def weights_of(model: Model) -> dict[str, Tensor]:
-    """A copy on the CPU."""
-    return {name: w.detach().cpu().clone() for name, w in model.tensors().items()}
 
 
 def apart(one: Trained, other: Trained, before: Mapping[str, Tensor]) -> Apart:

@@ -11,10 +11,6 @@ from ....cache.errors import InputError
 from ...dataset.annotations import Annotations, ImageBoxes, load_annotations
 from ...runs.info import RunInfo
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -59,22 +55,3 @@ def _with_annotations(job: Job, annotations: Annotations, source: Path) -> Job:
             f"{job.path}: {source} names no such image; leave it out, or --annotations"
         )
     return Job(job.path, job.shown, image.id, image.hw, annotations.of_image(image.id))
-
-
-def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """(path, name to show: below the folder that was given) of every image, each once."""
-    files: dict[Path, str] = {}
-    for path in paths:
-        if path.is_file():
-            files.setdefault(path, path.name)
-        elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            for p in inside:
-                files.setdefault(p, p.relative_to(path).as_posix())
-        else:
-            raise InputError(f"{path}: no such file or folder")
-    if not files:
-        raise InputError(
-            f"no images in {', '.join(map(str, paths))}; known: {', '.join(sorted(SUFFIXES))}"
-        )
-    return list(files.items())

@@ -8,33 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
-from ....cache.codecs.codec import Codec
 from ....cache.disk.publish import publish_bytes, storage_error
 from ....cache.errors import FeatureError, InputError
-from ....cache.layout import ImageEntry
-from ....cache.pairs import PairedCodec
-from ....heads.detector import Detector
 from ....heads.types import Detections
-from ...backbones.frozen import FrozenBackbone
-from ...backbones.loading import load_backbone_of
-from ...backbones.paired import PairedBackbone
 from ...dataset.annotations import load_annotations
-from ...dataset.canvases import recipe_of
 from ...dataset.embeddings import ClassEmbeddings, read_embeddings
-from ...dataset.images import ImageError, draw_canvas, load_image
+from ...dataset.images import ImageError, find_images, load_image
 from ...evaluation.coco import to_coco_results
-from ...machines.devices import autocast, pick_device, use_threads
+from ...evaluation.detecting import detect_image, load_trained
+from ...machines.devices import pick_device, use_threads
 from ...machines.progress import progress_line
 from ...pictures.sheet import draw_sheet, sure
 from ...runs.folder import new_folder
 from ...runs.info import RunInfo
-from ...runs.loading import codec_of_run, exchange_classes, load_model
-from ...sources.coded import through
-from ...sources.live import Backbone
-from .jobs import find_images, find_jobs
+from ...runs.loading import codec_of_run, exchange_classes
+from .jobs import find_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,63 +106,6 @@ def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: Path | None)
     if annotations is None:
         return info.of_classes(given, None)
     return info.of_classes(given, load_annotations(annotations)[0])
-
-
-def load_trained(
-    run: Path,
-    info: RunInfo,
-    checkpoint: str,
-    device: torch.device,
-    weights: str | None,
-    second_weights: str | None = None,
-) -> tuple[Detector, Backbone | PairedBackbone]:
-    """The run's detector, and the backbone below it: the cache's, both caches', or its own.
-
-    weights, second_weights: as at extraction, where that took a file. Raises InputError, CorruptCache.
-    """
-    if second_weights is not None and info.second is None:
-        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
-    if not info.own_backbone:
-        backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
-        return load_model(run, info, checkpoint, device).detector, backbone
-    if weights is not None and info.trains_backbone:
-        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
-    # A model that is fitted to its canvas was trained on a square one.
-    canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
-    model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
-    assert model.backbone is not None
-    return model.detector, model.backbone
-
-
-def _frozen(
-    info: RunInfo, device: torch.device, weights: str | None, second_weights: str | None
-) -> FrozenBackbone | PairedBackbone:
-    backbone = load_backbone_of(info.key, device, weights)
-    if info.second is None:
-        return backbone
-    second = load_backbone_of(info.second, device, second_weights, option="--with-weights")
-    return PairedBackbone(backbone, second)
-
-
-def detect_image(
-    image: Image.Image,
-    info: RunInfo,
-    backbone: Backbone | PairedBackbone,
-    detector: Detector,
-    codec: Codec | PairedCodec | None,
-) -> Detections:
-    """What a trained detector finds in one upright RGB image; image px, on the CPU. codec: of the cache
-    that it was trained on, if any.
-    """
-    device = next(detector.parameters()).device
-    plain = recipe_of(info.key, Path())
-    placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
-    canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
-    with torch.no_grad(), autocast(device, info.config.train.precision):
-        pyramid = backbone(canvas, [placement.content_hw])
-        if codec is not None:
-            pyramid = through(codec, pyramid)
-        return detector.detections(pyramid, [placement])[0].to("cpu")
 
 
 def _save_picture(picture: Image.Image, path: Path) -> None:

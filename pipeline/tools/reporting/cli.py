@@ -51,9 +51,10 @@ def report_command(
     ] = None,
 ) -> None:
     """Compare runs: one self-contained HTML page, a table in the terminal, or a file for programs."""
+    from ...runs.rows import to_csv
     from .assemble import assemble, write_page
     from .terminal import print_report, to_markdown
-    from .tidy import to_csv, to_json
+    from .tidy import to_json
 
     logging.getLogger("fdet").setLevel(logging.INFO)
     written = _format_of(out)

@@ -10,8 +10,7 @@ from pathlib import Path
 from ....cache.errors import FdetError
 from ....cache.format.header import NAME, CacheHeader
 from ...runs.config import RunConfig
-from ...runs.info import FRESH, STAGE_2, RunInfo
-from ...training.start import FREE
+from ...runs.info import FREE, FRESH, STAGE_2, RunInfo
 from .records import RunRecord
 
 # How far above a run its caches are looked for.

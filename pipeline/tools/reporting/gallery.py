@@ -20,14 +20,13 @@ from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
 from ....cache.layout import ImageEntry
 from ...dataset.annotations import Annotations, parse_annotations
-from ...dataset.images import ImageError, load_image
+from ...dataset.images import ImageError, find_images, load_image
 from ...evaluation.coco import to_coco_results
+from ...evaluation.detecting import detect_image, load_trained
 from ...machines.devices import pick_device, use_threads
 from ...machines.progress import progress_line
+from ...pictures.choice import check_pictured, choose_images
 from ...runs.loading import codec_of_run
-from ...watching.pictures_hook import check_pictured, choose_images
-from ..prediction.jobs import find_images
-from ..prediction.predict import detect_image, load_trained
 from .records import RunRecord
 from .scores import detections_of
 

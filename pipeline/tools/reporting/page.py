@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluation.errors import KINDS
-from ..capacity.report import PAPER
+from ...runs.paper import PAPER
 from .axes import shown
 from .effects import MEASURES
 from .report import COSTS, Report

@@ -16,9 +16,9 @@ from ....cache.errors import FdetError, InputError, shown
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
 from ...runs.checkpoint import LAST, count_trained, read_position
+from ...runs.figures import RunFigures
 from ...runs.info import SCRATCH, RunInfo
 from ...runs.metrics_log import read as read_metrics
-from ..comparison.figures import RunFigures
 
 log = logging.getLogger(__name__)
 

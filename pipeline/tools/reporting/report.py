@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from ..comparison.figures import Spread
+from ...runs.figures import Spread
+from ...runs.rows import Row
 from .axes import Axis, Group, axes_of, groups_of
 from .commands import find_caches, reproduction
 from .effects import MEASURES, Effect, effects_of
 from .front import front
 from .gallery import Gallery
 from .records import RunRecord
-from .tidy import Row, tidy
+from .tidy import tidy
 
 # What a group costs: by which AP is held against it.
 COSTS: Mapping[str, str] = {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
+from ...runs.rows import Row
 from .axes import Axis, Group, shown
 from .effects import Effect
 from .records import RunRecord
 
-Row = dict[str, Any]
 # Behind them come the axes, "AP of CLASS" and "AP50 lost to KIND".
 COLUMNS: Mapping[str, str] = {
     "run": "name, the shortest end of its path that is not another run's",
@@ -70,15 +68,6 @@ def tidy(
 
 def _plain(value: Any) -> Any:
     return shown(value) if isinstance(value, tuple) else value
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """With a line of names; an empty cell where there is nothing. RFC 4180, but for its line ends."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 def to_json(rows: Sequence[Row], effects: Sequence[Effect]) -> str:

@@ -25,7 +25,7 @@ def info_command(
     as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """What a cache holds and what it was made from."""
-    from .info import describe
+    from ....cache.info import describe
 
     facts = describe(located(cache))
     if as_json:
@@ -72,7 +72,7 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 
     Exit 0: the same inputs. 1: something differs.
     """
-    from .diff import differences
+    from ....cache.diff import differences
 
     lines = differences(located(first), located(second))
     for line in lines or ["made from the same inputs"]:

@@ -15,11 +15,11 @@ from fdet.cache.disk.files import opened_below, read_below
 from fdet.cache.disk.objects import located
 from fdet.cache.errors import CorruptCache, IncompleteCache, InputError, StorageError
 from fdet.cache.format.header import CacheHeader
+from fdet.cache.info import describe
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.upkeep.copy import Part, copy
-from fdet.pipeline.tools.upkeep.info import describe
 
 from ...conftest import extraction
 from ...object_server import KEY, SECRET

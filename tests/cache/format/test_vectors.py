@@ -11,11 +11,12 @@ from fdet.cache.errors import CorruptCache, InputError, MissingSample
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.format.manifest import NAME as MANIFEST
 from fdet.cache.format.records import read_record, record_name, samples_name
-from fdet.cache.format.vectors import MAX_BYTES, VectorSpec, vectors_name, vectors_to_bytes
+from fdet.cache.format.vectors import MAX_BYTES, vectors_name, vectors_to_bytes
 from fdet.cache.joined import JoinedCache
 from fdet.cache.layout import Bucket, ImageEntry, Layout
 from fdet.cache.loader import load_batch
 from fdet.cache.pairs import PairedCache
+from fdet.cache.pyramid import VectorSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.cache.writer import seal, shard_writer

@@ -6,7 +6,7 @@ import torch
 from torchvision.models import resnet18
 
 from fdet.cache.errors import InputError
-from fdet.cache.format.vectors import VectorSpec
+from fdet.cache.pyramid import VectorSpec
 from fdet.pipeline.backbones import timm_taps
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.backbones.taps import AVERAGE_POOL, CLASS_TOKEN, OWN_POOL

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
+from fdet.cache.diff import differences
 from fdet.cache.errors import KeyMismatch
+from fdet.cache.info import describe
 from fdet.cache.layout import ImageEntry
 from fdet.cache.pairs import PairedCache
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.extraction import changed as changed_file
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.tools.upkeep.diff import differences
-from fdet.pipeline.tools.upkeep.info import describe
 
 from ..command_server import Moment
 from ..quick import command, quick, records, tree

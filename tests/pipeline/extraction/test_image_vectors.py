@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from fdet.cache.errors import FeatureError, KeyMismatch
 from fdet.cache.format.header import CacheHeader
-from fdet.cache.format.vectors import VectorSpec, vectors_name
+from fdet.cache.format.vectors import vectors_name
+from fdet.cache.info import describe
+from fdet.cache.pyramid import VectorSpec
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.verify import verify
@@ -25,7 +27,6 @@ from fdet.pipeline.tools.equivalence.options import EquivalenceOptions
 from fdet.pipeline.tools.equivalence.steps import steps_config
 from fdet.pipeline.tools.planning.measure import contents_of
 from fdet.pipeline.tools.upkeep.convert import Conversion, convert
-from fdet.pipeline.tools.upkeep.info import describe
 from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged
 
 from ...generated import make_dataset

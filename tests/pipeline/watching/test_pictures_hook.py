@@ -15,14 +15,10 @@ from fdet.cache.errors import InputError
 from fdet.cache.layout import ImageEntry
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.pictures.choice import choose_images
 from fdet.pipeline.pictures.draw import OPACITY, class_colour
 from fdet.pipeline.watching.events import Event
-from fdet.pipeline.watching.pictures_hook import (
-    choose_images,
-    draw_detections,
-    picture_names,
-    pictures_hook,
-)
+from fdet.pipeline.watching.pictures_hook import draw_detections, picture_names, pictures_hook
 
 from ...generated import outlined
 

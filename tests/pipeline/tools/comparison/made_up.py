@@ -1,7 +1,8 @@
 """Figures of sources that nobody trained."""
 
+from fdet.pipeline.runs.figures import RunFigures
 from fdet.pipeline.tools.comparison.extraction import Extraction
-from fdet.pipeline.tools.comparison.figures import RunFigures, SourceFigures
+from fdet.pipeline.tools.comparison.figures import SourceFigures
 
 EXTRACTION = Extraction(60.0, 200, 64, "an id", "cpu", 1)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fdet.pipeline.tools.comparison.figures import RunFigures, SourceFigures, Spread
+from fdet.pipeline.runs.figures import RunFigures, Spread
+from fdet.pipeline.tools.comparison.figures import SourceFigures
 
 from .made_up import run, source
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from fdet.pipeline.tools.equivalence.steps import Apart, Trained, apart
+from fdet.pipeline.tools.equivalence.steps import Apart, apart
+from fdet.pipeline.training.probe import Trained
 
 BEFORE = {"a": torch.zeros(2), "b": torch.zeros(1)}
 

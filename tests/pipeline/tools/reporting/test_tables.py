@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fdet.pipeline.runs.rows import to_csv
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.tools.reporting.report import make_report
 from fdet.pipeline.tools.reporting.terminal import table_rows, to_markdown
-from fdet.pipeline.tools.reporting.tidy import COLUMNS, to_csv, to_json
+from fdet.pipeline.tools.reporting.tidy import COLUMNS, to_json
 
 from .made_up import write_grid, write_run
 

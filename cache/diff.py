@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ....cache.format.content import image_files
-from ....cache.format.header import CacheHeader
-from ....cache.writer import written_records
+from .format.content import image_files
+from .format.header import CacheHeader
+from .writer import written_records
 
 
 def differences(first: Path, second: Path) -> list[str]:

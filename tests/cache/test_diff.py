@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from fdet.cache.diff import differences
 from fdet.cache.disk.files import FileEntry
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.cache.format.header import CacheHeader
-from fdet.cache.format.vectors import VectorSpec
 from fdet.cache.key import CacheKey
 from fdet.cache.layout import Bucket, Layout
-from fdet.cache.pyramid import LevelSpec, PyramidSpec
+from fdet.cache.pyramid import LevelSpec, PyramidSpec, VectorSpec
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.tools.upkeep.diff import differences
 
-from ...quick import flip_bit, quick
+from ..pipeline.quick import flip_bit, quick
 
 PAIR = "do not pair: a head trained on one cannot be used on the other"
 REUSE = "they pair; features cannot be taken over from one to the other"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ....cache.format.header import CacheHeader
-from ....cache.format.manifest import Manifest
-from ....cache.format.records import record_name
+from .format.header import CacheHeader
+from .format.manifest import Manifest
+from .format.records import record_name
 
 
 def describe(root: Path) -> dict[str, Any]:
