@@ -1,4 +1,4 @@
-"""fdet: run a frozen backbone once, keep its feature maps, train detection heads on them.
+"""fdet: run a frozen backbone once, keep its feature maps, and train detection heads on them.
 
 The names below are the public interface; each is imported when it is first used.
 """
@@ -51,11 +51,11 @@ _HOMES = {
     "build_detector": ".heads.build",
     "evaluate_run": ".pipeline.evaluation.evaluate",
     "extract": ".pipeline.extraction.extract",
-    "codec_of": ".cache.codecs",
+    "codec_of": ".cache.codecs.codec",
     "load_batch": ".cache.loader",
     "load_config": ".pipeline.runs.config",
     "load_run": ".pipeline.runs.loading",
-    "predict": ".pipeline.prediction.predict",
+    "predict": ".pipeline.tools.prediction.predict",
     "train": ".pipeline.training.train",
 }
 

@@ -1,6 +1,7 @@
-"""Average precision of resampled images: what a difference between two sets of detections is worth.
+"""Average precision of resampled images: how certain a difference between two sets of detections is.
 
-A resample weighs the images, so nothing is matched or sorted again. With weights of one it is COCO's AP.
+A resample only weights the images, so nothing is matched or sorted again. With weights of one, the result
+is COCO's AP.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ _RECALLS = np.linspace(0, 1, 101)
 
 
 class Matched:
-    """Detections of a set of images, matched to their objects; all areas, 100 an image."""
+    """The detections of a set of images, matched to their objects, of all areas and 100 an image."""
 
     def __init__(self, annotations: Annotations, found) -> None:
         ids = sorted(found)
@@ -29,7 +30,7 @@ class Matched:
         self.classes = [_Class(images) for images in every]
 
     def resampled(self, weights: np.ndarray) -> float:
-        """AP where image k counts weights[k] times."""
+        """Return the AP where image k counts weights[k] times."""
         found = [c.ap(weights) for c in self.classes]
         return float(np.mean([ap for ap in found if ap is not None]))
 
@@ -71,7 +72,7 @@ def _bool(x) -> np.ndarray:
 
 
 def paired(one: Sequence[Matched], other: Sequence[Matched], rounds: int = 1000):
-    """Mean difference other - one over the pairs, in points, and its 95 % interval over images."""
+    """Return the mean difference other - one over the pairs, in points, and its 95 % interval over images."""
     images = len(one[0].classes[0].objects)
     rng = np.random.default_rng(0)
     plain = np.ones(images, int)

@@ -1,11 +1,12 @@
-"""What each codec saves and what it costs in AP.
+"""What each codec saves in bytes, and what it costs in AP.
 
     python benchmarks/codecs.py DATA --out KEPT --short 240 --long 320
 
-DATA has train.json, val.json and images/. Exact caches (fp32) are extracted once; every codec's caches
-are converted from them. A fixed head, trained on exact maps, is fed decoded ones (difference in points,
-with a paired bootstrap over the validation images); and heads are trained and validated on decoded
-maps. Everything is kept under KEPT and gone on with. The table is printed, kept as codecs.json, and drawn.
+DATA has train.json, val.json and images/. Exact caches (fp32) are extracted once, and every codec's caches
+are converted from them. A fixed head, trained on exact maps, is fed decoded ones (the difference is in
+points, with a paired bootstrap over the validation images), and further heads are trained and validated on
+decoded maps. Everything is kept under KEPT and resumed from there. The table is printed, saved as
+codecs.json and drawn.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def exact_cache(part: str, arguments: argparse.Namespace) -> Path:
 
 
 def coded(part: str, name: str, exact: dict[str, Path], arguments: argparse.Namespace) -> Path:
-    """Scales are learnt on the training part."""
+    """Return the cache of a part in this codec, whose scales are learnt on the training part."""
     train = arguments.out / f"train-{name}.fdet"
     converted(train, exact["train"], name)
     if part == "train":
@@ -118,13 +119,13 @@ def pyramids(path: Path, image_ids):
 
 
 def snr(exact: Path, val: Path) -> float:
-    """dB; of values in deviations of their channel."""
+    """Return the signal-to-noise ratio in dB, of values in standard deviations of their channel."""
     ids = FeatureCache.open(exact).image_ids
     signal = error = 0.0
     for one, other in zip(pyramids(exact, ids), pyramids(val, ids), strict=True):
         for x, y in zip(one.maps, other.maps, strict=True):
             scale = x.double().var(dim=(0, 2, 3), keepdim=True)
-            # A channel that is dead in an image has no deviation to measure by.
+            # A channel that is constant in an image has no deviation to divide by.
             scale = scale.clamp(min=1e-3 * float(scale.mean()))
             signal += x[0].numel()
             error += float(((x.double() - y.double()).square() / scale).sum())
@@ -132,7 +133,7 @@ def snr(exact: Path, val: Path) -> float:
 
 
 def speed(exact: Path, val: Path, images: int) -> dict[str, float]:
-    """MB of float32 maps a second, one thread: encoding and compression, decompression and decoding."""
+    """Return MB of float32 maps per second on one thread: encode and compress, decompress and decode."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     ids = FeatureCache.open(exact).image_ids[:images]

@@ -2,10 +2,10 @@
 
     python benchmarks/coders.py CACHE --images 24
 
-CACHE is exact (fp32). Codes are of steps in deviations of a channel over the data set, and of ranges a
-channel and sample for comparison. Printed: bits a value, MB of codes a second to compress and back, on
-one thread. pcodec (its bins and tANS) and constriction (ANS with a distribution a level) are measured
-where they are installed.
+CACHE is exact (fp32). The codes have steps in standard deviations of a channel over the data set, and, for
+comparison, ranges of each channel and sample. Printed are the bits per value and the MB of codes per second
+to compress and to decompress, on one thread. pcodec (its bins and tANS) and constriction (ANS with one
+distribution for each level) are measured where they are installed.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def exact_maps(path: Path, count: int) -> list[list[np.ndarray]]:
-    """By level, one (C, H, W) a sample."""
+    """Return for each level one map (C, H, W) per sample."""
     cache = FeatureCache.open(path)
     codec = codec_of(path, cache.header.key)
     pyramids = [load_batch(cache, [(i, 0)]).decode(codec, "cpu") for i in cache.image_ids[:count]]
@@ -47,7 +47,7 @@ def exact_maps(path: Path, count: int) -> list[list[np.ndarray]]:
 
 
 def by_step(maps, step: float, components: bool):
-    """Codes of one step over the data set, as int16; and their noise."""
+    """Return codes with one step over the data set, as int16, and their signal-to-noise ratio in dB."""
     codes, error, signal = [], 0.0, 0.0
     for level in maps:
         cells = np.concatenate([x.reshape(len(x), -1).T for x in level])
@@ -63,7 +63,10 @@ def by_step(maps, step: float, components: bool):
 
 
 def by_range(maps, bits: int):
-    """Codes of 2^bits steps between the least and the largest value of each channel of a sample."""
+    """Return codes of 2^bits steps between the minimum and the maximum of each channel of a sample.
+
+    The second value is their signal-to-noise ratio in dB.
+    """
     codes, error, signal = [], 0.0, 0.0
     for level in maps:
         deviation = np.concatenate([x.reshape(len(x), -1) for x in level], axis=1).std(axis=1)
@@ -95,7 +98,7 @@ def show(title: str, codes, noise: float, ways) -> None:
 
 
 def entropy(codes) -> float:
-    """Bits, were each channel coded by its own distribution over all samples."""
+    """Return the bits needed if each channel were coded by its own distribution over all samples."""
     total = 0.0
     for shape in {x.shape for x in codes}:
         together = np.stack([x for x in codes if x.shape == shape], axis=1)
@@ -106,7 +109,7 @@ def entropy(codes) -> float:
 
 
 def coders():
-    """(name, compress, decompress) of int16 codes (K, H, W)."""
+    """Yield (name, compress, decompress) for int16 codes (K, H, W)."""
     back = zstandard.ZstdDecompressor().decompress
     for level in (1, 3):
         zstd = zstandard.ZstdCompressor(level=level).compress
@@ -129,7 +132,7 @@ def coders():
 
 
 class Ans:
-    """Of a sample's level: its distribution as 16 bits a symbol, and the stream."""
+    """A level of one sample: its distribution as 16 bits per symbol, and the compressed stream."""
 
     def __init__(self, constriction, codes: np.ndarray) -> None:
         symbols = codes.ravel().astype(np.int32)
@@ -152,7 +155,10 @@ def as_bytes(codes: np.ndarray) -> np.ndarray:
 
 
 def as_nibbles(codes: np.ndarray) -> np.ndarray:
-    """As cache/codecs/codec.py packs them: lower halves of two neighbours a byte, then the upper ones."""
+    """Pack codes as cache/codecs/codec.py does.
+
+    A byte holds the lower halves of two neighbours; the bytes of the upper halves follow.
+    """
     u = (codes.clip(-120, 119) + 120).astype(np.uint8)
     u = np.pad(u, ((0, 0), (0, 0), (0, u.shape[-1] % 2)))
     halves = np.concatenate([u & 15, u >> 4])

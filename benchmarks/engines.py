@@ -1,8 +1,8 @@
-"""fdet extract --engine ray on this machine against a plain one: what handing out shards costs.
+"""fdet extract --engine ray on this machine against plain extraction: the cost of distributing shards.
 
     python benchmarks/engines.py ANNOTATIONS IMAGES --limit 48 --rounds 2
 
-Both sides in turn, as commands of their own, so that the start of Ray and of its workers counts.
+Both sides run in turn as separate commands, so that the start of Ray and of its workers counts.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from statistics import median
 
 
 def extraction(arguments: argparse.Namespace, out: Path, *words: str) -> float:
-    """Seconds of one command."""
+    """Return the seconds that one command takes."""
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "fdet", "extract", arguments.annotations]
     command += ["--images", arguments.images, "--out", str(out), "--short", "240", "--long", "320"]

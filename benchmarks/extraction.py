@@ -2,8 +2,8 @@
 
     python benchmarks/extraction.py ANNOTATIONS IMAGES --short 480 --long 640
 
-Both run in turn in this process; the figure to quote is the median of the ratios, pair by pair. What
-the codec learns beforehand, of a few images, does not count.
+Both run in turn in this process; the figure to quote is the median of the ratios, pair by pair. What the
+codec learns from a few images beforehand does not count.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def forward_only(
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Wall and CPU seconds, those of worker processes included."""
+    """Return wall and CPU seconds, including those of worker processes."""
     wall, cpu = time.monotonic(), cpu_seconds()
     work()
     return time.monotonic() - wall, cpu_seconds() - cpu

@@ -1,9 +1,10 @@
-"""Our heads' losses and detections against those of torchvision's own models, of the same weights.
+"""The losses and detections of fdet's heads against those of torchvision's models with the same weights.
 
     python benchmarks/heads.py --heads retinanet,fcos,faster-rcnn --rounds 9
 
 Both are fed the same maps, without neck or backbone, and run in turn in this process; `losses` is forward
-and backward, down to the maps. Ratios are ours to torchvision's: the median over the rounds, and the range.
+and backward, down to the maps. Ratios are fdet's time to torchvision's: the median over the rounds, and the
+range.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from fdet.heads.detector import Head
 from fdet.heads.types import Targets
 
 STRIDES = (8, 16, 32, 64, 128)
-# torchvision's own, whatever ours are by default.
+# torchvision's settings, whatever fdet's defaults are.
 SETTINGS = {
     "retinanet": {"norm": "none", "convs": 4},
     "fcos": {"norm": "gn32", "convs": 4, "offset": 0.0},
@@ -36,13 +37,13 @@ SETTINGS = {
         **{"convs": 0, "fc_channels": 1024},
     },
 }
-# Ours are divided by each image's own numbers, torchvision's by the batch's, and its RPN and RoI heads
-# draw other samples; so equal only in the mean, and by chance.
+# fdet's losses are divided by each image's own numbers, torchvision's by the batch's, and its RPN and RoI
+# heads draw other samples; so the losses are equal only approximately.
 LOOSELY = ("fcos", "faster-rcnn")
 
 
 class GivenMaps(nn.Module):
-    """torchvision's backbone, which has the maps already."""
+    """A stand-in for torchvision's backbone that already has the maps."""
 
     def __init__(self, pyramid: FeaturePyramid) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class GivenMaps(nn.Module):
 
 
 class Untouched(nn.Module):
-    """torchvision's transform, which leaves images as they are."""
+    """A stand-in for torchvision's transform that leaves images as they are."""
 
     def __init__(self, canvas_hw: tuple[int, int], device: torch.device) -> None:
         super().__init__()
@@ -70,7 +71,7 @@ class Untouched(nn.Module):
 
 
 class Pair:
-    """One of our heads and torchvision's model, the maps of a batch and what is on its images."""
+    """One of fdet's heads and torchvision's model, the maps of a batch and the objects of its images."""
 
     def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         device, side = torch.device(arguments.device), arguments.side
@@ -106,7 +107,7 @@ class Pair:
         return [len(found["scores"]) for found in self.model.eval()(self.images)]
 
     def trained(self, losses: Callable[[], dict[str, Tensor]]) -> float:
-        """Seconds of forward and backward."""
+        """Return the seconds of a forward and a backward pass."""
         for x in (*self.pyramid.maps, *self.head.parameters(), *self.model.parameters()):
             x.grad = None
         with self.timed() as clock:
@@ -116,7 +117,7 @@ class Pair:
         return clock.seconds
 
     def detected(self, detections: Callable[[], list[int]]) -> float:
-        """Seconds without gradients."""
+        """Return the seconds of detection without gradients."""
         with self.timed() as clock, torch.no_grad(), self.precision():
             detections()
         return clock.seconds
@@ -130,7 +131,7 @@ class Pair:
 
 
 class Clock:
-    """Wall time, to the end of what the device does."""
+    """A clock of wall time, which waits for the device to finish."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.seconds = device, 0.0
@@ -165,7 +166,7 @@ def make_targets(image: int, arguments: argparse.Namespace, device: torch.device
 
 
 def scores_above_threshold(head: Head) -> None:
-    """Towers that keep the spread of their maps, so that a few places in a hundred have a score."""
+    """Initialise towers to keep the spread of their maps, so that a few percent of locations score."""
     for name, parameter in head.named_parameters():
         if parameter.dim() == 4 and "bbox" not in name:
             nn.init.kaiming_normal_(parameter)
@@ -176,7 +177,7 @@ def scores_above_threshold(head: Head) -> None:
 def torchvision_model(
     name: str, head: Head, pyramid: FeaturePyramid, classes: int
 ) -> RetinaNet | FCOS | FasterRCNN:
-    """With our settings, and a copy of our weights."""
+    """Build torchvision's model with the head's settings and a copy of its weights."""
     backbone, own = GivenMaps(pyramid), head.settings
     reported = (own.score_threshold, own.nms_iou, own.max_detections)
     kinds = {"retinanet": RetinaNet, "fcos": FCOS}
@@ -184,7 +185,7 @@ def torchvision_model(
         names = ("score_thresh", "nms_thresh", "detections_per_img")
         model = kinds[name](backbone, classes, **dict(zip(names, reported, strict=True)))
         if name == "retinanet":
-            # Its own anchors are rounded down.
+            # torchvision's own anchors are rounded down.
             ours = head.anchors
             model.anchor_generator = AnchorGenerator(ours.sizes, ours.aspect_ratios)
         model.head.load_state_dict(head.state_dict())
@@ -204,7 +205,7 @@ def torchvision_model(
     for layer, own in zip((theirs.box_head.fc6, theirs.box_head.fc7), layers, strict=True):
         layer.load_state_dict(own.state_dict())
     theirs.box_predictor.cls_score.load_state_dict(stage.predictor.cls_score.state_dict())
-    # Theirs has boxes of the background too.
+    # torchvision's predictor has boxes of the background too.
     with torch.no_grad():
         theirs.box_predictor.bbox_pred.weight[4:] = stage.predictor.bbox_pred.weight
         theirs.box_predictor.bbox_pred.bias[4:] = stage.predictor.bbox_pred.bias
@@ -234,7 +235,7 @@ def main() -> None:
 def in_turn(
     ours: Callable[[], float], theirs: Callable[[], float], rounds: int
 ) -> list[tuple[float, float]]:
-    """Seconds of both; the first round warms up, and neither always comes first."""
+    """Return the seconds of both; the first round warms up, and the order alternates."""
     pairs = []
     for number in range(rounds + 1):
         if number % 2:
@@ -256,7 +257,7 @@ def report(name: str, kind: str, seconds: list[tuple[float, float]]) -> None:
 
 
 def assert_same(name: str, pair: Pair) -> None:
-    """Else the times would compare two different things."""
+    """Raise AssertionError unless both agree, as otherwise the times would not be comparable."""
     with torch.no_grad():
         ours, theirs = pair.our_losses(), pair.their_losses()
         found = pair.our_detections(), pair.their_detections()

@@ -1,4 +1,4 @@
-"""Caches and runs that benchmarks keep in a folder: made once, gone on with where they were interrupted."""
+"""Caches and runs that benchmarks keep in a folder: made once, and resumed where they were interrupted."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from fdet.pipeline.runs.info import RunInfo
 
 
 def fdet(*words: object) -> None:
-    """A command in a process of its own, to its end."""
+    """Run a command in a separate process until it ends."""
     subprocess.run([sys.executable, "-m", "fdet", *map(str, words)], check=True)
 
 
@@ -31,7 +31,7 @@ def converted(out: Path, source: Path, codec: str, *words: object) -> Path:
 def trained(
     out: Path, train: Path, val: Path, config: str, seed: int, *words: object, every: int = 4
 ) -> Path:
-    """A run whose best weights are chosen by `val`."""
+    """Train a run whose best weights are chosen by `val`, or resume it."""
     state = out / "last.safetensors"
     if not (state.is_file() and read_position(state, RunInfo.read(out)).finished):
         resume: Sequence[str] = ["--resume"] if (out / "run.json").is_file() else []
@@ -46,7 +46,7 @@ def whole(cache: Path) -> bool:
 
 
 def bits_a_value(cache: Path) -> float:
-    """All bytes of a finished cache's shards by the values of its maps; without a codec's scales."""
+    """Return the bits per map value: all bytes of a finished cache's shards, without a codec's scales."""
     header = CacheHeader.read(cache)
     manifest = Manifest.read(cache, header)
     assert manifest is not None

@@ -1,8 +1,8 @@
-"""A cache of many shards: opening it, finding out what is left to do, random reads, memory.
+"""A cache of many shards: opening it, finding the work that is left, random reads, memory.
 
     python benchmarks/many_shards.py --shards 10000
 
-Each figure comes from a process of its own; the cache's files are in the page cache.
+Each figure comes from a separate process; the cache's files are in the page cache.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def time_resume(root: Path) -> None:
 
 
 def time_reads(root: Path) -> None:
-    """Every read opens another shard: the worst that a full shuffle can do."""
+    """Time reads that each open another shard, the worst case of a full shuffle."""
     cache = FeatureCache.open(root)
     ids = list(cache.image_ids)
     random.Random(0).shuffle(ids)

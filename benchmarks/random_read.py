@@ -2,9 +2,9 @@
 
     python benchmarks/random_read.py
 
-One process, one thread, warm page cache; each reader in turn, in the same random order. CPU time, all
-threads: nothing waits here, and other programs do not count. The figures to quote are the ratios to
-the bare cost, the median over the rounds.
+There is one process, one thread and a warm page cache; the readers run in turn, in the same random order.
+Times are CPU time of all threads: nothing waits here, and other programs do not count. The figures to quote
+are the ratios to the bare cost, as the median over the rounds.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def measure(readers: dict[str, Reader], arguments: argparse.Namespace) -> dict[str, list[float]]:
-    """CPU seconds a round for each reader, in turn."""
+    """Return the CPU seconds of each round for each reader, with the readers in turn."""
     rng = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(arguments.rounds + 1):
@@ -99,7 +99,7 @@ def fdet_reader(cache: FeatureCache) -> Reader:
 
 
 def bare_reader(cache: FeatureCache, samples: int) -> Reader:
-    """The calls that no verified read can do without; where each frame lies is known beforehand."""
+    """Return a reader with only the calls that a verified read needs; the location of each frame is known."""
     places = []
     for i in range(samples):
         cache.sample(i)
@@ -121,7 +121,7 @@ def bare_reader(cache: FeatureCache, samples: int) -> Reader:
 
 def h5py_reader(cache: FeatureCache) -> Reader:
     shards = cache.header.layout.shards
-    # Without h5py's cache of decompressed chunks: it is to read, as all others do.
+    # h5py's cache of decompressed chunks is off, so that it has to read as all others do.
     paths = [cache.root / f"{s.bucket.name}/{s.index}.h5" for s in shards]
     files = [h5py.File(path, rdcc_nbytes=0) for path in paths]
     datasets = [file["c5"] for file in files]

@@ -1,8 +1,8 @@
-"""What caches of COCO, Objects365 and a billion images take: the tables of docs/scale.md.
+"""What caches of COCO, Objects365 and a billion images cost: the tables of docs/scale.md.
 
     python benchmarks/scale.py
 
-Arithmetic on figures that were measured (with their place) and on figures that are assumed.
+The tables are arithmetic on measured figures (with their sources) and on assumed ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,18 +16,21 @@ DATA_SETS = {"COCO": 118_287, "Objects365": 1_742_289, "a billion": 1_000_000_00
 
 @dataclass(frozen=True)
 class Backbone:
-    """shapes: (C, stride) of the cached levels. bits: of a value, by codec, measured."""
+    """A backbone, with the figures of its maps.
+
+    shapes: the (C, stride) of the cached levels. bits: the measured bits per value, by codec.
+    """
 
     name: str
     shapes: tuple[tuple[int, int], ...]
     bits: dict[str, float]
 
     def values(self, side: int) -> int:
-        """Of an image of side x side px."""
+        """Return the number of values of an image of side x side px."""
         return sum(channels * (side // stride) ** 2 for channels, stride in self.shapes)
 
 
-# docs/codecs.md (BCCD), and benchmarks/RESULTS.md, "A ReLU backbone" (random weights).
+# From docs/codecs.md (BCCD), and benchmarks/RESULTS.md, "A ReLU backbone" (random weights).
 LITE0 = Backbone(
     "EfficientNet-Lite0",
     ((40, 8), (112, 16), (320, 32)),
@@ -40,7 +43,7 @@ RESNET50 = Backbone(
 )
 BACKBONES = (LITE0, RESNET50)
 
-# benchmarks/RESULTS.md, "Codecs": MB of float32 maps a second on one thread, packing and unpacking.
+# From benchmarks/RESULTS.md, "Codecs": MB of float32 maps per second on one thread, packing and unpacking.
 SPEEDS = {
     "fp16": (442, 1443),
     "int8": (434, 1213),
@@ -50,12 +53,12 @@ SPEEDS = {
 }
 # docs/planning.md: seconds to decode an image of 480x640.
 DECODE = 0.0027
-# benchmarks/RESULTS.md, "Many shards": 120,000 images opened in so many seconds, with so many MiB.
+# From benchmarks/RESULTS.md, "Many shards": the seconds and MiB that opening 120,000 images takes.
 MANY_IMAGES, MANY_SECONDS, MANY_MIB = 120_000, 1.09, 180
 
-# Assumed.
+# These figures are assumed.
 SIDE = 640
-CORES = 16  # of a node, beside one accelerator
+CORES = 16  # of a node, in addition to one accelerator
 FORWARD = 460.0  # images a second of an accelerator, as published for DINOv3 at 640 px
 DISK = 10e9  # bytes a second that the shared file system takes from all nodes together
 TRAINING = 200.0  # images a second of one training process
@@ -69,25 +72,25 @@ STORED = {"fp16": 2, "int8": 1, "int5": 1, "int4": 1, "int4+pca128": 1}
 
 
 def sample_bytes(backbone: Backbone, codec: str) -> float:
-    """On the disk, with its line in the table of samples."""
+    """Return the bytes of a sample on the disk, including its line in the table of samples."""
     levels = len(backbone.shapes)
     beside = table_dtype(levels).itemsize + levels * INDEX_BYTES
     return backbone.values(SIDE) * backbone.bits[codec] / 8 + beside
 
 
 def packing(backbone: Backbone, codec: str) -> float:
-    """Seconds of a core for one sample."""
+    """Return the seconds that a core takes to pack one sample."""
     return backbone.values(SIDE) * 4 / (SPEEDS[codec][0] * 1e6)
 
 
 def node_rate(backbone: Backbone, codec: str) -> tuple[float, str]:
-    """Images a second that a node makes and packs, and what holds it back."""
+    """Return the images per second that a node computes and packs, and what limits it."""
     processor = CORES / (DECODE + packing(backbone, codec))
     return min((FORWARD, "accelerator"), (processor, "cores"))
 
 
 def hours(images: int, nodes: int, backbone: Backbone, codec: str) -> tuple[float, str]:
-    """Of an extraction, and what it waits for."""
+    """Return the hours of an extraction, and what limits it."""
     rate, why = node_rate(backbone, codec)
     disk = DISK / sample_bytes(backbone, codec)
     rate, why = min((nodes * rate, why), (disk, "disk"))
@@ -102,7 +105,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def shown(value: float, units: Sequence[str]) -> str:
-    """Three figures; each unit is a thousand of the one before."""
+    """Format a value with three figures; each unit is a thousand of the one before."""
     for unit in units[:-1]:
         if value < 999.5:
             return f"{value:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Steps of training as `fdet train-heads` takes them, with pyramids from here or there."""
+"""Training steps as in `fdet train-heads`, with pyramids from memory, a cache or a backbone in the loop."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +22,13 @@ from fdet.pipeline.training.auto import settled
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.step import Stepper
 
-# memory: maps that are there already, so the head's own step.
+# memory: the head's step alone, on maps that are already in memory.
 MODES = ("memory", "cached", "online", "finetune")
 CPU = torch.device("cpu")
 
 
 class Training:
-    """One of MODES, ready for its first step; finetune trains all of the backbone."""
+    """A training in one of MODES, ready for its first step; finetune trains all of the backbone."""
 
     def __init__(self, mode: str, cache: Path, images: Path, config: RunConfig) -> None:
         train = config.train
@@ -54,16 +54,16 @@ class Training:
         self.waited = 0.0
 
     def batches(self, count: int) -> Iterator[Batch]:
-        """The epoch's batches, again and again."""
+        """Return `count` batches of the epoch, which is repeated as needed."""
         order = [self.order[k % len(self.order)] for k in range(count)]
         return self.data.batches(order, CPU, self.config.train.min_visible)
 
     def held(self, count: int) -> list[Batch]:
-        """The same with their maps made and kept."""
+        """Return the same batches with their maps computed and kept."""
         return [replace(b, pyramid=kept(b.pyramid())) for b in self.batches(count)]
 
     def seconds(self, batches: Iterable[Batch], count: int) -> float:
-        """Of one step, in the mean over all but the first, which starts the readers."""
+        """Return the seconds of one step, the mean over all but the first, which starts the readers."""
         coming, self.waited = iter(batches), 0.0
         started = time.monotonic()
         for number in range(count):

@@ -19,11 +19,11 @@ LITE0 = PyramidSpec((LevelSpec("c3", 8, 40), LevelSpec("c4", 16, 112), LevelSpec
 def make_cache(
     root: Path, levels: PyramidSpec, side: int, images: int, per_shard: int, store: str = "zarr"
 ) -> FeatureCache:
-    """fp16 maps of canvases of side x side px; about as compressible as a backbone's."""
+    """Make a cache of fp16 maps of canvases of side x side px, about as compressible as a backbone's."""
     header = make_header(levels, side, images, per_shard, store)
     header = create_cache(root, header, b'{"images":[],"annotations":[],"categories":[]}')
     rng = np.random.default_rng(0)
-    # A few maps, used again and again: making them would take longer than writing them.
+    # A few maps are used repeatedly, as making them all would take longer than writing them.
     shapes = [level.shape((side, side)) for level in levels.levels]
     pool = [[rng.standard_normal(s).astype(np.float16) for s in shapes] for _ in range(16)]
     place = Placement((side, side), (side, side), (side, side), (1.0, 1.0), (0.0, 0.0))

@@ -2,8 +2,9 @@
 
     python benchmarks/together.py CACHE --heads 4 --threads 2
 
-Wall time of one epoch of K runs that share cache, views, order and batch, nothing kept in memory
-(--resident none); over rounds, the ways in turn. Starting processes is not counted.
+The figures are the wall time of one epoch of K runs that share cache, views, order and batch, with nothing
+kept in memory (--resident none), over rounds in which the ways take turns. Starting processes is not
+counted.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""A training step from the cache against the head's own step, on maps that are in memory already.
+"""A training step from the cache against the head's own step, on maps that are already in memory.
 
     python benchmarks/training_step.py CACHE IMAGES --head retinanet
 
-The two, and the backbone in the loop, run in turn in this process. Needs an extraction of at least
-`--steps` batches.
+These two, and the backbone in the loop, run in turn in this process. An extraction of at least `--steps`
+batches is needed.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {mode: [] for mode in modes}
     waiting: dict[str, list[float]] = {mode: [] for mode in modes}
     for number in range(arguments.rounds + 1):
-        # The first round warms up. The order changes, so that nobody always comes after the same.
+        # The first round warms up. The order alternates, so that no mode always follows the same one.
         for mode in modes if number % 2 else modes[::-1]:
             batches = held if mode == "memory" else trials[mode].batches(count)
             took = trials[mode].seconds(batches, count)

@@ -2,7 +2,7 @@
 
     python benchmarks/verifying.py
 
-The files are in the page cache, so this is the most that verifying can ask of a disk.
+The files are in the page cache, so this is the maximum that verifying can demand of a disk.
 """
 
 import argparse

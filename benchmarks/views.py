@@ -1,9 +1,10 @@
-"""Few views in many bits or many in few: heads trained on caches of about one size.
+"""Few views in many bits or many views in few bits: heads trained on caches of about the same size.
 
     python benchmarks/views.py DATA --out KEPT --short 240 --long 320
 
 DATA has train.json, val.json and images/. Every head takes the same number of steps; an epoch takes one
-view of each image. All are validated on the same exact maps. Everything is kept under KEPT and gone on with.
+view of each image. All are validated on the same exact maps. Everything is kept under KEPT and resumed from
+there.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from kept import extracted, megabytes, trained
 from fdet.pipeline.runs import metrics_log
 
 JITTER = "scale=0.7..1.4"
-# (codec, views): the first four need about what one view in fp16 does, or less.
+# (codec, views): the first four need about as many bytes as one view in fp16, or fewer.
 CHOICES = {
     ("fp16", 1): "plain",
     ("int8", 2): "plain,hflip",

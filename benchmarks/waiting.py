@@ -1,8 +1,8 @@
-"""How long a training loop waits for data beside a step that only sleeps.
+"""How long a training loop waits for data when a step only sleeps.
 
     python benchmarks/waiting.py
 
-The maps are of EfficientNet-Lite0 at 512 px (0.72 MB a sample in fp16), eight a batch; a step of
+The maps are those of EfficientNet-Lite0 at 512 px (0.72 MB per sample in fp16), eight per batch; a step of
 10 ms stands in for an accelerator, so the loader has the processor to itself.
 """
 
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def report(name: str, reader: BatchReader, workers: int, arguments: argparse.Namespace) -> None:
-    """The last epoch: files are open by then, and residents have been read."""
+    """Print the figures of the last epoch, when files are open and resident samples have been read."""
     cache = reader.cache
     assert isinstance(cache, FeatureCache)
     layout, epochs = cache.header.layout, arguments.epochs

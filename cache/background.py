@@ -1,4 +1,4 @@
-"""Compresses samples in threads and writes shards in another, so that the backbone never waits."""
+"""A writer that compresses samples in threads and writes in another, so that the backbone never waits."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class _Item(NamedTuple):
 
 
 class _Dropped(Exception):
-    """The block has raised: no more samples come."""
+    """The block has raised, so no more samples will come."""
 
 
 class BackgroundWriter:
     """A context that takes the samples of `shards`, in order, by `put` or `put_frames`.
 
-    At most `waiting` samples are held. An error of the disk comes out of the next `put`, or at the
-    end of the block. When the block raises, the shard in hand is dropped and the finished ones
-    stay. written: called with each sample's bytes as they came in, in the writing thread.
+    At most `waiting` samples are held. An error of the disk is raised by the next `put`, or at the end of
+    the block. When the block raises, the unfinished shard is dropped and the finished ones stay. written:
+    called in the writing thread with the number of bytes of each sample as it was put.
 
-    Ctrl-C may come between any two instructions, in `__exit__` too. So the writing thread knows nothing of
-    this object, which ends it when it is left and at the latest when it is forgotten; and it is no thread
-    that the interpreter waits for.
+    Ctrl-C may come between any two instructions, even in `__exit__`. So the writing thread holds no
+    reference to this object, which ends the thread on exit, or at the latest when it is garbage-collected;
+    and the interpreter does not wait for the thread.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class BackgroundWriter:
         return self
 
     def put(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
-        """The next sample; waits while too many are waiting. The maps must not change any more."""
+        """Add the next sample, after waiting while too many are held. The maps must not change any more."""
         frames = [self._pool.submit(compress, x) for x in maps]
         self._put(_Item(entry, frames, sum(x.nbytes for x in maps)))
 
     def put_frames(self, entry: SampleEntry, frames: Sequence[Frame]) -> None:
-        """The next sample, compressed already."""
+        """Add the next sample, which is already compressed."""
         done: list[Future[Frame]] = [Future() for _ in frames]
         for future, frame in zip(done, frames, strict=True):
             future.set_result(frame)
@@ -87,7 +87,7 @@ class BackgroundWriter:
         raise ValueError("more samples than the shards hold")
 
     def _finish(self) -> None:
-        """Wait for the thread; raises what it has raised."""
+        """Wait for the thread and raise the error that ended it, if there is one."""
         self._thread.join()
         if self._writing.error is not None:
             raise self._writing.error
@@ -112,8 +112,10 @@ class BackgroundWriter:
 
 @dataclass
 class _Writing:
-    """What the writing thread has. room: one entry for each sample that may still be put. inbox: the
-    samples, and None after the last; both are queues whose calls no interrupt can tear. error: what ended it.
+    """The state of the writing thread.
+
+    room: one entry for each sample that may still be put. inbox: the samples, and None after the last. No
+    interrupt can leave a call of these queues half done. error: the error that ended the thread.
     """
 
     root: Path
@@ -126,7 +128,7 @@ class _Writing:
     dropped: bool = False
 
     def leave(self) -> None:
-        """Nothing more comes; what waits is written, so far as shards are whole by it."""
+        """Announce that no more samples come; those that wait are written if they complete a shard."""
         self.dropped = True
         self.inbox.put(None)
 
@@ -150,7 +152,7 @@ class _Writing:
                 self.written(item.bytes)
 
     def all_taken(self) -> bool:
-        """Once the thread has ended: whether only the end mark was left."""
+        """Return whether only the end mark was left in the inbox when the thread ended."""
         while not self.inbox.empty():
             if self.inbox.get() is not None:
                 return False

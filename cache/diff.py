@@ -1,4 +1,4 @@
-"""fdet cache diff: what two caches were made from differently, and which operations that forbids."""
+"""The lines of `fdet cache diff`: the inputs in which two caches differ, and what that forbids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .writer import written_records
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """One line a difference, the keys' fields first; none where the inputs are the same.
+    """Return one line per difference, the key's fields first; none where the inputs are the same.
 
     Raises InputError, CorruptCache.
     """
@@ -36,7 +36,10 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def _of_files(first: Path, mine: CacheHeader, second: Path, theirs: CacheHeader) -> list[str]:
-    """Whether images that are in both had the same files at extraction, as far as both are written."""
+    """Return a line if images in both caches had different files at extraction.
+
+    Only shards that are already written are compared.
+    """
     here, there = (
         image_files(root, header, written_records(root, header).values())
         for root, header in ((first, mine), (second, theirs))
@@ -46,7 +49,7 @@ def _of_files(first: Path, mine: CacheHeader, second: Path, theirs: CacheHeader)
         return []
     name = mine.layout.image(min(edited)).file_name
     return [
-        f"image files: {len(edited)} were others, e.g. id {min(edited)} ({name})  (features cannot be taken "
+        f"image files: {len(edited)} differ, e.g. id {min(edited)} ({name})  (features cannot be taken "
         "over from one to the other)"
     ]
 

@@ -1,39 +1,43 @@
-"""What can go wrong, as one tree: the command line prints these as one line and exits with status 2.
+"""The errors that fdet reports to its users; the command line prints one line and exits with status 2.
 
     FdetError
     ├── InputError        something the user gave: a file, an image, an option
     ├── ConfigError       a setting that is unknown, of the wrong type or impossible
-    ├── KeyMismatch       a cache made from other inputs than this run needs
+    ├── KeyMismatch       a cache made from inputs other than those this run needs
     ├── CorruptCache      bytes that are not what was written
     ├── IncompleteCache   a cache whose extraction has not finished
     ├── MissingSample     a sample that the cache does not hold, or holds as failed
     ├── FeatureError      a feature value that the codec cannot store
-    └── StorageError      the disk refused: no room, no permission
+    └── StorageError      the disk refused: no space, no permission
 
 A message says what is wrong, what was expected, what was found and what to do.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal
+
+# What to do with a damaged sample.
+OnCorrupt = Literal["raise", "skip"]
 
 
 class FdetError(Exception):
-    """Anything fdet refuses with a message for its user; a bug is never one of these."""
+    """The base of all errors that carry a message for the user; a bug never raises one of these."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message))
 
 
 class InputError(FdetError):
-    """Something the user gave cannot be used: a file, an image, an option."""
+    """An input of the user cannot be used: a file, an image or an option."""
 
 
 class ConfigError(FdetError):
-    """A setting is unknown, of the wrong type, or impossible in combination."""
+    """A setting is unknown, of the wrong type, or impossible in combination with others."""
 
 
 class KeyMismatch(FdetError):
-    """A cache was made from other inputs than this run needs; the message names them."""
+    """A cache was made from inputs other than those this run needs; the message names them."""
 
 
 class CorruptCache(FdetError):
@@ -45,13 +49,13 @@ class IncompleteCache(FdetError):
 
 
 class MissingSample(FdetError):
-    """The cache holds no features for this image and view (never in it, or failed)."""
+    """The cache holds no features of this image and view: it was never in it, or it failed."""
 
 
 class FeatureError(FdetError):
     """A feature is NaN, infinite, or beyond the range of the codec.
 
-    index: position of the offending sample in the batch that was encoded.
+    index: the position of the offending sample in the batch that was encoded.
     """
 
     def __init__(self, message: str, index: int) -> None:
@@ -60,17 +64,18 @@ class FeatureError(FdetError):
 
 
 class StorageError(FdetError):
-    """The disk or the system refused: no room, no permission, a failed fsync, too many open files."""
+    """The disk or the system refused: no space, no permission, a failed fsync, too many open files."""
 
 
 def shown(text: str) -> str:
-    """Text that may hold anything, as a terminal may have it: printable, and of bounded length."""
+    """Return arbitrary text in a form that is safe for a terminal: printable and of bounded length."""
     return _cut(printable(_cut(text)))
 
 
 def printable(text: str) -> str:
-    """Text of which a terminal is told nothing: control characters, and what is no UTF-8, as escapes. Line
-    ends and tabs stay.
+    """Escape control characters and invalid UTF-8, so that the text cannot control a terminal.
+
+    Line ends and tabs stay.
     """
     if text.translate(_KEPT).isprintable():
         return text
@@ -85,7 +90,7 @@ def _cut(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" for the nearest known name, or the list of all of them."""
+    """Return "; did you mean 'x'?" with the nearest known name, or a list of all known names."""
     known = sorted(known)
     nearest = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {nearest[0]!r}?" if nearest else f"; known: {', '.join(known)}"

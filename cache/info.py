@@ -1,4 +1,4 @@
-"""What `fdet cache info` tells: a cache's contents and inputs, finished or not."""
+"""The facts that `fdet cache info` displays: the contents and inputs of a cache, finished or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .format.records import record_name
 
 
 def describe(root: Path) -> dict[str, Any]:
-    """Facts by name, in the order in which to show them. Raises InputError, CorruptCache."""
+    """Return facts by name, in the order in which to display them. Raises InputError, CorruptCache."""
     header = CacheHeader.read(root)
     manifest = Manifest.read(root, header)
     key, layout = header.key, header.layout

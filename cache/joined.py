@@ -1,4 +1,4 @@
-"""Several caches read as one, e.g. of two data sets, or of parts that were extracted apart."""
+"""Several caches read as one, e.g. of two data sets, or of parts that were extracted separately."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .sampler import SampleId
 
 
 class JoinedCache:
-    """Reads like a FeatureCache. Its header names the images of all parts; its id is its own. It has
-    image vectors where all parts have them, of one kind.
+    """Several caches that read like one FeatureCache.
 
-    Raises KeyMismatch where the parts do not pair or differ in views, codec or calibration,
-    InputError where an image id stands in two of them.
+    The header names the images of all parts, and has an id of its own. There are image vectors where all
+    parts have vectors of one kind. Raises KeyMismatch where the parts do not pair or differ in views, codec
+    or calibration, InputError where an image id is in two of them.
     """
 
     def __init__(self, parts: Sequence[FeatureCache]) -> None:
@@ -41,7 +41,7 @@ class JoinedCache:
                 if owner is not part:
                     raise InputError(
                         f"image id {image.id} is in both {owner.root} and {part.root}; caches are "
-                        "read as one only where no id stands in two of them"
+                        "read as one only where no id is in two of them"
                     )
         layout = _joined([part.header.layout for part in self.parts])
         key = first.header.key
@@ -51,30 +51,30 @@ class JoinedCache:
 
     @property
     def name(self) -> str:
-        """The paths of all."""
+        """The paths of all parts."""
         return " + ".join(str(part.root) for part in self.parts)
 
     @Once
     def failed(self) -> dict[int, str]:
-        """Why, by image id, for the images that could not be read."""
+        """Return the reason, by image id, for each image that could not be read at extraction."""
         return {image_id: why for part in self.parts for image_id, why in part.failed.items()}
 
     @Once
     def image_files(self) -> dict[int, str]:
-        """As of a FeatureCache."""
+        """Return the sha256 of each image's file, by image id, as FeatureCache.image_files does."""
         return {k: v for part in self.parts for k, v in part.image_files.items()}
 
     @property
     def content(self) -> str:
-        """As of a FeatureCache: of all parts together, in whatever order."""
+        """The digest of the image files of all parts together, whatever their order."""
         return digest_of_parts(part.content for part in self.parts)
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
-        """As of a FeatureCache."""
+        """Return uninitialised maps as FeatureCache.empty_maps does."""
         return self._part(image_id).empty_maps(image_id, count)
 
     def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
-        """As of a FeatureCache."""
+        """Fill `maps` with samples as FeatureCache.read_into does."""
         check_room_for(samples, maps)
         rows_of: dict[FeatureCache, list[int]] = {}
         for row, (image_id, _) in enumerate(samples):
@@ -86,12 +86,15 @@ class JoinedCache:
         return [placements[row] for row in range(len(samples))]
 
     def vector(self, image_id: int, view: int = 0) -> Vectors:
-        """As of a FeatureCache."""
+        """Return the vector (C,) of the image as a whole, as FeatureCache.vector does."""
         vector: Vectors = self.vectors([(image_id, view)])[0]
         return vector
 
     def vectors(self, samples: Sequence[SampleId]) -> Vectors:
-        """As of a FeatureCache; raises InputError where a part has none, or of another kind."""
+        """Return the image vectors (B, C) of samples, as FeatureCache.vectors does.
+
+        Raises InputError where a part has no vectors, or vectors of another kind.
+        """
         spec = self.header.key.image_vector
         if spec is None:
             kinds = (
@@ -113,7 +116,7 @@ ReadableCache = FeatureCache | JoinedCache
 
 
 def open_caches(paths: Sequence[Path]) -> ReadableCache:
-    """One cache, or several as one; raises as FeatureCache.open and JoinedCache do."""
+    """Open one cache, or several as one; raises as FeatureCache.open and JoinedCache do."""
     caches = [FeatureCache.open(path) for path in paths]
     return caches[0] if len(caches) == 1 else JoinedCache(caches)
 
@@ -139,7 +142,7 @@ def _calibration_advice(mine: CacheKey, theirs: CacheKey, first: Path) -> str:
 
 @dataclass(frozen=True)
 class _JoinedLayout(Layout):
-    """The images of all parts by bucket; its shards are those that lie on the disk."""
+    """The images of all parts by bucket, with the shards in which they are stored."""
 
     parts: tuple[Layout, ...]
 

@@ -1,10 +1,10 @@
-"""Every input that changes a feature, and which of them must agree for what.
+"""The key of a cache: every input that changes a feature, and which must agree for which operation.
 
 Two caches whose keys agree hold the same features for the same image. To go on with an extraction
-(resume) every field must agree; to take features over into another cache (reuse), all but the
-versions of the container's libraries; to pair a training cache with a validation cache, or a trained
-head with new images, only the fields that change what a head sees of the plain view, while library
-versions warn.
+(resume), every field must agree. To take features over into another cache (reuse), all fields but the
+versions of the container's libraries must agree. To pair a training cache with a validation cache, or a
+trained head with new images, only the fields that change what a head sees of the plain view must agree;
+different library versions are reported as a warning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTAINER: Mapping[str, bool] = {"container": True}
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One field that differs; fatal: the operation must not go on."""
+    """A field that differs between two keys. fatal: whether the operation must not go on."""
 
     field: str
     mine: Any
@@ -38,11 +38,11 @@ class Difference:
 class CacheKey:
     """The inputs of an extraction.
 
-    short, long, square, divisor: the resize rule, in px. calibration: digest of what the codec learnt,
-    "" where it learns nothing. converted: the codecs that the values went through before this one.
-    batch_size: images a backbone pass (never spanning two shards); threads: of torch on a CPU,
-    0 on an accelerator. Both change the last bits of a feature. image_vector: of each image as a whole,
-    where the cache keeps one.
+    short, long, square, divisor: the resize rule, in px. calibration: the digest of what the codec
+    learnt, "" where it learns nothing. converted: the codecs that the values went through before this one.
+    batch_size: the number of images in one backbone pass, which never spans two shards. threads: the
+    number of torch's threads on a CPU, 0 on an accelerator. Both change the last bits of a feature.
+    image_vector: the vector of each image as a whole, where the cache keeps one.
     """
 
     backbone: str = field(metadata=PAIRS)
@@ -84,7 +84,7 @@ class CacheKey:
             raise ValueError(f"key: divisor: expected at least 1, got {self.divisor}")
 
     def explain(self, other: CacheKey, operation: Operation) -> list[Difference]:
-        """What differs and matters for the operation; library versions alone never stop pairing."""
+        """Return the differences that matter for the operation; library versions never prevent pairing."""
         differences = []
         for f in fields(self):
             mine, theirs = getattr(self, f.name), getattr(other, f.name)
@@ -93,14 +93,14 @@ class CacheKey:
                 "reuse": not f.metadata.get("container"),
                 "pair": bool(f.metadata.get("pairs")),
             }[operation]
-            told = fatal or (operation == "pair" and f.metadata.get("version"))
-            if told and mine != theirs:
+            matters = fatal or (operation == "pair" and f.metadata.get("version"))
+            if matters and mine != theirs:
                 mine, theirs = _described(mine), _described(theirs)
                 differences.append(Difference(f.name, mine, theirs, fatal))
         return differences
 
     def in_container(self, versions: Mapping[str, str]) -> CacheKey:
-        """The same features, written by libraries of these versions; others have no part in it."""
+        """Return the key of the same features, written by libraries of these versions and no others."""
         return replace(self, **{**_NO_CONTAINER, **versions})  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which image and view goes to which bucket, shard and slot; arithmetic once the plan is made."""
+"""The layout of a cache: the bucket, shard and slot of each image and view, found by arithmetic."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from .errors import MissingSample
 from .once import Once
 
-# Of a path; Linux opens none that is longer.
+# The maximum length of a path: Linux opens no longer ones.
 _MAX_NAME = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ImageEntry:
-    """One image of the data set: its id, its path below the image folder, its size in px."""
+    """One image of the data set: its id, its path below the image folder and its size in px."""
 
     id: int
     file_name: str
@@ -35,7 +35,7 @@ class Bucket:
         if not all(type(size) is int and size >= 1 for size in sizes) or not self.images:
             raise ValueError("a bucket needs images, at least one a shard, and a canvas")
         if self.images_per_shard > len(self.images):
-            # Room is made for a full shard.
+            # Space is allotted for a full shard.
             raise ValueError(
                 f"a bucket of {len(self.images)} images has {self.images_per_shard} in a shard"
             )
@@ -49,7 +49,7 @@ class Bucket:
 class Shard:
     """The unit of writing: some images of a bucket with all their views.
 
-    number: over all buckets; index: within its bucket.
+    number: its number among the shards of all buckets. index: its number within its bucket.
     """
 
     number: int
@@ -67,7 +67,7 @@ class Shard:
 
 
 class Address(NamedTuple):
-    """Where a sample lies: the number of its shard, and its slot within that shard."""
+    """The location of a sample: the number of its shard and its slot within that shard."""
 
     shard: int
     slot: int
@@ -75,7 +75,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """All samples of a cache: for each image, one slot a view, side by side in one shard."""
+    """The locations of all samples of a cache: each image has a slot per view, side by side in a shard."""
 
     views: tuple[str, ...]
     buckets: tuple[Bucket, ...]
@@ -100,7 +100,7 @@ class Layout:
 
     @Once
     def _places(self) -> dict[int, tuple[int, int]]:
-        """The number of the shard, and the first slot there, by image id."""
+        """Return the number of the shard and the first slot in it, by image id."""
         views = len(self.views)
         return {
             image.id: (shard.number, position * views)
@@ -113,40 +113,40 @@ class Layout:
         return tuple(image for bucket in self.buckets for image in bucket.images)
 
     def slots(self, bucket: Bucket) -> int:
-        """Slots of a full shard of a bucket."""
+        """Return the number of slots in a full shard of a bucket."""
         return bucket.images_per_shard * len(self.views)
 
     def samples(self, shard: Shard) -> list[tuple[int, int]]:
-        """(image id, view) of each slot of a shard that is used."""
+        """Return (image id, view) of each slot of a shard that is used."""
         return [(image.id, view) for image in shard.images for view in range(len(self.views))]
 
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._places
 
     def bucket_of(self, image_id: int) -> int:
-        """The number of the image's bucket; raises MissingSample."""
+        """Return the number of the image's bucket. Raises MissingSample."""
         return self._bucket_numbers[self.shard_of(image_id)]
 
     @Once
     def _bucket_numbers(self) -> list[int]:
-        """By shard."""
+        """Return the number of the bucket of each shard."""
         numbers = {bucket.name: number for number, bucket in enumerate(self.buckets)}
         return [numbers[shard.bucket.name] for shard in self.shards]
 
     def image(self, image_id: int) -> ImageEntry:
-        """The entry of an image; raises MissingSample."""
+        """Return the entry of an image. Raises MissingSample."""
         shard, slot = self.locate(image_id, 0)
         return self.shards[shard].images[slot // len(self.views)]
 
     def shard_of(self, image_id: int) -> int:
-        """The number of the shard where all views of an image lie; raises MissingSample."""
+        """Return the number of the shard that holds all views of an image. Raises MissingSample."""
         place = self._places.get(image_id)
         if place is None:
             raise MissingSample(f"image {image_id} is not in this cache")
         return place[0]
 
     def locate(self, image_id: int, view: int) -> Address:
-        """Where a sample lies; raises MissingSample."""
+        """Return the location of a sample. Raises MissingSample."""
         shard = self.shard_of(image_id)
         if not 0 <= view < len(self.views):
             raise MissingSample(
@@ -155,7 +155,7 @@ class Layout:
         return Address(shard, self._places[image_id][1] + view)
 
     def to_json(self) -> dict[str, Any]:
-        """Columns rather than a record an image: a third of the bytes for a large data set."""
+        """Return columns, not one record per image: a third of the bytes for a large data set."""
         return {
             "views": list(self.views),
             "buckets": [
@@ -183,7 +183,10 @@ def _bucket(data: Mapping[str, Any]) -> Bucket:
 
 
 def _image(image_id: Any, name: Any, hw: Any) -> ImageEntry:
-    """Raises ValueError where it is no image, or one outside the image folder."""
+    """Return an image's entry from its columns.
+
+    Raises ValueError where they do not describe an image, or describe one outside the image folder.
+    """
     rows, width = hw
     if not (type(image_id) is type(rows) is type(width) is int and type(name) is str):
         raise ValueError(f"image {image_id!r}: expected an id, a file name, two sizes")

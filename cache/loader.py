@@ -1,6 +1,6 @@
-"""Batches from a cache, read and checked by threads ahead of the training step.
+"""The loader of batches from a cache, which threads read and check ahead of the training step.
 
-Threads serve because reading, decompression and copying leave Python's lock; nothing is pickled and
+Threads suffice because reading, decompression and copying release Python's lock; nothing is pickled and
 no process can hang. At most `prefetch` batches wait, in their stored form.
 """
 
@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .codecs.codec import Codec
-from .errors import CorruptCache
+from .errors import CorruptCache, OnCorrupt
 from .joined import ReadableCache
 from .pairs import PairedCache, PairedCodec
 from .placement import Placement
@@ -27,15 +26,14 @@ from .sampler import SampleId
 
 log = logging.getLogger(__name__)
 
-OnCorrupt = Literal["raise", "skip"]
-_TOLD = 20
+_MAX_LOGGED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """B samples of one canvas as stored: maps[l] (B, *stored shape) in the stored type.
+    """B samples of one canvas as stored: maps[l] is (B, *stored shape) in the stored type.
 
-    B is less than was asked for, down to 0, where damaged samples are skipped.
+    B is smaller than the number requested, down to 0, where damaged samples are skipped.
     """
 
     samples: tuple[SampleId, ...]
@@ -51,11 +49,11 @@ class EncodedBatch:
 
 @dataclass(frozen=True)
 class BatchReader:
-    """How batches are read from a cache.
+    """A reader of batches from a cache, which may be shared between threads.
 
-    pin: into page-locked memory, for a copy to the device that nobody waits for. resident: keeps
-    what was read once. on_corrupt "skip": a damaged sample is left out of its batch, counted in
-    `skipped` (why, by sample) and told in the log. May be shared between threads.
+    pin: whether maps are put into page-locked memory, from which they are copied to the device
+    asynchronously. resident: the samples that are kept once they have been read. on_corrupt: "skip" leaves
+    a damaged sample out of its batch, adds it to `skipped` (the reason by sample) and logs it.
     """
 
     cache: ReadableCache | PairedCache
@@ -65,7 +63,7 @@ class BatchReader:
     skipped: dict[SampleId, str] = field(default_factory=dict)
 
     def read(self, samples: Sequence[SampleId]) -> EncodedBatch:
-        """Samples of one bucket; raises MissingSample, and CorruptCache unless that is skipped."""
+        """Read samples of one bucket. Raises MissingSample, and CorruptCache unless damage is skipped."""
         layout = self.cache.header.layout
         canvas_hw = layout.buckets[layout.bucket_of(samples[0][0])].canvas_hw
         wanted = [sample for sample in samples if sample not in self.skipped]
@@ -81,7 +79,7 @@ class BatchReader:
     def _maps(
         self, samples: Sequence[SampleId], like: int
     ) -> tuple[tuple[Tensor, ...], list[Placement]]:
-        """The maps of some samples of the bucket of image `like`."""
+        """Return the maps and placements of samples from the bucket of image `like`."""
         if self.resident is None or not samples:
             return self._from_disk(samples, like)
         absent = [sample for sample in dict.fromkeys(samples) if sample not in self.resident]
@@ -109,7 +107,7 @@ class BatchReader:
             self.cache.read_into([sample], self.cache.empty_maps(sample[0], 1))
         except CorruptCache as error:
             self.skipped[sample] = str(error)
-            if len(self.skipped) <= _TOLD:
+            if len(self.skipped) <= _MAX_LOGGED:
                 log.warning("skipped, %d so far: %s", len(self.skipped), error)
             return False
         return True
@@ -127,7 +125,7 @@ def load_batches(
     workers: int = 1,
     prefetch: int = 4,
 ) -> Iterator[EncodedBatch]:
-    """The batches in their order, whatever the number of reading threads."""
+    """Yield the batches in their order, whatever the number of reading threads."""
     pending: deque[Future[EncodedBatch]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="fdet-loader") as pool:
         try:

@@ -1,7 +1,7 @@
-"""A value that is computed at its first use and then kept, without a lock.
+"""An attribute that is computed at its first use and then kept, without a lock.
 
-functools.cached_property of Python 3.11 holds one meanwhile: a child that is forked in that moment
-would inherit it held, and wait for ever. Here two threads may compute the same value twice.
+In Python 3.11, functools.cached_property holds a lock while it computes: a child that is forked at that
+moment would inherit the held lock and wait for ever. Here two threads may compute the same value twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Once(Generic[T]):
-    """Decorates a method, which becomes an attribute. The class needs a __dict__."""
+    """A decorator that turns a method into an attribute. The class needs a __dict__."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self._compute = compute

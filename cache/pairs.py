@@ -1,4 +1,4 @@
-"""Two caches of the same images, each of its own backbone, read side by side."""
+"""Two caches of the same images, each from a different backbone, read side by side."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class PairedCache:
-    """Reads like `first`, whose header it has, and which says which images there are: the maps of each
-    sample are those of `first`, then those of `second`, which may hold more images.
+    """Two caches that read like one, whose header and images are those of `first`.
 
-    Raises KeyMismatch where views, images, their files or canvases differ, and once samples are read where
-    one was placed otherwise; InputError where a level's name leaves no room for the prefix of a second cache.
+    The maps of each sample are those of `first`, followed by those of `second`, which may hold more images.
+    Raises KeyMismatch where views, images, their files or canvases differ, and on reading a sample that
+    was placed differently; InputError where a level's name does not allow the prefix of a second cache.
     """
 
     def __init__(self, first: ReadableCache, second: ReadableCache) -> None:
@@ -43,7 +43,7 @@ class PairedCache:
 
     @Once
     def failed(self) -> dict[int, str]:
-        """Why, by image id of the first, for the images that one of them could not read."""
+        """Return the reason, by image id, for each image of the first cache that either could not read."""
         layout = self.header.layout
         failed = {
             image_id: why for image_id, why in self.second.failed.items() if image_id in layout
@@ -52,16 +52,16 @@ class PairedCache:
 
     @property
     def content(self) -> str:
-        """Of both."""
+        """The digests of the image files of both caches."""
         return f"{self.first.content} {self.second.content}"
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
-        """As of a FeatureCache; the types of the two may differ."""
+        """Return uninitialised maps as FeatureCache.empty_maps does; the two caches' types may differ."""
         parts = self.first, self.second
         return [x for part in parts for x in part.empty_maps(image_id, count)]
 
     def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
-        """As of a FeatureCache."""
+        """Fill `maps` with samples as FeatureCache.read_into does."""
         check_room_for(samples, maps)
         own = len(self.header.key.levels.levels)
         placements = self.first.read_into(samples, maps[:own])
@@ -72,11 +72,11 @@ class PairedCache:
         return placements
 
     def vector(self, image_id: int, view: int = 0) -> Vectors:
-        """Of the first; `second` has its own."""
+        """Return the image vector of the first cache; `second` has its own."""
         return self.first.vector(image_id, view)
 
     def vectors(self, samples: Sequence[SampleId]) -> Vectors:
-        """Of the first; `second` has its own."""
+        """Return the image vectors of the first cache; `second` has its own."""
         return self.first.vectors(samples)
 
     def _refuse(self, sample: SampleId, mine: Placement, theirs: Placement) -> None:
@@ -122,7 +122,7 @@ def _check_images(first: ReadableCache, second: ReadableCache) -> None:
 
 
 def _check_content(first: ReadableCache, second: ReadableCache) -> None:
-    """Raises KeyMismatch where an image's file was another one when the second cache was made."""
+    """Raise KeyMismatch where the caches were made from different files of an image."""
     if first.content == second.content:
         return
     mine, theirs = first.image_files, second.image_files
@@ -136,19 +136,19 @@ def _check_content(first: ReadableCache, second: ReadableCache) -> None:
 
 @dataclass(frozen=True)
 class PairedCodec:
-    """Of the pyramids of two backbones: stored arrays are those of the first, then the second's."""
+    """The codec of the pyramids of two backbones: the first one's stored arrays, then the second's."""
 
     first: Codec
     second: Codec
 
     def encode(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
-        """As of a Codec, of what `FeaturePyramid.beside` gives."""
+        """Encode a pyramid that `FeaturePyramid.beside` returned, as Codec.encode does."""
         others = [f"{SECOND}{name}" for name in self.second.spec.names]
         mine = self.first.encode(pyramid.only(self.first.spec.names))
         return (*mine, *self.second.encode(pyramid.only(others)))
 
     def decode(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> FeaturePyramid:
-        """Both pyramids as one, float32."""
+        """Decode both pyramids into one, in float32."""
         own = len(self.first.levels)
         mine = self.first.decode(stored[:own], canvas_hw)
         return mine.beside(self.second.decode(stored[own:], canvas_hw))

@@ -1,4 +1,4 @@
-"""How an image became a canvas: the only thing that carries boxes from one frame to the other."""
+"""The placement of an image on its canvas; it alone converts boxes between the two coordinate frames."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The affine map x_canvas = ±scale · x_image + shift, for each axis; minus where flipped.
+    """The affine map x_canvas = ±scale · x_image + shift of each axis; minus where it is flipped.
 
-    image_hw: size of the image file in px, (rows, columns).
-    canvas_hw: size of the padded tensor that the backbone saw, in px.
-    content_hw: size of the part of the canvas, anchored at its top left, that shows the image;
-        all else is padding.
-    scale, shift, flip: for (x, y).
+    image_hw: the size of the image file in px, (rows, columns).
+    canvas_hw: the size in px of the padded tensor that the backbone saw.
+    content_hw: the size in px of the part of the canvas that shows the image; this part begins at the
+        top left of the canvas, and the rest is padding.
+    scale, shift, flip: the values for (x, y).
     """
 
     image_hw: tuple[int, int]
@@ -40,21 +40,24 @@ class Placement:
             raise ValueError(f"scale and shift must be finite, got {self.scale} and {self.shift}")
 
     def to_canvas(self, boxes_image: Tensor) -> Tensor:
-        """(N, 4) image px -> (N, 4) canvas px, clipped to the part that shows the image."""
+        """Map boxes (N, 4) from image px to canvas px, clipped to the part that shows the image."""
         return _clipped(self._forward(boxes_image), self.content_hw)
 
     def to_image(self, boxes_canvas: Tensor) -> Tensor:
-        """(N, 4) canvas px -> (N, 4) image px, clipped to the image."""
+        """Map boxes (N, 4) from canvas px to image px, clipped to the image."""
         signed, shift = self._signed(boxes_canvas)
         return _clipped(self._ordered((boxes_canvas - shift) / signed), self.image_hw)
 
     def visible_share(self, boxes_image: Tensor) -> Tensor:
-        """(N, 4) image px -> (N,) share of each box's area that lies on the canvas, 0 to 1."""
+        """Return the share (N,), 0 to 1, of each box's area that lies on the canvas.
+
+        boxes_image: (N, 4) in image px.
+        """
         whole = self._forward(boxes_image)
         return _area(_clipped(whole, self.content_hw)) / _area(whole).clamp(min=1e-9)
 
     def mirrored(self, grids: Tensor) -> Tensor:
-        """(N, rows, columns), what spans boxes in one frame -> the same in the other, either way."""
+        """Convert grids (N, rows, columns) that span boxes from one frame to the other, either way."""
         flipped = [axis for axis, flip in zip((-1, -2), self.flip, strict=True) if flip]
         return grids.flip(flipped)
 
@@ -67,7 +70,7 @@ class Placement:
         return like.new_tensor(signs * 2), like.new_tensor([*self.shift, *self.shift])
 
     def _ordered(self, boxes: Tensor) -> Tensor:
-        """A flip swaps left with right, or top with bottom: put the smaller one first again."""
+        """Put the smaller coordinate first again, since a flip swaps left and right or top and bottom."""
         left, right = (2, 0) if self.flip[0] else (0, 2)
         top, bottom = (3, 1) if self.flip[1] else (1, 3)
         return boxes[:, [left, top, right, bottom]]

@@ -1,4 +1,4 @@
-"""A feature pyramid: maps of one canvas at several strides, and the levels it consists of.
+"""The feature pyramid (maps of one canvas at several strides) and the levels that it consists of.
 
 Shape legend of the whole project: B images, l level (0 finest), C channels, H W rows and columns,
 N objects of an image, K classes.
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What the names of a second backbone's levels begin with, beside those of the first.
+# The prefix of a second backbone's level names in a pyramid that also holds those of the first.
 SECOND = "b."
 
 
 @dataclass(frozen=True, slots=True)
 class LevelSpec:
-    """One level: its name, its stride in canvas pixels, its channels."""
+    """One level of a pyramid: its name, its stride in canvas pixels and its number of channels."""
 
     name: str
     stride: int
@@ -36,13 +36,16 @@ class LevelSpec:
             )
 
     def shape(self, canvas_hw: tuple[int, int]) -> tuple[int, int, int]:
-        """(C, H_l, W_l) of this level's map for a canvas of (H, W) pixels."""
+        """Return the shape (C, H_l, W_l) of this level's map for a canvas of (H, W) pixels."""
         return (self.channels, -(-canvas_hw[0] // self.stride), -(-canvas_hw[1] // self.stride))
 
 
 @dataclass(frozen=True, slots=True)
 class PyramidSpec:
-    """The levels of a pyramid, finest first; strides never fall (taps of a plain ViT repeat one)."""
+    """The levels of a pyramid, finest first.
+
+    Strides never decrease from one level to the next; the taps of a plain ViT share one stride.
+    """
 
     levels: tuple[LevelSpec, ...]
 
@@ -68,14 +71,16 @@ class PyramidSpec:
         return tuple(level.channels for level in self.levels)
 
     def only(self, names: Sequence[str]) -> PyramidSpec:
-        """The levels of these names, finest first; raises ValueError for one that is not there."""
+        """Return the levels with these names, finest first. Raises ValueError for an unknown name."""
         if unknown := set(names) - set(self.names):
             raise ValueError(f"no level {min(unknown)!r} among {', '.join(self.names)}")
         return PyramidSpec(tuple(level for level in self.levels if level.name in names))
 
     def beside(self, second: PyramidSpec) -> PyramidSpec:
-        """These levels and those of a second backbone, which of one stride come last. Raises ValueError
-        for a name that cannot be told from theirs.
+        """Return these levels and those of a second backbone, sorted by stride.
+
+        At equal strides the levels of the second backbone come last. Raises ValueError where a name of
+        the first begins with the prefix of the second.
         """
         if odd := [name for name in self.names if name.startswith(SECOND)]:
             raise ValueError(f"level {odd[0]}: no level of a first backbone begins with {SECOND}")
@@ -84,7 +89,7 @@ class PyramidSpec:
         return PyramidSpec(tuple(levels))
 
     def parted(self) -> tuple[tuple[LevelSpec, ...], tuple[LevelSpec, ...]]:
-        """The levels of the first backbone, and those of the second, if there is one."""
+        """Return the levels of the first backbone and those of the second, if there is one."""
         second = tuple(level for level in self.levels if level.name.startswith(SECOND))
         return tuple(level for level in self.levels if level not in second), second
 
@@ -98,9 +103,10 @@ class PyramidSpec:
 
 @dataclass(frozen=True, slots=True)
 class FeaturePyramid:
-    """maps[l]: (B, C_l, H_l, W_l) for canvases of canvas_hw pixels, padded right and bottom.
+    """The feature maps of B images: maps[l] is (B, C_l, H_l, W_l).
 
-    vector: (B, C) of the images as a whole, where that was asked of the backbone.
+    canvas_hw: the size of the canvases in pixels, which are padded at the right and the bottom.
+    vector: a (B, C) vector for each image as a whole, where the backbone was asked for it.
     """
 
     spec: PyramidSpec
@@ -117,7 +123,7 @@ class FeaturePyramid:
                 raise ValueError(f"level {level.name}: expected {expected}, got {tuple(x.shape)}")
 
     def only(self, names: Sequence[str]) -> FeaturePyramid:
-        """Its levels of these names; raises ValueError for one that is not there."""
+        """Return the levels with these names. Raises ValueError for an unknown name."""
         if tuple(names) == self.spec.names:
             return self
         spec = self.spec.only(names)
@@ -125,7 +131,7 @@ class FeaturePyramid:
         return FeaturePyramid(spec, maps, self.canvas_hw)
 
     def beside(self, second: FeaturePyramid) -> FeaturePyramid:
-        """The maps of both, of the same canvases."""
+        """Return the maps of both pyramids, which are of the same canvases."""
         spec = self.spec.beside(second.spec)
         maps = dict(zip(self.spec.names, self.maps, strict=True))
         for name, x in zip(second.spec.names, second.maps, strict=True):
@@ -133,13 +139,16 @@ class FeaturePyramid:
         return FeaturePyramid(spec, tuple(maps[name] for name in spec.names), self.canvas_hw)
 
     def __len__(self) -> int:
-        """The number of images B."""
+        """Return the number of images, B."""
         return int(self.maps[0].shape[0])
 
 
 @dataclass(frozen=True, slots=True)
 class VectorSpec:
-    """kind: in what way the backbone makes it. channels: its length."""
+    """The vector of an image as a whole.
+
+    kind: the way in which the backbone makes it. channels: its length.
+    """
 
     kind: str
     channels: int
@@ -156,5 +165,5 @@ class VectorSpec:
 
     @property
     def nbytes(self) -> int:
-        """Of one."""
+        """The size of one vector in bytes."""
         return 4 * self.channels

@@ -1,6 +1,6 @@
-"""Reading a whole cache: every value is checked against the record that committed it.
+"""The reader of a finished cache, which checks every value against the record that committed it.
 
-A FeatureCache opens its files at first use, in each process by itself; it may be shared between
+A FeatureCache opens its files at first use, separately in each process; it may be shared between
 threads, pickled, and carried through a fork.
 """
 
@@ -41,17 +41,17 @@ from .placement import Placement
 from .sampler import SampleId
 from .stores import store_of
 
-# Of all caches of a process together: each has a descriptor or two, and a process may have 1,024.
+# For all caches of a process together: a shard takes one descriptor a file, and a process may have 1,024.
 OPEN_SHARDS = 64
-# Of an object store nothing is open, but a table that is read again costs two requests.
+# A shard in an object store has no open file, but reading its table again costs two requests.
 KNOWN_SHARDS = 2**14
-# A place in the table that no file has makes pread fail in its own ways.
+# A damaged offset or length in the table makes pread fail with an OSError or an OverflowError.
 UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image under one view, as stored: maps[l] (*stored shape), read-only.
+    """One image under one view, as stored: each of the maps has the stored shape and is read-only.
 
     The cache's codec (cache/codecs/codec.py) turns the maps into floats.
     """
@@ -62,8 +62,11 @@ class Sample:
     placement: Placement
 
 
-class _Place(NamedTuple):
-    """Where a sample lies: chunks[l] (descriptor, offset, length, crc32c); -1 for an object's descriptor."""
+class _Location(NamedTuple):
+    """The location of a sample: chunks[l] is (descriptor, offset, length, crc32c).
+
+    The descriptor is -1 for an object of an object store.
+    """
 
     slot: int
     placement: Placement
@@ -71,7 +74,10 @@ class _Place(NamedTuple):
 
 
 class _OpenShard:
-    """A shard's table and open files; closed with its last user. vectors: once they were asked for."""
+    """The table and the open files of a shard, which are closed when its last user is gone.
+
+    vectors: the image vectors of the shard, once they have been read.
+    """
 
     def __init__(
         self,
@@ -84,15 +90,15 @@ class _OpenShard:
         self.shard, self.bucket, self.record, self.table = shard, shard.bucket, record, table
         self.names, self.files = names, files
         self.vectors: Vectors | None = None
-        self.found: dict[SampleId, _Place] = {}
+        self.found: dict[SampleId, _Location] = {}
         self.used = 0
         self.has_files = set(files) != {-1}
-        # A descriptor closed under a reading thread may be another file by then.
+        # If a descriptor were closed while a thread reads, its number could already mean another file.
         weakref.finalize(self, _close, set(files) - {-1})
 
 
 def check_room_for(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
-    """Raises ValueError unless each of `maps` is C-contiguous and has a row for each sample."""
+    """Check that each of `maps` is C-contiguous and has a row for each sample. Raises ValueError."""
     if [len(x) for x in maps if x.flags.c_contiguous] != [len(samples)] * len(maps):
         shapes = [x.shape for x in maps]
         raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
@@ -104,10 +110,11 @@ def _close(descriptors: set[int]) -> None:
 
 
 class _OpenShards:
-    """What one process has open of a cache; never taken over through a fork.
+    """The shards that one process has open of a cache, which are never carried through a fork.
 
-    used: when each was last looked up, by a clock that all caches of the process share. A shard that is
-    looked up may be pushed out in the same moment by another thread: it stays open for whoever holds it.
+    now: the time of the last look-up, by a clock that all caches of the process share; `used` of a shard
+    is that of its own last look-up. Another thread may evict a shard while it is being looked up: it stays
+    open for whoever holds it.
     """
 
     def __init__(self) -> None:
@@ -116,7 +123,7 @@ class _OpenShards:
 
 
 class _Process:
-    """All shards with open files of this process, of all its caches together."""
+    """All shards that have open files in this process, over all its caches."""
 
     def __init__(self) -> None:
         self.clock = itertools.count(1)
@@ -124,15 +131,18 @@ class _Process:
         self.caches: weakref.WeakSet[_OpenShards] = weakref.WeakSet()
 
     def take(self, here: _OpenShards, number: int, shard: _OpenShard) -> _OpenShard:
-        """One more; the one that was used longest ago may go for it, whosever it is."""
+        """Add a shard to `here`; where there are too many, evict those that were used longest ago.
+
+        Shards with open files are counted over all caches of the process, others only in `here`.
+        """
         with self.lock:
             if not shard.has_files:
-                caches, most = [here], KNOWN_SHARDS
+                caches, limit = [here], KNOWN_SHARDS
             else:
                 self.caches.add(here)
-                caches, most = list(self.caches), OPEN_SHARDS
+                caches, limit = list(self.caches), OPEN_SHARDS
             here.shards.pop(number, None)
-            while sum(len(one.shards) for one in caches) >= most:
+            while sum(len(one.shards) for one in caches) >= limit:
                 owner = min(
                     (one for one in caches if one.shards),
                     key=lambda one: min(shard.used for shard in one.shards.values()),
@@ -146,7 +156,7 @@ _process = _Process()
 
 
 def _forked() -> None:
-    """A child shares nothing with its parent, whose lock another thread may have held."""
+    """Start a child without its parent's shards and lock, which another thread may have held."""
     global _process
     _process = _Process()
 
@@ -161,7 +171,7 @@ class FeatureCache:
         self.root = root
         self.header = header
         self.manifest = manifest
-        # Of a sample's maps, by canvas.
+        # The shapes of a sample's maps, by canvas.
         self._shapes = {
             bucket.canvas_hw: [
                 header.stored_shape(level, bucket) for level in header.key.levels.levels
@@ -173,7 +183,7 @@ class FeatureCache:
 
     @classmethod
     def open(cls, path: str | Path) -> FeatureCache:
-        """Raises InputError (no cache there), IncompleteCache, CorruptCache."""
+        """Open the cache at `path`. Raises InputError (no cache there), IncompleteCache, CorruptCache."""
         root = located(path)
         header = CacheHeader.read(root)
         refuse_hdf5(root, header.store)
@@ -196,7 +206,7 @@ class FeatureCache:
 
     @property
     def name(self) -> str:
-        """Its path."""
+        """The path of the cache."""
         return str(self.root)
 
     @property
@@ -205,7 +215,10 @@ class FeatureCache:
 
     @Once
     def failed(self) -> dict[int, str]:
-        """Why, by image id, for the images that could not be read; reads every record once."""
+        """Return the reason, by image id, for each image that could not be read at extraction.
+
+        Reads every record once.
+        """
         if not self.manifest.failed:
             return {}
         failed = {}
@@ -218,38 +231,39 @@ class FeatureCache:
         return failed
 
     def _records(self) -> Iterator[ShardRecord]:
-        """Of the shards, in turn."""
+        """Yield the record of each shard in turn."""
         for shard in self.header.layout.shards:
             sha256 = self.manifest.records[shard.name]
             yield read_record(self.root, self.header.id, shard.name, sha256)
 
     @Once
     def image_files(self) -> dict[int, str]:
-        """The sha256 of each image's file at extraction, by image id, "" where it could not be read; reads
-        every table once.
+        """Return the sha256 of each image's file at extraction, by image id; "" where it was unreadable.
+
+        Reads every table once.
         """
         return image_files(self.root, self.header, self._records())
 
     @Once
     def content(self) -> str:
-        """The digest of all these files; of a cache that was made before there was one they are read."""
+        """Return the digest of all image files; where an older cache does not name it, it is computed."""
         return self.manifest.images or digest_of_images(self.image_files)
 
     @Once
     def image_ids(self) -> tuple[int, ...]:
-        """The images whose features are here, in the order of their slots."""
+        """Return the ids of the images that have features here, in the order of their slots."""
         return tuple(i.id for i in self.header.layout.images if i.id not in self.failed)
 
     def __len__(self) -> int:
-        """The number of images whose features are here."""
+        """Return the number of images that have features here."""
         return len(self.image_ids)
 
     def __iter__(self) -> Iterator[Sample]:
-        """The plain view of every image."""
+        """Iterate over the plain view of every image."""
         return (self.sample(image_id) for image_id in self.image_ids)
 
     def sample(self, image_id: int, view: int = 0) -> Sample:
-        """Raises MissingSample (unknown or failed image), CorruptCache (damaged bytes)."""
+        """Read one sample. Raises MissingSample (unknown or failed image), CorruptCache (damaged bytes)."""
         maps = self.empty_maps(image_id, 1)
         (placement,) = self.read_into([(image_id, view)], maps)
         for x in maps:
@@ -257,7 +271,7 @@ class FeatureCache:
         return Sample(image_id, view, tuple(x[0] for x in maps), placement)
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
-        """Room for `count` samples of the bucket of an image: one (count, *stored shape) a level."""
+        """Return uninitialised maps for samples of an image's bucket: (count, *stored shape) a level."""
         layout = self.header.layout
         shapes = self._shapes[layout.buckets[layout.bucket_of(image_id)].canvas_hw]
         return [np.empty((count, *shape), self.header.dtype) for shape in shapes]
@@ -270,31 +284,31 @@ class FeatureCache:
     ) -> list[Placement]:
         """Fill maps[l] (B, *stored shape), C-contiguous, with samples (image id, view) of one bucket.
 
-        rows: those of `maps` that are filled, one a sample; by default all, in turn. Raises
-        MissingSample, CorruptCache; what `maps` hold then is undefined. ValueError for samples of
-        two buckets, or maps that are no room for them.
+        rows: the rows of `maps` to fill, one for each sample; by default all, in turn. Raises
+        MissingSample, CorruptCache, after which the content of `maps` is undefined. Raises ValueError for
+        samples of two buckets, or maps that do not fit them.
         """
         if rows is None:
             check_room_for(samples, maps)
             rows = range(len(samples))
         targets = [(x.data.cast("B"), x.nbytes // len(x)) for x in maps]
         decompressor, placements = self._decompressor(), []
-        found = self._read(self._places(samples, maps))
-        for row, (shard, place, frames) in zip(rows, found, strict=True):
-            for level, (_, _, length, crc32c) in enumerate(place.chunks):
+        found = self._read(self._locations(samples, maps))
+        for row, (shard, location, frames) in zip(rows, found, strict=True):
+            for level, (_, _, length, crc32c) in enumerate(location.chunks):
                 target, size = targets[level]
                 try:
                     raw = decompress(decompressor, next(frames), length, crc32c, size)
                 except UNREADABLE as error:
-                    raise self._corrupt(shard, place.slot, level, error) from error
+                    raise self._corrupt(shard, location.slot, level, error) from error
                 target[row * size : (row + 1) * size] = raw
-            placements.append(place.placement)
+            placements.append(location.placement)
         return placements
 
-    def _places(
+    def _locations(
         self, samples: Sequence[SampleId], maps: Sequence[Array]
-    ) -> Iterator[tuple[_OpenShard, _Place]]:
-        """Where each of some samples of one bucket lies, which `maps` have room for."""
+    ) -> Iterator[tuple[_OpenShard, _Location]]:
+        """Yield the location of each sample, checking that all are of one bucket and fit `maps`."""
         here, bucket = self._here(), None
         for sample in samples:
             shard = self._shard(here, sample[0])
@@ -304,28 +318,31 @@ class FeatureCache:
             yield shard, shard.found.get(sample) or self._find(shard, *sample)
 
     def _read(
-        self, places: Iterable[tuple[_OpenShard, _Place]]
-    ) -> Iterator[tuple[_OpenShard, _Place, Iterator[bytes]]]:
-        """With the bytes of each level as they come; those of an object store are all under way at once."""
+        self, locations: Iterable[tuple[_OpenShard, _Location]]
+    ) -> Iterator[tuple[_OpenShard, _Location, Iterator[bytes]]]:
+        """Yield each location with an iterator of the bytes of its levels.
+
+        All samples of an object store are requested at once.
+        """
         if not isinstance(self.root, ObjectPath):
-            for shard, place in places:
-                chunks = place.chunks
-                yield shard, place, (os.pread(file, size, at) for file, at, size, _ in chunks)
+            for shard, location in locations:
+                chunks = location.chunks
+                yield shard, location, (os.pread(file, size, at) for file, at, size, _ in chunks)
             return
-        found = list(places)
+        found = list(locations)
         wanted = [
             (name, *chunk[1:])
-            for shard, place in found
-            for name, chunk in zip(shard.names, place.chunks, strict=True)
+            for shard, location in found
+            for name, chunk in zip(shard.names, location.chunks, strict=True)
         ]
         frames = fetch(self.root, wanted)
-        for shard, place in found:
-            yield shard, place, frames
+        for shard, location in found:
+            yield shard, location, frames
 
     def _check_room(
         self, image_id: int, bucket: Bucket, other: Bucket | None, maps: Sequence[Array]
     ) -> None:
-        """That samples of `bucket` fit into `maps`; `other`: the bucket of those before."""
+        """Check that samples of `bucket` fit into `maps`. other: the bucket of the samples before."""
         if other is not None:
             raise ValueError(f"expected samples of {other.name}, image {image_id} is of another")
         expected, got = self._shapes[bucket.canvas_hw], [x.shape[1:] for x in maps]
@@ -333,7 +350,7 @@ class FeatureCache:
             raise ValueError(f"room for samples of another bucket: expected {expected}, got {got}")
 
     def stored(self, image_id: int, view: int = 0) -> tuple[SampleEntry, tuple[Frame, ...]]:
-        """A sample as it lies on the disk, with its vector, checked; no frames where it failed.
+        """Return a sample as it is stored, with its vector, checked. A failed sample has no frames.
 
         Raises MissingSample (unknown image), CorruptCache.
         """
@@ -355,14 +372,14 @@ class FeatureCache:
         return entry, tuple(frames)
 
     def vector(self, image_id: int, view: int = 0) -> Vectors:
-        """(C,) of the image as a whole; raises as `vectors` does."""
+        """Return the vector (C,) of the image as a whole; raises as `vectors` does."""
         vector: Vectors = self.vectors([(image_id, view)])[0]
         return vector
 
     def vectors(self, samples: Sequence[SampleId]) -> Vectors:
-        """(B, C) of samples (image id, view), of any buckets.
+        """Return the image vectors (B, C) of samples (image id, view), of any buckets.
 
-        Raises InputError where the cache keeps none, MissingSample, CorruptCache.
+        Raises InputError where the cache keeps no vectors, MissingSample, CorruptCache.
         """
         spec = self.header.key.image_vector
         if spec is None:
@@ -394,17 +411,17 @@ class FeatureCache:
             )
 
     def entry(self, image_id: int, view: int = 0) -> SampleEntry:
-        """What the cache knows of a sample, failed or not, but for its vector; raises as `stored` does."""
+        """Return the entry of a sample, failed or not, without its vector; raises as `stored` does."""
         shard = self._shard(self._here(), image_id)
         return shard.table.entry(self._slot(shard, image_id, view))
 
-    def _find(self, shard: _OpenShard, image_id: int, view: int) -> _Place:
-        """Looked up and checked once for each time that the shard is opened."""
+    def _find(self, shard: _OpenShard, image_id: int, view: int) -> _Location:
+        """Look up and check a location, which an open shard then remembers."""
         slot = self._slot(shard, image_id, view)
         self._check_there(shard, slot)
         self._check_lengths(shard, slot)
         chunks = zip(shard.files, shard.table.chunks[slot], strict=True)
-        found = _Place(
+        found = _Location(
             slot, shard.table.placement(slot), tuple((file, *chunk) for file, chunk in chunks)
         )
         shard.found[image_id, view] = found
@@ -420,7 +437,7 @@ class FeatureCache:
         return slot
 
     def _check_lengths(self, shard: _OpenShard, slot: int) -> None:
-        """Before anything of that length is read into memory."""
+        """Check the lengths of a sample's frames before as many bytes are read into memory."""
         for level, (_, length, _) in enumerate(shard.table.chunks[slot]):
             spec = self.header.key.levels.levels[level]
             if length > compress_bound(self.header.raw_bytes(spec, shard.bucket)):
@@ -428,10 +445,10 @@ class FeatureCache:
                 raise self._corrupt(shard, slot, level, error)
 
     def _here(self) -> _OpenShards:
-        """What this process has open, one call later."""
+        """Return the open shards of this process, with its clock one tick later."""
         if self._open.process != os.getpid():
-            # Forked, perhaps while another thread of the parent held the lock. In one assignment:
-            # another thread of ours may be here too.
+            # The process was forked, perhaps while another thread of the parent held the lock. A single
+            # assignment is safe although another thread of this process may be here too.
             self._open = _OpenShards()
         self._open.now = next(_process.clock)
         return self._open
@@ -472,7 +489,7 @@ class FeatureCache:
         return _OpenShard(shard, record, table, names, [opened[name] for name in names])
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
-        """One a thread: making one costs as much as a small frame."""
+        """Return this thread's decompressor: making one costs as much as a small frame."""
         found = getattr(self._local, "decompressor", None)
         if found is None:
             found = self._local.decompressor = zstandard.ZstdDecompressor()

@@ -1,4 +1,4 @@
-"""Encoded samples kept in memory once they have been read: of this machine, or of the device."""
+"""Encoded samples kept in memory, of this machine or of the device, once they have been read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from .sampler import SampleId
 
 
 def resident_bytes(header: CacheHeader, *beside: CacheHeader) -> int:
-    """Memory that all samples of a cache need in their stored form; beside: of caches that are read
-    beside it, for the same samples.
+    """Return the memory in bytes that all samples of a cache need in their stored form.
+
+    beside: the headers of caches that are read alongside it, for the same samples.
     """
     return sum(
         len(bucket.images) * len(header.layout.views) * of.raw_bytes(level, bucket)
@@ -26,10 +27,10 @@ def resident_bytes(header: CacheHeader, *beside: CacheHeader) -> int:
 
 
 class ResidentSamples:
-    """Room for every sample of a cache on a device; filled as they are read, and never emptied.
+    """Memory on a device for every sample of a cache, filled as samples are read and never emptied.
 
-    beside: of caches that are read beside it; their maps follow its own. May be shared between threads:
-    a sample is known only once all of it is there.
+    beside: the headers of caches that are read alongside it; their maps follow its own. It may be shared
+    between threads: a sample counts as contained only once all of it is there.
     """
 
     def __init__(self, header: CacheHeader, device: torch.device, *beside: CacheHeader) -> None:
@@ -57,19 +58,19 @@ class ResidentSamples:
     def keep(
         self, samples: Sequence[SampleId], maps: Sequence[Tensor], placements: Sequence[Placement]
     ) -> None:
-        """Take in maps[l] (B, *stored shape) of one bucket."""
+        """Store maps[l] (B, *stored shape) and placements of samples of one bucket."""
         rows = self._index(samples)
-        for room, x in zip(self._room(samples), maps, strict=True):
-            room[rows] = x.to(self.device)
+        for stored, x in zip(self._stored(samples), maps, strict=True):
+            stored[rows] = x.to(self.device)
         self._known.update(zip(samples, placements, strict=True))
 
     def batch(self, samples: Sequence[SampleId]) -> tuple[tuple[Tensor, ...], list[Placement]]:
-        """maps[l] (B, *stored shape) on the device, and the placements, of samples of one bucket."""
+        """Return maps[l] (B, *stored shape) on the device, and placements, of samples of one bucket."""
         rows = self._index(samples)
-        maps = tuple(room.index_select(0, rows) for room in self._room(samples))
+        maps = tuple(stored.index_select(0, rows) for stored in self._stored(samples))
         return maps, [self._known[sample] for sample in samples]
 
-    def _room(self, samples: Sequence[SampleId]) -> list[Tensor]:
+    def _stored(self, samples: Sequence[SampleId]) -> list[Tensor]:
         return self._maps[self._layout.bucket_of(samples[0][0])]
 
     def _index(self, samples: Sequence[SampleId]) -> Tensor:
@@ -79,7 +80,7 @@ class ResidentSamples:
 
 
 def _row_numbers(layout: Layout) -> dict[int, int]:
-    """The position of each image within its bucket."""
+    """Return the position of each image within its bucket."""
     return {
         image.id: position
         for bucket in layout.buckets

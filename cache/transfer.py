@@ -1,4 +1,4 @@
-"""A cache copied file by file: the same bytes elsewhere, each file held against the digest that names it."""
+"""The copy of a cache, file by file, with each file checked against the digest that its record names."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BLOCK_BYTES = 2**23
 
 
 def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) -> None:
-    """Make `out` the same files, or finish it; shards that are there are left alone.
+    """Copy the files of a cache to `out`, or finish such a copy; shards that are there are left alone.
 
-    advance: called in several threads with the bytes of each file, and with those of finished shards.
-    Raises CorruptCache (of the source), KeyMismatch (another cache stands in `out`, or other bytes of this
-    one), StorageError; what was finished survives all of them.
+    advance: called in several threads with the size of each file in bytes, and with that of finished
+    shards. Raises CorruptCache (of the source), KeyMismatch (`out` holds another cache, or other bytes of
+    this one), StorageError; finished shards survive all of these.
     """
     copying = _Copying(source.root, out, source.header, source.manifest, advance)
     copying.lay_down()
@@ -48,12 +48,12 @@ def copy_files(source: FeatureCache, out: Path, advance: Callable[[int], None]) 
 
 
 class _Stopped(Exception):
-    """Another thread has failed, and says why."""
+    """Another thread has failed, and raises the reason."""
 
 
 @dataclass(frozen=True)
 class _Copying:
-    """From root to out. stop: set once nothing more is to be read."""
+    """A copy in progress, from root to out. stop: set once nothing more is to be read."""
 
     root: Path
     out: Path
@@ -63,7 +63,7 @@ class _Copying:
     stop: Event = field(default_factory=Event)
 
     def lay_down(self) -> None:
-        """All but the shards."""
+        """Write all files but those of the shards."""
         refuse_hdf5(self.out, self.header.store)
         publish_bytes(self.out / header_file.NAME, self.header.to_bytes(), existing="keep")
         found = CacheHeader.read(self.out)
@@ -76,12 +76,12 @@ class _Copying:
             _copied(self.root, self.out, name, entry, self.stop)
 
     def shard(self, shard: Shard) -> None:
-        """Data, then table, then record."""
+        """Copy the data of a shard, then its table, then its record."""
         sha256 = self.manifest.records[shard.name]
         record = read_record(self.root, self.header.id, shard.name, sha256)
-        there = written_record(self.out, self.header, shard.name)
-        if there is not None:
-            if there != record:
+        existing = written_record(self.out, self.header, shard.name)
+        if existing is not None:
+            if existing != record:
                 raise KeyMismatch(
                     f"{self.out} has other bytes of shard {shard.name} than {self.root}: they are of two "
                     "extractions, or images were tried again since; choose another place, or delete it"
@@ -95,7 +95,7 @@ class _Copying:
 
 @again_from_objects
 def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> int:
-    """The bytes of a file. Nothing appears in `out` where they are not those of `entry`."""
+    """Copy a file and return its size. Nothing appears in `out` where the bytes are not `entry`'s."""
     hashed, size = hashlib.sha256(), 0
     with (
         opened_below(root, name) as source,
@@ -116,7 +116,10 @@ def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> 
 
 
 def _read(path: Path, source: OpenFile | OpenObject, offset: int, length: int) -> bytes:
-    """Raises CorruptCache where the disk cannot read; else it would be told of the file that is written."""
+    """Read a part of a file. Raises CorruptCache where the disk cannot read it.
+
+    An OSError would be reported as a failure to write the other file.
+    """
     try:
         return source.read_at(offset, length)
     except OSError as error:

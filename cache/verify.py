@@ -1,4 +1,4 @@
-"""Every byte of a cache against what was committed: what is wrong, where, and whose it is."""
+"""The check of every byte of a cache against what was committed, naming each damaged file and sample."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BLOCK_BYTES = 2**21
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong: the file below the root, and what of it where that can be told."""
+    """One damage: the file below the root, the reason, and the samples concerned as far as known."""
 
     file: str
     why: str
@@ -51,7 +51,11 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """damages: nothing else is wrong. missing: shards not written yet. bytes: that were read."""
+    """The result of a check.
+
+    damages: all that is wrong. missing: the number of shards that are not written yet. bytes: the number
+    of bytes that were read. leftovers: the files that killed processes left, and those set aside.
+    """
 
     damages: tuple[Damage, ...]
     missing: int
@@ -64,7 +68,7 @@ class Verification:
 
 
 class _File(NamedTuple):
-    """A file to read, and the shard whose it is."""
+    """A file to read, and the shard that it belongs to."""
 
     name: str
     entry: FileEntry
@@ -75,7 +79,7 @@ class _File(NamedTuple):
 def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Verification:
     """Read every file of a cache, finished or not, in as many threads as there are processors.
 
-    advance: called with (bytes done, bytes in all). Raises InputError where no cache is.
+    advance: called with (bytes done, bytes in all). Raises InputError where there is no cache.
     """
     damages: list[Damage] = []
     manifest = None
@@ -88,7 +92,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
         if isinstance(error, ForeignManifest):
             damages.append(Damage(header_file.NAME, "it or the manifest is of another cache"))
         if {damage.file for damage in damages} != {manifest_file.NAME}:
-            # By the wrong header, every sound shard would be a stranger.
+            # Compared with the wrong header, every sound shard would count as foreign.
             return Verification(tuple(damages), 0, 0, ())
     files = [_File(name, entry) for name, entry in header.beside.items()]
     if manifest is not None:
@@ -113,17 +117,17 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
     if not any(damage.file.startswith("codec/") for damage in damages):
         damages += _codec_damages(root, header)
     loose = {path.relative_to(root).as_posix() for path in leftovers(root, aside=True)}
-    damages += _strangers(root, header)
+    damages += _foreign_files(root, header)
     return Verification(tuple(dict.fromkeys(damages)), len(missing), done, tuple(sorted(loose)))
 
 
 def _digest_damages(root: Path, header: CacheHeader, manifest: Manifest) -> list[Damage]:
-    """Of sound records: whether their digests of image files add up to the manifest's."""
+    """Check that the digests of image files in sound records add up to the manifest's."""
     parts = []
     for name, sha256 in manifest.records.items():
         try:
             parts.append(read_record(root, header.id, name, sha256).images)
-        except CorruptCache:  # which is said elsewhere
+        except CorruptCache:  # which is reported elsewhere
             return []
     expected = digest_of_parts(parts) if all(parts) else ""
     if manifest.images in ("", expected):
@@ -132,7 +136,7 @@ def _digest_damages(root: Path, header: CacheHeader, manifest: Manifest) -> list
 
 
 def _codec_damages(root: Path, header: CacheHeader) -> list[Damage]:
-    """Of sound files: whether they are the key's, and of use."""
+    """Check that sound codec files are those that the key names, and can be used."""
     levels = header.key.levels
     try:
         files = read_parameter_files(root, header.form, levels, header.key.calibration)
@@ -149,7 +153,10 @@ def _shard_files(
     shard: Shard,
     damages: list[Damage],
 ) -> list[_File]:
-    """The files that a shard's record names; what is wrong with the record goes to `damages`."""
+    """Return the files that a shard's record names and that are still to be read.
+
+    What is wrong with the record and with the files that are read here goes to `damages`.
+    """
     sha256 = manifest.records[shard.name] if manifest else ""
     try:
         record = read_record(root, header.id, shard.name, sha256)
@@ -186,12 +193,12 @@ def _shard_files(
 
 
 def file_names(header: CacheHeader) -> list[str]:
-    """Every file of every shard of a cache, written or not."""
+    """Return the names of all files of all shards of a cache, written or not."""
     return [name for shard in header.layout.shards for name in shard_file_names(header, shard)]
 
 
 def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
-    """Every file of a shard, its record first."""
+    """Return the names of all files of a shard, its record first."""
     store = store_of(header.store)
     levels = dict.fromkeys(store.level_file(shard, level) for level in header.key.levels.names)
     vectors = [vectors_name(shard.name)] if header.key.image_vector else []
@@ -199,19 +206,19 @@ def shard_file_names(header: CacheHeader, shard: Shard) -> list[str]:
 
 
 def _check(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
-    """What an object store sends damaged is asked for once more."""
+    """Check a file, and once more where an object store may have sent it damaged."""
     damages = _damages(root, header, file)
     return _damages(root, header, file) if damages and isinstance(root, ObjectPath) else damages
 
 
 def _damages(root: Path, header: CacheHeader, file: _File) -> list[Damage]:
-    """Read one file whole, and each frame in it; say what is wrong, and which samples that concerns."""
+    """Read a whole file and each frame in it; return what is wrong, and which samples that concerns."""
     shard = file.shard.name if file.shard else ""
     try:
         with opened_below(root, file.name) as source:
             size = source.size
             same = size == file.entry.size and _sha256(source) == file.entry.sha256
-            # Of a sound file too: another program may have written a table that leads elsewhere.
+            # Even in a sound file: another program may have written a table that points elsewhere.
             found = _damaged_samples(header, file, source) if file.table else []
             if same:
                 return found
@@ -256,8 +263,8 @@ def _damaged_samples(
     return found
 
 
-def _strangers(root: Path, header: CacheHeader) -> list[Damage]:
-    """Files that no part of the cache names. (Folders are made as they are needed.)"""
+def _foreign_files(root: Path, header: CacheHeader) -> list[Damage]:
+    """Return a damage for each file that the cache does not name. Folders do not count."""
     expected = {header_file.NAME, manifest_file.NAME, *header.beside, *file_names(header)}
     names = root.names() if isinstance(root, ObjectPath) else _names_below(root)
     found = [Damage(name, "not a file of this cache") for name in names if name not in expected]
@@ -273,6 +280,6 @@ def _names_below(root: Path) -> Iterator[str]:
 
 
 def _damage(root: Path, error: CorruptCache, shard: Shard | None = None) -> Damage:
-    """An error of ours names its file first."""
+    """Return the damage that an error describes, whose message begins with the file."""
     name, _, why = str(error).removeprefix(f"{root}/").partition(": ")
     return Damage(name, why, shard.name if shard else "")

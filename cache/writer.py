@@ -1,6 +1,6 @@
-"""From samples to a whole cache: header first, then shard by shard data before record, manifest last.
+"""The writer of a cache: first the header, then each shard with data before record, last the manifest.
 
-Imports no torch and knows no codec: it takes arrays in their stored type.
+It imports no torch and knows no codec: it takes arrays in their stored type.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def create_cache(
     annotations: bytes,
     codec_files: Mapping[str, bytes] | None = None,
 ) -> CacheHeader:
-    """Lay down everything but the shards; returns the header as it stands there.
+    """Write everything but the shards, and return the header that the cache now has.
 
-    annotations: the bytes of the annotation file, kept so that the cache can travel. codec_files: what
-    a calibrated codec needs, by path (cache/codecs/calibration.py). Where a header stands already, also
-    another one, it stays, and what lies beside the shards is completed; raises InputError where a
-    file of that is missing which these arguments do not give.
+    annotations: the bytes of the annotation file, kept so that the cache can travel. codec_files: the
+    files that a calibrated codec needs, by path (cache/codecs/calibration.py). A header that exists
+    already is kept, even if it is another one, and the files next to the shards are completed. Raises
+    InputError where one of these is missing and the arguments do not give it.
     """
     refuse_hdf5(root, header.store)
     beside = {**store_of(header.store).beside(header), **(codec_files or {})}
@@ -69,13 +69,13 @@ def create_cache(
                 "repeat the command that the cache was begun with"
             )
         publish_bytes(root / name, beside[name])
-    # Other writers may have been killed between giving a name and making it durable.
+    # Another writer may have been killed between naming a file and making the name durable.
     sync_folders(root)
     return header
 
 
 def make_folders(root: Path, header: CacheHeader) -> None:
-    """All of them beforehand: one that appears later may be another writer's, and not yet durable."""
+    """Make all folders beforehand: one that appears later may be another writer's and not yet durable."""
     store, levels = store_of(header.store), header.key.levels.names
     shards = header.layout.shards
     names = [store.level_file(shard, level) for shard in shards for level in levels]
@@ -86,7 +86,7 @@ def make_folders(root: Path, header: CacheHeader) -> None:
 
 
 class ShardWriter:
-    """Takes the samples of one shard in the order of their slots."""
+    """The writer of one shard, which takes the samples in the order of their slots."""
 
     def __init__(
         self,
@@ -100,14 +100,14 @@ class ShardWriter:
         self.entries: list[SampleEntry] = []
 
     def add(self, entry: SampleEntry, maps: Sequence[Array] = ()) -> None:
-        """The next slot: maps[l] in the stored type and shape; none for a failed sample.
+        """Fill the next slot with maps[l] in the stored type and shape, or none for a failed sample.
 
         Raises ValueError for another shape or type.
         """
         self.add_frames(entry, self.compressed(maps) if entry.ok else ())
 
     def compressed(self, maps: Sequence[Array]) -> tuple[Frame, ...]:
-        """The frames of one sample's maps."""
+        """Return the frames of one sample's maps. Raises ValueError for another shape or type."""
         for (level, shape), x in zip(self._shapes.items(), maps, strict=True):
             if x.shape != shape or x.dtype != self._dtype:
                 raise ValueError(
@@ -116,7 +116,7 @@ class ShardWriter:
         return tuple(compress(x) for x in maps)
 
     def add_frames(self, entry: SampleEntry, frames: Sequence[Frame] = ()) -> None:
-        """The next slot, compressed already. Raises ValueError for a vector of another length."""
+        """Fill the next slot with compressed maps. Raises ValueError for a vector of another length."""
         if len(entry.vector) != (self._vector_bytes if entry.ok else 0):
             raise ValueError(
                 f"image {entry.image_id}: expected a vector of {self._vector_bytes} bytes where it has "
@@ -159,14 +159,17 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
 
 
 def written_record(root: Path, header: CacheHeader, shard: str) -> ShardRecord | None:
-    """None while the shard does not exist; raises CorruptCache for a damaged or foreign record."""
+    """Return the record of a shard, or None while the shard does not exist.
+
+    Raises CorruptCache for a damaged or foreign record.
+    """
     if not is_there(root / record_name(shard)):
         return None
     return read_record(root, header.id, shard)
 
 
 def written_records(root: Path, header: CacheHeader) -> dict[str, ShardRecord]:
-    """The records of all shards that exist, by name; raises CorruptCache."""
+    """Return the records of all shards that exist, by name. Raises CorruptCache."""
     found = (
         (shard.name, written_record(root, header, shard.name)) for shard in header.layout.shards
     )
@@ -174,23 +177,23 @@ def written_records(root: Path, header: CacheHeader) -> dict[str, ShardRecord]:
 
 
 def seal(root: Path, header: CacheHeader) -> Manifest:
-    """Write the manifest of the records that are there, or find it.
+    """Write the manifest of the existing records, unless it exists already.
 
-    One of other records, which were made again since, is set aside. Raises IncompleteCache while a
-    shard has no record.
+    A manifest of other records, some of which have been made again since, is set aside. Raises
+    IncompleteCache while a shard has no record.
     """
     manifest = _manifest(root, header)
-    # Another writer may have been killed between a file's name and the fsync of its folder.
+    # Another writer may have been killed between naming a file and the fsync of its folder.
     sync_folders(root)
     while Manifest.read(root, header) != manifest:
         publish_bytes(root / manifest_file.NAME, manifest.to_bytes())
-        # A shard may have been made again meanwhile.
+        # A shard may have been made again in the meantime.
         manifest = _manifest(root, header)
     return manifest
 
 
 def _manifest(root: Path, header: CacheHeader) -> Manifest:
-    """Of the records as they stand; raises IncompleteCache, CorruptCache."""
+    """Return the manifest of the records as they are now. Raises IncompleteCache, CorruptCache."""
     records = written_records(root, header)
     missing = [s.name for s in header.layout.shards if s.name not in records]
     if missing:
@@ -207,7 +210,7 @@ def _manifest(root: Path, header: CacheHeader) -> Manifest:
 
 
 def retract(root: Path, record: ShardRecord) -> None:
-    """Take a shard back so that it can be written again: manifest, then record, then data."""
+    """Remove a shard so that it can be written again: the manifest, then its record, then its data."""
     remove_files([root / manifest_file.NAME])
     remove_files([root / record_name(record.shard)])
     remove_files([root / path for path in record.files])

@@ -1,1 +1,1 @@
-"""Pure torch: feature pyramid -> losses or detections. Knows no file."""
+"""Necks and heads in pure torch: from feature pyramids to losses or detections, without access to files."""

@@ -1,4 +1,4 @@
-"""Anchors of a pyramid: torchvision's cells, on a grid that steps by the strides of the levels."""
+"""The anchors of a pyramid: torchvision's cells, on a grid that steps by the strides of the levels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from ..cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from .memo import Memo
 
-# How far anchors of a level lie apart: its stride; or the canvas over the map, rounded down, as
-# torchvision has it, which is too little where the stride does not divide the canvas.
+# The distance between neighbouring anchors of a level: its stride; or the canvas size divided by the
+# map size, rounded down as in torchvision, which is too little where the stride does not divide the
+# canvas.
 Grid = Literal["stride", "canvas"]
+GRID_HELP = (
+    "how far anchors lie apart: the stride of their level, or the canvas over the map, rounded down"
+)
 HW = tuple[int, int]
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]
-    """torchvision's generator for the cells, and the anchors of the canvases that it has seen."""
+    """torchvision's generator for the cells, which also keeps the anchors of the most recent canvases."""
 
     def __init__(
         self,
@@ -28,7 +32,7 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
         ratios: Sequence[float],
         grid: Grid = "stride",
     ) -> None:
-        """Anchors have a side of scale × stride px on each level, at each ratio (height / width)."""
+        """Build anchors with a side of scale × stride px on each level, at each ratio (height / width)."""
         sizes = tuple(tuple(scale * stride for scale in scales) for stride in spec.strides)
         super().__init__(sizes, (tuple(ratios),) * len(spec.levels))
         self.spec, self.grid = spec, grid
@@ -42,7 +46,7 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
         return torch.cat(self.grid_anchors(sizes, steps))
 
     def step(self, level: LevelSpec, canvas_hw: HW) -> HW:
-        """Pixels from one anchor of a level to the next, down and to the right."""
+        """Return the distance in pixels from one anchor of a level to the next, down and to the right."""
         if self.grid == "stride":
             return level.stride, level.stride
         _, rows, columns = level.shape(canvas_hw)
@@ -50,19 +54,22 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
 
 
 def canvas_anchors(anchors: Anchors, pyramid: FeaturePyramid) -> Tensor:
-    """(A, 4) float32 canvas px, level after level, whatever the maps' type; not to be changed."""
+    """Return (A, 4) float32 canvas px, level after level, whatever the maps' dtype.
+
+    Callers must not change the tensor.
+    """
     return anchors.of_canvas(pyramid.canvas_hw, pyramid.maps[0].device)
 
 
 def image_anchors(anchors: Anchors, pyramid: FeaturePyramid) -> list[Tensor]:
-    """The same once an image, as torchvision wants them."""
+    """Return the same anchors once for each image, as torchvision expects them."""
     return [canvas_anchors(anchors, pyramid)] * len(pyramid)
 
 
 def best_iou(anchors: Anchors, boxes: Tensor, canvas_hw: HW) -> Tensor:
-    """(N,): the greatest IoU of boxes (N, 4), canvas px, with any anchor.
+    """Return (N,): the largest IoU of each box of (N, 4), canvas px, with any anchor.
 
-    Of one level and cell that is the anchor whose centre is nearest, so no grid is made.
+    For each level and cell, that is the IoU with the anchor whose centre is nearest, so no grid is made.
     """
     anchors.set_cell_anchors(torch.float32, boxes.device)
     best = boxes.new_zeros(len(boxes))
@@ -78,7 +85,7 @@ def best_iou(anchors: Anchors, boxes: Tensor, canvas_hw: HW) -> Tensor:
 
 
 def _iou(first: Tensor, second: Tensor) -> Tensor:
-    """Of boxes (..., 4) with boxes (..., 4), pair by pair."""
+    """Return the IoU of boxes (..., 4) with boxes (..., 4), pair by pair."""
     low, high = first[..., :2].maximum(second[..., :2]), first[..., 2:].minimum(second[..., 2:])
     overlap = (high - low).clamp(min=0).prod(dim=-1)
     areas = ((x[..., 2:] - x[..., :2]).prod(dim=-1) for x in (first, second))

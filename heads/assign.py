@@ -1,7 +1,8 @@
-"""Which object each anchor or place learns: for one image a row of its objects, or none; never a sync.
+"""The object that each anchor or location learns: for one image a row of its objects, or none.
 
-A match is (A,) int64: a row, BACKGROUND, or IGNORED. Images have different numbers of objects, so
-each is matched by itself; then the rows of all are those of one table, and all else is one batch.
+A match is (A,) int64: a row, BACKGROUND, or IGNORED. Nothing here waits for the device. Images have
+different numbers of objects, so each image is matched separately; then the rows of all images belong to one
+table, and the rest is done as one batch.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from torchvision.ops import box_iou
 from .types import Targets
 
 BACKGROUND, IGNORED = -1, -2
-# Below every IoU that matters.
+# This is smaller than any IoU that matters.
 EPSILON = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """rows: (B, A) int64, of the objects of all images one after the other, or BACKGROUND or IGNORED.
-    boxes, labels: (N, 4), (N,) of those objects.
+    """The objects that the locations of a batch learn.
+
+    rows: (B, A) int64, rows of the objects of all images one after the other, or BACKGROUND or IGNORED.
+    boxes, labels: (N, 4) and (N,), of those objects.
     """
 
     rows: Tensor
@@ -34,24 +37,25 @@ class Assigned:
 
     @property
     def foreground(self) -> Tensor:
-        """(B, A) bool."""
+        """Whether each location learns an object, (B, A) bool."""
         return self.rows >= 0
 
     @property
     def place_labels(self) -> Tensor:
-        """(B, A): the class of each place, or BACKGROUND."""
+        """The class of each location, (B, A), or BACKGROUND."""
         return self.spread(self.labels - BACKGROUND) + BACKGROUND
 
     def spread(self, values: Tensor) -> Tensor:
-        """(N, ...) of the objects -> (B, A, ...) of the places, zeros where there is no object."""
+        """Spread values (N, ...) of the objects over the locations, (B, A, ...); the others get zeros."""
         padded = torch.cat([values, values.new_zeros((1, *values.shape[1:]))])
-        # Row -1 is the zeros.
+        # Row -1 holds the zeros.
         return padded[self.rows.clamp(min=-1)]
 
 
 def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], places: Tensor) -> Assigned:
-    """The matches of a batch's images, each over the objects of its own image. places: anchors (A, 4) or
-    points (A, 2); background ones within an ignored box are ignored.
+    """Combine the matches of a batch's images, each over the objects of its own image.
+
+    places: anchors (A, 4) or points (A, 2); background ones within an ignored box are ignored.
     """
     rows, start = [], 0
     for of_image, match in zip(targets, matches, strict=True):
@@ -64,13 +68,14 @@ def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], places: Tens
 
 
 def places_each(match: Tensor, count: int) -> Tensor:
-    """(count,): how many places of a match (A,) learn each of an image's objects."""
+    """Return (count,): how many locations of a match (A,) learn each of an image's objects."""
     return torch.bincount(match[match >= 0], minlength=count)
 
 
 def within_ignored(places: Tensor, targets: Targets) -> Tensor | None:
-    """(A,): which boxes (A, 4) lie by half of their area within one of an image's ignored boxes, or which
-    points (A, 2) lie in one. None where there are none.
+    """Return (A,) bool: which boxes or points lie within one of an image's ignored boxes; None without any.
+
+    places: boxes (A, 4), which must lie within an ignored box by half of their area, or points (A, 2).
     """
     boxes = targets.ignored
     if boxes is None or not len(boxes):
@@ -85,33 +90,37 @@ def within_ignored(places: Tensor, targets: Targets) -> Tensor | None:
 
 
 def iou_match(boxes: Tensor, anchors: Tensor, foreground: float, background: float) -> Tensor:
-    """Boxes (N, 4), anchors (A, 4): each anchor takes the object that it overlaps most, from an IoU of
-    `foreground` on; below `background` none, and between them it is ignored. The anchors that overlap an
-    object more than all others are foreground in any case (Faster R-CNN, arXiv 1506.01497, section 3.1.2).
+    """Match each anchor (A, 4) to the object, of boxes (N, 4), that it overlaps most.
+
+    It takes the object from an IoU of `foreground` on; below `background` it takes none, and in between it
+    is ignored. The anchors that overlap an object more than all others are foreground in any case (Faster
+    R-CNN, arXiv 1506.01497, section 3.1.2).
     """
     if not len(boxes):
         return _nothing(anchors)
     iou: Tensor = box_iou(boxes, anchors)
     best, match = iou.max(dim=0)
-    most = iou.amax(dim=1, keepdim=True).clamp(min=EPSILON)
-    taken = (best >= foreground) | (iou >= most).any(dim=0)
+    highest = iou.amax(dim=1, keepdim=True).clamp(min=EPSILON)
+    taken = (best >= foreground) | (iou >= highest).any(dim=0)
     return match.where(taken, torch.where(best < background, BACKGROUND, IGNORED))
 
 
 def centre_match(
     boxes: Tensor, points: Tensor, strides: Tensor, reaches: Tensor, radius: float
 ) -> Tensor:
-    """FCOS (Tian et al., arXiv 1904.01355): an object (N, 4) is learnt by the points (A, 2) within it,
-    less than `radius` strides (A, 1) from its centre on either axis, whose greatest distance to its sides is
-    among the place's `reaches` (A, 2), in px. A point with a choice takes the smallest object.
+    """Match points to objects as in FCOS (Tian et al., arXiv 1904.01355).
+
+    An object (N, 4) is learnt by the points (A, 2) within it that are less than `radius` strides (A, 1)
+    from its centre on both axes, and whose largest distance to its sides is within the location's `reaches`
+    (A, 2), in px. A point with a choice takes the smallest object.
     """
     if not len(boxes):
         return _nothing(points)
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     distances = torch.cat([points - low, high - points], dim=2)
     near = (points - (low + high) / 2).abs().amax(dim=2) < radius * strides[:, 0]
-    least, most = distances.amin(dim=2), distances.amax(dim=2)
-    fits = near & (least > 0) & (most >= reaches[:, 0]) & (most <= reaches[:, 1])
+    nearest, farthest = distances.amin(dim=2), distances.amax(dim=2)
+    fits = near & (nearest > 0) & (farthest >= reaches[:, 0]) & (farthest <= reaches[:, 1])
     sizes = high - low
     areas = (sizes[..., 0] * sizes[..., 1]).expand_as(fits)
     smallest, match = areas.masked_fill(~fits, math.inf).min(dim=0)
@@ -120,7 +129,7 @@ def centre_match(
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Task alignment learning: t = s^alpha · u^beta of score and IoU, and how many places an object takes."""
+    """Task alignment learning: t = s^alpha · u^beta of score and IoU, and `top_k` locations an object."""
 
     alpha: float
     beta: float
@@ -129,19 +138,19 @@ class Alignment:
     def match(
         self, wanted: Targets, logits: Tensor, boxes: Tensor, points: Tensor, least: float
     ) -> tuple[Tensor, Tensor]:
-        """TOOD (Feng et al., arXiv 2108.07755, section 3.2): an object is learnt by the `top_k` points
-        (A, 2) within it of the greatest t, from the logits (A, K) and boxes (A, 4) that are found
-        there. A place that several take is given to that of the greatest IoU.
+        """Return the match, and the quality (A,) that each location is to predict.
 
-        Gives the match, and the quality (A,) that each place is to show: its t, scaled so that the
-        greatest of an object is the greatest IoU among its places; 0 for background. Where points lie
-        within, an object counts as at least `least` px wide and high: the paper would leave one that
-        no point lies in unlearnt.
+        In TOOD (Feng et al., arXiv 2108.07755, section 3.2) an object is learnt by the `top_k` points (A,
+        2) within it that have the largest t, from the logits (A, K) and boxes (A, 4) predicted there. A
+        location that several objects take goes to the one with the largest IoU. The quality is the
+        location's t, scaled so that the largest of an object is the largest IoU among its locations; it is
+        0 for background. least: the minimum width and height in px of an object when points within it are
+        looked for; the paper would leave an object without any point unlearnt.
         """
         if not len(wanted.boxes):
             return _nothing(points), torch.zeros_like(points[:, 0])
         iou = box_iou(wanted.boxes, boxes)
-        # As logarithms: u^6 of a fresh head is soon below what float32 holds.
+        # Logarithms are used as u^6 of a fresh head soon falls below the range of float32.
         scores = functional.logsigmoid(logits.t()[wanted.labels])
         metric = self.alpha * scores + self.beta * iou.clamp(min=EPSILON).log()
         chosen = self._chosen(metric, _within(points, wanted.boxes, least))
@@ -155,14 +164,17 @@ class Alignment:
         return match.where(foreground, BACKGROUND), quality.where(foreground, 0.0)
 
     def _chosen(self, metric: Tensor, within: Tensor) -> Tensor:
-        """(N, A): which places each object asks for."""
+        """Return (N, A) bool: which locations each object asks for."""
         count = min(self.top_k, metric.shape[1])
         top = metric.masked_fill(~within, -math.inf).topk(count, dim=1).indices
         return torch.zeros_like(within).scatter(1, top, True) & within
 
 
 def _within(points: Tensor, boxes: Tensor, least: float = 0.0) -> Tensor:
-    """(N, A): whether a point lies in a box that is at least so wide and high, or on its edge."""
+    """Return (N, A) bool: whether a point lies in a box or on its edge.
+
+    Each box counts as at least `least` px wide and high.
+    """
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=least) / 2
     return ((points - centres).abs() <= halves).all(dim=2)

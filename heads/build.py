@@ -1,4 +1,4 @@
-"""From settings to a detector."""
+"""Construction of a detector from settings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def build_detector(
     head: HeadSettings,
     embeddings: Tensor | None = None,
 ) -> Detector:
-    """A detector with fresh weights, drawn from torch's global generator.
+    """Build a detector with fresh weights, drawn from torch's global generator.
 
-    spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: settings, e.g.
-    FPNSettings(channels=96) and RetinaNetSettings(). embeddings: (classes, D), where classes are told by
-    vectors (`Head.use_embeddings`). Raises ConfigError when the cache lacks a level that they need, and
-    for settings that do not go together.
+    spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: the settings,
+    e.g. FPNSettings(channels=96) and RetinaNetSettings(). embeddings: the vectors (classes, D), where
+    classes are told apart by vectors (`Head.use_embeddings`). Raises ConfigError when the cache lacks a
+    level that they need, and for settings that do not go together.
     """
     if neck.levels:
         try:

@@ -1,4 +1,4 @@
-"""From a score and a box of every place and class to what is found: threshold, best of levels, NMS."""
+"""Detections from a score and a box of every location and class: threshold, best of each level, NMS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..cache.placement import Placement
 from .family import HeadSettings
 from .types import Detections
 
-# Of a level and image, before NMS.
+# The maximum number of candidates of a level and image, before NMS.
 BEST_OF_LEVEL = 1000
 
 
@@ -24,12 +24,14 @@ def found_in_images(
     placements: Sequence[Placement],
     settings: HeadSettings,
 ) -> list[Detections]:
-    """What remains of scores (B, A, K) above the threshold: of each level, `counts` places, the
-    1000 best; of those the settings' number of the best after NMS in each class, canvas px.
+    """Return the detections of each image from scores (B, A, K).
 
-    boxes_of: (indices of images (N,), of places (N,)) -> (N, 4) canvas px; they are clipped to what
-    shows the image. The same as torchvision's RetinaNet and FCOS do level by level; here the device is
-    waited for three times an image, NMS included.
+    Of the scores above the threshold the 1000 best of each level are kept, and of these the settings'
+    number of the best after NMS in each class, in canvas px. counts: the number of locations of each level.
+    boxes_of: a function from the indices of images (N,) and of locations (N,) to boxes (N, 4) canvas px,
+    which are then clipped to the part that shows the image. The result is the same as that of torchvision's
+    RetinaNet and FCOS, which work level by level; here the device is waited for three times per image,
+    including NMS.
     """
     classes = scores.shape[2]
     # One image at a time: CUDA counts no more than 2^31 scores.
@@ -48,7 +50,7 @@ def found_in_images(
 
 
 def _best(scores: Tensor, counts: Sequence[int], classes: int, threshold: float) -> Tensor:
-    """Indices into an image's scores (A · K,), level after level."""
+    """Return indices into an image's scores (A · K,): the best above the threshold, level after level."""
     above = torch.where(scores > threshold)[0]
     ends = torch.tensor([end * classes for end in accumulate(counts)], device=above.device)
     levels = pairwise([0, *torch.searchsorted(above, ends).tolist()])

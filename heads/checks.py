@@ -1,4 +1,4 @@
-"""Settings check themselves when they are made."""
+"""Checks of settings, which settings run on themselves when they are made."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Literal
 
 from ..cache.errors import ConfigError
 
-# In place of a value that a run takes from its training data or its machine, and then keeps.
+# This stands for a value that a run takes from its training data or its machine, and then keeps.
 Auto = Literal["auto"]
 
 
 def check_range(name: str, value: float | str, low: float, high: float = math.inf) -> None:
-    """Raises ConfigError unless low <= value <= high, or the value is a word in place of a number."""
+    """Raise ConfigError unless low <= value <= high, or the value is a word in place of a number."""
     if isinstance(value, str):
         return
     if not low <= value <= high:
@@ -21,11 +21,14 @@ def check_range(name: str, value: float | str, low: float, high: float = math.in
 
 
 def check_anchors(scales: tuple[float, ...] | str, ratios: tuple[float, ...]) -> None:
-    """Raises ConfigError unless there is a scale and a ratio, and all are positive; scales may be a word."""
+    """Raise ConfigError unless there are a scale and a ratio, all of them positive; scales may be a word.
+
+    There may be at most 1000 anchors per location.
+    """
     if isinstance(scales, str):
         scales = (1.0,)
     for name, values in (("head.anchor_scales", scales), ("head.ratios", ratios)):
         if not values or min(values) <= 0:
             raise ConfigError(f"setting '{name}': expected positive numbers, got {list(values)}")
     if len(scales) * len(ratios) > 1000:
-        raise ConfigError("setting 'head.anchor_scales': more than 1000 anchors a place")
+        raise ConfigError("setting 'head.anchor_scales': more than 1000 anchors per location")

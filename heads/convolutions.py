@@ -1,4 +1,4 @@
-"""Convolutions with what follows them, and maps brought from one level's size to another's."""
+"""Convolutions with their norms and activations, and resampling of maps to the size of another level."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from .norms import activation_layer, norm_layer
 
 
 class Downsampling(nn.Conv2d):
-    """A 3x3 convolution of stride 2. A map that is one place wide or high goes through it in float32: in
-    bf16 on a CPU the gradient of its weights would be NaN (oneDNN of torch 2.14).
+    """A 3x3 convolution of stride 2.
+
+    A map that is one cell wide or high passes through it in float32: in bf16 on a CPU the gradient of its
+    weights would be NaN (oneDNN of torch 2.14).
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__(inputs, outputs, 3, stride=2, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2))."""
+        """Convolve (B, inputs, H, W) to (B, outputs, ceil(H / 2), ceil(W / 2))."""
         if min(x.shape[-2:]) > 1:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -37,9 +39,9 @@ def convolution(
     norm: str = "none",
     activation: str = "none",
 ) -> nn.Sequential:
-    """Convolution, norm, activation, by their names; a bias where there is no norm.
+    """Build a convolution, a norm and an activation, by their names, with a bias where there is no norm.
 
-    (B, inputs, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride)), for odd kernels.
+    It maps (B, inputs, H, W) to (B, outputs, ceil(H / stride), ceil(W / stride)), for odd kernels.
     """
     layers: nn.Sequential = Conv2dNormActivation(
         inputs,
@@ -57,7 +59,7 @@ def convolution(
 
 
 def separable(channels: int, *, norm: str = "none", activation: str = "none") -> nn.Sequential:
-    """A 3x3 convolution within each channel, then `convolution` 1x1 over all of them."""
+    """Build a 3x3 convolution within each channel, followed by a 1x1 `convolution` over all of them."""
     depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
     initialise(depthwise)
     pointwise = convolution(channels, channels, 1, norm=norm, activation=activation)
@@ -65,8 +67,9 @@ def separable(channels: int, *, norm: str = "none", activation: str = "none") ->
 
 
 def initialise(module: nn.Module) -> None:
-    """Convolutions and linear layers keep the variance of what comes in; biases are zero. As in
-    torchvision's FPN.
+    """Initialise convolutions and linear layers as in torchvision's FPN.
+
+    The weights keep the variance of the input; biases are zero.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -76,24 +79,26 @@ def initialise(module: nn.Module) -> None:
 
 
 def initialise_output(layer: nn.Module, std: float, bias: float = 0.0) -> None:
-    """A last layer, of weights and a bias, that says nearly the same of everything."""
+    """Initialise a last layer's weights and bias so that its output is nearly the same for every input."""
     nn.init.normal_(cast(Tensor, layer.weight), std=std)
     nn.init.constant_(cast(Tensor, layer.bias), bias)
 
 
 def coarser(x: Tensor, doublings: int) -> Tensor:
-    """(B, C, H, W) at stride s -> (B, C, ceil(H / k), ceil(W / k)) at stride s * k, k = 2^doublings:
-    the largest of each k x k square. At the right and lower rim squares may be cut off.
+    """Max-pool (B, C, H, W) at stride s to (B, C, ceil(H / k), ceil(W / k)) at stride s * k.
+
+    k is 2^doublings. Each value is the largest of a k x k square; at the right and lower edges squares may
+    be cut off.
     """
     k = 2**doublings
     return functional.max_pool2d(x, k, k, ceil_mode=True) if doublings else x
 
 
 def finer(x: Tensor, doublings: int, hw: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) at stride s * k -> (B, C, *hw) at stride s, k = 2^doublings: each value stands for
-    the k x k places that it covers, and those beyond hw are cut off.
+    """Upsample (B, C, H, W) at stride s * k to (B, C, *hw) at stride s, with k = 2^doublings.
 
-    Interpolation to a size would shift them where hw is not a multiple of k.
+    Each value is repeated over the k x k locations that it covers, and those beyond hw are cut off.
+    Interpolation to a given size would shift them where hw is not a multiple of k.
     """
     if not doublings:
         return x
@@ -101,5 +106,5 @@ def finer(x: Tensor, doublings: int, hw: tuple[int, int]) -> Tensor:
 
 
 def resampled(x: Tensor, doublings: int, hw: tuple[int, int]) -> Tensor:
-    """To a stride of 2^doublings times its own, which has a size of hw."""
+    """Resample a map to a stride of 2^doublings times its own, at which its size is hw."""
     return coarser(x, doublings) if doublings > 0 else finer(x, -doublings, hw)

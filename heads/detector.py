@@ -19,7 +19,7 @@ from .types import Detections, Fit, Targets
 
 
 class Neck(nn.Module, ABC):
-    """FeaturePyramid of the `cached` levels -> FeaturePyramid of `spec`, one number of channels."""
+    """A module from a FeaturePyramid of the `cached` levels to one of `spec`, with one number of channels."""
 
     spec: PyramidSpec
 
@@ -30,37 +30,38 @@ class Neck(nn.Module, ABC):
     @property
     @abstractmethod
     def parts(self) -> tuple[nn.Module, ...]:
-        """The modules that do the work on tensors alone: what is worth compiling, and can be."""
+        """The modules that work on tensors alone, which can be compiled and are worth it."""
 
     @abstractmethod
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Build the levels that the head needs; coarser ones than the cache has are made here."""
+        """Build the levels that the head needs, including those coarser than the cache's."""
 
 
 class Head(nn.Module, ABC):
-    """Two methods, and never a forward whose answer depends on `self.training`.
+    """A module with `losses` and `detections`, and no forward whose result depends on `self.training`.
 
-    Both give float32 under autocast too. recompute: whether activations are computed again in the
-    backward pass, one part and one level at a time.
+    Both return float32, under autocast too. recompute: whether activations are recomputed in the backward
+    pass, one part and one level at a time.
     """
 
     recompute = False
 
     @property
     def recomputes(self) -> bool:
-        """Whether this very call is to be computed again: without gradients nothing is kept anyway."""
+        """Whether this very call is to be recomputed; without gradients no activations are kept anyway."""
         return self.recompute and torch.is_grad_enabled()
 
     @property
     @abstractmethod
     def parts(self) -> tuple[nn.Module, ...]:
-        """The modules that do the work on tensors alone: what is worth compiling, and can be."""
+        """The modules that work on tensors alone, which can be compiled and are worth it."""
 
     @property
     @abstractmethod
     def classifiers(self) -> tuple[nn.Module, ...]:
-        """The last layers of those that tell classes, one for each stage: from what a layer sees of a
-        place or a RoI to its logits.
+        """The last layers of the classification, one for each stage.
+
+        Each takes the features of a location or a RoI to its logits.
         """
 
     @abstractmethod
@@ -71,36 +72,38 @@ class Head(nn.Module, ABC):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Named losses, (B,) each, "classification" among them: of every image by itself. targets in
-        canvas px.
+        """Return named losses, (B,) each, of every image separately; "classification" is among them.
 
-        All that is drawn for an image comes from a generator seeded by its number of `seeds`.
+        targets: the objects of each image, in canvas px. All that is drawn for an image comes from a
+        generator that is seeded with its number in `seeds`.
         """
 
     @abstractmethod
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """What is found in each image, in canvas px, within the part that shows the image."""
+        """Return the detections of each image in canvas px, within the part that shows the image."""
 
     @property
     def anchor_generator(self) -> Anchors | None:
-        """Of a head that learns from anchors."""
+        """The anchor generator of a head that learns from anchors, otherwise None."""
         return None
 
     @abstractmethod
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """How the objects of an image, (N, 4) canvas px, fit the anchors or places of its canvas."""
+        """Return how the objects of an image, (N, 4) canvas px, fit the canvas's anchors or locations."""
 
     @abstractmethod
     def use_embeddings(self, vectors: Tensor) -> None:
-        """Tell classes by vectors (K, D) from here on (heads/embedding.py): in place of the last layer, or
-        of the vectors that it has. Raises ConfigError for vectors of another length than those.
+        """Classify by vectors (K, D) from now on (heads/embedding.py).
+
+        They replace the last layer, or the vectors that it has. Raises ConfigError for vectors of another
+        length than those.
         """
 
 
 class Detector(nn.Module):
-    """Neck and head: what is trained on cached features."""
+    """A neck and a head, which are trained on cached features."""
 
     def __init__(self, neck: Neck, head: Head) -> None:
         super().__init__()
@@ -114,14 +117,16 @@ class Detector(nn.Module):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Named losses, (B,) each; targets in canvas px. What is minimised is the mean over the images
-        of the sum over the names, which does not depend on how a batch is split: an image's loss knows
-        nothing of its neighbours, and what is drawn for it comes from its own seed alone.
+        """Return named losses, (B,) each; targets are in canvas px.
+
+        The mean over the images of the sum over the names is to be minimised. It does not depend on how a
+        batch is split: the loss of an image does not depend on the other images, and what is drawn for it
+        comes from its own seed alone.
         """
         counts = {len(pyramid), len(placements), len(targets), len(seeds)}
         if len(counts) > 1:
             raise ValueError(
-                f"expected one placement, target and seed an image, got {len(placements)}, "
+                f"expected one placement, target and seed per image, got {len(placements)}, "
                 f"{len(targets)} and {len(seeds)} for {len(pyramid)} images"
             )
         return self.head.losses(self.levels(pyramid), placements, targets, seeds)
@@ -129,20 +134,22 @@ class Detector(nn.Module):
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """What is found in each image, in image px, best first."""
+        """Return the detections of each image in image px, best first."""
         found = self.head.detections(self.levels(pyramid), placements)
         return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
 
     @property
     def synchronised(self) -> bool:
-        """Whether a norm of the neck wants the values of all processes: these must then call `losses`
-        equally often, or `accompany` instead.
+        """Whether a norm of the neck uses the values of all processes.
+
+        These must then call `losses` equally often, or `accompany` instead.
         """
         return any(isinstance(m, SyncBatchNorm) for m in self.neck.modules())
 
     def accompany(self) -> None:
-        """Of `losses` and its backward pass what other processes wait for, without an image; gradients
-        get nothing but zeros.
+        """Run the part of `losses` and its backward pass that other processes wait for, without an image.
+
+        Gradients receive nothing but zeros.
         """
         device = next(self.neck.parameters()).device
         maps = tuple(
@@ -153,25 +160,30 @@ class Detector(nn.Module):
         torch.stack([x.float().sum() for x in levels.maps]).sum().backward()  # type: ignore[no-untyped-call]
 
     def checkpoint_activations(self, on: bool) -> None:
-        """Whether to keep only the pyramid and the head's outputs for the backward pass, which computes
-        all between them again: same losses and gradients, less memory, more time.
+        """Set whether the backward pass recomputes activations.
+
+        Then only the pyramid and the head's outputs are kept for it, and all activations between them are
+        recomputed: losses and gradients are the same, with less memory and more time.
         """
         self.head.recompute = on
 
     def compile_parts(self) -> None:
-        """Compile in place, at the first call, what works on tensors alone; names of weights stay."""
+        """Compile in place, at the first call, the parts that work on tensors alone.
+
+        The weights keep their names.
+        """
         for part in (*self.neck.parts, *self.head.parts):
             part.compile()
 
     def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """What the neck gives the head."""
+        """Return the levels that the neck gives to the head."""
         pyramid = pyramid.only(self.neck.cached.names)
         levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
         return cast(FeaturePyramid, levels)
 
     @property
     def trained_parameters(self) -> int:
-        """The number of trained values."""
+        """The number of trained parameter values."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 

@@ -1,5 +1,6 @@
-"""Classes told by given vectors, e.g. of their names by a text encoder, instead of by learnt weights: a
-class's logit is the scaled cosine between its vector and what a layer makes of a place or a RoI
+"""Classification by given vectors, e.g. of the classes' names by a text encoder, instead of learnt weights.
+
+A class's logit is the scaled cosine between its vector and the output of a layer for a location or a RoI
 (F-VLM, arXiv 2209.15639, section 3). So other vectors make other classes, without training.
 """
 
@@ -14,15 +15,18 @@ from torch.nn import functional
 from ..cache.errors import ConfigError
 from .convolutions import initialise
 
-# Of the cosine, before it is learnt; and the score that a fresh dense head gives to every class.
+# The factor of the cosine in a fresh head, and the score that a fresh dense head gives to every class.
 FIRST_SCALE = 20.0
 PRIOR = 0.01
-# Places of padding have features of zero, where a cosine has no gradient.
+# Locations of padding have features of zero, where a cosine has no gradient.
 _LEAST_SQUARE = 1e-6
 
 
 class VectorClassifier(nn.Module):
-    """vectors: (K, D), which no training moves; they are kept with the weights."""
+    """A layer that classifies by vectors.
+
+    vectors: (K, D), which are not trained and are saved with the weights.
+    """
 
     vectors: Tensor
 
@@ -32,7 +36,10 @@ class VectorClassifier(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
 
     def replace(self, vectors: Tensor) -> None:
-        """Other classes, (K', D). Raises ConfigError for vectors of another length."""
+        """Replace the vectors with those of other classes, (K', D).
+
+        Raises ConfigError for vectors of another length.
+        """
         if vectors.shape[1] != self.vectors.shape[1]:
             raise ConfigError(
                 f"class embeddings: expected vectors of {self.vectors.shape[1]} values, as in training, "
@@ -42,8 +49,9 @@ class VectorClassifier(nn.Module):
 
 
 class PlaceClassifier(VectorClassifier):
-    """The last layer of a dense head: a 3x3 convolution to a vector for each of the anchors of a place.
-    A bias, learnt and the same for all classes, stands for how rare objects are.
+    """The last layer of a dense head: a 3x3 convolution to a vector for each anchor of a location.
+
+    A learnt bias, the same for all classes, stands for how rare objects are.
     """
 
     def __init__(self, channels: int, anchors: int, vectors: Tensor) -> None:
@@ -53,14 +61,14 @@ class PlaceClassifier(VectorClassifier):
         self.shift = nn.Parameter(torch.tensor(-math.log((1 - PRIOR) / PRIOR)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, anchors * K, H, W), anchor after anchor."""
+        """Return logits (B, anchors * K, H, W), anchor after anchor, for x (B, C, H, W)."""
         features = self.projection(x).unflatten(1, (-1, self.vectors.shape[1]))
         cosines = torch.einsum("badhw,kd->bakhw", _unit(features, 2), self.vectors)
         return (cosines * self.log_scale.exp() + self.shift).flatten(1, 2)
 
 
 class RoIClassifier(VectorClassifier):
-    """The last layer of a box head; the background has a vector that is learnt."""
+    """The last layer of a box head, in which the vector of the background is learnt."""
 
     def __init__(self, channels: int, vectors: Tensor) -> None:
         super().__init__(vectors)
@@ -68,13 +76,13 @@ class RoIClassifier(VectorClassifier):
         self.background = nn.Parameter(torch.randn(vectors.shape[1]) / vectors.shape[1] ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C) -> logits (N, K + 1), the background's first."""
+        """Return logits (N, K + 1), the background's first, for x (N, C)."""
         vectors = torch.cat([_unit(self.background, 0)[None], self.vectors])
         return _unit(self.projection(x), 1) @ vectors.T * self.log_scale.exp()
 
 
 def place_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceClassifier:
-    """In place of a dense head's last convolution; one that stands there already gets other vectors."""
+    """Return a layer in place of a dense head's last convolution; an existing one gets the new vectors."""
     if isinstance(layer, PlaceClassifier):
         layer.replace(vectors)
         return layer
@@ -83,7 +91,7 @@ def place_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceCl
 
 
 def roi_classifier(layer: nn.Module, vectors: Tensor) -> RoIClassifier:
-    """The same in place of a box head's last linear layer."""
+    """Return a layer in place of a box head's last linear layer; an existing one gets the new vectors."""
     if isinstance(layer, RoIClassifier):
         layer.replace(vectors)
         return layer
@@ -92,6 +100,6 @@ def roi_classifier(layer: nn.Module, vectors: Tensor) -> RoIClassifier:
 
 
 def _unit(x: Tensor, dim: int) -> Tensor:
-    """float32, of length 1, and shorter where there is next to nothing."""
+    """Return x in float32, scaled to length 1, or to less where it is next to zero."""
     x = x.float()
     return x * torch.rsqrt(x.square().sum(dim, keepdim=True) + _LEAST_SQUARE)

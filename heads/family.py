@@ -1,27 +1,37 @@
-"""What the tables of necks and heads hold: how each is built, and the settings that it is built from."""
+"""The entries of the tables of necks and heads: how each is built, and the dataclass of its settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from ..cache.pyramid import PyramidSpec
 from .checks import check_range
 from .detector import Head, Neck
+from .ranges import at_least, between, check_fields
 
 Fusion = Literal["add", "concat"]
+NMS_HELP = "of two boxes of a class with a larger IoU the better one is reported"
+CONVS_HELP = "convolutions of each of the two towers"
 
 
 class NeckFamily(NamedTuple):
-    """build: (cached levels, settings) -> neck. settings: their dataclass."""
+    """A kind of neck.
+
+    build: a function from the cached levels and the settings to a neck. settings: the settings' dataclass.
+    """
 
     build: Callable[[PyramidSpec, Any], Neck]
     settings: type[NeckSettings]
 
 
 class HeadFamily(NamedTuple):
-    """build: (the neck's levels, classes, settings) -> head. settings: their dataclass."""
+    """A kind of head.
+
+    build: a function from the neck's levels, the number of classes and the settings to a head. settings:
+    the settings' dataclass.
+    """
 
     build: Callable[[PyramidSpec, int, Any], Head]
     settings: type[HeadSettings]
@@ -29,50 +39,55 @@ class HeadFamily(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NeckSettings:
-    """levels: names of the cached levels that are used, none for all. channels: of every level that comes
-    out. min_level, max_level: of the output; level n has a stride of 2^n or the nearest there is.
-    fusion: how levels of a second backbone are joined with those of the first, where there are two.
-    """
+    """The settings that all necks share."""
 
     name: str = ""
-    levels: tuple[str, ...] = ()
-    channels: int = 96
-    min_level: int = 3
-    max_level: int = 7
-    fusion: Fusion = "add"
+    levels: Annotated[tuple[str, ...], "the cached levels to use, by name; none for all"] = ()
+    channels: Annotated[int, between(1, 2**16), "channels of every output level"] = 96
+    min_level: Annotated[
+        int,
+        between(0, 20),
+        "first output level; level n has a stride of 2^n, or the nearest available",
+    ] = 3
+    max_level: Annotated[int, between(0, 20), "last output level"] = 7
+    fusion: Annotated[
+        Fusion, "how the levels of a second backbone are joined with those of the first"
+    ] = "add"
 
     def __post_init__(self) -> None:
-        check_range("neck.channels", self.channels, 1, 2**16)
-        check_range("neck.min_level", self.min_level, 0, 20)
+        check_fields("neck", self)
         check_range("neck.max_level", self.max_level, self.min_level, 20)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """score_threshold, nms_iou, max_detections: of what is reported.
+    """The settings that all heads share.
 
-    normaliser: what the losses of an image are divided by, of heads that learn from every place: a
-    number, so that every object weighs the same; "auto", that number from the training data, the mean over
-    its images of the places that learn an object; "image", the image's own, so that every image weighs
-    the same. Where nothing is known of the data, "auto" is "image".
-
-    For long-tailed classes, class_balance: beta of the effective number of samples, by which an object's
-    classification loss is weighed, 0 for no weights; federated: how many classes an image's
-    classification loss knows of, those that were looked for in it first, 0 for all.
+    With a number as normaliser every object weighs the same, with "image" every image. Where nothing is known
+    of the data, "auto" means "image".
     """
 
     name: str = ""
-    score_threshold: float = 0.05
-    nms_iou: float = 0.5
-    max_detections: int = 100
-    normaliser: float | Literal["auto", "image"] = "auto"
-    class_balance: float = 0.0
-    federated: int = 0
+    score_threshold: Annotated[float, between(0, 1), "the lowest score that is reported"] = 0.05
+    nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.5
+    max_detections: Annotated[int, between(1, 2**20), "the most detections per image"] = 100
+    normaliser: Annotated[
+        float | Literal["auto", "image"],
+        at_least(1e-6),
+        "heads that learn from every location: what an image's losses are divided by; image: its own number "
+        "of locations that learn an object; auto: the mean of that over the training images",
+    ] = "auto"
+    class_balance: Annotated[
+        float,
+        between(0, 0.9999999),
+        "beta of the effective number of samples, by which classification losses are weighted for "
+        "long-tailed classes; 0: no weights",
+    ] = 0.0
+    federated: Annotated[
+        int,
+        between(0, 2**20),
+        "classes that count in an image's classification loss, those that were looked for first; 0: all",
+    ] = 0
 
     def __post_init__(self) -> None:
-        check_range("head.score_threshold", self.score_threshold, 0, 1)
-        check_range("head.nms_iou", self.nms_iou, 0, 1)
-        check_range("head.max_detections", self.max_detections, 1, 2**20)
-        check_range("head.normaliser", self.normaliser, 1e-6)
-        check_range("head.class_balance", self.class_balance, 0, 0.9999999)
-        check_range("head.federated", self.federated, 0, 2**20)
+        check_fields("head", self)

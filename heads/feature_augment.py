@@ -1,9 +1,8 @@
-"""Point-wise augmentation of feature maps, of the frozen backbone's, during training alone.
+"""Point-wise augmentation of the frozen backbone's feature maps, during training only.
 
-After FroFA (Bär et al., arXiv 2403.10519): a map is taken to 0..1 by its least and largest value,
-changed there as an image would be, and taken back. No value moves to another cell, so boxes stay
-where they are. Detection gained with few images alone (docs/augmentation.md): it is off by
-default.
+As in FroFA (Bär et al., arXiv 2403.10519), a map is scaled to 0..1 by its minimum and maximum, changed
+there as an image would be, and scaled back. No value moves to another cell, so boxes stay where they are.
+Detection improved only with few images (docs/augmentation.md), so it is off by default.
 """
 
 from __future__ import annotations
@@ -11,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from ..cache.pyramid import FeaturePyramid
-from .checks import check_range
+from .ranges import between
 
-# What has a range and what a parameter of its own: the map and the map; the map and each channel
-# (cFroFA); each channel and each channel (c2FroFA).
+# What has its own range, and what its own parameters: "map", the map and the map; "channel", the map
+# and each channel (cFroFA); "channel-range", each channel and each channel (c2FroFA).
 Variant = Literal["map", "channel", "channel-range"]
 
 _SALT = 0xA0761D6478BD642F
@@ -28,30 +27,27 @@ _SALT = 0xA0761D6478BD642F
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
-    """share: of the images that are augmented; what is 0 is off. In units of the range 0..1:
+    """The settings of the augmentation, in units of the range 0..1; each kind is off where its value is 0.
 
-    brightness b: x + d, d from -b..b. contrast c: m + f (x - m), f from 1-c..1+c, m the mean.
-    posterize n: floor(x 2^k) / 2^k, k from n..8 bits (as an image of 8 bits is posterized).
-
-    noise: standard deviation of what is added to each value, in standard deviations of its map or
-    channel. channel_dropout: share of the channels that are set to 0.
+    brightness b: x + d, with d from -b..b. contrast c: m + f (x - m), with f from 1-c..1+c and m the mean.
+    posterize n: floor(x 2^k) / 2^k, with k from n..8 bits (as an image of 8 bits is posterized).
     """
 
-    share: float = 1.0
-    variant: Variant = "map"
-    brightness: float = 0.0
-    contrast: float = 0.0
-    posterize: int = 0
-    noise: float = 0.0
-    channel_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_range("augment.share", self.share, 0, 1)
-        check_range("augment.brightness", self.brightness, 0, 1)
-        check_range("augment.contrast", self.contrast, 0, 1)
-        check_range("augment.posterize", self.posterize, 0, 8)
-        check_range("augment.noise", self.noise, 0, 100)
-        check_range("augment.channel_dropout", self.channel_dropout, 0, 0.999)
+    share: Annotated[float, between(0, 1), "share of the images that are augmented"] = 1.0
+    variant: Annotated[
+        Variant, "what has a range and what a parameter of its own: FroFA, cFroFA or c2FroFA"
+    ] = "map"
+    brightness: Annotated[float, between(0, 1), "the largest shift"] = 0.0
+    contrast: Annotated[float, between(0, 1), "the largest change of contrast"] = 0.0
+    posterize: Annotated[int, between(0, 8), "the fewest bits"] = 0
+    noise: Annotated[
+        float,
+        between(0, 100),
+        "standard deviation of added noise, in standard deviations of the map or channel",
+    ] = 0.0
+    channel_dropout: Annotated[
+        float, between(0, 0.999), "share of the channels that are set to 0"
+    ] = 0.0
 
     @property
     def on(self) -> bool:
@@ -63,7 +59,7 @@ class AugmentSettings:
 def augmented(
     pyramid: FeaturePyramid, settings: AugmentSettings, seeds: Sequence[int]
 ) -> FeaturePyramid:
-    """New maps, each image's drawn from its own seed; the same pyramid where nothing is on."""
+    """Return new maps, each image's drawn from its own seed; the same pyramid where nothing is on."""
     if not settings.on:
         return pyramid
     draws = [Random(seed ^ _SALT) for seed in seeds]
@@ -79,7 +75,7 @@ def augmented(
 
 
 def _changed(x: Tensor, settings: AugmentSettings, draw: Random) -> Tensor:
-    """One map (C, H, W)."""
+    """Return the augmented version of one map (C, H, W)."""
     ranged = settings.variant == "channel-range"
     low, span = _range(x, ranged)
     unit = (x - low) / span
@@ -105,34 +101,34 @@ def _changed(x: Tensor, settings: AugmentSettings, draw: Random) -> Tensor:
 
 
 def brightness(unit: Tensor, shift: Tensor) -> Tensor:
-    """Values 0..1, moved by `shift` and cut off there."""
+    """Shift values in 0..1 and clip them to that range."""
     return (unit + shift).clamp(0, 1)
 
 
 def contrast(unit: Tensor, factor: Tensor, of_channel: bool) -> Tensor:
-    """Values 0..1 (C, H, W), moved away from the mean of the map, or of each channel, and cut off."""
+    """Move values in 0..1, (C, H, W), away from the mean of the map or of each channel, and clip them."""
     mean = unit.mean((1, 2) if of_channel else (0, 1, 2), keepdim=True)
     return (mean + factor * (unit - mean)).clamp(0, 1)
 
 
 def posterize(unit: Tensor, bits: Tensor) -> Tensor:
-    """Values 0..1 in 2^bits levels, rounded down; 1 takes the last of them."""
+    """Round values in 0..1 down to one of 2^bits levels; 1 takes the last of them."""
     levels = torch.exp2(bits)
     return (unit * levels).floor().minimum(levels - 1) / levels
 
 
 def _range(x: Tensor, of_channel: bool) -> tuple[Tensor, Tensor]:
-    """The least value and the span, (1, 1, 1) or (C, 1, 1); a span of 0 becomes 1."""
+    """Return the minimum and the span, (1, 1, 1) or (C, 1, 1); a span of 0 becomes 1."""
     along = (1, 2) if of_channel else (0, 1, 2)
     low, high = x.amin(along, keepdim=True), x.amax(along, keepdim=True)
     span = high - low
     return low, torch.where(span > 0, span, 1.0)
 
 
-def _drawn(x: Tensor, count: int, draw: Random, least: float, most: float) -> Tensor:
-    return _along(x, [draw.uniform(least, most) for _ in range(count)])
+def _drawn(x: Tensor, count: int, draw: Random, low: float, high: float) -> Tensor:
+    return _along(x, [draw.uniform(low, high) for _ in range(count)])
 
 
 def _along(x: Tensor, values: Sequence[float]) -> Tensor:
-    """One a channel, or one for all: (N, 1, 1) on the map's device."""
+    """Return the values as (N, 1, 1) on the map's device: one for each channel, or one for all."""
     return torch.tensor(values, dtype=x.dtype, device=x.device)[:, None, None]

@@ -1,4 +1,4 @@
-"""Levels of a second backbone joined with those of the first, below any neck."""
+"""Fusion of the levels of a second backbone with those of the first, before any neck."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from .family import Fusion
 
 
 class FusedNeck(Neck):
-    """A neck over the levels of the first backbone, each joined with the second's of the same stride:
-    where it has none, with those of the nearest, brought to the size of the first's.
+    """A neck over the first backbone's levels, each joined with the second's levels of the same stride.
+
+    Where the second has none of that stride, its levels of the nearest stride are used, resized to the
+    first's.
     """
 
     def __init__(self, spec: PyramidSpec, fusion: Fusion, neck: Neck) -> None:
-        """spec: of both. neck: takes the levels of the first alone."""
+        """Place the fusion before a neck.
+
+        spec: the levels of both backbones. neck: a neck that takes the levels of the first alone.
+        """
         super().__init__(spec)
         self.spec, self.neck = neck.spec, neck
         first, second = spec.parted()
@@ -33,11 +38,11 @@ class FusedNeck(Neck):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """Each fused level, and the parts of the neck."""
+        """The fused levels, and the parts of the neck."""
         return *self.levels, *self.neck.parts
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """The levels of both backbones -> those of the neck."""
+        """Fuse the levels of both backbones and pass them through the neck."""
         inputs = [[pyramid.maps[k] for k in of_level] for of_level in self._inputs]
         maps = tuple(level(*of) for level, of in zip(self.levels, inputs, strict=True))
         fused: FeaturePyramid = self.neck(FeaturePyramid(self.neck.cached, maps, pyramid.canvas_hw))
@@ -45,22 +50,25 @@ class FusedNeck(Neck):
 
 
 class FusedLevel(nn.Module):
-    """A map of the first backbone, and of the second each behind a 1x1 convolution and a norm: their
-    sum, or what a 1x1 convolution makes of both. The channels are those of the first.
+    """A map of the first backbone, joined with maps of the second.
+
+    Each map of the second passes through a 1x1 convolution and a norm. The result is the sum of all, or
+    with "concat" what a 1x1 convolution makes of the first's map and the sum of the second's. Its channels
+    are those of the first.
     """
 
     def __init__(self, level: LevelSpec, others: Sequence[LevelSpec], fusion: Fusion) -> None:
         super().__init__()
         self.stride, self.strides = level.stride, [other.stride for other in others]
         n = level.channels
-        # Levels of a backbone are wide.
+        # The levels of a backbone have enough channels for 32 groups.
         self.projections = nn.ModuleList(
             convolution(other.channels, n, 1, norm="gn32") for other in others
         )
         self.joined = convolution(2 * n, n, 1) if fusion == "concat" else None
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        """(B, C, H, W), and (B, C_k, H_k, W_k) of each other -> (B, C, H, W)."""
+        """Join (B, C, H, W) with (B, C_k, H_k, W_k) of each other map; the result is (B, C, H, W)."""
         hw = (x.shape[-2], x.shape[-1])
         maps = [
             at_stride(projection(other), stride, self.stride, hw)
@@ -76,15 +84,17 @@ class FusedLevel(nn.Module):
 
 
 def _nearest(level: LevelSpec, others: Sequence[LevelSpec]) -> list[LevelSpec]:
-    """All of the stride that is nearest by its factor, the finer of two."""
+    """Return all levels of the stride that is nearest by its factor, the finer of two equally near ones."""
     strides = sorted({other.stride for other in others})
     nearest = min(strides, key=lambda stride: abs(math.log2(stride / level.stride)))
     return [other for other in others if other.stride == nearest]
 
 
 def at_stride(x: Tensor, own: int, wanted: int, hw: tuple[int, int]) -> Tensor:
-    """(B, C, H, W) at stride `own` -> (B, C, *hw) at stride `wanted`: each place takes the value of the
-    place that covers its centre, after max-pooling where that is finer by a factor of 2 or more.
+    """Resample (B, C, H, W) at stride `own` to (B, C, *hw) at stride `wanted`.
+
+    Each location takes the value of the location that covers its centre, after max-pooling where the map is
+    finer by a factor of 2 or more.
     """
     while own * 2 <= wanted:
         x, own = coarser(x, 1), own * 2

@@ -1,4 +1,4 @@
-"""Which cached levels a neck takes, which come out, and how coarser ones than the cache has are made."""
+"""The cached levels that a neck takes, the levels that it returns, and levels coarser than the cache's."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ Extra = Literal["c", "p", "subsample"]
 
 
 def levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], PyramidSpec]:
-    """Positions of the cached levels from min_level on, and the levels min_level..max_level.
+    """Return the positions of the cached levels from min_level on, and the levels min_level..max_level.
 
-    Raises ConfigError where the cache lacks one, or does not double the stride from level to level.
+    Raises ConfigError where the cache lacks a level, or where the stride does not double from level to
+    level.
     """
     numbers = [round(math.log2(stride)) for stride in spec.strides]
     have = ", ".join(f"{v.name} (stride {v.stride})" for v in spec.levels)
@@ -49,8 +50,10 @@ def levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], Pyr
 
 
 def doubling_levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], PyramidSpec]:
-    """As `levels_of`, of the cached levels up to max_level alone, for a neck that goes up and down
-    between levels. Raises ConfigError too where a stride is not exactly twice the one before.
+    """Return the same as `levels_of`, with only the cached levels up to max_level.
+
+    This is for necks that go up and down between levels. Raises ConfigError also where a stride is not
+    exactly twice the one before.
     """
     used, levels = levels_of(spec, settings)
     strides = levels.strides
@@ -63,8 +66,10 @@ def doubling_levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[
 
 
 def levels_of_taps(spec: PyramidSpec, settings: NeckSettings) -> tuple[int, PyramidSpec]:
-    """For a cache of one stride: how often that is doubled for min_level (below 0: halved), and the
-    levels min_level..max_level. Raises ConfigError for several strides, or one that cannot be halved.
+    """Return how often to double the stride of a cache for min_level, and the levels min_level..max_level.
+
+    All cached levels have one stride; a number below 0 means that it is halved. Raises ConfigError for
+    several strides, or for one that cannot be halved.
     """
     strides = sorted(set(spec.strides))
     if len(strides) > 1:
@@ -89,8 +94,10 @@ def levels_of_taps(spec: PyramidSpec, settings: NeckSettings) -> tuple[int, Pyra
 
 
 class ExtraLevels(nn.Module):
-    """Coarser levels than there are: from convolutions over the coarsest input ("c") or output ("p"),
-    or by subsampling the coarsest output ("subsample", as in Faster R-CNN).
+    """Levels coarser than those given.
+
+    They are made by convolutions over the coarsest input ("c") or output ("p"), or by subsampling the
+    coarsest output ("subsample", as in Faster R-CNN).
     """
 
     def __init__(self, extra: Extra, in_channels: int, channels: int, count: int) -> None:
@@ -102,7 +109,10 @@ class ExtraLevels(nn.Module):
         initialise(self.convs)
 
     def forward(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
-        """The coarsest (B, C, H, W) of each decides; `count` maps, each of half the size."""
+        """Return `count` maps, each half the size of the one before.
+
+        They start from the coarsest map (B, C, H, W) of the inputs or of the outputs.
+        """
         last = inputs[-1] if self.source == "c" else outputs[-1]
         made: list[Tensor] = []
         for k in range(self.count):
@@ -115,18 +125,22 @@ class ExtraLevels(nn.Module):
 
 
 class ProjectedLevels(nn.Module):
-    """Each input by a 1x1 convolution and a norm to one number of channels; coarser levels than there
-    are inputs by max-pooling the coarsest of these.
+    """The input maps, each projected to one number of channels by a 1x1 convolution and a norm.
+
+    Levels coarser than the inputs are made by max-pooling the coarsest projected map.
     """
 
     def __init__(self, inputs: Sequence[int], channels: int, norm: str, count: int) -> None:
-        """inputs: the channels of each. count: of the maps that come out."""
+        """Build one projection for each input.
+
+        inputs: the number of channels of each input. count: the number of maps that come out.
+        """
         super().__init__()
         self.convs = nn.ModuleList(convolution(c, channels, 1, norm=norm) for c in inputs)
         self.count = count
 
     def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """(B, C_l, H_l, W_l) each -> `count` maps (B, channels, H_l, W_l)."""
+        """Project maps (B, C_l, H_l, W_l) to `count` maps (B, channels, H_l, W_l)."""
         maps = [conv(x) for conv, x in zip(self.convs, inputs, strict=True)]
         while len(maps) < self.count:
             maps.append(coarser(maps[-1], 1))

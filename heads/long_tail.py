@@ -1,4 +1,4 @@
-"""Classes that few images show: how much each weighs in a loss, and which ones count for an image."""
+"""Losses for classes that few images show: how much each class weighs, and which count for an image."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from .types import Targets
 
 
 def class_weights(images: Tensor, beta: float) -> Tensor:
-    """(K,): 1 over the effective number of samples (Cui et al., arXiv 1901.05555, equation 3),
-    (1 - beta) / (1 - beta^n) for a class that n training images show, scaled so that the mean over
-    the classes is 1. images: (K,), n of each; a class that none shows takes no part and has weight 1.
+    """Return (K,): the weight of each class, 1 over its effective number of samples.
+
+    By equation 3 of Cui et al., arXiv 1901.05555, it is (1 - beta) / (1 - beta^n) for a class that n
+    training images show, scaled so that the mean over the classes is 1. images: (K,), the n of each class;
+    a class that no image shows takes no part and has weight 1.
     """
-    there = images > 0
-    # 1 - beta^n without rounding, where beta is all but 1; what does not hang on n is scaled away.
+    present = images > 0
+    # This computes 1 - beta^n without rounding errors where beta is close to 1. The factor 1 - beta
+    # does not depend on n, and the scaling cancels it.
     logarithm = math.log(beta) if beta else -math.inf
-    weights = torch.where(there, -1 / torch.expm1(images.clamp(min=1) * logarithm), 0)
-    return torch.where(there, weights * there.sum() / weights.sum().clamp(min=1e-12), 1)
+    weights = torch.where(present, -1 / torch.expm1(images.clamp(min=1) * logarithm), 0)
+    return torch.where(present, weights * present.sum() / weights.sum().clamp(min=1e-12), 1)
 
 
 def label_weights(targets: Sequence[Targets], labels: Tensor, beta: float) -> Tensor:
-    """(...): the weight of each label 0..K-1, and 1 for background, -1. All 1 where beta is 0.
+    """Return (...): the weight of each label 0..K-1, and 1 for background, -1.
 
-    Raises ValueError where a beta needs to know how many images show each class.
+    All weights are 1 where beta is 0. Raises ValueError where beta is not 0 and the targets do not say how
+    many images show each class.
     """
     if not beta:
         return torch.ones_like(labels, dtype=torch.float32)
@@ -41,12 +45,12 @@ def label_weights(targets: Sequence[Targets], labels: Tensor, beta: float) -> Te
 def federated_classes(
     targets: Sequence[Targets], seeds: Sequence[int], count: int
 ) -> Tensor | None:
-    """(B, K) bool: the classes that an image's loss knows of, None for all, where count is 0.
+    """Return (B, K) bool: the classes that count in each image's loss; None, for all, where `count` is 0.
 
-    Federated loss (Zhou et al., arXiv 2103.07461, section 5): the classes that were looked for in the
-    image, and if these are fewer than `count` others that are drawn from its seed, without putting
-    back, by the square root of the number of training images that show them. Raises ValueError
-    where the targets do not say.
+    In federated loss (Zhou et al., arXiv 2103.07461, section 5) these are the classes that were looked for
+    in the image. Where they are fewer than `count`, others are drawn from the image's seed, without
+    replacement, weighted by the square root of the number of training images that show them. Raises
+    ValueError where the targets have no looked_for or class_images.
     """
     if not count:
         return None
@@ -62,8 +66,9 @@ def _federated(targets: Targets, seed: int, count: int) -> Tensor:
         )
     generator = Random(seed)
     drawn = torch.tensor([generator.random() for _ in range(len(known))])
-    # The greatest of u^(1/w) are such a draw (Efraimidis and Spirakis, 2006).
+    # The largest u^(1/w) are a weighted draw without replacement (Efraimidis and Spirakis, 2006).
     keys = drawn.log().to(known.device, non_blocking=True) / images.sqrt()
     best = keys.masked_fill(known, math.inf).argsort(descending=True, stable=True)[:count]
-    # Never one that no training image shows; how many are known is not asked: that would wait.
+    # A class that no training image shows is never drawn. The number of known classes is not read,
+    # as that would wait for the device.
     return (torch.zeros_like(known).scatter(0, best, True) & (images > 0)) | known

@@ -1,4 +1,4 @@
-"""Losses of every place by itself, float32: nothing is picked out, so nothing waits for the device."""
+"""Losses of every location separately, float32: none is selected, so nothing waits for the device."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ EPSILON = 1e-7
 def focal_loss(
     logits: Tensor, labels: Tensor, counted: Tensor | None = None, alpha: float = 0.25
 ) -> Tensor:
-    """(B, A): the focal loss (Lin et al., arXiv 1708.02002; gamma 2) of each place, summed over classes.
+    """Return (B, A): the focal loss of each location, summed over classes.
 
-    logits: (B, A, K). labels: (B, A) int64, 0..K-1, or below 0 for background. counted: (B, K), the
-    classes that an image's loss knows of, its labels among them; None for all.
+    It is that of Lin et al., arXiv 1708.02002, with gamma 2. logits: (B, A, K). labels: (B, A) int64,
+    0..K-1, or below 0 for background. counted: (B, K), the classes that count in an image's loss, its
+    labels among them; None for all.
     """
     foreground, own, others = _split(logits, labels, counted)
     costs = alpha * torch.sigmoid(-own).square() * functional.softplus(-own)
@@ -27,8 +28,10 @@ def focal_loss(
 def quality_focal_loss(
     logits: Tensor, labels: Tensor, quality: Tensor, counted: Tensor | None = None
 ) -> Tensor:
-    """The same with a soft target, quality (B, A) in 0..1, for the class of each place, and with no
-    alpha: quality focal loss (Li et al., arXiv 2006.04388, equation 2; beta 2).
+    """Return (B, A): the quality focal loss of each location.
+
+    It is equation 2 of Li et al., arXiv 2006.04388, with beta 2: the focal loss with a soft target for the
+    class of each location, quality (B, A) in 0..1, and without alpha.
     """
     foreground, own, others = _split(logits, labels, counted)
     entropy = functional.binary_cross_entropy_with_logits(own, quality, reduction="none")
@@ -37,14 +40,15 @@ def quality_focal_loss(
 
 
 def _split(logits: Tensor, labels: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each place (B, A): is it foreground; the logit of its class; p² · -log(1 - p), summed over
-    all the other classes that count. Only few places have a class, so that no target (B, A, K) is worth
-    making.
+    """Return for each location, (B, A): whether it is foreground, its class's logit and the others' cost.
+
+    The cost is p² · -log(1 - p), summed over all other classes that count. Few locations have a class, so
+    making a target (B, A, K) is not worthwhile.
     """
     foreground = labels >= 0
     index = labels.clamp(min=0)[..., None]
     own = logits.gather(2, index)
-    # With -inf it costs nothing, and takes no gradient.
+    # A logit of -inf costs nothing and receives no gradient.
     others = logits.scatter(2, index, own.masked_fill(foreground[..., None], -math.inf))
     if counted is not None:
         others = others.masked_fill(~counted[:, None], -math.inf)
@@ -53,9 +57,9 @@ def _split(logits: Tensor, labels: Tensor, counted: Tensor | None) -> tuple[Tens
 
 
 def giou_loss(boxes: Tensor, wanted: Tensor) -> Tensor:
-    """(...,): 1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of boxes (..., 4) xyxy.
+    """Return (...,): 1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of boxes (..., 4) xyxy.
 
-    torchvision's picks out the pairs that overlap, for which it must wait.
+    torchvision's version selects the pairs that overlap, for which it must wait for the device.
     """
     (near, far), (low, high) = torch.chunk(boxes, 2, dim=-1), torch.chunk(wanted, 2, dim=-1)
     overlap = _area((far.minimum(high) - near.maximum(low)).clamp(min=0))
@@ -69,8 +73,9 @@ def _area(sizes: Tensor) -> Tensor:
 
 
 def per_image(costs: Tensor, counts: Tensor, normaliser: float | str) -> Tensor:
-    """(B,): the sum of each image's costs (B, A) over the normaliser, or where that is no number over the
-    image's own count (B,), but at least over 1.
+    """Return (B,): the sum of each image's costs (B, A), divided by the normaliser.
+
+    Where that is not a number, the divisor is the image's own count (B,), or 1 if that is larger.
     """
     by = counts.clamp(min=1) if isinstance(normaliser, str) else normaliser
     return costs.sum(dim=1) / by

@@ -1,7 +1,7 @@
-"""Masks as grids over boxes: cut out for another box, carried to the canvas, pasted into the image.
+"""Masks as grids over boxes: resampled for other boxes, carried to the canvas, pasted into the image.
 
-A mask is a grid of cells that spans its box, in whichever frame, and says of each cell which share of
-it the object covers. So it costs the same however large the image is, and goes where its box goes.
+A mask is a grid of cells that spans its box, in whichever frame, and holds for each cell the share of it
+that the object covers. So its cost does not depend on the size of the image, and it moves with its box.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from .types import Detections
 
 
 def resampled(masks: Tensor, boxes: Tensor, regions: Tensor, of: Tensor, size: int) -> Tensor:
-    """Masks (N, h, w) over boxes (N, 4) -> (P, size, size) over regions (P, 4) of the same frame.
+    """Resample masks (N, h, w) over boxes (N, 4) to (P, size, size) over regions (P, 4) of the same frame.
 
-    of (P,): the mask that each region is cut from. A cell is the mean of what it lies over; beyond its
-    box a mask is zero. float32, under autocast too.
+    of: (P,), the index of the mask that each region is cut from. A cell is the mean of the area that it
+    covers; beyond its box a mask is zero. The result is float32, under autocast too.
     """
     box = boxes[of]
     corner, sides = box[:, :2].repeat(1, 2), (box[:, 2:] - box[:, :2]).repeat(1, 2)
@@ -29,8 +29,10 @@ def resampled(masks: Tensor, boxes: Tensor, regions: Tensor, of: Tensor, size: i
 
 
 def _shares(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
-    """(P, size, cells) float32: of `size` equal parts of start..end, (P,) each, the share that lies in
-    each of the `cells` equal parts of 0..1.
+    """Return (P, size, cells) float32: the share of each part of start..end that lies in each cell of 0..1.
+
+    start, end: (P,) each, divided into `size` equal parts. The range 0..1 is divided into `cells` equal
+    cells.
     """
     steps = torch.arange(size + 1, device=start.device) / size
     edges = (start[:, None] + (end - start)[:, None] * steps) * cells
@@ -43,10 +45,10 @@ def _shares(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
 def on_canvas(
     masks: Tensor, boxes_image: Tensor, boxes_canvas: Tensor, placement: Placement, size: int
 ) -> Tensor:
-    """Masks (N, h, w) over boxes_image -> (N, size, size) over boxes_canvas, which `placement` made of
-    boxes_image and clipped: what `Targets` takes.
+    """Resample masks (N, h, w) over boxes_image to (N, size, size) over boxes_canvas, as in `Targets`.
 
-    A bitmap of the whole image is a mask over the box that spans it.
+    `placement` made boxes_canvas from boxes_image and clipped them. A bitmap of the whole image is a mask
+    over the box that spans it.
     """
     regions = placement.to_image(boxes_canvas)
     each = torch.arange(len(masks), device=masks.device)
@@ -59,11 +61,12 @@ def paste_masks(
     threshold: float = 0.5,
     chunk_bytes: int = 2**28,
 ) -> Tensor:
-    """(N, H, W) bool, in the frame of the boxes: where a mask, interpolated between the centres of its
-    cells and towards nothing outside, reaches the threshold at a pixel's centre.
+    """Return (N, H, W) bool, in the frame of the boxes: the pixels that each mask covers.
 
-    chunk_bytes: about what is held besides the result. A part of the detections gives that part of it.
-    Raises ValueError where the detections have no masks.
+    A pixel is covered where the mask, interpolated between the centres of its cells and towards zero
+    outside, reaches the threshold at the pixel's centre. chunk_bytes: the approximate memory in use in
+    addition to the result. A part of the detections gives that part of the result. Raises ValueError where
+    the detections have no masks.
     """
     if detections.masks is None:
         raise ValueError("expected detections with masks, got none; train with head.masks=true")
@@ -83,8 +86,9 @@ def paste_masks(
 
 
 def _interpolated(start: Tensor, end: Tensor, cells: int, size: int) -> Tensor:
-    """(N, size, cells): with what weight each of the cells that span start..end, (N,) each, counts at
-    the centre of each of `size` pixels.
+    """Return (N, size, cells): the weight of each cell at the centre of each of `size` pixels.
+
+    start, end: (N,) each, the range that the cells span.
     """
     centres = torch.arange(size, device=start.device) + 0.5
     sides = (end - start).clamp(min=1e-6)[:, None]

@@ -1,4 +1,4 @@
-"""What depends on a canvas alone is computed once for each canvas, and is nobody's state."""
+"""A memory for values that depend on a canvas alone: each is computed once, and is no module's state."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """The values of a function of hashable arguments, for the `limit` of them that were asked for last.
+    """The values of a function of hashable arguments, kept for the `limit` most recently used arguments.
 
-    Copies and pickles of it are empty, and it is no part of a state dict. Nobody may change a value.
+    Copies and pickles of it are empty, and it is not part of a state dict. Callers must not change a value.
     """
 
     def __init__(self, make: Callable[..., T], limit: int = 16) -> None:
@@ -22,9 +22,9 @@ class Memo(Generic[T]):
         self._kept: OrderedDict[tuple[Hashable, ...], T] = OrderedDict()
 
     def __call__(self, *arguments: Hashable) -> T:
-        """make(*arguments)."""
+        """Return make(*arguments), computed only where it is not kept."""
         if arguments not in self._kept:
-            # A tensor that is made in inference mode could not be used in training later.
+            # A tensor made in inference mode could not be used in training later.
             with torch.inference_mode(False):
                 self._kept[arguments] = self._make(*arguments)
         self._kept.move_to_end(arguments)
@@ -33,7 +33,7 @@ class Memo(Generic[T]):
         return self._kept[arguments]
 
     def __len__(self) -> int:
-        """How many values are kept."""
+        """Return the number of values that are kept."""
         return len(self._kept)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -14,33 +14,35 @@ from torch.nn import functional
 from torchvision.models.convnext import LayerNorm2d
 
 Norm = Literal["none", "gn", "gn32", "ln", "bn", "sync-bn", "frozen-bn"]
+HeadNorm = Literal["none", "gn", "gn32"]
 Activation = Literal["none", "relu", "leaky", "silu", "gelu"]
 
 
 def norm_layer(name: str) -> Callable[[int], nn.Module] | None:
-    """channels -> layer; None for "none".
+    """Return a function from a number of channels to a norm layer; None for "none".
 
-    An image by itself: "gn", group normalisation with up to 32 groups of eight channels or more, so that
-    a map of few places has enough values for its statistics; "gn32", the same with 32 groups of two
-    channels or more; "ln", of the channels of each place. By statistics: "bn", of this process's images;
-    "sync-bn", of all processes' images; "frozen-bn", of none: they stay as they are, mean 0 and variance
-    1 in fresh weights.
+    Some norms treat each image separately: "gn", group normalisation with up to 32 groups of at least eight
+    channels, so that a map of few cells has enough values for its statistics; "gn32", the same with up to
+    32 groups of at least two channels; "ln", over the channels of each cell. Others use statistics over
+    images: "bn", of this process's images; "sync-bn", of all processes' images; "frozen-bn", of no images:
+    they stay as they are, mean 0 and variance 1 in fresh weights.
     """
     return None if name == "none" else _NORMS[name]
 
 
 def activation_layer(name: str) -> Callable[[], nn.Module] | None:
-    """None for "none"; "leaky" has a slope of 0.1 below zero."""
+    """Return a function that makes the activation; None for "none". "leaky" has a slope of 0.1 below zero."""
     return None if name == "none" else _ACTIVATIONS[name]
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """torch's, which refuses a batch with a single value a channel; here it is its own mean, and the
-    running statistics take nothing from it.
+    """torch's batch norm, which here also takes a batch with a single value per channel.
+
+    torch refuses such a batch. Here the value is its own mean, and the running statistics do not change.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of any kind of float, and back."""
+        """Normalise x, (B, C, H, W) of any floating-point dtype; its shape and dtype are kept."""
         if self.training and x.numel() == x.shape[1]:
             return torch.addcmul(_of_channels(self.bias), x - x, _of_channels(self.weight)).to(
                 x.dtype
@@ -49,21 +51,21 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class SyncBatchNorm(BatchNorm):
-    """Statistics of the images of all processes of torch.distributed, on any device; alone, BatchNorm.
+    """Batch norm over the images of all processes of torch.distributed, on any device; alone, BatchNorm.
 
-    Every process must come here equally often, if need be with no image. Gradients are those of the
-    sum of all processes' losses.
+    Every process must call it equally often, with no image if need be. Gradients are those of the sum of
+    all processes' losses.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of any kind of float, and back; computed in float32."""
+        """Normalise x, (B, C, H, W) of any floating-point dtype, in float32; its shape and dtype are kept."""
         if not (self.training and dist.is_available() and dist.is_initialized()):
             return super().forward(x)
         if dist.get_world_size() == 1:
             return super().forward(x)
         return cast(Tensor, self._synchronised(x))
 
-    # Collectives are called one by one.
+    # The compiler is disabled so that collectives are called one by one.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _synchronised(self, x: Tensor) -> Tensor:
         values = x.float()
@@ -75,7 +77,10 @@ class SyncBatchNorm(BatchNorm):
         return torch.addcmul(_of_channels(shift), values, _of_channels(scale)).to(x.dtype)
 
     def _move(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
-        """As torch does: the variance is that of a sample. A single value tells none."""
+        """Update the running statistics as torch does, with the sample variance.
+
+        A single value changes nothing, as it has no variance.
+        """
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -86,20 +91,20 @@ class SyncBatchNorm(BatchNorm):
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """The statistics never move, whatever the mode; scale and bias are trained."""
+    """Batch norm whose statistics never change, whatever the mode; scale and bias are trained."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) of any kind of float, and back."""
+        """Normalise x, (B, C, H, W) of any floating-point dtype; its shape and dtype are kept."""
         return functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
 
 
 def _over_processes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (B, C, H, W), float32: the number of values a channel, their mean (C,) and variance (C,).
+    """Return the count of values per channel, their mean (C,) and their variance (C,), over all processes.
 
-    Each process's count, mean and sum of squares about its own mean go round, in one message; sums
-    of plain squares would lose digits.
+    x: (B, C, H, W), float32. Each process's count, mean and sum of squares about its own mean are exchanged
+    in one message; sums of plain squares would lose digits.
     """
     count = x.numel() // x.shape[1]
     mean = x.sum((0, 2, 3)) / max(count, 1)
@@ -116,7 +121,7 @@ def _over_processes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Its gradient is the sum over the processes too: each one's loss hangs on everyone's values."""
+    """A sum over the processes, whose gradient is also one: each loss depends on every process's values."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -134,18 +139,21 @@ def _summed(x: Tensor) -> Tensor:
 
 
 def _of_channels(x: Tensor) -> Tensor:
-    """(C,) -> (C, 1, 1)."""
+    """Reshape (C,) to (C, 1, 1)."""
     return x[:, None, None]
 
 
 def _group_norm(channels: int) -> nn.Module:
-    """As many groups as divide the channels and have eight of them or more, up to 32."""
-    most = max(1, min(32, channels // 8))
-    return nn.GroupNorm(max(n for n in range(1, most + 1) if channels % n == 0), channels)
+    """Build a group norm with as many equal groups of eight or more channels as possible, up to 32."""
+    maximum = max(1, min(32, channels // 8))
+    return nn.GroupNorm(max(n for n in range(1, maximum + 1) if channels % n == 0), channels)
 
 
 def _group_norm_32(channels: int) -> nn.Module:
-    """Never with a channel a group: a level of one place would come out as its bias."""
+    """Build a group norm with up to 32 groups, each of several channels.
+
+    With one channel per group, a map of one cell would come out as its bias.
+    """
     groups = math.gcd(32, channels)
     return nn.GroupNorm(max(1, groups // 2) if groups == channels else groups, channels)
 

@@ -1,4 +1,4 @@
-"""Places of a pyramid, level after level and row by row, and boxes as distances from their points."""
+"""The locations of a pyramid, level after level and row by row, and boxes as distances from their points."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
 from .memo import Memo
 
-# Sides of the first boxes of a fresh head are twice that, in strides: those that RetinaNet's anchors begin
-# with, and FCOS's ranges end with.
+# The distances that a fresh head begins with, in strides; its boxes have sides of twice that. RetinaNet's
+# anchors begin with sides of 4 strides, and FCOS's ranges end with distances of 8.
 FIRST_DISTANCE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """points: (A, 2) xy, strides: (A, 1), both float32 canvas px. counts: places a level.
+    """The locations of a pyramid on one canvas.
 
-    Nobody may change the tensors.
+    points: (A, 2) xy, float32 canvas px. strides: (A, 1), float32 canvas px. counts: the number of
+    locations of each level. Callers must not change the tensors.
     """
 
     points: Tensor
@@ -29,25 +30,32 @@ class Places:
     counts: tuple[int, ...]
 
     def boxes(self, distances: Tensor) -> Tensor:
-        """(..., A, 4) to left, top, right and bottom in strides -> (..., A, 4) xyxy canvas px."""
+        """Return boxes (..., A, 4) xyxy canvas px for distances (..., A, 4) in strides.
+
+        The distances are those to the left, top, right and bottom sides.
+        """
         return distance_boxes(self.points, self.strides, distances)
 
+    def boxes_of(self, distances: Tensor, image: Tensor, place: Tensor) -> Tensor:
+        """Return single boxes (N, 4), by the indices (N,) of their images and locations."""
+        return distance_boxes(self.points[place], self.strides[place], distances[image, place])
+
     def distances(self, boxes: Tensor) -> Tensor:
-        """The way back; below zero where the point lies outside its box."""
+        """Return the distances for boxes, the inverse of `boxes`; negative for a point outside its box."""
         first, last = self.points - boxes[..., :2], boxes[..., 2:] - self.points
         return torch.cat([first, last], dim=-1) / self.strides
 
 
 def distance_boxes(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
-    """As `Places.boxes`, of any points (..., 2) and strides (..., 1)."""
+    """Return the same as `Places.boxes`, for any points (..., 2) and strides (..., 1)."""
     reach = distances * strides
     return torch.cat([points - reach[..., :2], points + reach[..., 2:]], dim=-1)
 
 
 class PlacesOf:
-    """pyramid -> its places, made once a canvas and device.
+    """A function from a pyramid to its locations, which are made once for each canvas and device.
 
-    offset: where in its place a point lies, in strides: 0.5 in the centre, 0 in the corner.
+    offset: where in its cell a point lies, in strides: 0.5 for the centre, 0 for the corner.
     """
 
     def __init__(self, spec: PyramidSpec, offset: float = 0.5) -> None:
@@ -57,7 +65,7 @@ class PlacesOf:
         return self.of_canvas(pyramid.canvas_hw, pyramid.maps[0].device)
 
     def of_canvas(self, canvas_hw: tuple[int, int], device: torch.device) -> Places:
-        """Those of a canvas (H, W) px."""
+        """Return the locations of a canvas (H, W) px."""
         return self._kept(canvas_hw, device)
 
 
@@ -80,6 +88,9 @@ def _cells(rows: int, columns: int) -> Tensor:
 
 
 def per_place(values: Sequence[float], counts: Sequence[int]) -> Tensor:
-    """(A,) float32 on the host: of each place the value of its level, which has so many of them."""
+    """Return (A,) float32 on the host: for each location the value of its level.
+
+    counts: the number of locations of each level.
+    """
     each = torch.tensor(values, dtype=torch.float32)
     return each.repeat_interleave(torch.tensor(counts))

@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass instead of being kept until then."""
+"""Recomputation of activations in the backward pass, instead of keeping them until then."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(part: Callable[..., Any], *inputs: Any) -> Any:
-    """part(*inputs): of what it computes only the result is kept; its gradients are the same.
+    """Return part(*inputs), keeping only the result of what it computes; the gradients are the same.
 
-    What it draws from torch's generators is drawn again. Running statistics move the first time alone,
-    for which part must be a module or a method of one.
+    Random numbers that it takes from torch's generators are the same at the recomputation. Running
+    statistics are updated the first time only; for that, part must be a module or a method of one.
     """
     return checkpoint(
         part, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _unmoved(part))
@@ -24,8 +24,10 @@ def recomputed(part: Callable[..., Any], *inputs: Any) -> Any:
 
 @contextmanager
 def _unmoved(part: Callable[..., Any]) -> Iterator[None]:
-    """Within, statistics move in copies: torch counts what is saved for the backward pass, so that
-    to leave them out would be another computation.
+    """Update running statistics in copies within this context, and restore the originals after it.
+
+    Skipping the updates would be a different computation, as torch counts the tensors that are saved for
+    the backward pass.
     """
     owner = part if isinstance(part, nn.Module) else getattr(part, "__self__", None)
     modules = owner.modules() if isinstance(owner, nn.Module) else ()

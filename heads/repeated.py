@@ -1,4 +1,4 @@
-"""A neck that brings the cached levels to one width and then passes them through one graph repeatedly."""
+"""A neck that projects the cached levels to one width and passes them through one graph repeatedly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from .levels import ProjectedLevels, doubling_levels_of
 
 
 class RepeatedNeck(Neck):
-    """Cached levels above max_level take no part; coarser ones than the cache has are max-pooled.
+    """Projected levels, followed by `repeats` modules that share a graph.
 
-    graph: the number of levels -> a module from their maps to as many of the same sizes; called
-    `repeats` times, so that each has weights of its own.
+    Cached levels above max_level take no part; levels coarser than the cache's are made by max-pooling.
+    graph: a function from the number of levels to a module that maps that many maps to as many of the same
+    sizes; it is called `repeats` times, so that each module has its own weights.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class RepeatedNeck(Neck):
         return self.inputs, *self.repeats
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
+        """Make the levels min_level..max_level from the cached levels."""
         maps = self.inputs([pyramid.maps[k] for k in self._used])
         for repeat in self.repeats:
             maps = repeat(maps)

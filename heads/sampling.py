@@ -1,4 +1,4 @@
-"""Which anchors or RoIs train an image's loss: drawn by a generator that is that image's own."""
+"""Random choice of the anchors or RoIs that train an image's loss, by a separate generator for each image."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from torch import Tensor
 def balanced(
     labels: Tensor, count: int, positive_share: float, generator: Random
 ) -> tuple[Tensor, Tensor]:
-    """Indices of positives (labels >= 1), at most that share of `count`, and of negatives (0) to fill up.
+    """Return the indices of sampled positives and of sampled negatives.
 
-    Drawn on the host, so that the draw is the same on every device, and by Python's generator: its
-    cost is that of the few that are drawn, where a permutation's is that of all anchors, and it
-    takes the whole of a seed, where torch's takes 32 bits.
+    Positives have labels >= 1 and are at most that share of `count`; negatives have label 0 and fill up the
+    rest. Sampling runs on the host, so that it is the same on every device, and with Python's generator:
+    its cost depends on the few indices that are drawn, where a permutation's depends on all anchors, and it
+    uses the whole of a seed, where torch's uses 32 bits.
     """
     positive = torch.where(labels >= 1)[0]
     negative = torch.where(labels == 0)[0]
@@ -24,6 +25,6 @@ def balanced(
 
 
 def some(indices: Tensor, count: int, generator: Random) -> Tensor:
-    """At most `count` of indices (N,), in the order in which they are drawn."""
+    """Return at most `count` of the indices (N,), in the order in which they are drawn."""
     drawn = generator.sample(range(len(indices)), min(count, len(indices)))
     return indices[torch.tensor(drawn, dtype=torch.int64, device=indices.device)]

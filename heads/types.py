@@ -1,4 +1,4 @@
-"""What a head learns from and what it finds."""
+"""The targets that a head learns from, and the detections that it returns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The objects of one image: boxes (N, 4) xyxy canvas px, labels (N,) int64 in 0..K-1.
+    """The objects of one image.
 
-    masks (N, S, S): of a grid over each object's box, the share of every cell that the object covers;
-    bool, or any numbers 0..1. None where nobody has drawn them. looked_for (K,) bool: the classes that
-    the whole image shows or is known not to show; None where that is all of them. class_images (K,)
-    float32: how many training images show each class, the same for all of a batch. ignored (M, 4) xyxy
-    canvas px: where there is something that is not to be learnt, and that is no background either; None
-    for nothing.
+    boxes: (N, 4) xyxy canvas px. labels: (N,) int64 in 0..K-1. masks: (N, S, S), a grid over each object's
+    box with the share of every cell that the object covers; bool, or any numbers 0..1. None where nobody
+    has drawn masks. looked_for: (K,) bool, the classes that the whole image shows or is known not to show;
+    None where that is all of them. class_images: (K,) float32, how many training images show each class,
+    the same for all images of a batch. ignored: (M, 4) xyxy canvas px, the regions that are neither to be
+    learnt nor background; None for no region.
     """
 
     boxes: Tensor
@@ -42,11 +42,12 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """What was found in one image, best first: boxes (N, 4) xyxy, scores (N,), labels (N,) int64 0..K-1.
+    """The objects found in one image, best first.
 
-    The frame of the boxes is the giver's: a head gives canvas px, a Detector image px. masks (N, S, S):
-    of a grid over each box, the probability that a cell belongs to the object, float32; mirrored with
-    the frame. None where the head finds none. `masks.paste_masks` draws them as large as the image.
+    boxes: (N, 4) xyxy. scores: (N,). labels: (N,) int64 in 0..K-1. The frame of the boxes depends on where
+    they come from: a head gives canvas px, a Detector image px. masks: (N, S, S) float32, a grid over each
+    box with the probability that a cell belongs to the object; mirrored with the frame. None where the head
+    finds no masks. `masks.paste_masks` draws them at the size of the image.
     """
 
     boxes: Tensor
@@ -65,11 +66,11 @@ class Detections:
         return len(self.labels)
 
     def __getitem__(self, chosen: slice | Tensor) -> Detections:
-        """Those of a slice, of a mask (N,) or of indices, in their order."""
+        """Return the detections of a slice, of a mask (N,) or of indices, in their order."""
         return self._each(lambda x: x[chosen])
 
     def to(self, device: torch.device | str) -> Detections:
-        """The same there."""
+        """Return the same detections on another device."""
         return self._each(lambda x: x.to(device))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Detections:
@@ -78,8 +79,10 @@ class Detections:
 
 
 class Fit(NamedTuple):
-    """How N objects fit what a head learns from, (N,) each: places, of which each learns the object, in the
-    mean over a training where that moves; reached, whether an anchor or a range is made for one of its size.
+    """How N objects fit the anchors or locations that a head learns from, (N,) each.
+
+    places: the number of locations that learn the object; its mean over a training where it varies.
+    reached: whether an anchor or a range is made for an object of its size.
     """
 
     places: Tensor

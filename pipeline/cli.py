@@ -15,6 +15,7 @@ from ..cache.errors import FdetError, printable
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
 from .machines.interrupt import INTERRUPTED
+from .runs.cli import settings_command
 from .tools.ablation.cli import ablate_command
 from .tools.browsing.cli import browse_command
 from .tools.capacity.cli import model_command
@@ -87,6 +88,7 @@ app.command("check-equivalence")(equivalence_command)
 app.command("compare")(compare_command)
 app.command("ablate")(ablate_command)
 app.command("model")(model_command)
+app.command("settings")(settings_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("browse")(browse_command)

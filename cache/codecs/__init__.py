@@ -1,1 +1,1 @@
-"""How a map becomes fewer bytes and comes back. Only `codec` and `ends` import torch."""
+"""The codecs, which turn a map into fewer bytes and back. Only `codec` and `clipping` import torch."""

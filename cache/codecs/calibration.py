@@ -1,6 +1,7 @@
-"""What a codec learns from a part of the data set, and everything that decoding needs besides the codes.
+"""The parameters that a codec learns from a part of the data set, and needs to decode its codes.
 
-Plain numpy files beside the maps, codec/<level>/<name>.npy, of float32, C channels and K stored ones:
+They are plain numpy files of float32 in the folder of the cache, codec/<level>/<name>.npy, for C channels,
+K of them stored:
 
 step, shift       (K,)    of integer codes: value = (code + shift) * step
 mean, deviation   (C,)    of principal components:
@@ -27,16 +28,16 @@ from .form import StoredForm
 FloatArray = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-# A channel that hardly moved in the images looked at may do so in others, and must then find codes: it
-# counts as one that has this share of what is usual at its level.
-_LEAST_DEVIATION = 0.25
+# A channel that hardly varies in the images looked at may vary in others, and then needs codes. So its
+# deviation counts as at least this share of the median at its level.
+_MIN_SHARE = 0.25
 _CODE_RANGE = 2.0**8
 MAX_FILE_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
 class LevelParameters:
-    """Arrays by name, of one level; none where the codec has none."""
+    """The arrays of one level by name; empty where the codec has none."""
 
     arrays: Mapping[str, FloatArray]
 
@@ -48,7 +49,10 @@ Parameters = Mapping[str, LevelParameters]
 
 
 def calibrate(form: StoredForm, cells: Mapping[str, FloatArray]) -> Parameters:
-    """By level, from some cells (N, C) of its maps. Raises ValueError where there are none."""
+    """Return parameters by level, from some cells (N, C) of each level's maps.
+
+    Raises ValueError where a level has no cells.
+    """
     return {level: LevelParameters(_learnt(form, x)) for level, x in cells.items()}
 
 
@@ -75,12 +79,15 @@ def _learnt(form: StoredForm, cells: FloatArray) -> dict[str, FloatArray]:
 def _deviations(values: Doubles) -> Doubles:
     deviations: Doubles = values.std(axis=0)
     moving = deviations[deviations > 0]
-    # The median: a few channels of a ViT move a hundred times as much as all others.
-    return deviations.clip(min=_LEAST_DEVIATION * float(np.median(moving)) if len(moving) else 1.0)
+    # The median, not the mean: a few channels of a ViT vary a hundred times as much as all others.
+    return deviations.clip(min=_MIN_SHARE * float(np.median(moving)) if len(moving) else 1.0)
 
 
 def _principal(values: Doubles) -> Doubles:
-    """(C, C): the directions of the greatest variance first; each column's largest entry is positive."""
+    """Return the principal directions (C, C), those of the greatest variance first.
+
+    The largest entry of each column is positive.
+    """
     _, vectors = np.linalg.eigh(values.T @ values)
     vectors = vectors[:, ::-1]
     largest = np.abs(vectors).argmax(axis=0)
@@ -90,18 +97,23 @@ def _principal(values: Doubles) -> Doubles:
 
 
 def _steps(form: StoredForm, values: Doubles, units: Doubles) -> Doubles:
-    """One for all components: what is lost of each is then the same. Wider where a byte has too few codes."""
+    """Return the step of each stored channel, wider where the range of codes would be too small.
+
+    Components share one step, so that the loss of each is the same.
+    """
     assert form.numbers.step is not None
     steps: Doubles = np.maximum(form.numbers.step * units, 16 * values.std(axis=0) / _CODE_RANGE)
     return steps
 
 
 def _shifts(form: StoredForm, values: Doubles, steps: Doubles) -> Doubles:
-    """Whole numbers, so that zero stays zero. The mean gets the code in the middle, unless values would
-    leave the codes on one side while there is room on the other.
+    """Return shifts that are whole numbers, so that zero stays zero.
+
+    The mean gets the code in the middle, unless values would be clipped at one end of the range while
+    codes are unused at the other.
     """
     last = form.numbers.codes - 1
-    # The middle of a run of 16 codes: most values then differ in the lower halves alone.
+    # The middle of 16 codes with the same upper half: most values then differ in the lower half only.
     middle = form.numbers.codes // 2 & ~15 | 8 if form.numbers.nibbles else last // 2
     first = np.rint(values.mean(axis=0) / steps) - middle
     low, high = np.rint(values.min(axis=0) / steps), np.rint(values.max(axis=0) / steps)
@@ -112,7 +124,7 @@ def _shifts(form: StoredForm, values: Doubles, steps: Doubles) -> Doubles:
 
 
 def parameter_files(parameters: Parameters) -> dict[str, bytes]:
-    """Their bytes, by path below the folder of a cache or a run."""
+    """Return the parameters as files: their bytes, by path below the folder of a cache or a run."""
     return {
         _file_name(level, name): float_array_head(array.shape) + array.astype("<f4").tobytes()
         for level, arrays in parameters.items()
@@ -121,12 +133,12 @@ def parameter_files(parameters: Parameters) -> dict[str, bytes]:
 
 
 def has_parameter_files(root: Path, names: Iterable[str]) -> bool:
-    """Whether all of them are there; names: of all that lies beside a cache's shards."""
+    """Return whether all parameter files exist. names: all files of a cache that are not of its shards."""
     return all(is_there(root / name) for name in names if name.startswith("codec/"))
 
 
 def calibration_digest(files: Mapping[str, bytes]) -> str:
-    """Of `parameter_files`; "" of none."""
+    """Return the digest of `parameter_files`, "" where there are none."""
     if not files:
         return ""
     lines = (f"{hashlib.sha256(files[name]).hexdigest()} {name}\n" for name in sorted(files))
@@ -137,7 +149,7 @@ def calibration_digest(files: Mapping[str, bytes]) -> str:
 def read_parameter_files(
     root: Path, form: StoredForm, levels: PyramidSpec, expected: str
 ) -> dict[str, bytes]:
-    """As they lie in a folder; expected: their digest. Raises CorruptCache."""
+    """Return the parameter files in a folder. expected: their digest. Raises CorruptCache."""
     files = {}
     for level in levels.levels:
         for name, shape in _shapes(form, level):
@@ -157,7 +169,7 @@ def read_parameter_files(
 def parameters_of(
     root: Path, files: Mapping[str, bytes], form: StoredForm, levels: PyramidSpec
 ) -> Parameters:
-    """From what `read_parameter_files` gave of that folder; raises CorruptCache."""
+    """Parse the files that `read_parameter_files` returned for a folder. Raises CorruptCache."""
     found = {}
     for level in levels.levels:
         arrays = {}
@@ -173,7 +185,7 @@ def parameters_of(
 
 
 def _shapes(form: StoredForm, level: LevelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The arrays that decoding a level needs, and their shapes."""
+    """Yield the name and shape of each array that decoding a level needs."""
     kept = form.stored_channels(level.channels)
     if form.numbers.step is not None:
         yield from (("step", (kept,)), ("shift", (kept,)))

@@ -1,4 +1,4 @@
-"""Numbers that may lie beyond a codec's codes: counted while a cache is written, and told at its end."""
+"""The count of numbers that a codec may have clipped, taken while a cache is written and then logged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from .codec import Codec
 
 log = logging.getLogger(__name__)
 
-# Of a level's numbers. Below it a value is cut as seldom as one in 10,000, and a line of the log does.
+# As a share of a level's numbers. Where fewer than one in 10,000 may be clipped, no warning is needed.
 WORTH_A_WARNING = 1e-4
 
 
 class EndCodes:
-    """Of the samples that were added. A codec that keeps each number itself has none."""
+    """The numbers with the first or last code in the samples that were added.
+
+    There are none for a codec that keeps a floating-point type.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -27,7 +30,7 @@ class EndCodes:
     def add(
         self, stored: Sequence[Tensor], canvas_hw: tuple[int, int], kept: Sequence[bool]
     ) -> None:
-        """(B, *stored shape) a level; kept: which of the B samples count."""
+        """Add samples, (B, *stored shape) a level. kept: which of the B samples count."""
         if self.codec.form.numbers.step is None:
             return
         chosen = torch.tensor(kept)
@@ -39,13 +42,13 @@ class EndCodes:
 
     @property
     def shares(self) -> dict[str, float]:
-        """By level, 0 to 1, where there are any."""
+        """The share of such numbers by level, above 0 and at most 1; levels without any are left out."""
         names = self.codec.spec.names
         counts = zip(names, self.found.tolist(), self.numbers.tolist(), strict=True)
         return {name: found / numbers for name, found, numbers in counts if found}
 
     def tell(self) -> None:
-        """In a line of the log, a warning where they are many."""
+        """Log one line with the shares, as a warning where they are large."""
         if not self.shares:
             return
         many = max(self.shares.values()) >= WORTH_A_WARNING

@@ -1,8 +1,8 @@
-"""A codec turns float maps into stored arrays and back: numbers here, bytes in the store.
+"""The codec, which turns float maps into stored arrays and back; the store turns those into bytes.
 
 Both directions run on the device where the map lies, so that a batch crosses the bus in its stored
-form. A codec never stores what it cannot give back: NaN, infinity and overflow are refused. Integer
-codes end where the values of a data set do not usually come; what lies beyond takes the last code.
+form. A codec never stores what it cannot give back: NaN, infinity and overflow are refused. The range of
+integer codes covers the usual values of a data set; values beyond it are clipped to the first or last code.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from .calibration import LevelParameters, Parameters, parameters_of, read_parame
 from .form import NUMBERS, Numbers, StoredForm, parse_form
 
 _FLOATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Of float32 arithmetic: what a sum and a product may add to an error, as a share of the value.
+# What one sum and one product in float32 may add to an error, as a share of the value.
 _ROUNDING = 2.0**-22
 
 
 @dataclass(frozen=True)
 class LevelCodec:
-    """Of the maps of one level. The tensors are those of cache/codecs/calibration.py, on one device."""
+    """The codec of the maps of one level.
+
+    arrays: the parameters of cache/codecs/calibration.py, on one device.
+    """
 
     name: str
     numbers: Numbers
     arrays: dict[str, Tensor]
 
     def encode(self, maps: Tensor) -> Tensor:
-        """(B, C, H, W) float -> (B, *stored shape) stored type.
+        """Encode float maps (B, C, H, W) as (B, *stored shape) of the stored type.
 
         Raises FeatureError for the first sample with a value that cannot be stored.
         """
@@ -48,7 +51,7 @@ class LevelCodec:
         return _packed(codes) if self.numbers.nibbles else codes
 
     def decode(self, stored: Tensor, columns: int) -> Tensor:
-        """(B, *stored shape) stored type -> (B, C, H, W) float32; columns: W."""
+        """Decode (B, *stored shape) of the stored type to float32 maps (B, C, H, W). columns: W."""
         if self.numbers.step is None:
             bits = stored.view(torch.bfloat16) if self.numbers.name == "bf16" else stored
             values = bits.to(torch.float32)
@@ -58,8 +61,10 @@ class LevelCodec:
         return self._restored(values)
 
     def at_ends(self, stored: Tensor, columns: int) -> Tensor:
-        """(B, *stored shape) -> (B,): how many numbers have the first or the last code: all that lay
-        beyond them, and those that belong there. 0 where a number is kept itself.
+        """Count the numbers of each stored map (B, *stored shape) with the first or the last code: (B,).
+
+        They include every number that was clipped, and the numbers to which these codes belong. The count
+        is 0 for a floating-point type.
         """
         if self.numbers.step is None:
             return torch.zeros(len(stored), dtype=torch.int64, device=stored.device)
@@ -67,7 +72,7 @@ class LevelCodec:
         return ((codes == 0) | (codes == self.numbers.codes - 1)).flatten(1).sum(dim=1)
 
     def bound(self, maps: Tensor) -> Tensor:
-        """The largest |decoded - x| of each value x of some maps, in their shape, float64."""
+        """Return an upper bound of |decoded - x| for each value x of some maps, in their shape, float64."""
         exact = LevelCodec(self.name, self.numbers, {k: v.double() for k, v in self.arrays.items()})
         maps = maps.double()
         values = exact._projected(maps)
@@ -75,7 +80,7 @@ class LevelCodec:
         if "basis" not in self.arrays:
             return lost
         basis, rounding = exact.arrays["basis"], _ROUNDING * maps.shape[1]
-        # Of sums: what their largest terms lose stays where they cancel each other.
+        # The rounding errors of large terms remain in a sum where the terms cancel each other.
         terms = _times(basis.T.abs(), exact._normal(maps).abs())
         spread = (exact.arrays["deviation"][:, None] * basis).abs()
         gone = (exact._restored(values) - maps).abs()
@@ -83,7 +88,7 @@ class LevelCodec:
         return gone + _times(spread, lost + rounding * terms) + near
 
     def _error(self, values: Tensor) -> Tensor:
-        """The largest error of each stored number."""
+        """Return the largest possible error of each stored number."""
         if self.numbers.step is None:
             kind = torch.finfo(_FLOATS[self.numbers.name])
             relative = 0.0 if self.numbers.name == "fp32" else kind.eps / 2
@@ -93,15 +98,15 @@ class LevelCodec:
         return (beyond + 0.5) * self._along("step") + _ROUNDING * values.abs()
 
     def _codes(self, values: Tensor) -> Tensor:
-        """Whole numbers, not yet within the range."""
+        """Return the codes as whole numbers that are not yet clipped to the range."""
         return torch.round(values / self._along("step")) - self._along("shift")
 
     def _along(self, name: str) -> Tensor:
-        """(K, 1, 1), to go with (B, K, H, W)."""
+        """Return a parameter as (K, 1, 1), to be broadcast with (B, K, H, W)."""
         return self.arrays[name][:, None, None]
 
     def _projected(self, maps: Tensor) -> Tensor:
-        """The stored numbers of each cell, before they are rounded: (B, K, H, W)."""
+        """Return the numbers to store of each cell, (B, K, H, W), before they are rounded."""
         if "basis" not in self.arrays:
             return maps
         return _times(self.arrays["basis"].T, self._normal(maps))
@@ -110,7 +115,7 @@ class LevelCodec:
         return (maps - self._along("mean")) / self._along("deviation")
 
     def _restored(self, values: Tensor) -> Tensor:
-        """The maps of stored numbers: (B, C, H, W)."""
+        """Return the maps (B, C, H, W) of stored numbers."""
         if "basis" not in self.arrays:
             return values
         return self._along("mean") + self._along("deviation") * _times(self.arrays["basis"], values)
@@ -123,7 +128,7 @@ class LevelCodec:
 
 @dataclass(frozen=True)
 class Codec:
-    """Of the pyramids of one cache: a LevelCodec a level."""
+    """The codec of the pyramids of one cache: one LevelCodec per level."""
 
     form: StoredForm
     spec: PyramidSpec
@@ -134,27 +139,27 @@ class Codec:
         return self.form.name
 
     def encode(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
-        """(B, *stored shape) a level. Raises FeatureError, with the level's name."""
+        """Encode each level as (B, *stored shape). Raises FeatureError, which names the level."""
         return tuple(
             _named(level, maps) for level, maps in zip(self.levels, pyramid.maps, strict=True)
         )
 
     def decode(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> FeaturePyramid:
-        """The pyramid of stored maps, float32."""
+        """Decode stored maps to a pyramid in float32."""
         widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
         maps = zip(self.levels, stored, widths, strict=True)
         decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
         return FeaturePyramid(self.spec, decoded, canvas_hw)
 
     def at_ends(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
-        """(levels, B): of each map, as LevelCodec.at_ends."""
+        """Return the counts of LevelCodec.at_ends for each map: (levels, B)."""
         widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
         maps = zip(self.levels, stored, widths, strict=True)
         return torch.stack([level.at_ends(x, columns) for level, x, columns in maps])
 
     @property
     def promise(self) -> str:
-        """How near a decoded value is to what it was, in words."""
+        """How near a decoded value is to the original, in words."""
         numbers, components = self.form.numbers, self.form.components
         what = "a value" if components is None else "a principal component"
         if numbers.step is not None:
@@ -172,7 +177,7 @@ def make_codec(
     parameters: Parameters,
     device: torch.device | str = "cpu",
 ) -> Codec:
-    """parameters: by level; a form that is not calibrated needs none."""
+    """Make the codec of a form. parameters: those of each level, which only a calibrated form needs."""
     levels = tuple(
         LevelCodec(name, form.numbers, _tensors(parameters.get(name), device))
         for name in spec.names
@@ -181,7 +186,7 @@ def make_codec(
 
 
 def plain_codec(name: str, spec: PyramidSpec) -> Codec:
-    """One that needs no calibration; raises InputError."""
+    """Return the codec of this name. Raises InputError where it is unknown or needs calibration."""
     form = get_form(name)
     if form.calibrated:
         raise InputError(f"codec {name}: it needs the calibration of a cache")
@@ -189,19 +194,19 @@ def plain_codec(name: str, spec: PyramidSpec) -> Codec:
 
 
 def codec_of(root: Path, key: CacheKey, device: torch.device | str = "cpu") -> Codec:
-    """Of a cache or a run in that folder. Raises CorruptCache."""
+    """Return the codec of the cache or run in a folder. Raises CorruptCache."""
     form = parse_form(key.codec)
     parameters = parameters_of(root, codec_files(root, key), form, key.levels)
     return make_codec(form, key.levels, parameters, device)
 
 
 def codec_files(root: Path, key: CacheKey) -> dict[str, bytes]:
-    """What the codec of a cache or a run needs, as it lies in that folder. Raises CorruptCache."""
+    """Return the files in a folder that the codec of its cache or run needs. Raises CorruptCache."""
     return read_parameter_files(root, parse_form(key.codec), key.levels, key.calibration)
 
 
 def get_form(name: str) -> StoredForm:
-    """What a user's name of a codec means; raises InputError with the nearest one."""
+    """Return the form that a user named. Raises InputError, which suggests the nearest name."""
     try:
         return parse_form(name)
     except ValueError as error:
@@ -222,8 +227,10 @@ def _named(level: LevelCodec, maps: Tensor) -> Tensor:
 
 
 def _times(matrix: Tensor, values: Tensor) -> Tensor:
-    """(N, K) times (B, K, H, W): (B, N, H, W). Sample by sample and contiguous, so that no bit hangs on
-    the batch or on where it lies; in full precision also under autocast.
+    """Multiply (N, K) by (B, K, H, W) to (B, N, H, W), in full precision even under autocast.
+
+    The samples are multiplied one by one and contiguously, so that no bit depends on the batch or on its
+    layout in memory.
     """
     with torch.autocast(values.device.type, enabled=False):
         flat = [matrix @ x for x in values.contiguous().flatten(2)]
@@ -233,14 +240,14 @@ def _times(matrix: Tensor, values: Tensor) -> Tensor:
 
 
 def _packed(codes: Tensor) -> Tensor:
-    """(B, K, H, W) bytes -> (B, 2K, H, ceil(W / 2)): lower halves, then upper ones."""
+    """Pack bytes (B, K, H, W) as (B, 2K, H, ceil(W / 2)): first the lower halves, then the upper ones."""
     codes = torch.nn.functional.pad(codes, (0, codes.shape[-1] % 2))
     halves = torch.cat([codes & 15, codes >> 4], dim=1)
     return halves[..., 0::2] | (halves[..., 1::2] << 4)
 
 
 def _unpacked(stored: Tensor, columns: int) -> Tensor:
-    """The inverse of `_packed`, for W columns."""
+    """Invert `_packed`, for W columns."""
     low, high = stored.chunk(2, dim=1)
     even, odd = (low & 15) | (high << 4), (low >> 4) | (high & 240)
     return torch.stack([even, odd], dim=-1).flatten(-2)[..., :columns]

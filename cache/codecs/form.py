@@ -1,4 +1,4 @@
-"""The stored form of a map, as a codec's name gives it: type, shape, fineness. It knows no values."""
+"""The stored form of a map that the name of a codec gives: its type, shape and precision, but no values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NAME = re.compile(r"([a-z]+[0-9]+)(?:\+pca([1-9][0-9]{0,5})?)?")
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """How one number is kept.
+    """The way in which one number is kept.
 
-    dtype: numpy's name of the stored type. fill: what no sample holds; absent ones read as it. step:
-    the distance of two codes, in standard deviations; None: the number itself, rounded to a
-    floating-point type. codes: how many there are, from 0. nibbles: a code is cut in halves of four
-    bits, and two neighbours of a row share a byte.
+    dtype: numpy's name of the stored type. fill: a value that no sample holds, and that absent samples are
+    read as. step: the distance between two codes, in standard deviations, or None where the number itself
+    is kept, rounded to a floating-point type. codes: the number of codes, which begin at 0. nibbles:
+    whether a code is cut into halves of four bits, so that two neighbours of a row share a byte.
     """
 
     name: str
@@ -44,9 +44,9 @@ NUMBERS: Mapping[str, Numbers] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredForm:
-    """Numbers of the channels as they are, or of their principal components.
+    """The form of a map: the numbers of its channels, or of their principal components.
 
-    components: how many at most; 0: all. None: channels.
+    components: the maximum number of components, where 0 means all; None where the channels are kept.
     """
 
     numbers: Numbers
@@ -64,18 +64,18 @@ class StoredForm:
 
     @property
     def calibrated(self) -> bool:
-        """Whether decoding needs what was learnt from a part of the data set."""
+        """Whether decoding needs parameters that were learnt from a part of the data set."""
         return self.numbers.step is not None or self.components is not None
 
     def stored_channels(self, channels: int) -> int:
-        """Of a map with so many channels: numbers that are kept of a cell."""
+        """Return how many numbers are kept of each cell of a map with `channels` channels."""
         return min(self.components or channels, channels)
 
     def shape(self, map_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The array that a map (C, H, W) is kept in.
+        """Return the shape of the array in which a map (C, H, W) is kept.
 
-        With nibbles: the lower halves of all codes, then the upper ones, along the first axis, each
-        two columns to a byte.
+        With nibbles, its first axis holds the lower halves of all codes and then the upper ones, with two
+        columns in each byte.
         """
         channels, rows, columns = map_shape
         kept = self.stored_channels(channels)
@@ -84,9 +84,10 @@ class StoredForm:
         return (kept, rows, columns)
 
     def coarser_than(self, other: StoredForm) -> bool:
-        """Whether nothing that this form keeps is lost in the other one already: a strict order.
+        """Return whether the other form keeps all that this one keeps; this is a strict order.
 
-        Of two that keep as much, the one with components is the coarser: they too are rounded.
+        Of two forms that keep equally much, the one with components is coarser, since components are
+        rounded too.
         """
         mine, theirs = _losses(self), _losses(other)
         turned = self.components is not None and other.components is None
@@ -94,18 +95,21 @@ class StoredForm:
 
 
 def _losses(form: StoredForm) -> tuple[float, float]:
-    """What is lost of a number, and of their count; the more the greater."""
-    most = form.components or float("inf")
-    return list(NUMBERS).index(form.numbers.name), -most
+    """Return the losses in the precision of a number and in the count of numbers; greater is more lost."""
+    kept = form.components or float("inf")
+    return list(NUMBERS).index(form.numbers.name), -kept
 
 
 def parse_form(name: str) -> StoredForm:
-    """ "fp16", "int5", "int5+pca" (all components), "int5+pca64" (the first 64); raises ValueError."""
+    """Parse "fp16", "int5", "int5+pca" (all components) or "int5+pca64" (the first 64).
+
+    Raises ValueError.
+    """
     found = _NAME.fullmatch(name)
     if found is None or found[1] not in NUMBERS:
         raise ValueError(
             f"unknown codec {name!r}{did_you_mean(name.partition('+')[0], NUMBERS)}; +pca or +pca64 "
-            "behind it keeps principal components, all or the first 64"
+            "after it keeps principal components, all or the first 64"
         )
     components = int(found[2] or 0) if "+" in name else None
     return StoredForm(NUMBERS[found[1]], components)

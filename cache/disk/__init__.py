@@ -1,1 +1,1 @@
-"""Files of a file system and objects of a store: safe to write, hostile to read."""
+"""Files on a file system and objects in a store, which are written safely and read without trust."""

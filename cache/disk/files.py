@@ -1,6 +1,6 @@
-"""Reading files of a cache or a run: nothing outside its folder is opened, nothing too large is read.
+"""Reading of files of a cache or a run, which opens nothing outside its folder and nothing too large.
 
-root: a folder, or the prefix of an object store (cache/disk/objects.py).
+root: a folder, or a prefix in an object store (cache/disk/objects.py).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..errors import CorruptCache, FdetError, StorageError
 from .objects import ObjectPath, OpenObject, opened_object
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not blocking: a named pipe in place of a file would otherwise hold the reader for ever.
+# Non-blocking: a named pipe in place of a file would otherwise block the reader for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# What says nothing about the file.
+# Errors that say nothing about the content of the file.
 _REFUSALS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM})
 
 
 def open_below(root: Path, name: str) -> int:
-    """A descriptor of the regular file `name` (a/b/c) below root; the caller closes it.
+    """Open the regular file `name` (a/b/c) below root and return its descriptor, for the caller to close.
 
     No link on the way is followed. Raises CorruptCache, StorageError (no permission, too many files).
     """
@@ -69,13 +69,13 @@ class OpenFile:
     size: int
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Fewer bytes where the file ends before; raises OSError."""
+        """Read bytes at an offset, fewer where the file ends earlier. Raises OSError."""
         return os.pread(self.descriptor, length, offset)
 
 
 @contextmanager
 def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
-    """A file below root for the length of the block; raises as open_below."""
+    """Open a file below root for the duration of the block; raises as open_below does."""
     if isinstance(root, ObjectPath):
         yield opened_object(_object_below(root, name))
         return
@@ -87,7 +87,10 @@ def opened_below(root: Path, name: str) -> Iterator[OpenFile | OpenObject]:
 
 
 def read_below(root: Path, name: str, limit: int) -> bytes:
-    """The bytes of a file below root; raises as open_below, CorruptCache when they exceed `limit`."""
+    """Return the bytes of a file below root.
+
+    Raises as open_below does, and CorruptCache when they exceed `limit`.
+    """
     if isinstance(root, ObjectPath):
         return _read_object(_object_below(root, name), limit)
     descriptor = open_below(root, name)
@@ -117,7 +120,7 @@ def _read_object(path: ObjectPath, limit: int) -> bytes:
 
 
 def is_there(path: Path) -> bool:
-    """Whether anything stands under a name; raises CorruptCache where the disk does not say."""
+    """Return whether a path exists. Raises CorruptCache where the disk fails to answer."""
     try:
         return path.exists()
     except OSError as error:
@@ -125,20 +128,20 @@ def is_there(path: Path) -> bool:
 
 
 def is_below(name: str) -> bool:
-    """Whether a relative path (a/b/c) names something inside the folder that it starts from."""
+    """Return whether a relative path (a/b/c) names something inside the folder that it starts from."""
     return not {"", ".", ".."}.intersection(name.split("/"))
 
 
 def _refused(path: Path, error: Exception) -> FdetError:
     if isinstance(error, OSError) and error.errno in _REFUSALS:
-        return StorageError(f"cannot read {path}: {error.strerror}; mend this and try again")
+        return StorageError(f"cannot read {path}: {error.strerror}; fix this and try again")
     known = error.strerror if isinstance(error, OSError) else str(error)
     return CorruptCache(f"{path}: {known or type(error).__name__}")
 
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """Length and sha256 of one file."""
+    """The length and the sha256 of one file."""
 
     size: int
     sha256: str
@@ -149,12 +152,15 @@ class FileEntry:
 
 
 def files_to_json(files: Mapping[str, FileEntry]) -> dict[str, Any]:
-    """By path below the root of a cache."""
+    """Return the entries of files as JSON, by path below the root of a cache."""
     return {path: {"bytes": f.size, "sha256": f.sha256} for path, f in files.items()}
 
 
 def files_from_json(data: Mapping[str, Any]) -> dict[str, FileEntry]:
-    """Raises KeyError, TypeError, ValueError, AttributeError where it is no such table."""
+    """Return the entries that `files_to_json` wrote.
+
+    Raises KeyError, TypeError, ValueError or AttributeError where the data are no such table.
+    """
     if outside := [name for name in data if not is_below(name)]:
         raise ValueError(f"{outside[0]!r} leaves the folder of the cache")
     return {name: _entry(**entry) for name, entry in data.items()}
@@ -168,7 +174,10 @@ def _entry(bytes: int, sha256: str) -> FileEntry:
 
 @cache
 def float_array_head(shape: tuple[int, ...]) -> bytes:
-    """numpy's own header of a float32 array; compared as bytes, so nothing that is read is interpreted."""
+    """Return the header that numpy writes for a float32 array.
+
+    Headers are compared as bytes, so that none that is read is ever interpreted.
+    """
     buffer = io.BytesIO()
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, header)

@@ -1,7 +1,7 @@
-"""Frames of object stores kept on a disk of this machine: FDET_CACHE_DIR, FDET_CACHE_SIZE.
+"""The frames of object stores that are kept on a local disk: FDET_CACHE_DIR, FDET_CACHE_SIZE.
 
-Any number of processes share the folder. A frame is a file under the digest of where it came from; what is
-read from one is held against the frame's own checksum, so nothing here has to be durable, or trusted.
+Any number of processes share the folder. A frame is a file named by the digest of its origin; what is read
+from it is checked against the frame's own checksum, so no file here has to be durable or trusted.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ FOLDER, SIZE = "FDET_CACHE_DIR", "FDET_CACHE_SIZE"
 DEFAULT_SIZE = "50GB"
 _TOTAL = "total"
 _PREFIX = "f-"
-# Evicting looks at every file, so that it makes more room than one frame needs.
-_LEFT = 0.9
+# Eviction looks at every file, so it frees more space than one frame needs.
+_KEPT_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class NearbyFrames:
-    """At most `limit` bytes of frames below a folder; the one that was used longest ago goes first."""
+    """At most `limit` bytes of frames below a folder, of which the least recently used go first."""
 
     folder: Path
     limit: int
 
     def get(self, label: str, length: int, crc32c: int) -> bytes | None:
-        """None where it is not here, or damaged: then it is removed."""
+        """Return a frame, or None where it is absent or damaged; a damaged one is removed."""
         path = self._path(label)
         try:
             data = path.read_bytes()
@@ -50,9 +50,9 @@ class NearbyFrames:
         return None
 
     def keep(self, label: str, data: bytes) -> None:
-        """Where the disk refuses, it is not kept."""
+        """Keep a frame, unless the disk refuses or the frame is too large."""
         path = self._path(label)
-        if len(data) > self.limit * (1 - _LEFT):
+        if len(data) > self.limit * (1 - _KEPT_SHARE):
             return
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ class NearbyFrames:
                 if path.exists():
                     return
                 if total.value + len(data) > self.limit:
-                    total.value = self._evicted(int(self.limit * _LEFT) - len(data))
+                    total.value = self._evicted(int(self.limit * _KEPT_SHARE) - len(data))
                 total.value += len(data)
-                # First: a kill in between then leaves room unused, and not more than was allowed.
+                # The total goes first: a kill in between then wastes space, but never exceeds the limit.
                 total.keep()
                 _write(path, data)
 
@@ -77,7 +77,7 @@ class NearbyFrames:
 
     @contextmanager
     def _total(self) -> Iterator[_Total]:
-        """The bytes of all frames, for one process at a time; kept in a file where the block changes it."""
+        """Yield the size of all frames to one process at a time, and keep it in a file afterwards."""
         descriptor = os.open(self.folder / _TOTAL, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -90,7 +90,7 @@ class NearbyFrames:
             os.close(descriptor)
 
     def _evicted(self, room: int) -> int:
-        """The bytes that are left once no more than `room` are: counted, whatever was thought."""
+        """Evict frames down to `room` bytes, and return the size of the rest as counted on the disk."""
         found = []
         for path in self.folder.glob("??/*"):
             with suppress(OSError):
@@ -116,7 +116,7 @@ class _Total:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """A reader finds it whole or not at all, unless the machine dies meanwhile."""
+    """Write a file that readers find complete or not at all, unless the machine dies meanwhile."""
     with NamedTemporaryFile(dir=path.parent, delete=False) as file:
         try:
             file.write(data)
@@ -128,7 +128,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def nearby_frames() -> NearbyFrames | None:
-    """As the environment says; None where it names no folder. Raises InputError, StorageError."""
+    """Return the frames in the folder that the environment names, or None where it names none.
+
+    Raises InputError, StorageError.
+    """
     folder = os.environ.get(FOLDER)
     return _nearby(folder, os.environ.get(SIZE) or DEFAULT_SIZE) if folder else None
 

@@ -1,7 +1,7 @@
 """A cache in an object store: s3://bucket/prefix in place of a folder.
 
-An object is written whole or not at all, and seen by all at once; a name that must not be taken twice is
-put on condition that nobody has it. So there is nothing to lock, to reserve, or to make durable.
+An object is written completely or not at all, and is visible to all at once; a name that must not be taken
+twice is written on the condition that it is free. So there is nothing to lock, reserve, or make durable.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .remote import SCHEMES, SINGLE_PUT_BYTES, AlreadyThere, Remote, remote_of
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# A Path has already made one of two slashes.
+# A Path has already turned two slashes into one.
 _URL = re.compile(r"([a-z0-9]{2,}):/{1,3}(.*)")
 _BLOCK_BYTES = 2**23
 
 
 def located(place: Path | str) -> Path:
-    """Where a cache lies: a folder, by its path or as file:///path, or the prefix of s3://bucket/prefix.
+    """Return the location of a cache: a folder (a path or file:///path) or a prefix (s3://bucket/prefix).
 
-    Raises InputError for other URLs, and for credentials in one.
+    Raises InputError for other URLs, and for a URL with credentials.
     """
     match = None if isinstance(place, ObjectPath) else _URL.fullmatch(str(place))
     if match is None:
@@ -55,7 +55,10 @@ def located(place: Path | str) -> Path:
 
 
 class ObjectPath(PosixPath):
-    """The name of an object, or of a prefix. It is in no file system: whatever would look there says so."""
+    """The name of an object or of a prefix.
+
+    It is in no file system, and raises InputError where it is used as a path in one.
+    """
 
     __slots__ = ()
 
@@ -74,7 +77,7 @@ class ObjectPath(PosixPath):
 
     @property
     def key(self) -> str:
-        """Below the bucket."""
+        """The path below the bucket."""
         return "/".join(self.parts[2:])
 
     @property
@@ -83,24 +86,24 @@ class ObjectPath(PosixPath):
         return remote_of(self.parts[0].removesuffix(":"), self.parts[1])
 
     def exists(self) -> bool:
-        """Whether it is an object; raises StorageError."""
+        """Return whether this is an object. Raises StorageError."""
         return self.remote.size(self.key) is not None
 
     def resolve(self, strict: bool = False) -> Self:
-        """Itself: no links."""
+        """Return the path itself, as there are no links."""
         return self
 
     def absolute(self) -> Self:
-        """Itself."""
+        """Return the path itself."""
         return self
 
     def iterdir(self) -> Iterator[ObjectPath]:  # type: ignore[override]
-        """What lies directly below."""
+        """Yield the objects and prefixes directly below."""
         for name in dict.fromkeys(name.split("/")[0] for name in self.names()):
             yield self / name
 
     def names(self) -> list[str]:
-        """Of all objects below, as paths from here."""
+        """Return the names of all objects below, as paths relative to this one."""
         start = f"{self.key}/" if self.key else ""
         return [key.removeprefix(start) for key in self.remote.keys(self.key)]
 
@@ -113,12 +116,12 @@ class OpenObject:
     size: int
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Fewer bytes where the object ends before; raises OSError, StorageError."""
+        """Read bytes at an offset, fewer where the object ends earlier. Raises OSError, StorageError."""
         return self.path.remote.read_at(self.path.key, offset, min(length, self.size - offset))
 
 
 def opened_object(path: ObjectPath) -> OpenObject:
-    """Raises CorruptCache where none is."""
+    """Return an object to be read in parts. Raises CorruptCache where there is none."""
     size = path.remote.size(path.key)
     if size is None:
         raise CorruptCache(f"{path}: No such file or directory")
@@ -126,10 +129,10 @@ def opened_object(path: ObjectPath) -> OpenObject:
 
 
 def fetch(root: ObjectPath, chunks: Sequence[tuple[str, int, int, int]]) -> Iterator[bytes]:
-    """Of each (name, offset, length, crc32c) its bytes, in turn; all are under way together.
+    """Yield the bytes of each (name, offset, length, crc32c) in turn; all are requested concurrently.
 
-    One request each, and a second one where the checksum does not hold: then it is left to the caller.
-    Raises FileNotFoundError, StorageError.
+    Each takes one request, and a second one where the checksum does not hold, whose result the caller has
+    to check. Raises FileNotFoundError, StorageError.
     """
     remote, near = root.remote, nearby_frames()
     futures = [
@@ -167,10 +170,10 @@ def _fetched(
 
 @contextmanager
 def uploaded(path: ObjectPath, existing: Literal["aside", "keep", "replace"]) -> Iterator[BinaryIO]:
-    """A scratch file of this machine; it becomes the object when the block ends, and never if it raises.
+    """Yield a local scratch file; it becomes the object when the block ends, and never if it raises.
 
-    existing: "keep" an object that is there, or "replace" it; "aside": raises StorageError unless its bytes
-    are the same: objects are not renamed.
+    existing: "keep" keeps an object that exists, "replace" replaces it, and "aside" raises StorageError
+    unless its bytes are the same, since objects are not renamed.
     """
     try:
         with TemporaryFile() as file:
@@ -179,7 +182,7 @@ def uploaded(path: ObjectPath, existing: Literal["aside", "keep", "replace"]) ->
             _upload(path, file, existing)
     except OSError as error:
         raise StorageError(
-            f"cannot write {path}: {error.strerror or error} (files are put together in $TMPDIR)"
+            f"cannot write {path}: {error.strerror or error} (files are assembled in $TMPDIR)"
         ) from error
 
 
@@ -190,7 +193,7 @@ def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:
             raise AlreadyThere
         if _sent(path, file, size, create=existing != "replace"):
             return
-        # It is ours now, and wrong: once more in its place.
+        # The object is ours now, but damaged: it is sent once more in its place.
         if not _sent(path, file, size, create=False):
             raise StorageError(
                 f"{path}: the store has other bytes than it was sent, twice; delete what lies there, and run "
@@ -200,14 +203,16 @@ def _upload(path: ObjectPath, file: BinaryIO, existing: str) -> None:
         if existing != "keep" and not _same(path, file, size):
             raise StorageError(
                 f"{path} holds other bytes than this command has: another writer was faster, "
-                "or one was ended whose bits this machine does not repeat; choose another prefix, or delete "
-                "what lies there"
+                "or an interrupted one had results that this machine does not reproduce bit for bit; choose "
+                "another prefix, or delete what lies there"
             ) from None
 
 
 def _sent(path: ObjectPath, file: BinaryIO, size: int, *, create: bool) -> bool:
-    """Whether the store has these bytes now, by what it reports, else by what it gives back: not every
-    store looks at the checksums that are sent along. Raises AlreadyThere.
+    """Send a file and return whether the store has its bytes now. Raises AlreadyThere.
+
+    The checksum that the store reports decides or, where that does not match, the bytes that it returns:
+    not every store verifies the checksums that are sent along.
     """
     if size <= SINGLE_PUT_BYTES:
         file.seek(0)
@@ -229,7 +234,7 @@ def _same(path: ObjectPath, file: BinaryIO, size: int) -> bool:
 
 
 def again_from_objects(read: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what reads and checks: bytes that an object store sent damaged are asked for once more."""
+    """Decorate a function that reads and checks, so that it retries where an object store sent damage."""
 
     @wraps(read)
     def reading(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -244,7 +249,7 @@ def again_from_objects(read: Callable[P, T]) -> Callable[P, T]:
 
 
 def refuse_hdf5(root: Path, store: str) -> None:
-    """Raises InputError for a cache of an object store that is not Zarr."""
+    """Raise InputError for a cache in an object store that is not Zarr."""
     if isinstance(root, ObjectPath) and store != "zarr":
         raise InputError(
             f"{root}: in an object store a cache is Zarr, this one is {store}: `fdet cache convert CACHE "

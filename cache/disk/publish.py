@@ -1,8 +1,8 @@
-"""A file is whole or absent: scratch file, fsync, link to its name, fsync of the folder.
+"""Atomic writing of files: scratch file, fsync, link to its name, fsync of the folder.
 
-Writers need no coordination: whoever writes a file holds a lock on its scratch file, which a killed
-process lets go; what it left there is thrown away by the next writer. An object store needs neither locks
-nor fsync: cache/disk/objects.py.
+So a file is complete or absent. Writers need no coordination: a writer holds a lock on its scratch file,
+which a killed process releases, and the next writer throws away what was left there. An object store needs
+neither locks nor fsync: cache/disk/objects.py.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EN
 
 @contextmanager
 def published(path: Path, *, existing: Existing = "aside", reserve: int = 0) -> Iterator[BinaryIO]:
-    """A scratch file to write; it becomes `path` when the block ends, and never if it raises.
+    """Yield a scratch file to write; it becomes `path` when the block ends, and never if it raises.
 
-    existing: what becomes of a file that stands there already: "keep" it; "replace" it; or "aside":
-    kept where its bytes are the same, otherwise set aside under a hidden name. reserve: bytes of
-    disk to claim before the block begins, at least as many as it will write. Raises StorageError
-    when the disk refuses, or another process is writing the same file.
+    existing: what happens to a file that exists already: "keep" keeps it, "replace" replaces it, and
+    "aside" keeps it where its bytes are the same and otherwise sets it aside under a hidden name. reserve:
+    the bytes of disk space to claim before the block begins, at least as many as it will write. Raises
+    StorageError when the disk refuses, or another process is writing the same file.
     """
     if isinstance(path, ObjectPath):
         with uploaded(path, existing) as file:
@@ -62,23 +62,23 @@ def published(path: Path, *, existing: Existing = "aside", reserve: int = 0) -> 
 
 
 def publish_bytes(path: Path, data: bytes, *, existing: Existing = "aside") -> None:
-    """Publish a small file in one go."""
+    """Publish a small file at once."""
     with published(path, existing=existing) as file:
         file.write(data)
 
 
 @contextmanager
 def _held(path: Path, patience: float) -> Iterator[BinaryIO]:
-    """A new and empty file that this process alone holds; its name is gone when the block ends."""
+    """Yield a new empty file that only this process holds; its name is removed when the block ends."""
     file = _created(path, patience)
     try:
         yield file
     finally:
-        # The name goes before the lock: whoever finds the name finds it locked, or left by the dead.
+        # The name goes before the lock: a name that is found is locked, or was left by a dead process.
         with suppress(OSError):  # a folder that became read-only
             if _is_named(file.fileno(), path):
                 path.unlink()
-        with suppress(OSError):  # it flushes: after an error there may be no room for that either
+        with suppress(OSError):  # closing flushes, and there may be no space for that either
             file.close()
 
 
@@ -105,9 +105,9 @@ def _busy(path: Path) -> StorageError:
 
 
 def _removed(path: Path) -> bool:
-    """Unlink what a dead process left; False while a living one holds it."""
+    """Unlink a file that a dead process left, or return False while a living one holds it."""
     try:
-        # For writing: NFS locks nothing that is open for reading alone.
+        # Opened for writing, since NFS does not lock files that are open only for reading.
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return True
@@ -122,10 +122,10 @@ def _removed(path: Path) -> bool:
 
 
 def _locked(descriptor: int, *, shared: bool = False) -> bool:
-    """Whether we hold the file now, alone or with others that share it.
+    """Lock the file if that is possible now, alone or shared, and return whether it is held.
 
-    Where locks are unknown, everyone does: two writers of one file then have two scratch files, and
-    the second to remove the other's makes it fail aloud.
+    Where the file system knows no locks, every process holds it: two writers of one file then have two
+    scratch files, and the one that removes the scratch file of the other makes that one fail visibly.
     """
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -137,7 +137,7 @@ def _locked(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one with this name."""
+    """Return whether the open file is still the one with this name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _is_named(descriptor: int, path: Path) -> bool:
 
 
 def _reserve(file: BinaryIO, size: int) -> None:
-    """Claim disk space; where that cannot be done, look whether there is enough."""
+    """Claim disk space or, where that is not supported, check that there is enough."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.fallocate(file.fileno(), 0, ctypes.c_int64(0), ctypes.c_int64(size)) == 0:
         return
@@ -160,7 +160,7 @@ def _reserve(file: BinaryIO, size: int) -> None:
 
 
 def _link(scratch: Path, path: Path, *, keep: bool) -> None:
-    """A link, not a rename: it fails where a file stands already instead of replacing it."""
+    """Link a file to its name; unlike a rename, a link never replaces a file that exists."""
     try:
         os.link(scratch, path)
     except FileExistsError:
@@ -177,12 +177,15 @@ def _aside(path: Path) -> Path:
 
 
 def is_leftover(name: str, *, aside: bool = True) -> bool:
-    """Whether a file of this name is a scratch file, or one that was set aside."""
+    """Return whether a file of this name is a scratch file, or one that was set aside."""
     return name.startswith(".") and (name.endswith(SCRATCH) or (aside and ".aside-" in name))
 
 
 def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
-    """Scratch files below root (and files that were set aside); some may belong to the living."""
+    """Return the scratch files below root, of which living processes may hold some.
+
+    aside: whether to add files that were set aside.
+    """
     found: list[Path] = []
     if isinstance(root, ObjectPath):
         return found
@@ -192,7 +195,7 @@ def leftovers(root: Path, *, aside: bool = False) -> list[Path]:
 
 
 def remove_leftovers(root: Path, *, aside: bool = False) -> list[tuple[Path, int]]:
-    """Remove what killed processes left; what a living one holds is spared. Paths and bytes."""
+    """Remove the files that killed processes left and no living one holds; return paths and sizes."""
     removed = []
     for path in leftovers(root, aside=aside):
         try:
@@ -224,8 +227,9 @@ def make_folder(folder: Path) -> None:
     try:
         missing = [f for f in (folder, *folder.parents) if not f.exists()]
         if missing:
-            # The one that they go into may be the last that a killed process made.
-            with suppress(PermissionError):  # then it was not: nobody can even list what is above
+            # A killed process may just have made the folder that these go into; but not if the folder
+            # above cannot even be listed.
+            with suppress(PermissionError):
                 sync_folder(missing[-1].parent.parent)
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
@@ -235,7 +239,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that the names in it survive a power cut."""
+    """Make the names in a folder survive a power cut, by fsync."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -244,10 +248,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_folders(root: Path) -> None:
-    """fsync a folder and all below it, so that all names seen there survive a power cut.
-
-    Raises StorageError.
-    """
+    """Make all names in a folder and below it survive a power cut, by fsync. Raises StorageError."""
     if isinstance(root, ObjectPath):
         return
     try:
@@ -265,10 +266,11 @@ def _raise(error: OSError) -> None:
 def only_writer(
     folder: Path, name: str = "writer", *, alone: bool = False, patience: float = 0.0
 ) -> Iterator[None]:
-    """Hold a role in a folder against a second process; a killed one lets go by itself.
+    """Hold a role in a folder, which no second process can hold; a killed process releases it.
 
-    name: of the role. alone: against every other role too. patience: seconds to wait for whoever has the
-    role. Raises StorageError when another process has it, or the folder cannot be made.
+    name: the name of the role. alone: whether every other role is excluded too. patience: the seconds to
+    wait for a process that has the role. Raises StorageError when another process has it, or the folder
+    cannot be made.
     """
     if isinstance(folder, ObjectPath):
         yield
@@ -289,7 +291,7 @@ def only_writer(
 
 @contextmanager
 def _shared(folder: Path, *, alone: bool) -> Iterator[None]:
-    """A lock on the folder itself, which writers share and `alone` does not."""
+    """Hold a lock on the folder itself, which writers share unless `alone` is set."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if not _locked(descriptor, shared=not alone):
@@ -300,8 +302,8 @@ def _shared(folder: Path, *, alone: bool) -> Iterator[None]:
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
-    """One line for a refusal of the disk."""
+    """Return the error that reports a refusal of the disk in one line."""
     return StorageError(
-        f"cannot write {path}: {error.strerror or error}; what was finished is kept: mend this and "
+        f"cannot write {path}: {error.strerror or error}; what was finished is kept: fix this and "
         "run the same command again"
     )

@@ -1,7 +1,7 @@
-"""A bucket of an object store, by obstore: every request is tried again with growing pauses, and no error
-repeats what the store answered, which may name credentials.
+"""A bucket of an object store, accessed by obstore.
 
-Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...), and go nowhere else.
+Every request is retried with growing pauses, and no error repeats the answer of the store, which may name
+credentials. These come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...) and go nowhere else.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ T = TypeVar("T")
 
 SCHEMES = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}
 REQUESTS_AT_ONCE = 32
-# Half a minute in all, beside what obstore itself tries.
+# About half a minute in total, in addition to obstore's own retries.
 PAUSES_SECONDS = (0.1, 0.4, 1.5, 4.0, 10.0, 20.0)
-# Once so long has gone by there is no new try.
+# The time after which there are no more retries.
 PATIENCE_SECONDS = 120
 ANSWER_SECONDS = 60
-# What is sent may take its time.
+# Uploads may take longer.
 SENDING_SECONDS = 900
-# A conditional put is one request; larger objects go up in parts, which know no condition.
+# A conditional put is one request; larger objects are uploaded in parts, which allow no condition.
 SINGLE_PUT_BYTES = 2**26
 _PART_BYTES = 2**23
 _STATUS = re.compile(r"status code: (\d{3})")
 
 
 class AlreadyThere(Exception):
-    """An object of this name exists."""
+    """An object of this name exists already."""
 
 
 class Remote:
-    """One bucket; keys are paths below it. May be shared between threads, not carried through a fork.
+    """One bucket, whose keys are paths below it. Threads may share it, but forked processes may not.
 
-    Reading an absent object raises FileNotFoundError; all else that fails, StorageError.
+    Reading an absent object raises FileNotFoundError; every other failure raises StorageError.
     """
 
     def __init__(self, scheme: str, bucket: str) -> None:
@@ -58,7 +58,7 @@ class Remote:
         self.pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="fdet-objects")
 
     def size(self, key: str) -> int | None:
-        """Bytes of an object; None where none is."""
+        """Return the size of an object in bytes, or None where there is none."""
         try:
             return int(
                 self._tried("read", key, lambda: self._obstore.head(self._store, key))["size"]
@@ -67,7 +67,7 @@ class Remote:
             return None
 
     def read(self, key: str, limit: int) -> bytes:
-        """All of an object; raises ValueError where it has more than `limit` bytes."""
+        """Read a whole object. Raises ValueError where it has more than `limit` bytes."""
 
         def whole() -> bytes:
             found = self._obstore.get(self._store, key)
@@ -78,7 +78,7 @@ class Remote:
         return self._tried("read", key, whole)
 
     def read_at(self, key: str, offset: int, length: int) -> bytes:
-        """Fewer bytes where the object ends before. One request, unless it fails."""
+        """Read bytes at an offset, fewer where the object ends earlier, with one request unless it fails."""
         if length < 1:
             return b""
 
@@ -91,8 +91,9 @@ class Remote:
             return b""
 
     def put(self, key: str, data: bytes, *, create: bool) -> bool:
-        """In one request: whether the store reports a checksum of these bytes. create: raises AlreadyThere
-        where an object has this name.
+        """Write an object in one request; return whether the store reports the checksum of these bytes.
+
+        create: whether to raise AlreadyThere where an object of this name exists.
         """
         mode = "create" if create else "overwrite"
         found = self._tried(
@@ -103,7 +104,10 @@ class Remote:
         return _tag(found) == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
     def put_parts(self, key: str, file: BinaryIO) -> bool:
-        """In parts, in place of what has this name; it appears when all are there. Returns as `put` does."""
+        """Write or replace an object in parts, and return as `put` does.
+
+        The object appears when all parts are there.
+        """
 
         def whole() -> Any:
             file.seek(0)
@@ -125,7 +129,7 @@ class Remote:
         return tag == f"{whole_digest}-{len(digests)}"
 
     def keys(self, prefix: str) -> list[str]:
-        """All below a prefix, which ends before a slash."""
+        """Return all keys below a prefix, which ends before a slash."""
 
         def listed() -> list[str]:
             batches = self._obstore.list(self._store, prefix, chunk_size=1000)
@@ -137,7 +141,7 @@ class Remote:
         import obstore.store
 
         options: dict[str, Any] = {"timeout": timedelta(seconds=seconds)}
-        # Whoever names such an endpoint means it.
+        # A user who names an endpoint without TLS means it.
         options["allow_http"] = any(_endpoints())
         config = {"checksum_algorithm": "SHA256"} if scheme == "s3" else {}
         retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=seconds)}
@@ -171,20 +175,20 @@ class Remote:
                 if pause is None or time.monotonic() - started > PATIENCE_SECONDS:
                     raise StorageError(
                         f"cannot {verb} {self.url}/{key}: {_reason(error)}; what was finished is kept: "
-                        "mend this and run the same command again"
+                        "fix this and run the same command again"
                     ) from None
-                log.info("%s/%s: %s; once more in %.1f s", self.url, key, _reason(error), pause)
+                log.info("%s/%s: %s; retrying in %.1f s", self.url, key, _reason(error), pause)
             time.sleep(pause * random.uniform(0.5, 1.0))
         raise AssertionError
 
     @staticmethod
     def _pauses() -> Iterator[float | None]:
-        """After each try but the last."""
+        """Yield the pause after each attempt, and None after the last."""
         yield from PAUSES_SECONDS
         yield None
 
     def _refuse_for_good(self, verb: str, key: str, error: Exception) -> None:
-        """What another try does not change."""
+        """Raise an error that a retry would not change."""
         errors = self._obstore.exceptions
         if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
             raise AlreadyThere from None
@@ -198,15 +202,15 @@ class Remote:
 
 
 class _TooLong(Exception):
-    """More bytes than the reader takes."""
+    """The object has more bytes than the reader accepts."""
 
 
 class _OutOfRange(Exception):
-    """A range that begins behind the object's end."""
+    """The range begins beyond the end of the object."""
 
 
 def remote_of(scheme: str, bucket: str) -> Remote:
-    """One for all who read the same bucket with the same settings of the environment."""
+    """Return the Remote that all users of a bucket share while the environment's settings are the same."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     return _remote(scheme, bucket, frozenset(settings.items()))
 
@@ -219,12 +223,12 @@ def _remote(scheme: str, bucket: str, settings: frozenset[tuple[str, str]]) -> R
 
 @cache
 def _process() -> int:
-    """The one that obstore's threads belong to: they do not survive a fork."""
+    """Return the process that obstore's threads belong to, since they do not survive a fork."""
     return os.getpid()
 
 
 def _endpoints() -> Iterator[bool]:
-    """Whether each that the environment names does without TLS."""
+    """Yield, for each endpoint variable of the environment, whether it names one without TLS."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"):
         yield os.environ.get(name, "").startswith("http://")
 
@@ -241,7 +245,10 @@ def _library() -> Any:
 
 
 def _tag(result: Any) -> str:
-    """The ETag that a store answers with; of most S3s the MD5 of what they have, or of the parts' MD5s."""
+    """Return the ETag in a store's answer.
+
+    For most S3 stores it is the MD5 of the object, or of the MD5s of its parts.
+    """
     return str((result or {}).get("e_tag") or "").strip('"')
 
 
@@ -251,7 +258,7 @@ def _status(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """In our words: the store's own may hold anything."""
+    """Return the reason of an error in fdet's own words, since the store's may contain anything."""
     status = _status(error)
     return (
         f"it answers with HTTP {status}" if status else "it does not answer, or cuts its answer off"

@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write them."""
+"""Sizes in bytes, as people write them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 
 
 def parse_bytes(text: str, option: str) -> int:
-    """'4GiB', '3500MB', '4e9'. option: whose value it is, for the message. Raises InputError."""
+    """Parse '4GiB', '3500MB' or '4e9'. option: the option that the message names. Raises InputError."""
     match = re.fullmatch(r"([0-9]+\.?[0-9]*(?:e[0-9]{1,2})?) ?([a-z]*)", text.strip().lower())
     if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
         raise InputError(f"{option} {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
@@ -19,5 +19,5 @@ def parse_bytes(text: str, option: str) -> int:
 
 
 def shown_bytes(count: float) -> str:
-    """'3.1 GiB', '420 MiB'."""
+    """Format a size as '3.1 GiB' or '420 MiB'."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

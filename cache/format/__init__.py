@@ -1,1 +1,1 @@
-"""fdet's own files in a cache, one module each. Nothing that a file says is believed unchecked."""
+"""fdet's own files in a cache, one module each. Nothing in such a file is trusted unchecked."""

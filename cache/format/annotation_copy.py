@@ -1,4 +1,4 @@
-"""annotations.json.zst: the annotation file that a cache was made with, so that the cache can travel."""
+"""annotations.json.zst: the annotation file of a cache, which it keeps so that it can travel."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .header import CacheHeader
 NAME = "annotations.json.zst"
 MAX_BYTES = 2**32
 MAX_COMPRESSED_BYTES = 2**28
-# JSON shrinks tenfold or twentyfold; a bomb, thirty thousandfold.
+# JSON shrinks ten to twenty times, a decompression bomb thirty thousand times.
 MAX_RATIO = 500
 
 
 def annotations_to_bytes(raw: bytes) -> bytes:
-    """The file's bytes, compressed."""
+    """Compress the bytes of an annotation file."""
     return zstandard.ZstdCompressor(level=9, write_checksum=True).compress(raw)
 
 
 @again_from_objects
 def read_annotations(root: Path, header: CacheHeader) -> bytes:
-    """The bytes of the annotation file; raises CorruptCache."""
+    """Read the bytes of the annotation file. Raises CorruptCache."""
     path, expected = root / NAME, header.beside.get(NAME)
     try:
         if expected is None:
@@ -34,7 +34,7 @@ def read_annotations(root: Path, header: CacheHeader) -> bytes:
         compressed = read_below(root, NAME, min(expected.size, MAX_COMPRESSED_BYTES))
         if hashlib.sha256(compressed).hexdigest() != expected.sha256:
             raise CorruptCache(f"{path}: its bytes are not those that the header names")
-        # A frame may claim any size, and zstandard believes it.
+        # A frame may claim any size, and zstandard trusts it.
         size = zstandard.frame_content_size(compressed)
         if not 0 <= size <= min(MAX_BYTES, 2**20 + MAX_RATIO * len(compressed)):
             raise CorruptCache(f"{path}: it claims {size} bytes")

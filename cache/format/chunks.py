@@ -1,7 +1,7 @@
-"""A sample's map at one level as it lies on the disk: one zstd frame, and the crc32c of it.
+"""The form of a sample's map at one level on the disk: one zstd frame and its crc32c.
 
-Both stores keep this frame, each with its own trailer behind it, so one way of reading serves both
-and a frame moves from cache to cache as it is.
+Both stores keep this frame, each followed by a trailer of the store, so the same code reads both and a
+frame moves from cache to cache unchanged.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Where a frame lies in its file, and its crc32c."""
+    """The location of a frame in its file, and its crc32c."""
 
     offset: int
     length: int
@@ -35,23 +35,23 @@ class Chunk(NamedTuple):
 
 
 class DamagedFrame(ValueError):
-    """A frame that is not what was written; the message says in what way."""
+    """A frame is not what was written; the message says in what way."""
 
 
 def compress(sample: Array) -> Frame:
-    """A stored map -> its frame. Safe in threads; releases Python's lock."""
+    """Compress a stored map into its frame. This is safe in threads and releases Python's lock."""
     raw = np.ascontiguousarray(sample, dtype=sample.dtype.newbyteorder("<"))
     data = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw.data.cast("B"))
     return Frame(data, int(google_crc32c.value(data)))
 
 
 def compress_bound(raw_bytes: int) -> int:
-    """The most bytes that a frame of so many raw bytes can have."""
+    """Return the maximum size in bytes of a frame that holds `raw_bytes`."""
     return raw_bytes + (raw_bytes >> 7) + 1024
 
 
 def check_frame(data: bytes, length: int, crc32c: int) -> None:
-    """Raises DamagedFrame."""
+    """Check the length and the checksum of a frame. Raises DamagedFrame."""
     if len(data) != length:
         raise DamagedFrame(f"{len(data)} of its {length} bytes are there")
     if google_crc32c.value(data) != crc32c:
@@ -59,7 +59,7 @@ def check_frame(data: bytes, length: int, crc32c: int) -> None:
 
 
 def check_whole_frame(data: bytes, length: int, crc32c: int, raw_bytes: int) -> None:
-    """As `check_frame`, and that it says to hold `raw_bytes`; raises DamagedFrame."""
+    """Check a frame as `check_frame` does, and that it declares `raw_bytes`. Raises DamagedFrame."""
     check_frame(data, length, crc32c)
     try:
         if zstandard.frame_content_size(data) != raw_bytes:
@@ -71,11 +71,11 @@ def check_whole_frame(data: bytes, length: int, crc32c: int, raw_bytes: int) -> 
 def decompress(
     decompressor: zstandard.ZstdDecompressor, data: bytes, length: int, crc32c: int, raw_bytes: int
 ) -> bytes:
-    """The raw bytes of a frame, checked; raises DamagedFrame."""
+    """Check a frame and return its raw bytes. Raises DamagedFrame."""
     if len(data) != length or google_crc32c.value(data) != crc32c:
         check_frame(data, length, crc32c)
     try:
-        # zstandard ignores max_output_size for a frame that declares its size: look first.
+        # zstandard ignores max_output_size for a frame that declares its size, so it is compared first.
         if zstandard.frame_content_size(data) != raw_bytes:
             raise DamagedFrame(f"it does not decompress to {raw_bytes} bytes")
         return decompressor.decompress(data)

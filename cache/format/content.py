@@ -1,6 +1,6 @@
-"""Which image files the features of a cache are of: their sha256, and one digest of them all.
+"""The sha256 of the image files that a cache's features were computed from, and one digest of them all.
 
-The cache's id is of the names and sizes of images, not of their pixels.
+The id of a cache depends on the names and sizes of images, not on their pixels.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ _MODULUS = 2**256
 
 
 def digest_of_images(files: Mapping[int, str]) -> str:
-    """64 hexadecimal digits; files: the sha256 of each image's file, by image id.
+    """Return a digest of image files, 64 hexadecimal digits.
 
-    A sum over the images, so that it does not hang on their order, nor on how they share out into shards.
+    It is a sum over the images, so that it depends neither on their order nor on their distribution over
+    shards. files: the sha256 of each image's file, by image id.
     """
     return _as_text(sum(_number(image_id, sha256) for image_id, sha256 in files.items()))
 
 
 def digest_of_parts(digests: Iterable[str]) -> str:
-    """The digest of all images together, from the digests of parts that share none."""
+    """Return the digest of all images together, from the digests of parts that have none in common."""
     return _as_text(sum(int(digest, 16) for digest in digests))
 
 
@@ -37,12 +38,12 @@ def _as_text(number: int) -> str:
 
 
 def files_of(entries: Iterable[SampleEntry]) -> dict[int, str]:
-    """The sha256 of each image's file, by image id; "" for a file that could not be read."""
+    """Return the sha256 of each image's file, by image id; "" for a file that could not be read."""
     return {entry.image_id: entry.sha256 for entry in entries}
 
 
 def image_files(root: Path, header: CacheHeader, records: Iterable[ShardRecord]) -> dict[int, str]:
-    """The same of the shards of some records, from their tables. Raises CorruptCache."""
+    """Read the same for the shards of some records, from their tables. Raises CorruptCache."""
     shards = {shard.name: shard for shard in header.layout.shards}
     levels = len(header.key.levels.levels)
     found: dict[int, str] = {}

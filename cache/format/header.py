@@ -1,4 +1,4 @@
-"""fdet.json: what a cache is made of; written once, before anything else, and never changed."""
+"""fdet.json: the header of a cache, which is written once, before anything else, and never changed."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ FORMAT = 3
 STORE_NAMES = ("zarr", "hdf5")
 NAME = "fdet.json"
 MAX_BYTES = 2**28
-# About a backbone: two numbers, and one a canvas.
+# The facts about a backbone are two numbers, and one more for each canvas.
 MAX_FACTS_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class CacheHeader:
-    """The key, the layout, and what a reader must know to decode.
+    """The key, the layout, and everything else that a reader must know to decode.
 
-    backbone: facts worth keeping beside the key (parameters, FLOPs of one canvas of each bucket).
-    beside: digests of what lies beside the shards, by path. Neither takes part in the id.
+    backbone: facts that are kept in addition to the key (parameters, FLOPs of one canvas of each bucket).
+    beside: the digests of the files next to the shards, by path. Neither takes part in the id.
     """
 
     key: CacheKey
@@ -58,7 +58,8 @@ class CacheHeader:
                 f"views {self.key.views} in the key, {self.layout.views} in the layout"
             )
         for bucket in self.layout.buckets:
-            # As float32, which no stored form exceeds: few components may stand for many channels.
+            # Counted as decoded float32, which no stored form exceeds: a few components may stand for
+            # many channels.
             shapes = [level.shape(bucket.canvas_hw) for level in self.key.levels.levels]
             largest = sum(4 * math.prod(shape) for shape in shapes)
             if largest > MAX_SAMPLE_BYTES:
@@ -68,22 +69,22 @@ class CacheHeader:
 
     @Once
     def form(self) -> StoredForm:
-        """How the maps are kept; raises ValueError for an unknown codec."""
+        """Return the form in which the maps are kept. Raises ValueError for an unknown codec."""
         return parse_form(self.key.codec)
 
     @property
     def dtype(self) -> str:
-        """numpy's name of the stored type."""
+        """The stored type, by its name in numpy."""
         return self.form.dtype
 
     @Once
     def id(self) -> str:
-        """Digest of everything that decides which bytes the finished cache holds."""
+        """Return the digest of everything that decides which bytes the finished cache holds."""
         return digest(self._identity())
 
     @Once
     def digest(self) -> str:
-        """Digest of everything in it; the manifest names it."""
+        """Return the digest of everything in the header, which the manifest names."""
         return digest(self._content())
 
     def _identity(self) -> dict[str, Any]:
@@ -100,16 +101,16 @@ class CacheHeader:
         return {"id": self.id, **self._identity(), **about}
 
     def stored_shape(self, level: LevelSpec, bucket: Bucket) -> tuple[int, int, int]:
-        """The array that one sample is kept in at one level."""
+        """Return the shape of the array in which one sample is kept at one level."""
         return self.form.shape(level.shape(bucket.canvas_hw))
 
     def raw_bytes(self, level: LevelSpec, bucket: Bucket) -> int:
-        """Bytes of one sample at one level before compression."""
+        """Return the size in bytes of one sample at one level before compression."""
         return math.prod(self.stored_shape(level, bucket)) * np.dtype(self.dtype).itemsize
 
     @property
     def vector_bytes(self) -> int:
-        """Of one image's vector; 0 where the cache keeps none."""
+        """The size in bytes of one image's vector, 0 where the cache keeps none."""
         return self.key.image_vector.nbytes if self.key.image_vector else 0
 
     def to_bytes(self) -> bytes:
@@ -118,7 +119,11 @@ class CacheHeader:
     @classmethod
     @again_from_objects
     def read(cls, root: Path) -> CacheHeader:
-        """Raises InputError where no cache is, CorruptCache where fdet.json is damaged."""
+        """Read the header below `root`.
+
+        Raises InputError where there is no cache, or one of another format, and CorruptCache where
+        fdet.json is damaged.
+        """
         path = root / NAME
         if not is_there(path):
             raise InputError(

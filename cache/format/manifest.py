@@ -1,4 +1,4 @@
-"""manifest.json: written after every record it names; a cache that has one is whole."""
+"""manifest.json: the list of all records, written after them; a cache that has one is finished."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ MAX_BYTES = 2**28
 
 
 class ForeignManifest(CorruptCache):
-    """It, or the header beside it, is of another cache."""
+    """The manifest or the header next to it is of another cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The digest of the header and of every record, and the sums over them.
+    """The digests of the header and of every record, and sums over the records.
 
-    records: sha256 of commits/<shard>.json by shard. stored_bytes: of all files that the records name.
-    images: digest of the image files (cache/format/content.py); "" where a record has none.
+    records: the sha256 of commits/<shard>.json, by shard. stored_bytes: the size of all files that the
+    records name. images: the digest of the image files (cache/format/content.py), "" where a record has
+    none.
     """
 
     header: str
@@ -50,7 +51,10 @@ class Manifest:
     @classmethod
     @again_from_objects
     def read(cls, root: Path, header: CacheHeader) -> Manifest | None:
-        """None while the cache is not whole; raises CorruptCache for a damaged or foreign one."""
+        """Read the manifest, or return None while the cache is not finished.
+
+        Raises CorruptCache for a damaged or foreign manifest.
+        """
         path = root / NAME
         if not is_there(path):
             return None

@@ -1,4 +1,4 @@
-"""samples/ and commits/: what a shard holds, and the small record by which it exists."""
+"""samples/ and commits/: the table of a shard's samples, and the small record by which the shard exists."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _PLACEMENT = ("image_hw", "canvas_hw", "content_hw", "scale", "shift", "flip")
 class SampleEntry:
     """One image under one view.
 
-    status: "ok", or why the image failed; a failed sample keeps its slot and has no maps.
-    sha256: of the image file. chunks: where each level lies, with the crc32c of its frame, so that
-    a frame that is sound but belongs elsewhere is found too. vector: of the image as a whole, float32,
-    little-endian; empty where the cache keeps none.
+    status: "ok", or the reason why the image failed; a failed sample keeps its slot and has no maps.
+    sha256: the digest of the image file. chunks: the location of each level, with the crc32c of its frame,
+    so that a frame that is sound but belongs elsewhere is noticed too. vector: the vector of the image as a
+    whole, float32, little-endian; empty where the cache keeps none.
     """
 
     image_id: int
@@ -51,7 +51,10 @@ class SampleEntry:
 
 @cache
 def table_dtype(levels: int) -> np.dtype[np.void]:
-    """A row of samples/<shard>.npy. Sizes are (rows, columns); scale, shift and flip are (x, y)."""
+    """Return the type of a row of samples/<shard>.npy.
+
+    Sizes are (rows, columns); scale, shift and flip are (x, y).
+    """
     chunk = np.dtype([("offset", "<u8"), ("length", "<u8"), ("crc32c", "<u4")])
     return np.dtype(
         [
@@ -71,9 +74,9 @@ def table_dtype(levels: int) -> np.dtype[np.void]:
 
 
 class SampleTable:
-    """The samples of one shard in the order of their slots.
+    """The samples of one shard in the order of their slots, about 170 bytes each on the disk.
 
-    chunks: by slot and level. About 170 bytes a sample on the disk.
+    chunks: the offset, length and crc32c of each frame, by slot and level.
     """
 
     def __init__(self, rows: npt.NDArray[np.void], failures: Mapping[int, str], path: Path) -> None:
@@ -93,16 +96,16 @@ class SampleTable:
         return (self.entry(slot) for slot in range(len(self)))
 
     def shows(self, image_hw: npt.NDArray[np.int64], canvas_hw: tuple[int, int]) -> bool:
-        """Whether every placement is one of images of these (slots, 2) sizes on this canvas."""
+        """Return whether the placements are of images of these sizes, (slots, 2), on this canvas."""
         rows = self._rows
         return bool((rows["image_hw"] == image_hw).all() and (rows["canvas_hw"] == canvas_hw).all())
 
     def failure(self, slot: int) -> str:
-        """Why a sample has no maps."""
+        """Return the reason why a sample has no maps."""
         return self._failures.get(slot, "no reason was kept")
 
     def placement(self, slot: int) -> Placement:
-        """Raises CorruptCache where the row describes none."""
+        """Return the placement of a sample. Raises CorruptCache where its row does not describe one."""
         found = self._placements.get(slot)
         if found is None:
             row = self._rows[slot]
@@ -131,12 +134,11 @@ class SampleTable:
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """commits/<shard>.json. A shard is there when its record is.
+    """The content of commits/<shard>.json. A shard exists when its record does.
 
-    files: by path below the cache's root: those of the store, samples/<shard>.npy, and
-    vectors/<shard>.npy where the cache has vectors.
-    failures: why, by slot. images: digest of the image files (content.py); "" in a record that was made
-    before there was one.
+    files: the files of the shard by path below the cache's root: those of the store, samples/<shard>.npy,
+    and vectors/<shard>.npy where the cache has vectors. failures: the reason why a sample failed, by slot.
+    images: the digest of the image files (content.py), "" in a record of an older fdet that wrote none.
     """
 
     cache_id: str
@@ -166,7 +168,7 @@ class ShardRecord:
     def from_json(
         cls, data: Mapping[str, Any], path: Path, cache_id: str, shard: str
     ) -> ShardRecord:
-        """Raises CorruptCache when it is not the record of this shard of this cache."""
+        """Make a record from JSON. Raises CorruptCache when it is not that of this shard of this cache."""
         try:
             failures = {int(slot): str(why) for slot, why in data["failures"].items()}
             files = files_from_json(data["files"])
@@ -187,24 +189,24 @@ class ShardRecord:
 
 
 def record_name(shard: str) -> str:
-    """Where a shard's record stands, below the cache's root."""
+    """Return the path of a shard's record below the cache's root."""
     return f"commits/{shard}.json"
 
 
 def samples_name(shard: str) -> str:
-    """Where the table of a shard's samples stands, below the cache's root."""
+    """Return the path of the table of a shard's samples below the cache's root."""
     return f"samples/{shard}.npy"
 
 
 def samples_to_bytes(entries: Sequence[SampleEntry], levels: int) -> bytes:
-    """samples/<shard>.npy, which `numpy.load` reads."""
+    """Return the bytes of samples/<shard>.npy, which `numpy.load` reads."""
     rows = np.zeros(len(entries), table_dtype(levels))
     for row, entry in zip(rows, entries, strict=True):
-        place = entry.placement
+        placement = entry.placement
         row["image_id"], row["view"], row["ok"] = entry.image_id, entry.view, entry.ok
         row["sha256"] = np.frombuffer(bytes.fromhex(entry.sha256 or "00" * 32), np.uint8)
         for name in _PLACEMENT:
-            row[name] = getattr(place, name)
+            row[name] = getattr(placement, name)
         if entry.ok:
             row["chunks"] = list(entry.chunks)
     return _prefix(levels, len(entries)) + rows.tobytes()
@@ -212,7 +214,10 @@ def samples_to_bytes(entries: Sequence[SampleEntry], levels: int) -> bytes:
 
 @cache
 def _prefix(levels: int, count: int) -> bytes:
-    """numpy's own header; compared as bytes, so nothing read from a cache is ever interpreted."""
+    """Return the header that numpy writes.
+
+    Headers are compared as bytes, so that none that is read from a cache is ever interpreted.
+    """
     buffer = io.BytesIO()
     array = np.lib.format.header_data_from_array_1_0(np.zeros(0, table_dtype(levels)))
     np.lib.format.write_array_header_1_0(buffer, {**array, "shape": (count,)})
@@ -221,9 +226,9 @@ def _prefix(levels: int, count: int) -> bytes:
 
 @again_from_objects
 def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> ShardRecord:
-    """The record of a shard; raises CorruptCache.
+    """Read the record of a shard. Raises CorruptCache.
 
-    sha256: what the manifest says that its bytes have, where there is one.
+    sha256: the digest of its bytes that the manifest names, "" where there is no manifest.
     """
     name = record_name(shard)
     raw = read_below(root, name, MAX_RECORD_BYTES)
@@ -238,7 +243,7 @@ def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> Shar
 
 @again_from_objects
 def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> SampleTable:
-    """The table of a shard that has `samples` slots; raises CorruptCache."""
+    """Read the table of a shard that has `samples` slots. Raises CorruptCache."""
     name = samples_name(record.shard)
     expected = record.files.get(name)
     prefix = _prefix(levels, samples)

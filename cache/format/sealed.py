@@ -1,4 +1,4 @@
-"""JSON files of ours: canonical bytes, and a digest of all that stands in them."""
+"""fdet's JSON files: their canonical bytes, and a digest of all their content."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ MAX_CONTAINERS = 2**23
 
 
 def canonical_json(value: Any) -> bytes:
-    """The same bytes for the same value: sorted keys, no spaces, no NaN, a line end."""
+    """Return the same bytes for the same value: sorted keys, no spaces, no NaN, and a line end."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode() + b"\n"
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """sha256 of the canonical bytes."""
+    """Return the sha256 of the canonical bytes."""
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
 def sealed_json(content: Mapping[str, Any]) -> bytes:
-    """canonical_json with one more field, "sha256": the digest of all others."""
+    """Return canonical_json with one more field, "sha256", the digest of all others."""
     return canonical_json({**content, SEAL: digest(content)})
 
 
 def digest_or_none(value: Any) -> str:
-    """64 hexadecimal digits as they are, or "" for none. Raises ValueError."""
+    """Return 64 hexadecimal digits, or "" for none, unchanged. Raises ValueError for anything else."""
     if not isinstance(value, str) or not re.fullmatch("(?:[0-9a-f]{64})?", value):
         raise ValueError(f"expected a sha256, got {value!r}")
     return value
 
 
 def read_sealed(root: Path, name: str, limit: int) -> dict[str, Any]:
-    """The content of a file that `sealed_json` made, of at most `limit` bytes; raises CorruptCache."""
+    """Read a file that `sealed_json` made, of at most `limit` bytes. Raises CorruptCache."""
     return parse_sealed(read_below(root, name, limit), root / name)
 
 
 def parse_sealed(raw: bytes, path: Path) -> dict[str, Any]:
-    """The content of bytes that stood in `path`; raises CorruptCache."""
+    """Return the content of bytes that `sealed_json` made, read from `path`. Raises CorruptCache."""
     data = parse_json(raw, path)
     try:
         holds = sealed_json({k: v for k, v in data.items() if k != SEAL}) == raw
@@ -58,7 +58,7 @@ def parse_sealed(raw: bytes, path: Path) -> dict[str, Any]:
 
 
 def parse_json(raw: bytes, path: Path) -> dict[str, Any]:
-    """A JSON object from bytes that stood in `path`; raises CorruptCache where they are not one."""
+    """Return the JSON object in bytes from `path`. Raises CorruptCache where they are not one."""
     if raw.count(b"[") + raw.count(b"{") > MAX_CONTAINERS:
         raise CorruptCache(f"{path}: more lists and objects than any cache has")
     try:

@@ -1,8 +1,7 @@
 """vectors/<shard>.npy: for each slot of a shard one vector of the image as a whole, float32 as computed.
 
-Read whole, against the sha256 in the shard's record, at first use: that is how the table of samples
-is read, and beside its maps a shard's vectors are as small. What is kept of it was checked, so
-no value is ever read from the disk unseen.
+Like the table of samples, the file is small compared with the maps. It is read as a whole at first use and
+checked against the sha256 in the shard's record, so no value is ever used unchecked.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ Vectors = npt.NDArray[np.float32]
 
 
 def vectors_name(shard: str) -> str:
-    """Where a shard's vectors stand, below the cache's root."""
+    """Return the path of a shard's vectors below the cache's root."""
     return f"vectors/{shard}.npy"
 
 
 def vectors_to_bytes(vectors: Sequence[bytes], channels: int) -> bytes:
-    """vectors/<shard>.npy, which `numpy.load` reads.
+    """Return the bytes of vectors/<shard>.npy, which `numpy.load` reads.
 
-    vectors: float32, little-endian; empty where the sample failed.
+    vectors: the bytes of each vector, float32, little-endian; empty where the sample failed.
     """
     absent = np.full(channels, np.nan, "<f4").tobytes()
     return float_array_head((len(vectors), channels)) + b"".join(v or absent for v in vectors)
@@ -41,7 +40,10 @@ def vectors_to_bytes(vectors: Sequence[bytes], channels: int) -> bytes:
 
 @again_from_objects
 def read_vectors(root: Path, record: ShardRecord, ok: Sequence[bool], spec: VectorSpec) -> Vectors:
-    """(slots, C), read-only; NaN where a sample failed. ok: by slot. Raises CorruptCache."""
+    """Read the vectors of a shard, (slots, C), read-only, NaN where a sample failed.
+
+    ok: whether the sample of each slot has maps. Raises CorruptCache.
+    """
     name = vectors_name(record.shard)
     expected = record.files.get(name)
     head = float_array_head((len(ok), spec.channels))

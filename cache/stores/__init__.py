@@ -11,7 +11,7 @@ STORES: Mapping[str, Store] = {"zarr": ZarrStore(), "hdf5": Hdf5Store()}
 
 
 def store_of(name: str) -> Store:
-    """The store that a header names; raises CorruptCache for one that nobody knows."""
+    """Return the store that a header names. Raises CorruptCache for an unknown one."""
     if name not in STORES:
         raise CorruptCache(f"fdet.json: unknown store {name!r}; known: {', '.join(STORES)}")
     return STORES[name]

@@ -1,7 +1,7 @@
 """HDF5 shards: one immutable file a shard, one dataset a level, one chunk a sample, zstd and fletcher32.
 
-The file is put together in memory and published like any other, so the HDF5 library never touches
-the disk: killed while it writes, it would leave a file that nobody can open.
+The file is assembled in memory and published like any other, so the HDF5 library never touches the disk:
+killed while it writes, it would leave a file that cannot be opened.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ..format.chunks import ZSTD_LEVEL, Chunk, Frame, compress_bound
 from ..format.header import CacheHeader
 from ..layout import Shard
 
-# HDF5 1.10's: the oldest whose metadata have checksums throughout. "latest" would be another with each
-# release of the library, and older ones could not read it.
+# The format of HDF5 1.10, the oldest whose metadata have checksums throughout. "latest" would change with
+# releases of the library, and older ones could not read it.
 _FORMAT = ("v110", "v110")
 _GROWTH_BYTES = 16 * 2**20
 _METADATA_BYTES = 2**16
 
 
 class Hdf5Store:
-    """One file a shard; any h5py with hdf5plugin reads it."""
+    """A store with one file per shard, which any h5py with hdf5plugin reads."""
 
     def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
         return {}
@@ -55,7 +55,7 @@ class Hdf5Store:
 
 
 class Hdf5Encoder:
-    """The datasets of one shard, in memory until they are whole."""
+    """The datasets of one shard, which are kept in memory until they are complete."""
 
     def __init__(self, name: str, header: CacheHeader, shard: Shard) -> None:
         import h5py
@@ -75,7 +75,7 @@ class Hdf5Encoder:
 
     def _create(self, name: str, shape: tuple[int, ...], header: CacheHeader) -> Any:
         from h5py import Dataset, h5d, h5p, h5s, h5t, h5z
-        from hdf5plugin import Zstd  # its import makes the filter known
+        from hdf5plugin import Zstd  # importing it registers the filter
 
         zstd = Zstd(clevel=ZSTD_LEVEL)
         creation = h5p.create(h5p.DATASET_CREATE)
@@ -89,9 +89,9 @@ class Hdf5Encoder:
         return Dataset(h5d.create(self._file.id, name.encode(), stored, space, creation))
 
     def add(self, slot: int, frames: Sequence[Frame]) -> tuple[Chunk, ...]:
-        """Raises IndexError for a slot that the shard does not have."""
+        """Write one sample's frames as chunks. Raises IndexError for a slot that does not exist."""
         if not 0 <= slot < self._samples:
-            # The library writes where such a chunk would be, which is anywhere.
+            # The library would write at the position computed for such a chunk, which may be anywhere.
             raise IndexError(f"{self._name}: slot {slot}, expected 0 to {self._samples - 1}")
         chunks = []
         for dataset, frame in zip(self._datasets, frames, strict=True):
@@ -111,19 +111,19 @@ class Hdf5Encoder:
         return {self._name: entry}
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Release the memory."""
         self._datasets.clear()
         self._file.close()
 
 
 def fletcher32(data: bytes) -> int:
-    """The checksum of HDF5's fletcher32 filter: sums of big-endian 16-bit words, modulo 65535.
+    """Return the checksum of HDF5's fletcher32 filter: sums of big-endian 16-bit words, modulo 65535.
 
     A sum that is a multiple of 65535 but not zero is kept as 65535.
     """
     words = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=">u2").astype(np.uint64)
     plain = int(words.sum())
-    # Summed in blocks: the weights of a long chunk would leave 64 bits.
+    # The sum is taken in blocks, since the weights of a long chunk would overflow 64 bits.
     weighted = 0
     for start in range(0, len(words), _BLOCK):
         block = words[start : start + _BLOCK]

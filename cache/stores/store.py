@@ -1,4 +1,4 @@
-"""What a store is: where the frames of a shard go, so that others than fdet can read them too."""
+"""The interface of a store, which keeps the frames of a shard so that other programs can read them too."""
 
 from __future__ import annotations
 
@@ -14,34 +14,37 @@ from ..layout import Shard
 
 
 class ShardEncoder(Protocol):
-    """Takes the frames of one shard, slot after slot."""
+    """An encoder that takes the frames of one shard, slot after slot."""
 
     def add(self, slot: int, frames: Sequence[Frame]) -> tuple[Chunk, ...]:
-        """Keep one sample's frames, one a level; says where each lies in its file."""
+        """Keep one sample's frames, one a level, and return the location of each in its file."""
         ...
 
     def finish(self) -> dict[str, FileEntry]:
-        """Complete the files; length and sha256 by path below the cache's root."""
+        """Complete the files, and return their lengths and sha256 by path below the cache's root."""
         ...
 
 
 class Store(Protocol):
-    """Reading needs nothing of it but `level_file`: the samples tables say where each frame lies."""
+    """A store of frames.
+
+    Reading needs only `level_file`, since the samples tables say where each frame lies.
+    """
 
     def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
-        """What lies beside the shards, by path below the root; the same bytes for the same header."""
+        """Return the files next to the shards by path below the root; the header decides their bytes."""
         ...
 
     def level_file(self, shard: Shard, level: str) -> str:
-        """The file, as a path below the root, that holds one level of a shard."""
+        """Return the path, below the root, of the file that holds one level of a shard."""
         ...
 
     def encoder(
         self, root: Path, header: CacheHeader, shard: Shard
     ) -> AbstractContextManager[ShardEncoder]:
-        """The files of a shard; they appear when the block ends, and not at all if it raises."""
+        """Encode the files of a shard, which appear when the block ends, and not at all if it raises."""
         ...
 
     def versions(self) -> Mapping[str, str]:
-        """Version of each library that has a part in the bytes."""
+        """Return the version of each library that has a part in the bytes."""
         ...

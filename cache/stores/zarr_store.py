@@ -1,8 +1,8 @@
 """Zarr v3 arrays: one a bucket and level, one inner chunk a sample, zstd and crc32c inside the shard.
 
-The metadata is written by zarr-python itself. Shards are encoded here, byte for byte what the Zarr
-v3 sharding codec prescribes, because zarr-python reads a missing chunk as its fill value, never
-calls fsync, and spends ten times the disk's time in Python.
+The metadata are written by zarr-python itself. The shards are encoded here, byte for byte as the Zarr v3
+sharding codec prescribes, because zarr-python reads a missing chunk as its fill value, never calls fsync,
+and spends ten times the disk's time in Python.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _CRC_BYTES = 4
 
 
 class ZarrStore:
-    """One file a level and shard; any Zarr v3 reader opens the cache's folder."""
+    """A store with one file per level and shard; any Zarr v3 reader opens the cache's folder."""
 
     def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
-        """The metadata of the group and of every array, as zarr-python writes it."""
+        """Return the metadata of the group and of every array, as zarr-python writes them."""
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec
         from zarr.core.buffer import default_buffer_prototype
@@ -66,7 +66,7 @@ class ZarrStore:
         return sync(collect())
 
     def level_file(self, shard: Shard, level: str) -> str:
-        """Zarr's default chunk key, with "." for its separator: no folder a shard."""
+        """Return Zarr's default chunk key with "." as the separator, so that a shard needs no folder."""
         return f"{shard.bucket.name}/{level}/c.{shard.index}.0.0.0"
 
     @contextmanager
@@ -101,9 +101,9 @@ class ZarrEncoder:
 
 
 class _LevelFile:
-    """Frame after frame, each with its checksum, then the index.
+    """The file of one level: frame after frame, each with its checksum, then the index.
 
-    Every byte that goes out is hashed on its way, so the record's digest costs no second read.
+    Every byte is hashed as it is written, so the digest in the record costs no second read.
     """
 
     def __init__(self, file: BinaryIO, slots: int) -> None:

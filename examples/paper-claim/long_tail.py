@@ -1,8 +1,8 @@
-"""A long-tailed part of a data set: its rarest third of classes in a few images only.
+"""A long-tailed part of a data set, with the rarest third of its classes in a few images only.
 
     python long_tail.py TRAIN.json TAIL.json --most 10
 
-An image stays or goes with all its objects, so nothing in it is unlabelled.
+An image is kept or dropped with all its objects, so nothing in it is unlabelled.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def classes_of(coco: dict) -> dict[int, set[int]]:
-    """By image id."""
+    """Return the ids of the classes that each image shows, by image id."""
     shown: dict[int, set[int]] = {image["id"]: set() for image in coco["images"]}
     for annotation in coco["annotations"]:
         shown[annotation["image_id"]].add(annotation["category_id"])
@@ -42,13 +42,13 @@ def classes_of(coco: dict) -> dict[int, set[int]]:
 
 
 def rarest(shown: dict[int, set[int]]) -> set[int]:
-    """A third of the classes, and one at least."""
+    """Return the rarest third of the classes, at least one."""
     ranked = [c for c, _ in Counter(c for classes in shown.values() for c in classes).most_common()]
     return set(ranked[-max(1, len(ranked) // 3) :])
 
 
 def chosen(shown: dict[int, set[int]], rare: set[int], most: int, seed: int) -> set[int]:
-    """All images without a rare class, and of the others, in a drawn order, those that still fit."""
+    """Return the images to keep: all without a rare class, and in random order those others that fit."""
     order = sorted(shown)
     random.Random(seed).shuffle(order)
     left, kept = dict.fromkeys(rare, most), set()

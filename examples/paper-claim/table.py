@@ -1,9 +1,9 @@
-"""The paper's two tables, of the runs that are there: AP fine-tuned and frozen, and what was trained.
+"""The paper's tables for the finished runs: AP fine-tuned and frozen with the trained share, and stage 2.
 
     python table.py WORK
 
-Differences are frozen less fine-tuned, paired by seed; ± is the standard error of their mean. The table
-of stage 2 has the classes of WORK/tail.json by how many of its images show them.
+Differences are frozen minus fine-tuned, paired by seed; ± is the standard error of their mean. The table of
+stage 2 groups the classes of WORK/tail.json by the number of its images that show them.
 """
 
 import sys
@@ -48,7 +48,7 @@ def claim(work: Path) -> Iterator[str]:
 
 
 def pairs_of(folder: Path) -> list[tuple[float, float]]:
-    """(fine-tuned, frozen) AP of each seed that has both."""
+    """Return the (fine-tuned, frozen) AP of each seed that has both."""
     runs = {run.name: run for run in sorted(folder.glob("*-*")) if finished(run)}
     seeds = [name.removeprefix("cached-") for name in runs if name.startswith("cached-")]
     return [
@@ -85,7 +85,7 @@ def finished(run: Path) -> bool:
 
 
 def best(run: Path) -> dict[str, float]:
-    """AP and the groups', 0 to 100, of the evaluation with the best AP; NaN where there is none."""
+    """Return the AP and the groups' APs, 0 to 100, of the evaluation with the best AP; NaN for none."""
     found = [line["metrics"] for line in metrics_log.read(run) if line["kind"] == "eval"]
     metrics = max(found, key=lambda m: m["ap"] or 0.0)
     return {
@@ -98,7 +98,7 @@ def differences(pairs: list[tuple[float, float]]) -> list[float]:
 
 
 def mean_of(values: list[float], sign: str = "") -> str:
-    """With its standard error; "-" where there is no such figure."""
+    """Format a mean with its standard error; the result is "-" where a value is missing."""
     if any(map(isnan, values)):
         return "-"
     if len(values) == 1:
@@ -107,7 +107,7 @@ def mean_of(values: list[float], sign: str = "") -> str:
 
 
 def parameters(preset: str, work: Path) -> tuple[int, int]:
-    """Trained where the backbone is frozen, and all."""
+    """Return the number of parameters trained with a frozen backbone, and of all."""
     header = CacheHeader.read(work / "train.fdet")
     run = next((work / "runs" / preset).glob("cached-*"))
     parts = measure(load_config(Path(preset)), header, len(RunInfo.read(run).class_ids)).parts

@@ -1,8 +1,8 @@
-"""Aerial photographs with hand-drawn tree crowns -> tiles and COCO JSON.
+"""Preparation of aerial photographs with hand-drawn tree crowns as tiles and COCO JSON.
 
-The photographs come in the wheel of PyPI's `deepforest` 2.1.0 (MIT): two of a site in Yellowstone,
-from the National Ecological Observatory Network. Tiles of the larger one are for training; the other
-one is for the report alone.
+The photographs come in the wheel of PyPI's `deepforest` 2.1.0 (MIT): two of a site in Yellowstone, from the
+National Ecological Observatory Network. Tiles of the larger one are for training; the other one is for the
+report alone.
 """
 
 import argparse
@@ -43,14 +43,17 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles of up to `side` px, evenly placed, at most `step` px apart; one empty tile in so many."""
+    """Tiles of up to `side` px, evenly spaced, at most `step` px apart.
+
+    One of every `keep_empty` empty tiles is kept.
+    """
 
     side: int
     step: int
     keep_empty: int
 
     def spans(self, length: int) -> list[tuple[int, int]]:
-        """(start, end) along one axis: overlapping tiles of one size, or an even cut without overlap."""
+        """Return (start, end) along one axis: overlapping tiles of one size, or even ones without overlap."""
         if self.step >= self.side:
             count = math.ceil(length / self.side)
             cuts = [round(k * length / count) for k in range(count + 1)]
@@ -84,7 +87,7 @@ def fetch(out: Path) -> Path:
 
 
 def write_tiles(photograph: Path, out: Path, grid: Grid, visible: float) -> None:
-    """out/images/*.png and out/annotations.json."""
+    """Write out/images/*.png and out/annotations.json."""
     image = Image.open(photograph.with_suffix(".png")).convert("RGB")
     crowns = read_boxes(photograph.with_suffix(".xml"))
     shutil.rmtree(out, ignore_errors=True)
@@ -109,14 +112,14 @@ def write_tiles(photograph: Path, out: Path, grid: Grid, visible: float) -> None
 
 
 def read_boxes(path: Path) -> list[Box]:
-    """(x1, y1, x2, y2) of every object of a Pascal VOC file."""
+    """Return (x1, y1, x2, y2) of every object of a Pascal VOC file."""
     root = ElementTree.parse(path).getroot()
     names = ("xmin", "ymin", "xmax", "ymax")
     return [tuple(float(box.findtext(n)) for n in names) for box in root.iter("bndbox")]
 
 
 def cut(crowns: list[Box], tile: tuple[int, int, int, int], visible: float) -> Iterator[Box]:
-    """(x, y, w, h) in the tile (left, top, right, bottom), of crowns of which it shows enough."""
+    """Yield (x, y, w, h) in the tile (left, top, right, bottom) of each crown of which it shows enough."""
     left, top, right, bottom = tile
     for x1, y1, x2, y2 in crowns:
         x, y = max(x1, left), max(y1, top)

@@ -1,10 +1,10 @@
-"""EfficientDet's neck (Tan et al., arXiv 1911.09070, section 3): a path down and one up, repeated."""
+"""EfficientDet's neck (Tan et al., arXiv 1911.09070, section 3): a path down and a path up, repeated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,29 +12,32 @@ from torch.nn import functional
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
-from ..checks import check_range
 from ..convolutions import coarser, finer, separable
 from ..family import NeckSettings
 from ..norms import Activation, Norm, activation_layer
+from ..ranges import between
 from ..repeated import RepeatedNeck
 
 
 @dataclass(frozen=True, slots=True)
 class BiFPNSettings(NeckSettings):
-    """repeats: of the two paths, each time with new weights. The paper's norm is "sync-bn", for its
-    batches of 128; the default does not need large ones. order: of what follows a fusion; the paper's
-    own code has the activation first.
-    """
+    """The settings of BiFPN."""
 
     name: Literal["bifpn"] = "bifpn"
-    repeats: int = 3
-    norm: Norm = "gn"
-    activation: Activation = "silu"
-    order: Literal["act-conv-norm", "conv-norm-act"] = "act-conv-norm"
+    repeats: Annotated[
+        int, between(1, 64), "how often the two paths come, each time with new weights"
+    ] = 3
+    norm: Annotated[
+        Norm, "the norm; the paper's is sync-bn, for its batches of 128; gn needs no large ones"
+    ] = "gn"
+    activation: Annotated[Activation, "the activation"] = "silu"
+    order: Annotated[
+        Literal["act-conv-norm", "conv-norm-act"],
+        "of the layers after a fusion; the paper's own code has the activation first",
+    ] = "act-conv-norm"
 
     def __post_init__(self) -> None:
         NeckSettings.__post_init__(self)
-        check_range("neck.repeats", self.repeats, 1, 64)
         if self.max_level == self.min_level:
             raise ConfigError(
                 f"setting 'neck.max_level': neck bifpn needs two levels, got only {self.min_level}"
@@ -42,7 +45,7 @@ class BiFPNSettings(NeckSettings):
 
 
 class BiFPN(RepeatedNeck):
-    """The two paths, `settings.repeats` times."""
+    """The two paths, repeated `settings.repeats` times."""
 
     def __init__(self, spec: PyramidSpec, settings: BiFPNSettings) -> None:
         def graph(count: int) -> nn.Module:
@@ -52,8 +55,10 @@ class BiFPN(RepeatedNeck):
 
 
 class DownAndUp(nn.Module):
-    """One repeat. D_l = fused(P_l, D_(l+1) made finer), where D of the coarsest is its P; then
-    O_l = fused(P_l, D_l, O_(l-1) made coarser), where O of the finest is its D and the coarsest has no D.
+    """One repeat of the two paths.
+
+    D_l = fused(P_l, D_(l+1) made finer), where D of the coarsest level is its P; then O_l = fused(P_l, D_l,
+    O_(l-1) made coarser), where O of the finest level is its D and the coarsest has no D.
     """
 
     def __init__(self, count: int, settings: BiFPNSettings) -> None:
@@ -63,7 +68,7 @@ class DownAndUp(nn.Module):
         self.up = nn.ModuleList(Fusion(n, settings) for n in inputs_up)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, C, H_l, W_l) each, finest first, and back."""
+        """Return maps of the same shapes as those given, (B, C, H_l, W_l) each, finest first."""
         down = [maps[-1]]
         for x, fusion in zip(maps[-2::-1], self.down, strict=True):
             down.insert(0, fusion(x, finer(down[0], 1, (x.shape[-2], x.shape[-1]))))
@@ -75,20 +80,22 @@ class DownAndUp(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The paper's fast normalised fusion, sum of w_i x_i over (sum of w_i + 1e-4) with w = relu of
-    what is trained; then a separable convolution with its norm, the activation before or behind both.
+    """The paper's fast normalised fusion, followed by a separable convolution with its norm.
+
+    The fusion is the sum of w_i x_i over (sum of w_i + 1e-4), where w is the ReLU of trained weights. The
+    activation comes before or after the convolution and the norm.
     """
 
     def __init__(self, inputs: int, settings: BiFPNSettings) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.ones(inputs))
         names = [settings.activation, "none"]
-        before, behind = names if settings.order == "act-conv-norm" else names[::-1]
+        before, after = names if settings.order == "act-conv-norm" else names[::-1]
         self.activation = (activation_layer(before) or nn.Identity)()
-        self.conv = separable(settings.channels, norm=settings.norm, activation=behind)
+        self.conv = separable(settings.channels, norm=settings.norm, activation=after)
 
     def forward(self, *maps: Tensor) -> Tensor:
-        """(B, C, H, W) each -> (B, C, H, W)."""
+        """Fuse maps of (B, C, H, W) to one of the same shape."""
         weights = functional.relu(self.weights)
         shares = weights / (weights.sum() + 1e-4)
         fused = torch.stack([share * x for share, x in zip(shares, maps, strict=True)]).sum(0)

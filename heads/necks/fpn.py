@@ -1,10 +1,10 @@
-"""FPN (Lin et al., arXiv 1612.03144), with coarser levels by strided convolutions (RetinaNet)."""
+"""FPN (Lin et al., arXiv 1612.03144), with coarser levels from strided convolutions (RetinaNet)."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -19,20 +19,23 @@ from ..norms import Activation, Norm, activation_layer, norm_layer
 
 @dataclass(frozen=True, slots=True)
 class TopDownSettings(NeckSettings):
-    """All cached levels from min_level on take part, those above max_level too. extra: where coarser
-    levels than the cache has come from, as `ExtraLevels` says.
+    """The settings of necks with FPN's top-down path.
+
+    All cached levels from min_level on take part, including those above max_level.
     """
 
-    extra: Extra = "p"
-    norm: Norm = "gn"
+    extra: Annotated[Extra, "what levels coarser than the cache's are made from"] = "p"
+    norm: Annotated[Norm, "the norm after every convolution"] = "gn"
 
 
 @dataclass(frozen=True, slots=True)
 class FPNSettings(TopDownSettings):
-    """activation: behind the 3x3 convolution of every level; FPN has none."""
+    """The settings of FPN."""
 
     name: Literal["fpn"] = "fpn"
-    activation: Activation = "none"
+    activation: Annotated[
+        Activation, "after the 3x3 convolution of every level; the original FPN has none"
+    ] = "none"
 
 
 class TopDown(Neck):
@@ -50,24 +53,24 @@ class TopDown(Neck):
             extra_blocks=extra if count else None,
             norm_layer=norm_layer(settings.norm),
         )
-        # Above max_level only the top-down path passes through: nothing is made of it.
+        # Levels above max_level only feed the top-down path, so they need no output convolution.
         for k in range(len(self.spec.levels), len(inputs)):
             self.fpn.layer_blocks[k] = nn.Identity()
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """torchvision's FPN, which knows tensors only."""
+        """torchvision's FPN, which works on tensors only."""
         return (self.fpn,)
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
+        """Make the levels min_level..max_level from the cached levels."""
         inputs = OrderedDict((str(k), pyramid.maps[k]) for k in self._used)
         maps = tuple(self.fpn(inputs).values())[: len(self.spec.levels)]
         return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
 
 
 class FPN(TopDown):
-    """That alone."""
+    """The top-down path, with an optional activation after the 3x3 convolution of every level."""
 
     def __init__(self, spec: PyramidSpec, settings: FPNSettings) -> None:
         super().__init__(spec, settings)
@@ -78,7 +81,7 @@ class FPN(TopDown):
 
 
 class _ExtraLevels(ExtraLevels, ExtraFPNBlock):  # type: ignore[misc]
-    """As torchvision's FPN calls it."""
+    """The extra levels, with the signature that torchvision's FPN expects."""
 
     def forward(  # type: ignore[override]
         self, results: list[Tensor], x: list[Tensor], names: list[str]

@@ -1,40 +1,35 @@
-"""No neck: the cached levels as they are."""
+"""The neck that passes the cached levels on as they are."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import nn
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..checks import check_range
 from ..detector import Neck
 from ..family import NeckSettings
+from ..ranges import between
 
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings(NeckSettings):
-    """channels: what the cached levels must have; 0 for any. Of them those within min_level..max_level
-    are used; none is made.
-    """
+    """The settings of the identity neck, which makes no level of its own."""
 
     name: Literal["identity"] = "identity"
-    channels: int = 0
-    min_level: int = 0
-    max_level: int = 16
-
-    def __post_init__(self) -> None:
-        check_range("neck.channels", self.channels, 0, 2**16)
-        check_range("neck.min_level", self.min_level, 0, 20)
-        check_range("neck.max_level", self.max_level, self.min_level, 20)
+    channels: Annotated[
+        int, between(0, 2**16), "channels that the cached levels must have; 0: any"
+    ] = 0
+    min_level: Annotated[int, between(0, 20), "first cached level that is used"] = 0
+    max_level: Annotated[int, between(0, 20), "last cached level that is used"] = 16
 
 
 class Identity(Neck):
-    """Without parameters. The levels keep their names."""
+    """A neck without parameters, whose levels keep their names."""
 
     def __init__(self, spec: PyramidSpec, settings: IdentitySettings) -> None:
         super().__init__(spec)
@@ -64,10 +59,10 @@ class Identity(Neck):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """None."""
+        """No modules, as nothing is computed."""
         return ()
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Those within min_level..max_level."""
+        """Return the cached levels within min_level..max_level."""
         maps = tuple(pyramid.maps[k] for k in self._used)
         return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)

@@ -1,27 +1,28 @@
-"""NAS-FPN (Ghiasi et al., arXiv 1904.07392): the graph of seven merging cells that was found there."""
+"""NAS-FPN (Ghiasi et al., arXiv 1904.07392): the graph of seven merging cells that the paper found."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
-from ..checks import check_range
 from ..convolutions import convolution, resampled
 from ..family import NeckSettings
 from ..norms import Activation, Norm, activation_layer
+from ..ranges import between
 from ..repeated import RepeatedNeck
 
 
 class Cell(NamedTuple):
-    """Two nodes become a new one at a level. Nodes 0 to 4 are the inputs, finest first, and each cell
-    adds the next one; the finest level is 0. The last five are the outputs.
+    """A merging cell, which makes a new node at a level from two nodes.
 
-    added: inputs that no cell takes; the paper adds them to the output of their level.
+    Nodes 0 to 4 are the inputs, finest first, and each cell adds the next node; the finest level is 0. The
+    last five nodes are the outputs. added: inputs that no cell takes; the paper adds them to the output of
+    their level.
     """
 
     level: int
@@ -44,22 +45,23 @@ LEVELS = 5
 
 @dataclass(frozen=True, slots=True)
 class NASFPNSettings(NeckSettings):
-    """repeats: of the graph, each time with new weights. activation: before each 3x3 convolution. The
-    paper's norm is "sync-bn", for its batches of 64; the default does not need large ones.
-    """
+    """The settings of NAS-FPN."""
 
     name: Literal["nas-fpn"] = "nas-fpn"
-    repeats: int = 5
-    norm: Norm = "gn"
-    activation: Activation = "relu"
-
-    def __post_init__(self) -> None:
-        NeckSettings.__post_init__(self)
-        check_range("neck.repeats", self.repeats, 1, 7)
+    repeats: Annotated[
+        int, between(1, 7), "how often the graph comes, each time with new weights"
+    ] = 5
+    norm: Annotated[
+        Norm, "the norm; the paper's is sync-bn, for its batches of 64; gn needs no large ones"
+    ] = "gn"
+    activation: Annotated[Activation, "before each 3x3 convolution"] = "relu"
 
 
 class NASFPN(RepeatedNeck):
-    """The seven cells, `settings.repeats` times. Raises ConfigError for other than five levels."""
+    """The seven cells, repeated `settings.repeats` times.
+
+    Raises ConfigError for any number of levels except five.
+    """
 
     def __init__(self, spec: PyramidSpec, settings: NASFPNSettings) -> None:
         low, high = settings.min_level, settings.max_level
@@ -76,7 +78,7 @@ class NASFPN(RepeatedNeck):
 
 
 class MergingCells(nn.Module):
-    """One repeat. Each new node is activated, convolved 3x3 and normalised."""
+    """One repeat of the cells, where each new node is activated, convolved 3x3 and normalised."""
 
     def __init__(self, settings: NASFPNSettings) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class MergingCells(nn.Module):
         self.convs = nn.ModuleList(convolution(n, n, 3, norm=settings.norm) for _ in CELLS)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, C, H_l, W_l) of five levels, finest first, and back."""
+        """Return five maps of the same shapes as those given, (B, C, H_l, W_l) each, finest first."""
         nodes, levels = list(maps), list(range(LEVELS))
         for cell, conv in zip(CELLS, self.convs, strict=True):
             rows, columns = maps[cell.level].shape[-2:]
@@ -105,8 +107,10 @@ class MergingCells(nn.Module):
 
 
 def _merged(merge: str, other: Tensor, gate: Tensor) -> Tensor:
-    """Attention lets of the other node pass what the gate's largest values say. The gate is the coarser
-    of the two, in this graph the second.
+    """Add two nodes, the other one scaled by attention where `merge` says so.
+
+    The scale is the sigmoid of the gate's largest value in each channel. The gate is the coarser of the two
+    nodes, which in this graph is the second.
     """
     if merge == "attention":
         other = other * gate.amax((2, 3), keepdim=True).sigmoid()

@@ -1,10 +1,10 @@
-"""PANet's neck (Liu et al., arXiv 1803.01534, section 3.1): FPN, and a path from fine to coarse."""
+"""PANet's neck (Liu et al., arXiv 1803.01534, section 3.1): FPN, followed by a path from fine to coarse."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
@@ -17,15 +17,16 @@ from .fpn import TopDown, TopDownSettings
 
 @dataclass(frozen=True, slots=True)
 class PAFPNSettings(TopDownSettings):
-    """norm: of FPN and path. activation: behind each convolution of the path."""
+    """The settings of PAFPN."""
 
     name: Literal["pafpn"] = "pafpn"
-    activation: Activation = "relu"
+    activation: Annotated[Activation, "after each convolution of the path"] = "relu"
 
 
 class PAFPN(TopDown):
-    """N_min = P_min, N_(l+1) = conv3x3(P_(l+1) + conv3x3(N_l, stride 2)); P are FPN's levels, the
-    extra ones too.
+    """FPN's levels P, including the extra ones, followed by a bottom-up path.
+
+    N_min = P_min, and N_(l+1) = conv3x3(P_(l+1) + conv3x3(N_l, stride 2)).
     """
 
     def __init__(self, spec: PyramidSpec, settings: PAFPNSettings) -> None:
@@ -35,17 +36,17 @@ class PAFPN(TopDown):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """FPN and the path."""
+        """The parts of FPN, and the path."""
         return (*super().parts, self.path)
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
+        """Make the levels min_level..max_level from the cached levels."""
         levels = super().forward(pyramid)
         return replace(levels, maps=tuple(self.path(levels.maps)))
 
 
 class BottomUpPath(nn.Module):
-    """From each level to the next coarser one."""
+    """The path from each level to the next coarser one."""
 
     def __init__(self, count: int, settings: PAFPNSettings) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class BottomUpPath(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(B, C, H_l, W_l) each, finest first, and back."""
+        """Return maps of the same shapes as those given, (B, C, H_l, W_l) each, finest first."""
         out = [maps[0]]
         for x, down, fuse in zip(maps[1:], self.down, self.fuse, strict=True):
             out.append(fuse(x + down(out[-1])))

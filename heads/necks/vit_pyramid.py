@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +19,22 @@ from ..norms import Activation, Norm, activation_layer, norm_layer
 
 @dataclass(frozen=True, slots=True)
 class ViTPyramidSettings(NeckSettings):
-    """norm: behind every convolution; activation: between two deconvolutions. The paper has levels
-    from 2 on.
-    """
+    """The settings of the ViT pyramid. The paper has levels from 2 on."""
 
     name: Literal["vit-pyramid"] = "vit-pyramid"
-    norm: Norm = "ln"
-    activation: Activation = "gelu"
+    norm: Annotated[Norm, "the norm after every convolution"] = "ln"
+    activation: Annotated[Activation, "between two deconvolutions"] = "gelu"
 
 
 class ViTPyramid(Neck):
-    """Cached maps of one stride -> finer levels by deconvolution, the same one, coarser ones by
-    max-pooling; then 1x1 and 3x3 convolutions for each.
+    """A pyramid of levels made from cached maps of one stride.
 
-    Several taps are averaged, each behind a 1x1 convolution and a norm of its own: without the norm
-    that is what a 1x1 convolution of their concatenation would be, and with it no tap drowns the others
-    because its values are larger.
+    Finer levels are made by deconvolution and coarser ones by max-pooling, while the level of the same
+    stride takes the map itself; then each level has a 1x1 and a 3x3 convolution.
+
+    Several taps are averaged, each after its own 1x1 convolution and norm: without the norm that would be a
+    1x1 convolution of their concatenation, and with it no tap drowns the others because its values are
+    larger.
     """
 
     def __init__(self, spec: PyramidSpec, settings: ViTPyramidSettings) -> None:
@@ -48,11 +48,11 @@ class ViTPyramid(Neck):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """What joins the taps, and each level."""
+        """The module that joins the taps, and each level."""
         return self.taps, *self.levels
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Cached levels -> levels min_level..max_level."""
+        """Make the levels min_level..max_level from the cached levels."""
         x = self.taps(pyramid.maps)
         sizes = [level.shape(pyramid.canvas_hw)[1:] for level in self.spec.levels]
         maps = tuple(level(x, *hw) for level, hw in zip(self.levels, sizes, strict=True))
@@ -60,7 +60,7 @@ class ViTPyramid(Neck):
 
 
 class _Taps(nn.Module):
-    """A single one stays as it is."""
+    """The mean of the projected taps; a single tap stays as it is."""
 
     def __init__(self, inputs: Sequence[int], width: int, settings: ViTPyramidSettings) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class _Taps(nn.Module):
         self.convs = nn.ModuleList(convolution(c, width, 1, norm=settings.norm) for c in several)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """(B, C_l, H, W) each -> (B, width, H, W)."""
+        """Average maps (B, C_l, H, W) to one of (B, width, H, W)."""
         if not self.convs:
             return maps[0]
         projected = [conv(x) for conv, x in zip(self.convs, maps, strict=True)]
@@ -76,7 +76,11 @@ class _Taps(nn.Module):
 
 
 class _Level(nn.Module):
-    """doublings: of the stride, halvings below 0; each halving halves the channels too."""
+    """One level of the pyramid.
+
+    doublings: how often the stride is doubled, or halved where it is below 0; each halving of the stride
+    halves the channels too.
+    """
 
     def __init__(self, doublings: int, width: int, settings: ViTPyramidSettings) -> None:
         super().__init__()
@@ -95,8 +99,8 @@ class _Level(nn.Module):
         )
 
     def forward(self, x: Tensor, rows: int, columns: int) -> Tensor:
-        """(B, width, H, W) -> (B, channels, rows, columns)."""
+        """Return a map (B, channels, rows, columns) made from x, (B, width, H, W)."""
         x = self.up(coarser(x, max(0, self.doublings)))
-        # The last patch may reach beyond the canvas, by more than a whole place of a finer level.
+        # The last patch may reach beyond the canvas, by more than a whole cell of a finer level.
         out: Tensor = self.out(x[..., :rows, :columns])
         return out

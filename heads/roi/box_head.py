@@ -1,4 +1,4 @@
-"""A box head: pooled RoIs -> classes and better boxes, and what it is to learn of them."""
+"""The box head: from pooled RoIs to classes and refined boxes, with its targets and losses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..types import Targets
 from .pooling import RoIPool
 from .settings import RoISettings
 
-# Of a class, at first, where each stands for itself.
+# The score of every class in a fresh head, where the classifier is a sigmoid.
 PRIOR = 0.01
 # The label of a RoI that is neither an object nor background.
 IGNORED = -1
@@ -34,8 +34,11 @@ Weights = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class LabelledRoIs:
-    """Of one image: boxes (N, 4) canvas px; labels (N,), 0 for background, k + 1 for class k and -1 for
-    what is ignored, which exist in the RoI heads alone; matched (N,), the object that each overlaps best.
+    """The RoIs of one image, with the labels and objects that they are to learn.
+
+    boxes: (N, 4) canvas px. labels: (N,), 0 for background, k + 1 for class k and -1 for ignored RoIs;
+    these labels exist in the RoI heads only. matched: (N,), the object that each positive RoI overlaps
+    most.
     """
 
     boxes: Tensor
@@ -43,17 +46,18 @@ class LabelledRoIs:
     matched: Tensor
 
     def __getitem__(self, chosen: Tensor) -> LabelledRoIs:
-        """Those of indices, in their order."""
+        """Return the RoIs of these indices, in their order."""
         return LabelledRoIs(self.boxes[chosen], self.labels[chosen], self.matched[chosen])
 
 
 class BoxHead(nn.Module):
-    """torchvision's convolutions and layers, the linear ones with fresh weights as in Detectron.
-    iou_foreground: from which overlap on a RoI is an object; weights: by which the offsets (x, y, w, h)
-    of its box are multiplied.
+    """torchvision's convolutional and linear layers on pooled RoIs, followed by the class and box layers.
 
-    R is the number of boxes a RoI: one of each class, or one alone where class-agnostic. L is the number
-    of logits: K, and one more before them for background where the classifier is a softmax.
+    The linear layers have fresh weights as in Detectron. iou_foreground: the overlap from which a RoI
+    counts as an object. weights: the factors by which the offsets (x, y, w, h) of its box are multiplied.
+
+    R is the number of boxes per RoI: one for each class, or a single one where boxes are class-agnostic. L
+    is the number of logits: K, preceded by one for background where the classifier is a softmax.
     """
 
     def __init__(
@@ -87,32 +91,32 @@ class BoxHead(nn.Module):
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """The layers on pooled RoIs."""
+        """The layers that work on pooled RoIs."""
         return self.layers, self.predictor
 
     def use_embeddings(self, vectors: Tensor) -> None:
-        """As a Head's."""
+        """Classify by vectors (K, D) from now on, as described in `Head.use_embeddings`."""
         self.predictor.cls_score = roi_classifier(self.predictor.cls_score, vectors)
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (N, L) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
+        """Return the logits (N, L) and box deltas (N, R, 4) of the N RoIs of all images, float32."""
         return self.predicted(self.vectors(pyramid, rois))
 
     def vectors(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> Tensor:
-        """(N, C): what the last layers, of classes and of boxes, see of the N RoIs of all images."""
+        """Return (N, C): the input of the class and box layers for the N RoIs of all images."""
         return cast(Tensor, self.layers(self.pool(pyramid, rois)))
 
     def predicted(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last layers make of vectors (N, C): as `forward` gives it."""
+        """Apply the class and box layers to vectors (N, C); the result is that of `forward`."""
         logits, deltas = self.predictor(vectors)
         return logits.float(), deltas.float().unflatten(1, (-1, 4))
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """(N, C) -> (N, L), float32: the class layer's alone."""
+        """Apply the class layer alone to vectors (N, C); the result is (N, L), float32."""
         return cast(Tensor, self.predictor.cls_score(vectors)).float()
 
     def labelled(self, boxes: Tensor, targets: Targets) -> LabelledRoIs:
-        """What each RoI of an image (N, 4) shows, by its overlap with the image's objects."""
+        """Label each RoI of an image, (N, 4), by its overlap with the image's objects."""
         labels = best = boxes.new_zeros(len(boxes), dtype=torch.int64)
         if len(targets.labels):
             matched = self.matcher(box_iou(targets.boxes, boxes))
@@ -123,7 +127,7 @@ class BoxHead(nn.Module):
         return LabelledRoIs(boxes, labels, best)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """(N, L) -> probabilities of the classes, (N, K)."""
+        """Return the probabilities of the classes, (N, K), for logits (N, L)."""
         if self.settings.classifier == "sigmoid":
             return logits.sigmoid()
         return logits.softmax(dim=1)[:, 1:]
@@ -136,15 +140,15 @@ class BoxHead(nn.Module):
         targets: Targets,
         counted: Tensor | None = None,
     ) -> Tensor:
-        """(2,): which class, and where is the box? Of one image, divided by the number of its RoIs.
+        """Return (2,): the classification and box losses of one image, divided by the number of its RoIs.
 
-        counted: (K,), the classes that the image's loss knows of, None for all.
+        counted: (K,), the classes that count in the image's loss, or None for all.
         """
         count = max(1, len(logits))
         classes = self.class_loss(logits, rois.labels, targets, counted)
         if not len(targets.labels):
             return torch.stack([classes, deltas.sum() * 0])
-        # All are encoded, as to choose the positives would wait for the device.
+        # All RoIs are encoded, as selecting the positives would wait for the device.
         positive = (rois.labels > 0)[:, None]
         offsets = self.coder.encode_single(targets.boxes[rois.matched], rois.boxes)
         off = functional.smooth_l1_loss(
@@ -158,15 +162,16 @@ class BoxHead(nn.Module):
     def class_loss(
         self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None = None
     ) -> Tensor:
-        """Which class? Of one image's RoIs, logits (N, L) and labels (N,), divided by their number. Of
-        the targets only what they say of the classes.
+        """Return the classification loss of one image's N RoIs, divided by N.
+
+        logits: (N, L). labels: (N,). Only the fields of the targets that concern classes are used.
         """
         return self._class_costs(logits, labels, targets, counted) / max(1, len(logits))
 
     def _class_costs(
         self, logits: Tensor, labels: Tensor, targets: Targets, counted: Tensor | None
     ) -> Tensor:
-        """Summed over the RoIs that are not ignored."""
+        """Return the sum of the costs over the RoIs that are not ignored."""
         beta, shown = self.settings.class_balance, labels.clamp(min=0)
         if self.settings.classifier == "softmax":
             cross_entropy = partial(functional.cross_entropy, ignore_index=IGNORED)
@@ -180,18 +185,18 @@ class BoxHead(nn.Module):
         return (costs * label_weights([targets], shown - 1, beta)).sum()
 
     def decoded(self, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
-        """Deltas (N, R, 4) of an image's RoIs (N, 4) -> boxes (N, R, 4) canvas px, clipped to hw."""
+        """Decode deltas (N, R, 4) of an image's RoIs (N, 4) to boxes (N, R, 4) canvas px, clipped to hw."""
         boxes = self.coder.decode_single(deltas.flatten(1), rois).unflatten(1, (-1, 4))
         return cast(Tensor, clip_boxes_to_image(boxes, hw))
 
     def refined(self, logits: Tensor, deltas: Tensor, rois: Tensor, hw: tuple[int, int]) -> Tensor:
-        """(N, 4): where an image's RoIs move to, by the class that each shows most; without gradient."""
+        """Return (N, 4): an image's RoIs, moved by the deltas of their best classes, without gradient."""
         best = of_class(deltas.detach(), logits[:, -self.classes :].argmax(dim=1))
         return self.decoded(best[:, None], rois, hw)[:, 0]
 
 
 def of_class(boxes: Tensor, labels: Tensor) -> Tensor:
-    """(N, R, 4), labels (N,) 0..K-1 -> (N, 4): each one's box of its class."""
+    """Select from boxes (N, R, 4) those of the labels (N,), 0..K-1; the result is (N, 4)."""
     if boxes.shape[1] == 1:
         return boxes[:, 0]
     return boxes[torch.arange(len(labels), device=labels.device), labels]

@@ -1,13 +1,13 @@
-"""Cascade R-CNN (Cai and Vasconcelos, arXiv 1712.00726), with masks Cascade Mask R-CNN."""
+"""Cascade R-CNN (Cai and Vasconcelos, arXiv 1712.00726); with masks, Cascade Mask R-CNN."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
-from ..checks import check_range
+from ..ranges import between
 from .box_head import Weights
 from .settings import RoISettings
 from .two_stage import StageLosses, TwoStage
@@ -15,16 +15,24 @@ from .two_stage import StageLosses, TwoStage
 
 @dataclass(frozen=True, slots=True)
 class CascadeRCNNSettings(RoISettings):
-    """Of each stage, iou_thresholds: overlap with an object from which a RoI is one; box_weights: of
-    the offsets (x, y, w, h), which grow as what is left to correct shrinks. stage_losses: what the
-    losses of the stages come to; Detectron2 adds them up.
+    """The settings of Cascade R-CNN, with one value of iou_thresholds and box_weights for each stage.
+
+    The box weights grow as the remaining correction shrinks.
     """
 
     name: Literal["cascade-rcnn"] = "cascade-rcnn"
-    class_agnostic: bool = True
-    stage_losses: StageLosses = "mean"
-    iou_thresholds: tuple[float, ...] = (0.5, 0.6, 0.7)
-    box_weights: tuple[Weights, ...] = (
+    class_agnostic: Annotated[bool, "one box per RoI, instead of one per class"] = True
+    stage_losses: Annotated[
+        StageLosses, "how the losses of the stages are combined; Detectron2 adds them up"
+    ] = "mean"
+    iou_thresholds: Annotated[
+        tuple[float, ...],
+        between(0, 1),
+        "the overlap with an object from which a RoI counts as one, by stage",
+    ] = (0.5, 0.6, 0.7)
+    box_weights: Annotated[
+        tuple[Weights, ...], "the factors of the offsets (x, y, w, h), by stage"
+    ] = (
         (10.0, 10.0, 5.0, 5.0),
         (20.0, 20.0, 10.0, 10.0),
         (30.0, 30.0, 15.0, 15.0),
@@ -35,8 +43,6 @@ class CascadeRCNNSettings(RoISettings):
         stages = len(self.iou_thresholds)
         if not 1 <= stages <= 16:
             raise ConfigError(f"setting 'head.iou_thresholds': expected 1 to 16, got {stages}")
-        for threshold in self.iou_thresholds:
-            check_range("head.iou_thresholds", threshold, 0, 1)
         if len(self.box_weights) != stages:
             raise ConfigError(
                 "setting 'head.box_weights': expected four numbers for each of the "
@@ -49,7 +55,7 @@ class CascadeRCNNSettings(RoISettings):
 
 
 class CascadeRCNN(TwoStage):
-    """Box heads of growing quality, each on what the one before made of its RoIs."""
+    """Box heads of increasing quality, each of which takes the RoIs that the previous one has refined."""
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: CascadeRCNNSettings) -> None:
         stages = list(zip(settings.iou_thresholds, settings.box_weights, strict=True))

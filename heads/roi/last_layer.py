@@ -1,4 +1,4 @@
-"""What the class layers of box heads see: enough to train these alone, when all before them is frozen."""
+"""The inputs of the class layers of box heads: enough to train these layers when all others are frozen."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from .two_stage import TwoStage, by_image, moved
 
 @dataclass(frozen=True, slots=True)
 class SeenRoIs:
-    """Of one image's N sampled RoIs at each of S stages: vectors (S, N, C), float32, that the class layer
-    sees; labels (S, N) int64, 0 for background, k + 1 for class k, and -1 for what a later stage ignores.
+    """The sampled RoIs of one image, as the class layers see them.
+
+    vectors: (S, N, C) float32, the inputs of the class layer for N RoIs at each of S stages. labels: (S, N)
+    int64, 0 for background, k + 1 for class k, and -1 for RoIs that a later stage ignores.
     """
 
     vectors: Tensor
     labels: Tensor
 
     def to(self, device: torch.device) -> SeenRoIs:
-        """The same there."""
+        """Return the same RoIs on another device."""
         return SeenRoIs(self.vectors.to(device), self.labels.to(device))
 
 
@@ -37,8 +39,10 @@ def seen_rois(
     targets: Sequence[Targets],
     seeds: Sequence[int],
 ) -> list[SeenRoIs]:
-    """Of each image the RoIs that `Detector.losses` would draw with these seeds. The detector's head is a
-    TwoStage; of a cascade every stage sees what the frozen ones before it make of the first one's RoIs.
+    """Return for each image the RoIs that `Detector.losses` would draw with these seeds.
+
+    The detector's head is a TwoStage. In a cascade every stage sees the RoIs of the first stage as the
+    frozen stages before it have refined them.
     """
     head, levels = _two_stage(detector), detector.levels(pyramid)
     _, rois = head.sampled(levels, placements, targets, seeds)
@@ -58,8 +62,9 @@ def seen_rois(
 def class_losses(
     detector: Detector, seen: Sequence[SeenRoIs], targets: Sequence[Targets], seeds: Sequence[int]
 ) -> Tensor:
-    """(B,): the "classification" of `Detector.losses` of these RoIs. targets: what they say of the
-    classes is all that counts.
+    """Return (B,): the "classification" loss that `Detector.losses` has for these RoIs.
+
+    Only the fields of the targets that concern classes are used.
     """
     head = _two_stage(detector)
     counts, counted = [x.labels.shape[1] for x in seen], head.counted(targets, seeds)

@@ -1,4 +1,4 @@
-"""Mask R-CNN's head (He et al., arXiv 1703.06870): torchvision's layers on pooled RoIs."""
+"""The mask head of Mask R-CNN (He et al., arXiv 1703.06870): torchvision's layers on pooled RoIs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .settings import RoISettings
 
 
 class MaskHead(nn.Module):
-    """A mask of M × M cells for each RoI, of one class; M is twice the pooled side."""
+    """A head that predicts a mask of M × M cells for each RoI and its class; M is twice the pooled side."""
 
     def __init__(self, spec: PyramidSpec, classes: int, settings: RoISettings) -> None:
         super().__init__()
@@ -30,24 +30,26 @@ class MaskHead(nn.Module):
             spec.channels[0], [width] * settings.mask_convs, 1, norm_layer(settings.norm)
         )
         self.predictor = _OfOneClass(width, width, classes)
-        # As in Detectron. torchvision's fresh logits grow as there are fewer classes.
+        # As in Detectron: torchvision's initial logits are larger where there are fewer classes.
         nn.init.zeros_(self.predictor.conv5_mask.bias)
         initialise_output(self.predictor.mask_fcn_logits, 0.001)
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
-        """The layers on pooled RoIs."""
+        """The layers that work on pooled RoIs."""
         return self.layers, self.predictor
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor], labels: list[Tensor]) -> Tensor:
-        """Logits (N, M, M) float32 of the N RoIs of all images, of the class 0..K-1 of each."""
+        """Return logits (N, M, M), float32, of the N RoIs of all images, each for its class 0..K-1."""
         pooled = self.layers(self.pool(pyramid, rois))
         return cast(Tensor, self.predictor(pooled, torch.cat(labels)).float())
 
 
 class _OfOneClass(MaskRCNNPredictor):  # type: ignore[misc]
-    """torchvision's predictor, of which only the channel of each RoI's class is computed: with the
-    thousand classes of LVIS the others would be nearly all of the work, and half a gigabyte an image.
+    """torchvision's predictor, which computes only the channel of each RoI's class.
+
+    With the thousand classes of LVIS the other channels would be nearly all of the work, and half a
+    gigabyte per image.
     """
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -58,8 +60,9 @@ class _OfOneClass(MaskRCNNPredictor):  # type: ignore[misc]
 
 
 def mask_loss(logits: Tensor, rois: LabelledRoIs, targets: Targets) -> Tensor:
-    """Of one image: binary cross-entropy of logits (P, M, M) and the objects of its P positive RoIs,
-    cut out by these; the mean over all cells.
+    """Return the binary cross-entropy of one image's mask logits (P, M, M), the mean over all cells.
+
+    The targets are the objects of the image's P positive RoIs, cut out by these RoIs.
     """
     assert targets.masks is not None
     objects = resampled(targets.masks, targets.boxes, rois.boxes, rois.matched, logits.shape[-1])

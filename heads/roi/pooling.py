@@ -13,11 +13,13 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 
 
 class RoIPool(nn.Module):
-    """Up to four levels, and not the last, which exists for the RPN alone; 2 x 2 points a cell.
+    """RoIAlign over up to four levels, with 2 x 2 sampling points per cell.
 
-    aligned: a place of a map stands for its centre, half a stride from its corner (as in Detectron2).
-    Else it stands for its corner, a RoI is at least a stride wide and high, and all is as in torchvision's
-    MultiScaleRoIAlign, but for the strides, which that infers from the first batch's unpadded sizes.
+    The last of several levels is left out, as it exists for the RPN alone. aligned: whether a cell of a map
+    stands for its centre, half a stride from its corner (as in Detectron2). Otherwise it stands for its
+    corner, a RoI is at least a stride wide and high, and everything is as in torchvision's
+    MultiScaleRoIAlign except for the strides, which torchvision infers from the unpadded sizes of the first
+    batch.
     """
 
     def __init__(self, spec: PyramidSpec, size: int, aligned: bool) -> None:
@@ -29,7 +31,7 @@ class RoIPool(nn.Module):
         self.levels_of = LevelMapper(*ends)
 
     def forward(self, pyramid: FeaturePyramid, rois: list[Tensor]) -> Tensor:
-        """rois: of each image, (N, 4) canvas px -> (N of all images, C, size, size)."""
+        """Pool the RoIs of each image, (N, 4) canvas px, to (N of all images, C, size, size)."""
         images = [torch.full_like(of[:, :1], k) for k, of in enumerate(rois)]
         boxes = torch.cat([torch.cat(images), torch.cat(rois)], dim=1)
         first, levels = pyramid.maps[0], self.levels_of(rois)
@@ -37,6 +39,6 @@ class RoIPool(nn.Module):
         for k, (x, scale) in enumerate(zip(pyramid.maps, self.scales, strict=False)):
             here = torch.where(levels == k)[0]
             pooled = roi_align(x, boxes[here], self.size, scale, 2, self.aligned)
-            # Under autocast levels may differ in their type.
+            # Under autocast the levels may differ in dtype.
             out[here] = pooled.to(out.dtype)
         return out

@@ -1,4 +1,4 @@
-"""The region proposal network (Ren et al., arXiv 1506.01497): torchvision's, fed with a pyramid."""
+"""The region proposal network (Ren et al., arXiv 1506.01497): torchvision's, fed with a feature pyramid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from .settings import RoISettings
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """anchors: A boxes an image. logits (B, A) and deltas (B, A, 4): the RPN's, float32. boxes: the
+    """The RPN's output for a batch.
+
+    anchors: the A boxes of each image. logits: (B, A), float32. deltas: (B, A, 4), float32. boxes: the
     proposals of each image, (N, 4) canvas px, which pass no gradient.
     """
 
@@ -41,7 +43,7 @@ class Proposals:
 
 
 def _head(channels: int, anchors: int, settings: RoISettings) -> RPNHead:
-    """torchvision's, and its convolutions normalised where that is set."""
+    """Build torchvision's RPN head, with normalised convolutions where a norm is set."""
     head = RPNHead(channels, anchors, settings.rpn_convs)
     norm = norm_layer(settings.rpn_norm)
     if norm is not None:
@@ -53,7 +55,7 @@ def _head(channels: int, anchors: int, settings: RoISettings) -> RPNHead:
 
 
 class RPN(RegionProposalNetwork):  # type: ignore[misc]
-    """torchvision's parts; what is drawn of an image's anchors is that image's own."""
+    """torchvision's RPN, which samples the anchors of each image independently of the other images."""
 
     def __init__(self, spec: PyramidSpec, settings: RoISettings) -> None:
         anchors = Anchors(spec, settings.scales(spec), settings.ratios, settings.anchor_grid)
@@ -79,8 +81,8 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
         training: bool,
         recompute: bool,
     ) -> Proposals:
-        """The best of every level after NMS, within the part of the canvas that shows the image."""
-        # torchvision asks the module's own flag how many proposals are wanted.
+        """Return the best proposals of each level after NMS, within the canvas's part with the image."""
+        # torchvision reads the module's own flag to decide how many proposals to keep.
         self.training = training
         anchors = image_anchors(self.anchor_generator, pyramid)
         by_level = self._outputs(list(pyramid.maps), recompute)
@@ -96,7 +98,7 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
         return Proposals(anchors, logits, deltas, boxes)
 
     def _outputs(self, maps: list[Tensor], recompute: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """Objectness logits and box deltas of every level."""
+        """Return the objectness logits and box deltas of every level."""
         if not recompute:
             return cast(tuple[list[Tensor], list[Tensor]], self.head(maps))
         levels = [recomputed(self.head, [x]) for x in maps]
@@ -105,8 +107,9 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
     def losses(
         self, proposals: Proposals, targets: Sequence[Targets], generators: Sequence[Random]
     ) -> dict[str, Tensor]:
-        """ "objectness": is there an object at an anchor, and "proposal_box": where is its box; (B,) each,
-        divided by the number of the image's own sampled anchors.
+        """Return the losses "objectness" (is there an object at an anchor?) and "proposal_box" (where?).
+
+        Each is (B,), divided by the number of the image's own sampled anchors.
         """
         first = proposals
         matched = self.assign_targets_to_anchors(
@@ -131,6 +134,6 @@ class RPN(RegionProposalNetwork):  # type: ignore[misc]
 
 
 def _ignoring(anchors: Tensor, labels: Tensor, targets: Targets) -> Tensor:
-    """(A,), of one image: 1 for an object, 0 for background, -1 for neither."""
+    """Return the labels (A,) of one image: 1 for an object, 0 for background, -1 for neither."""
     within = within_ignored(anchors, targets)
     return labels if within is None else labels.masked_fill(within & (labels == 0), -1)

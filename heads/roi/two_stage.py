@@ -1,4 +1,4 @@
-"""What Faster R-CNN and Cascade R-CNN have in common: proposals, box heads one after another, masks."""
+"""The common part of Faster R-CNN and Cascade R-CNN: proposals, box heads one after another, masks."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .mask_head import MaskHead, mask_loss
 from .rpn import RPN
 from .settings import RoISettings
 
-# Of one image: logits (N, L) and box deltas (N, R, 4).
+# The logits (N, L) and box deltas (N, R, 4) of one image.
 _Outputs = tuple[Tensor, Tensor]
 StageLosses = Literal["mean", "sum"]
 
 
 class TwoStage(Head):
-    """An RPN on every level, box heads and a mask head on all but those that exist for the RPN alone.
+    """An RPN on every level, with box heads and a mask head on all levels except those for the RPN alone.
 
-    stages: of each box head, the overlap from which a RoI is an object, and the weights of its boxes.
-    stage_losses: what their losses come to. The boxes of a stage are the RoIs of the next: in training
-    those that were drawn for the first, so that every stage learns from equally many. Raises ConfigError
-    where a federated loss has a softmax.
+    stages: for each box head, the overlap from which a RoI counts as an object, and the weights of its
+    boxes. stage_losses: how the losses of the stages are combined. The boxes of one stage are the RoIs of
+    the next: in training only those that were drawn for the first stage, so that every stage learns from
+    equally many. Raises ConfigError where a federated loss is combined with a softmax.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class TwoStage(Head):
         super().__init__()
         if settings.federated and settings.classifier != "sigmoid":
             raise ConfigError(
-                f"setting 'head.federated': {settings.federated} classes of an image count only where "
-                "each stands for itself; set head.classifier=sigmoid"
+                f"setting 'head.federated': a loss over {settings.federated} classes of an image needs a "
+                "separate score for each class; set head.classifier=sigmoid"
             )
         self.settings, self.stage_losses = settings, stage_losses
         self.rpn = RPN(spec, settings)
@@ -71,8 +71,9 @@ class TwoStage(Head):
         return tuple(stage.predictor.cls_score for stage in self.stages)
 
     def use_embeddings(self, vectors: Tensor) -> None:
-        """In place of the last layer of each box head. Raises ConfigError too where boxes or masks are
-        learnt for each class.
+        """Replace the class layer of each box head, as described in `Head.use_embeddings`.
+
+        Raises ConfigError also where boxes or masks are learnt for each class.
         """
         for name, wanted in (("class_agnostic", True), ("masks", False)):
             if getattr(self.settings, name) != wanted:
@@ -85,11 +86,14 @@ class TwoStage(Head):
 
     @property
     def anchor_generator(self) -> Anchors:
-        """The RPN's."""
+        """The RPN's anchor generator."""
         return cast(Anchors, self.rpn.anchor_generator)
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """Reached by an anchor that overlaps it by half. Places are drawn, so that their number is fixed."""
+        """Return how objects fit the anchors: reached by an IoU of 0.5 or more with an anchor.
+
+        RoIs are sampled in a fixed number, so `places` is 1 for every object.
+        """
         reached = best_iou(self.anchor_generator, boxes, canvas_hw) >= 0.5
         return Fit(torch.ones_like(reached, dtype=torch.int64), reached)
 
@@ -100,14 +104,14 @@ class TwoStage(Head):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
-        """Of "objectness", "proposal_box", "classification", "box" and, where wanted, "mask"; (B,) each.
+        """Return named losses, (B,) each.
 
-        Those of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs;
-        torchvision divides by the batch's number: the mean over images equals its losses when every
-        image has equally many. Those of several stages come to one by `over_stages`. An
-        image's seed draws its anchors first, then its RoIs; and by themselves the classes of a federated
-        loss, and the RoIs that masks learn from.
-        Raises ValueError where masks are wanted and there are none.
+        They are "objectness", "proposal_box", "classification", "box" and, with masks, "mask". The losses
+        of an image are divided by the number of its own sampled anchors, RoIs or positive RoIs. torchvision
+        divides by the number of the batch: the mean over images equals its losses where every image has
+        equally many. The losses of several stages are combined by `over_stages`. An image's seed draws its
+        anchors first, then its RoIs; the classes of a federated loss and the RoIs that masks learn from are
+        drawn by separate generators. Raises ValueError where masks are to be learnt and a target has none.
         """
         if self.masks is not None and any(of_image.masks is None for of_image in targets):
             raise ValueError("head.masks=true learns from masks: expected them in all targets")
@@ -132,7 +136,7 @@ class TwoStage(Head):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> tuple[dict[str, Tensor], list[LabelledRoIs]]:
-        """The RPN's losses, and the RoIs of each image that the first stage learns from."""
+        """Return the RPN's losses, and for each image the RoIs that the first stage learns from."""
         generators = [Random(seed) for seed in seeds]
         first = self.rpn.propose(pyramid, placements, training=True, recompute=self.recomputes)
         losses = self.rpn.losses(first, targets, generators)
@@ -140,19 +144,19 @@ class TwoStage(Head):
         return losses, [self._drawn(*of_image) for of_image in images]
 
     def counted(self, targets: Sequence[Targets], seeds: Sequence[int]) -> Sequence[Tensor | None]:
-        """(K,) of each image: the classes that its loss knows of, None for all."""
+        """Return for each image the classes that count in its loss, (K,), or None for all."""
         of_classes = federated_classes(targets, seeds, self.settings.federated)
         return [None] * len(targets) if of_classes is None else of_classes.unbind()
 
     def over_stages(self, losses: Sequence[Tensor]) -> Tensor:
-        """What the losses of each stage, (B, ...) each, come to."""
+        """Combine the losses of the stages, (B, ...) each, by their mean or sum, as `stage_losses` says."""
         of_stages = torch.stack(tuple(losses))
         return of_stages.mean(dim=0) if self.stage_losses == "mean" else of_stages.sum(dim=0)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Boxes of the last stage after class-wise NMS; scores are the mean over the stages."""
+        """Return the boxes of the last stage after class-wise NMS; scores are the mean over the stages."""
         propose = self.rpn.propose
         first = propose(pyramid, placements, training=False, recompute=self.recomputes)
         stages = list(self._stages(pyramid, placements, first.boxes))
@@ -167,7 +171,7 @@ class TwoStage(Head):
     def _stages(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement], rois: list[Tensor]
     ) -> Iterator[tuple[BoxHead, list[Tensor], list[_Outputs]]]:
-        """Each in turn, with every image's RoIs and what it makes of them."""
+        """Yield each stage in turn, with every image's RoIs and the stage's outputs for them."""
         for k, stage in enumerate(self.stages, 1):
             outputs = self._outputs(stage, pyramid, rois)
             yield stage, rois, outputs
@@ -181,13 +185,13 @@ class TwoStage(Head):
         return by_image(outputs, rois)
 
     def _drawn(self, proposals: Tensor, targets: Targets, generator: Random) -> LabelledRoIs:
-        """Of an image's proposals, and its objects themselves."""
+        """Sample the first stage's RoIs from an image's proposals and its objects themselves."""
         rois = self.stages[0].labelled(torch.cat([proposals, targets.boxes]), targets)
         sampled, positive = self.settings.sampled, self.settings.positive
         return rois[torch.cat(balanced(rois.labels, sampled, positive, generator))]
 
     def _best(self, boxes: Tensor, scores: Tensor) -> Detections:
-        """Of one image: boxes (N, R, 4) and scores (N, K)."""
+        """Return the detections of one image from boxes (N, R, 4) and scores (N, K)."""
         rois, labels = torch.where(scores > self.settings.score_threshold)
         found = Detections(of_class(boxes[rois], labels), scores[rois, labels], labels)
         found = found[remove_small_boxes(found.boxes, min_size=1e-2)]
@@ -201,9 +205,10 @@ class TwoStage(Head):
         targets: Sequence[Targets],
         seeds: Sequence[int],
     ) -> Tensor:
-        """Of the positives of the last stage: its RoIs come nearest to the boxes that masks are asked for.
+        """Return the mask losses (B,) of the positive RoIs of the last stage.
 
-        At most as many as the first one draws, as a later stage may have made positives of others.
+        These RoIs come nearest to the boxes whose masks are predicted. At most as many are taken as the
+        first stage draws, as a later stage may have made positives of others.
         """
         images = zip(rois, seeds, strict=True)
         positive = [self._drawn_for_masks(*of_image) for of_image in images]
@@ -214,10 +219,13 @@ class TwoStage(Head):
         return torch.stack([mask_loss(*of_image) for of_image in learned])
 
     def _drawn_for_masks(self, rois: LabelledRoIs, seed: int) -> LabelledRoIs:
-        """Of an image, in their order; by a generator of its own, so that other draws do not hang on it."""
-        most = int(self.settings.sampled * self.settings.positive)
+        """Sample the positive RoIs of an image that masks learn from, in their order.
+
+        A separate generator draws them, so that the other draws do not depend on this one.
+        """
+        maximum = int(self.settings.sampled * self.settings.positive)
         positive = torch.where(rois.labels > 0)[0]
-        return rois[some(positive, most, Random(f"masks {seed}")).sort().values]
+        return rois[some(positive, maximum, Random(f"masks {seed}")).sort().values]
 
     def _with_masks(self, pyramid: FeaturePyramid, found: list[Detections]) -> list[Detections]:
         logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])
@@ -227,7 +235,7 @@ class TwoStage(Head):
     def _mask_logits(
         self, pyramid: FeaturePyramid, rois: list[Tensor], labels: list[Tensor]
     ) -> Sequence[Tensor]:
-        """Of each image (N, M, M)."""
+        """Return the mask logits (N, M, M) of each image."""
         inputs = (pyramid, rois, labels)
         assert self.masks is not None
         logits = recomputed(self.masks, *inputs) if self.recomputes else self.masks(*inputs)
@@ -235,7 +243,7 @@ class TwoStage(Head):
 
 
 def by_image(outputs: _Outputs, rois: Sequence[Tensor]) -> list[_Outputs]:
-    """Of the RoIs of all images -> of each image's."""
+    """Split the outputs for the RoIs of all images into those of each image."""
     counts = [len(of_image) for of_image in rois]
     logits, deltas = (torch.split(x, counts) for x in outputs)
     return list(zip(logits, deltas, strict=True))
@@ -247,11 +255,11 @@ def moved(
     rois: Sequence[Tensor],
     placements: Sequence[Placement],
 ) -> list[Tensor]:
-    """(N, 4) of each image: where a stage moves its RoIs, for the next one; without gradient."""
+    """Return for each image (N, 4): its RoIs as a stage moves them for the next one, without gradient."""
     images = zip(outputs, rois, placements, strict=True)
     return [stage.refined(*of, r, placed.content_hw) for of, r, placed in images]
 
 
 def _mean_scores(head: BoxHead, of_stages: Sequence[_Outputs]) -> Tensor:
-    """An image's logits of every stage -> probabilities (N, K)."""
+    """Return the probabilities (N, K) of an image's RoIs: the mean over the stages' scores."""
     return torch.stack([head.scores(logits) for logits, _ in of_stages]).mean(dim=0)

@@ -1,1 +1,1 @@
-"""Frozen and trained backbones, and where their weights come from."""
+"""Frozen and trained backbones, and the sources of their weights."""

@@ -1,8 +1,8 @@
 """A frozen backbone with small trained adapters after its blocks.
 
-Of a block's output x, cell by cell: x + up(relu(norm(down(x)))), a bottleneck beside an identity (residual
-adapters: Rebuffi et al., arXiv 1705.08045; bottlenecks: Houlsby et al., arXiv 1902.00751). `up` begins at
-zero, so the pyramid begins as the frozen backbone's, bit for bit.
+An adapter maps a block's output x, cell by cell, to x + up(relu(norm(down(x)))), a bottleneck in parallel
+with the identity (residual adapters: Rebuffi et al., arXiv 1705.08045; bottlenecks: Houlsby et al., arXiv
+1902.00751). `up` begins at zero, so the pyramid begins as that of the frozen backbone, bit for bit.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .trained import first_stage
 
 
 class Adapter(nn.Module):
-    """Of maps or tokens with `channels` in dimension `axis`; `width` channels in between.
+    """An adapter of maps or tokens with `channels` in dimension `axis`, and `width` channels in between.
 
-    Its linear layers are 1x1 convolutions where cells are those of a map. The norm is of a cell alone, so no
-    image depends on its neighbours or on its padding.
+    On maps its linear layers act as 1x1 convolutions. The norm is taken over one cell alone, so no image
+    depends on its neighbours in the batch or on its padding.
     """
 
     def __init__(self, channels: int, width: int, axis: int) -> None:
@@ -38,23 +38,24 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape with the channels at `axis` -> the same shape and type."""
+        """Adapt a tensor of any shape with its channels at `axis`; shape and type stay the same."""
         cells = x.movedim(self.axis, -1)
         change: Tensor = self.up(functional.relu(self.norm(self.down(cells))))
         return x + change.movedim(-1, self.axis).to(x.dtype)
 
 
 class AdaptedBackbone(nn.Module):
-    """(B, H, W, 3) uint8 canvases -> FeaturePyramid, with a graph behind it from the first adapter on.
+    """A frozen backbone with adapters: (B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
-    Takes `backbone` over, which stays as it is: eval mode, its weights, its statistics, its precision.
-    An adapter of max(min_width, channels // reduction) channels acts on what each block gives, and so on
-    all that comes behind it, from the stage that ends with level `train_from` on ("": from the first).
-    seed: what the adapters are drawn from; canvases: of those that will come. blocks: names of the
-    modules that are adapted.
+    The pyramid has a graph from the first adapter on. The object takes `backbone` over, which stays as it
+    is: in eval mode, with its weights, its statistics and its precision. An adapter of max(min_width,
+    channels // reduction) channels acts on the output of each block, and so on everything computed from it,
+    from the stage that ends with level `train_from` on ("": from the first stage). seed: the seed that the
+    adapters are drawn from. canvases: sizes of the canvases to come. blocks: the names of the modules that
+    are adapted.
 
-    Parameters and state are the adapters' alone. Raises ConfigError for a level that the backbone lacks,
-    and where no block is found.
+    Only the adapters have parameters and state. Raises ConfigError for a level that the backbone lacks, and
+    where no block is found.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class AdaptedBackbone(nn.Module):
         blocks = [b for b in find_blocks(backbone, min(canvases)) if b.stage >= first]
         if not blocks:
             raise ConfigError(
-                f"setting 'backbone.adapters': {backbone.name} has no block for one"
+                f"setting 'backbone.adapters': {backbone.name} has no block to adapt"
                 + (f" from {train_from} on" if train_from else "")
                 + "; choose another backbone, or train without"
             )
@@ -86,15 +87,18 @@ class AdaptedBackbone(nn.Module):
         self.adapters = nn.ModuleList(adapters).to(backbone.device)
         for name, adapter in zip(self.blocks, adapters, strict=True):
             backbone.insert(name, adapter)
-        # In a tuple it is no submodule: neither kept, nor moved, nor set to another memory format.
+        # A tuple hides the backbone from torch: it is not saved, moved or set to another memory format.
         self._frozen = (backbone,)
 
     def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
-        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        """Compute the pyramid with a graph.
+
+        canvases: (B, H, W, 3) uint8 on this module's device. content_hw: B sizes in px.
+        """
         return self._frozen[0].pyramid(canvases, content_hw)
 
     def flops(self, canvas_hw: HW) -> int:
-        """Floating-point operations of the adapters for one canvas, multiply and add counted apart."""
+        """Count the adapters' floating-point operations for one canvas; multiply and add count as two."""
         found: list[int] = []
 
         def count(adapter: Adapter, _args: object, out: Tensor) -> None:

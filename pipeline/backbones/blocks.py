@@ -1,9 +1,10 @@
-"""The blocks of a model, found by what it computes and not by what its modules are called.
+"""The blocks of a model, found by what it computes and not by the names of its modules.
 
-A probe passes through the model with a graph behind it. The trunk are the steps that every path from the
-image to a map goes through. A residual block is a module whose output lies on the trunk, as the sum (or
-concatenation) of paths, while no layer within it does. So attention and MLP of a transformer's block are
-none, since skip connections lead past them; nor is squeeze and excitation, which multiplies.
+A probe passes through the model and leaves a graph. The trunk consists of the steps that every path from
+the image to a map goes through. A residual block is a module whose output lies on the trunk, as the sum (or
+concatenation) of paths, while the output of no layer within it does. So the attention and the MLP of a
+transformer's block are not blocks, since skip connections lead past them; nor is squeeze and excitation,
+which multiplies.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ _SUMS = ("AddBackward", "CatBackward")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """name: of the module, as the backbone's net calls it. stage: position of the level that it is
-    computed for. channels: of its output, whose dimension `axis` they are.
+    """A block of a model.
+
+    name: the name of the module in the backbone's net. stage: the position of the level that it is computed
+    for. channels: the number of channels of its output. axis: the dimension of the channels.
     """
 
     name: str
@@ -37,18 +40,18 @@ class Block:
 
 
 def find_blocks(backbone: FrozenBackbone, canvas_hw: HW) -> list[Block]:
-    """Stage by stage, of the levels that the pyramid leaves out too, up to its last.
+    """Find the blocks stage by stage, for every level up to the pyramid's last, used by it or not.
 
-    Where the map of a level is no residual block's output, the outermost module of several layers
-    whose output it is, if there is one, counts as a block too. canvas_hw: one that will come, for a
-    model that is fitted to it.
+    Where the map of a level is not the output of a residual block, the outermost module of several layers
+    that outputs it, if there is one, counts as a block too. canvas_hw: a canvas size to come, for a model
+    that is fitted to its canvas.
     """
     taps = backbone.taps
     count = max(backbone.chosen) + 1
     net = copy.deepcopy(taps.build(range(count))).eval().requires_grad_(False)
-    backbone.eval()  # timm prunes again as it builds, and its new containers begin in training mode
+    backbone.eval()  # Building prunes timm's model again, and its new containers begin in training mode.
     side = 2 * taps.available[count - 1].stride
-    # So it shows which dimensions of a map are rows and columns: channels hardly have this ratio.
+    # The ratio shows which dimensions of a map are rows and columns: channels hardly ever have it.
     probe_hw = taps.native_hw or (side, 3 * side)
     if taps.sized:
         probe_hw = canvas_hw
@@ -70,7 +73,7 @@ def find_blocks(backbone: FrozenBackbone, canvas_hw: HW) -> list[Block]:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """What a module gave: the step that made it, and its shape."""
+    """The output of a module: the step that computed it, and its shape."""
 
     node: Node
     shape: tuple[int, ...]
@@ -78,7 +81,10 @@ class _Call:
 
 @dataclass
 class _Traced:
-    """calls: of each module, by name; layers: those with parameters, by name."""
+    """A net and what a probe left in it.
+
+    calls: the calls of each module, by name. layers: the modules with parameters that were called, by name.
+    """
 
     net: nn.Module
     probe: Tensor
@@ -95,27 +101,27 @@ class _Traced:
         }
 
     def blocks(self, last: Node) -> list[str]:
-        """Names of all on the way to the map that step `last` made."""
+        """Return the names of all blocks on the way to the map that step `last` computed."""
         residual = list(self._residual(_trunk(last)))
         if any(self.calls[n][0].node is last for n in residual):
             return residual
-        ends = [n for n in self._composite() if self.calls[n][0].node is last]
-        return [*residual, *ends[:1]]
+        final = [n for n in self._composite() if self.calls[n][0].node is last]
+        return [*residual, *final[:1]]
 
     def _residual(self, trunk: Sequence[Node]) -> Iterator[str]:
-        """In the order of the model."""
-        places = {node: k for k, node in enumerate(trunk)}
-        on_trunk = {n for n in self.layers if any(c.node in places for c in self.calls[n])}
+        """Yield the names of the residual blocks in the order of the model."""
+        positions = {node: k for k, node in enumerate(trunk)}
+        on_trunk = {n for n in self.layers if any(c.node in positions for c in self.calls[n])}
         for name in self._composite():
             within = [n for n in self.layers if n.startswith(f"{name}.")]
             if name in on_trunk and within and not on_trunk.intersection(within):
-                behind = trunk[places[self.calls[name][0].node] :]
+                behind = trunk[positions[self.calls[name][0].node] :]
                 joined = next((node for node in behind if len(_inputs(node)) > 1), None)
                 if joined is not None and joined.name().startswith(_SUMS):
                     yield name
 
     def _composite(self) -> Iterator[str]:
-        """Of several layers, called once, with an output that can be a map or tokens."""
+        """Yield the names of modules of several layers, called once, that can output a map or tokens."""
         for name, module in self.layers.items():
             calls = self.calls[name]
             once = len(calls) == 1 and len(calls[0].shape) in (3, 4)
@@ -131,9 +137,10 @@ class _Traced:
 
 
 def _trunk(last: Node) -> list[Node]:
-    """The steps that every path to the image goes through, from the last to the first.
+    """Return the steps that every path to the image goes through, from the last to the first.
 
-    Steps are taken up once all that use them are; where no other step is then waiting, all paths meet.
+    A step is visited once all steps that use it have been. Where no other step is then waiting, all paths
+    meet in it.
     """
     uses = Counter({last: 1})
     for node in _reached(last):
@@ -163,7 +170,7 @@ def _reached(last: Node) -> set[Node]:
 
 
 def _inputs(node: Node) -> list[Node]:
-    """The steps that it takes from; all of them lead to the image, for nothing else needs a gradient."""
+    """Return the input steps of a step; all lead to the image, for nothing else needs a gradient."""
     return [earlier for earlier, _ in node.next_functions if earlier is not None]
 
 
@@ -172,8 +179,10 @@ def _has_parameters(module: nn.Module) -> bool:
 
 
 def _channel_axis(shape: Sequence[int], canvas_hw: HW, usual: int) -> int:
-    """The last of tokens (B, N, C); of maps the one that leaves rows and columns as the canvas has them,
-    and `usual` where that does not tell.
+    """Return the axis of the channels: the last one for tokens (B, N, C).
+
+    For maps it is the axis whose removal leaves rows and columns in the ratio of the canvas, or `usual`
+    where that does not decide.
     """
     if len(shape) == 3:
         return 2

@@ -1,4 +1,4 @@
-"""A frozen backbone: canvases in, feature pyramid out; no gradient, eval mode, no autograd graph."""
+"""A frozen backbone from canvases to a feature pyramid, in eval mode and without an autograd graph."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 class FrozenBackbone(nn.Module):
-    """(B, H, W, 3) uint8 canvases -> FeaturePyramid.
+    """A frozen backbone: (B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
-    weights_sha256, weights_origin: as the cache's key records them. taps, chosen: the model, and
-    the positions of this pyramid's levels among all that it offers. image_vectors: give the pyramid's
-    `vector` too. Raises InputError where the model has none.
+    taps: the model. chosen: the positions of this pyramid's levels among all that the model offers.
+    sha256, origin: the digest and the origin of the weights, as the cache's key records them.
+    image_vectors: whether to compute the pyramid's `vector` too. Raises InputError where the model has
+    none.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class FrozenBackbone(nn.Module):
 
     @property
     def divisor(self) -> int:
-        """Canvas sides must be multiples of it."""
+        """The number of which canvas sides must be multiples."""
         return math.lcm(*self.spec.strides)
 
     @property
@@ -68,22 +69,25 @@ class FrozenBackbone(nn.Module):
         return next(self._net.parameters()).device
 
     def insert(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
-        """Let `change` act on what the net's module `name` gives, before anything else sees it."""
-        # A closure is shared by the copies that are fitted to a canvas; a module would be copied.
+        """Apply `change` to the output of the net's module `name`, before any other module sees it."""
+        # The copies that are fitted to a canvas share a closure; a module would be copied.
         self._net.get_submodule(name).register_forward_hook(lambda _module, _args, out: change(out))
         self._by_canvas.clear()
 
     def train(self, mode: bool = True) -> Self:
-        """Stays in eval mode whatever is asked: BatchNorm must not move."""
+        """Stay in eval mode whatever `mode` is, since the statistics of BatchNorm must not change."""
         return super().train(False)
 
     def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
-        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        """Compute the pyramid without a graph.
+
+        canvases: (B, H, W, 3) uint8 on this module's device. content_hw: B sizes in px.
+        """
         with torch.no_grad():
             return self.pyramid(canvases, content_hw)
 
     def pyramid(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
-        """The same, with a graph where something that was inserted is trained."""
+        """Compute the pyramid as `forward` does, with a graph where an inserted module is trained."""
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
         with self._exact(canvases.device):
             x = self.normalised(canvases, content_hw)
@@ -97,7 +101,7 @@ class FrozenBackbone(nn.Module):
             )
 
     def flops(self, canvas_hw: HW) -> int:
-        """Floating-point operations of one canvas, multiply and add counted apart."""
+        """Count the floating-point operations for one canvas; multiply and add count as two."""
         from torch.utils.flop_counter import FlopCounterMode
 
         canvas = torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=self.device)
@@ -106,7 +110,7 @@ class FrozenBackbone(nn.Module):
         return int(counter.get_total_flops())
 
     def normalised(self, canvases: Tensor, content_hw: Sequence[HW]) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32; padding is zero after normalisation."""
+        """Normalise canvases (B, H, W, 3) uint8 to (B, 3, H, W) float32; the padding becomes zero."""
         x = canvases.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = (x.new_tensor(v).view(1, 3, 1, 1) for v in (self.mean, self.std))
         x = (x / 255.0 - mean) / std
@@ -117,9 +121,9 @@ class FrozenBackbone(nn.Module):
 
     @contextmanager
     def _exact(self, device: torch.device) -> Iterator[None]:
-        """This precision and no other, also within a training step of half precision."""
+        """Compute in this precision only, also within a training step of half precision."""
         half = PRECISIONS[self.precision] if self.precision != "fp32" else None
-        # fp32 means fp32: TF32 keeps ten bits of the mantissa.
+        # TF32 is not fp32: it keeps only ten bits of the mantissa.
         strict = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -132,7 +136,7 @@ class FrozenBackbone(nn.Module):
     def _computed(
         self, x: Tensor, canvas_hw: HW, content_hw: Sequence[HW]
     ) -> tuple[list[Tensor], Tensor | None]:
-        """The maps, and the vectors where they are wanted."""
+        """Compute the maps, and the vectors where they are requested."""
         try:
             net = self._net_for(canvas_hw)
             if self.image_vector is not None:
@@ -151,7 +155,7 @@ class FrozenBackbone(nn.Module):
         return maps, None
 
     def _net_for(self, canvas_hw: HW) -> TappedNet:
-        """Models with position embeddings or windows are fitted to the canvas, once a canvas."""
+        """Return the net for a canvas; one with position embeddings or windows is fitted to it once."""
         if not self.taps.sized:
             return self._net
         if canvas_hw not in self._by_canvas:

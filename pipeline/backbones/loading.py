@@ -1,4 +1,4 @@
-"""A backbone by its name, or by the key of the cache that it made."""
+"""The loading of a backbone by its name, or by the key of the cache that it made."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def load_backbone(
     device: torch.device | str = "cpu",
     image_vectors: bool = False,
 ) -> FrozenBackbone:
-    """A timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
+    """Load a timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
 
-    weights: a file, "random" (drawn from `seed`), or None (package, else download). levels: their
-    names; None: strides 8, 16 and 32, or the last tap of a plain ViT. image_vectors: one of each image as
-    a whole, too. Raises InputError.
+    weights: a file, "random" (drawn from `seed`), or None (an installed package, else a download). levels:
+    the names of the levels, or None for strides 8, 16 and 32, or for the last tap of a plain ViT.
+    image_vectors: whether to compute a vector of each image as a whole too. Raises InputError.
     """
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
@@ -58,8 +58,10 @@ def load_backbone_of(
     option: str = "--weights",
     image_vectors: bool = False,
 ) -> FrozenBackbone:
-    """The backbone that made a cache. option: by which `weights` are given. image_vectors: those of the
-    cache too, if it has them. Raises KeyMismatch where the weights found are others.
+    """Load the backbone that made a cache.
+
+    option: the option by which `weights` are given. image_vectors: whether to compute image vectors too, if
+    the cache has them. Raises InputError, KeyMismatch where other weights are found.
     """
     if key.weights_origin == "random" and weights is None:
         weights = "random"
@@ -86,7 +88,7 @@ def load_backbone_of(
 
 
 def random_backbone_of(key: CacheKey, device: torch.device, seed: int) -> FrozenBackbone:
-    """The architecture of a cache's backbone, its weights drawn from `seed`."""
+    """Load the architecture of a cache's backbone with weights drawn from `seed`."""
     return load_backbone(
         key.backbone,
         weights=weights_file.RANDOM,

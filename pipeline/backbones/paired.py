@@ -14,13 +14,13 @@ from .taps import HW
 
 @dataclass(frozen=True)
 class PairedBackbone:
-    """The levels of both, as a cache and a second one give them."""
+    """A pair of backbones that gives the levels of both, as a cache and a second one do."""
 
     first: FrozenBackbone
     second: FrozenBackbone
 
     def __call__(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
-        """As a FrozenBackbone; each scales the pixels as it was made for."""
+        """Compute both pyramids as a FrozenBackbone does; each backbone normalises the pixels itself."""
         mine: FeaturePyramid = self.first(canvases, content_hw)
         theirs: FeaturePyramid = self.second(canvases, content_hw)
         return mine.beside(theirs)

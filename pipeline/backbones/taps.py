@@ -1,7 +1,7 @@
-"""A library's model, and where its feature pyramid is tapped.
+"""A library's model, and the taps that give its feature pyramid.
 
-A level is called c3 for stride 8, c4 for 16 and so on; where several taps share a stride (plain ViTs) they
-are called block0, block1, ..."""
+A level is called c3 for stride 8, c4 for stride 16 and so on. Where several taps share a stride (plain
+ViTs) they are called block0, block1, ..."""
 
 from __future__ import annotations
 
@@ -20,27 +20,33 @@ from .weights import StateDict
 TORCHVISION = "torchvision/"
 HW = tuple[int, int]
 
-# How an image's vector is made: the class token behind the final norm; the model's own pooling, an average
-# over what the image covers of the last map; or its own pooling of another kind, over the whole canvas.
+# The vector of an image is either the class token behind the final norm, or the model's own average pooling
+# over what the image covers of the last map, or its own pooling of another kind over the whole canvas.
 CLASS_TOKEN, AVERAGE_POOL, OWN_POOL = "class-token", "average-pool", "own-pool"
 
 
 class TappedNet(nn.Module):
-    """(B, 3, H, W) -> the maps of some levels, NCHW."""
+    """A net from (B, 3, H, W) to the maps of some levels, NCHW."""
 
     def with_vector(self, x: Tensor, content_hw: Sequence[HW]) -> tuple[list[Tensor], Tensor]:
-        """The same maps, and (B, C): of each image as a whole, `content_hw` being what it covers, in px."""
+        """Compute the same maps, and a vector of each image as a whole, (B, C).
+
+        content_hw: the size in px that each image covers of its canvas.
+        """
         raise NotImplementedError
 
 
 class Build(Protocol):
-    """From positions of levels to the net that taps them; whole: it can do `with_vector` too."""
+    """A function from positions of levels to the net that taps them.
+
+    whole: whether the net must support `with_vector` too.
+    """
 
     def __call__(self, chosen: Sequence[int], whole: bool = False) -> TappedNet: ...
 
 
 def covered(cells: HW, canvas_hw: HW, content_hw: HW) -> HW:
-    """Rows and columns of a map, of so many cells, that show some of the image."""
+    """Return how many rows and columns of a map of `cells` show some of the image."""
     rows, columns = (
         -(-count * content // canvas)
         for count, canvas, content in zip(cells, canvas_hw, content_hw, strict=True)
@@ -51,7 +57,7 @@ def covered(cells: HW, canvas_hw: HW, content_hw: HW) -> HW:
 def pooled_over_images(
     last: Tensor, pool: Callable[[Tensor], Tensor], canvas_hw: HW, content_hw: Sequence[HW]
 ) -> Tensor:
-    """(B, C, H, W) -> (B, C'): `pool` of what each image covers of its map."""
+    """Apply `pool` to what each image covers of its map: (B, C, H, W) -> (B, C')."""
     cells = (int(last.shape[2]), int(last.shape[3]))
     vectors = []
     for k, content in enumerate(content_hw):
@@ -64,8 +70,10 @@ def pooled_over_images(
 class Taps:
     """A library's model and how to tap it.
 
-    available: every level it offers. image_vector: what it offers of an image as a whole. sized: it
-    must be told its canvas size. native_hw: the canvas it was made for, where it may take no other.
+    available: every level that it offers. classifier: the prefixes of the names of the classifier's
+    tensors. sized: whether the model must be fitted to its canvas size. native_hw: the canvas that it was
+    made for, where it may not accept any other. image_vector: the vector that it offers for an image as a
+    whole.
     """
 
     model: nn.Module
@@ -81,7 +89,7 @@ class Taps:
 
 
 def level_names(strides: Sequence[int], prefix: Sequence[str]) -> list[str]:
-    """By stride where that is the only one of its kind, else the library's own name."""
+    """Name each level by its stride where no other level has that stride, else as the library does."""
     counts = Counter(strides)
     return [
         f"c{round(math.log2(stride))}" if counts[stride] == 1 else other

@@ -1,4 +1,4 @@
-"""timm's models; strides, channels and normalisation come from the model."""
+"""The models of timm, whose strides, channels and normalisation come from the model itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _TimmNet(TappedNet):
         super().__init__()
         self.model = model
         self.chosen = list(chosen)
-        # What lies behind the last tap is never computed: drop it.
+        # Layers behind the last tap are never computed, so they are dropped.
         if not whole and hasattr(model, "prune_intermediate_layers"):
             model.prune_intermediate_layers(self.chosen, prune_norm=True, prune_head=True)
 
@@ -65,14 +65,14 @@ class _TimmNet(TappedNet):
         return pooled_over_images(last, self._head, canvas_hw, content_hw)
 
     def _pooled_tokens(self, last: Tensor, canvas_hw: HW, content_hw: Sequence[HW]) -> Tensor:
-        """(B, N, C): tokens of the whole, if any, then those of the cells, row by row."""
+        """Pool the tokens (B, N, C): any of the whole image come first, then those of the cells by row."""
         stride = int(self.model.feature_info[-1]["reduction"])
         cells = (-(-canvas_hw[0] // stride), -(-canvas_hw[1] // stride))
         prefix = last.shape[1] - cells[0] * cells[1]
         if prefix != int(getattr(self.model, "num_prefix_tokens", None) or 0):
             raise InputError(
                 f"--image-vectors: {last.shape[1]} tokens of {type(self.model).__name__} are not those of "
-                f"{cells} cells, so what an image covers of them cannot be told; leave it out"
+                f"{cells} cells, so what an image covers of them cannot be determined; leave it out"
             )
         grid = last[:, prefix:].reshape(len(last), *cells, -1)
         vectors = []
@@ -88,7 +88,7 @@ class _TimmNet(TappedNet):
 
 
 def timm_taps(name: str) -> Taps:
-    """With random weights. Raises InputError."""
+    """Create a timm model with random weights. Raises InputError."""
     import timm
 
     if not timm.is_model(name):
@@ -98,7 +98,7 @@ def timm_taps(name: str) -> Taps:
         )
     try:
         model: Any = timm.create_model(name, pretrained=False)
-    except RuntimeError as error:  # a tag that timm does not know
+    except RuntimeError as error:  # timm does not know the tag.
         tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
         raise InputError(f"backbone {name!r}: {error}{did_you_mean(name, tagged)}") from error
     if not hasattr(model, "forward_intermediates"):
@@ -129,7 +129,7 @@ def timm_taps(name: str) -> Taps:
 
 
 def _image_vector(model: Any) -> VectorSpec | None:
-    """None where the model has no head that stops before its classifier."""
+    """Return what vector a model offers, or None where its head cannot stop before the classifier."""
     kind = _kind(model)
     if kind == CLASS_TOKEN:
         return VectorSpec(kind, int(model.num_features))
@@ -147,7 +147,7 @@ def _kind(model: Any) -> str:
 
 
 def _pooling(model: Any) -> str:
-    """timm's name for it; empty where it is something of the model's own."""
+    """Return timm's name of a model's pooling, or "" where the model has a pooling of its own."""
     for owner in (model, getattr(model, "head", None)):
         pool = getattr(owner, "global_pool", None)
         kind = getattr(pool, "pool_type", pool)

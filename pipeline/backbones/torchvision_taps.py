@@ -1,4 +1,4 @@
-"""torchvision's ResNets; strides and channels are probed."""
+"""The ResNets of torchvision, whose strides and channels are probed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAST = "layer4"
 
 
 class _TorchvisionNet(TappedNet):
-    """A ResNet is its children, one after the other; those behind the last that is needed are left out."""
+    """A ResNet as the sequence of its children, without those behind the last one that is needed."""
 
     def __init__(self, model: nn.Module, layers: Sequence[str], whole: bool = False) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class _TorchvisionNet(TappedNet):
 
 
 def torchvision_taps(name: str) -> Taps:
-    """With random weights. Raises InputError."""
+    """Create a torchvision ResNet with random weights. Raises InputError."""
     from torchvision import models
     from torchvision.models import get_model, get_model_builder, get_model_weights, resnet
 

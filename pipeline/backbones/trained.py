@@ -1,7 +1,7 @@
 """A backbone that is trained from a stage on; what lies before that stage stays frozen.
 
-A stage is what a library's model computes between two of its levels. Which parameters that are is
-asked of autograd, not of names: those that a level's map depends on and the map before does not.
+A stage is what a library's model computes between two of its levels. Its parameters are found by autograd
+and not by their names: they are those that a level's map depends on and the map before it does not.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from .taps import HW
 
 
 class TrainedBackbone(nn.Module):
-    """(B, H, W, 3) uint8 canvases -> FeaturePyramid, with a graph behind it.
+    """A trained backbone: (B, H, W, 3) uint8 canvases -> FeaturePyramid, with a graph.
 
-    Takes `backbone` over and unfreezes it from the stage that ends with level `train_from` on ("":
-    all of it). batch_norm: whether BatchNorm takes the batch's statistics in training; otherwise it
-    keeps its own. canvases: all that will come. stages: the trained parameters, shallowest first.
+    It takes `backbone` over and unfreezes it from the stage that ends with level `train_from` on ("": all
+    of it). batch_norm: whether BatchNorm uses the statistics of the batch in training; otherwise it keeps
+    its own. canvases: all canvas sizes to come. stages: the trained parameters, the shallowest stage first.
 
-    Raises ConfigError for a level that the backbone lacks, InputError where it takes one canvas only
-    and gets several.
+    Raises ConfigError for a level that the backbone lacks, and InputError where the backbone accepts only
+    one canvas size and gets several.
     """
 
     def __init__(
@@ -53,13 +53,16 @@ class TrainedBackbone(nn.Module):
         self.train()
 
     def forward(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
-        """canvases: (B, H, W, 3) uint8 on this module's device; content_hw: B sizes in px."""
+        """Compute the pyramid with a graph.
+
+        canvases: (B, H, W, 3) uint8 on this module's device. content_hw: B sizes in px.
+        """
         maps: list[Tensor] = self.net(self._normalised(canvases, content_hw))
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
         return FeaturePyramid(self.spec, tuple(m.float() for m in maps), canvas_hw)
 
     def train(self, mode: bool = True) -> Self:
-        """What is frozen stays in eval mode whatever is asked, and BatchNorm with it where it must."""
+        """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""
         super().train(mode)
         for module in self.modules():
             parameters = list(module.parameters())
@@ -70,7 +73,10 @@ class TrainedBackbone(nn.Module):
 
 
 def first_stage(backbone: FrozenBackbone, train_from: str) -> int:
-    """Position of a level among those up to the pyramid's last, "" being the first. Raises ConfigError."""
+    """Return the position of a level among those up to the pyramid's last; "" stands for the first.
+
+    Raises ConfigError.
+    """
     names = [level.name for level in backbone.taps.available[: max(backbone.chosen) + 1]]
     if train_from and train_from not in names:
         hint = did_you_mean(train_from, names)
@@ -79,7 +85,7 @@ def first_stage(backbone: FrozenBackbone, train_from: str) -> int:
 
 
 def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:
-    """Models that are fitted to a canvas are fitted in place: a copy a canvas would share nothing."""
+    """Build the net; a model that is fitted to its canvas is fitted in place: copies share no weights."""
     taps = backbone.taps
     if taps.sized:
         if len(set(canvases)) > 1:
@@ -92,7 +98,7 @@ def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:
 
 
 def _stages(backbone: FrozenBackbone, canvas_hw: HW) -> list[list[nn.Parameter]]:
-    """By level, also of those that the pyramid leaves out, up to its last."""
+    """Return the parameters of each stage, for every level up to the pyramid's last, used by it or not."""
     taps = backbone.taps
     count = max(backbone.chosen) + 1
     side = 2 * taps.available[count - 1].stride

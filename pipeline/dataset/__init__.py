@@ -1,1 +1,1 @@
-"""What the user gives, up to the canvas: annotations, image files, views. Imports no torch."""
+"""The user's input up to the canvas: annotations, image files and views. Nothing here imports torch."""

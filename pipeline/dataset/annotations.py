@@ -1,4 +1,4 @@
-"""COCO's and LVIS' annotations as packed arrays: what is trained on and what is counted against."""
+"""COCO and LVIS annotations as packed arrays, for training and as ground truth for evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .segmentation import read_segmentation
 class ImageBoxes:
     """The objects of one image: boxes (N, 4) float64 xyxy image px, labels (N,), crowd (N,), area (N,) px.
 
-    outlines: of all of them, where they were asked for.
+    outlines: the outlines of all objects, where they were requested.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -38,8 +38,10 @@ class ImageBoxes:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What was looked for in an image beside what it shows, by label. negative: and is not there;
-    partial: and not all of it is labelled.
+    """The classes, by label, that an image was checked for in addition to those it shows.
+
+    negative: the classes that are known to be absent. partial: the classes whose objects are not all
+    labelled.
     """
 
     negative: tuple[int, ...]
@@ -48,12 +50,13 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Annotations:
-    """Images, classes and boxes of one file.
+    """The images, classes and boxes of one file.
 
-    class_ids: category ids ascending; a label is the position in it. starts: where each image's
-    boxes begin in the packed arrays, one more entry than images. dropped: boxes left out, by reason.
-    coverage: by image id, where images are labelled for some classes alone, as LVIS' are; None where
-    all are labelled for all. declared: the frequency group of each class, where the file names them.
+    class_ids: the category ids in ascending order; a label is a position in them. starts: where the boxes
+    of each image begin in the packed arrays, with one more entry than there are images. dropped: the
+    numbers of boxes left out, by reason. coverage: the coverage of each image id, where images are labelled
+    for some classes only, as in LVIS; None where all images are labelled for all classes. declared: the
+    frequency group of each class, where the file names them.
     """
 
     images: tuple[ImageEntry, ...]
@@ -74,15 +77,15 @@ class Annotations:
 
     @cached_property
     def named(self) -> dict[str, ImageEntry]:
-        """Images by file name."""
+        """The images by file name."""
         return {image.file_name: image for image in self.images}
 
     def image(self, image_id: int) -> ImageEntry:
-        """The entry of an image that the file names."""
+        """Return the entry of an image that the file names."""
         return self.images[self._positions[image_id]]
 
     def of_image(self, image_id: int) -> ImageBoxes:
-        """The objects of an image; raises InputError when the file does not name the image."""
+        """Return the objects of an image. Raises InputError when the file does not name the image."""
         if image_id not in self._positions:
             raise InputError(f"image {image_id} is in the cache but not in the annotations")
         position = self._positions[image_id]
@@ -93,8 +96,10 @@ class Annotations:
 
 
 def load_annotations(path: Path, *, outlines: bool = False) -> tuple[Annotations, bytes]:
-    """Read a COCO or LVIS file; also returns its bytes. outlines: keep them too, for masks; every object then
-    needs one. Raises InputError naming the field.
+    """Read a COCO or LVIS file and return its annotations and its bytes.
+
+    outlines: whether to keep the outlines too, for masks; every object then needs one. Raises InputError
+    that names the field.
     """
     try:
         raw = path.read_bytes()
@@ -104,9 +109,10 @@ def load_annotations(path: Path, *, outlines: bool = False) -> tuple[Annotations
 
 
 def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Annotations:
-    """source: what to call the file in messages; outlines: as `load_annotations` takes it.
+    """Parse the bytes of a COCO or LVIS file.
 
-    Raises InputError naming the field.
+    source: the name of the file in messages. outlines: the same as in `load_annotations`. Raises InputError
+    that names the field.
     """
     try:
         data = json.loads(raw)
@@ -132,7 +138,10 @@ def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Ann
 
 
 def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> Annotations:
-    """Of each part the images that its container names, as one; raises InputError for other classes."""
+    """Join the images of all parts, from each those whose ids its container holds.
+
+    Raises InputError where the classes of the parts differ.
+    """
     first = parts[0][0]
     for other, _ in parts[1:]:
         mine, theirs = (dict(zip(a.class_ids, a.class_names, strict=True)) for a in (first, other))
@@ -145,7 +154,7 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
     kept = [(part, image) for part, ids in parts for image in part.images if image.id in ids]
     boxes = [part.of_image(image.id) for part, image in kept] or [first.packed]
     dropped: Counter[str] = Counter()
-    for part in {id(part): part for part, _ in parts}.values():  # parts may share one file
+    for part in {id(part): part for part, _ in parts}.values():  # Parts may share one file.
         dropped.update(part.dropped)
     return Annotations(
         images=tuple(image for _, image in kept),
@@ -170,7 +179,7 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
 def _joined_coverage(
     kept: Sequence[tuple[Annotations, ImageEntry]],
 ) -> dict[int, Coverage] | None:
-    """Raises InputError where only some images have one."""
+    """Join the coverage of the images kept. Raises InputError where only some images have one."""
     given = {i.id: part.coverage[i.id] for part, i in kept if part.coverage is not None}
     if given and len(given) < len(kept):
         raise InputError(
@@ -181,7 +190,10 @@ def _joined_coverage(
 
 
 class _Reader:
-    """Checks each field as it reads it; every message names file, place, expected and got."""
+    """A reader that checks each field.
+
+    Its messages name the file, the field, what is expected and what was found.
+    """
 
     def __init__(self, source: str, outlines: bool) -> None:
         self._source, self._outlines = source, outlines
@@ -210,7 +222,10 @@ class _Reader:
         return sorted(classes)
 
     def frequencies(self, data: Mapping[str, Any]) -> tuple[str, ...] | None:
-        """Of each class in the order of ids; all have one, or none."""
+        """Read the frequency groups of the classes in the order of their ids; None where no class has one.
+
+        Raises InputError where only some classes have one.
+        """
         given: list[tuple[int, str]] = []
         entries = self._entries(data, "categories")
         if not any("frequency" in entry for _, entry in entries):
@@ -225,7 +240,10 @@ class _Reader:
     def coverage(
         self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
     ) -> dict[int, Coverage] | None:
-        """By image id; all have one, or none."""
+        """Read the coverage of every image by its id; None where no image has one.
+
+        Raises InputError where only some images have one.
+        """
         entries = self._entries(data, "images")
         if not any(name in entry for _, entry in entries for name in _COVERAGE):
             return None
@@ -240,7 +258,7 @@ class _Reader:
     ) -> tuple[int, ...]:
         ids = entry.get(name)
         if not isinstance(ids, list):
-            raise self._error(f"{where}.{name}", "a list of category ids, as of all images", ids)
+            raise self._error(f"{where}.{name}", "a list of category ids, as for all images", ids)
         for class_id in ids:
             if type(class_id) is not int or class_id not in label:
                 raise self._error(f"{where}.{name}", "ids that 'categories' lists", class_id)
@@ -249,7 +267,7 @@ class _Reader:
     def boxes(
         self, data: Mapping[str, Any], images: Sequence[ImageEntry], class_ids: Sequence[int]
     ) -> tuple[ImageBoxes, npt.NDArray[np.int64], dict[str, int]]:
-        """Packed by image, where each image begins, and how many were left out, by reason."""
+        """Read the boxes: packed by image, where each image begins, and how many are dropped, by reason."""
         position = {image.id: k for k, image in enumerate(images)}
         label = {class_id: k for k, class_id in enumerate(class_ids)}
         owners, rows, outlines, annotation_ids = [], [], [], []
@@ -261,7 +279,7 @@ class _Reader:
             class_label = self._known(entry, "category_id", where, label)
             x, y, w, h = self._bbox(entry, where)
             rows_px, columns_px = images[owner].hw
-            if x + w <= x or y + h <= y:  # also where w is lost in rounding
+            if x + w <= x or y + h <= y:  # This also holds where rounding loses w or h.
                 dropped["of zero size"] += 1
             elif x >= columns_px or y >= rows_px or x + w <= 0 or y + h <= 0:
                 dropped["outside their image"] += 1
@@ -324,7 +342,7 @@ class _Reader:
     def _outline(
         self, entry: Mapping[str, Any], where: str, hw: tuple[int, int]
     ) -> tuple[bool, list[list[float]]]:
-        """Whether it is run lengths, and its rings."""
+        """Read an outline: whether it is given as run lengths, and its rings."""
         try:
             return read_segmentation(entry.get("segmentation"), hw)
         except ValueError as error:
@@ -335,7 +353,7 @@ class _Reader:
         name = entry.get("file_name")
         url = entry.get("coco_url")
         if name is None and isinstance(url, str):
-            # LVIS v1 has the address alone, and its images lie in COCO's folders: train2017/x.jpg.
+            # LVIS v1 gives only the URL, and its images lie in COCO's folders: train2017/x.jpg.
             name = "/".join(url.split("/")[-2:])
         if not isinstance(name, str) or not name:
             raise self._error(f"{where}.file_name", "a path below the image folder", name)
@@ -351,18 +369,20 @@ class _Reader:
         if len(set(ids)) != len(ids):
             twice = sorted(i for i, n in Counter(ids).items() if n > 1)
             shown = ", ".join(map(str, twice[:5])) + (", ..." if len(twice) > 5 else "")
-            raise InputError(f"{self._source}: {len(twice)} {what} ids stand there twice: {shown}")
+            raise InputError(
+                f"{self._source}: {len(twice)} {what} ids occur more than once: {shown}"
+            )
 
     def _error(self, where: str, expected: str, got: object) -> InputError:
         found = "nothing" if got is None else repr(got)[:80]
         return InputError(f"{self._source}: {where}: expected {expected}, got {found}")
 
 
-# LVIS' names for what a Coverage has.
+# The names that LVIS gives the fields of a Coverage.
 _COVERAGE = ("neg_category_ids", "not_exhaustive_category_ids")
 _LISTED_IN = {"image_id": "images", "category_id": "categories"}
 
 
 def _is_number(value: object) -> bool:
-    """A number that an image could need; NaN, infinity and what would overflow to it are none."""
+    """Return whether a value is a finite number of a size that an image could need (below 2**53)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

@@ -1,4 +1,4 @@
-"""From image files to canvases, in worker processes that import no torch."""
+"""The rendering of image files to canvases, in worker processes that do not import torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .views import ResizeRule, View, place, view_from_name
 
 @dataclass(frozen=True, slots=True)
 class CanvasRecipe:
-    """All that decides how an image becomes its canvases."""
+    """Everything that determines how an image becomes its canvases."""
 
     folder: Path
     rule: ResizeRule
@@ -45,14 +45,14 @@ class CanvasRecipe:
 
 
 def recipe_of(key: CacheKey, images: Path) -> CanvasRecipe:
-    """How the canvases of a cache are made."""
+    """Return the recipe for the canvases of a cache."""
     rule = ResizeRule(key.short, key.long, key.square, key.divisor)
     return CanvasRecipe(images, rule, tuple(map(view_from_name, key.views)), key.seed)
 
 
 @dataclass(frozen=True, slots=True)
 class Canvases:
-    """The canvases (V, H, W, 3) uint8 of one image, or why there are none."""
+    """The canvases of one image, (V, H, W, 3) uint8, or the reason why there are none."""
 
     image: ImageEntry
     placements: tuple[Placement, ...]
@@ -62,7 +62,7 @@ class Canvases:
 
 
 def render(recipe: CanvasRecipe, image: ImageEntry, views: tuple[int, ...]) -> Canvases:
-    """The canvases of some views of one image; a file that cannot be read is a failure, no error."""
+    """Render some views of one image; a file that cannot be read is noted as a failure, not raised."""
     placements = tuple(recipe.place(image, view) for view in views)
     try:
         upright, sha256 = load_image(recipe.folder / image.file_name, image.hw)
@@ -78,13 +78,13 @@ Job = tuple[ImageEntry, tuple[int, ...]]
 def rendered(
     recipe: CanvasRecipe, jobs: Iterable[Job], workers: int
 ) -> Generator[Canvases, None, None]:
-    """`render` for every job, in order; at most four a worker are under way at once."""
+    """Yield `render` of every job in order; about four jobs per worker are pending at once."""
     if workers == 0:
         for image, views in jobs:
             yield render(recipe, image, views)
         return
     context = multiprocessing.get_context("forkserver")
-    # Once for all: training starts workers anew with every epoch.
+    # Training starts new workers in every epoch; with a preload the modules are imported only once.
     context.set_forkserver_preload(["__main__", __name__])
     pending: deque[Future[Canvases]] = deque()
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
@@ -106,13 +106,13 @@ def rendered(
 
 
 def _start_worker() -> None:
-    """Ctrl-C reaches the whole group; the parent alone decides what it means."""
+    """Ignore Ctrl-C, which reaches the whole process group, since the parent alone decides what to do."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """A killed parent can tell nobody: its workers would wait for ever."""
+    """End this process with its parent: the workers of a killed parent would otherwise wait for ever."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Image files held against the annotations, before long work starts."""
+"""A check of the image files against the annotations, made before long work starts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ log = logging.getLogger(__name__)
 
 
 def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
-    """Hold every file's header against the annotations; unreadable files are left to extraction.
+    """Compare the header of every file with the annotations; unreadable files are left to extraction.
 
-    Raises InputError for missing files and for sizes that differ, with how many and the first few.
+    Raises InputError for missing files and for sizes that differ. Its message gives their number and
+    the first few.
     """
     check_there(folder, images)
-    differing, turned, left = [], 0, 0
+    differing, turned, ignored = [], 0, 0
     with (
         progress_line("reading image headers", len(images)) as progress,
         ThreadPoolExecutor(8) as pool,
@@ -38,23 +39,23 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
                     f"annotations {_size(image.hw)})"
                 )
             elif header.orientation != 1:
-                turned, left = turned + rotate, left + (not rotate)
+                turned, ignored = turned + rotate, ignored + (not rotate)
     if differing:
         raise InputError(
-            f"{len(differing)} images have another size than the annotations say: "
+            f"{len(differing)} images differ in size from what the annotations say: "
             f"{_first(differing)}; these annotations belong to other files"
         )
-    if turned or left:
+    if turned or ignored:
         log.warning(
             "EXIF rotation: applied to %d images; ignored for %d, whose annotations name the size "
             "of the unrotated file",
             turned,
-            left,
+            ignored,
         )
 
 
 def check_there(folder: Path, images: Sequence[ImageEntry]) -> None:
-    """Raises InputError for missing files."""
+    """Check that every image file exists. Raises InputError for missing files."""
     if not folder.is_dir():
         raise InputError(f"--images {folder}: no such folder")
     missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
@@ -68,7 +69,7 @@ def check_there(folder: Path, images: Sequence[ImageEntry]) -> None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name too long
+    except OSError:  # The name is too long.
         return False
 
 

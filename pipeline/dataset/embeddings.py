@@ -1,4 +1,4 @@
-"""Vectors of classes, from a safetensors file: a tensor (D,) of floats under the name of each class."""
+"""Class embeddings from a safetensors file, which holds one (D,) tensor of floats per class name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ClassEmbeddings:
-    """vectors: (K, D) float32, one a name; names: sorted."""
+    """The vectors of K classes.
+
+    source: the file that they come from. names: the names of the classes, sorted. vectors: (K, D) float32,
+    one row per name.
+    """
 
     source: str
     names: tuple[str, ...]
     vectors: Vectors
 
     def of(self, names: Sequence[str]) -> Vectors:
-        """(N, D), of these names in their order. Raises InputError with those that are lacking."""
+        """Return the vectors of these names, (N, D), in their order.
+
+        Raises InputError that lists the names without a vector.
+        """
         rows = {name: row for row, name in enumerate(self.names)}
         lacking = [name for name in names if name not in rows]
         if lacking:
@@ -37,7 +44,7 @@ class ClassEmbeddings:
 
 
 def read_embeddings(path: Path) -> ClassEmbeddings:
-    """Raises InputError."""
+    """Read the vectors of all classes in a file. Raises InputError."""
     if not path.is_file():
         raise InputError(f"--class-embeddings {path}: no such file")
     try:

@@ -1,4 +1,4 @@
-"""Image files: upright RGB whatever they store, and what a placement shows of them."""
+"""Image files, read as upright RGB whatever they store, and the canvases that placements cut from them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from ...cache.errors import InputError
 from ...cache.placement import Placement
 
-# What is found in data sets; Pillow knows forty more, one of which starts a program.
+# The formats that data sets use. Pillow knows forty more, one of which starts a program.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
-# How the names of images in a folder end.
+# The suffixes by which images in a folder are found.
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
 )
 MAX_FILE_BYTES = 2**29
-MAX_PIXELS = 89_478_485  # from where on Pillow itself warns
+MAX_PIXELS = 89_478_485  # Pillow itself warns about larger images.
 INTERPOLATION = "pillow-bilinear-antialias"
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -40,12 +40,12 @@ _TURNED_BACK = {6: 8, 8: 6}
 
 
 class ImageError(Exception):
-    """A file that cannot be used as an image; the run goes on without it."""
+    """A file cannot be used as an image; the run goes on without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """Size of the stored raster in px, and the EXIF orientation (1: upright)."""
+    """The size of the stored raster in px, and the EXIF orientation (1: upright)."""
 
     stored_hw: tuple[int, int]
     orientation: int
@@ -56,10 +56,10 @@ class ImageHeader:
         return (columns, rows) if self.orientation >= 5 else (rows, columns)
 
     def rotate(self, image_hw: tuple[int, int]) -> bool | None:
-        """Whether EXIF's orientation must be applied to get the size that the annotations name.
+        """Return whether the EXIF orientation must be applied to get the size that the annotations name.
 
-        Where both sizes fit, it is: that is what people saw when they drew the boxes. None: neither
-        size fits.
+        Where both sizes fit, the orientation is applied, since annotators saw the rotated image when they
+        drew the boxes. None means that neither size fits.
         """
         if image_hw == self.upright_hw:
             return self.orientation != 1
@@ -67,19 +67,19 @@ class ImageHeader:
 
 
 def read_header(path: Path) -> ImageHeader:
-    """Size and orientation without decoding; raises ImageError."""
+    """Read the size and the orientation of an image without decoding it. Raises ImageError."""
     try:
         _check_file(path)
         with Image.open(path) as image:
             return _header(image)
     except ImageError:
         raise
-    except Exception as error:  # every decoder fails in its own way
+    except Exception as error:  # Every decoder fails in its own way.
         raise ImageError(_reason(error)) from error
 
 
 def _check_file(path: Path) -> None:
-    """Opening a pipe would wait for ever, and a device may never end."""
+    """Raise ImageError for a large or irregular file: a pipe blocks on opening, a device may never end."""
     if not stat.S_ISREG((status := path.stat()).st_mode):
         raise ImageError("not a regular file")
     if status.st_size > MAX_FILE_BYTES:
@@ -87,7 +87,7 @@ def _check_file(path: Path) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Of a file that cannot be used as an image because it cannot be read: nothing."""
+    """Return the sha256 of a file, or "" where it cannot be read, is too large or not a regular file."""
     try:
         _check_file(path)
         with path.open("rb") as file:
@@ -97,9 +97,10 @@ def file_sha256(path: Path) -> str:
 
 
 def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
-    """The upright RGB image, and the sha256 of its file.
+    """Read the upright RGB image and the sha256 of its file.
 
-    image_hw: the size that the annotations name; None where there are none. Raises ImageError.
+    image_hw: the size that the annotations name, or None where there are no annotations. Raises
+    ImageError.
     """
     try:
         _check_file(path)
@@ -110,12 +111,12 @@ def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Ima
             if rotate is None:
                 raise ImageError(f"its size (h, w) is {header.upright_hw}, expected {image_hw}")
             image.load()
-            # Pillow turns TIFF files by itself.
+            # Pillow rotates TIFF files by itself when it loads them.
             turned = _orientation(image) != header.orientation
             rgb = _to_rgb(image)
     except ImageError:
         raise
-    except Exception as error:  # every decoder fails in its own way
+    except Exception as error:  # Every decoder fails in its own way.
         raise ImageError(_reason(error)) from error
     if rotate and not turned:
         rgb = rgb.transpose(_UPRIGHT[header.orientation])
@@ -125,7 +126,10 @@ def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Ima
 
 
 def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint8]:
-    """(H, W, 3) uint8: what the backbone sees of an upright RGB image; padding is black here."""
+    """Draw the canvas that the backbone sees, (H, W, 3) uint8, from an upright RGB image.
+
+    The padding is black here; the backbone sets it to zero after normalisation.
+    """
     rows, columns = placement.content_hw
     left, right = _span(placement, 0, columns)
     top, bottom = _span(placement, 1, rows)
@@ -140,7 +144,7 @@ def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint
 
 
 def _span(placement: Placement, axis: int, length: int) -> tuple[float, float]:
-    """The interval of the image, in px, that fills `length` px of the canvas along an axis."""
+    """Return the interval of the image, in px, that fills `length` px of the canvas along an axis."""
     scale, shift = placement.scale[axis], placement.shift[axis]
     start = (shift - length if placement.flip[axis] else -shift) / scale
     limit = placement.image_hw[1 - axis]
@@ -164,7 +168,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB: 16-bit grey scaled down, transparency laid over white as viewers show it."""
+    """Convert to 8-bit RGB: 16-bit grey is scaled down, transparency is laid over white as viewers do."""
     if image.mode.startswith("I"):
         return _grey(np.asarray(image).astype(np.int64))
     if image.mode == "F":
@@ -193,7 +197,7 @@ def _reason(error: Exception) -> str:
 
 
 def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """(path, name to show: below the folder that was given) of every image, each once."""
+    """Return every image once, as its path and the name to display, relative to the folder given."""
     files: dict[Path, str] = {}
     for path in paths:
         if path.is_file():

@@ -1,5 +1,5 @@
-"""How often classes are shown: LVIS' groups of them, and how often to repeat the images that show rare ones
-(Gupta et al., arXiv 1908.03195).
+"""How often images show each class: LVIS' frequency groups, and how often to repeat the images that show
+rare classes (Gupta et al., arXiv 1908.03195).
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ import numpy.typing as npt
 
 from .annotations import Annotations
 
-# The most images that a class of the group is in.
+# The maximum number of images that show a class of the group.
 LIMITS = {"r": 10, "c": 100}
 
 
 def class_images(annotations: Annotations, image_ids: Iterable[int]) -> npt.NDArray[np.int64]:
-    """(K,): how many of these images show a class; crowds do not count."""
-    _, labels = _shown(annotations, list(image_ids))
+    """Count how many of these images show each class, (K,); crowds do not count."""
+    _, labels = _class_pairs(annotations, list(image_ids))
     return np.bincount(labels, minlength=len(annotations.class_ids))
 
 
 def frequencies(annotations: Annotations) -> tuple[str, ...]:
-    """Of each class its group: "r" for rare, "c" for common, "f" for frequent. As the file names them, or
-    else by the number of its images that show the class: up to 10, up to 100, more.
+    """Return the group of each class: "r" for rare, "c" for common, "f" for frequent.
+
+    The groups are those that the file names. Where it names none, they follow from how many of its images
+    show the class: up to 10, up to 100, or more.
     """
     if annotations.declared is not None:
         return annotations.declared
@@ -34,10 +36,12 @@ def frequencies(annotations: Annotations) -> tuple[str, ...]:
 def repeat_factors(
     annotations: Annotations, image_ids: Sequence[int], threshold: float
 ) -> npt.NDArray[np.float64]:
-    """(images,): r = max over the classes that an image shows of max(1, sqrt(threshold / f)), where f is
-    the share of these images that show the class (section 4.1 there, repeat factor sampling).
+    """Return how often to repeat each image, (images,): repeat factor sampling, section 4.1 of the paper.
+
+    The factor is the maximum over the classes that an image shows of max(1, sqrt(threshold / f)), where f
+    is the share of these images that show the class.
     """
-    rows, labels = _shown(annotations, image_ids)
+    rows, labels = _class_pairs(annotations, image_ids)
     shares = np.bincount(labels, minlength=len(annotations.class_ids)) / max(1, len(image_ids))
     factors = np.ones(len(image_ids))
     np.maximum.at(factors, rows, np.sqrt(threshold / shares[labels]))
@@ -45,7 +49,7 @@ def repeat_factors(
 
 
 def looked_for(annotations: Annotations, image_id: int) -> npt.NDArray[np.bool_]:
-    """(K,): the classes that an image shows, or is known not to show."""
+    """Return for each class, (K,), whether an image shows it or is known not to show it."""
     known = np.ones(len(annotations.class_ids), dtype=bool)
     if annotations.coverage is not None:
         known[:] = False
@@ -54,10 +58,10 @@ def looked_for(annotations: Annotations, image_id: int) -> npt.NDArray[np.bool_]
     return known
 
 
-def _shown(
+def _class_pairs(
     annotations: Annotations, image_ids: Sequence[int]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Each pair of a row of `image_ids` and a label that the image shows, once."""
+    """Return each pair of a row of `image_ids` and a label that the image shows, once."""
     classes = len(annotations.class_ids)
     row = {image_id: k for k, image_id in enumerate(image_ids)}
     rows = np.array([row.get(image.id, -1) for image in annotations.images], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Outlines of objects as COCO writes them, polygons and run lengths, packed; and their grids over a box."""
+"""Packed outlines of objects as COCO writes them, polygons or run lengths, and their grids over a box."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 Floats = npt.NDArray[np.float64]
-# Each cell of a grid is looked at in so many places a side.
+# The number of points per side at which each cell of a grid is sampled.
 _FINER = 4
-# Beyond these a corner changes nothing within the grid.
+# Corners are clipped to this distance, beyond which they change nothing within the grid.
 _FAR = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """Of N objects. values: x, y, x, y, ... of the corners of each ring, image px; or run lengths of the
-    whole image, column after column, which begin with the background. rings: where each ring begins in
-    `values`, objects: where each object begins in `rings`, one more entry each. runs (N,): whether an
-    object's one ring holds run lengths.
+    """The outlines of N objects.
+
+    values: the corners of each ring as x, y, x, y, ... in image px, or the run lengths of the whole image,
+    column by column, which begin with the background. rings: where each ring begins in `values`. objects:
+    where each object begins in `rings`. Both have one more entry at their end. runs: whether the only ring
+    of an object holds run lengths, (N,).
     """
 
     values: Floats
@@ -35,7 +37,7 @@ class Outlines:
         return len(self.runs)
 
     def part(self, start: int, end: int) -> Outlines:
-        """Of the objects from start on, before end."""
+        """Return the outlines of the objects from `start` up to, but without, `end`."""
         first, last = int(self.objects[start]), int(self.objects[end])
         begin, stop = int(self.rings[first]), int(self.rings[last])
         return Outlines(
@@ -46,12 +48,12 @@ class Outlines:
         )
 
     def of(self, k: int) -> list[Floats]:
-        """The rings of an object, or its run lengths."""
+        """Return the rings of an object, or its run lengths as the only ring."""
         edges = self.rings[self.objects[k] : self.objects[k + 1] + 1]
         return [self.values[a:b] for a, b in pairwise(edges)]
 
     def coco(self, k: int, hw: tuple[int, int]) -> Any:
-        """An object's "segmentation", in an image of that size."""
+        """Return the COCO "segmentation" of an object in an image of size `hw`."""
         rings = self.of(k)
         if self.runs[k]:
             return {"size": list(hw), "counts": rings[0].astype(np.int64).tolist()}
@@ -60,25 +62,28 @@ class Outlines:
     def grid(
         self, k: int, box: npt.NDArray[np.floating], hw: tuple[int, int], size: int
     ) -> npt.NDArray[np.float32]:
-        """(size, size): which share of each cell over a box, xyxy image px, the object covers."""
+        """Return the share of each cell of a grid over a box that an object covers, (size, size).
+
+        box: in xyxy image px. hw: the size of the image.
+        """
         rings, side = self.of(k), size * _FINER
         if self.runs[k]:
-            return _cells(_looked_up(rings[0], hw, box, side), size)
+            return _cell_means(_sampled_runs(rings[0], hw, box, side), size)
         drawn = Image.new("L", (side, side))
         pen = ImageDraw.Draw(drawn)
         corner, extent = box[:2], np.maximum(box[2:] - box[:2], 1e-9)
         for ring in rings:
-            # PIL's pixels have their centres at whole numbers.
+            # The centres of PIL's pixels lie at whole numbers.
             corners = (ring.reshape(-1, 2) - corner) / extent * side - 0.5
             pen.polygon(list(map(tuple, corners.clip(-_FAR, _FAR).tolist())), fill=1)
-        return _cells(np.asarray(drawn), size)
+        return _cell_means(np.asarray(drawn), size)
 
 
-def _cells(
-    places: npt.NDArray[np.uint8] | npt.NDArray[np.bool_], size: int
+def _cell_means(
+    points: npt.NDArray[np.uint8] | npt.NDArray[np.bool_], size: int
 ) -> npt.NDArray[np.float32]:
-    """(size * finer, size * finer) of 0 and 1 -> (size, size), their means."""
-    parts = places.reshape(size, _FINER, size, _FINER)
+    """Average sampled points of 0 and 1, (size * _FINER, size * _FINER), over each cell: (size, size)."""
+    parts = points.reshape(size, _FINER, size, _FINER)
     means: npt.NDArray[np.float32] = parts.mean(axis=(1, 3), dtype=np.float32)
     return means
 
@@ -86,7 +91,7 @@ def _cells(
 def packed_outlines(
     objects: Sequence[tuple[bool, Sequence[Sequence[float] | Floats]]],
 ) -> Outlines:
-    """From (whether they are run lengths, rings) of each object."""
+    """Pack the outlines of objects, each given as (whether it is run lengths, its rings)."""
     rings = [np.asarray(ring, dtype=np.float64) for _, parts in objects for ring in parts]
     return Outlines(
         np.concatenate([np.zeros(0), *rings]),
@@ -97,18 +102,19 @@ def packed_outlines(
 
 
 def joined_outlines(parts: Sequence[Outlines]) -> Outlines:
-    """One after the other."""
+    """Join the outlines of all parts, one part after the other."""
     return packed_outlines(
         [(bool(part.runs[k]), part.of(k)) for part in parts for k in range(len(part))]
     )
 
 
-def _looked_up(
+def _sampled_runs(
     runs: Floats, hw: tuple[int, int], box: npt.NDArray[np.floating], side: int
 ) -> npt.NDArray[np.bool_]:
-    """(side, side): the pixels below that many places a side of a box; beyond the image nothing.
+    """Return whether the object covers each of `side` x `side` points of a box, (side, side).
 
-    Each is found among the runs: the bitmap would be as large as the image.
+    Points beyond the image are not covered. Each point is looked up among the runs, since a bitmap would be
+    as large as the image.
     """
     steps = (np.arange(side) + 0.5) / side
     columns = np.floor(box[0] + (box[2] - box[0]) * steps).astype(np.int64)

@@ -1,4 +1,4 @@
-"""COCO's "segmentation" of an object, read and checked: polygons, or run lengths of the whole image."""
+"""The COCO "segmentation" of an object, read and checked: polygons, or run lengths of the whole image."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ import numpy as np
 
 from .images import MAX_PIXELS
 
-# px around a polygon. COCO's rasterisers, in C, take some 80 bytes for each, and crash where they get none.
+# The maximum perimeter of a polygon in px. COCO's C rasterisers allocate some 80 bytes for each of these
+# pixels, and crash where the allocation fails.
 _LONGEST = 2**22
 _POLYGONS = "polygons [x, y, x, y, x, y, ...]"
 
 
 def read_segmentation(given: object, hw: tuple[int, int]) -> tuple[bool, list[list[float]]]:
-    """Whether it is run lengths, and its rings, as `packed_outlines` takes them. hw: of the image.
+    """Read a "segmentation": whether it is run lengths, and its rings, as `packed_outlines` takes them.
 
-    Raises ValueError: what is expected, and what was given.
+    hw: the size of the image. Raises ValueError that says what is expected and what was given.
     """
     if hw[0] * hw[1] > MAX_PIXELS:
         raise _error("", f"an image of at most {MAX_PIXELS} pixels", f"{hw[1]} x {hw[0]}")
     if isinstance(given, dict):
         return True, [_runs(given, hw)]
     if not isinstance(given, list) or not given:
-        raise _error("", "polygons or run lengths, which masks need", _shown(given))
+        raise _error("", "polygons or run lengths, which masks need", _abbreviated(given))
     return False, [_ring(ring, hw) for ring in given]
 
 
 def _ring(ring: object, hw: tuple[int, int]) -> list[float]:
     far, long = 2 * max(hw), min(hw[0] * hw[1] + 8 * sum(hw), _LONGEST)
     if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
-        raise _error("", _POLYGONS, _shown(ring))
+        raise _error("", _POLYGONS, _abbreviated(ring))
     if not all(type(v) in (int, float) and abs(v) <= far for v in ring):
-        raise _error("", f"{_POLYGONS} within {far} px", _shown(ring))
+        raise _error("", f"{_POLYGONS} within {far} px", _abbreviated(ring))
     if len(ring) * far > long and (length := _perimeter(ring)) > long:
         raise _error("", f"polygons of at most {long} px around", f"{length:.0f}")
     return ring
 
 
 def _perimeter(ring: Sequence[float]) -> float:
-    """Of each side the longer of its extents."""
+    """Return the sum over the sides of a ring of the larger of their two extents."""
     corners = np.array(ring, dtype=np.float64).reshape(-1, 2)
     return float(np.abs(corners - np.roll(corners, 1, axis=0)).max(axis=1).sum())
 
@@ -50,28 +51,28 @@ def _perimeter(ring: Sequence[float]) -> float:
 def _runs(given: Mapping[str, Any], hw: tuple[int, int]) -> list[float]:
     size, counts, pixels = given.get("size"), given.get("counts"), hw[0] * hw[1]
     if size != list(hw):
-        raise _error("size: ", f"the image's {list(hw)}", _shown(size))
+        raise _error("size: ", f"the image's {list(hw)}", _abbreviated(size))
     expected = f"run lengths of {pixels} pixels"
     if not isinstance(counts, list | str):
-        raise _error("counts: ", expected, _shown(counts))
-    most = 2 * pixels + 1  # every second one may be empty, as some writers leave them
+        raise _error("counts: ", expected, _abbreviated(counts))
+    limit = 2 * pixels + 1  # Every second run may be empty, as some programs write them.
     try:
-        runs = list(islice(run_lengths(counts), most + 1)) if isinstance(counts, str) else counts
+        runs = list(islice(run_lengths(counts), limit + 1)) if isinstance(counts, str) else counts
     except ValueError as error:
         raise _error("counts: ", expected, str(error)) from error
     for run in runs:
         if type(run) is not int or not 0 <= run <= pixels:
             raise _error("counts: ", expected, f"{reprlib.repr(run)} among them")
-    if len(runs) > most or sum(runs) != pixels:
+    if len(runs) > limit or sum(runs) != pixels:
         raise _error("counts: ", expected, f"{len(runs)} runs of {sum(runs)} pixels")
     return runs
 
 
 def run_lengths(text: str) -> Iterator[int]:
-    """Of COCO's compressed form: six bits a character, five of them of the number, lowest first, and one
-    that says whether it goes on; from the fourth number on, the difference to the one two before.
+    """Yield the run lengths of COCO's compressed form.
 
-    Raises ValueError.
+    Each character holds six bits: five of a number, the lowest first, and one that says whether the number
+    goes on. From the fourth number on it is the difference from the one two before. Raises ValueError.
     """
     before = [0, 0, 0]
     position = count = 0
@@ -95,8 +96,8 @@ def run_lengths(text: str) -> Iterator[int]:
         yield value
 
 
-def _shown(value: object) -> str:
-    """As much of it as a line has room for, however deep it is."""
+def _abbreviated(value: object) -> str:
+    """Return as much of a value as fits in a line, however deeply it is nested."""
     return "nothing" if value is None else reprlib.repr(value)
 
 

@@ -1,4 +1,4 @@
-"""Geometry happens here, before the backbone: the resize rule, the views, and their placements."""
+"""The geometry, all of which happens before the backbone: the resize rule, views and their placements."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ TRANSFORMS = ("plain", "hflip", "vflip", "scale", "crop")
 
 @dataclass(frozen=True, slots=True)
 class ResizeRule:
-    """Image size -> canvas size and scale. It looks at one image alone, so a rule that served an
-    extraction serves a single new image too.
+    """A rule from the size of an image to its canvas size and scale.
 
-    square: the longer side becomes `long` px, on a square canvas. Otherwise the aspect is kept: the
-    shorter side becomes `short` px unless the longer one would exceed `long`; canvases are snapped
-    to quarters of the way, so there are few. Every canvas side is a multiple of
-    `divisor`, the backbone's coarsest stride.
+    It depends on one image alone, so the rule of an extraction also serves a single new image.
+
+    The shorter side becomes `short` px unless the longer one would then exceed `long`, and the aspect ratio
+    is kept. square: the canvas is a square whose side is `long` px; `short` is the same, so the longer side
+    of the image becomes `long` px. Otherwise the canvas is snapped to quarters of the range, so that there
+    are few canvas sizes. divisor: the backbone's coarsest stride, to a multiple of which every canvas side
+    is rounded up.
     """
 
     short: int
@@ -39,7 +41,7 @@ class ResizeRule:
             )
 
     def factor(self, image_hw: HW) -> float:
-        """Canvas px per image px."""
+        """Return the scale of an image in canvas px per image px."""
         return min(self.short / min(image_hw), self.long / max(image_hw))
 
     def content_hw(self, image_hw: HW) -> HW:
@@ -48,7 +50,7 @@ class ResizeRule:
         return (rows, columns)
 
     def canvas_hw(self, image_hw: HW) -> HW:
-        """The smallest canvas of the rule that holds the content; turned images get turned ones."""
+        """Return the rule's smallest canvas that holds the content; rotated images get rotated canvases."""
         if self.square:
             side = self._up(self.long, self.divisor)
             return (side, side)
@@ -64,7 +66,7 @@ class ResizeRule:
         return canvas if rows <= columns else (canvas[1], canvas[0])
 
     def _snapped(self, side: int, low: int, high: int) -> int:
-        """The next of five sizes from low to high."""
+        """Return the smallest of five sizes from `low` to `high` that holds a side."""
         step = self._up(math.ceil((high - low) / 4), self.divisor) or self.divisor
         start = self._up(low, self.divisor)
         steps = max(0, math.ceil((side - start) / step)) if low else math.ceil(side / step)
@@ -79,9 +81,10 @@ class ResizeRule:
 class View:
     """One geometric version of an image.
 
-    scale: range of a factor on the plain scale, drawn log-uniformly; the canvas stays, so above 1
-    the image is cut at a random place, below 1 it is padded. crop: range of the share of both sides
-    that a random window has, which is then enlarged to the place of the whole image.
+    flip: whether it is flipped horizontally and vertically. scale: the range of a factor on the plain
+    scale, drawn log-uniformly; the canvas stays the same, so above 1 the image is cut at a random position
+    and below 1 it is padded. crop: the range of the share of both sides that a random window has; the
+    window is then enlarged to the size of the whole image.
     """
 
     name: str
@@ -95,9 +98,9 @@ class View:
 
 
 def parse_views(text: str) -> tuple[View, ...]:
-    """'plain,hflip,scale=0.7..1.4+hflipx2' -> views; random ones may be repeated with xN, N < 1000.
+    """Parse views such as 'plain,hflip,scale=0.7..1.4+hflipx2'.
 
-    Raises InputError.
+    Random views may be repeated with xN, N < 1000. Raises InputError.
     """
     views: list[View] = []
     for item in text.split(","):
@@ -127,7 +130,7 @@ def parse_views(text: str) -> tuple[View, ...]:
 
 
 def view_from_name(name: str) -> View:
-    """The view that a cache calls `name`."""
+    """Return the view that a cache calls `name`."""
     base, _, _ = name.partition("#")
     view = _parse_view(base)
     return View(name, view.flip, view.scale, view.crop)
@@ -168,7 +171,10 @@ def _parse_range(part: str, value: str, highest: float) -> Range:
 def place(
     image_hw: HW, rule: ResizeRule, view: View, *, seed: int, image_id: int, view_index: int
 ) -> Placement:
-    """Where an image lies on its canvas under a view; random views by (seed, image id, view)."""
+    """Return where an image lies on its canvas under a view.
+
+    Random views are drawn from (seed, image id, view index).
+    """
     rng = np.random.default_rng([seed, image_id, view_index])
     factor, content = rule.factor(image_hw), rule.content_hw(image_hw)
     canvas = rule.canvas_hw(image_hw)

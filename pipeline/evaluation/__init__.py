@@ -1,1 +1,1 @@
-"""fdet evaluate: what a run finds, and how good that is."""
+"""The `fdet evaluate` command: what a run detects, and how good that is."""

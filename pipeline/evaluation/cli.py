@@ -5,19 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ...cache.disk.objects import located
-from ..command import Checkpoint, echo, opt
+from ..command import (
+    Checkpoint,
+    Device,
+    Threads,
+    argument,
+    cache_argument,
+    cache_opt,
+    echo,
+    opt,
+    takes,
+)
 from .engines import FASTEST
 
 
+@takes
 def evaluate_command(
-    run: Annotated[Path, typer.Argument(help="run directory")],
-    cache: Annotated[Path, typer.Argument(help="cache to evaluate on")],
+    run: Annotated[Path, argument("run directory")],
+    cache: Annotated[Path, cache_argument("cache to evaluate on")],
     second: Annotated[
-        Path | None,
-        typer.Option("--with", help="the second backbone's cache, for a run trained on two"),
+        Path | None, cache_opt("the second backbone's cache, for a run trained on two", "--with")
     ] = None,
     annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
     images: Annotated[
@@ -32,18 +39,18 @@ def evaluate_command(
     ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
-    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
-    threads: Annotated[int | None, opt("of torch on a CPU; default: torch's")] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     engine: Annotated[str, opt("who counts: faster-coco-eval or pycocotools")] = FASTEST,
 ) -> None:
-    """COCO AP of a run over exactly the images in a cache."""
+    """Measure the COCO AP of a run over exactly the images in a cache."""
     from .evaluate import evaluate_run, write_evaluation
     from .table import metrics_table
 
     metrics, results = evaluate_run(
         run,
-        located(cache),
-        second=second and located(second),
+        cache,
+        second=second,
         annotations=annotations,
         images=images,
         weights=weights,
@@ -54,5 +61,5 @@ def evaluate_command(
         class_embeddings=class_embeddings,
     )
     echo(metrics_table(metrics))
-    written = write_evaluation(out or run, run, checkpoint.value, located(cache), metrics, results)
+    written = write_evaluation(out or run, run, checkpoint.value, cache, metrics, results)
     echo(f"written: {written}")

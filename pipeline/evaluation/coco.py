@@ -1,4 +1,4 @@
-"""Average precision over exactly the images that were looked at: COCO's, and LVIS' of its annotations."""
+"""AP over exactly the images that were looked at, by COCO's rules, or LVIS' rules for its annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .engines import FASTEST, MOST, evaluated
 from .errors import ErrorBreakdown
 from .lvis import DETECTIONS, counted, with_partial
 
-# The order in which COCO's evaluation summarises.
+# In the order of the summary of COCO's evaluation.
 FIGURES = (
     "ap",
     "ap50",
@@ -33,19 +33,20 @@ FIGURES = (
     "ar_medium",
     "ar_large",
 )
-# AP over the classes of a frequency group.
+# For each figure, the frequency group whose classes it is the AP of.
 GROUPS = {"ap_rare": "r", "ap_common": "c", "ap_frequent": "f"}
-# A threshold's place among 0.5, 0.55, ... 0.95, and a range's among the engines' ranges of areas.
+# The index of a threshold among 0.5, 0.55, ... 0.95, and of a range among the engines' ranges of areas.
 _AT = {"ap50": 0, "ap75": 5}
 _AREAS = {"small": 1, "medium": 2, "large": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """COCO's figures of boxes, 0 to 1; None where no object counts. per_class: AP by class name. ap_rare,
-    ap_common, ap_frequent: its mean over the classes that few, more and many images of the training data
-    show, where those are known. masks, masks_per_class: the same of masks, where they are found.
-    errors: where they were asked for.
+    """COCO's figures of boxes, 0 to 1; None where no object counts.
+
+    per_class: AP by class name. ap_rare, ap_common, ap_frequent: the mean AP of the classes that few, more
+    and many images of the training data show, where those are known. masks, masks_per_class: the same
+    figures of masks, where masks are found. errors: the breakdown of errors, where it was requested.
     """
 
     ap: float | None
@@ -70,7 +71,7 @@ class Metrics:
     errors: ErrorBreakdown | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """By name; those of masks and "errors" only where there are any."""
+        """Return the figures by name; those of masks and "errors" only where there are any."""
         optional = ("masks", "masks_per_class", "errors")
         return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
 
@@ -82,12 +83,13 @@ def coco_metrics(
     results: Sequence[dict[str, Any]] | None = None,
     groups: Sequence[str] | None = None,
 ) -> Metrics:
-    """Scores detections, in image px, over exactly the images that `found` names; at most 100 count of a
-    class and an image. Where annotations are LVIS', by its rules: 300 an image, and only classes that
-    were looked for there.
+    """Score detections, in image px, over exactly the images that `found` names.
+
+    At most 100 detections of a class and an image count. Annotations of LVIS are scored by its rules: 300
+    detections of an image count, and only those of classes that were looked for there.
 
     engine: one of ENGINES. results: what `to_coco_results` made of the detections, if that is known.
-    groups: the frequency group of each class, of `long_tail.frequencies`.
+    groups: the frequency group of each class, from `long_tail.frequencies`.
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
@@ -97,7 +99,7 @@ def coco_metrics(
     if annotations.coverage is not None:
         truth, results = with_partial(annotations, truth), counted(annotations, results)
         most = DETECTIONS
-    # With masks the engines would take a detection's area from its mask, for boxes too.
+    # Given masks, the engines would take a detection's area from its mask when they score boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
     names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids, most)
     masks = masks_per_class = None
@@ -115,7 +117,7 @@ def coco_metrics(
 
 
 def _named(evaluation: Any, groups: Sequence[str] | None) -> dict[str, float | None]:
-    """FIGURES and GROUPS. With the most detections but where a figure names their number."""
+    """Return FIGURES and GROUPS by name, with the maximum number of detections unless a name states one."""
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
     figures = {}
     for name in FIGURES:
@@ -135,29 +137,29 @@ def _named(evaluation: Any, groups: Sequence[str] | None) -> dict[str, float | N
 
 
 def _per_class(evaluation: Any, names: Sequence[str]) -> dict[str, float | None]:
-    """AP over all overlaps and recalls, of objects of any size."""
+    """Return each class's AP over all overlaps and recalls, of objects of any size."""
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     return {name: _mean(precision[:, :, k]) for k, name in enumerate(names)}
 
 
 def _mean(values: npt.NDArray[np.float64]) -> float | None:
-    """The engines give -1 where nothing counts."""
-    there = values[values > -1]
-    return float(there.mean()) if there.size else None
+    """Return the mean of the values that count; the engines give -1 where nothing does."""
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else None
 
 
 def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A result's box would be taken for its mask."""
+    """Return the results without their boxes, which the engines would take for the masks."""
     return [{k: v for k, v in result.items() if k != "bbox"} for result in results]
 
 
 def sizes_of(annotations: Annotations, image_ids: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """(rows, columns) of each image."""
+    """Return (rows, columns) of each image."""
     return {image_id: annotations.image(image_id).hw for image_id in image_ids}
 
 
 def unique_names(annotations: Annotations) -> list[str]:
-    """Class names; those that stand twice are told apart by their ids."""
+    """Return the class names, in which names that occur twice are distinguished by their ids."""
     count = Counter(annotations.class_names)
     classes = zip(annotations.class_names, annotations.class_ids, strict=True)
     return [name if count[name] == 1 else f"{name} ({class_id})" for name, class_id in classes]
@@ -168,8 +170,10 @@ def to_coco_results(
     class_ids: Sequence[int],
     sizes: Mapping[int, tuple[int, int]],
 ) -> list[dict[str, Any]]:
-    """COCO's result format: bbox [x, y, width, height] in image px, category ids of the data set; with
-    masks, "segmentation" too, run lengths of the image. sizes: (rows, columns) by image id.
+    """Return detections in COCO's result format.
+
+    Each has a bbox [x, y, width, height] in image px and a category id of the data set; with masks it also
+    has a "segmentation", in run lengths of the image. sizes: (rows, columns) by image id.
     """
     results = []
     for image_id, d in found.items():
@@ -188,7 +192,10 @@ def to_coco_results(
 
 
 def _run_lengths(found: Detections, hw: tuple[int, int]) -> dict[str, Any]:
-    """Of the mask of a single one, which is pasted where its box is: beyond there is nothing of it."""
+    """Return the run lengths of a single detection's mask.
+
+    The mask is pasted only where the box is, as nothing of it lies beyond.
+    """
     (first, last), (rows, columns) = found.boxes[0].view(2, 2), hw
     left, top = first.floor().int().clamp(min=0).tolist()
     right, bottom = (min(v) for v in zip(last.ceil().int().tolist(), (columns, rows), strict=True))

@@ -1,4 +1,4 @@
-"""What a detector finds in the samples of a source."""
+"""What a detector finds in the samples of a source, or in a single image."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def detect(
     precision: Precision | Auto = "fp32",
     shown: bool = True,
 ) -> dict[int, Detections]:
-    """What the detector finds in each sample, by image id; image px, on the CPU.
+    """Return what the detector finds in each sample, by image id, in image px and on the CPU.
 
-    The detector is to be in eval mode, and the source's backbone too. shown: with a progress line.
+    The detector must be in eval mode, and so must the source's backbone. shown: whether a progress line is
+    displayed.
     """
     found: dict[int, Detections] = {}
     device = next(detector.parameters()).device
@@ -63,9 +64,10 @@ def load_trained(
     weights: str | None,
     second_weights: str | None = None,
 ) -> tuple[Detector, Backbone | PairedBackbone]:
-    """The run's detector, and the backbone below it: the cache's, both caches', or its own.
+    """Load the run's detector and the backbone below it: the cache's, both caches', or the run's own.
 
-    weights, second_weights: as at extraction, where that took a file. Raises InputError, CorruptCache.
+    weights, second_weights: the backbones' weights as at extraction, where that took a file. Raises
+    InputError, CorruptCache.
     """
     if second_weights is not None and info.second is None:
         raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
@@ -74,7 +76,7 @@ def load_trained(
         return load_model(run, info, checkpoint, device).detector, backbone
     if weights is not None and info.trains_backbone:
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
-    # A model that is fitted to its canvas was trained on a square one.
+    # A model that is fitted to its canvas was trained on a square one, which any image size yields.
     canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
     model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
     assert model.backbone is not None
@@ -98,8 +100,9 @@ def detect_image(
     detector: Detector,
     codec: Codec | PairedCodec | None,
 ) -> Detections:
-    """What a trained detector finds in one upright RGB image; image px, on the CPU. codec: of the cache
-    that it was trained on, if any.
+    """Return what a trained detector finds in one upright RGB image, in image px and on the CPU.
+
+    codec: the codec of the cache that the detector was trained on, if any.
     """
     device = next(detector.parameters()).device
     plain = recipe_of(info.key, Path())

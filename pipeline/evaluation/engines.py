@@ -1,4 +1,4 @@
-"""Who counts average precision: faster-coco-eval, or pycocotools, the yardstick; the figures are the same."""
+"""The engines that compute AP: faster-coco-eval, and pycocotools as the reference, with equal figures."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
-# name: (module, class) of the index of a data set, and of its evaluation
+# For each name, (module, class) of the index of a data set and of its evaluation.
 ENGINES: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "faster-coco-eval": (("faster_coco_eval", "COCO"), ("faster_coco_eval", "COCOeval_faster")),
     "pycocotools": (("pycocotools.coco", "COCO"), ("pycocotools.cocoeval", "COCOeval")),
 }
 FASTEST = "faster-coco-eval"
-# Detections that COCO counts, of a class and an image.
+# The maximum number of detections that COCO counts for a class and an image.
 MOST = 100
 
 
@@ -26,12 +26,14 @@ def evaluated(
     most: int = MOST,
     of: Literal["bbox", "segm"] = "bbox",
 ) -> Any:
-    """The engine's evaluation of boxes or masks: .eval["precision"] (T, R, K, A, M) and .eval["recall"]
-    (T, K, A, M) by overlap, recall, class, range of areas (all, small, medium, large) and the most
-    detections of a class and an image that count, .params.maxDets; -1 where there is no object.
+    """Return the engine's evaluation of boxes or masks.
 
-    most: the last of these. truth: a data set in COCO's format. results: detections in COCO's result
-    format. Neither is changed.
+    Its .eval["precision"] (T, R, K, A, M) and .eval["recall"] (T, K, A, M) are by overlap, recall, class,
+    range of areas (all, small, medium, large) and the maximum number of detections that count for a class
+    and an image, .params.maxDets; they are -1 where there is no object.
+
+    most: the last of these maxima. truth: a data set in COCO's format. results: detections in COCO's
+    result format. Neither is changed.
     """
     (module, index), (other, evaluation) = ENGINES[engine]
     coco, count = getattr(import_module(module), index), getattr(import_module(other), evaluation)

@@ -1,5 +1,6 @@
-"""What keeps average precision down, in the sense of TIDE (Bolya et al., arXiv 2008.08115): each wrong
-detection has one reason, and each reason is worth what AP50 would gain without it.
+"""The errors that keep average precision down, in the sense of TIDE (Bolya et al., arXiv 2008.08115).
+
+Each wrong detection has one reason, and each reason is worth what AP50 would gain without it.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ _RECALLS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, slots=True)
 class ErrorBreakdown:
-    """ap50: None where no object counts. counts: of each of KINDS; gains: what ap50 would be higher by
-    if they alone were mended.
+    """The number of errors of each kind, and what AP50 would gain without them.
 
-    A detection that is no hit overlaps, of its own class, an object by 0.1 to 0.5 ("localisation");
-    of another class, one by 0.5 or more ("classification"); one that a better detection has taken
-    ("duplicate"); nothing by more than 0.1 ("background"); otherwise it is wrong in "both". "missed"
-    are objects that no detection took, and none would with a better box or class.
+    ap50: AP at an overlap of 0.5; None where no object counts. counts: the number of errors of each of
+    KINDS. gains: by how much ap50 would be higher if the errors of that kind alone were corrected.
+
+    A detection that is not a hit overlaps an object of its own class by 0.1 to 0.5 ("localisation"), or
+    one of another class by 0.5 or more ("classification"), or one of its own class that a better detection
+    has taken ("duplicate"), or nothing by more than 0.1 ("background"); otherwise it is wrong in "both".
+    "missed" are objects that no detection took, and that none would take with a better box or class.
     """
 
     ap50: float | None
@@ -41,8 +44,10 @@ class ErrorBreakdown:
 
 @dataclass(slots=True)
 class _Image:
-    """Detections, best first: score, class, what they hit (-1: nothing), whether they do not count
-    (crowds), why they are wrong ("" for none) and the object that they were meant for (-1: none).
+    """The detections of an image, best first, and its objects.
+
+    hits: the object that each detection hits (-1: none). ignored: whether it does not count, as in crowds.
+    kinds: why it is wrong ("": it is not). meant: the object that it was meant for (-1: none).
     """
 
     scores: npt.NDArray[np.float64]
@@ -51,13 +56,14 @@ class _Image:
     ignored: npt.NDArray[np.bool_]
     kinds: list[str]
     meant: npt.NDArray[np.int64]
-    objects: npt.NDArray[np.int64]  # the classes of those that count
+    objects: npt.NDArray[np.int64]  # the classes of the objects that count
     missed: list[int] = field(default_factory=list)
 
 
 def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -> ErrorBreakdown:
-    """Of detections in image px, over the images that `found` names; by LVIS' rules where the annotations
-    are LVIS'.
+    """Return the errors of detections in image px, over the images that `found` names.
+
+    Detections are counted by the rules of LVIS where the annotations are those of LVIS.
     """
     images = [_of_image(annotations, i, d) for i, d in sorted(found.items())]
     classes = range(len(annotations.class_ids))
@@ -84,7 +90,10 @@ def _best_first(found: Detections) -> Detections:
 
 
 def _matched(objects: ImageBoxes, d: Detections, partial: Sequence[int] = ()) -> _Image:
-    """partial: classes of which not every object is known."""
+    """Match an image's detections to its objects.
+
+    partial: the classes of which not every object is known.
+    """
     crowd = np.asarray(objects.crowd, dtype=bool)
     classes = np.asarray(objects.labels)[~crowd]
     boxes = torch.from_numpy(np.asarray(objects.boxes, dtype=np.float64))
@@ -110,7 +119,10 @@ def _matched(objects: ImageBoxes, d: Detections, partial: Sequence[int] = ()) ->
 
 
 def _hits(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """The object that each detection takes: of its class, the one of the greatest overlap that is left."""
+    """Return the object that each detection takes (-1: none).
+
+    It is the object of the same class with the greatest overlap among those that are left.
+    """
     free = np.where(same, iou, -1.0)
     hits = np.full(len(iou), -1)
     for k in range(len(iou)):
@@ -123,7 +135,7 @@ def _hits(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> npt.NDAr
 def _within_crowds(
     found: Detections, crowds: torch.Tensor, classes: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
-    """Whether half of a detection lies in a crowd of its class, as COCO has it."""
+    """Return whether at least half of each detection lies in a crowd of its class, as COCO defines it."""
     boxes = found.boxes.double()
     near = torch.maximum(boxes[:, None, :2], crowds[None, :, :2])
     far = torch.minimum(boxes[:, None, 2:], crowds[None, :, 2:])
@@ -137,7 +149,7 @@ def _within_crowds(
 
 
 def _reason(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> tuple[str, int]:
-    """Why a detection is wrong, and which object it was meant for."""
+    """Return why a detection is wrong, and which object it was meant for (-1: none)."""
     own, other = np.where(same, iou, 0.0), np.where(same, 0.0, iou)
     if not len(iou) or iou.max() <= BACKGROUND:
         return "background", -1
@@ -150,12 +162,12 @@ def _reason(iou: npt.NDArray[np.float64], same: npt.NDArray[np.bool_]) -> tuple[
     return "both", -1
 
 
-def _ap(images: Sequence[_Image], classes: Iterable[int], mended: str) -> float | None:
-    """Mean of the classes' average precision at an overlap of 0.5, with one kind of error mended."""
+def _ap(images: Sequence[_Image], classes: Iterable[int], corrected: str) -> float | None:
+    """Return the classes' mean AP at an overlap of 0.5, with the errors of one kind corrected."""
     rows: dict[int, list[tuple[float, bool]]] = {}
     objects: dict[int, int] = {}
     for image in images:
-        gone = set(image.missed) if mended == "missed" else set()
+        gone = set(image.missed) if corrected == "missed" else set()
         for k, label in enumerate(image.objects.tolist()):
             objects[label] = objects.get(label, 0) + (k not in gone)
         taken = set(image.hits[image.hits >= 0].tolist())
@@ -165,10 +177,10 @@ def _ap(images: Sequence[_Image], classes: Iterable[int], mended: str) -> float 
             hit = bool(image.hits[k] >= 0)
             if image.ignored[k]:
                 continue
-            if image.kinds[k] == mended and not hit:
+            if image.kinds[k] == corrected and not hit:
                 target = int(image.meant[k])
                 if target < 0 or target in taken:
-                    continue  # suppressed
+                    continue  # corrected by leaving the detection out
                 taken.add(target)
                 hit, label = True, int(image.objects[target])
             rows.setdefault(label, []).append((score, hit))
@@ -177,7 +189,10 @@ def _ap(images: Sequence[_Image], classes: Iterable[int], mended: str) -> float 
 
 
 def _class_ap(rows: Sequence[tuple[float, bool]], objects: int) -> float:
-    """COCO's: the mean over 101 recalls of the best precision from that recall on."""
+    """Return a class's AP as COCO defines it.
+
+    It is the mean over 101 recalls of the best precision at that recall or a higher one.
+    """
     if not rows:
         return 0.0
     scores, hits = (np.array(x) for x in zip(*rows, strict=True))
@@ -185,5 +200,5 @@ def _class_ap(rows: Sequence[tuple[float, bool]], objects: int) -> float:
     right = np.cumsum(hits)
     recall, precision = right / objects, right / np.arange(1, len(hits) + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    places = np.searchsorted(recall, _RECALLS, side="left")
-    return float(np.append(best, 0.0)[places].mean())
+    positions = np.searchsorted(recall, _RECALLS, side="left")
+    return float(np.append(best, 0.0)[positions].mean())

@@ -1,4 +1,4 @@
-"""fdet evaluate: a run on a cache."""
+"""The evaluation of a run on a cache, as `fdet evaluate` does it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def evaluate_run(
     engine: str = FASTEST,
     class_embeddings: Path | None = None,
 ) -> tuple[Metrics, list[dict[str, Any]]]:
-    """Score a run on a cache, plain view; also the detections in COCO's result format.
+    """Score a run on the plain view of a cache; also return the detections in COCO's result format.
 
     second: a second backbone's cache of the same images, for a run that was trained on two. images: the
-    folder that the cache was made from, for a run that trained its own backbone or adapters: the cache then
-    says only which images, and how they become canvases. weights: of a backbone with adapters, as at
-    extraction, where that took a file. checkpoint: "best" or "last".
-    engine: who counts, one of ENGINES. class_embeddings: vectors of the classes of the annotations, which
-    need not be those of the training, for a run that was trained with such. Raises InputError,
+    folder that the cache was made from, for a run that trained its own backbone or adapters; the cache then
+    says only which images to use, and how they become canvases. weights: the weights of a backbone with
+    adapters, as at extraction, where that took a file. checkpoint: "best" or "last". engine: the engine
+    that computes AP, one of ENGINES. class_embeddings: vectors of the classes of the annotations, which
+    need not be those of the training, for a run that was trained with such vectors. Raises InputError,
     KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
     """
     if engine not in ENGINES:
@@ -64,12 +64,12 @@ def evaluate_run(
         raise InputError(
             f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
         )
-    beside = None if second is None else CacheHeader.read(second)
+    second_header = None if second is None else CacheHeader.read(second)
     for difference in info.check_pairs(header, cache):
         log.warning("the run and %s differ in %s", cache, difference)
-    for difference in info.check_second(beside, second):
+    for difference in info.check_second(second_header, second):
         log.warning("the run and %s differ in %s", second, difference)
-    _tell_of_other_images(info, header, cache)
+    _warn_of_other_images(info, header, cache)
     if images is None:
         info.check_frozen(run)
         detector = load_model(run, info, checkpoint, on).detector
@@ -111,16 +111,16 @@ def evaluate_run(
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 
 
-def _tell_of_other_images(info: RunInfo, header: CacheHeader, cache: Path) -> None:
-    """Warn where a cache has the id of one that training read, and other pixels."""
+def _warn_of_other_images(info: RunInfo, header: CacheHeader, cache: Path) -> None:
+    """Warn where a cache has the id of one that training read, but was made from other pixels."""
     for part in ("training", "validation"):
         ids, files = (info.data.get(f"{part} {what}", "").split() for what in ("data", "images"))
-        # An id and a digest of annotations: one cache, not several that were read as one.
+        # Just an id and a digest of annotations stand for one cache, rather than several read as one.
         if len(ids) != 2 or ids[0] != header.id or not files:
             continue
         if digests_of(cache)["images"] not in ("", files[0]):
             log.warning(
-                "%s has the names and sizes of the run's %s images, and other files: figures on it are not "
+                "%s has the names and sizes of the run's %s images, but other files: figures on it are not "
                 "those of training",
                 cache,
                 part,
@@ -135,10 +135,10 @@ def write_evaluation(
     metrics: Metrics,
     results: Sequence[dict[str, Any]],
 ) -> Path:
-    """evaluation-<cache>.json and detections-<cache>.json; an older one is replaced.
+    """Write evaluation-<cache>.json and detections-<cache>.json, replacing older ones; return the former.
 
-    The first says what it is of, by digests: the weights, the cache, its images, the detections. Of two
-    evaluations that end at once, both files are the later one's.
+    It states what it belongs to, by digests: the weights, the cache, its images and the detections. If two
+    evaluations end at once, both files are those of the later one.
     """
     name = cache.resolve().name.removesuffix(".fdet")
     path, detections = (folder / f"{kind}-{name}.json" for kind in ("evaluation", "detections"))
@@ -156,13 +156,15 @@ def write_evaluation(
 
 
 def weights_digest(run: Path, checkpoint: str) -> str:
-    """sha256 of the file with the weights."""
+    """Return the sha256 of the file with the weights."""
     with (run / f"{checkpoint}.safetensors").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digests_of(cache: Path) -> dict[str, str]:
-    """Return as "cache" its id, as "images" the digest of its image files, "" where it is not finished.
+    """Return the id of a cache as "cache", and the digest of its image files as "images".
+
+    The digest is "" where the cache is not finished.
 
     Raises InputError, CorruptCache.
     """

@@ -1,5 +1,6 @@
-"""LVIS' rules (Gupta et al., arXiv 1908.03195) as a COCO evaluation of other detections and objects: then
-every engine counts by them.
+"""The rules of LVIS (Gupta et al., arXiv 1908.03195), as a COCO evaluation of other detections and objects.
+
+In this form every engine can count by them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from ..dataset.long_tail import looked_for
 
 log = logging.getLogger(__name__)
 
-# That count, of an image.
+# The maximum number of detections that count for an image.
 DETECTIONS = 300
 
 
 def tell_of_few_detections(annotations: Annotations, most: int) -> None:
-    """A line of the log where a head finds fewer than LVIS counts."""
+    """Log a warning where a head gives fewer detections than LVIS counts."""
     if annotations.coverage is not None and most < DETECTIONS:
         log.warning(
             "LVIS counts %d detections of an image, and the head gives at most %d; set "
@@ -31,8 +32,9 @@ def tell_of_few_detections(annotations: Annotations, most: int) -> None:
 
 
 def counted(annotations: Annotations, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of results in COCO's format: the 300 best of each image, and of these the ones of classes that were
-    looked for in it.
+    """Return the results, in COCO's format, that count by the rules of LVIS.
+
+    They are the 300 best of each image, without those of classes that were not looked for in it.
     """
     label = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     known = {i: looked_for(annotations, i) for i in {r["image_id"] for r in results}}
@@ -47,8 +49,9 @@ def counted(annotations: Annotations, results: Sequence[dict[str, Any]]) -> list
 
 
 def with_partial(annotations: Annotations, truth: dict[str, Any]) -> dict[str, Any]:
-    """A data set in COCO's format, where a class that is not exhaustively labelled in an image has a crowd
-    over all of it: what matches no object then does not count.
+    """Return a data set in COCO's format, with a crowd for each class that an image labels only in part.
+
+    The crowd covers all of the image, so that detections of the class that match no object do not count.
     """
     assert annotations.coverage is not None
     rows = list(truth["annotations"])
@@ -60,7 +63,7 @@ def with_partial(annotations: Annotations, truth: dict[str, Any]) -> dict[str, A
                     "id": len(rows) + 1,
                     "image_id": image["id"],
                     "category_id": annotations.class_ids[label],
-                    # Wider than the image, as detections may be.
+                    # Larger than the image, as detections may reach beyond it.
                     "bbox": [-width, -height, 3 * width, 3 * height],
                     "segmentation": {"size": [height, width], "counts": [0, height * width]},
                     "area": height * width,

@@ -1,4 +1,4 @@
-"""Figures for people."""
+"""Tables of figures for people to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from .coco import FIGURES, GROUPS, Metrics
 from .errors import KINDS, ErrorBreakdown
 
-# COCO's areas in the image, and LVIS' groups of classes.
+# What COCO's ranges of areas and LVIS' groups of classes stand for.
 _PARTS = {
     "small": "< 32² px",
     "medium": "32² to 96² px",
@@ -20,15 +20,16 @@ _PARTS = {
 
 
 def metrics_table(metrics: Metrics) -> str:
-    """The figures for people, in points of 0 to 100 as papers print them; boxes, and masks where they
-    are found.
+    """Return a table of the figures, in points of 0 to 100 as papers print them.
+
+    It has a column for boxes, and one for masks where they are found.
     """
     names = [*FIGURES, *(n for n in GROUPS if getattr(metrics, n) is not None)]
-    boxes = {_shown(name): getattr(metrics, name) for name in names}
+    boxes = {_label(name): getattr(metrics, name) for name in names}
     boxes |= {f"AP of {name!r}": v for name, v in metrics.per_class.items()}
     columns = [boxes]
     if metrics.masks is not None:
-        masks = {_shown(name): metrics.masks[name] for name in names}
+        masks = {_label(name): metrics.masks[name] for name in names}
         of_classes = metrics.masks_per_class or {}
         columns.append(masks | {f"AP of {name!r}": v for name, v in of_classes.items()})
     width = max(map(len, boxes))
@@ -43,31 +44,33 @@ def metrics_table(metrics: Metrics) -> str:
 
 
 def change_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """AP of whole evaluations beside each other, as Metrics.to_json gives them, by name; and by group of
-    classes, where a group counts.
+    """Return a table of the AP of whole evaluations next to each other, and by group of classes.
+
+    columns: the evaluations by name, as Metrics.to_json gives them. Figures that none of them has are left
+    out, as are groups that do not count.
     """
     figures: dict[str, list[float | None]] = {}
     for name in ("ap", "ap50", *GROUPS):
-        figures[_shown(name)] = [of.get(name) for of in columns.values()]
+        figures[_label(name)] = [of.get(name) for of in columns.values()]
     for name in ("ap", *GROUPS):
         values = [(of.get("masks") or {}).get(name) for of in columns.values()]
-        figures[f"{_shown(name)} of masks"] = values
-    shown = {name: values for name, values in figures.items() if set(values) != {None}}
-    width = max(map(len, shown), default=0)
+        figures[f"{_label(name)} of masks"] = values
+    rows = {name: values for name, values in figures.items() if set(values) != {None}}
+    width = max(map(len, rows), default=0)
     lines = [" " * width + "".join(f"  {name:>7}" for name in columns)]
-    for name, values in shown.items():
+    for name, values in rows.items():
         lines.append(name.ljust(width) + "".join(f"   {_points(value)}" for value in values))
     return "\n".join(lines)
 
 
-def _shown(name: str) -> str:
-    """ "ap_small" -> "AP small (< 32² px)"."""
+def _label(name: str) -> str:
+    """Return the label of a figure: "ap_small" -> "AP small (< 32² px)"."""
     figure, _, part = name.partition("_")
     return f"{figure.upper()} {part} ({_PARTS[part]})" if part else figure.upper()
 
 
 def _errors(errors: ErrorBreakdown) -> list[str]:
-    """TIDE's, of boxes."""
+    """Return the lines on the errors of boxes by TIDE."""
     return [
         "what the boxes' AP50 would gain without errors of one kind, and how many there are"
     ] + [f"{kind:<14} {_points(errors.gains[kind])} {errors.counts[kind]:>7}" for kind in KINDS]

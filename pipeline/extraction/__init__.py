@@ -1,1 +1,1 @@
-"""fdet extract: images -> frozen backbone -> a cache."""
+"""The `fdet extract` command: from images through a frozen backbone to a cache."""

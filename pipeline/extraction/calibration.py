@@ -1,4 +1,4 @@
-"""What a codec has to know of a data set before the first feature is stored: learnt from a few images."""
+"""What a codec must know of a data set before the first feature is stored, learnt from a few images."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import CanvasRecipe, render
 from ..machines.progress import progress_line
 
-# A level's cells: enough for the covariance of a few thousand channels, and some hundred MB at most.
+# The maximum number of cells of a level: enough for the covariance of a few thousand channels, and
+# a few hundred MB at most.
 CELLS = 2**14
 
 
 def learn(
     form: StoredForm, backbone: FrozenBackbone, recipe: CanvasRecipe, images: Sequence[ImageEntry]
 ) -> dict[str, bytes]:
-    """The codec's files, from the plain view of some images; those that cannot be read are left out.
+    """Learn the codec's files from the plain view of some images, without those that cannot be read.
 
-    Raises InputError where none can be, FeatureError for a value that no codec can store.
+    Raises InputError where none can be read, FeatureError for a value that no codec can store.
     """
     found: dict[str, list[FloatArray]] = {name: [] for name in backbone.spec.names}
     with progress_line("calibrate", len(images)) as progress:
@@ -55,10 +56,10 @@ def _pyramids(
 ) -> Iterator[tuple[ImageEntry, FeaturePyramid, Placement]]:
     device = next(backbone.parameters()).device
     for image in images:
-        shown = render(recipe, image, (0,))
-        if shown.pixels is not None:
-            canvas = torch.from_numpy(np.ascontiguousarray(shown.pixels[0]))[None].to(device)
-            placement = shown.placements[0]
+        canvases = render(recipe, image, (0,))
+        if canvases.pixels is not None:
+            canvas = torch.from_numpy(np.ascontiguousarray(canvases.pixels[0]))[None].to(device)
+            placement = canvases.placements[0]
             yield image, backbone(canvas, [placement.content_hw]), placement
 
 
@@ -69,30 +70,35 @@ def _check_finite(cells: FloatArray, where: str) -> None:
         )
 
 
-def some_cells(level_map: Tensor, placement: Placement, most: int) -> FloatArray:
-    """(C, H, W) -> (N, C): cells that show the image, evenly over it; `most` of them at most, but one."""
+def some_cells(level_map: Tensor, placement: Placement, maximum: int) -> FloatArray:
+    """Return cells that show the image, evenly spaced over it: (C, H, W) -> (N, C).
+
+    N is at most `maximum`, and at least one.
+    """
     rows, columns = (
         max(1, size * content // canvas)
         for size, content, canvas in zip(
             level_map.shape[1:], placement.content_hw, placement.canvas_hw, strict=True
         )
     )
-    shown = level_map[:, :rows, :columns].flatten(1)
+    visible = level_map[:, :rows, :columns].flatten(1)
     chosen: npt.NDArray[np.int64] = np.linspace(
-        0, shown.shape[1] - 1, max(1, min(most, shown.shape[1])), dtype=np.int64
+        0, visible.shape[1] - 1, max(1, min(maximum, visible.shape[1])), dtype=np.int64
     )
-    cells: FloatArray = shown[:, torch.from_numpy(chosen).to(shown.device)].T.float().cpu().numpy()
+    cells: FloatArray = (
+        visible[:, torch.from_numpy(chosen).to(visible.device)].T.float().cpu().numpy()
+    )
     return cells
 
 
 def evenly(images: Sequence[ImageEntry], count: int) -> list[ImageEntry]:
-    """At most so many of them, spread over all."""
+    """Return at most `count` of the images, evenly spread over all of them."""
     count = min(count, len(images))
     return [images[k * len(images) // count] for k in range(count)]
 
 
 def refuse_unused(form: StoredForm, calibration: Path | None) -> None:
-    """Raises InputError where a codec that has no scales is to take those of another cache."""
+    """Raise InputError where a codec that has no scales is to take those of another cache."""
     if calibration is not None and not form.calibrated:
         raise InputError(
             f"--calibration {calibration}: codec {form.name} has no scales; leave it out"
@@ -100,9 +106,9 @@ def refuse_unused(form: StoredForm, calibration: Path | None) -> None:
 
 
 def calibration_of(root: Path, key: CacheKey, option: str) -> dict[str, bytes]:
-    """Another cache's, for a codec of the same name over the same features.
+    """Return the calibration files of another cache, for a codec of the same name over the same features.
 
-    Raises InputError, KeyMismatch, CorruptCache; option: which names it, for the message.
+    option: the option that names that cache, for the message. Raises InputError, KeyMismatch, CorruptCache.
     """
     other = CacheHeader.read(root)
     differences = [str(d) for d in key.explain(other.key, "pair") if d.fatal]

@@ -1,4 +1,4 @@
-"""Images that were edited since their features were made: found by their time, then by their bytes."""
+"""Images that were edited since their features were made, found by their times, then by their bytes."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def changed_images(
     *,
     look_at_all: bool,
 ) -> list[ImageEntry]:
-    """Images of written shards whose files now have another sha256; files that are gone are not among them.
+    """Return the images of written shards whose files now have another sha256, without missing files.
 
-    Only files that have changed since the cache was begun are read, by the times of their inodes, which
-    no tool sets back; look_at_all: every file. In an object store, which has no such time, always every
-    file. Raises CorruptCache.
+    Only files that have changed since the cache was begun are read, judged by the times of their inodes,
+    which no tool sets back. With look_at_all every file is read, as it always is for a cache in an object
+    store, which has no such time. Raises CorruptCache.
     """
     files = image_files(out, header, records)
     images = [image for image in header.layout.images if files.get(image.id)]
@@ -58,7 +58,7 @@ def changed_images(
 
 
 def _touched(path: Path) -> float:
-    """When a file was last changed in any way, or a link to it; of a file that is gone: never."""
+    """Return when a file, or a link to it, was last changed in any way; 0 for a missing file."""
     try:
         of_link, of_file = path.lstat(), path.stat()
     except OSError:
@@ -67,11 +67,11 @@ def _touched(path: Path) -> float:
 
 
 def refuse_changed(out: Path, changed: Sequence[ImageEntry]) -> None:
-    """Raises KeyMismatch where there are any."""
+    """Raise KeyMismatch where any image has changed."""
     if changed:
         names = ", ".join(image.file_name for image in changed[:3])
         more = ", ..." if len(changed) > 3 else ""
         raise KeyMismatch(
-            f"{out}: {len(changed)} images are not those any more whose features are here ({names}{more}); "
+            f"{out}: {len(changed)} images have changed since their features were made ({names}{more}); "
             "put them back, choose another --out, or add --redo-changed to make their shards again"
         )

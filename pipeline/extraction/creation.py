@@ -1,4 +1,4 @@
-"""What a cache is to hold, laid down before its first shard; or found there, and held against the command."""
+"""The creation of a cache before its first shard, or the check of an existing one against the command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .options import ExtractConfig
 
 log = logging.getLogger(__name__)
 
-# In a key that is planned only: what the codec is to know is not known yet.
+# Stands in a planned key for a calibration that is not learnt yet.
 UNKNOWN = "not yet known"
 
 
@@ -42,7 +42,7 @@ def planned_header(
     images: Sequence[ImageEntry],
     device: torch.device,
 ) -> CacheHeader:
-    """All of it but the calibration of the codec."""
+    """Return the header that the command asks for, except the calibration of the codec."""
     short, long = config.size or config.short, config.size or config.long
     assert short is not None and long is not None
     rule = ResizeRule(short, long, config.size is not None, backbone.divisor)
@@ -83,8 +83,11 @@ def planned_header(
 def created_or_resumed(
     config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
 ) -> CacheHeader:
-    """The header on disk. A new cache is made only once the images have been checked."""
-    # Listed before the look for a header, which another process may be writing.
+    """Create the cache or resume the existing one; return the header on disk.
+
+    A new cache is made only once the images have been checked.
+    """
+    # The folder is listed before looking for a header, which another process may be writing.
     others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
     before = CacheHeader.read(config.out) if (config.out / header_file.NAME).exists() else None
     if before is not None:
@@ -94,7 +97,7 @@ def created_or_resumed(
             f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
             "choose another"
         )
-    # A wrong --images would seal the cache with every remaining image failed.
+    # With a wrong --images the cache would be sealed with every remaining image failed.
     undone = [
         image
         for shard in header.layout.shards
@@ -103,8 +106,8 @@ def created_or_resumed(
     ]
     if undone:
         check_images(config.images, undone)
-    whole = before is not None and has_parameter_files(config.out, before.beside)
-    files = {} if whole else _codec_files(config, header, backbone)
+    complete = before is not None and has_parameter_files(config.out, before.beside)
+    files = {} if complete else _codec_files(config, header, backbone)
     facts = {
         "parameters": backbone.parameters_count,
         "flops": {b.name: backbone.flops(b.canvas_hw) for b in header.layout.buckets},
@@ -112,12 +115,12 @@ def created_or_resumed(
     key = replace(header.key, calibration=calibration_digest(files))
     made = before or replace(header, key=key, backbone=facts)
     found = create_cache(config.out, made, raw, files)
-    # Another process may have been the first.
+    # Another process may have created the cache first.
     _refuse_other_inputs(config, header, found)
     if read_annotations(config.out, found) != raw:
         log.warning(
             "%s keeps the annotations it was made with, which are not those of %s: give these to "
-            "train-heads and evaluate by --annotations",
+            "train-heads and evaluate with --annotations",
             config.out,
             config.annotations,
         )
@@ -125,11 +128,11 @@ def created_or_resumed(
 
 
 def joined(config: ExtractConfig, header: CacheHeader) -> CacheHeader:
-    """The header that another process has laid down. Raises InputError where it is not to be seen here."""
+    """Return the header that another process has written. Raises InputError where it is not visible."""
     if not (config.out / header_file.NAME).exists():
         raise InputError(
-            f"--out {config.out}: the cache that was begun there is not to be seen here; expected a folder "
-            "on a file system that all nodes share"
+            f"--out {config.out}: the cache that was begun there cannot be seen here; expected a folder on "
+            "a file system that all nodes share"
         )
     found = CacheHeader.read(config.out)
     _refuse_other_inputs(config, header, found)
@@ -139,13 +142,13 @@ def joined(config: ExtractConfig, header: CacheHeader) -> CacheHeader:
 def _codec_files(
     config: ExtractConfig, header: CacheHeader, backbone: FrozenBackbone
 ) -> dict[str, bytes]:
-    """What the codec has to know: another cache's, or learnt now."""
+    """Return the codec's calibration files, from another cache or learnt now; none where it needs none."""
     if not header.form.calibrated:
         return {}
     if config.calibration is not None:
         return calibration_of(config.calibration, header.key, "--calibration")
     if config.update is not None:
-        # Features that are taken over were stored by its codec.
+        # Features that are taken over were stored with the older cache's calibration.
         return calibration_of(config.update, header.key, "--update")
     images = evenly(header.layout.images, config.calibration_images)
     return learn(header.form, backbone, recipe_of(header.key, config.images), images)
@@ -179,7 +182,11 @@ def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: Cach
 
 
 def _wanted_key(config: ExtractConfig, wanted: CacheHeader, found: CacheHeader) -> CacheKey:
-    """What was learnt once is not learnt again; what is named has to be the same."""
+    """Return the key that the existing cache should have.
+
+    A calibration that was learnt once is not learnt again, so the existing one is right; one that the
+    command names has to be the same.
+    """
     if wanted.key.calibration != UNKNOWN or found.key.codec != wanted.key.codec:
         return wanted.key
     if config.calibration is None:

@@ -1,4 +1,4 @@
-"""Who writes the shards of a cache: an engine is given shards and tells when each is there."""
+"""The engines that write the shards of a cache: each is given shards and reports when they are written."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from .writing import write_shards
 
 
 class Engine(Protocol):
-    """Knows its command; everything that can be refused before the cache's folder is made has been."""
+    """An engine for one command, which has passed all checks that need no folder of the cache."""
 
     def create(self) -> CacheHeader:
-        """The cache laid down, or found there. Raises InputError, KeyMismatch."""
+        """Create the cache, or resume the existing one. Raises InputError, KeyMismatch."""
 
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
-        """For each shard that is written, in any order: how many of its images were taken over."""
+        """Write the shards; yield for each, in any order, how many of its images were taken over."""
 
 
 @dataclass
 class Local:
-    """This process."""
+    """The engine that writes in this process."""
 
     config: ExtractConfig
     world: World
@@ -49,14 +49,14 @@ class Local:
         )
 
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
-        """In this process; of each shard, once all are there, how many images were taken over."""
+        """Write all shards, then yield for each how many of its images were taken over."""
         config, begun, reused = self.config, self.begun, Reused()
         recipe = recipe_of(header.key, config.images)
         if self.older is not None:
             check_same_codec(self.older, header)
             reused = find_reusable(self.older, recipe, shards)
         codec = codec_of(config.out, header.key, begun.device)
-        # All in one go: decoding runs ahead beyond a shard's end.
+        # All shards are written in one call, so that decoding can run ahead beyond a shard's end.
         write_shards(
             config.out, header, shards, recipe, begun.backbone, codec, config.workers, reused
         )
@@ -66,7 +66,7 @@ class Local:
 
 @contextmanager
 def local(config: ExtractConfig, world: World) -> Iterator[Engine]:
-    """Raises InputError, KeyMismatch."""
+    """Yield the engine that writes in this process. Raises InputError, KeyMismatch."""
     begun = prepared(config, world)
     older = None
     if config.update is not None and not (config.out / manifest_file.NAME).exists():
@@ -81,7 +81,7 @@ ENGINES: Mapping[str, Callable[[ExtractConfig, World], AbstractContextManager[En
 
 
 def engine_of(config: ExtractConfig, world: World) -> AbstractContextManager[Engine]:
-    """The one that the command names. Raises InputError."""
+    """Return the engine that the command names, as a context manager. Raises InputError."""
     if config.engine not in ENGINES:
         raise InputError(f"--engine {config.engine!r}{did_you_mean(config.engine, ENGINES)}")
     if config.engine == "local":

@@ -1,6 +1,6 @@
-"""fdet extract: images -> frozen backbone -> a cache of multi-scale feature maps.
+"""The `fdet extract` command: from images through a frozen backbone to a cache of multi-scale feature maps.
 
-Interrupted anywhere, the same command goes on and ends with the same bytes.
+Wherever it is interrupted, running the same command again continues the work and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ExtractSummary:
-    """What the cache holds, and what this run did.
+    """A summary of what the cache holds and of what this run did.
 
-    bytes: on disk, of all shards. written: samples of this run; reused: how many of them were taken
-    from an older cache. missing: shards that other processes have yet to write. failed: why, by
-    file name.
+    bytes: the size of all shards on disk. written: the number of samples written by this run; reused: how
+    many of them were taken from an older cache. missing: the number of shards that other processes have
+    yet to write. failed: the reason for each failure, by file name.
     """
 
     out: Path
@@ -52,8 +52,8 @@ class ExtractSummary:
 def extract(config: ExtractConfig) -> ExtractSummary:
     """Make a cache, or finish one that was interrupted.
 
-    Raises InputError, KeyMismatch (the cache there has other inputs), FeatureError (a value that the
-    codec cannot store), StorageError; finished shards survive every one of them.
+    Raises InputError, KeyMismatch (the existing cache has other inputs), FeatureError (a value that the
+    codec cannot store) and StorageError; finished shards survive all of these errors.
     """
     started = time.monotonic()
     world = find_world(config.rank, config.world, os.environ)
@@ -64,11 +64,12 @@ def extract(config: ExtractConfig) -> ExtractSummary:
         changed = _changed(config, header, checked)
         todo = _shards_to_do(config, world, header, changed)
         if todo:
-            _warn_of_room(config.out, header, todo)
+            _warn_if_too_large(config.out, header, todo)
             reused = sum(engine.write(header, todo))
         records = written_records(config.out, header)
         if len(records) == len(header.layout.shards):
-            # What was written since, by other processes too; and what another process has yet to redo.
+            # Shards written since the first check, also by other processes; and the changed images
+            # whose shards another process has yet to redo.
             since = {name: records[name] for name in records if records[name] != checked.get(name)}
             shards = header.layout.shards
             left = [i for i in changed if shards[header.layout.shard_of(i.id)].name not in since]
@@ -89,8 +90,11 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     )
 
 
-def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
-    """Each shard reserves its room before it is written; this looks at all of them beforehand."""
+def _warn_if_too_large(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> None:
+    """Warn where the uncompressed maps of all shards together exceed the free space.
+
+    Each shard reserves its space before it is written; this check covers all of them beforehand.
+    """
     if isinstance(out, ObjectPath):
         return
     levels = header.key.levels.levels
@@ -112,7 +116,7 @@ def _warn_of_room(out: Path, header: CacheHeader, shards: Sequence[Shard]) -> No
 def _changed(
     config: ExtractConfig, header: CacheHeader, records: Mapping[str, ShardRecord]
 ) -> list[ImageEntry]:
-    """Images of written shards that were edited since."""
+    """Return the images of written shards that were edited since."""
     return changed_images(
         config.out, header, records.values(), config.images, look_at_all=config.verify_images
     )
@@ -121,8 +125,10 @@ def _changed(
 def _shards_to_do(
     config: ExtractConfig, world: World, header: CacheHeader, changed: Sequence[ImageEntry]
 ) -> list[Shard]:
-    """This process's shards without a record; with --retry-failed those that can do better, with
-    --redo-changed those of changed images, which are refused without it.
+    """Return this process's shards that have no record.
+
+    With --retry-failed, shards with a failed image that can be read now are added; with --redo-changed, the
+    shards of changed images, which are refused without it. The records of added shards are retracted.
     """
     if not config.redo_changed:
         refuse_changed(config.out, changed)
@@ -134,9 +140,9 @@ def _shards_to_do(
         record = written_record(config.out, header, shard.name)
         if record is not None and (
             shard.number in outdated
-            or (config.retry_failed and _does_better(config, header, shard, record))
+            or (config.retry_failed and _can_improve(config, header, shard, record))
         ):
-            # All of the shard is computed again: what it needs must be there first.
+            # The whole shard is computed anew, so all of its images must exist first.
             check_images(config.images, shard.images)
             retract(config.out, record)
             record = None
@@ -145,10 +151,10 @@ def _shards_to_do(
     return todo
 
 
-def _does_better(
+def _can_improve(
     config: ExtractConfig, header: CacheHeader, shard: Shard, record: ShardRecord
 ) -> bool:
-    """Whether an image of the shard that failed can be read now."""
+    """Return whether an image of the shard that failed can be read now."""
     recipe, samples = recipe_of(header.key, config.images), header.layout.samples(shard)
     failed = {samples[slot][0] for slot in record.failures}
     suspects = [image for image in shard.images if image.id in failed]

@@ -1,4 +1,4 @@
-"""Which image goes to which bucket and shard, before the first feature is computed."""
+"""The plan of which image goes to which bucket and shard, made before the first feature is computed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def plan_layout(
     shard_bytes: int,
     vector_bytes: int = 0,
 ) -> Layout:
-    """From the sizes that the annotations name alone, so planning again gives the same layout.
+    """Plan the layout from the sizes in the annotations alone, so that planning again gives the same one.
 
-    shard_bytes: of uncompressed maps over all levels, and of what each sample has beside them
-    (vector_bytes); a shard holds at least one image.
+    shard_bytes: the maximum size of a shard, counting the uncompressed maps of all levels and vector_bytes
+    for each sample; a shard holds at least one image nevertheless.
     """
     by_canvas: dict[tuple[int, int], list[ImageEntry]] = defaultdict(list)
     for image in images:
@@ -40,6 +40,6 @@ def plan_layout(
 
 
 def sample_bytes(spec: PyramidSpec, canvas_hw: tuple[int, int], form: StoredForm) -> int:
-    """Uncompressed bytes of one sample over all levels."""
+    """Return the uncompressed size in bytes of one sample over all levels."""
     values = sum(int(np.prod(form.shape(level.shape(canvas_hw)))) for level in spec.levels)
     return values * np.dtype(form.dtype).itemsize

@@ -1,4 +1,4 @@
-"""What an extraction knows before anything is written: data set, backbone, and the cache they will give."""
+"""What an extraction knows before anything is written: the data set, the backbone and the planned cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """header: all of it but the calibration of the codec. annotations: the bytes of their file."""
+    """What an extraction has ready before anything is written.
+
+    header: the planned header, which lacks only the calibration of the codec. annotations: the bytes of
+    their file.
+    """
 
     header: CacheHeader
     backbone: FrozenBackbone
@@ -35,7 +39,7 @@ class Prepared:
 
 
 def prepared(config: ExtractConfig, world: World) -> Prepared:
-    """Options checked, annotations read, backbone loaded. Raises InputError."""
+    """Check the options, read the annotations, load the backbone and plan the cache. Raises InputError."""
     _check(config)
     annotations, raw = load_annotations(config.annotations)
     _report_dropped(annotations)
@@ -55,7 +59,7 @@ def prepared(config: ExtractConfig, world: World) -> Prepared:
 
 
 def _check(config: ExtractConfig) -> None:
-    """What can be refused before the backbone is loaded."""
+    """Raise InputError for options that can be refused before the backbone is loaded."""
     parse_views(config.views)
     refuse_unused(get_form(config.codec), config.calibration)
     aspect = config.short is not None or config.long is not None

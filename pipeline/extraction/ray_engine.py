@@ -1,6 +1,6 @@
-"""Shards written by workers on the nodes of a Ray cluster, into the cache that all of them see.
+"""An engine whose workers, on the nodes of a Ray cluster, write shards into a cache that all of them see.
 
-No map goes through Ray: workers write their shards themselves and answer with the records.
+No maps pass through Ray: workers write their shards themselves and answer with the records.
 """
 
 from __future__ import annotations
@@ -32,46 +32,50 @@ from .writing import samples_of
 
 log = logging.getLogger(__name__)
 
-# Shards that a worker is given at once, so that it need not wait for each.
+# The maximum number of shards that a worker is given at once, so that it need not wait for each.
 MOST_SHARDS = 16
-# A file server may show a new file that late.
+# A file server may take this long to show a new file.
 PATIENCE_SECONDS = 60.0
-# What a worker has in hand is dropped sooner than that.
+# Workers that are asked to stop drop the shards in hand within this time.
 LEAVING_SECONDS = 15.0
 
 
 def role_of(world: World) -> str:
-    """Of a process, among those that fill a cache."""
+    """Return the role of a process among those that fill a cache."""
     return f"rank-{world.rank}-of-{world.size}"
 
 
 @dataclass
 class RayEngine:
-    """queue: of numbers of shards. wishes: not empty once someone wishes to leave."""
+    """An engine that gives shards to the workers of a queue.
+
+    queue: the queue of CREATE and of shard numbers. wishes: a sequence that is not empty once someone has
+    requested a stop.
+    """
 
     out: Path
     queue: WorkQueue
     wishes: Sequence[float]
 
     def wait_for_a_worker(self) -> None:
-        """What refuses the first one refuses the command, before anything is written."""
+        """Wait for the first worker; if it refuses, the command ends before anything is written."""
         while not self.queue.idle:
             self._step()
 
     def create(self) -> CacheHeader:
         self.queue.waiting.append(CREATE)
         while self.queue.left:
-            for _, said in self._step():
-                for line in said or ():
+            for _, warnings in self._step():
+                for line in warnings or ():
                     log.warning("%s", line)
         self._wait_for(self.out / "fdet.json")
         return CacheHeader.read(self.out)
 
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
-        """By workers; of each shard, as it comes, how many images were taken over."""
+        """Let the workers write; yield for each finished shard how many of its images were taken over."""
         by_number = {shard.number: shard for shard in shards}
         paths = {n: self.out / record_name(shard.name) for n, shard in by_number.items()}
-        self.queue.there = lambda piece: is_there(paths[int(piece)])
+        self.queue.there = lambda number: is_there(paths[int(number)])
         self.queue.waiting.extend(by_number)
         done = 0
         with progress_line("extract", samples_of(header, shards)) as progress:
@@ -103,7 +107,7 @@ class RayEngine:
         progress.advance(max(0, done + self.queue.counted - progress.done))
 
     def _leave(self) -> None:
-        """Workers drop the shards in hand; what is published stays."""
+        """Let the workers drop the shards in hand; published shards stay."""
         self.queue.crew.stop()
         end = time.monotonic() + LEAVING_SECONDS
         with suppress(FdetError):
@@ -123,7 +127,10 @@ class RayEngine:
 
 @contextmanager
 def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
-    """Raises InputError where there is no Ray, and what a worker refuses."""
+    """Yield the engine once a worker is ready.
+
+    Raises InputError where there is no Ray, and the error with which a worker refuses.
+    """
     if world.size > 1:
         raise InputError(
             f"--engine ray: this is {world}; one process gives the shards to Ray: leave out --rank and "
@@ -137,16 +144,19 @@ def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
     place = RayPlace(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
     place.check("--ray-cpus", "--ray-gpus")
     make = partial(ShardWorker, told(config), role_of(world))
-    with connected(place.address) as ray, interruptible() as wishes:
+    with connected(place.address) as ray, interruptible() as stop_requests:
         needs = needs_of(ray, place, accelerators=config.device != "cpu")
         with ray_crew(ray, make, needs, place.workers) as crew:
-            engine = RayEngine(config.out, WorkQueue(crew, MOST_SHARDS), wishes)
+            engine = RayEngine(config.out, WorkQueue(crew, MOST_SHARDS), stop_requests)
             engine.wait_for_a_worker()
             yield engine
 
 
 def told(config: ExtractConfig) -> ExtractConfig:
-    """What workers are told: they start in other folders, and with other numbers of threads."""
+    """Return the configuration for workers, with absolute paths and a number of threads.
+
+    Workers start in other folders, and with other numbers of threads.
+    """
     names = ("annotations", "images", "out", "update", "calibration")
     paths = {name: path.absolute() for name in names if (path := getattr(config, name)) is not None}
     weights = config.weights

@@ -1,4 +1,4 @@
-"""Features of images that have not changed since an older cache was made: taken over as they are."""
+"""The reuse of features of images that have not changed since an older cache was made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reused:
-    """ids: image id in the older cache, by image id here."""
+    """The images whose features are taken over from an older cache.
+
+    ids: the image id in the older cache, by image id here.
+    """
 
     cache: FeatureCache | None = None
     ids: Mapping[int, int] = field(default_factory=dict)
@@ -31,7 +34,7 @@ class Reused:
     def samples(
         self, images: Iterable[ImageEntry], views: Sequence[int]
     ) -> Iterator[tuple[SampleEntry, tuple[Frame, ...]]]:
-        """Every view of some images, checked as it is read; raises CorruptCache."""
+        """Yield every view of some images, checked as it is read. Raises CorruptCache."""
         assert self.cache is not None
         for image in images:
             for view in views:
@@ -40,9 +43,9 @@ class Reused:
 
 
 def open_older(path: Path, header: CacheHeader) -> FeatureCache:
-    """A cache whose features may be taken over into the one of `header`.
+    """Open a cache whose features may be taken over into the one of `header`.
 
-    Raises KeyMismatch where it has another key, and what FeatureCache.open raises.
+    Raises KeyMismatch where it has another key, and whatever FeatureCache.open raises.
     """
     cache = FeatureCache.open(path)
     # The codec's calibration is taken over too.
@@ -57,7 +60,7 @@ def open_older(path: Path, header: CacheHeader) -> FeatureCache:
 
 
 def check_same_codec(older: FeatureCache, header: CacheHeader) -> None:
-    """Raises KeyMismatch where a cache was begun with another calibration than the older one's."""
+    """Raise KeyMismatch where a cache was begun with another calibration than the older one's."""
     if older.header.key.calibration != header.key.calibration:
         raise KeyMismatch(
             f"--update {older.root}: its codec {older.header.key.codec} has another calibration than the "
@@ -66,7 +69,7 @@ def check_same_codec(older: FeatureCache, header: CacheHeader) -> None:
 
 
 def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Shard]) -> Reused:
-    """Which images of `shards` have the same file (by its sha256) and the same placements there."""
+    """Find the images of `shards` that have the same file (by sha256) and placements in an older cache."""
     by_file: dict[str, list[int]] = {}
     for image_id in cache.image_ids:
         by_file.setdefault(cache.entry(image_id).sha256, []).append(image_id)

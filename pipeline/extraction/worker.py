@@ -1,4 +1,4 @@
-"""What fills shards of a cache on another node: the backbone loaded once, then shards by their numbers."""
+"""A worker that fills shards of a cache on another node: it loads the backbone once, then takes numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .preparation import Prepared, prepared
 from .reuse import Reused, check_same_codec, find_reusable, open_older
 from .writing import write_shards
 
-# The piece of work that lays the cache down.
+# The task that creates the cache.
 CREATE = "create"
 
 
@@ -34,8 +34,10 @@ class _Stopped(Exception):
 
 
 class ShardWorker:
-    """As engines.crew.Worker has it. Pieces are CREATE, which finds warnings, and numbers of shards, which
-    find (the record's bytes, images that were taken over). role: the one that whoever asks for them holds
+    """A `crew.Worker` whose tasks are CREATE and numbers of shards.
+
+    The result of CREATE is a list of warnings; that of a shard is (the bytes of its record, the number of
+    images taken over from an older cache). role: the role that the process that gives out the tasks holds
     in the cache's folder.
     """
 
@@ -48,8 +50,8 @@ class ShardWorker:
         self._older: FeatureCache | None = None
 
     def begin(self) -> None:
-        """Load the backbone."""
-        with _warnings() as self._said:
+        """Load the backbone, and open the older cache where there is one."""
+        with _warnings() as self._early_warnings:
             self._begun = prepared(self._config, World())
             if self._config.update is not None:
                 self._older = open_older(self._config.update, self._begun.header)
@@ -61,15 +63,15 @@ class ShardWorker:
         self._stopping.set()
 
     def work(self, pieces: Sequence[Piece]) -> list[Result]:
-        # torch asks each thread anew.
+        # The number of torch's threads is a setting of each thread, and this may be a new one.
         use_threads(self._config.threads)
         self._written = 0
         if list(pieces) == [CREATE]:
             return [(CREATE, self._create())]
-        return list(self._write([int(piece) for piece in pieces]))
+        return list(self._write([int(number) for number in pieces]))
 
     def _create(self) -> list[str]:
-        """What there is to warn of."""
+        """Create the cache or resume it; return the warnings of this and of `begin`."""
         config, begun = self._config, self._begun
         assert begun is not None
         if not (config.out / f".{self._role}{SCRATCH}").exists():
@@ -77,11 +79,11 @@ class ShardWorker:
                 f"--out {config.out}: not the folder that fdet extract has begun to fill; expected one on a "
                 "file system that all nodes share"
             )
-        with _warnings() as said:
+        with _warnings() as warnings:
             self._header = created_or_resumed(
                 config, World(), begun.header, begun.backbone, begun.annotations
             )
-        return [*self._said, *said]
+        return [*self._early_warnings, *warnings]
 
     def _write(self, numbers: Sequence[int]) -> Iterator[Result]:
         config, begun = self._config, self._begun
@@ -118,18 +120,18 @@ class ShardWorker:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What fdet warns of within the block."""
-    said: list[str] = []
+    """Collect the warnings that fdet logs within the block."""
+    messages: list[str] = []
 
     class Collecting(logging.Handler):
-        """Keeps the messages."""
+        """A handler that keeps the messages."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     handler = Collecting(logging.WARNING)
     logging.getLogger("fdet").addHandler(handler)
     try:
-        yield said
+        yield messages
     finally:
         logging.getLogger("fdet").removeHandler(handler)

@@ -1,4 +1,4 @@
-"""From canvases to shards: the backbone, the codec, and a thread that writes."""
+"""From canvases to shards: canvases pass through the backbone and the codec to a writing thread."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def write_shards(
     reused: Reused,
     wrote: Callable[[int], None] | None = None,
 ) -> None:
-    """All views of every image of `shards`, from the backbone or from `reused`, shard after shard.
+    """Write all views of every image of `shards`, from the backbone or from `reused`, shard after shard.
 
-    wrote: called with each sample's bytes, in the thread that writes; what it raises ends the writing.
-    None: a progress line shows them.
+    wrote: a function called in the writing thread with the size in bytes of each sample; an exception that
+    it raises ends the writing. Without it a progress line shows the samples and bytes written.
     """
     views = tuple(range(len(header.layout.views)))
     images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
-    ends = EndCodes(codec)
+    clipping = EndCodes(codec)
     with ExitStack() as stack:
         if wrote is None:
             line = stack.enter_context(progress_line("extract", samples_of(header, shards)))
@@ -63,18 +63,18 @@ def write_shards(
                     continue
                 samples = _samples(islice(canvases, len(list(run))))
                 while batch := list(islice(samples, batch_size)):
-                    for entry, maps in _features(batch, backbone, ends):
+                    for entry, maps in _features(batch, backbone, clipping):
                         writer.put(entry, maps)
-    ends.tell()
+    clipping.tell()
 
 
 def samples_of(header: CacheHeader, shards: Sequence[Shard]) -> int:
-    """Of all views."""
+    """Return the number of samples of `shards`, over all views."""
     return sum(len(shard.images) for shard in shards) * len(header.layout.views)
 
 
 class _Counter:
-    """Feeds the progress line from the writing thread."""
+    """A count of the written bytes, which updates the progress line from the writing thread."""
 
     def __init__(self, progress: ProgressLine) -> None:
         self._progress = progress
@@ -91,10 +91,10 @@ _Sample = tuple[SampleEntry, str, npt.NDArray[np.uint8]]
 
 
 def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
-    """One (entry, file name, pixels (H, W, 3)) a view.
+    """Yield (entry, file name, pixels (H, W, 3)) for each view of each image.
 
-    A failed image takes its place in the batch as an empty canvas: its neighbours' features, and
-    their bits, stay what they will be when it is retried.
+    A failed image takes its slot in the batch as an empty canvas, so that its neighbours' features are
+    the same, bit for bit, as when it is retried.
     """
     for one in canvases:
         for view, placement in enumerate(one.placements):
@@ -106,15 +106,18 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
 
 
 def _features(
-    batch: Sequence[_Sample], backbone: FrozenBackbone, ends: EndCodes
+    batch: Sequence[_Sample], backbone: FrozenBackbone, clipping: EndCodes
 ) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
-    """One pass of the backbone; the maps of each sample in the stored type, its vector in the entry."""
+    """Yield each sample's entry, with its vector, and its maps in the stored type, from one pass.
+
+    The whole batch takes one pass of the backbone. A failed sample has no maps and no vector.
+    """
     device = next(backbone.parameters()).device
     canvases = torch.from_numpy(np.stack([pixels for _, _, pixels in batch])).to(device)
     contents = [entry.placement.content_hw for entry, _, _ in batch]
     pyramid = backbone(canvases, contents)
-    encoded = _encoded(pyramid, batch, ends.codec)
-    ends.add(encoded, pyramid.canvas_hw, [entry.ok for entry, _, _ in batch])
+    encoded = _encoded(pyramid, batch, clipping.codec)
+    clipping.add(encoded, pyramid.canvas_hw, [entry.ok for entry, _, _ in batch])
     stored = [x.cpu().numpy() for x in encoded]
     vectors = _vectors(pyramid, batch)
     for k, (entry, _, _) in enumerate(batch):
@@ -136,7 +139,10 @@ def _encoded(pyramid: FeaturePyramid, batch: Sequence[_Sample], codec: Codec) ->
 
 
 def _vectors(pyramid: FeaturePyramid, batch: Sequence[_Sample]) -> list[bytes]:
-    """As they are stored; empty where none were asked for. Raises FeatureError."""
+    """Return the image vectors as they are stored; they are empty where the pyramid has none.
+
+    Raises FeatureError where a vector is NaN or infinite.
+    """
     if pyramid.vector is None:
         return [b""] * len(batch)
     rows = pyramid.vector.cpu().numpy().astype("<f4")

@@ -1,5 +1,5 @@
-"""What computes: devices, this process among others, how it is interrupted, and workers elsewhere.
+"""The machinery that computes: devices, processes and their interruption, and workers on other machines.
 
-Workers take tasks that know nothing of each other. One that is lost puts its tasks back; results are small,
-since what is large lies on the file system that all share.
+Workers take tasks that are independent of each other. The tasks of a lost worker are put back. Results are
+small, since large data lie on the file system that all workers share.
 """

@@ -1,4 +1,4 @@
-"""This program in processes on the nodes of a Ray cluster, as launching.py has them on this machine."""
+"""Processes of this program on the nodes of a Ray cluster, as launching.py starts them on this machine."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from .ray_crew import ray_crew
 
 
 class ChildRunner:
-    """As crew.Worker has it. A piece is a JSON list: the log, and the words of a process; it finds the exit
-    status.
+    """A crew.Worker that runs processes.
+
+    A task is a JSON list of the log and the arguments of a process; its result is the exit status.
     """
 
     def __init__(self) -> None:
-        self._wishes: list[float] = []
+        self._stop_requests: list[float] = []
 
     def begin(self) -> None:
-        """Nothing to make ready: each process does so itself."""
+        """Do nothing: each process prepares itself."""
 
     def look(self) -> int:
         return 0
 
     def stop(self) -> None:
-        self._wishes.append(time.monotonic())
+        self._stop_requests.append(time.monotonic())
 
     def work(self, pieces: Sequence[Piece]) -> list[Result]:
         return [(piece, self._status(*json.loads(str(piece)))) for piece in pieces]
 
-    def _status(self, log: str, *words: str) -> int:
+    def _status(self, log: str, *arguments: str) -> int:
         if not Path(log).parent.is_dir():
             raise InputError(
-                f"--out: {Path(log).parent} is not to be seen; expected a folder on a file system that all "
-                "nodes share"
+                f"--out: {Path(log).parent} is not visible here; expected a folder on a file system that "
+                "all nodes share"
             )
-        # What is killed with this worker must not go on beside the one that takes its place.
-        own = Children(self._wishes, tied=True)
+        # The process of a killed worker must not go on next to the one that replaces it.
+        own = Children(self._stop_requests, tied=True)
         try:
-            process = own.start(words, Path(log))
+            process = own.start(arguments, Path(log))
             while not own.ended():
                 pass
             return process.returncode
@@ -57,7 +58,7 @@ class ChildRunner:
 
 @dataclass(eq=False)
 class RayProcess:
-    """returncode: once it has ended."""
+    """A process on some node. returncode: the exit status, None until the process has ended."""
 
     log: Path
     returncode: int | None = None
@@ -65,24 +66,26 @@ class RayProcess:
 
 @dataclass
 class RayChildren:
-    """As launching.Children: any number may be started, and run when there is room. One whose node is lost
-    is started again elsewhere.
+    """A launcher like launching.Children for the nodes of a cluster.
+
+    Any number of processes may be started; each runs once there is room. One whose node is lost is started
+    again elsewhere. wishes: the times of the stop requests, empty until there is one.
     """
 
     queue: WorkQueue
     wishes: Sequence[float]
     _started: dict[Piece, RayProcess] = field(default_factory=dict)
-    _told: bool = False
+    _stop_sent: bool = False
 
     def start(self, words: Sequence[str], log: Path) -> RayProcess:
-        """`python -m` with these words; all that it says is appended to the log."""
+        """Start `python -m` with the arguments `words`; its output is appended to the log."""
         piece = json.dumps([str(log.absolute()), *words])
         self._started[piece] = RayProcess(log)
         self.queue.waiting.append(piece)
         return self._started[piece]
 
     def ended(self) -> list[RayProcess]:
-        """Those that came to their end since the last call, after a moment."""
+        """Wait a moment, and return the processes that have ended since the last call."""
         results = self.queue.step(giving=not self.wishes)
         ended = [self._ended(result) for result in results]
         return [*ended, *self._left()] if self.wishes else ended
@@ -100,10 +103,10 @@ class RayChildren:
         return process
 
     def _left(self) -> Iterator[RayProcess]:
-        """Those that have not begun, and will not."""
-        if not self._told:
+        """Yield the processes that have not started, and now will not."""
+        if not self._stop_sent:
             self.queue.crew.stop()
-            self._told = True
+            self._stop_sent = True
         while self.queue.waiting:
             process = self._started.pop(self.queue.waiting.popleft())
             process.returncode = INTERRUPTED
@@ -112,7 +115,7 @@ class RayChildren:
 
 @contextmanager
 def ray_children(place: RayPlace, *, accelerators: bool) -> Iterator[RayChildren]:
-    """None of them outlives the block. Raises InputError where there is no Ray."""
+    """Yield a launcher whose processes all end with the block. Raises InputError where there is no Ray."""
     with connected(place.address) as ray, interruptible() as wishes:
         needs = needs_of(ray, place, accelerators=accelerators)
         with ray_crew(ray, ChildRunner, needs, place.workers) as crew:

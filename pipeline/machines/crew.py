@@ -1,4 +1,4 @@
-"""Workers that come and go, and what they report; who they are is the crew's own business."""
+"""The interface of workers that come and go, and of their reports; a crew decides what its workers are."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Piece = str | int
-# Of a piece: what its worker found.
+# A task and what its worker returned for it.
 Result = tuple[Piece, Any]
 
 
 class Worker(Protocol):
-    """What works, wherever it lives. One piece of work at a time; `look` and `stop` come in between."""
+    """A worker, wherever it runs. Calls of `work` do not overlap; `look` and `stop` may come during one."""
 
     def begin(self) -> None:
-        """Make ready, once. Raises FdetError."""
+        """Prepare to work; it is called once. Raises FdetError."""
 
     def work(self, pieces: Sequence[Piece]) -> list[Result]:
-        """Of each piece, in their order; of fewer after `stop`. Raises FdetError."""
+        """Return the results of the tasks in their order, or of fewer after `stop`. Raises FdetError."""
 
     def look(self) -> int:
-        """How far it is with the pieces in hand, in whatever progress is counted in."""
+        """Return the progress of the current tasks, in whatever unit it is counted."""
 
     def stop(self) -> None:
-        """Drop what is in hand."""
+        """Drop the current tasks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker has made ready."""
+    """A worker is prepared."""
 
     worker: int
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A worker has done what it was given, and can be given more."""
+    """A worker has done its tasks, and can take more."""
 
     worker: int
     results: Sequence[Result]
@@ -44,7 +44,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A worker met what its user has to mend (an FdetError), and is still there."""
+    """A worker met an FdetError, which the user has to fix; the worker itself is still alive."""
 
     worker: int
     error: Exception
@@ -52,7 +52,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker is no more: its node, its process, or an error that may have spoilt it."""
+    """A worker is lost, through its node, its process, or an error that may have left it unusable."""
 
     worker: int
     why: str
@@ -60,7 +60,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How far a worker is with what it has in hand."""
+    """The progress of a worker with its current tasks."""
 
     worker: int
     count: int
@@ -70,18 +70,19 @@ Report = Ready | Done | Refused | Lost | Looked
 
 
 class Crew(Protocol):
-    """Any number of workers, each known by a number that never comes again."""
+    """Any number of workers, each identified by a number that is never reused."""
 
     def hire(self, wanted: int) -> None:
-        """See to it that there are `wanted` workers, or as many as there is room for; at least one is
-        asked for. Returns at once.
+        """Start workers until there are `wanted`, or as many as there is room for; return at once.
+
+        At least one worker is requested even where there is no room.
         """
 
     def give(self, worker: int, pieces: Sequence[Piece]) -> None:
-        """To one that is ready, or has done all."""
+        """Give tasks to a worker that is ready, or has done all of its tasks."""
 
     def reports(self) -> list[Report]:
-        """What has happened since the last call, after a moment at most."""
+        """Return what has happened since the last call, after a moment at most."""
 
     def stop(self) -> None:
-        """Ask all of them to drop what they have in hand; each reports that it is done, or lost."""
+        """Ask all workers to drop their current tasks; each then reports that it is done, or lost."""

@@ -1,4 +1,4 @@
-"""Which device a run happens on, with how many threads, and how its memory is kept."""
+"""The device of a run, the number of its threads, and the handling of its memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """'auto': cuda where there is one, else cpu. Raises InputError.
+    """Return the device that a name means; 'auto' is cuda where there is one, else cpu. Raises InputError.
 
-    local_rank: this process's number on this machine; unless told otherwise each takes another
+    local_rank: the number of this process on this machine; 'auto' and 'cuda' give each process another
     accelerator.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -43,7 +43,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """torch's threads on a CPU; None: as many as torch chooses. Raises InputError."""
+    """Set the number of torch's threads on a CPU; None leaves it to torch. Raises InputError."""
     if threads is None:
         return
     if threads < 1:
@@ -52,7 +52,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """What changes the last bits of a feature here, as a cache's key names it."""
+    """Return what affects the last bits of a feature on this machine, as a cache's key names it."""
     on_cpu = device.type == "cpu"
     return {
         "threads": torch.get_num_threads() if on_cpu else 0,
@@ -62,14 +62,14 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """Where a copy to that device can be made from while the host goes on."""
+    """Move a tensor to where it can be copied to a device from while the host goes on."""
     return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def native_precision(device: torch.device) -> Precision:
-    """bf16 where the processor or the accelerator has instructions for it, else fp32.
+    """Return bf16 where the processor or the accelerator has instructions for it, else fp32.
 
-    Others emulate it, and are slower than with fp32.
+    Other devices emulate bf16, and are slower with it than with fp32.
     """
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -80,7 +80,7 @@ def native_precision(device: torch.device) -> Precision:
 
 
 def autocast(device: torch.device, precision: Precision | Auto) -> torch.autocast:
-    """A context in which matrix products are of that precision; "auto": of the device's own."""
+    """Return a context that computes matrix products in a precision; "auto": that native to the device."""
     half = _HALVES.get(native_precision(device) if precision == "auto" else precision)
     return torch.autocast(device.type, dtype=half, enabled=half is not None)
 
@@ -88,40 +88,40 @@ def autocast(device: torch.device, precision: Precision | Auto) -> torch.autocas
 def keep_freed_memory() -> None:
     """Make glibc keep large freed blocks; by default it returns each to the kernel at once.
 
-    A forward pass frees and takes hundreds of megabytes, and the kernel zeroes every page again:
-    EfficientNet-Lite0 at 640 px took 0.35 s with and 0.18 s without that (one thread).
+    A forward pass frees and allocates hundreds of megabytes, and the kernel zeroes every page anew:
+    EfficientNet-Lite0 at 640 px took 0.35 s by default and 0.18 s with the blocks kept (one thread).
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         trim_threshold, mmap_threshold = -1, -3
-        # Older releases take no more than 32 MiB.
+        # Older releases accept no more than 32 MiB.
         if mallopt(mmap_threshold, 2**30) or mallopt(mmap_threshold, 2**25):
             mallopt(trim_threshold, 2**31 - 1)
 
 
 def device_memory_mb(device: torch.device) -> float | None:
-    """Peak memory of the device so far, MiB; None on a CPU."""
+    """Return the peak memory of the device so far in MiB, or None on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return None
 
 
 def cap_device_memory(device: torch.device, most: int) -> None:
-    """This process takes no more bytes of an accelerator; beyond that torch.OutOfMemoryError."""
+    """Limit this process to `most` bytes of an accelerator; beyond that torch raises OutOfMemoryError."""
     total = torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(min(1.0, most / total), device)
 
 
 def process_memory_mb() -> float:
-    """Peak memory of this process so far, MiB."""
-    # getrusage would give a process the peak of the one that started it.
+    """Return the peak memory of this process so far in MiB."""
+    # getrusage would include the peak of the process that started this one.
     return _status_mb("VmHWM")
 
 
 def memory_now_mb() -> float:
-    """Memory of this process at this moment, MiB; its peak on systems that do not tell."""
+    """Return the current memory of this process in MiB, or its peak on systems that report only that."""
     return _status_mb("VmRSS")
 
 

@@ -1,7 +1,7 @@
-"""Ctrl-C and a scheduler's SIGTERM.
+"""The handling of Ctrl-C and of a scheduler's SIGTERM.
 
-A command is ended by the first Ctrl-C: it raises KeyboardInterrupt, once. Commands that save what they
-have first hear of it as a wish, and leave at the end of the step, not in the middle.
+The first Ctrl-C ends a command: it raises KeyboardInterrupt, once. Commands that save their state before
+they end get it as a stop request instead, and stop at the end of a step, not within it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
-_WISHES = (signal.SIGINT, signal.SIGTERM)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AT_ONCE_SECONDS = 1.0
 _GRACE_SECONDS = 4.0
 _LAST_WORDS = b"\nfdet: interrupted; what was finished is kept\n"
@@ -24,12 +24,13 @@ _LAST_WORDS = b"\nfdet: interrupted; what was finished is kept\n"
 
 @contextmanager
 def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
-    """A whole command, in the main thread: Ctrl-C ends this process within the grace, with exit status 130.
+    """Run a whole command in the main thread so that Ctrl-C ends the process, with exit status 130.
 
-    The first one raises KeyboardInterrupt; later ones do nothing, so that what the first one set in motion
-    is not torn in its turn. A process that is still there after the grace is ended where it stands, as it
-    would be by SIGKILL, which every command survives: code that was between two instructions that belong
-    together (a lock taken, its release not yet registered) may wait for ever.
+    The first Ctrl-C raises KeyboardInterrupt; later ones do nothing, so that the clean-up is not
+    interrupted in its turn. A process that is still alive after the grace period is ended at once, as by
+    SIGKILL, which every command survives without damage. This is needed since code that was interrupted
+    between two instructions that belong together (a lock taken, its release not yet registered) may wait
+    for ever.
     """
     interrupted = False
 
@@ -38,11 +39,11 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
         if interrupted:
             return
         interrupted = True
-        # Not threading.Thread: it takes locks, and the code that was interrupted may hold them.
+        # threading.Thread would take locks that the interrupted code may hold.
         _thread.start_new_thread(_end_after, (grace_seconds,))
         raise KeyboardInterrupt
 
-    # Ignored by whoever started this process (nohup, a shell's &): it stays ignored.
+    # A signal that the starter of this process ignores (nohup, a shell's &) stays ignored.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
@@ -52,13 +53,13 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except SystemExit as error:
-        # What the command line's parser makes of Ctrl-C is status 1. `fdet browse` ends so, with 0.
+        # The command line's parser turns Ctrl-C into status 1. `fdet browse` is ended by it with status 0.
         if interrupted and error.code:
             raise SystemExit(INTERRUPTED) from None
         raise
     finally:
         if interrupted:
-            # While it shuts down the interpreter would let one more end the process by the signal.
+            # While the interpreter shuts down, one more Ctrl-C would end the process by the signal.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -70,33 +71,33 @@ def _end_after(seconds: float) -> None:
 
 @contextmanager
 def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[list[float]]:
-    """When someone wished to leave, so that a step is never torn; to wish it again ends the command.
+    """Yield the times of the stop requests, so that no step is torn; a second request ends the command.
 
-    A launcher hands Ctrl-C on to processes that have had it from the terminal already: what follows the
-    first wish at once is the same one.
+    A launcher passes Ctrl-C on to processes that have received it from the terminal already, so a request
+    that follows the first one at once counts as the same.
     """
-    wishes: list[float] = []
-    if threading.current_thread() is not threading.main_thread():  # nobody's Ctrl-C arrives here
-        yield wishes
+    requests: list[float] = []
+    if threading.current_thread() is not threading.main_thread():  # Only that one receives signals.
+        yield requests
         return
-    before = {number: signal.getsignal(number) for number in _WISHES}
+    before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if wishes and clock() - wishes[0] > _AT_ONCE_SECONDS:
+        if requests and clock() - requests[0] > _AT_ONCE_SECONDS:
             _end_command(before[signal.SIGINT], frame)
-        wishes.append(clock())
+        requests.append(clock())
 
     try:
-        for number in _WISHES:
+        for number in _STOP_SIGNALS:
             signal.signal(number, note)
-        yield wishes
+        yield requests
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _end_command(handler: object, frame: FrameType | None) -> None:
-    """Hand a second wish to whoever was there before."""
+    """Pass a second stop request to the handler that was installed before, or raise KeyboardInterrupt."""
     if callable(handler):
         handler(signal.SIGINT, frame)
     else:

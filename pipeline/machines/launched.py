@@ -1,7 +1,7 @@
-"""Where the processes of a run meet, for Lightning Fabric: as torchrun or srun started them.
+"""The environment, for Lightning Fabric, of processes that torchrun or srun has started.
 
-Fabric's own readers of SLURM's variables know sbatch with --ntasks-per-node alone: in an allocation
-that `salloc` made, every task of a step would start copies of itself.
+Fabric's own reader of SLURM's variables knows only sbatch with --ntasks-per-node: in an allocation made by
+`salloc`, every task of a step would start copies of itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PORTS = 15_000
 
 
 class Launched(ClusterEnvironment):
-    """Somebody else has started all processes; `world` says which this one is."""
+    """An environment whose processes a launcher has started; `world` says which of them this one is."""
 
     def __init__(self, world: World, on_machine: int, environment: Mapping[str, str]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Launched(ClusterEnvironment):
 
     @property
     def main_address(self) -> str:
-        """MASTER_ADDR, or the first node of SLURM's step."""
+        """The value of MASTER_ADDR, or the first node of SLURM's step."""
         if "MASTER_ADDR" in self._variables:
             return self._variables["MASTER_ADDR"]
         nodes = self._variables.get("SLURM_STEP_NODELIST", "127.0.0.1")
@@ -38,7 +38,7 @@ class Launched(ClusterEnvironment):
 
     @property
     def main_port(self) -> int:
-        """MASTER_PORT, or one that two steps of a cluster hardly share."""
+        """The value of MASTER_PORT, or a port that two steps of a cluster hardly ever share."""
         if "MASTER_PORT" in self._variables:
             return int(self._variables["MASTER_PORT"])
         job, step = (
@@ -48,20 +48,20 @@ class Launched(ClusterEnvironment):
 
     @staticmethod
     def detect() -> bool:
-        """It is chosen, never found."""
+        """Return False, since this environment is chosen explicitly and never detected."""
         return False
 
     def world_size(self) -> int:
         return self._world.size
 
     def set_world_size(self, size: int) -> None:
-        """The launcher has set it."""
+        """Do nothing, since the launcher has set the size."""
 
     def global_rank(self) -> int:
         return self._world.rank
 
     def set_global_rank(self, rank: int) -> None:
-        """The launcher has set it."""
+        """Do nothing, since the launcher has set the rank."""
 
     def local_rank(self) -> int:
         return self._world.local_rank

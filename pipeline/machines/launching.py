@@ -1,4 +1,4 @@
-"""This program in processes of its own; Ctrl-C asks each of them once to save and leave."""
+"""Child processes of this program; Ctrl-C asks each of them once to save and stop."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from .interrupt import INTERRUPTED, interruptible
 from .world import without_launcher
 
 _POLL_SECONDS = 0.05
-# In the environment of a process whose standard input ends when its launcher does.
+# This variable is set for a process whose standard input ends when its launcher does.
 _TIED = "FDET_ENDS_WITH_ITS_INPUT"
 
 Process = subprocess.Popen[bytes]
 
 
 class Started(Protocol):
-    """A process somewhere."""
+    """A process on some machine."""
 
     @property
     def returncode(self) -> int | None:
-        """Once it has ended."""
+        """The exit status, or None until the process has ended."""
 
 
 class Launcher(Protocol):
-    """Starts processes, and tells which of them have ended. wishes: not empty once someone wishes to
-    leave.
+    """A launcher starts processes and reports which of them have ended.
+
+    wishes: the times of the stop requests, empty until there is one.
     """
 
     @property
@@ -47,19 +48,24 @@ class Launcher(Protocol):
 
 @dataclass
 class Children:
-    """Those that run. wishes: not empty once someone wishes to leave. tied: they end when this process is
-    killed, and hear nothing of the launcher that started it.
+    """A launcher of processes on this machine.
 
-    Each has a group of its own, so that the terminal does not ask it a second time.
+    wishes: the times of the stop requests, empty until there is one. tied: whether the processes end when
+    this one is killed; they then do not see the variables of the launcher that started it (torchrun, srun).
+    running: the processes that run. Each has a process group of its own, so that the terminal does not send
+    it Ctrl-C in addition.
     """
 
     wishes: Sequence[float]
     tied: bool = False
     running: list[Process] = field(default_factory=list)
-    _told: list[Process] = field(default_factory=list)
+    _signalled: list[Process] = field(default_factory=list)
 
     def start(self, words: Sequence[str], log: Path | None = None) -> Process:
-        """`python -m` with these words. log: where all that it says is appended, else to stderr."""
+        """Start `python -m` with the arguments `words`.
+
+        log: the file that its output is appended to; None for stderr.
+        """
         with ExitStack() as opened:
             output = None if log is None else opened.enter_context(log.open("ab"))
             process = subprocess.Popen(  # noqa: S603 - this program itself
@@ -74,28 +80,29 @@ class Children:
         return process
 
     def ended(self) -> list[Process]:
-        """Those that came to their end since the last call, after a moment; the others are told of a
-        wish.
+        """Wait a moment, and return the processes that have ended since the last call.
+
+        The others are asked to stop, once each, where there is a stop request.
         """
         time.sleep(_POLL_SECONDS)
         found = [process for process in self.running if process.poll() is not None]
         self.running = [process for process in self.running if process not in found]
-        _let_go(found)
+        _close_inputs(found)
         for process in self.running if self.wishes else ():
-            if process not in self._told:
+            if process not in self._signalled:
                 process.send_signal(signal.SIGINT)
-                self._told.append(process)
+                self._signalled.append(process)
         return found
 
     def kill(self) -> None:
-        """All that run, and wait for them."""
+        """Kill all processes that run, and wait for their end."""
         for process in self.running:
             process.kill()
             process.wait()
-        _let_go(self.running)
+        _close_inputs(self.running)
 
 
-def _let_go(processes: Sequence[Process]) -> None:
+def _close_inputs(processes: Sequence[Process]) -> None:
     for process in processes:
         if process.stdin is not None:
             process.stdin.close()
@@ -103,7 +110,7 @@ def _let_go(processes: Sequence[Process]) -> None:
 
 @contextmanager
 def children() -> Iterator[Children]:
-    """None of them outlives the block."""
+    """Yield a launcher whose processes are killed at the end of the block."""
     with interruptible() as wishes:
         started = Children(wishes)
         try:
@@ -113,25 +120,25 @@ def children() -> Iterator[Children]:
 
 
 def launched(words: Sequence[str]) -> int:
-    """`fdet` with these words, to its end; its exit status."""
+    """Run `fdet` with the arguments `words` to its end, and return its exit status."""
     with children() as own:
         process = own.start(["fdet", *words])
         while not own.ended():
             pass
-        # It may have come to its end in the meantime.
+        # The process may have finished with status 0 before the stop request reached it.
         status: int = process.returncode
         return INTERRUPTED if own.wishes and status == 0 else status
 
 
 def signal_of(status: int) -> str:
-    """Of an exit status below 0, in words."""
+    """Return the name of the signal behind an exit status below 0, with a hint at its cause."""
     return f"signal {-status} ({signal.Signals(-status).name}; out of memory?)"
 
 
 def end_with_launcher() -> None:
-    """Where the one that started this process wants it so."""
+    """End this process with its launcher, where that has asked for it."""
     if _TIED in os.environ:
-        # Ray starts its workers with this signal blocked, and what they start inherits that.
+        # Ray starts its workers with this signal blocked, and their child processes inherit that.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=_end_with_input, daemon=True).start()
 

@@ -1,8 +1,8 @@
-"""The processes that train one model together, as torchrun or SLURM started them; usually one alone.
+"""The processes that train one model together, as torchrun or SLURM started them; usually a single one.
 
-Lightning Fabric finds its way among launchers, devices and nodes. Gradients are summed here, not in
-its data-parallel wrapper: the sum over the micro-batches of all processes is then the gradient of
-the whole batch, whoever had how many images.
+Lightning Fabric deals with launchers, devices and nodes. Gradients are summed here, not in its
+data-parallel wrapper, so that the sum over the micro-batches of all processes is the gradient of the whole
+batch, however its images are distributed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """world: this process among them; on_machine: how many share this machine's memory."""
+    """All processes of a run, seen from this one.
+
+    world: the number of this process among them. device: its device. on_machine: how many processes share
+    the memory of this machine. fabric: the Lightning Fabric that connects them, None for a single process.
+    """
 
     world: World
     device: torch.device
@@ -35,24 +39,24 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the first process, which is the one that writes."""
         return self.world.rank == 0
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """Replace a tensor by its sum over all processes, in place."""
         if self.fabric is None:
             return tensor
         summed: Tensor = self.fabric.all_reduce(tensor, reduce_op="sum")
         return tensor.copy_(summed)
 
-    def any(self, wish: bool) -> bool:
-        """Whether one of them wishes it."""
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is true in at least one process."""
         if self.fabric is None:
-            return wish
-        return bool(self.sum_(torch.tensor(float(wish), device=self.device)))
+            return flag
+        return bool(self.sum_(torch.tensor(float(flag), device=self.device)))
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Every parameter then has the sum of all gradients; zeros where it had no part."""
+        """Set the gradient of each parameter to its sum over all processes; a missing one counts as 0."""
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
@@ -65,7 +69,7 @@ class Processes:
             gradient.copy_(part.view_as(gradient))
 
     def share_first(self, tensors: Iterable[Tensor]) -> None:
-        """All take the first one's values, in place and without leaving the device."""
+        """Replace the tensors of all processes by those of the first, in place and on the device."""
         if self.fabric is None:
             return
         for tensor in tensors:
@@ -74,20 +78,20 @@ class Processes:
             self.sum_(tensor)
 
     def of_first(self, value: T) -> T:
-        """The first one's value."""
+        """Return the value of the first process."""
         if self.fabric is None:
             return value
         shared: T = self.fabric.broadcast(value, src=0)
         return shared
 
     def gather(self, value: T) -> list[T]:
-        """Everyone's value, in the order of the ranks."""
+        """Return the values of all processes in the order of their ranks."""
         if self.fabric is None:
             return [value]
         return [self.fabric.broadcast(value, src=rank) for rank in range(self.world.size)]
 
     def by_first(self, action: Callable[[], T]) -> T:
-        """The first one does it and the others wait for what it gives; what it refuses, all raise."""
+        """Run an action in the first process, and return its result in all; all raise its FdetError."""
         done: T | FdetError | None = None
         if self.first:
             try:
@@ -101,9 +105,9 @@ class Processes:
 
 
 def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> Processes:
-    """This process alone, or with those that the launcher started beside it.
+    """Return this process alone, or together with the other processes that the launcher started.
 
-    device: as --device. Raises InputError.
+    device: the value of --device. Raises InputError.
     """
     world = find_world(None, None, environment)
     if world.size == 1:
@@ -133,28 +137,29 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
         plugins=[Launched(world, here, environment)],
     )
     fabric.launch()
-    # Gloo's threads must end before the interpreter does, or they abort it; Fabric ends NCCL's only.
+    # Gloo's threads must end before the interpreter does, or they abort it; Fabric ends only NCCL's.
     atexit.register(_leave)
     return Processes(world, on, here, fabric)
 
 
 def _leave() -> None:
-    """Leave the group, if nobody else has."""
+    """Leave the process group, if it still exists."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def _on_machine(world: World, environment: Mapping[str, str]) -> int:
-    """Processes of this machine, as torchrun or srun says; Fabric wants the same number on each.
+    """Return the number of processes on this machine, as torchrun or srun sets it.
 
-    srun's SLURM_STEP_TASKS_PER_NODE is "4" or "4(x2)", or "4(x2),3" where they differ.
+    Fabric needs the same number on each machine. srun's SLURM_STEP_TASKS_PER_NODE is "4" or "4(x2)", or
+    "4(x2),3" where they differ. Raises InputError.
     """
-    told = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_STEP_TASKS_PER_NODE")
-    found = re.fullmatch(r"(\d+)(\(x\d+\))?", told or str(world.size))
+    given = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_STEP_TASKS_PER_NODE")
+    found = re.fullmatch(r"(\d+)(\(x\d+\))?", given or str(world.size))
     here = int(found[1]) if found else 0
     if here < 1 or world.size % here:
         raise InputError(
-            f"{world.size} processes, {told} on a machine: expected the same number on each; "
+            f"{world.size} processes, {given} on a machine: expected the same number on each; "
             "start them with torchrun --nproc-per-node, or srun --ntasks-per-node"
         )
     return here

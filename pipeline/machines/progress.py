@@ -1,4 +1,4 @@
-"""A progress line with rate and time left: a bar in a terminal, a line now and then in a log."""
+"""A progress line with rate and time left: a bar in a terminal, or a line from time to time in a log."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ LOG_EVERY_SECONDS = 30.0
 
 @dataclass
 class ProgressLine:
-    """advance() counts; note() sets the text behind the bar.
+    """A progress line; advance() counts, and note() sets the text behind the bar.
 
-    begun: what earlier runs had done. rate: of this run, a second.
+    begun: the count that earlier runs had reached. rate: the count per second in this run.
     """
 
     title: str
@@ -51,7 +51,7 @@ class ProgressLine:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Clear the terminal for another line, or for text."""
+        """Clear the terminal for another progress line, or for text, while the block runs."""
         self.bar.stop()
         try:
             yield
@@ -65,7 +65,7 @@ class ProgressLine:
             self.bar.update(self.task, completed=self.done, note=self.text)
         elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:
             self.logged = time.monotonic()
-            # What an earlier run has done tells nothing of how fast this one is.
+            # The count of earlier runs says nothing about the speed of this one.
             known = self.done > self.begun
             left = f", {(self.total - self.done) / self.rate:.0f} s left" if known else ""
             self.console.print(
@@ -77,8 +77,10 @@ class ProgressLine:
 def progress_line(
     title: str, total: int, begun: int = 0, *, shown: bool = True
 ) -> Iterator[ProgressLine]:
-    """Shows nothing once the block has ended. begun: what earlier runs have done of `total`. shown:
-    not where another of the same command's processes shows it.
+    """Show a progress line while the block runs.
+
+    begun: the part of `total` that earlier runs have done. shown: False where another process of the same
+    command shows the line.
     """
     console = Console(stderr=True, quiet=not shown)
     bar = Progress(

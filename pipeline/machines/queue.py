@@ -1,4 +1,4 @@
-"""Pieces of work that wait, and those in a crew's hands: none is lost with its worker."""
+"""A queue of tasks that wait or are in work; no task is lost with its worker."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .crew import Crew, Done, Looked, Lost, Piece, Ready, Refused, Report, Resul
 
 log = logging.getLogger(__name__)
 
-# A piece that was lost so often is to blame itself.
+# A task whose worker was lost this many times is itself taken as the cause.
 TRIES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """A piece that was lost again and again; why: the last time."""
+    """A task that was given up after TRIES lost workers. why: the reason of the last loss."""
 
     piece: Piece
     why: str
@@ -26,8 +26,11 @@ class GivenUp:
 
 @dataclass
 class WorkQueue:
-    """most: pieces that a worker is given at once. there: whether a piece of a lost worker has been done
-    after all.
+    """A queue of tasks for the workers of a crew.
+
+    most: the maximum number of tasks that a worker is given at once. there: a function that returns whether
+    a task of a lost worker was done nevertheless. waiting: the tasks not given yet. in_hand: the current
+    tasks of each worker. idle: the workers without tasks. looked: the progress of each worker.
     """
 
     crew: Crew
@@ -42,19 +45,19 @@ class WorkQueue:
 
     @property
     def left(self) -> int:
-        """Pieces that wait or are in hand."""
+        """The number of tasks that wait or are in work."""
         return len(self.waiting) + sum(map(len, self.in_hand.values()))
 
     @property
     def counted(self) -> int:
-        """How far the workers are with what they have in hand, together."""
+        """The total progress of all workers with their current tasks."""
         return self.looked.total()
 
     def step(self, *, giving: bool = True) -> list[Result | GivenUp]:
-        """Give what waits to whoever is idle, and wait a moment; what has come to its end since. giving:
-        not where no more is to begin.
+        """Give waiting tasks to idle workers, wait a moment, and return what has ended since the last call.
 
-        Raises FdetError where a worker refuses, or none can make ready.
+        giving: False where no further task shall start. Raises FdetError where a worker refuses, or none
+        can start.
         """
         if giving:
             self.crew.hire(max(1, self.left))
@@ -66,7 +69,7 @@ class WorkQueue:
         return out
 
     def _give(self, worker: int) -> None:
-        """Many at once while much is left, and single ones towards the end, which all then share."""
+        """Give a worker many tasks while many are left, and single ones towards the end, for balance."""
         share = len(self.waiting) // (4 * (len(self.in_hand) + len(self.idle) + 1))
         count = max(1, min(self.most, share))
         self.in_hand[worker] = [self.waiting.popleft() for _ in range(count)]
@@ -88,7 +91,7 @@ class WorkQueue:
                 self.idle.append(worker)
                 self._done(pieces, results)
             case Refused(error=StorageError() as error) if pieces:
-                # Another node's disk may do, or another moment.
+                # A retry on another node's disk, or later, may succeed.
                 self.idle.insert(0, worker)
                 self._put_back(pieces, str(error))
             case Refused(error=error):
@@ -104,14 +107,16 @@ class WorkQueue:
         self.waiting.extendleft(piece for piece in reversed(pieces) if piece not in found)
 
     def _put_back(self, pieces: Sequence[Piece], why: str) -> None:
-        """In front of all others. The first that was not done was in hand; without any, its worker could
-        not begin.
+        """Put the tasks of a lost worker back in front of all others.
+
+        The first one that was not done was in work, so it is blamed. Without tasks the worker failed to
+        start.
         """
         left = [piece for piece in pieces if not self.there(piece)]
         self._out += [(piece, None) for piece in pieces if piece not in left]
         if pieces and not left:
             return
-        log.warning("a worker was lost with %d pieces, which others take over: %s", len(left), why)
+        log.warning("a worker was lost with %d tasks, which others take over: %s", len(left), why)
         blamed = left[0] if left else None
         self._lost[blamed] += 1
         if self._lost[blamed] >= TRIES:
@@ -119,5 +124,5 @@ class WorkQueue:
                 del self._lost[blamed]
                 self._out.append(GivenUp(left.pop(0), why))
             elif not self.in_hand and not self.idle:
-                raise FdetError(f"no worker can begin: {TRIES} were lost, the last one by {why}")
+                raise FdetError(f"no worker can start: {TRIES} were lost, the last one by {why}")
         self.waiting.extendleft(reversed(left))

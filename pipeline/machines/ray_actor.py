@@ -1,4 +1,4 @@
-"""A worker in an actor of its own, on whichever node Ray has put it."""
+"""A worker in a Ray actor, on whichever node Ray has placed it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...cache import errors
 from ...cache.errors import FdetError
 from .crew import Piece, Worker
 
-# What a refusal is on the other side; any other is an FdetError.
+# The kinds of errors that keep their class on the way to the driver; all others become an FdetError.
 _KINDS: dict[str, type[FdetError]] = {
     kind.__name__: kind
     for kind in (
@@ -23,12 +23,16 @@ _KINDS: dict[str, type[FdetError]] = {
         errors.StorageError,
     )
 }
-# (what was found, "", "") or (None, kind of error, message).
+# An answer is (result, "", "") or (None, kind of error, message).
 Answer = tuple[Any, str, str]
 
 
 class Actor:
-    """Its methods answer; what they raise is a bug. They run in threads of the actor beside each other."""
+    """An actor around a worker.
+
+    Its methods return errors as answers; anything that they raise is a bug. They run in parallel threads of
+    the actor.
+    """
 
     def __init__(self, make: Callable[[], Worker]) -> None:
         self._worker = make()
@@ -54,5 +58,5 @@ def _answer(ask: Callable[[], Any]) -> Answer:
 
 
 def error_of(kind: str, message: str) -> FdetError:
-    """The error of an answer."""
+    """Return the error that an answer describes."""
     return _KINDS.get(kind, FdetError)(message)

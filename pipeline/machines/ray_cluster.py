@@ -1,4 +1,7 @@
-"""A Ray cluster: reached, or started for this run alone on this machine; without telemetry or dashboard."""
+"""The connection to a Ray cluster, or the start of one on this machine for this run alone.
+
+There is no telemetry, and a cluster started here has no dashboard.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,19 @@ from typing import Any
 
 from ...cache.errors import InputError
 
-# Of a cluster that answers at all.
+# The time within which a reachable cluster accepts a connection.
 PATIENCE_SECONDS = 5.0
-# Workers return records: a few kB.
+# Workers return only records of a few kB.
 _OBJECT_STORE_BYTES = 2**27
 
 
 @dataclass(frozen=True, slots=True)
 class RayPlace:
-    """address: HOST:PORT, "auto" for the cluster that runs on this machine, None for RAY_ADDRESS's, or one
-    started for this run. workers: at most, None for as many as there is room for; cpus, gpus: that each
-    claims; gpus None: one where the cluster has any.
+    """The Ray cluster to use, and how many workers to start there.
+
+    address: HOST:PORT, "auto" for the cluster that runs on this machine, or None for that of RAY_ADDRESS,
+    else for one started for this run. workers: the maximum number of workers, None for as many as there is
+    room for. cpus, gpus: the numbers that each worker claims; gpus None: one where the cluster has any.
     """
 
     address: str | None = None
@@ -31,7 +36,10 @@ class RayPlace:
     gpus: float | None = None
 
     def check(self, cpus: str, gpus: str) -> None:
-        """cpus, gpus: what the options are called. Raises InputError."""
+        """Check the values. Raises InputError.
+
+        cpus, gpus: the names of the options, for messages.
+        """
         if self.workers is not None and self.workers < 1:
             raise InputError(f"--ray-workers: expected at least 1, got {self.workers}")
         if self.cpus < 1:
@@ -42,10 +50,10 @@ class RayPlace:
 
 
 def import_ray() -> Any:
-    """Raises InputError where it is not installed."""
-    # Read when Ray is imported, or handed on to what it starts.
+    """Import Ray. Raises InputError where it is not installed."""
+    # Ray reads this on import and hands it on to the processes that it starts.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Whoever claims no accelerator sees none, also in Rays to come.
+    # A worker that claims no accelerator then sees none, also in later versions of Ray.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     try:
         return importlib.import_module("ray")
@@ -57,7 +65,7 @@ def import_ray() -> Any:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """The module `ray`, connected; what was connected before stays so. Raises InputError."""
+    """Yield the module `ray`, connected; a connection that existed before stays open. Raises InputError."""
     ray = import_ray()
     if ray.is_initialized():
         yield ray
@@ -72,8 +80,8 @@ def connected(address: str | None) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         first = str(error).strip().split("\n")[0]
         raise InputError(
-            f"--ray-address {address}: no Ray cluster to be had ({first}); on a machine of the cluster, give "
-            "the HOST:PORT that `ray start --head` told"
+            f"--ray-address {address}: no Ray cluster found ({first}); on a machine of the cluster, give "
+            "the HOST:PORT that `ray start --head` printed"
         ) from error
     try:
         yield ray
@@ -82,26 +90,29 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def check_reachable(address: str | None) -> None:
-    """Raises InputError soon, where Ray itself would try for a minute."""
+    """Raise InputError soon for an address that does not answer; Ray itself would try for a minute."""
     if address in (None, "local", "auto"):
         return
     assert address is not None
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdecimal():
         raise InputError(
-            f"--ray-address {address!r}: expected HOST:PORT, as `ray start --head` told it, or auto"
+            f"--ray-address {address!r}: expected HOST:PORT, as `ray start --head` prints it, or auto"
         )
     try:
         socket.create_connection((host, int(port)), PATIENCE_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise InputError(
             f"--ray-address {address}: nothing answers there ({error}); start the head with `ray start "
-            "--head` and look whether this machine reaches it"
+            "--head` and check that this machine can reach it"
         ) from error
 
 
 def needs_of(ray: Any, place: RayPlace, *, accelerators: bool = True) -> dict[str, float]:
-    """What a worker claims of its node. accelerators: whether it is to have one at all."""
+    """Return the resources that a worker claims of its node. Raises InputError.
+
+    accelerators: whether a worker may have any.
+    """
     gpus = place.gpus
     if gpus and not accelerators:
         raise InputError(f"--device cpu: a worker uses no GPU, but claims {gpus:g}; leave one out")
@@ -111,7 +122,7 @@ def needs_of(ray: Any, place: RayPlace, *, accelerators: bool = True) -> dict[st
 
 
 def room(ray: Any, needs: Mapping[str, float]) -> int:
-    """How many workers the nodes that are there would hold, were they idle."""
+    """Return how many workers the nodes of the cluster would have room for if they were idle."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(
         min(int(node.get(name, 0.0) / need + 1e-6) for name, need in needs.items() if need)

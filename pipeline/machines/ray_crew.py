@@ -1,4 +1,4 @@
-"""A crew of Ray actors: hired where there is room, also on nodes that come later."""
+"""A crew of Ray actors, started where there is room, also on nodes that join later."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from .ray_cluster import room
 
 log = logging.getLogger(__name__)
 
-_MOMENT_SECONDS = 0.2
-_LOOK_SECONDS = 1.0
-_ROOM_SECONDS = 20.0
+_WAIT_SECONDS = 0.2
+_POLL_SECONDS = 1.0
+_WARN_SECONDS = 20.0
 
 
 @dataclass
-class _Hired:
-    """busy: the answer that is awaited; look: the one to how far it is."""
+class _Member:
+    """A worker of the crew.
+
+    busy: the pending answer of `begin` or `work`, if any. begun: whether the worker is prepared. look: the
+    pending answer of `look`, if any.
+    """
 
     actor: Any
     busy: Any
@@ -33,26 +37,29 @@ class _Hired:
 
 @dataclass
 class RayCrew:
-    """needs: resources that a worker claims of its node. workers: at most; None: as many as there is room
-    for. Where Ray has no room yet, workers wait for it, which an autoscaler sees.
+    """A crew of Ray actors.
+
+    make: a function that makes a worker, in its actor. needs: the resources that a worker claims of its
+    node. workers: their maximum number, None for as many as there is room for. Where Ray has no room yet,
+    pending workers wait for it, which an autoscaler notices.
     """
 
     ray: Any
     make: Callable[[], Worker]
     needs: Mapping[str, float]
     workers: int | None = None
-    _hired: dict[int, _Hired] = field(default_factory=dict)
+    _members: dict[int, _Member] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
-    _looked: float = 0.0
+    _polled: float = 0.0
     _room: int = 0
-    _alone_since: float = field(default_factory=time.monotonic)
+    _waiting_since: float = field(default_factory=time.monotonic)
 
     def hire(self, wanted: int) -> None:
-        self._look_around()
-        most = self.workers or max(1, self._room)
-        while len(self._hired) < min(wanted, most):
+        self._poll()
+        limit = self.workers or max(1, self._room)
+        while len(self._members) < min(wanted, limit):
             actor = self._new_actor()
-            self._hired[next(self._numbers)] = _Hired(actor, actor.begin.remote())
+            self._members[next(self._numbers)] = _Member(actor, actor.begin.remote())
 
     def _new_actor(self) -> Any:
         options = self.ray.remote(Actor).options(
@@ -64,53 +71,54 @@ class RayCrew:
         )
         return options.remote(self.make)
 
-    def _look_around(self) -> None:
-        """Every now and then: how much room there is, and how far everyone is."""
+    def _poll(self) -> None:
+        """Update the room of the cluster and ask all workers for their progress, once in a while."""
         now = time.monotonic()
-        if now - self._looked < _LOOK_SECONDS:
+        if now - self._polled < _POLL_SECONDS:
             return
-        self._looked = now
+        self._polled = now
         self._room = room(self.ray, self.needs)
-        for hired in self._hired.values():
-            if hired.begun and hired.busy is not None and hired.look is None:
-                hired.look = hired.actor.look.remote()
-        if any(hired.begun for hired in self._hired.values()) or not self._hired:
-            self._alone_since = now
-        elif now - self._alone_since > _ROOM_SECONDS:
-            self._alone_since = now
+        for member in self._members.values():
+            if member.begun and member.busy is not None and member.look is None:
+                member.look = member.actor.look.remote()
+        if any(member.begun for member in self._members.values()) or not self._members:
+            self._waiting_since = now
+        elif now - self._waiting_since > _WARN_SECONDS:
+            self._waiting_since = now
             log.warning(
-                "no worker has begun yet; each needs %s, and the cluster's nodes would hold %d of them",
+                "no worker has started yet; each needs %s, and the nodes would have room for %d of them",
                 ", ".join(f"{need:g} {name}" for name, need in self.needs.items() if need),
                 self._room,
             )
 
     def give(self, worker: int, pieces: Sequence[Piece]) -> None:
-        hired = self._hired[worker]
-        hired.busy = hired.actor.work.remote(list(pieces))
+        member = self._members[worker]
+        member.busy = member.actor.work.remote(list(pieces))
 
     def reports(self) -> list[Report]:
-        """What has come since the last call, after a moment at most. A worker of which Ray tells an error is
-        lost, and dismissed.
+        """Return what has happened since the last call, after a moment at most.
+
+        A worker for which Ray reports an error is lost, and dismissed.
         """
         awaited = {
-            reference: (worker, reference is hired.look)
-            for worker, hired in self._hired.items()
-            for reference in (hired.busy, hired.look)
+            reference: (worker, reference is member.look)
+            for worker, member in self._members.items()
+            for reference in (member.busy, member.look)
             if reference is not None
         }
         if not awaited:
-            time.sleep(_MOMENT_SECONDS)
+            time.sleep(_WAIT_SECONDS)
             return []
         asked = list(awaited)
-        if not self.ray.wait(asked, num_returns=1, timeout=_MOMENT_SECONDS)[0]:
+        if not self.ray.wait(asked, num_returns=1, timeout=_WAIT_SECONDS)[0]:
             return []
         answered, _ = self.ray.wait(asked, num_returns=len(asked), timeout=0)
         found = [self._report(*awaited[reference], reference) for reference in answered]
         return [report for report in found if report is not None]
 
     def _report(self, worker: int, is_look: bool, reference: Any) -> Report | None:
-        hired = self._hired.get(worker)
-        if hired is None:  # lost by the report before
+        member = self._members.get(worker)
+        if member is None:  # The report before this one said that it is lost.
             return None
         try:
             answer = self.ray.get(reference)
@@ -118,33 +126,33 @@ class RayCrew:
             self._dismiss(worker)
             return Lost(worker, _why(error))
         if is_look:
-            hired.look = None
+            member.look = None
             return Looked(worker, answer)
-        hired.busy = None
-        return self._answered(worker, hired, answer)
+        member.busy = None
+        return self._answered(worker, member, answer)
 
-    def _answered(self, worker: int, hired: _Hired, answer: Answer) -> Report:
+    def _answered(self, worker: int, member: _Member, answer: Answer) -> Report:
         found, kind, message = answer
         if kind:
             return Refused(worker, error_of(kind, message))
-        if hired.begun:
+        if member.begun:
             return Done(worker, found)
-        hired.begun = True
+        member.begun = True
         return Ready(worker)
 
     def _dismiss(self, worker: int) -> None:
-        self.ray.kill(self._hired.pop(worker).actor)
+        self.ray.kill(self._members.pop(worker).actor)
 
     def stop(self) -> None:
-        for worker, hired in list(self._hired.items()):
-            if hired.begun:
-                hired.actor.stop.remote()
+        for worker, member in list(self._members.items()):
+            if member.begun:
+                member.actor.stop.remote()
             else:
                 self._dismiss(worker)
 
     def close(self) -> None:
-        """All of them, whatever they do."""
-        for worker in list(self._hired):
+        """Dismiss all workers, whatever they are doing."""
+        for worker in list(self._members):
             self._dismiss(worker)
 
 
@@ -152,7 +160,7 @@ class RayCrew:
 def ray_crew(
     ray: Any, make: Callable[[], Worker], needs: Mapping[str, float], workers: int | None
 ) -> Iterator[RayCrew]:
-    """None of its workers outlives the block."""
+    """Yield a crew whose workers all end with the block."""
     crew = RayCrew(ray, make, needs, workers)
     try:
         yield crew
@@ -161,11 +169,11 @@ def ray_crew(
 
 
 def _why(error: Exception) -> str:
-    """In a line: what a bug raised, or what Ray says of a death."""
+    """Describe in one line the exception of a bug, or what Ray reports of a worker's death."""
     cause = getattr(error, "cause", None)
     if isinstance(cause, Exception):
-        log.warning("%s", error)  # with its traceback
+        log.warning("%s", error)  # This includes the traceback.
         return f"{type(cause).__name__}: {cause}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "because" in line or "Error" in line]
-    return f"{type(error).__name__}: {(told or lines or [''])[-1]}"
+    reasons = [line for line in lines if "because" in line or "Error" in line]
+    return f"{type(error).__name__}: {(reasons or lines or [''])[-1]}"

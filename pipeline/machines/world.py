@@ -1,4 +1,4 @@
-"""Which of several processes this is: by option, or from the launcher's variables."""
+"""The number of this process among several, from options or from the variables of a launcher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...cache.errors import InputError
 
-# (rank, size, rank on this machine) of torchrun, and of a step that srun started.
+# The variables for (rank, size, rank on this machine) of torchrun, and of a step that srun started.
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
@@ -16,7 +16,7 @@ _LAUNCHERS = (
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process's number among `size`, and among those of this machine."""
+    """The number of this process among `size` processes, and among those of this machine."""
 
     rank: int = 0
     size: int = 1
@@ -31,7 +31,7 @@ class World:
             raise InputError(f"local rank: expected at least 0, got {self.local_rank}")
 
     def owns(self, number: int) -> bool:
-        """Whether this process is the one to do piece `number`."""
+        """Return whether this process is the one to do task `number`."""
         return number % self.size == self.rank
 
     def __str__(self) -> str:
@@ -39,9 +39,9 @@ class World:
 
 
 def find_world(rank: int | None, size: int | None, environment: Mapping[str, str]) -> World:
-    """--rank and --world, else what torchrun or srun says, else one process alone.
+    """Find the world by --rank and --world, else by the variables of torchrun or srun.
 
-    Raises InputError.
+    Without either it is one process alone. Raises InputError.
     """
     if (rank is None) != (size is None):
         raise InputError("--rank and --world belong together; give both or neither")
@@ -50,19 +50,19 @@ def find_world(rank: int | None, size: int | None, environment: Mapping[str, str
     for names in _LAUNCHERS:
         if names[0] in environment and names[1] in environment:
             values = [environment.get(name, "0") for name in names]
-            told = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
+            given = ", ".join(f"{n}={v}" for n, v in zip(names, values, strict=True))
             try:
                 return World(*map(int, values))
             except ValueError:
                 raise InputError(
-                    f"the launcher's variables are no numbers: {told}; give --rank and --world"
+                    f"the launcher's variables are not numbers: {given}; give --rank and --world"
                 ) from None
             except InputError as error:
-                raise InputError(f"the launcher's variables ({told}): {error}") from None
+                raise InputError(f"the launcher's variables ({given}): {error}") from None
     return World()
 
 
 def without_launcher(environment: Mapping[str, str]) -> dict[str, str]:
-    """For a process that is not one of those that torchrun or srun started."""
+    """Return the environment for a process that is not one of those that torchrun or srun started."""
     names = {name for launcher in _LAUNCHERS for name in launcher}
     return {name: value for name, value in environment.items() if name not in names}

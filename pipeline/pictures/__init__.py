@@ -1,1 +1,1 @@
-"""Pictures for people."""
+"""The drawing of pictures for people."""

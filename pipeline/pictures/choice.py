@@ -1,4 +1,4 @@
-"""Which images a picture is made of."""
+"""The choice of the images that pictures are made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ COUNT = 4
 def choose_images(
     annotations: Annotations, image_ids: Sequence[int], count: int = COUNT
 ) -> list[ImageEntry]:
-    """Spread evenly over the ids; images with objects, where there are any. Always the same ones."""
+    """Choose images spread evenly over the ids, and always the same ones.
+
+    Only images with objects are chosen where there are any.
+    """
     filled = [i for i in sorted(image_ids) if len(annotations.of_image(i))] or sorted(image_ids)
     count = min(count, len(filled))
     return [
@@ -25,7 +28,7 @@ def choose_images(
 
 
 def check_pictured(images: Path, chosen: Sequence[ImageEntry]) -> None:
-    """Raises InputError where one of them is not there, or has another size."""
+    """Check the files of the chosen images. Raises InputError where one is missing or differs in size."""
     for entry in chosen:
         path = images / entry.file_name
         try:

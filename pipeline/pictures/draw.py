@@ -1,4 +1,4 @@
-"""Boxes, masks and titles drawn into pictures."""
+"""The drawing of boxes, masks and titles into pictures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...heads.masks import paste_masks
 from ...heads.types import Detections
 
 Boxes = npt.NDArray[np.floating]
-# How much of a mask's fill is the class's colour.
+# The share of the class's colour in the fill of a mask.
 OPACITY = 0.4
 _GOLDEN = 0.61803398875
 
@@ -23,9 +23,9 @@ _GOLDEN = 0.61803398875
 def draw_boxes(
     picture: Image.Image, boxes: Boxes, labels: Sequence[int], texts: Sequence[str]
 ) -> None:
-    """Into an RGB picture: boxes (N, 4) xyxy px, a colour a class, a text a box ("" for none).
+    """Draw boxes (N, 4) xyxy px into an RGB picture, with a colour per class.
 
-    No box runs through a text.
+    texts: a text per box, "" for none. Texts are drawn last, so that no box runs through a text.
     """
     pen = ImageDraw.Draw(picture)
     for box, label in zip(boxes.tolist(), labels, strict=True):
@@ -42,7 +42,7 @@ def _write(
     text: str,
     colour: tuple[int, int, int],
 ) -> None:
-    """On its box, or within the picture's edges."""
+    """Write a text above its box, or at the nearest position within the picture."""
     width = _pen_width(picture)
     font = ImageFont.load_default(size=max(14, 8 * width))
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
@@ -55,9 +55,9 @@ def _write(
 def draw_masks(
     picture: Image.Image, boxes: Boxes, labels: Sequence[int], masks: Iterable[Tensor]
 ) -> None:
-    """Into an RGB picture: of each object a fill that lets the picture through, and its outline.
+    """Draw a translucent fill and the outline of each object into an RGB picture.
 
-    boxes (N, 4) xyxy px; masks: a grid (S, S) over each box, as `Detections` has them.
+    boxes: (N, 4) xyxy px. masks: a grid (S, S) over each box, as `Detections` has them.
     """
     for box, label, mask in zip(boxes, labels, masks, strict=True):
         area = _around(box, picture.size)
@@ -68,7 +68,7 @@ def draw_masks(
 
 
 def _around(box: Boxes, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The whole pixels that a box touches and those next to them, within the picture."""
+    """Return the area of the pixels that a box touches and those next to them, within the picture."""
     low, high = np.floor(box[:2]) - 1, np.ceil(box[2:]) + 1
     left, top = (int(v) for v in low.clip(0, size))
     right, bottom = (int(v) for v in high.clip(0, size))
@@ -76,7 +76,7 @@ def _around(box: Boxes, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _pasted(mask: Tensor, box: Boxes, area: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
-    """(H, W): which pixels of an area of the picture a mask over a box covers."""
+    """Return which pixels of an area of the picture a mask over a box covers, (H, W)."""
     moved = torch.from_numpy(box - np.tile(area[:2], 2))[None].float()
     one = Detections(moved, torch.ones(1), torch.zeros(1, dtype=torch.int64), mask[None])
     pasted: npt.NDArray[np.bool_] = paste_masks(one, (area[3] - area[1], area[2] - area[0])).numpy()
@@ -90,19 +90,19 @@ def _tint(
     colour: tuple[int, int, int],
     edge: int,
 ) -> None:
-    """Blends a colour into the pixels (H, W, 3) that are covered; their outermost get it whole."""
+    """Blend a colour into the covered pixels of (H, W, 3); those at their edge get the pure colour."""
     inner = covered
     for _ in range(edge):
         padded = np.pad(inner, 1)
-        beside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        inner = inner & beside
+        enclosed = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        inner = inner & enclosed
     blended = (1 - OPACITY) * pixels[inner] + OPACITY * np.array(colour)
     pixels[inner] = blended.round().astype(np.uint8)
     pixels[covered & ~inner] = colour
 
 
 def under_titles(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Pictures of one size beside each other, each under its title."""
+    """Put pictures of one size next to each other, each under its title."""
     first = panels[0][1]
     font = ImageFont.load_default(size=max(14, first.width // 30))
     head = round(1.8 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 20
@@ -118,7 +118,7 @@ def under_titles(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """Bright and far from its neighbours; the first is yellow."""
+    """Return the bright colour of a class, far from those of its neighbours; the first is yellow."""
     red, green, blue = colorsys.hsv_to_rgb((0.15 + label * _GOLDEN) % 1.0, 0.9, 1.0)
     return (round(255 * red), round(255 * green), round(255 * blue))
 

@@ -1,6 +1,6 @@
-"""One image: what was found in it, beside the ground truth where there is one.
+"""A picture of one image with its detections, next to the ground truth where there is one.
 
-What is drawn later lies on top: masks below boxes, and the best detection above all others.
+Boxes are drawn over masks, and the best detection over all others.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ..dataset.annotations import ImageBoxes
 from ..dataset.outlines import Outlines
 from .draw import draw_boxes, draw_masks, under_titles
 
-# px: smaller images are enlarged, so that boxes and texts do not hide what they name.
+# The side in px up to which smaller images are enlarged, so that boxes and texts do not hide the objects.
 LEGIBLE_SIDE = 800
-# Cells a side of the grids that the outlines of the ground truth are drawn from.
+# The minimum and maximum number of cells per side of the grids that draw the ground-truth outlines.
 _COARSEST, _FINEST = 28, 256
 
 
@@ -32,10 +32,11 @@ def draw_sheet(
     objects: ImageBoxes | None = None,
     largest_side: int | None = None,
 ) -> Image.Image:
-    """Detections in an upright RGB image, under a title; on their left the ground truth, if given.
+    """Draw detections into an upright RGB image under a title, and any ground truth to the left of it.
 
-    found, objects: in image px; class names are left out where there is one class. largest_side: px of
-    the image in the picture, at most.
+    found: the detections, in image px. class_names: the names of the classes, which are left out where
+    there is only one class. objects: the ground truth, in image px. largest_side: the maximum side in px of
+    the image in the picture.
     """
     picture = _fitted(image, largest_side)
     scale = np.array(picture.size * 2) / np.array(image.size * 2)
@@ -48,13 +49,13 @@ def draw_sheet(
 
 
 def sure(found: Detections, above: float) -> tuple[Detections, str]:
-    """The detections that reach a score, and their title."""
+    """Return the detections that reach a score, and their title."""
     count = int((found.scores >= above).sum())
     return found[:count], f"detections >= {above:g} ({count})"
 
 
 def sure_or_best(found: Detections, above: float, count: int) -> tuple[Detections, str]:
-    """The detections that reach a score, and their title; where none does, the best `count`."""
+    """Return the detections that reach a score, or the best `count` where none does, and their title."""
     reached, title = sure(found, above)
     if len(reached) or not len(found):
         return reached, title
@@ -110,12 +111,12 @@ def _grids(
     drawn: npt.NDArray[np.floating],
     image_hw: tuple[int, int],
 ) -> Iterator[Tensor]:
-    """The outlines of the objects as masks over their boxes, about as fine as these are `drawn`."""
+    """Yield the outlines of the objects as masks over their boxes, about as fine as these are `drawn`."""
     longest = (drawn[:, 2:] - drawn[:, :2]).max(axis=1, initial=0)
     for k, size in enumerate(longest.clip(_COARSEST, _FINEST).astype(int).tolist()):
         yield torch.from_numpy(outlines.grid(k, objects.boxes[k], image_hw, size))
 
 
 def _names(class_names: Sequence[str], labels: Sequence[int]) -> list[str]:
-    """Of each label; where there is one class alone, none is named."""
+    """Return the class name of each label, or "" where there is only one class."""
     return ["" if len(class_names) == 1 else class_names[label] for label in labels]

@@ -1,9 +1,9 @@
-"""best.safetensors and last.safetensors: the weights of a run, and all that --resume needs.
+"""The checkpoints best.safetensors and last.safetensors: the weights of a run, and all that --resume needs.
 
-What a file says about itself is one sealed object in its metadata: `about` (a position, or an epoch), `run`
-(the digest of the run.json that it belongs to), `shapes` (sha256 of its tensors' names and shapes), `values`
-(sha256 of all that they are). Whoever opens a file checks the seal, the run and the shapes; whoever loads its
-tensors, their values.
+A checkpoint describes itself in one sealed object in its metadata: `about` (a position, or an epoch), `run`
+(the digest of the run.json that it belongs to), `shapes` (the sha256 of its tensors' names and shapes) and
+`values` (the sha256 of their names, types, shapes and bytes). The seal, the run and the shapes are checked
+whenever a file is opened, and the values whenever its tensors are loaded.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ log = logging.getLogger(__name__)
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 _MODEL, _OPTIMISER, _AVERAGE = "model.", "optim.", "average."
-# In the file's metadata.
-_OWN = "fdet"
+# The entry of the file's metadata that holds the description.
+_ENTRY = "fdet"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where training stands: steps done in all, and the best AP so far with its epoch.
+    """The position of a training run: the steps done in all, and the best AP so far with its epoch.
 
-    to_evaluate: the epoch that ended with this step has still to be evaluated. stale: evaluations
-    since the best. loss_scale, scale_age: of fp16's loss scaling, and the steps that it has held.
+    stale: the number of evaluations since the best one. to_evaluate: whether the epoch that ended with this
+    step has still to be evaluated. finished: whether training came to its end. loss_scale: the loss scale
+    of fp16. scale_age: the number of steps since it last changed.
     """
 
     step: int = 0
@@ -58,7 +59,7 @@ class Position:
     scale_age: int = 0
 
     def __post_init__(self) -> None:
-        """Raises ValueError."""
+        """Check the values. Raises ValueError."""
         if not 0 <= self.step < 2**53 or not 0 <= (self.best_ap or 0.0) <= 1:
             raise ValueError(f"step {self.step}, best AP {self.best_ap}")
         if not 0 <= self.loss_scale < 2**53 or self.scale_age < 0 or self.stale < 0:
@@ -68,14 +69,14 @@ class Position:
 def save_weights(
     path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any], run: str
 ) -> None:
-    """Publish the weights alone; whole or absent. run: the digest of the run that they belong to."""
+    """Publish only the weights, whole or not at all. run: the digest of the run that they belong to."""
     publish_bytes(path, _serialised(tensors, about, run), existing="replace")
 
 
 def load_weights(path: Path, model: Model, info: RunInfo) -> dict[str, Any]:
-    """Load what `save_weights` or `save_state` wrote for the run of `info`; returns what it says of itself.
+    """Load what `save_weights` or `save_state` wrote for the run of `info`, and return the file's `about`.
 
-    Of a state, the moving average where there is one. Raises InputError, CorruptCache.
+    Of a state, the moving average is loaded where there is one. Raises InputError, CorruptCache.
     """
     tensors, found = _read(path, info)
     about: dict[str, Any] = found
@@ -96,8 +97,9 @@ def save_state(
     run: str,
     average: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Publish all that --resume needs; whole or absent. run: as for `save_weights`; average: a moving
-    average of the tensors.
+    """Publish all that --resume needs, whole or not at all.
+
+    run: the digest of the run that the state belongs to. average: a moving average of the tensors.
     """
     tensors = {f"{_MODEL}{name}": v for name, v in model.tensors().items()}
     tensors |= {f"{_AVERAGE}{name}": v for name, v in (average or {}).items()}
@@ -111,9 +113,9 @@ def save_state(
 def load_state(
     path: Path, model: Model, optimiser: torch.optim.Optimizer, info: RunInfo
 ) -> tuple[Position, dict[str, Tensor]]:
-    """Put model and optimiser back to where `save_state` left them; its moving average, or {}.
+    """Restore the model and the optimiser from a file of `save_state`.
 
-    Raises InputError, CorruptCache.
+    Returns the position and the moving average, {} for none. Raises InputError, CorruptCache.
     """
     tensors, about = _read(path, info)
     state: dict[int, dict[str, Tensor]] = {}
@@ -134,19 +136,19 @@ def load_state(
 
 
 def read_position(path: Path, info: RunInfo) -> Position:
-    """Where the run of `info` stands by what `save_state` wrote; its tensors are not read, and not checked.
+    """Read the position of the run of `info` from a file of `save_state`.
 
-    Raises InputError, CorruptCache.
+    The tensors are neither read nor checked. Raises InputError, CorruptCache.
     """
-    with _opened(path, info) as (_, told):
+    with _opened(path, info) as (_, description):
         try:
-            return from_mapping(Position, told.about, "position")
+            return from_mapping(Position, description.about, "position")
         except (ValueError, TypeError, ConfigError) as error:
-            raise CorruptCache(f"{path}: its position is none ({error})") from error
+            raise CorruptCache(f"{path}: its position is invalid ({error})") from error
 
 
 def count_trained(path: Path, info: RunInfo) -> int:
-    """How many values the optimiser moves, by what `save_state` wrote; as `read_position`."""
+    """Count the values that the optimiser updates, in a file of `save_state`; errors as `read_position`."""
     moved = (".exp_avg", ".momentum_buffer")
     with _opened(path, info) as (file, _):
         shapes = _shapes(file)
@@ -163,7 +165,7 @@ _STATE: Mapping[type[torch.optim.Optimizer], set[str]] = {
 def _check_state(
     state: Mapping[int, Mapping[str, Tensor]], optimiser: torch.optim.Optimizer
 ) -> None:
-    """Raises ValueError where the next step would fail: torch itself does not look."""
+    """Raise ValueError where the next step would fail, since torch itself does not check the state."""
     params = [p for group in optimiser.param_groups for p in group["params"]]
     for number, values in state.items():
         if not 0 <= number < len(params) or set(values) != _STATE[type(optimiser)]:
@@ -183,13 +185,13 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _serialised(tensors: Mapping[str, Tensor], about: Mapping[str, Any], run: str) -> bytes:
     plain = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
     shapes = {name: list(v.shape) for name, v in plain.items()}
-    told = {"about": dict(about), "run": run, "shapes": digest(shapes), "values": _digest(plain)}
-    # One entry alone: safetensors writes several in any order.
-    return save(plain, {_OWN: sealed_json(told).decode()})
+    fields = {"about": dict(about), "run": run, "shapes": digest(shapes), "values": _digest(plain)}
+    # There is only one entry, since safetensors writes several in any order.
+    return save(plain, {_ENTRY: sealed_json(fields).decode()})
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of names, types, shapes and bytes."""
+    """Return the sha256 of names, types, shapes and bytes."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name]
@@ -203,73 +205,76 @@ def _shapes(file: Any) -> dict[str, list[int]]:
 
 
 def _read(path: Path, info: RunInfo) -> tuple[dict[str, Tensor], Any]:
-    with _opened(path, info) as (file, told):
+    with _opened(path, info) as (file, description):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if told.values is None:
+    if description.values is None:
         log.warning(
-            "%s was made by an older fdet (its run has format %d): its weights carry no checksum, so that "
-            "nobody can tell whether they are as they were written",
+            "%s was made by an older fdet (its run has format %d): its weights carry no checksum, so it "
+            "cannot be verified that they are as they were written",
             path,
             info.format,
         )
-    elif (found := _digest(tensors)) != told.values:
+    elif (found := _digest(tensors)) != description.values:
         raise CorruptCache(
-            f"{path}: its tensors are not those that were written: expected sha256 {told.values:.12}, got "
-            f"{found:.12}; {_way_out(path)}"
+            f"{path}: its tensors are not those that were written: expected sha256 "
+            f"{description.values:.12}, got {found:.12}; {_remedy(path)}"
         )
-    return tensors, told.about
+    return tensors, description.about
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What a file says about itself. values: sha256 of its tensors, None where an older fdet wrote it."""
+class _Description:
+    """A file's description of itself.
+
+    values: the sha256 of its tensors, None where an older fdet wrote the file.
+    """
 
     about: Any
     values: str | None
 
 
 @contextmanager
-def _opened(path: Path, info: RunInfo) -> Iterator[tuple[Any, _Told]]:
-    """The file, and what it says about itself, checked."""
+def _opened(path: Path, info: RunInfo) -> Iterator[tuple[Any, _Description]]:
+    """Yield the open file and its description, which is checked."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; {_why_absent(path)}")
-    os.close(open_below(path.parent, path.name))  # no link, and a regular file
+    os.close(open_below(path.parent, path.name))  # This refuses links and irregular files.
     try:
         with safe_open(path, framework="pt") as file:
-            yield file, _told(path, file, info)
+            yield file, _read_description(path, file, info)
     except (SafetensorError, ValueError, OSError, RecursionError, MemoryError) as error:
         raise CorruptCache(f"{path}: not a checkpoint that can be read ({error})") from error
 
 
-def _told(path: Path, file: Any, info: RunInfo) -> _Told:
-    """Raises CorruptCache, ValueError."""
-    text = (file.metadata() or {}).get(_OWN, "{}")
-    told = json.loads(text)
-    if not isinstance(told, dict) or SEAL not in told:
+def _read_description(path: Path, file: Any, info: RunInfo) -> _Description:
+    """Read and check a file's description of itself. Raises CorruptCache, ValueError."""
+    text = (file.metadata() or {}).get(_ENTRY, "{}")
+    fields = json.loads(text)
+    if not isinstance(fields, dict) or SEAL not in fields:
         if not info.sealed:
-            return _Told(told, None)
+            return _Description(fields, None)
         raise CorruptCache(
             f"{path}: it carries no checksum, and every checkpoint of a run of format {info.format} has one; "
-            f"{_way_out(path)}"
+            f"{_remedy(path)}"
         )
     try:
-        told = parse_sealed(text.encode(), path)
+        fields = parse_sealed(text.encode(), path)
     except CorruptCache as error:
-        raise CorruptCache(f"{error}; {_way_out(path)}") from error
-    if told.get("run") != info.digest:
+        raise CorruptCache(f"{error}; {_remedy(path)}") from error
+    if fields.get("run") != info.digest:
         raise CorruptCache(
             f"{path}: it belongs to another run: expected one whose run.json has sha256 {info.digest:.12}, "
-            f"got {told.get('run')!s:.12}; {_way_out(path)}"
+            f"got {fields.get('run')!s:.12}; {_remedy(path)}"
         )
-    if told.get("shapes") != digest(_shapes(file)):
+    if fields.get("shapes") != digest(_shapes(file)):
         raise CorruptCache(
-            f"{path}: names and shapes of its tensors are not those that were written; {_way_out(path)}"
+            f"{path}: names and shapes of its tensors are not those that were written; {_remedy(path)}"
         )
-    return _Told(told.get("about"), str(told.get("values")))
+    return _Description(fields.get("about"), str(fields.get("values")))
 
 
-def _way_out(path: Path) -> str:
-    """What to do about a file that cannot be used."""
+def _remedy(path: Path) -> str:
+    """Say what to do about a file that cannot be used."""
     if path.name == BEST:
         return (
             "put a copy of it back, or use the weights that training ended with: --checkpoint last"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from ...cache.errors import ConfigError, did_you_mean
 from ...heads.build import HEADS
@@ -15,6 +15,7 @@ from ...heads.checks import Auto, check_range
 from ...heads.family import HeadSettings, NeckSettings
 from ...heads.feature_augment import AugmentSettings
 from ...heads.necks import NECKS
+from ...heads.ranges import at_least, between, check_fields
 from ...heads.roi import ROI_HEADS
 from ...heads.roi.settings import RoISettings
 from ..machines.devices import Precision
@@ -28,103 +29,142 @@ NECK, HEAD = "fpn", "tal"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """epochs: "auto" for as many as pipeline/training/auto.py says. batch_size: images a step, over all
-    processes; accumulate: parts that each process works off one after the other, for less memory.
-    precision: of the step's matrix products; fp16 scales the loss; "auto" is bf16 where the processor
-    or accelerator has it natively, else fp32. clip_norm: largest norm of the gradient, 0 for none;
-    average: decay of a moving average of the weights, which is then what is evaluated and kept, 0 for
-    none.
+    """How a run is trained: its length, batches, precision and samples."""
 
-    fraction: share of the images that is trained on, always the same ones, and a smaller share's images
-    are among a larger one's; views: how many of the cache's views, the plain one first, 0 for all.
-    repeat_factor: share of the images from which on a class is frequent; images with rarer ones come
-    several times an epoch, 0 for never (LVIS, arXiv 1908.03195: 0.001).
-
-    eval_every: epochs between evaluations (the last is always evaluated), "auto" for about ten of
-    them; patience: evaluations without a better AP after which training ends, 0 for never;
-    save_minutes: the longest work that a kill can cost, to the next line of the log.
-
-    checkpoint_activations: compute them again in the backward pass instead of keeping them; compile,
-    channels_last: of neck and head. min_visible: share of an object that a view must show for it to
-    be trained on; workers: threads that read maps, or with a backbone in the loop processes that
-    decode images (four at once in each); prefetch: batches of cached maps that may wait;
-    shuffle_shards: 0 shuffles over everything, N over N shards at a time, where random reads are dear.
-    """
-
-    epochs: int | Auto = "auto"
-    batch_size: int = 4
-    accumulate: int = 1
-    precision: Precision | Auto = "auto"
-    clip_norm: float = 1.0
-    average: float = 0.0
-    eval_every: int | Auto = "auto"
-    patience: int = 0
-    save_minutes: float = 10.0
-    checkpoint_activations: bool = False
-    compile: bool = False
-    channels_last: bool = False
-    min_visible: float = 0.3
-    seed: int = 0
-    fraction: float = 1.0
-    views: int = 0
-    repeat_factor: float = 0.0
-    workers: int = 1
-    prefetch: int = 4
-    shuffle_shards: int = 0
+    epochs: Annotated[
+        int | Auto, at_least(1), "passes over the images; auto: as docs/training.md says"
+    ] = "auto"
+    batch_size: Annotated[int, at_least(1), "images per step, over all processes"] = 4
+    accumulate: Annotated[
+        int,
+        at_least(1),
+        "parts of a batch that each process computes in turn, for less memory; at most batch_size",
+    ] = 1
+    precision: Annotated[
+        Precision | Auto,
+        "of the step's matrix products; fp16 scales the loss; auto: bf16 where the processor or accelerator "
+        "has it natively, otherwise fp32",
+    ] = "auto"
+    clip_norm: Annotated[float, at_least(0), "largest norm of the gradient; 0: no limit"] = 1.0
+    average: Annotated[
+        float,
+        between(0, 0.999999),
+        "decay of a moving average of the weights, which is then evaluated and kept; 0: none",
+    ] = 0.0
+    eval_every: Annotated[
+        int | Auto,
+        at_least(1),
+        "epochs between evaluations; the last epoch is always evaluated; auto: about ten evaluations",
+    ] = "auto"
+    patience: Annotated[
+        int, at_least(0), "evaluations without a better AP after which training ends; 0: never"
+    ] = 0
+    save_minutes: Annotated[
+        float, at_least(0), "the most work that a kill can cost, to the next line of the log"
+    ] = 10.0
+    checkpoint_activations: Annotated[
+        bool, "recompute activations in the backward pass instead of keeping them"
+    ] = False
+    compile: Annotated[bool, "compile neck and head"] = False
+    channels_last: Annotated[bool, "keep neck and head in the channels-last memory format"] = False
+    min_visible: Annotated[
+        float,
+        between(0, 1),
+        "share of an object that a view must show for the object to be trained on",
+    ] = 0.3
+    seed: Annotated[int, between(0, 2**32 - 1), "of weights, order and random draws"] = 0
+    fraction: Annotated[
+        float,
+        between(1e-6, 1),
+        "share of the images that is trained on, always the same ones; a smaller share is a subset of a "
+        "larger one",
+    ] = 1.0
+    views: Annotated[
+        int, at_least(0), "how many of the cache's views are used, the plain one first; 0: all"
+    ] = 0
+    repeat_factor: Annotated[
+        float,
+        between(0, 1),
+        "share of the images above which a class counts as frequent; images with rarer ones come several "
+        "times per epoch (LVIS, arXiv 1908.03195: 0.001); 0: never",
+    ] = 0.0
+    workers: Annotated[
+        int,
+        at_least(1),
+        "threads that read maps; with a backbone in the loop, processes that decode images, four at a time",
+    ] = 1
+    prefetch: Annotated[int, at_least(1), "batches of cached maps that may wait"] = 4
+    shuffle_shards: Annotated[
+        int,
+        at_least(0),
+        "shuffle over so many shards at a time, where random reads are dear; 0: over all of them",
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OptimSettings:
-    """lr: the peak, for the batch size that is used; "auto": by a rule for each optimiser that follows the
-    batch size (pipeline/training/auto.py). momentum: of SGD alone.
+    """The optimiser and its rates. The factors multiply the rate of one part of the model."""
 
-    neck_factor, head_factor, backbone_factor, adapter_factor: what the rate is multiplied with there;
-    layer_decay: once more for each stage of the backbone that lies before its last one. Both of the
-    backbone's are for --source finetune: from scratch it has the full rate.
-    """
-
-    name: Literal["adamw", "sgd"] = "adamw"
-    lr: float | Auto = "auto"
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    neck_factor: float = 1.0
-    head_factor: float = 1.0
-    backbone_factor: float = 0.1
-    adapter_factor: float = 1.0
-    layer_decay: float = 1.0
+    name: Annotated[Literal["adamw", "sgd"], "the optimiser"] = "adamw"
+    lr: Annotated[
+        float | Auto,
+        at_least(1e-12),
+        "the peak rate, for the batch size that is used; auto: by a rule that follows the batch size",
+    ] = "auto"
+    weight_decay: Annotated[float, at_least(0), "of weights; biases and norms have none"] = 1e-4
+    momentum: Annotated[float, between(0, 1), "of SGD alone"] = 0.9
+    neck_factor: Annotated[float, at_least(0), "the neck's share of the rate"] = 1.0
+    head_factor: Annotated[float, at_least(0), "the head's share of the rate"] = 1.0
+    backbone_factor: Annotated[
+        float, at_least(0), "the backbone's share of the rate, with --source finetune"
+    ] = 0.1
+    adapter_factor: Annotated[float, at_least(0), "the adapters' share of the rate"] = 1.0
+    layer_decay: Annotated[
+        float,
+        at_least(0),
+        "with --source finetune, multiplies the rate once more for each stage before the last one",
+    ] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """cosine, step: `warmup_steps` linear from 0, at most a quarter of the run; then a half cosine to 0,
-    or times `gamma` at each of `milestones`, which are shares of the run. onecycle (Smith and Topin,
-    arXiv 1708.07120): a half cosine up over the share `rise`, from 1/25 of the peak, and one down to 0.
+    """How the rate changes during a run.
+
+    cosine, step: `warmup_steps` linear from 0, at most a quarter of the run; then a half cosine to 0, or
+    times `gamma` at each of `milestones`. onecycle (Smith and Topin, arXiv 1708.07120): a half cosine up
+    over the share `rise`, from 1/25 of the peak, and one down to 0.
     """
 
-    name: Literal["cosine", "step", "onecycle"] = "cosine"
-    warmup_steps: int = 100
-    rise: float = 0.3
-    milestones: tuple[float, ...] = (0.67, 0.9)
-    gamma: float = 0.1
+    name: Annotated[Literal["cosine", "step", "onecycle"], "how the rate changes"] = "cosine"
+    warmup_steps: Annotated[int, at_least(0), "cosine, step: steps with a rising rate"] = 100
+    rise: Annotated[float, between(0, 1), "onecycle: share of the run with a rising rate"] = 0.3
+    milestones: Annotated[
+        tuple[float, ...], between(0, 1), "step: shares of the run after which the rate drops"
+    ] = (0.67, 0.9)
+    gamma: Annotated[float, between(0, 1), "step: the factor of each drop"] = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """Of a backbone that is trained too (--source finetune and scratch), or adapted (--source online).
+    """A backbone that is trained too (--source finetune and scratch), or adapted (--source online)."""
 
-    train_from: finetune's first trained stage, by the name of the level it ends with (c3: all behind
-    the stride 4 of c2), or the first one with adapters, "" for all. norm: whether BatchNorm keeps the
-    statistics that it has ("frozen") or takes the batch's ("batch"); "auto" takes them from scratch alone.
-
-    adapters: whether small trained layers act on what the frozen backbone's blocks give, each with the
-    block's channels divided by `adapter_reduction`, at least `adapter_min_width`.
-    """
-
-    train_from: str = ""
-    norm: Literal["auto", "frozen", "batch"] = "auto"
-    adapters: bool = False
-    adapter_reduction: int = 4
-    adapter_min_width: int = 8
+    train_from: Annotated[
+        str,
+        "finetune's first trained stage, by the name of the level that it ends with (c3: all behind the "
+        'stride 4 of c2), or the first one with adapters; "": all',
+    ] = ""
+    norm: Annotated[
+        Literal["auto", "frozen", "batch"],
+        "whether BatchNorm keeps the statistics that it has, or takes the batch's; auto: takes them from "
+        "scratch alone",
+    ] = "auto"
+    adapters: Annotated[
+        bool, "train small layers that act on what the frozen backbone's blocks give"
+    ] = False
+    adapter_reduction: Annotated[
+        int, between(1, 1024), "an adapter's width is the block's channels divided by this"
+    ] = 4
+    adapter_min_width: Annotated[int, between(1, 1024), "the least width of an adapter"] = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,38 +180,9 @@ class RunConfig:
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
 
     def __post_init__(self) -> None:
-        train, optim, schedule = self.train, self.optim, self.schedule
-        check_range("train.epochs", train.epochs, 1)
-        check_range("train.batch_size", train.batch_size, 1)
-        check_range("train.accumulate", train.accumulate, 1, train.batch_size)
-        check_range("train.clip_norm", train.clip_norm, 0)
-        check_range("train.average", train.average, 0, 0.999999)
-        check_range("train.eval_every", train.eval_every, 1)
-        check_range("train.patience", train.patience, 0)
-        check_range("train.save_minutes", train.save_minutes, 0)
-        check_range("train.min_visible", train.min_visible, 0, 1)
-        check_range("train.seed", train.seed, 0, 2**32 - 1)
-        check_range("train.fraction", train.fraction, 1e-6, 1)
-        check_range("train.views", train.views, 0)
-        check_range("train.repeat_factor", train.repeat_factor, 0, 1)
-        check_range("train.workers", train.workers, 1)
-        check_range("train.prefetch", train.prefetch, 1)
-        check_range("train.shuffle_shards", train.shuffle_shards, 0)
-        check_range("optim.lr", optim.lr, 1e-12)
-        check_range("optim.weight_decay", optim.weight_decay, 0)
-        check_range("optim.momentum", optim.momentum, 0, 1)
-        for name in (
-            *("neck_factor", "head_factor", "backbone_factor", "adapter_factor"),
-            "layer_decay",
-        ):
-            check_range(f"optim.{name}", getattr(optim, name), 0)
-        check_range("backbone.adapter_reduction", self.backbone.adapter_reduction, 1, 1024)
-        check_range("backbone.adapter_min_width", self.backbone.adapter_min_width, 1, 1024)
-        check_range("schedule.warmup_steps", schedule.warmup_steps, 0)
-        check_range("schedule.rise", schedule.rise, 0, 1)
-        check_range("schedule.gamma", schedule.gamma, 0, 1)
-        for milestone in schedule.milestones:
-            check_range("schedule.milestones", milestone, 0, 1)
+        for section in fields(self):
+            check_fields(section.name, getattr(self, section.name))
+        check_range("train.accumulate", self.train.accumulate, 1, self.train.batch_size)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain sections, as TOML and JSON know them."""

@@ -1,18 +1,21 @@
-"""Figures of runs, as metrics.jsonl has them; nothing is measured here."""
+"""Figures of a run and their spread over runs, from the runs' histories; nothing is measured here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+
+from .history import Evaluation, Steps, evaluations_of, steps_of
 
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """One run. seconds: of its steps and of waiting for their data; evaluations, checkpoints and the
-    program's start are not among them. course: (seconds so far, AP) of each evaluation.
-    process_mb, device_mb: peaks, MiB.
+    """The figures of one run.
+
+    seconds: the time of its steps and of waiting for their data, without evaluations, checkpoints and the
+    program's start. images: how many samples it was trained on. waiting: the share of the seconds without
+    data. learning_curve: (seconds so far, AP) of each evaluation. process_mb, device_mb: peaks, MiB.
     """
 
     source: str
@@ -25,40 +28,39 @@ class RunFigures:
     waiting: float
     process_mb: float
     device_mb: float | None
-    course: tuple[tuple[float, float], ...]
+    learning_curve: tuple[tuple[float, float], ...]
 
     @classmethod
-    def of(cls, source: str, seed: int, lines: Sequence[Mapping[str, Any]]) -> RunFigures:
-        """From the lines of metrics.jsonl, of a run that is finished."""
-        seconds = images = waited = 0.0
-        course = []
-        for line in lines:
-            if line["kind"] == "eval":
-                course.append((seconds, line["metrics"]["ap"] or 0.0))
-                continue
-            seconds += line["seconds"]
-            images += line["images_per_second"] * line["seconds"]
-            waited += line["waiting"] * line["seconds"]
-        training = [line for line in lines if line["kind"] == "train"]
-        device = [line["device_memory_mb"] for line in training if "device_memory_mb" in line]
+    def of(cls, source: str, seed: int, history: Sequence[Steps | Evaluation]) -> RunFigures:
+        """Return the figures of a run that was trained; both APs are 0 where it was never evaluated."""
+        seconds, curve = 0.0, []
+        for entry in history:
+            if isinstance(entry, Steps):
+                seconds += entry.seconds
+            else:
+                curve.append((seconds, entry.ap))
+        steps = steps_of(history)
+        device = [of.device_memory_mb for of in steps if of.device_memory_mb is not None]
+        aps = [evaluation.ap for evaluation in evaluations_of(history)]
+        waited = sum(of.waiting * of.seconds for of in steps)
         return cls(
             source=source,
             seed=seed,
-            best_ap=max(ap for _, ap in course),
-            last_ap=course[-1][1],
-            epochs=max(line["epoch"] for line in lines),
+            best_ap=max(aps, default=0.0),
+            last_ap=aps[-1] if aps else 0.0,
+            epochs=max(entry.epoch for entry in history),
             seconds=seconds,
-            images=images,
+            images=sum(of.images_per_second * of.seconds for of in steps),
             waiting=waited / seconds if seconds else 0.0,
-            process_mb=max(line["process_memory_mb"] for line in training),
+            process_mb=max(of.process_memory_mb for of in steps),
             device_mb=max(device) if device else None,
-            course=tuple(course),
+            learning_curve=tuple(curve),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Over the seeds."""
+    """The mean and the extremes of a figure over the seeds."""
 
     mean: float
     least: float
@@ -66,8 +68,9 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
         return cls(fmean(values), min(values), max(values))
 
     def apart_from(self, other: Spread) -> bool:
-        """Whether every value of one lies above every value of the other."""
+        """Return whether every value of one lies above every value of the other."""
         return self.least > other.most or other.least > self.most

@@ -1,7 +1,7 @@
-"""The run directory at the start: new for a new run; with --resume, the same run or nothing.
+"""The run directory at the start of a run: empty for a new run, or that of the same run with --resume.
 
-Whoever writes into a folder holds it before looking at what is there: of two commands that begin at once, one
-is told, and neither finds it empty because the other has only looked so far.
+A command that writes into a folder locks it before looking at its contents. Of two commands that start at
+once, one is refused; they cannot both find the folder empty.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ log = logging.getLogger(__name__)
 
 
 def refuse_taken(out: Path, *, resume: bool) -> None:
-    """Raises InputError where a new run finds one, and where one to go on with is not there."""
+    """Raise InputError where `out` holds a run already, or with `resume` where it holds none."""
     there = (out / "run.json").is_file()
     if there and not resume:
         raise InputError(
-            f"--out {out}: a run stands there already; choose another, or add --resume to go on "
-            "with it"
+            f"--out {out}: it contains a run already; choose another, or add --resume to continue it"
         )
     if resume and not there:
         raise InputError(f"--resume: there is no run in {out}")
@@ -42,20 +41,20 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
 def prepare_folder(
     out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
 ) -> RunInfo:
-    """What run.json then says, which with --resume is what it said. The caller holds the folder.
-    codec_files: of the training caches, by path; `fdet predict` passes features through its
-    codec.
+    """Write the first files of a run, and return what run.json says: with --resume what it said before.
 
-    Raises InputError, ConfigError (other settings), StorageError.
+    The caller holds the folder. codec_files: the codec's files of the training caches, by path, since
+    `fdet predict` passes features through the codec. Raises InputError, ConfigError (other settings),
+    StorageError.
     """
     refuse_taken(out, resume=resume)
-    stands = info
+    current = info
     if resume:
-        stands = before = RunInfo.read(out)
+        current = before = RunInfo.read(out)
         if before.format < REPEATED:
             raise InputError(
                 f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
-                f"does not repeat; it can be evaluated and used, or begun with: --start {out}, a new --out"
+                f"does not repeat; evaluate or use it, or start a new --out from it with --start {out}"
             )
         if before.config != info.config:
             changes = changed_settings(before.config, info.config)
@@ -66,29 +65,30 @@ def prepare_folder(
     else:
         _refuse_full(out)
         publish_bytes(out / "run.json", info.to_bytes())
-    # A kill may have come in between.
+    # These files are written on --resume too, since a kill may have come before them.
     for name, data in codec_files.items():
         publish_bytes(out / name, data)
     publish_bytes(out / "config.toml", info.config.to_toml().encode())
-    return stands
+    return current
 
 
 @contextmanager
 def held_folder(out: Path) -> Iterator[None]:
-    """A folder, made where there is none, that nobody else writes into while the block runs; gone again
-    where nothing is in it then. Raises StorageError, also where another process has it.
+    """Hold a folder, made where there is none, so that nobody else writes into it while the block runs.
+
+    It is removed at the end where it is empty. Raises StorageError, also where another process holds it.
     """
     try:
         with only_writer(out):
             yield
     finally:
-        with suppress(OSError):  # not empty, or not there
+        with suppress(OSError):  # The folder may not be empty, or not exist.
             out.rmdir()
 
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[None]:
-    """A held folder in which nothing is. Raises InputError, StorageError."""
+    """Hold an empty folder while the block runs. Raises InputError, StorageError."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: it is not a folder; choose another")
     with held_folder(out):
@@ -97,9 +97,9 @@ def new_folder(out: Path) -> Iterator[None]:
 
 
 def _refuse_full(out: Path) -> None:
-    """Raises InputError where something lies in a folder beside the lock of whoever holds it."""
+    """Raise InputError where a folder contains more than the lock of its holder."""
     try:
-        remove_leftovers(out)  # of a process that was killed before it had begun
+        remove_leftovers(out)  # A process that was killed before it had begun may have left some.
         if any(not is_leftover(path.name, aside=False) for path in out.iterdir()):
             raise InputError(f"--out {out}: the folder is not empty; choose another")
     except OSError as error:
@@ -107,8 +107,9 @@ def _refuse_full(out: Path) -> None:
 
 
 def forget_folder(out: Path) -> None:
-    """Of a run that could not begin: all that it made, so that the same command can be repeated. Its lock
-    goes when the folder is let go.
+    """Remove all files of a run that could not begin, so that the same command can be repeated.
+
+    Its lock is removed when the folder is released.
     """
     for path in out.iterdir():
         if path.is_dir():
@@ -127,7 +128,7 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
             "same is not known",
             out,
         )
-    # Of threads and processes lines of their own tell (training/threads.py).
+    # Changes of threads and processes are reported by training/threads.py.
     names = [
         name
         for name in (*now.data, *({STAGE_2} - now.data.keys()))
@@ -144,7 +145,7 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> str:
-    """Which settings had another value, and which; "" for none."""
+    """Describe which settings have changed, with both values; "" for none."""
     old, new = before.to_mapping(), now.to_mapping()
     changed = [
         f"{section}.{name} was {old[section].get(name)}, is {value}"

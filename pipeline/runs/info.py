@@ -1,21 +1,21 @@
-"""A run directory: all that training, evaluation and prediction need of each other.
+"""The run directory, which holds all that training, evaluation and prediction need of each other.
 
-run.json            the cache's key, the classes, the configuration, and the sha256 of all that; written first
+run.json            the cache's key, the classes, the configuration and the sha256 of these; written first
 config.toml         the configuration, as --config takes it
 codec/              what the cache's codec has learnt, where it is one that learns
-second/codec/       the same of the cache of a second backbone
-metrics.jsonl       one JSON object a line: training figures and evaluations
-last.safetensors    weights, optimiser state, position: what --resume goes on from
+second/codec/       the same for the cache of a second backbone
+metrics.jsonl       one JSON object per line: training figures and evaluations
+last.safetensors    weights, optimiser state and position, from which --resume goes on
 best.safetensors    the weights of the best evaluation
 curve.png           losses and AP over the steps
-before.json         of a run of `fdet retrain-classifier`: figures of the weights that it began with
-pictures/           what the last evaluation found, where --val-images are given
+before.json         for a run of `fdet retrain-classifier`: the figures of the weights that it began with
+pictures/           detections of the last evaluation, where --val-images are given
 
-The two checkpoints carry a sha256 of all that is in them, and the digest of the run.json that they belong to.
-config.toml, metrics.jsonl, before.json and pictures are for people, and nothing is trained from them.
+The two checkpoints carry a sha256 of their contents, and the digest of the run.json that they belong to.
+config.toml, metrics.jsonl, before.json and pictures/ are for people, and nothing is trained from them.
 
-Where the backbone was trained too, its weights stand with the others in both; where it has adapters, theirs
-alone.
+Where the backbone was trained too, both checkpoints hold its weights with the others; where it has
+adapters, they hold only those of the adapters.
 """
 
 from __future__ import annotations
@@ -38,24 +38,22 @@ from ...cache.pyramid import PyramidSpec
 from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from ..dataset.embeddings import ClassEmbeddings
+from ..sources.kinds import SOURCES
 from .config import RunConfig, digest_of
 from .model import fresh_detector
 from .older import FORMAT, OLDEST, SEALED, current_config
 
-SCRATCH = "scratch"
-# What lies in a run for the cache of a second backbone.
+# The folder in a run for the files of a second backbone's cache.
 SECOND_FOLDER = "second"
-# Where the backbone is trained too.
-TRAINING_SOURCES = frozenset({"finetune", SCRATCH})
-# In `data`, of a run that began with no other's weights.
+# The start in `data` of a run that did not begin with the weights of another one.
 FRESH = "fresh weights"
-# In `data`, of a run that trained the last classifier layer of another one alone.
+# The name in `data` that marks a run which trained only the last classifier layer of another one.
 STAGE_2 = "stage 2"
-# In `data`: digests of the image files of its caches; runs that were begun before there were any lack them.
+# The names in `data` of the digests of its caches' image files; runs of older versions of fdet lack them.
 IMAGES = "training images", "validation images"
-# In `data`: torch's threads, where a CPU computes; "none" on an accelerator.
+# The name in `data` of the number of torch's threads where a CPU computes, "none" on an accelerator.
 THREADS = "threads"
-# In `data`: how many processes train together.
+# The name in `data` of the number of processes that train together.
 PROCESSES = "processes"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
@@ -64,13 +62,15 @@ MAX_THREADS = 2**16
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """run.json. class_ids and class_names: by label. data: what the run sees, by name: the source
-    of its pyramids, fingerprints of its caches and annotations, torch's threads, its processes, and a limit
-    of its memory.
-    frequencies: of each class how often the training data show it, "r" rarely to "f" frequently.
-    second: the key of a second backbone's cache, where one was read beside the first. embedding: length
-    of the vectors that tell classes, 0 where weights do; the vectors stand with the weights. format: that
-    it was written in; what is written has the newest. read_digest: sha256 of the file that it was read from.
+    """The contents of run.json.
+
+    class_ids, class_names: the ids and names of the classes, by label. data: the inputs of the run by name:
+    the source of its pyramids, fingerprints of its caches and annotations, torch's threads, its processes,
+    and a limit on its memory. frequencies: how often the training data show each class, from "r" (rare) to
+    "f" (frequent). second: the key of a second backbone's cache, where one was read in addition to the
+    first. embedding: the length of the vectors that identify the classes, 0 where weights do; the vectors
+    are saved with the weights. format: the format that it was read from; the newest is always written.
+    read_digest: the sha256 of the file that it was read from.
     """
 
     key: CacheKey
@@ -86,7 +86,7 @@ class RunInfo:
     read_digest: str = field(default="", compare=False)
 
     def to_bytes(self) -> bytes:
-        """run.json: the same bytes for the same run."""
+        """Return the bytes of run.json, which are the same for the same run."""
         return sealed_json(
             {
                 "format": FORMAT,
@@ -105,7 +105,7 @@ class RunInfo:
 
     @classmethod
     def read(cls, run: Path) -> RunInfo:
-        """Raises InputError where no run is, CorruptCache where run.json is damaged."""
+        """Read run.json. Raises InputError where there is no run, CorruptCache where it is damaged."""
         path = run / "run.json"
         if not path.is_file():
             raise InputError(
@@ -158,27 +158,27 @@ class RunInfo:
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
         if len(self.levels.levels) > len(self.key.levels.levels) and self.own_backbone:
-            raise ValueError("a backbone of the run's own has no second one beside it")
+            raise ValueError("a run with a backbone of its own cannot have a second one")
 
     @property
     def digest(self) -> str:
-        """Names the run: sha256 of its run.json, as it lies there or would be written."""
+        """The sha256 of run.json, as it was read or would be written, which identifies the run."""
         return self.read_digest or hashlib.sha256(self.to_bytes()).hexdigest()
 
     @property
     def sealed(self) -> bool:
-        """Whether the fdet that began it puts checksums into its files."""
+        """Whether the version of fdet that began the run puts checksums into its files."""
         return self.format >= SEALED
 
     @property
     def levels(self) -> PyramidSpec:
-        """What the detector is fed with: the cached levels, of a second backbone too."""
+        """The levels that the detector gets: the cached ones, and those of a second backbone."""
         own = self.key.levels
         return own if self.second is None else own.beside(self.second.levels)
 
     @property
     def backbones(self) -> str:
-        """Their names."""
+        """The names of the backbones, joined by +."""
         return " + ".join(key.backbone for key in (self.key, self.second) if key is not None)
 
     @property
@@ -188,26 +188,26 @@ class RunInfo:
 
     @property
     def trains_backbone(self) -> bool:
-        return self.source in TRAINING_SOURCES
+        return self.source in SOURCES and SOURCES[self.source].trains
 
     @property
     def threads(self) -> int | None:
-        """torch's, that it was begun with; None where they decide nothing, or an older fdet did not say."""
+        """The number of torch's threads that the run began with; None on an accelerator or if unknown."""
         count = self.data.get(THREADS, "")
         return int(count) if count.isdecimal() else None
 
     @property
     def stage_2(self) -> bool:
-        """Whether the last classifier layer alone was trained, of a run that `data` names."""
+        """Whether only the last classifier layer was trained, that of a run which `data` names."""
         return STAGE_2 in self.data
 
     @property
     def own_backbone(self) -> bool:
-        """Whether the images must pass through something that this run has trained before its detector."""
+        """Whether images must pass through a backbone or adapters that this run has trained."""
         return self.trains_backbone or self.config.backbone.adapters
 
     def check_frozen(self, run: Path) -> None:
-        """Raises InputError where cached features are not those of the run's backbone."""
+        """Raise InputError where cached features are not those of the run's backbone."""
         if self.config.backbone.adapters:
             raise InputError(
                 f"{run} was trained with --adapters in its backbone, and cached maps have not passed "
@@ -216,11 +216,11 @@ class RunInfo:
         if self.trains_backbone:
             raise InputError(
                 f"{run} was trained with --source {self.source}: its detector belongs to a backbone of "
-                "its own, and cached features are of another; give --images"
+                "its own, and cached features come from another; give --images"
             )
 
     def check_size(self, path: Path) -> None:
-        """Raises CorruptCache where the checkpoint cannot hold all weights of the configuration."""
+        """Raise CorruptCache where a checkpoint is too small for the weights of the configuration."""
         with torch.device("meta"):
             state = self.fresh_detector().state_dict().values()
         needed = sum(v.numel() * v.element_size() for v in state)
@@ -228,8 +228,10 @@ class RunInfo:
             raise CorruptCache(f"{path}: too small for the {needed} bytes of the run's weights")
 
     def fresh_detector(self, vectors: Tensor | None = None) -> Detector:
-        """With weights drawn from the run's seed; vectors: that tell the classes, where these do, and none
-        where they will be loaded. Raises ConfigError for a level that is lacking.
+        """Build the detector with weights drawn from the run's seed.
+
+        vectors: those that identify the classes, where vectors do; None where they will be loaded. Raises
+        ConfigError for a missing level.
         """
         classes = len(self.class_ids)
         if vectors is None and self.embedding:
@@ -237,7 +239,10 @@ class RunInfo:
         return fresh_detector(self.config, self.levels, classes, vectors)
 
     def differences(self, other: RunInfo) -> list[Difference]:
-        """Of the features of two runs, of a second backbone's too, as far as they matter for pairing."""
+        """Return the differences of the features of two runs, including those of a second backbone.
+
+        Only what matters for pairing is compared.
+        """
         found = self.key.explain(other.key, "pair")
         mine, theirs = self.second, other.second
         if mine is None or theirs is None:
@@ -245,16 +250,17 @@ class RunInfo:
                 return found
             here, there = (key.backbone if key else "none" for key in (mine, theirs))
             return [*found, Difference("second cache", here, there, True)]
-        beside = mine.explain(theirs, "pair")
-        return [*found, *(replace(d, field=f"second cache's {d.field}") for d in beside)]
+        further = mine.explain(theirs, "pair")
+        return [*found, *(replace(d, field=f"second cache's {d.field}") for d in further)]
 
     def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
-        """What differs harmlessly (library versions). Raises KeyMismatch for a cache of other features."""
+        """Return the harmless differences of a cache (library versions). Raises KeyMismatch for others."""
         return _check_pair(self.key, header, f"{cache} holds", "training cache")
 
     def check_second(self, header: CacheHeader | None, cache: Path | str | None) -> list[str]:
-        """The same of the cache of a second backbone. Raises InputError too, where there is one and the
-        run knows none, or the other way round.
+        """Return the harmless differences of the cache of a second backbone, as `check_pairs` does.
+
+        Raises KeyMismatch, and InputError where there is such a cache but the run has none, or vice versa.
         """
         if self.second is None and header is None:
             return []
@@ -271,8 +277,10 @@ class RunInfo:
         )
 
     def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
-        """With other classes: those of the annotations, or all that are given, numbered from 1 on. Their
-        groups are those that the annotations name, else those of training, where new ones are rare.
+        """Return this run with other classes: those of the annotations, or all that are given.
+
+        Classes without annotations are numbered from 1 on. The frequency groups are those that the
+        annotations name, else those of training, with new classes as rare.
         """
         if annotations is None:
             ids, names, named = tuple(range(1, len(given.names) + 1)), given.names, None
@@ -284,7 +292,7 @@ class RunInfo:
         return replace(self, class_ids=ids, class_names=names, frequencies=often)
 
     def check_classes(self, annotations: Annotations, source: str) -> None:
-        """Raises InputError where the annotations have other classes."""
+        """Raise InputError where the annotations have other classes."""
         mine = dict(zip(self.class_ids, self.class_names, strict=True))
         theirs = dict(zip(annotations.class_ids, annotations.class_names, strict=True))
         if mine != theirs:
@@ -313,7 +321,8 @@ def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> lis
     return [str(d) for d in differences]
 
 
-# Settings of a head that change no weight's meaning: how it learns, and what of its finds it reports.
+# The settings of a head that do not change the meaning of its weights: how it learns, and which detections
+# it reports.
 FREE = frozenset(
     {
         *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),

@@ -1,4 +1,4 @@
-"""What a run has trained, ready to detect."""
+"""The loading of what a run has trained, ready to detect."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from .model import Model, OwnBackbone, adapted_backbone
 def load_run(
     run: Path, checkpoint: str = "best", device: torch.device | str = "cpu"
 ) -> tuple[RunInfo, Detector]:
-    """A trained detector, in eval mode; checkpoint: "best" or "last".
+    """Load a run's trained detector in eval mode. checkpoint: "best" or "last".
 
-    Raises InputError, also for a run that trained its backbone or adapters in it (`load_model` gives
-    both), and CorruptCache.
+    Raises InputError, also for a run that trained its backbone or adapters in it (`load_model` loads both),
+    and CorruptCache.
     """
     info = RunInfo.read(run)
     info.check_frozen(run)
@@ -34,8 +34,9 @@ def load_run(
 
 
 def codec_of_run(run: Path, info: RunInfo, device: torch.device) -> Codec | PairedCodec | None:
-    """What the features that the run was trained on had been through; None for a backbone in the loop
-    that was trained or adapted. Raises CorruptCache.
+    """Return the codec of the features that a run was trained on. Raises CorruptCache.
+
+    It is None for a run that trained its backbone or adapters in it, and so used no cached features.
     """
     if info.own_backbone:
         return None
@@ -46,13 +47,15 @@ def codec_of_run(run: Path, info: RunInfo, device: torch.device) -> Codec | Pair
 
 
 def exchange_classes(info: RunInfo, detector: Detector, given: ClassEmbeddings) -> None:
-    """Let a trained detector find the classes of `info`, which need not be those of its training, by the
-    vectors given. Raises InputError, ConfigError for vectors of another length.
+    """Make a trained detector find the classes of `info` by the vectors given.
+
+    The classes need not be those of its training. Raises InputError, and ConfigError for vectors of another
+    length.
     """
     if not info.embedding:
         raise InputError(
-            f"--class-embeddings {given.source}: this run was trained without and knows its own classes "
-            "alone; train one with --class-embeddings"
+            f"--class-embeddings {given.source}: this run was trained without them and knows only its own "
+            "classes; train one with --class-embeddings"
         )
     detector.head.use_embeddings(torch.from_numpy(given.of(info.class_names)))
 
@@ -65,16 +68,17 @@ def load_model(
     canvases: Sequence[HW] = (),
     weights: str | None = None,
 ) -> Model:
-    """What the run of `info` trained, in eval mode: its backbone too, where that was trained or adapted.
+    """Load the model of the run of `info` in eval mode; a trained or adapted backbone is part of it.
 
-    canvases: all that will come, for such a backbone; weights: of an adapted one, as at extraction, where
-    that took a file. Raises InputError, CorruptCache, KeyMismatch for weights of another backbone.
+    canvases: all canvas sizes to come, for such a backbone. weights: the weights of an adapted backbone, as
+    at extraction, where that took a file. Raises InputError, CorruptCache, and KeyMismatch for weights of
+    another backbone.
     """
     path = run / f"{checkpoint}.safetensors"
     info.check_size(path)
     backbone: OwnBackbone | None = None
     if info.trains_backbone:
-        # All weights come from the run, whatever these are.
+        # The weights of the run then replace all of these.
         drawn = random_backbone_of(info.key, torch.device(device), info.config.train.seed)
         backbone = TrainedBackbone(drawn, canvases=canvases)
     elif info.own_backbone:

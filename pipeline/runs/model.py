@@ -1,4 +1,4 @@
-"""What a run trains: a detector, and the backbone below it or adapters in it, where they are trained too."""
+"""The model that a run trains: a detector, and the backbone or its adapters where these are trained too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OwnBackbone = TrainedBackbone | AdaptedBackbone
 
 
 class Model(nn.Module):
-    """backbone: None where it is frozen and nothing in it is trained, and then not here at all."""
+    """A detector and its backbone. backbone: None where nothing in the backbone is trained."""
 
     def __init__(self, detector: Detector, backbone: OwnBackbone | None = None) -> None:
         super().__init__()
@@ -29,8 +29,10 @@ class Model(nn.Module):
         self.backbone = backbone
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything to keep, as views: the detector's names (neck..., head...), and backbone...; of an
-        adapted one its adapters alone.
+        """Return all tensors to save, as views.
+
+        Their names are those of the detector (neck..., head...) and backbone...; of an adapted backbone only
+        the adapters are included.
         """
         own = self.detector.state_dict()
         if self.backbone is None:
@@ -38,9 +40,9 @@ class Model(nn.Module):
         return {**own, **{f"{_BACKBONE}{n}": v for n, v in self.backbone.state_dict().items()}}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """What `tensors` gave. Raises RuntimeError, ValueError where it does not fit."""
+        """Load what `tensors` returned. Raises RuntimeError, ValueError where it does not fit."""
         own = self.tensors()
-        # load_state_dict alone would convert any type to any other.
+        # load_state_dict would convert any type to any other.
         other = [n for n, v in tensors.items() if n in own and v.dtype != own[n].dtype]
         if other:
             raise ValueError(
@@ -57,7 +59,7 @@ class Model(nn.Module):
 def fresh_detector(
     config: RunConfig, levels: PyramidSpec, classes: int, embeddings: Tensor | None = None
 ) -> Detector:
-    """With weights drawn from the run's seed. Raises ConfigError for a level that is lacking."""
+    """Build a detector with weights drawn from the run's seed. Raises ConfigError for a missing level."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.train.seed)
         return build_detector(levels, classes, config.neck, config.head, embeddings)
@@ -66,7 +68,7 @@ def fresh_detector(
 def adapted_backbone(
     config: RunConfig, frozen: FrozenBackbone, canvases: Sequence[HW]
 ) -> AdaptedBackbone:
-    """With adapters drawn from the run's seed. Raises ConfigError."""
+    """Put adapters drawn from the run's seed into a frozen backbone. Raises ConfigError."""
     settings = config.backbone
     return AdaptedBackbone(
         frozen,

@@ -1,4 +1,4 @@
-"""What run.json of an older format means: settings that came later have the value they then stood for."""
+"""The meaning of a run.json of an older format: later settings get the values that were implied then."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from ...heads.roi import ROI_HEADS
 
-# The oldest format that is read, and the newest.
+# The oldest format that can be read, and the newest.
 OLDEST, FORMAT = 7, 9
-# The oldest one whose settings and steps are today's, so that its runs can be gone on with.
+# The oldest format whose settings and steps are those of today, so that its runs can be resumed.
 REPEATED = 8
-# From this one on run.json and the checkpoints carry checksums.
+# From this format on run.json and the checkpoints carry checksums.
 SEALED = 9
 
 _HEADS: Mapping[str, Mapping[str, Any]] = {
@@ -29,7 +29,7 @@ _NECKS: Mapping[str, Mapping[str, Any]] = {"bifpn": {"order": "conv-norm-act"}}
 
 
 def current_config(values: Mapping[str, Any], format: int) -> Mapping[str, Any]:
-    """The sections of a configuration, as the newest format has them."""
+    """Return the sections of a configuration as the newest format has them."""
     if format >= REPEATED:
         return values
     head, neck = values["head"], values["neck"]
@@ -46,5 +46,5 @@ def current_config(values: Mapping[str, Any], format: int) -> Mapping[str, Any]:
 
 
 def _with_older_groups(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """ "gn" had 32 groups, however few channels that left to each."""
+    """Replace "gn" by "gn32": it had 32 groups then, however few channels that left to each."""
     return {**settings, "norm": "gn32"} if settings.get("norm") == "gn" else settings

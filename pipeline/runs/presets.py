@@ -1,4 +1,4 @@
-"""Settings to start from, as TOML files beside this one: `--config NAME` takes them, people copy them."""
+"""The presets: TOML files next to this module, to be used by `--config NAME` or copied and changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _FOLDER = Path(__file__).parent / "presets"
 
 
 def preset_names() -> list[str]:
-    """In alphabetical order; -s: for small machines."""
+    """Return the names of the presets in alphabetical order; those ending in -s are for small machines."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
 def smaller_preset(neck: str, head: str, channels: int) -> str | None:
-    """The small preset of a head, with that neck if there is one, and fewer channels; None for none."""
+    """Return the small preset with a head and fewer channels, with that neck if possible, or None."""
     found = []
     for name in preset_names():
         values = read_toml(_FOLDER / f"{name}.toml")
@@ -27,7 +27,7 @@ def smaller_preset(neck: str, head: str, channels: int) -> str | None:
 
 
 def config_file(path: Path) -> Path:
-    """A file as it is; a plain name that no file has as that of a preset. Raises ConfigError."""
+    """Return the path itself, or for a plain name that no file has the preset's. Raises ConfigError."""
     if path.exists() or path.suffix or path.name != str(path):
         return path
     names = preset_names()

@@ -1,4 +1,4 @@
-"""A table of runs: a row a run, as a mapping from column to value."""
+"""A table of runs, with a row per run as a mapping from column to value."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Row = dict[str, Any]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """With a line of names; an empty cell where there is nothing. RFC 4180, but for its line ends."""
+    """Format rows as CSV with a header line; None and missing values become empty cells.
+
+    The format is RFC 4180 except for its line ends.
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()

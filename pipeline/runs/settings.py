@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...cache.errors import ConfigError, did_you_mean
 
@@ -73,6 +73,8 @@ def shown_value(value: object) -> str:
 
 def _checked(expected: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(expected), get_args(expected)
+    if origin is Annotated:
+        return _checked(arguments[0], value, path)
     if origin is Literal:
         if value in arguments:
             return value

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from ...cache.codecs.codec import Codec, codec_of
-from ...cache.errors import CorruptCache, InputError
+from ...cache.errors import CorruptCache, InputError, OnCorrupt
 from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
 from ...cache.joined import ReadableCache, open_caches
-from ...cache.loader import BatchReader, OnCorrupt
+from ...cache.loader import BatchReader
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId
@@ -30,8 +30,9 @@ from ..dataset.check import check_images
 from ..dataset.long_tail import class_images
 from .batches import Batch, batches_from
 from .cached import CachedSource
-from .live import Backbone, LiveSource
-from .residence import Residence, resident_samples
+from .kinds import SOURCES, Residence
+from .live import Backbone
+from .residence import resident_samples
 from .source import PyramidSource
 
 log = logging.getLogger(__name__)
@@ -117,9 +118,12 @@ def open_live(
     backbone: Backbone,
     workers: int,
     *,
+    source: str = "online",
     masks: bool = False,
 ) -> Data:
-    """A backbone in the loop: the cache is only the recipe, and need not even be finished.
+    """Open a backbone in the loop: the cache is only the recipe, and need not even be finished.
+
+    source: which one of the live SOURCES.
 
     Raises as open_cached does.
     """
@@ -127,8 +131,8 @@ def open_live(
     whole = Manifest.read(path, header) is not None
     failed = FeatureCache.open(path).failed if whole else {}
     check_images(images, [i for i in header.layout.images if i.id not in failed])
-    source = LiveSource(header, images, backbone, workers)
-    return _data([path], annotations, header, failed, source, masks)
+    made = SOURCES[source].make(header, images, backbone, workers)
+    return _data([path], annotations, header, failed, made, masks)
 
 
 def _data(

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from ...cache.errors import InputError
 from ...cache.format.header import CacheHeader
 from ...cache.resident import ResidentSamples, resident_bytes
+from .kinds import Residence
 
 log = logging.getLogger(__name__)
 
-Residence = Literal["auto", "ram", "device", "none"]
 # Of what is free when training starts; the rest is for the head, the page cache and the neighbours.
 _RAM_SHARE = 0.5
 _DEVICE_SHARE = 0.3

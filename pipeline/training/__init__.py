@@ -1,1 +1,1 @@
-"""fdet train-heads: what happens between opened data and a finished run directory."""
+"""The `fdet train-heads` command: what happens between opened data and a finished run directory."""

@@ -1,6 +1,6 @@
 """What "auto" stands for in a run's settings, once its training data are known; the run keeps the values.
 
-The numbers were chosen by measurement (docs/recipe.md).
+The constants were chosen by measurement (docs/recipe.md).
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from ..runs.model import fresh_detector
 from ..sources.batches import targets_of
 from ..sources.data import Data
 
-# A small data set is seen until so many steps are done, a large one so many times.
+# A small data set is trained on for at least so many steps, a large one for at least so many epochs.
 MIN_STEPS, MIN_EPOCHS = 1500, 12
 EVALUATIONS = 10
-# Peak rates for a batch of 4 (AdamW) and 64 (SGD). Adam's steps have the size of the rate whatever the
-# gradient's, so its rate follows the noise, the root of the batch; SGD's follows the batch.
+# Peak rates for a batch of 4 (AdamW) and 64 (SGD). The size of Adam's steps is the rate, whatever the size
+# of the gradient, so its rate follows the noise, the square root of the batch size; SGD's follows the size.
 ADAMW_RATE, SGD_RATE = 2e-3, 0.16
-# Training samples that are looked at.
+# The maximum number of training samples that are looked at.
 SAMPLES = 1000
-# An object has an anchor where the IoU with one is at least that.
+# An object has an anchor where its IoU with one is at least this.
 ANCHOR_IOU = 0.5
-# Scales are added while a class has a greater share of objects without an anchor than that, at most so many.
+# Scales are added, at most so many, while a greater share of a class's objects than this has no anchor.
 UNCOVERED, ADDED_SCALES = 0.05, 3
-# Thirds of an octave, in strides.
+# The scales that may be added: thirds of an octave, in strides.
 _CANDIDATES = [2 ** (k / 3) for k in range(-3, 13)]
 
 
 @dataclass(frozen=True, slots=True)
 class SeenTargets:
-    """What a run learns from: the targets of some training samples, each in a view that a first epoch
-    may draw, and the placement of each.
+    """Some of the targets that a run learns from.
+
+    targets: the targets of some training samples, each in a view that a first epoch may draw. placements:
+    the placement of each sample.
     """
 
     targets: tuple[Targets, ...]
@@ -53,19 +55,20 @@ class SeenTargets:
 
     @property
     def labels(self) -> Tensor:
-        """(N,) of all objects."""
+        """The labels (N,) of all objects."""
         return torch.cat([t.labels for t in self.targets])
 
     @property
     def boxes(self) -> Tensor:
-        """(N, 4) of all objects, canvas px."""
+        """The boxes (N, 4) of all objects, in canvas px."""
         return torch.cat([t.boxes for t in self.targets])
 
 
 def settled(config: RunConfig, data: Data, device: torch.device) -> RunConfig:
-    """The configuration with a value in place of every "auto". data: the samples that are trained on.
+    """Return the configuration with a value in place of every "auto".
 
-    Raises ConfigError where the cache lacks a level that the neck needs.
+    data: the samples that are trained on. Raises ConfigError where the cache lacks a level that the neck
+    needs.
     """
     train, optim = config.train, config.optim
     if train.precision == "auto":
@@ -77,30 +80,30 @@ def settled(config: RunConfig, data: Data, device: torch.device) -> RunConfig:
     if optim.lr == "auto":
         optim = replace(optim, lr=auto_rate(optim.name, train.batch_size))
     config = replace(config, train=train, optim=optim)
-    return replace(config, head=_settled_head(config, data)) if _open(config.head) else config
+    return replace(config, head=_settled_head(config, data)) if _unsettled(config.head) else config
 
 
 def auto_epochs(images: int, batch_size: int) -> int:
-    """At least MIN_EPOCHS, and at least MIN_STEPS steps."""
+    """Return the number of epochs: at least MIN_EPOCHS, and enough for MIN_STEPS steps."""
     return max(MIN_EPOCHS, math.ceil(MIN_STEPS * batch_size / images))
 
 
 def auto_rate(optimiser: str, batch_size: int) -> float:
-    """The peak learning rate for a batch of so many images."""
+    """Return the peak learning rate for a batch of `batch_size` images."""
     if optimiser == "sgd":
         return SGD_RATE * batch_size / 64
     return ADAMW_RATE * math.sqrt(batch_size / 4)
 
 
-def _open(settings: Any) -> list[str]:
-    """Names of what is still "auto"."""
+def _unsettled(settings: Any) -> list[str]:
+    """Return the names of the settings that are still "auto"."""
     return [
         name for name in ("anchor_scales", "normaliser") if getattr(settings, name, 0) == "auto"
     ]
 
 
 def _settled_head(config: RunConfig, data: Data) -> Any:
-    """Anchors first: how many places learn an object depends on them."""
+    """Return the head's settings; the anchors are settled first, as the normaliser depends on them."""
     seen = seen_targets(data, config.train)
     head, labels = config.head, seen.labels
     detector = _detector(config, data)
@@ -108,11 +111,11 @@ def _settled_head(config: RunConfig, data: Data) -> Any:
         head = replace(head, anchor_scales=fitting_scales(detector, seen))  # type: ignore[call-arg]
         detector = _detector(replace(config, head=head), data)
     if head.normaliser == "auto":
-        places = sum(
+        count = sum(
             float(detector.head.fit(t.boxes, p.canvas_hw).places.sum())
             for t, p in zip(seen.targets, seen.placements, strict=True)
         )
-        mean = places / len(seen.targets) if len(labels) else 1.0
+        mean = count / len(seen.targets) if len(labels) else 1.0
         head = replace(head, normaliser=round(max(1.0, mean), 3))
     return head
 
@@ -125,8 +128,10 @@ def _detector(config: RunConfig, data: Data) -> Detector:
 
 
 def seen_targets(data: Data, settings: TrainSettings) -> SeenTargets:
-    """Of at most SAMPLES images, evenly chosen; without masks, which are slow to make. The same ones for
-    every seed, so that runs differ in the seed alone where their settings do.
+    """Return the targets of at most SAMPLES images, evenly chosen, without masks, which are slow to make.
+
+    The images and views are the same for every seed, so that runs whose settings differ in the seed alone
+    differ in nothing else.
     """
     ids = data.image_ids[:: -(-len(data.image_ids) // SAMPLES)]
     layout = data.header.layout
@@ -142,9 +147,11 @@ def seen_targets(data: Data, settings: TrainSettings) -> SeenTargets:
 
 
 def fitting_scales(detector: Detector, seen: SeenTargets) -> tuple[float, ...]:
-    """The anchor scales that the head begins with, and those that its objects need besides: one after
-    another the one that gives most classes' objects an anchor, until each class has enough. None is
-    taken away, since other objects would lose theirs.
+    """Return the anchor scales that the head begins with, and those that the objects need in addition.
+
+    Scales are added one after another, each time the one with which the greatest share of objects, in the
+    mean over classes, has an anchor, until that share is enough for each class. No scale is taken away,
+    since other objects would lose their anchors.
     """
     anchors = detector.head.anchor_generator
     assert anchors is not None
@@ -163,7 +170,7 @@ def fitting_scales(detector: Detector, seen: SeenTargets) -> tuple[float, ...]:
 
 
 def _covered(anchors: Anchors, scales: Sequence[float], seen: SeenTargets) -> Tensor:
-    """(N,) bool: which objects have an anchor of one of the scales."""
+    """Return which objects have an anchor of one of the scales, (N,) bool."""
     of_scales = Anchors(anchors.spec, scales, anchors.ratios, anchors.grid)
     return torch.cat(
         [
@@ -174,7 +181,10 @@ def _covered(anchors: Anchors, scales: Sequence[float], seen: SeenTargets) -> Te
 
 
 def class_shares(flags: Tensor, labels: Tensor) -> dict[int, float]:
-    """Of each class that has objects the share of them with a flag, (N,) bool; labels (N,)."""
+    """Return for each class that has objects the share of them with a flag.
+
+    flags: (N,) bool. labels: (N,).
+    """
     return {
         int(label): float(flags[labels == label].double().mean()) for label in set(labels.tolist())
     }

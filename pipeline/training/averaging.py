@@ -12,24 +12,24 @@ from ..runs.model import Model
 
 
 class MovingAverage:
-    """Of all tensors of a model; whole numbers are copied.
+    """A moving average of all tensors of a model, in which integers are copied.
 
-    The decay grows with the steps, to `decay`, so that the first weights are soon forgotten.
+    The decay grows with the steps, up to `decay`, so that the first weights are soon forgotten.
     """
 
     def __init__(self, model: Model, decay: float, tensors: Mapping[str, Tensor]) -> None:
-        """tensors: the average so far; none where it begins."""
+        """Begin with `tensors`, the average so far; there are none where a new average begins."""
         self._model, self._decay = model, decay
         own = model.tensors()
         self.tensors = {n: tensors.get(n, v).to(v.device, copy=True) for n, v in own.items()}
-        # The model's tensors stay where they are: what it loads is copied into them.
+        # These references stay valid, as a model copies what it loads into its tensors.
         floats = [n for n, v in own.items() if v.is_floating_point()]
         self._averages, self._own = [self.tensors[n] for n in floats], [own[n] for n in floats]
         self._counts = [(self.tensors[n], own[n]) for n in own.keys() - floats]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """After the step of this number, counted from 0."""
+        """Update the average after the step of this number, counted from 0."""
         keep = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, self._own, 1.0 - keep)
         for copied, own in self._counts:
@@ -37,7 +37,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model with the averaged weights, and with its own again afterwards."""
+        """Give the model the averaged weights within the block, and its own weights back afterwards."""
         own = {name: v.clone() for name, v in self._model.tensors().items()}
         self._model.load(self.tensors)
         try:

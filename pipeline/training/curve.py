@@ -1,34 +1,34 @@
-"""curve.png: losses and AP over the steps of a run."""
+"""curve.png: the losses and AP over the steps of a run."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...cache.disk.publish import publish_bytes
+from ..runs.history import History, evaluations_of, steps_of
 
 
-def draw_curve(lines: Sequence[dict[str, Any]], path: Path) -> None:
-    """From the lines of metrics.jsonl."""
+def draw_curve(history: History, path: Path) -> None:
+    """Draw the losses and APs of a run's history into a PNG."""
     from matplotlib.figure import Figure
 
-    training = [line for line in lines if line["kind"] == "train" and "losses" in line]
-    evaluations = [line for line in lines if line["kind"] == "eval"]
+    training = [of for of in steps_of(history) if of.losses]
+    evaluations = evaluations_of(history)
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    steps = [line["step"] for line in training]
-    for name in training[0]["losses"] if training else ():
-        axes.plot(steps, _smooth([line["losses"][name] for line in training]), label=f"{name} loss")
+    steps = [of.step for of in training]
+    for name in training[0].losses if training else ():
+        axes.plot(steps, _smooth([of.losses[name] for of in training]), label=f"{name} loss")
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right")
     if evaluations:
         right = axes.twinx()
-        at = [line["step"] for line in evaluations]
+        at = [evaluation.step for evaluation in evaluations]
         for name, style in (("ap", "k-"), ("ap50", "k--")):
-            values = [line["metrics"][name] or 0.0 for line in evaluations]
+            values = [evaluation.metrics[name] or 0.0 for evaluation in evaluations]
             right.plot(at, values, style, marker=".", label=name.upper())
         right.set(ylabel="AP", ylim=(0, 1))
         right.legend(loc="lower right")
@@ -38,7 +38,7 @@ def draw_curve(lines: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _smooth(values: Sequence[float], keep: float = 0.8) -> list[float]:
-    """A running mean, so that trends show through the noise of small batches."""
+    """Return a running mean, so that trends show through the noise of small batches."""
     smoothed: list[float] = []
     for value in values:
         smoothed.append(keep * smoothed[-1] + (1 - keep) * value if smoothed else value)

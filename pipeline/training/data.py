@@ -1,4 +1,4 @@
-"""What a run reads: training and validation data, of caches or of a backbone in the loop."""
+"""What a run reads: training and validation data, from caches or from a backbone in the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.trained import TrainedBackbone
 from ..machines.processes import Processes
 from ..runs.config import RunConfig
-from ..runs.info import SCRATCH
 from ..runs.model import OwnBackbone, adapted_backbone
 from ..sources.data import Data, open_cached, open_live
 from .memory_limit import Fit
@@ -33,24 +32,29 @@ def open_data(
     processes: Processes,
     fit: Fit | None = None,
 ) -> tuple[Data, Data | None]:
-    """For training and validation. header: of the training cache, or of the first one."""
+    """Open the training and validation data.
+
+    header: the header of the training cache, or of the first one.
+    """
     data = _training_data(config, options, header, backbone, processes, fit)
     return data, _validation_data(config, options, data, backbone, processes.device)
 
 
 def chosen(config: RunConfig, data: Data) -> Data:
-    """The share of the images that is trained on. Raises ConfigError for more views than there are, and
-    for a federated loss where all classes are labelled.
+    """Return the data with the share of the images that is trained on.
+
+    Raises ConfigError for more views than there are, and for a federated loss where all classes are
+    labelled.
     """
-    settings, there = config.train, len(data.header.layout.views)
+    settings, available = config.train, len(data.header.layout.views)
     if config.head.federated and data.annotations.coverage is None:
         raise ConfigError(
             f"setting 'head.federated': the annotations of {data.name} do not say which classes were "
             "looked for in each image (LVIS' neg_category_ids), so all count; expected 0"
         )
-    if settings.views > there:
+    if settings.views > available:
         raise ConfigError(
-            f"setting 'train.views': expected at most the {there} views of {data.name}, got "
+            f"setting 'train.views': expected at most the {available} views of {data.name}, got "
             f"{settings.views}"
         )
     if settings.fraction == 1:
@@ -61,8 +65,11 @@ def chosen(config: RunConfig, data: Data) -> Data:
 def trained_backbone(
     config: RunConfig, options: TrainOptions, header: CacheHeader, device: torch.device
 ) -> OwnBackbone | None:
-    """None where it stays frozen and nothing in it is trained. Raises ConfigError, InputError."""
-    settings, scratch = config.backbone, options.source == SCRATCH
+    """Return the backbone, or None where it stays frozen and nothing in it is trained.
+
+    Raises ConfigError, InputError.
+    """
+    settings, scratch = config.backbone, options.kind.fresh
     if not (options.trains_backbone or settings.adapters):
         return None
     headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
@@ -80,7 +87,7 @@ def trained_backbone(
 
 
 def _check_precision(config: RunConfig, header: CacheHeader) -> None:
-    """Gradients that pass through a backbone in fp16 need the scale of the loss."""
+    """Raise ConfigError where gradients pass through an fp16 backbone without the loss scale they need."""
     if header.key.precision == "fp16" and config.train.precision != "fp16":
         raise ConfigError(
             "setting 'train.precision': the backbone computes in fp16, as for the cache, and so must "
@@ -97,7 +104,7 @@ def _training_data(
     fit: Fit | None,
 ) -> Data:
     settings, device = config.train, processes.device
-    if options.source == "cached":
+    if not options.kind.live:
         return open_cached(
             options.caches,
             options.annotations,
@@ -119,6 +126,7 @@ def _training_data(
         options.images,
         live,
         settings.workers,
+        source=options.source,
         masks=config.masks,
     )
 
@@ -130,14 +138,15 @@ def _validation_data(
     backbone: OwnBackbone | None,
     device: torch.device,
 ) -> Data | None:
-    """Cached maps, but where the backbone that made them is trained, or adapted."""
+    """Open the validation data: cached maps, unless the backbone that made them is trained or adapted."""
     if options.val is None:
         return None
     if _same(options.caches, options.val):
         log.warning("training and validation use the same cache: the AP is of images trained on")
         plain = options.val_annotations is None and options.val_images is None
         plain = plain and _same(options.seconds, options.val_second)
-        if plain and options.source != "online" and options.on_corrupt == "raise":
+        same = options.trains_backbone or not options.kind.live
+        if plain and same and options.on_corrupt == "raise":
             return data
     workers, prefetch = config.train.workers, config.train.prefetch
     annotations = options.val_annotations

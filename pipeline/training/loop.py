@@ -1,8 +1,8 @@
-"""The training loop. One loop, whatever the pyramid's source and however many the processes.
+"""The training loop, which is the same for every source of the pyramid and any number of processes.
 
 The state after a step depends on the step's number alone: order and views come from (seed, epoch),
-random draws from (seed, step, image), the learning rate from the step. So a resumed run is the same
-run.
+random draws from (seed, step, image), the learning rate from the step. A resumed run is therefore the
+same run.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..machines.world import World
 from ..runs import metrics_log
 from ..runs.checkpoint import BEST, LAST, Position, save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
+from ..runs.history import read_history
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from ..watching.events import Event, Hook
@@ -49,8 +50,10 @@ Parts = list[list[SampleId]]
 
 @dataclass(frozen=True, slots=True)
 class TrainSummary:
-    """metrics: of the last evaluation; best_ap: of the best. waiting: share of time without data.
-    skipped: samples left out as damaged.
+    """A summary of what a run has reached.
+
+    metrics: the metrics of the last evaluation. best_ap: the AP of the best one. waiting: the share of time
+    without data. skipped: the number of samples left out as damaged.
     """
 
     out: Path
@@ -68,8 +71,10 @@ Course = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 
 @dataclass
 class Loop:
-    """The state of training between two steps; `run` goes on from there to the end, and so does
-    whoever takes its `course` beside others'. digest: of the run.json that its files belong to.
+    """The state of training between two steps.
+
+    `run` continues from there to the end, and so does a caller that advances its `course` in turn with
+    those of other runs. digest: the digest of the run.json that its files belong to.
     """
 
     config: RunConfig
@@ -87,13 +92,13 @@ class Loop:
     foretold: bool = False
 
     def run(self) -> TrainSummary:
-        """Steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
+        """Do all steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
         shown = self.stepper.processes.first
         with (
-            interruptible() as wishes,
+            interruptible() as stop_requests,
             progress_line("train", self.total, self.position.step, shown=shown) as progress,
         ):
-            course, loaded = self.course(wishes, progress), None
+            course, loaded = self.course(stop_requests, progress), None
             while True:
                 try:
                     wanted = course.send(loaded)
@@ -102,45 +107,46 @@ class Loop:
                     return summary
                 loaded = None if wanted is None else self.load(wanted)
 
-    def course(self, wishes: Sequence[float], progress: ProgressLine) -> Course:
-        """What `run` does, a step at a time. It gives None after every step; and before an epoch the
-        parts that it wants to be loaded, for which it is to be sent their batches, in order.
+    def course(self, stop_requests: Sequence[float], progress: ProgressLine) -> Course:
+        """Do what `run` does, one step at a time.
 
-        wishes: not empty once someone wishes to leave.
+        It yields None after every step, and before an epoch the parts that it wants to be loaded; it must
+        then be sent their batches, in order. stop_requests: a sequence that is not empty once someone has
+        requested a stop.
         """
         leaving = False
-        self._mend()
+        self._restore_files()
         while not self._over(self.total):
             if leaving:
                 raise KeyboardInterrupt
             if self.val is not None and self.position.to_evaluate:
                 with progress.paused():
                     self._evaluate(self.val, self._to_evaluate)
-                leaving = self._leaving(wishes)
+                leaving = self._leaving(stop_requests)
             else:
-                leaving = yield from self._epoch(progress, wishes)
+                leaving = yield from self._epoch(progress, stop_requests)
             self._save()
         self._finish()
         return self._summary()
 
     def load(self, parts: Parts) -> Iterator[Samples]:
-        """From its own source, read ahead."""
+        """Load the parts from the run's own source, reading ahead."""
         device, settings = self.stepper.processes.device, self.config.train
         return self.data.batches(parts, device, settings.min_visible)
 
     @cached_property
     def sampler(self) -> Sampler:
-        """Its batches."""
+        """The sampler of the run's batches."""
         return sampler_of(self.data, self.config.train)
 
     @cached_property
     def total(self) -> int:
-        """Steps of the whole run."""
+        """The number of steps of the whole run."""
         return self.sampler.steps
 
-    def _leaving(self, wishes: Sequence[float]) -> bool:
-        """Whether someone wants to leave: agreed upon, so that no process goes on alone."""
-        return self.stepper.processes.any(bool(wishes))
+    def _leaving(self, stop_requests: Sequence[float]) -> bool:
+        """Return whether a stop is requested; all processes agree on it, so that none continues alone."""
+        return self.stepper.processes.any(bool(stop_requests))
 
     def _over(self, total: int) -> bool:
         settings, position = self.config.train, self.position
@@ -148,9 +154,9 @@ class Loop:
         return not position.to_evaluate and (position.step >= total or stopped)
 
     def _epoch(
-        self, progress: ProgressLine, wishes: Sequence[float]
+        self, progress: ProgressLine, stop_requests: Sequence[float]
     ) -> Generator[Parts | None, Iterator[Samples] | None, bool]:
-        """Steps until the epoch ends, or someone wants to leave: whether that is so; `course` saves."""
+        """Do steps until the epoch ends or a stop is requested; return whether it is. `course` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, trained, leaving = processes.world, 0, False
         epoch = self.sampler.epoch_of(self.position.step)
@@ -173,11 +179,11 @@ class Loop:
             due = self.val is not None and ended and self._to_evaluate > epoch
             self.position = replace(self.position, to_evaluate=due)
             progress.advance()
-            leaving = self._leaving(wishes)
+            leaving = self._leaving(stop_requests)
             stopping = leaving or ended
             if stopping or (step + 1) % LOG_EVERY_STEPS == 0:
                 self._log(epoch, meter, progress)
-                # At a line of the log, so that the lines up to a checkpoint tell of all its steps.
+                # Saved at a line of the log, so that the lines up to a checkpoint cover all its steps.
                 if not stopping and time.monotonic() - self.saved > 60 * settings.save_minutes:
                     self._save()
             if leaving:
@@ -192,7 +198,7 @@ class Loop:
         return leaving
 
     def _log(self, epoch: int, meter: Meter, progress: ProgressLine) -> None:
-        """A line for the steps since the last one."""
+        """Log a line for the steps since the last one. Raises FdetError where the loss is not finite."""
         processes, settings = self.stepper.processes, self.config.train
         losses, rate, waiting = meter.read(processes)
         seconds = meter.seconds
@@ -220,7 +226,7 @@ class Loop:
             line["device_memory_mb"] = round(memory)
         if skipped := self._skipped():
             line["skipped"] = skipped
-        self._tell(Event({"kind": "train", "step": self.position.step, **line}))
+        self._report(Event({"kind": "train", "step": self.position.step, **line}))
         progress.note(
             f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
             f"waiting {waiting:.0%}, {memory or process_memory_mb():.0f} MB"
@@ -228,32 +234,33 @@ class Loop:
 
     @property
     def _to_evaluate(self) -> int:
-        """The last of the epochs that are over, counted from 1, that an evaluation follows; 0 for none.
+        """The last completed epoch, counted from 1, that an evaluation follows; 0 for none.
+
         Epochs without a step may lie between it and the last step.
         """
         settings, over = self.config.train, self.sampler.epoch_of(self.position.step)
         return over if over == settings.epochs else over - over % fixed(settings.eval_every)
 
     def _evaluate(self, val: Data, epoch: int) -> None:
-        """After `epoch` epochs; the position then says that it is done."""
-        with self._to_keep():
+        """Evaluate after `epoch` epochs, and note in the position that this is done."""
+        with self._kept_weights():
             self.metrics, found = self.evaluated(val)
             ap, best = self.metrics.ap, self.position.best_ap
             self.position = replace(self.position, to_evaluate=False, stale=self.position.stale + 1)
             if best is None or (ap or 0.0) > best:
                 self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch, stale=0)
                 self._save_weights({"epoch": epoch, "ap": ap})
-        log.info("epoch %d: AP %s, AP50 %s", epoch, _shown(ap), _shown(self.metrics.ap50))
+        log.info("epoch %d: AP %s, AP50 %s", epoch, _formatted(ap), _formatted(self.metrics.ap50))
         line = {"kind": "eval", "step": self.position.step, "epoch": epoch}
-        self._tell(Event({**line, "metrics": self.metrics.to_json()}, found))
+        self._report(Event({**line, "metrics": self.metrics.to_json()}, found))
 
     def evaluated(self, val: Data) -> tuple[Metrics, dict[int, Detections]]:
-        """The weights as they are: how good, and what they find."""
+        """Evaluate the weights as they are; return their metrics and what they find."""
         found = self._detect(val)
         return self._score(val, found), found
 
     def _detect(self, val: Data) -> dict[int, Detections]:
-        """Each process sees its share of the images; all know what was found."""
+        """Detect in this process's share of the images; return what all processes found."""
         processes, settings = self.stepper.processes, self.config.train
         world, model = processes.world, self.stepper.model
         processes.share_first(model.buffers())
@@ -275,8 +282,9 @@ class Loop:
         return shared
 
     def _finish(self) -> None:
-        """Once, at the end: weights to keep where nothing was evaluated, and the curve. That it is finished
-        is the last thing to be written, so that a kill before leaves something to go on with.
+        """Finish the run, once: keep the last weights where nothing was evaluated, and draw the curve.
+
+        The state that says so is written last, so that a run killed before that can be continued.
         """
         if self.position.finished:
             return
@@ -286,8 +294,8 @@ class Loop:
         self.position = replace(self.position, finished=True)
         self._save()
 
-    def _mend(self) -> None:
-        """Of a run that is gone on with, what was lost: it is made again where it can be, else told."""
+    def _restore_files(self) -> None:
+        """Make lost files of a resumed run again where that is possible, else warn of the loss."""
         position = self.position
         if position.finished and not (self.out / _CURVE).exists():
             self._draw()
@@ -307,13 +315,13 @@ class Loop:
             self._keep_last()
 
     def _keep_last(self) -> None:
-        """Where nothing is evaluated the last weights are the best ones."""
-        with self._to_keep():
+        """Keep the last weights, which are the best ones where nothing is evaluated."""
+        with self._kept_weights():
             self._save_weights({"epoch": self.config.train.epochs})
 
     def _draw(self) -> None:
         if self.stepper.processes.first:
-            draw_curve(metrics_log.read(self.out), self.out / _CURVE)
+            draw_curve(read_history(self.out), self.out / _CURVE)
 
     def _summary(self) -> TrainSummary:
         seconds, skipped = time.monotonic() - self.started, self._skipped()
@@ -335,15 +343,15 @@ class Loop:
         )
 
     def _skipped(self) -> int:
-        """Samples that were left out so far, by any process."""
+        """Return the number of samples that were left out so far, by any process."""
         return len(frozenset().union(*self.stepper.processes.gather(self.data.source.skipped)))
 
-    def _to_keep(self) -> AbstractContextManager[None]:
-        """The weights that are evaluated and kept: the average where there is one."""
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """Apply the weights that are evaluated and kept: the average where there is one."""
         average = self.stepper.average
         return average.applied() if average is not None else nullcontext()
 
-    def _tell(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         if self.stepper.processes.first:
             metrics_log.append(self.out, event.line)
             for hook in self.hooks:
@@ -370,9 +378,9 @@ class Loop:
 
 
 def evaluated_at_once(settings: TrainSettings, world: World) -> int:
-    """Images in a batch of an evaluation: it needs no more memory than a step."""
+    """Return the number of images in a batch of an evaluation, which needs no more memory than a step."""
     return max(1, settings.batch_size // (settings.accumulate * world.size))
 
 
-def _shown(value: float | None) -> str:
+def _formatted(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

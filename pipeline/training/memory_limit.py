@@ -1,15 +1,16 @@
-"""--memory-limit: how a batch is worked off so that training fits, found by trials and not by guessing.
+"""--memory-limit: how a batch is split so that training fits into memory, found by trials, not by guessing.
 
-What the peak of a process that trains on a cache is made of:
+The peak memory of a process that trains on a cache consists of
 
     the interpreter, torch, the tables of the cache and the annotations
     weights x (1, gradients 1, AdamW's state 2 or SGD's 1, a moving average 1)
     the activations of one micro-batch, from its decoded maps to the losses
-    micro-batches in their stored form: `prefetch` that wait, one in use, one that takes its place
+    micro-batches in their stored form: `prefetch` that wait, one in use, one that replaces it
     resident samples, where there are any
 
-The backbone has no part in it, nor has the number of images, but for the tables, or of epochs. A
-checkpoint is serialised in memory, all but gradients once more; activations are gone by then.
+The backbone plays no part in it, nor does the number of epochs, nor that of images except for the tables.
+A checkpoint is serialised in memory: all that there is for each weight, except the gradients, takes its
+space once more, but the activations are gone by then.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ log = logging.getLogger(__name__)
 SPARE = 1.05
 _LIMIT, _PEAK = "memory limit", "trial peak"
 
-# The peak of a way in bytes, or None where it exceeded what the second argument allows.
+# Returns the peak of a configuration in bytes, or None where it exceeded what the second argument allows.
 Measure = Callable[[RunConfig, int | None], int | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a batch is worked off within `limit` bytes, and the `peak` of the trial that showed it."""
+    """How a batch is split to stay within `limit` bytes, and the `peak` of the trial that proved it."""
 
     accumulate: int
     checkpoint_activations: bool
@@ -48,27 +49,27 @@ class Fit:
 
     @property
     def room(self) -> int:
-        """Bytes that samples may take beside."""
+        """The number of bytes that resident samples may take in addition."""
         return max(0, int(self.limit / SPARE) - self.peak)
 
     def applied(self, config: RunConfig) -> RunConfig:
-        """The configuration that is run."""
+        """Return the configuration that is run."""
         return _way(config, self.accumulate, self.checkpoint_activations)
 
     def described(self, config: RunConfig, processes: int, resident: bool) -> str:
-        """The choice in a line."""
+        """Return the choice in a line."""
         return (
-            f"memory limit {shown_bytes(self.limit)}: {_shown_way(self.applied(config), processes)}, "
+            f"memory limit {shown_bytes(self.limit)}: {_described_way(self.applied(config), processes)}, "
             f"samples {'' if resident else 'not '}resident; a trial step took {shown_bytes(self.peak)}"
         )
 
     def to_data(self) -> dict[str, str]:
-        """What run.json keeps beside the settings."""
+        """Return what run.json keeps in addition to the settings."""
         return {_LIMIT: str(self.limit), _PEAK: str(self.peak)}
 
     @classmethod
     def of_run(cls, run: Path, limit: int) -> Fit:
-        """The choice of a run that was started before. Raises InputError."""
+        """Return the choice of a run that was started before. Raises InputError where it has none."""
         info = RunInfo.read(run)
         if not info.data.get(_PEAK, "").isdecimal():
             raise InputError(f"--resume: {run} was started without --memory-limit; leave it out")
@@ -79,10 +80,11 @@ class Fit:
 def find_fit(
     config: RunConfig, options: TrainOptions, processes: Processes, trial: Trial
 ) -> Fit | None:
-    """None without a limit; with --resume what the run was started with; else by trials.
+    """Find how a batch is split to fit into the limit; return None where there is no limit.
 
-    The limit is each process's; the first one tries, and all take its choice. Raises InputError
-    where nothing fits.
+    With --resume it is what the run was started with, otherwise it is found by trials. The limit holds for
+    each process; the first one runs the trials, and all take its choice. Raises InputError where nothing
+    fits.
     """
     limit, size = options.memory_limit, processes.world.size
     if limit is None:
@@ -92,33 +94,33 @@ def find_fit(
 
     def measure(way: RunConfig, allowed: int | None) -> int | None:
         peak = peak_of(trial, way, options, processes, allowed)
-        told = "too much" if peak is None else shown_bytes(peak)
-        log.info("trial: %s: %s", _shown_way(way, size), told)
+        outcome = "too much" if peak is None else shown_bytes(peak)
+        log.info("trial: %s: %s", _described_way(way, size), outcome)
         return peak
 
     return processes.by_first(lambda: choose(ways(config, size), measure, limit, size))
 
 
 def ways(config: RunConfig, processes: int = 1) -> list[list[RunConfig]]:
-    """Families of ways to do the same step, the cheapest first; within one, each needs less memory.
+    """Return families of ways to do the same step, the cheapest first; within one, each needs less memory.
 
-    First ever smaller micro-batches, then the same with activations checkpointed.
+    The first family has ever smaller micro-batches, the next one the same with activations checkpointed.
     """
     train = config.train
-    most = max(train.accumulate, -(-train.batch_size // processes))
+    maximum = max(train.accumulate, -(-train.batch_size // processes))
     counts = [train.accumulate]
-    while counts[-1] < most:
-        counts.append(min(most, 2 * counts[-1]))
-    checkpointed = [True] if train.checkpoint_activations else [False, True]
-    return [[_way(config, count, again) for count in counts] for again in checkpointed]
+    while counts[-1] < maximum:
+        counts.append(min(maximum, 2 * counts[-1]))
+    choices = [True] if train.checkpoint_activations else [False, True]
+    return [[_way(config, count, checkpointed) for count in counts] for checkpointed in choices]
 
 
 def choose(
     families: Sequence[Sequence[RunConfig]], measure: Measure, limit: int, processes: int = 1
 ) -> Fit:
-    """The cheapest way that a trial has shown to fit; as few trials as that takes.
+    """Find the cheapest way that a trial has shown to fit, with as few trials as that takes.
 
-    Raises InputError, with what the most frugal way needs.
+    Raises InputError where none fits; its message states what the most frugal way needs.
     """
     allowed = int(limit / SPARE)
     for family in families:
@@ -128,9 +130,9 @@ def choose(
             return Fit(way.train.accumulate, way.train.checkpoint_activations, limit, peak)
     last = families[-1][-1]
     needed = measure(last, None)
-    least = "more than this machine has" if needed is None else shown_bytes(needed * SPARE)
+    minimum = "more than this machine has" if needed is None else shown_bytes(needed * SPARE)
     raise InputError(
-        f"--memory-limit {shown_bytes(limit)}: {_shown_way(last, processes)} still needs {least}; "
+        f"--memory-limit {shown_bytes(limit)}: {_described_way(last, processes)} still needs {minimum}; "
         "allow that, or train less: a smaller neck or head, fewer stages of a backbone"
     )
 
@@ -138,7 +140,10 @@ def choose(
 def _first_that_fits(
     family: Sequence[RunConfig], measure: Measure, allowed: int
 ) -> tuple[RunConfig, int] | None:
-    """The first one, else the last one, else between: no more trials than a bisection."""
+    """Return the first way of a family that fits, and its peak; None where none does.
+
+    The first way is tried, then the last one, then those between: no more trials than a bisection takes.
+    """
 
     def fitting(number: int) -> int | None:
         peak = measure(family[number], allowed)
@@ -163,8 +168,8 @@ def _way(config: RunConfig, accumulate: int, checkpointed: bool) -> RunConfig:
     return replace(config, train=train)
 
 
-def _shown_way(config: RunConfig, processes: int) -> str:
+def _described_way(config: RunConfig, processes: int) -> str:
     train = config.train
     size = -(-train.batch_size // (train.accumulate * processes))
-    many = f"{train.accumulate} micro-batches" if train.accumulate > 1 else "1 micro-batch"
-    return f"{many} of {size}, activations {'' if train.checkpoint_activations else 'not '}checkpointed"
+    count = f"{train.accumulate} micro-batches" if train.accumulate > 1 else "1 micro-batch"
+    return f"{count} of {size}, activations {'' if train.checkpoint_activations else 'not '}checkpointed"

@@ -1,4 +1,4 @@
-"""Sums between two lines of the log: losses, images, and the time that was spent waiting for data."""
+"""Sums between two lines of the log: losses, images, and the time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Begins anew with every `reset`. steps: those that moved the weights."""
+    """The sums since the last `reset`.
+
+    steps: the number of steps that moved the weights.
+    """
 
     def __init__(self) -> None:
         self.reset()
@@ -35,7 +38,7 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """While others have their turn."""
+        """Leave out the time that the block takes, in which other runs have their turn."""
         began = time.monotonic()
         try:
             yield
@@ -43,7 +46,7 @@ class Meter:
             self.since += time.monotonic() - began
 
     def timed(self, batches: Iterator[T]) -> Iterator[T]:
-        """The batches, with the time that each is waited for."""
+        """Yield the batches, and measure the time spent waiting for each."""
         while True:
             asked = time.monotonic()
             batch = next(batches, None)
@@ -53,20 +56,20 @@ class Meter:
             yield batch
 
     def add(self, done: Done) -> None:
-        """One step."""
+        """Add one step."""
         for name, loss in done.losses.items():
             self.losses[name].append(loss)
         self.steps += done.moved
         self.images += done.images
 
     def read(self, processes: Processes) -> tuple[dict[str, float], float, float]:
-        """Mean losses and images a second of all processes, and this one's share of time waiting."""
+        """Return mean losses and images per second over all processes, and this one's share of waiting."""
         names = sorted(set().union(*processes.gather(set(self.losses))))
         none = torch.zeros(1, device=processes.device)
         sums = [torch.stack(self.losses[n]).sum()[None] if self.losses[n] else none for n in names]
         images = torch.tensor([float(self.images)], device=processes.device)
         first, *others = processes.sum_(torch.cat([images, *sums])).tolist()
         losses = {n: value / self.steps for n, value in zip(names, others, strict=True)}
-        # Now that the device has done what it was given.
+        # The time is read only now that the device has finished its work.
         seconds = self.seconds
         return losses, first / seconds, self.waited / seconds

@@ -1,4 +1,4 @@
-"""The first lines of a run: how long it is, and whether its anchors or places fit the objects."""
+"""The first lines of a run: how long it is, and whether its anchors or locations fit the objects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from ..runs.config import RunConfig, fixed
 from ..runs.presets import smaller_preset
 from .auto import SeenTargets, class_shares
 
-# A class is named where a greater share of its objects has no anchor or place made for its size.
+# A class is named where a greater share of its objects has no anchor or location for their size.
 TOLD_SHARE = 0.05
 LONG_SECONDS = 3600.0
 
 
 def described_length(config: RunConfig, total: int, evaluated: bool) -> str:
-    """Steps, and what they are made with. evaluated: whether there is something to evaluate on."""
+    """Return a line on the number of steps and how they are done.
+
+    evaluated: whether there are data to evaluate on.
+    """
     train, optim = config.train, config.optim
     line = (
         f"{total} steps in {fixed(train.epochs)} epochs, {train.batch_size} images each; {optim.name}, "
@@ -27,9 +30,9 @@ def described_length(config: RunConfig, total: int, evaluated: bool) -> str:
 
 
 def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterator[str]:
-    """A line on the anchors, where there are any; and one where objects of a class have none.
+    """Yield a line on the anchors, where there are any, and one where objects of a class have none.
 
-    names: of the classes, by label.
+    names: the names of the classes, by label.
     """
     labels, boxes = seen.labels, seen.boxes
     if not len(labels):
@@ -53,12 +56,12 @@ def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterat
     shares = class_shares(missed, labels)
     odd = [f"{names[k]} {share:.0%}" for k, share in shares.items() if share > TOLD_SHARE]
     if odd:
-        made = "anchor" if anchors is not None else "place"
-        yield f"objects without {made} of their size, by class: {', '.join(odd)}"
+        kind = "an anchor" if anchors is not None else "a location"
+        yield f"objects without {kind} for their size, by class: {', '.join(odd)}"
 
 
 def described_time(config: RunConfig, seconds: float) -> str:
-    """How long the steps that are left will take, and what is smaller where that is long."""
+    """Return a line on the time that the remaining steps take, with a smaller preset where it is long."""
     line = f"the steps will take about {shown_time(seconds)}, without evaluations"
     if seconds <= LONG_SECONDS:
         return line
@@ -68,7 +71,7 @@ def described_time(config: RunConfig, seconds: float) -> str:
 
 
 def shown_time(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """Return a duration as it is displayed: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

@@ -15,9 +15,9 @@ Optimiser = torch.optim.AdamW | torch.optim.SGD
 
 
 def make_optimiser(model: Model, settings: OptimSettings) -> Optimiser:
-    """Weight decay for weights alone, not for biases and the scales of norms.
+    """Make the optimiser, with weight decay for weights alone, not for biases and the scales of norms.
 
-    Each group says by what `factor` its learning rate differs from the schedule's, which `set_rate` sets
+    Each group states by what `factor` its learning rate differs from the schedule's, which `set_rate` sets
     before each step.
     """
     groups = [group for group in _groups(model, settings) if group["params"]]
@@ -27,14 +27,14 @@ def make_optimiser(model: Model, settings: OptimSettings) -> Optimiser:
 
 
 def set_rate(optimiser: Optimiser, rate: float) -> None:
-    """The learning rate of the next step, before each group's factor."""
+    """Set the learning rate of the next step, before each group's factor."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 def _groups(model: Model, settings: OptimSettings) -> Iterator[dict[str, object]]:
     detector = model.detector
-    # Heads of two-stage detectors know nothing of the neck: these two are all of it.
+    # Neck and head are all of the detector, as the heads of two-stage detectors do not contain the neck.
     parts: list[tuple[float, Sequence[nn.Parameter]]] = [
         (settings.neck_factor, list(detector.neck.parameters())),
         (settings.head_factor, list(detector.head.parameters())),

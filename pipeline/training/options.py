@@ -5,60 +5,130 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, get_args
 
 from ...cache.disk.objects import located
-from ...cache.errors import InputError, did_you_mean
-from ...cache.loader import OnCorrupt
-from ..runs.info import SCRATCH, TRAINING_SOURCES
-from ..sources.residence import Residence
-from ..watching.events import Hook
-from ..watching.tracking import check_trackers
+from ...cache.disk.sizes import parse_bytes
+from ...cache.errors import InputError, OnCorrupt, did_you_mean
+from ..command import (
+    DATA,
+    MACHINE,
+    TRAINING,
+    Device,
+    Threads,
+    cache_argument,
+    cache_opt,
+    flag_of,
+    opt,
+)
+from ..sources.kinds import CACHED, SOURCES, Residence, SourceKind
 
-Source = Literal["cached", "online", "finetune", "scratch"]
+
+def _memory_limit(text: str) -> int:
+    return parse_bytes(text, "--memory-limit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
     """Where a run's data lie and where it happens.
 
-    cache: one, or several that are read as one. second, val_second: of a second backbone, with the
-    images of `cache` and of `val`. source: "cached"; or a backbone in the loop, which needs `images` (and
-    `weights`, where the cache was made from a file): "online" the frozen one, "finetune" trained from a
-    stage on, "scratch" trained from random weights. The training cache is then only the recipe.
-    Validation reads the maps of its cache, but where the backbone is trained, or adapters in it: then
-    `val_images` (None: `images`) pass through it too; otherwise they are for pictures alone.
-    start: a run whose weights this one begins with. class_embeddings: a file of vectors that tell the
-    classes (pipeline/dataset/embeddings.py).
-
-    resident: whether samples stay in memory, as they are stored, after their first reading.
-    memory_limit: bytes that a process may take, of the accelerator where there is one. on_corrupt
-    "skip": train without damaged samples, and say how many there were; validation never does
-    without. track: trackers that are shown every figure, and pictures of some validation images where
-    their folder is known. hooks: plain functions, called with each line of the log.
+    source: one of SOURCES. For a backbone in the loop the training cache is only the recipe, and needs
+    `images` (and `weights`, where the cache was made from a file). Validation reads the maps of its cache,
+    but where the backbone is trained, or adapters in it: then `val_images` (None: `images`) pass through
+    it too; otherwise they are for pictures alone. memory_limit: bytes that a process may take, of the
+    accelerator where there is one. on_corrupt "skip": validation never goes without a damaged sample.
+    hooks: functions of an Event (pipeline/watching/events.py), called with each line of the log.
     """
 
-    cache: Path | str | Sequence[Path]
-    out: Path
-    val: Path | None = None
-    second: Path | str | Sequence[Path] = ()
-    val_second: Path | None = None
-    annotations: Path | None = None
-    val_annotations: Path | None = None
-    source: Source = "cached"
-    images: Path | None = None
-    val_images: Path | None = None
-    weights: str | None = None
-    start: Path | None = None
-    class_embeddings: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
-    resume: bool = False
-    resident: Residence = "auto"
-    memory_limit: int | None = None
-    on_corrupt: OnCorrupt = "raise"
-    track: Sequence[str] = ()
-    hooks: Sequence[Hook] = ()
+    cache: Annotated[
+        Path | str | Sequence[Path], cache_argument("training cache; several are read as one")
+    ]
+    out: Annotated[Path, opt("run directory to make")]
+    val: Annotated[Path | None, cache_opt("validation cache", group=DATA)] = None
+    second: Annotated[
+        Path | str | Sequence[Path],
+        cache_opt(
+            "cache of a second backbone, of the same images and views: its levels are joined with "
+            "those of the first below the neck (neck.fusion); several are read as one",
+            "--with",
+            group=DATA,
+        ),
+    ] = ()
+    val_second: Annotated[
+        Path | None,
+        cache_opt("the second backbone's validation cache", "--val-with", group=DATA),
+    ] = None
+    annotations: Annotated[Path | None, opt("instead of the training cache's own", group=DATA)] = (
+        None
+    )
+    val_annotations: Annotated[
+        Path | None, opt("instead of the validation cache's own", group=DATA)
+    ] = None
+    source: Annotated[
+        str,
+        opt(
+            "; ".join(f"{name}: {kind.help}" for name, kind in SOURCES.items()),
+            group=DATA,
+            metavar="|".join(SOURCES),
+        ),
+    ] = CACHED
+    images: Annotated[Path | None, opt("image folder, for a backbone in the loop", group=DATA)] = (
+        None
+    )
+    val_images: Annotated[
+        Path | None,
+        opt(
+            "of the validation images, for pictures of detections, --source finetune and --adapters",
+            group=DATA,
+        ),
+    ] = None
+    weights: Annotated[
+        str | None, opt("as at extraction, for a backbone in the loop", group=DATA)
+    ] = None
+    class_embeddings: Annotated[
+        Path | None,
+        opt(
+            "safetensors file with a vector under each class's name, e.g. of a text encoder: scores are "
+            "cosines with them, and evaluate and predict take others",
+            group=DATA,
+        ),
+    ] = None
+    start: Annotated[
+        Path | None,
+        opt(
+            "run to begin with, e.g. heads on the cache first, then --source finetune",
+            group=TRAINING,
+        ),
+    ] = None
+    resume: Annotated[bool, opt("go on with an interrupted run", group=TRAINING)] = False
+    on_corrupt: Annotated[
+        OnCorrupt,
+        opt("skip: train without damaged samples, and count them", group=TRAINING),
+    ] = "raise"
+    track: Annotated[
+        Sequence[str],
+        opt("tensorboard, wandb or mlflow: show figures and pictures there too", group=TRAINING),
+    ] = ()
+    device: Device = "auto"
+    threads: Threads = None
+    resident: Annotated[
+        Residence,
+        opt(
+            "keep encoded samples in memory after their first reading; auto: if they fit",
+            group=MACHINE,
+        ),
+    ] = "auto"
+    memory_limit: Annotated[
+        int | None,
+        opt(
+            "e.g. 4GiB, of each process or its accelerator: micro-batches, checkpointed activations and "
+            "residency are chosen by trials so that it fits",
+            group=MACHINE,
+            parser=_memory_limit,
+            metavar="SIZE",
+        ),
+    ] = None
+    hooks: Sequence[Any] = ()
 
     @property
     def caches(self) -> tuple[Path, ...]:
@@ -71,8 +141,13 @@ class TrainOptions:
         return _paths(self.second)
 
     @property
+    def kind(self) -> SourceKind:
+        """The row of the source."""
+        return SOURCES[self.source]
+
+    @property
     def trains_backbone(self) -> bool:
-        return self.source in TRAINING_SOURCES
+        return self.kind.trains
 
     @property
     def shown_images(self) -> Path | None:
@@ -85,28 +160,29 @@ class TrainOptions:
         """Raises InputError."""
         if not self.caches:
             raise InputError("expected at least one cache to train on")
-        known = get_args(Source)
-        if self.source not in known:
-            raise InputError(f"--source {self.source!r}{did_you_mean(self.source, known)}")
-        if self.resident not in get_args(Residence):
-            raise InputError(
-                f"--resident {self.resident!r}{did_you_mean(self.resident, get_args(Residence))}"
-            )
-        if self.on_corrupt not in get_args(OnCorrupt):
-            raise InputError(f"--on-corrupt {self.on_corrupt!r}: expected raise or skip")
+        for name, known in (
+            ("source", tuple(SOURCES)),
+            ("resident", get_args(Residence)),
+            ("on_corrupt", get_args(OnCorrupt)),
+        ):
+            if (given := getattr(self, name)) not in known:
+                raise InputError(f"{flag_of(name)} {given!r}{did_you_mean(given, known)}")
         if self.memory_limit is not None and self.memory_limit < 1:
             raise InputError(f"--memory-limit: expected bytes, got {self.memory_limit}")
-        if self.source == "cached":
+        if not self.kind.live:
             self._refuse("is for a backbone in the loop", images=None, weights=None)
         else:
             self._check_live()
         if self.val is None:
             self._refuse("needs --val", val_annotations=None, val_images=None)
         self._check_second()
-        check_trackers(self.track)
+        if self.track:
+            from ..watching.tracking import check_trackers
+
+            check_trackers(self.track)
 
     def _check_second(self) -> None:
-        if self.seconds and self.source != "cached":
+        if self.seconds and self.kind.live:
             raise InputError(
                 f"--with is for cached maps; with --source {self.source}, which has one backbone in the "
                 "loop, leave it out"
@@ -126,16 +202,14 @@ class TrainOptions:
         if len(self.caches) != 1:
             raise InputError(f"--source {self.source} takes one cache, got {len(self.caches)}")
         self._refuse("is for cached maps", resident="auto", on_corrupt="raise")
-        if self.source == SCRATCH:
-            self._refuse("is of no use to --source scratch", weights=None)
+        if self.kind.fresh:
+            self._refuse(f"is of no use to --source {self.source}", weights=None)
 
     def _refuse(self, why: str, **idle: str | None) -> None:
         """Options that would be ignored, unless they have their idle value."""
         for name, value in idle.items():
             if getattr(self, name) != value:
-                raise InputError(
-                    f"--{name.replace('_', '-')} {why}; with --source {self.source} leave it out"
-                )
+                raise InputError(f"{flag_of(name)} {why}; with --source {self.source} leave it out")
 
 
 def _paths(given: Path | str | Sequence[Path]) -> tuple[Path, ...]:

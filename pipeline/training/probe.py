@@ -23,14 +23,17 @@ from .train import begin
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """losses: of each step, by name. weights: afterwards, on the CPU."""
+    """What a few steps have given.
+
+    losses: the losses of each step, by name. weights: the weights afterwards, on the CPU.
+    """
 
     losses: tuple[Mapping[str, float], ...]
     weights: Mapping[str, Tensor]
 
 
 def first_batches(config: RunConfig, data: Data, steps: int) -> list[list[SampleId]]:
-    """Those that a run begins with; epoch after epoch."""
+    """Return the batches that a run begins with, epoch after epoch."""
     sampler = sampler_of(data, config.train)
     return list(islice((batch for epoch in count() for batch in sampler.batches(epoch)), steps))
 
@@ -42,7 +45,7 @@ def train_steps(
     batches: Sequence[Sequence[SampleId]],
     progress: ProgressLine,
 ) -> Trained:
-    """A step of `model` for each batch; nothing is written."""
+    """Train `model` by a step for each batch; nothing is written."""
     device = next(model.parameters()).device
     stepper, _ = begin(config, model, Processes(World(), device))
     model.train()
@@ -59,11 +62,11 @@ def train_steps(
 
 
 def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
-    """With the weights that a run of this configuration begins with. Raises ConfigError."""
+    """Return a model with the weights that a run of this configuration begins with. Raises ConfigError."""
     levels, classes = data.header.key.levels, len(data.annotations.class_ids)
     return Model(fresh_detector(config, levels, classes)).to(device)
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:
-    """A copy on the CPU."""
+    """Return a copy of the model's weights on the CPU."""
     return {name: w.detach().cpu().clone() for name, w in model.tensors().items()}

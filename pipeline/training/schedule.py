@@ -10,7 +10,7 @@ _FIRST_SHARE = 1 / 25
 
 
 def lr_factor(settings: ScheduleSettings, step: int, steps: int) -> float:
-    """What the peak learning rate is multiplied with at a step of `steps`."""
+    """Return the factor of the peak learning rate at a step of `steps`."""
     if settings.name == "onecycle":
         return _one_cycle(settings.rise * steps, step, steps)
     warmup = min(settings.warmup_steps, steps // 4)
@@ -29,5 +29,5 @@ def _one_cycle(peak: float, step: int, steps: int) -> float:
 
 
 def _falling(share: float) -> float:
-    """A half cosine from 1 to 0."""
+    """Return a half cosine, which falls from 1 to 0 as `share` rises from 0 to 1."""
     return 0.5 * (1.0 + math.cos(math.pi * share))

@@ -1,4 +1,4 @@
-"""Beginning with another run's weights: heads first on the cache, then all with the backbone unfrozen."""
+"""The start from another run's weights: first heads on the cache, then all with the backbone unfrozen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _WEIGHTS = "best.safetensors"
 
 
 def start_digest(run: Path | None) -> str:
-    """What stands in run.json of the run that begins there. Raises InputError."""
+    """Return what run.json states of a run that starts from `run`: a digest of its weights, or FRESH.
+
+    Raises InputError where it has no weights.
+    """
     if run is None:
         return FRESH
     RunInfo.read(run)
@@ -30,8 +33,10 @@ def start_digest(run: Path | None) -> str:
 
 
 def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -> None:
-    """Load its best weights. given: how the run was named. Raises InputError, KeyMismatch for another
-    detector or other features.
+    """Load the best weights of another run.
+
+    given: the option that named that run. Raises InputError for another detector, KeyMismatch for other
+    features.
     """
     before = RunInfo.read(run)
     fatal = [str(d) for d in before.differences(info) if d.fatal]
@@ -41,7 +46,9 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
             "this one)"
         )
     for name in ("neck", "head"):
-        mine, theirs = (_weighty(getattr(config, name)) for config in (info.config, before.config))
+        mine, theirs = (
+            _settings_of_weights(getattr(config, name)) for config in (info.config, before.config)
+        )
         if mine != theirs:
             raise InputError(
                 f"{given} {run}: this run has another {name}; give the same settings: "
@@ -62,7 +69,7 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
 
 
 def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> None:
-    """Raises InputError where its detector belongs to a backbone that this run has not."""
+    """Raise InputError where the other run's detector belongs to a backbone that this run does not have."""
     if before.trains_backbone and not info.trains_backbone:
         raise InputError(
             f"{given} {run}: it trained a backbone of its own, and --source {info.source} uses "
@@ -77,11 +84,11 @@ def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> No
 
 
 def _assignments(section: str, wanted: dict[str, Any], given: dict[str, Any]) -> Iterator[str]:
-    """What has to be set for it."""
+    """Yield the options that give a section the settings that are wanted."""
     for name, value in wanted.items():
         if given.get(name) != value:
             yield shlex.join(["--set", f"{section}.{name}={json.dumps(value)}"])
 
 
-def _weighty(settings: Any) -> dict[str, Any]:
+def _settings_of_weights(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in asdict(settings).items() if name not in FREE}

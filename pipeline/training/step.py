@@ -1,7 +1,7 @@
-"""One step of the optimiser: micro-batches in, weights moved; all processes in step.
+"""One step of the optimiser, which moves the weights by a batch of micro-batches, in all processes at once.
 
-The loss of a step is the mean over the images of its whole batch, wherever each of them is worked
-off: the gradient of every part is divided by the size of the whole, and then summed.
+The loss of a step is the mean over the images of its whole batch, wherever each of them is processed: the
+gradient of every part is divided by the size of the whole batch, and then summed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .schedule import lr_factor
 def parts_of(
     batch: Sequence[SampleId], processes: int, rank: int, accumulate: int
 ) -> list[list[SampleId]]:
-    """What one process works off of a batch, part after part; none is empty.
+    """Return the parts of a batch that one process works on, in order; none is empty.
 
     Two processes have the parts that one process has with twice the accumulation.
     """
@@ -39,13 +39,14 @@ def parts_of(
 
 
 class Samples(Protocol):
-    """B samples that a step works off at once: a Batch, or what else a run's `losses` take. B is 0 where
-    all were skipped.
+    """B samples that a step processes at once: a Batch, or whatever else a run's `losses` take.
+
+    B is 0 where all samples were skipped.
     """
 
     @property
     def image_ids(self) -> tuple[int, ...]:
-        """Of each sample."""
+        """The image id of each sample."""
         ...
 
 
@@ -53,7 +54,10 @@ Losses = Callable[[Any, Sequence[int]], Mapping[str, Tensor]]
 
 
 class Done(NamedTuple):
-    """This process's share of a step. moved: whether the weights did; not where all was skipped."""
+    """This process's share of a step.
+
+    moved: whether the weights were moved; they are not where every sample was skipped.
+    """
 
     losses: Mapping[str, Tensor]
     images: int
@@ -62,9 +66,10 @@ class Done(NamedTuple):
 
 @dataclass
 class Stepper:
-    """What moves the weights. Its state beyond the model's and the optimiser's is the loss scale.
+    """An object that moves the weights; its state beyond the model's and the optimiser's is the loss scale.
 
-    losses: of samples, with a seed for each: (B,) by name. None: the detector's, of a Batch.
+    losses: a function of samples, with a seed for each, that returns losses (B,) by name. None stands for
+    the detector's losses, of a Batch.
     """
 
     config: RunConfig
@@ -80,12 +85,12 @@ class Stepper:
     def __post_init__(self) -> None:
         half = self.config.train.precision == "fp16"
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=half)
-        # It makes its scale at the first loss, and a process may have no image in its first step.
+        # The scaler sets up its scale at the first loss, and a process may have no image in its first step.
         self.scaler.scale(torch.zeros((), device=self.processes.device))
         self._trained = [p for group in self.optimiser.param_groups for p in group["params"]]
 
     def step(self, batches: Iterable[Samples], size: int, number: int, total: int) -> Done:
-        """Step `number` of `total`, over this process's parts of a batch of `size` images."""
+        """Do step `number` of `total`, over this process's parts of a batch of `size` images."""
         settings = self.config.train
         set_rate(self.optimiser, self.rate(number, total))
         self.optimiser.zero_grad(set_to_none=True)
@@ -96,7 +101,7 @@ class Stepper:
             if not batch.image_ids:
                 self._accompany()
                 continue
-            # For what a trained backbone may draw (stochastic depth): each part for itself.
+            # A trained backbone may draw random numbers (stochastic depth): each part has its own seed.
             torch.manual_seed(image_seed(settings.seed, number, batch.image_ids[0]))
             images += len(batch.image_ids)
             for name, loss in self._backward(batch, size, number).items():
@@ -109,12 +114,12 @@ class Stepper:
         return Done(losses, images, moved=True)
 
     def rate(self, number: int, total: int) -> float:
-        """The learning rate of a step, before the factors of neck, head and backbone."""
+        """Return the learning rate of a step, before the factors of neck, head and backbone."""
         return fixed(self.config.optim.lr) * lr_factor(self.config.schedule, number, total)
 
     @property
     def loss_scale(self) -> tuple[float, int]:
-        """fp16's scale, and the steps that it has held; (0, 0) otherwise."""
+        """The loss scale of fp16, and the number of steps that it has held; (0, 0) in other precisions."""
         state = self.scaler.state_dict()
         return (state["scale"], state["_growth_tracker"]) if state else (0.0, 0)
 
@@ -125,7 +130,7 @@ class Stepper:
             self.scaler.load_state_dict({**own, "scale": value[0], "_growth_tracker": value[1]})
 
     def through_detector(self, batch: Batch, seeds: Sequence[int]) -> Mapping[str, Tensor]:
-        """The losses of the detector on a batch's maps."""
+        """Return the losses of the detector on a batch's maps."""
         pyramid = batch.pyramid()
         if self.config.train.channels_last:
             pyramid = _channels_last(pyramid)
@@ -133,7 +138,7 @@ class Stepper:
         return self.model.detector.losses(pyramid, batch.placements, batch.targets, seeds)
 
     def _backward(self, batch: Samples, size: int, number: int) -> Mapping[str, Tensor]:
-        """Adds to the gradients; the losses of these images, divided by the size of the whole batch."""
+        """Add to the gradients; return these images' losses, divided by the size of the whole batch."""
         settings = self.config.train
         losses_of: Losses = self.losses or self.through_detector
         seeds = [image_seed(settings.seed, number, image_id) for image_id in batch.image_ids]
@@ -145,7 +150,7 @@ class Stepper:
         return {name: share.detach() for name, share in shares.items()}
 
     def _accompany(self) -> None:
-        """In place of a part without an image, where the others' norms wait for this process."""
+        """Take part in the synchronised norms, which wait for this process, in place of an empty part."""
         if self.processes.world.size > 1 and self.model.detector.synchronised:
             with autocast(self.processes.device, self.config.train.precision):
                 self.model.detector.accompany()
@@ -170,7 +175,7 @@ _MASK = 2**64 - 1
 
 
 def image_seed(seed: int, step: int, image_id: int) -> int:
-    """What is drawn for an image at a step; its neighbours and their number play no part."""
+    """Return the seed of an image at a step; its neighbours and their number play no part."""
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + image_id) & _MASK
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = ((mixed ^ (mixed >> shift)) * factor) & _MASK

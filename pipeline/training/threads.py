@@ -1,7 +1,8 @@
-"""torch's threads and the processes of a run: the last bits of its weights depend on how many there are.
+"""torch's threads and the processes of a run, on whose numbers the last bits of its weights depend.
 
-run.json says with how many a run was begun. --resume goes on with as many threads, which play no part on an
-accelerator. Other processes are allowed, as a cluster may have fewer nodes the next day: a line says so.
+run.json states with how many a run was begun. --resume continues with as many threads, which play no part
+on an accelerator. Another number of processes is allowed, as a cluster may have fewer nodes the next day,
+but a warning is logged.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def take_threads(runs: Sequence[TrainOptions], processes: Processes) -> None:
-    """Those that are asked for; else those of a run that is resumed; else torch's own, the first process's
-    for all. runs: that are trained in these processes at once. Raises InputError.
+    """Set the number of torch's threads to the requested one, else a resumed run's, else torch's own.
+
+    On a CPU all processes take the number of the first one. runs: the runs that are trained in these
+    processes at once. Raises InputError.
     """
     asked = runs[0].threads
     if processes.device.type == "cpu" and asked is None:
@@ -35,8 +38,10 @@ def take_threads(runs: Sequence[TrainOptions], processes: Processes) -> None:
 
 
 def check_threads(options: TrainOptions, processes: Processes) -> None:
-    """Raises InputError where a run that is resumed was begun with other threads than are used now; where
-    it does not say, or was begun by another number of processes, a line tells.
+    """Raise InputError where a resumed run was begun with another number of threads than is used now.
+
+    A warning is logged where run.json does not state that number, or where the run was begun by another
+    number of processes.
     """
     if not options.resume:
         return
@@ -54,8 +59,9 @@ def check_threads(options: TrainOptions, processes: Processes) -> None:
         return
     if info.threads not in (None, now):
         raise InputError(
-            f"--threads: {options.out} was begun with {info.threads}, now there are {now}, and other ones "
-            f"give weights with other last bits; expected --threads {info.threads} or none, or a new --out"
+            f"--threads: {options.out} was begun with {info.threads}, now there are {now}, and another "
+            "number gives weights with other last bits; expected --threads "
+            f"{info.threads} or none, or a new --out"
         )
     if THREADS not in info.data and processes.first:
         log.warning(
@@ -67,7 +73,7 @@ def check_threads(options: TrainOptions, processes: Processes) -> None:
 
 
 def threads_now(processes: Processes) -> dict[str, str]:
-    """What run.json says of them, and of the processes."""
+    """Return what run.json states about the threads and the processes."""
     on_cpu = processes.device.type == "cpu"
     return {
         THREADS: str(torch.get_num_threads()) if on_cpu else "none",
@@ -76,8 +82,9 @@ def threads_now(processes: Processes) -> dict[str, str]:
 
 
 def threads_of_run(run: Path) -> int | None:
-    """With which it was begun, where that counts. None too where no run can be read; whoever goes on with
-    it says so.
+    """Return the number of threads that a run was begun with; None where it is not stated or plays no part.
+
+    None is also returned where no run can be read, which whoever continues it reports.
     """
     try:
         return RunInfo.read(run).threads

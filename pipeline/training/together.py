@@ -1,7 +1,7 @@
 """Several runs in one pass over one cache: each batch is read, moved to the device and decoded once.
 
 Every run has its own weights, optimiser, schedule, folder and log, and ends as it would alone, bit for
-bit on a CPU. It pays where reading and decoding are dear against a step.
+bit on a CPU. This pays where reading and decoding are expensive compared to a step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .train import check_settings, prepared
 
 log = logging.getLogger(__name__)
 
-# Settings that decide which micro-batches come in which order, and what is in them.
+# The settings that decide which micro-batches come in which order, and what they contain.
 _SAME = (
     *("batch_size", "accumulate", "seed", "fraction", "views", "repeat_factor"),
     *("shuffle_shards", "min_visible", "workers", "prefetch"),
@@ -45,16 +45,16 @@ Ended = TrainSummary | Exception
 
 
 def sharing_key(config: RunConfig, options: TrainOptions) -> tuple[object, ...]:
-    """Runs with one key can be trained together."""
+    """Return the key of a run; runs with equal keys can be trained together."""
     where = replace(options, out=options.caches[0], resume=False, hooks=(), track=())
     settings = [getattr(config.train, name) for name in _SAME]
     return (str(where), config.masks, *settings)
 
 
 def train_together(runs: Sequence[Run]) -> list[Ended]:
-    """Each run's summary, or what it ended with: the others go on without it.
+    """Train several runs; return each one's summary, or the error that ended it while the others continued.
 
-    Raises InputError where they do not go together, what opening the data raises, and
+    Raises InputError where the runs cannot be trained together, whatever opening the data raises, and
     KeyboardInterrupt once all have saved.
     """
     config, options = runs[0]
@@ -71,13 +71,13 @@ def train_together(runs: Sequence[Run]) -> list[Ended]:
                 loops[k] = held.enter_context(_prepared(run, processes, shared))
             except FdetError as error:
                 ended[k] = error
-        ended |= _all(loops)
+        ended |= _train_all(loops)
     return [ended[k] for k in range(len(runs))]
 
 
 def _check(runs: Sequence[Run]) -> None:
     _, options = runs[0]
-    if options.source != "cached" or options.memory_limit is not None:
+    if options.kind.live or options.memory_limit is not None:
         raise InputError("runs are trained together on a cache alone, and without a memory limit")
     if len({sharing_key(*run) for run in runs}) > 1:
         raise InputError(
@@ -99,15 +99,15 @@ def _prepared(run: Run, processes: Processes, shared: tuple[Data, Data | None]) 
         yield loop
 
 
-def _all(loops: Mapping[int, Loop]) -> dict[int, Ended]:
-    """The runs that are furthest behind take a step each, until none is left."""
+def _train_all(loops: Mapping[int, Loop]) -> dict[int, Ended]:
+    """Let the runs that are furthest behind take a step each, until none is left; return how they ended."""
     total = sum(loop.total for loop in loops.values())
     begun = sum(loop.position.step for loop in loops.values())
     with (
-        interruptible() as wishes,
+        interruptible() as stop_requests,
         progress_line(f"train {len(loops)} heads", total, begun) as progress,
     ):
-        courses = {k: loop.course(wishes, progress) for k, loop in loops.items()}
+        courses = {k: loop.course(stop_requests, progress) for k, loop in loops.items()}
         group = _Group(loops, courses)
         while group.courses:
             group.turn()
@@ -118,8 +118,10 @@ def _all(loops: Mapping[int, Loop]) -> dict[int, Ended]:
 
 @dataclass
 class _Group:
-    """courses: of the runs that have not ended, by their number. asking: those that wait for batches of
-    an epoch. left: someone wished to leave, and these have saved.
+    """Runs that take their steps in turn.
+
+    courses: those of the runs that have not ended, by number. asking: the parts for which runs wait before
+    an epoch. left: the runs that have saved since a stop was requested.
     """
 
     loops: Mapping[int, Loop]
@@ -129,7 +131,7 @@ class _Group:
     left: set[int] = field(default_factory=set)
 
     def turn(self) -> None:
-        """A step of each run that is furthest behind; those that ask for the same share its batches."""
+        """Do a step of each run that is furthest behind; runs that ask for the same parts share batches."""
         step = min(self.loops[k].position.step for k in self.courses)
         turn = [k for k in self.courses if self.loops[k].position.step == step]
         for k in turn:
@@ -160,7 +162,7 @@ class _Group:
 
 
 def _alike(wanted: Mapping[int, Parts]) -> list[list[int]]:
-    """Which of them want the same."""
+    """Group the runs that want the same parts."""
     groups: list[list[int]] = []
     for k, parts in wanted.items():
         for group in groups:
@@ -173,5 +175,5 @@ def _alike(wanted: Mapping[int, Parts]) -> list[list[int]]:
 
 
 def _decoded_once(batch: Batch) -> Batch:
-    """Its pyramid is made by the first who takes it, and the same one for all."""
+    """Return the batch with a pyramid that the first user makes and all others share."""
     return replace(batch, pyramid=cache(batch.pyramid))

@@ -1,4 +1,4 @@
-"""fdet train-heads: opens the data, checks that all belongs together, and starts the loop."""
+"""The `fdet train-heads` command: it opens the data, checks that they match, and starts the loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..runs import metrics_log
 from ..runs.checkpoint import LAST, Position, load_state
 from ..runs.config import RunConfig
 from ..runs.folder import forget_folder, held_folder, prepare_folder, refuse_taken
-from ..runs.info import SCRATCH, SECOND_FOLDER, RunInfo
+from ..runs.info import SECOND_FOLDER, RunInfo
 from ..runs.model import Model
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
@@ -50,16 +50,16 @@ from .trial import batches_to_try, heaviest, shortest
 
 log = logging.getLogger(__name__)
 
-# A checkpoint, and what the run.json beside it says.
+# The path of a checkpoint, and what the run.json next to it says.
 Saved = tuple[Path, RunInfo]
 
 
 def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     """Train neck and head, and with --source finetune or scratch the backbone too, or adapters in it.
 
-    Evaluates on `val` where one is given. Raises InputError, ConfigError (e.g. a level that the cache
-    lacks), KeyMismatch (train and val do not pair), FdetError (the loss is no number any more); the
-    last checkpoint survives all of them.
+    Evaluates on `val` where one is given. Raises InputError, ConfigError (e.g. for a level that the cache
+    lacks), KeyMismatch (train and val do not pair), FdetError (the loss is not finite any more); the last
+    checkpoint survives all of them.
     """
     options.check()
     processes = join_processes(options.device)
@@ -86,8 +86,9 @@ def prepared(
     fit: Fit | None = None,
     shared: tuple[Data, Data | None] | None = None,
 ) -> Iterator[Loop]:
-    """A run that is ready to go on, its folder held. shared: training and validation data that are open
-    already, for several runs. Raises as `train` does.
+    """Yield a run that is ready to continue, and hold its folder within the block.
+
+    shared: training and validation data that are open already, for several runs. Raises as `train` does.
     """
     info, model, data, val = _open(config, options, processes, fit, shared)
     config = info.config
@@ -98,22 +99,25 @@ def prepared(
         seen, names = seen_targets(data, config.train), data.annotations.class_names
         for line in described_fit(model.detector.head, seen, names):
             log.info("%s", line)
-    with held_run(config, options, processes, info, val) as (stands, hooks):
-        state = saved_state(options, stands)
-        own = _at_full_rate(config) if options.source == SCRATCH else config
+    with held_run(config, options, processes, info, val) as (on_disk, hooks):
+        state = saved_state(options, on_disk)
+        own = _at_full_rate(config) if options.kind.fresh else config
         stepper, position = begin(own, model, processes, state, options.on_corrupt == "skip")
         if processes.first:
             metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)
+        loop = Loop(config, options.out, on_disk.digest, data, val, stepper, position, hooks)
         if processes.first:
             log.info("%s", described_length(config, loop.total, val is not None))
         yield loop
 
 
-def saved_state(options: TrainOptions, stands: RunInfo) -> Saved | None:
-    """What a run that is resumed goes on from, if it came that far. stands: what its run.json says."""
+def saved_state(options: TrainOptions, on_disk: RunInfo) -> Saved | None:
+    """Return the state that a resumed run continues from, or None where it did not come that far.
+
+    on_disk: what its run.json says.
+    """
     path = options.out / LAST
-    return (path, stands) if options.resume and path.exists() else None
+    return (path, on_disk) if options.resume and path.exists() else None
 
 
 @contextmanager
@@ -124,8 +128,9 @@ def held_run(
     info: RunInfo,
     val: Data | None,
 ) -> Iterator[tuple[RunInfo, list[Hook]]]:
-    """The run directory, made or found again, and held while the block runs: what its run.json says, and
-    who is told of every line of the log. Raises as `prepare_folder` does.
+    """Make or find the run directory, and hold it while the block runs.
+
+    Yields what its run.json says, and the hooks for every line of the log. Raises as `prepare_folder` does.
     """
     hooks: list[Hook] = []
     with ExitStack() as held:
@@ -133,20 +138,20 @@ def held_run(
         def take_folder() -> RunInfo:
             needed = _needed_files(options, info)
             held.enter_context(held_folder(options.out))
-            stands = prepare_folder(options.out, info, needed, resume=options.resume)
+            on_disk = prepare_folder(options.out, info, needed, resume=options.resume)
             try:
                 hooks.extend(held.enter_context(_told(config, options, val)))
             except FdetError:
                 if not options.resume:
                     forget_folder(options.out)
                 raise
-            return stands
+            return on_disk
 
         yield processes.by_first(take_folder), hooks
 
 
 def _needed_files(options: TrainOptions, info: RunInfo) -> dict[str, bytes]:
-    """What the codecs of the training caches need, by path within the run."""
+    """Return the files that the codecs of the training caches need, by path within the run."""
     needed = codec_files(options.caches[0], info.key)
     if info.second is None:
         return needed
@@ -155,13 +160,13 @@ def _needed_files(options: TrainOptions, info: RunInfo) -> dict[str, bytes]:
 
 
 def _at_full_rate(config: RunConfig) -> RunConfig:
-    """A backbone with random weights learns as fast as the rest."""
+    """Return the configuration with a backbone of random weights learning as fast as the rest."""
     return replace(config, optim=replace(config.optim, backbone_factor=1.0, layer_decay=1.0))
 
 
 @contextmanager
 def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterator[list[Hook]]:
-    """Who is told of every line of the log while the block runs."""
+    """Yield the hooks that are called with every line of the log while the block runs."""
     with opened_trackers(
         options.track, options.out, config.to_mapping(), resume=options.resume
     ) as trackers:
@@ -173,7 +178,7 @@ def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterato
 
 
 def describe_training(info: RunInfo, model: Model) -> str:
-    """What is trained, in a line: parameters and their share of the whole detector."""
+    """Return a line on what is trained: the parameters and their share of the whole detector."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     above = model.detector.trained_parameters
     frozen = info.backbone_parameters - (trained - above if info.trains_backbone else 0)
@@ -185,7 +190,7 @@ def describe_training(info: RunInfo, model: Model) -> str:
 
 
 def check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
-    """Raises ConfigError where settings that are sound by themselves do not go with the options."""
+    """Raise ConfigError where settings that are sound by themselves do not go with the options."""
     train, backbone, size = config.train, config.backbone, processes.world.size
     if train.patience and options.val is None:
         raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
@@ -195,9 +200,9 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: Processe
             f"processes with train.accumulate={train.accumulate}; expected at least "
             f"{size * train.accumulate}"
         )
-    if options.source == SCRATCH and (backbone.train_from or backbone.norm == "frozen"):
+    if options.kind.fresh and (backbone.train_from or backbone.norm == "frozen"):
         raise ConfigError(
-            "--source scratch trains all of the backbone: expected backbone.train_from='' and "
+            f"--source {options.source} trains all of the backbone: expected backbone.train_from='' and "
             f"backbone.norm auto or batch, got {backbone.train_from!r} and {backbone.norm}"
         )
     if backbone.adapters:
@@ -205,7 +210,7 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: Processe
 
 
 def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
-    if options.source == "cached":
+    if not options.kind.live:
         raise ConfigError(
             "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass through "
             "them; expected --source online --images DIR"
@@ -223,8 +228,11 @@ def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
 
 
 def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
-    """All that a run does, on few samples; the bytes of resident ones that were asked for."""
-    apart = replace(options, resident="none" if options.source == "cached" else options.resident)
+    """Do all that a run does, on few samples; return the bytes that requested resident samples will take.
+
+    They count only where they lie in the memory that is measured.
+    """
+    apart = replace(options, resident=options.resident if options.kind.live else "none")
     info, model, data, val = _open(config, apart, processes)
     config = info.config
     train, parts = config.train, config.train.accumulate * processes.world.size
@@ -233,7 +241,7 @@ def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
         size = evaluated_at_once(train, processes.world)
         val = heaviest(val, Sampler(val.header.layout, val.image_ids, size, 0, epochs=1), 1)
     short = shortest(config, len(data.image_ids))
-    own = _at_full_rate(short) if options.source == SCRATCH else short
+    own = _at_full_rate(short) if options.kind.fresh else short
     stepper, position = begin(own, model, processes, may_skip=options.on_corrupt == "skip")
     Loop(short, options.out, info.digest, data, val, stepper, position).run()
     counted = options.resident == ("ram" if processes.device.type == "cpu" else "device")
@@ -247,13 +255,13 @@ def _open(
     fit: Fit | None = None,
     shared: tuple[Data, Data | None] | None = None,
 ) -> tuple[RunInfo, Model, Data, Data | None]:
-    """Everything that can be refused before a folder is made."""
+    """Open the data and make the model; all that can be refused before a folder is made is refused here."""
     header = CacheHeader.read(options.caches[0])
     backbone = trained_backbone(config, options, header, processes.device)
     data, val = shared or open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
     if options.start is not None:
-        # Its weights know its anchors.
+        # The weights of that run's head belong to its anchors.
         before = RunInfo.read(options.start).config
         config = replace(config, head=config.adopting(before).head)
     config = settled(config, data, processes.device)
@@ -290,7 +298,10 @@ def run_info(
     embedding: int = 0,
     more: Mapping[str, str],
 ) -> RunInfo:
-    """What run.json says. embedding: length of the vectors that tell classes; more: of what the run sees."""
+    """Return what run.json says.
+
+    embedding: the length of the vectors that stand for classes. more: further data that the run sees.
+    """
     return RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
@@ -316,7 +327,7 @@ def run_info(
 
 
 def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
-    """Raises KeyMismatch, InputError where these are not a run's data to be evaluated on."""
+    """Raise KeyMismatch or InputError where a run cannot be evaluated on these data."""
     for difference in (
         *info.check_pairs(val.header, val.name),
         *info.check_second(val.second, options.val_second),
@@ -329,7 +340,7 @@ def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
 
 
 def _class_vectors(options: TrainOptions, data: Data) -> Tensor | None:
-    """(K, D), in the order of the labels."""
+    """Return the class embeddings (K, D) in the order of the labels, or None where there are none."""
     if options.class_embeddings is None:
         return None
     return torch.from_numpy(
@@ -344,7 +355,10 @@ def begin(
     state: Saved | None = None,
     may_skip: bool = False,
 ) -> tuple[Stepper, Position]:
-    """Where a run begins, or where it stopped. state: what it then left, if it came that far."""
+    """Return the stepper and the position where a run begins, or where it stopped.
+
+    state: the state that the run left when it stopped, if it came that far.
+    """
     settings = config.train
     model.detector.checkpoint_activations(settings.checkpoint_activations)
     if settings.channels_last:
@@ -352,8 +366,8 @@ def begin(
     optimiser = make_optimiser(model, config.optim)
     position, average = Position(), dict[str, Tensor]()
     if state is not None:
-        path, stands = state
-        position, average = load_state(path, model, optimiser, stands)
+        path, on_disk = state
+        position, average = load_state(path, model, optimiser, on_disk)
     if settings.compile:
         model.detector.compile_parts()
     moving = MovingAverage(model, settings.average, average) if settings.average else None

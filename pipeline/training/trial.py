@@ -1,8 +1,8 @@
-"""A trial: a short run on the heaviest samples, in a process of its own, for its peak memory.
+"""A trial: a short run on the heaviest samples, in a process of its own, to measure its peak memory.
 
-The process is fresh, so its peak has all that a run's has: interpreter, torch, what is read ahead,
-the optimiser's state, an evaluation, a checkpoint. Not counted are processes that decode images, the
-tables of scores of more validation images than a batch, and trackers.
+The process is fresh, so its peak includes all that a run's does: the interpreter, torch, batches that are
+read ahead, the optimiser's state, an evaluation and a checkpoint. It does not include processes that decode
+images, the tables of scores of more validation images than a batch, and trackers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ..runs.config import RunConfig
 from ..sources.data import Data
 from .options import TrainOptions
 
-# Trains as briefly as it can; gives the bytes that resident samples will take besides.
+# Trains as briefly as it can; returns the bytes that resident samples will take in addition.
 Trial = Callable[[RunConfig, TrainOptions, Processes], int]
 
 _TOO_LARGE = 77
@@ -55,23 +55,23 @@ def peak_of(
     processes: Processes,
     allowed: int | None,
 ) -> int | None:
-    """Bytes: of the process, or of the accelerator where there is one.
+    """Return the peak of a trial in bytes, of the process or of the accelerator where there is one.
 
-    None where it would be more than `allowed`, at which the trial is broken off, or than there is.
-    Raises what the trial raises.
+    It is None where the peak would exceed `allowed`, at which the trial is broken off, or the memory that
+    there is. Raises whatever the trial raises.
     """
     context = multiprocessing.get_context("spawn")
-    answer, told = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     with TemporaryDirectory() as folder:
         apart = replace(options, out=Path(folder), hooks=(), memory_limit=None)
         device = str(processes.device)
-        arguments = (told, trial, config, apart, processes.world, device, allowed)
+        arguments = (sender, trial, config, apart, processes.world, device, allowed)
         process = context.Process(target=_tell, args=arguments)
         process.start()
-        told.close()
+        sender.close()
         result: int | Exception | None = None
         with suppress(EOFError):
-            result = answer.recv()
+            result = receiver.recv()
         process.join()
     if isinstance(result, Exception):
         raise result
@@ -84,8 +84,10 @@ def peak_of(
 
 
 def heaviest(data: Data, sampler: Sampler, batches: int, parts: int = 1) -> Data:
-    """The same data with only the images of the canvas whose part of a batch is largest, most objects
-    first, for so many batches. parts: that a batch is worked off in, over all processes.
+    """Return the data with only the images of the canvas whose part of a batch is largest.
+
+    They come with most objects first, as many as fill `batches` batches. parts: the number of parts that a
+    batch is split into, over all processes.
     """
     layout = data.header.layout
     by_bucket: dict[int, list[int]] = {}
@@ -104,8 +106,9 @@ def heaviest(data: Data, sampler: Sampler, batches: int, parts: int = 1) -> Data
 
 
 def shortest(config: RunConfig, images: int) -> RunConfig:
-    """So many epochs as give two full batches of one bucket with so many images. Weights hardly move: a
-    learning rate that suits a long run could spoil a short one.
+    """Return a configuration with as many epochs as give two full batches of one bucket of `images` images.
+
+    The weights hardly move, because a learning rate that suits a long run could spoil a short one.
     """
     epochs = -(-2 * config.train.batch_size // images)
     train = replace(config.train, epochs=epochs, eval_every=epochs, patience=0)
@@ -113,13 +116,16 @@ def shortest(config: RunConfig, images: int) -> RunConfig:
 
 
 def batches_to_try(config: RunConfig) -> int:
-    """As many as are read ahead, and not fewer than two: the first leaves the optimiser its state."""
+    """Return the number of batches for a trial: as many as are read ahead, and at least two.
+
+    Only the second one finds the state of the optimiser, which the first one creates.
+    """
     train = config.train
     return max(2, -(-(train.prefetch + 2) // train.accumulate))
 
 
 def _tell(
-    told: Connection,
+    sender: Connection,
     trial: Trial,
     config: RunConfig,
     options: TrainOptions,
@@ -127,7 +133,7 @@ def _tell(
     device: str,
     allowed: int | None,
 ) -> None:
-    """The peak, None for too much, or the error."""
+    """Run the trial; send the peak, None for too much, or the error."""
     result: int | Exception | None
     try:
         on = pick_device(device)
@@ -138,17 +144,17 @@ def _tell(
         result = int((device_memory_mb(on) or process_memory_mb()) * 2**20) + samples
     except (torch.OutOfMemoryError, MemoryError):
         result = None
-    except KeyboardInterrupt:  # the parent has it too
+    except KeyboardInterrupt:  # the parent gets it too
         return
     except Exception as error:
         if not isinstance(error, FdetError):
             error.add_note(traceback.format_exc())
         result = error
-    told.send(result)
+    sender.send(result)
 
 
 def _break_off_above(allowed: int | None, device: torch.device) -> None:
-    """So that a trial takes no more than the run may."""
+    """Break the trial off, or let it fail, where it takes more memory than the run may."""
     if allowed is None:
         return
     if device.type == "cuda":
@@ -164,7 +170,7 @@ def _break_off_above(allowed: int | None, device: torch.device) -> None:
 
 
 class _Alone:
-    """Takes the place of the launcher's fabric, and as much memory."""
+    """A stand-in for the launcher's fabric, which waits for no other process but takes as much memory."""
 
     def all_reduce(self, tensor: Tensor, reduce_op: str) -> Tensor:
         return tensor.clone()
@@ -173,7 +179,7 @@ class _Alone:
         return value
 
     def barrier(self) -> None:
-        """Nobody is waited for."""
+        """Return at once, as there is no other process to wait for."""
 
 
 def _fabric_of(world: World) -> _Alone | None:

@@ -1,1 +1,1 @@
-"""Who is told of a run while it happens: hooks, trackers, pictures."""
+"""The reporting of a run while it happens: hooks, trackers and pictures."""

@@ -1,6 +1,6 @@
-"""What a training run tells its hooks: every line of metrics.jsonl, and what an evaluation found.
+"""The events that a training run passes to its hooks: lines of metrics.jsonl and detections of evaluations.
 
-A hook is a plain function of an event. What it raises ends the run.
+A hook is a plain function of an event. An exception that it raises ends the run.
 """
 
 from __future__ import annotations
@@ -14,20 +14,24 @@ from ...heads.types import Detections
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """line: what metrics.jsonl gets. detections: of an evaluation, by image id, in image px."""
+    """An event of a run.
+
+    line: the line that metrics.jsonl gets. detections: the detections of an evaluation by image id, in
+    image px.
+    """
 
     line: Mapping[str, Any]
     detections: Mapping[int, Detections] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
-        """ "train" or "eval"."""
+        """The kind of the event, "train" or "eval"."""
         kind: str = self.line["kind"]
         return kind
 
     @property
     def step(self) -> int:
-        """How many steps were done."""
+        """The number of steps done."""
         step: int = self.line["step"]
         return step
 

@@ -1,7 +1,7 @@
-"""Pictures of what a run finds during training: the same few validation images after every evaluation.
+"""Pictures of a run's detections during training: the same few validation images after every evaluation.
 
-They are drawn from the image files, which the cache does not hold; on the disk only the last
-evaluation's pictures stay, trackers keep those of every one.
+They are drawn from the image files, which the cache does not hold. On disk only the pictures of the last
+evaluation stay; trackers keep those of every evaluation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .trackers.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-LARGEST_SIDE = 800  # px, of one of the two halves: a tracker keeps the pictures of every evaluation
+# px of either half; it is small since trackers keep the pictures of every evaluation.
+LARGEST_SIDE = 800
 DRAW_ABOVE = 0.3
 
 
@@ -35,10 +36,12 @@ def pictures_hook(
     image_ids: Sequence[int],
     trackers: Sequence[Tracker] = (),
 ) -> Hook:
-    """After an evaluation: RUN/pictures/<name>.png, and pictures/<name> for the trackers.
+    """Return a hook that draws pictures after an evaluation.
 
-    images: the folder that the validation cache was made from. image_ids: of the validation set.
-    Raises InputError where an image is not there.
+    They are written to RUN/pictures/<name>.png, and given to the trackers as pictures/<name>.
+
+    images: the folder that the validation cache was made from. image_ids: the ids of the images of the
+    validation set. Raises InputError where an image is missing or differs in size.
     """
     chosen = choose_images(annotations, image_ids)
     check_pictured(images, chosen)
@@ -60,7 +63,10 @@ def pictures_hook(
 
 
 def picture_names(chosen: Sequence[ImageEntry]) -> dict[int, str]:
-    """By image id: the file's path without its suffix; with it, where two would have one name."""
+    """Return the name of each picture by image id.
+
+    It is the path of the file without its suffix, or with it where two pictures would have the same name.
+    """
     short = {e.id: PurePosixPath(e.file_name).with_suffix("").as_posix() for e in chosen}
     count = Counter(short.values())
     return {e.id: e.file_name if count[short[e.id]] > 1 else short[e.id] for e in chosen}
@@ -69,8 +75,10 @@ def picture_names(chosen: Sequence[ImageEntry]) -> dict[int, str]:
 def draw_detections(
     images: Path, entry: ImageEntry, annotations: Annotations, detections: Detections
 ) -> bytes:
-    """A PNG file: ground truth on the left, what was found on the right; where nothing is sure the best
-    few, as many as there are objects: early on they say more. Raises ImageError.
+    """Return a PNG file with the ground truth on the left and the detections on the right.
+
+    Where no detection reaches DRAW_ABOVE, the best few are drawn, as many as there are objects: early in
+    training they say more than an empty picture. Raises ImageError.
     """
     image, _ = load_image(images / entry.file_name, entry.hw)
     objects = annotations.of_image(entry.id)

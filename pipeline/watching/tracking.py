@@ -1,4 +1,4 @@
-"""The trackers of a run: refused before it starts where they cannot be opened, harmless from then on."""
+"""The trackers of a run; one that cannot be opened stops it before it starts, but later failures do not."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .trackers.tracker import Tracker
 log = logging.getLogger(__name__)
 
 SHORTEST_PAUSE_SECONDS = 30.0
-LARGEST_SHARE = 0.1  # of the time, that a tracker which fails may take
+LARGEST_SHARE = 0.1  # The maximum share of the time that a failing tracker may take.
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises InputError for a name that nobody knows, and where its package is not installed."""
+    """Check the names of trackers. Raises InputError for unknown ones and for packages not installed."""
     for name in names:
         if name not in TRACKERS:
             raise InputError(f"--track {name}: no such tracker{did_you_mean(name, TRACKERS)}")
@@ -39,9 +39,9 @@ def check_trackers(names: Sequence[str]) -> None:
 def opened_trackers(
     names: Sequence[str], run: Path, parameters: Mapping[str, Any], *, resume: bool
 ) -> Iterator[list[Tracker]]:
-    """Open while the block runs; what fails in one of them then is a warning.
+    """Open trackers while the block runs; a failure of one of them in the block is only a warning.
 
-    run: a folder that exists. parameters: the configuration's sections. Raises InputError.
+    run: a folder that exists. parameters: the sections of the configuration. Raises InputError.
     """
     check_trackers(names)
     opened: list[Tracker] = []
@@ -61,22 +61,24 @@ def _opened(name: str, run: Path, parameters: Mapping[str, Any], resume: bool) -
         return TRACKERS[name](run, parameters, resume)
     except FdetError:
         raise
-    except Exception as error:  # every package fails in its own way
+    except Exception as error:  # Every package fails in its own way.
         raise InputError(
-            f"--track {name}: it cannot be opened ({_reason(error)}); mend that, or train without it"
+            f"--track {name}: it cannot be opened ({_reason(error)}); fix that, or train without it"
         ) from error
 
 
 class GuardedTracker:
-    """A tracker whose failures are warned of once. After one it rests, so that a server which does
-    not answer holds up the training for a small share of the time at most.
+    """A tracker whose failures are only warned about, and only once.
+
+    After a failure it pauses, so that a server which does not answer delays training by at most a small
+    share of the time.
     """
 
     def __init__(
         self, name: str, tracker: Tracker, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._name, self._tracker, self._clock = name, tracker, clock
-        self._rests_until = float("-inf")
+        self._paused_until = float("-inf")
         self._warned = False
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -86,25 +88,25 @@ class GuardedTracker:
         self._try(partial(self._tracker.picture, step, name, png))
 
     def close(self, finished: bool) -> None:
-        self._rests_until = float("-inf")
+        self._paused_until = float("-inf")
         self._try(partial(self._tracker.close, finished))
 
     def _try(self, call: Callable[[], None]) -> None:
         began = self._clock()
-        if began < self._rests_until:
+        if began < self._paused_until:
             return
         try:
             call()
-        except Exception as error:  # every package fails in its own way
+        except Exception as error:  # Every package fails in its own way.
             now = self._clock()
-            self._rests_until = now + max(SHORTEST_PAUSE_SECONDS, (now - began) / LARGEST_SHARE)
+            self._paused_until = now + max(SHORTEST_PAUSE_SECONDS, (now - began) / LARGEST_SHARE)
             self._warn(error)
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             log.warning(
-                "%s failed (%s); the training goes on, metrics.jsonl has every figure, and it is "
-                "tried again now and then",
+                "%s failed (%s); the training goes on, metrics.jsonl has every figure, and the "
+                "tracker is retried from time to time",
                 self._name,
                 _reason(error),
             )

@@ -72,6 +72,6 @@ def neck_levels(given):
 def test_a_fresh_head_of_points_has_boxes_of_eight_strides_and_none_without_a_gradient(name):
     """With a bias of zero FCOS's ReLU gave a distance of exactly zero at a third of all sides."""
     torch.manual_seed(0)
-    distances = head_of(name)._outputs(neck_levels(batch(2)[0]))[1].detach()
+    distances = head_of(name).outputs(neck_levels(batch(2)[0]))[1].detach()
     assert distances.min() > 1
     assert float(distances.mean()) == pytest.approx(4, abs=0.5)

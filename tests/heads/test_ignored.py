@@ -97,8 +97,8 @@ def places_of(head, given):
 
 def frozen_outputs(head, given, monkeypatch):
     """What a dense head finds, as the leaves of its losses."""
-    outputs = [x.detach().clone().requires_grad_() for x in head._outputs(given)]
-    monkeypatch.setattr(head, "_outputs", lambda pyramid: tuple(outputs))
+    outputs = [x.detach().clone().requires_grad_() for x in head.outputs(given)]
+    monkeypatch.setattr(head, "outputs", lambda pyramid: tuple(outputs))
     return outputs
 
 

@@ -40,7 +40,7 @@ def test_a_single_image_whose_coarsest_level_is_one_place_can_be_trained(head):
 def test_fresh_tal_finds_boxes_of_eight_strides_that_it_does_not_believe_in():
     detector = detector_of("tal")
     levels = detector.neck(pyramid(2, (128, 128)))
-    logits, distances = detector.head._outputs(levels)
+    logits, distances = detector.head.outputs(levels)
     places = detector.head.places(levels)
     torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.01), rtol=0.6, atol=0)
     torch.testing.assert_close(distances, torch.full_like(distances, 4.0), rtol=0.25, atol=0)

@@ -68,7 +68,7 @@ BAD = [
     ([*EXTRACT, "--size", "64", "--codec", "int7"], "unknown codec 'int7'; did you mean 'int"),
     (
         [*EXTRACT, "--size", "64", "--codec", "int5+pac"],
-        "unknown codec 'int5+pac'; did you mean 'int5'?; +pca or +pca64 behind it keeps",
+        "unknown codec 'int5+pac'; did you mean 'int5'?; +pca or +pca64 after it keeps",
     ),
     ([*EXTRACT, "--size", "64", "--codec", "int5+pca0"], "unknown codec 'int5+pca0'"),
     ([*INT5, "--calibration-images", "0"], "--calibration-images: expected at least 1, got 0"),

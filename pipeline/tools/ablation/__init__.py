@@ -1,1 +1,1 @@
-"""fdet ablate: many heads on the same caches, from a plan, and what each is worth."""
+"""fdet ablate: many heads trained on the same caches from one plan, and what each is worth."""

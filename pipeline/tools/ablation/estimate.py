@@ -1,4 +1,4 @@
-"""What a trial will take, from a few steps of it: reading, a step of the head, an evaluated image."""
+"""Estimates of a trial's time from a few of its steps: reading, a step of the head, an evaluated image."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from ...training.step import parts_of
 from ...training.train import begin
 from .trials import Opened, Trial
 
-# The first one warms up.
+# The first step warms up and is not counted.
 STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds: to read and decode the samples of a step, for the step itself, for an evaluated image."""
+    """The costs of a trial in seconds.
+
+    reading: the time to read and decode the samples of a step. step: the time of the step itself. image: the
+    time of an evaluated image.
+    """
 
     reading: float
     step: float
     image: float
 
     def seconds(self, trial: Trial, val_images: int) -> float:
-        """Of a whole trial alone, without the start of its process."""
+        """Return the seconds of a whole trial that runs alone, without the start of its process."""
         train = trial.config.train
         evaluations = -(-fixed(train.epochs) // fixed(train.eval_every))
         evaluations = min(trial.steps, evaluations)
@@ -44,14 +48,14 @@ class Cost:
 
 
 class Costs:
-    """Measured once for all trials that differ in nothing that a step's time hangs on."""
+    """The costs of trials, measured once for all that differ in nothing that a step's time depends on."""
 
     def __init__(self, opened: Opened, threads: int | None) -> None:
         self.opened, self._known = opened, dict[object, Cost]()
         use_threads(threads)
 
     def of(self, trial: Trial) -> Cost:
-        """Raises FdetError where not even the first steps can be made."""
+        """Return the cost of a trial. Raises FdetError where not even its first steps can be made."""
         key = _key(trial)
         if key not in self._known:
             data, val = self.opened.of(trial.caches, trial.config)
@@ -62,7 +66,7 @@ class Costs:
         return self._known[key]
 
     def seconds(self, trials: Sequence[Trial]) -> list[float]:
-        """Of each, with a progress line."""
+        """Return the seconds of each trial, and show a progress line meanwhile."""
         found = []
         with progress_line("measure", len({_key(trial) for trial in trials})) as progress:
             for trial in trials:
@@ -75,7 +79,7 @@ class Costs:
 
 
 def _key(trial: Trial) -> object:
-    """Everything that a step's time hangs on."""
+    """Return a key of everything that a step's time depends on."""
     plain, train = RunConfig(), trial.config.train
     names = ("batch_size", "accumulate", "precision", "average", "compile", "channels_last")
     kept = {name: getattr(train, name) for name in (*names, "checkpoint_activations")}
@@ -117,6 +121,6 @@ def _decoded(data: Data, parts: list[list[tuple[int, int]]], opened: Opened) -> 
 
 
 def _wait_for(values: object) -> None:
-    """An accelerator has then done what was asked of it."""
+    """Wait until an accelerator has computed the values, by reading each of them on the host."""
     for value in values:  # type: ignore[attr-defined]
         float(value)

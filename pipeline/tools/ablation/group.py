@@ -1,7 +1,7 @@
-"""A group of trials in a process of its own: `python -m fdet.pipeline.tools.ablation.group JOB.json`.
+"""A group of trials in a separate process: `python -m fdet.pipeline.tools.ablation.group JOB.json`.
 
-How each of them ended, but for those that finished, stands in the answer beside the job. Exit status
-0: every trial came to an end; 130: all have saved and left.
+The answer, a file next to the job, gives the status and the reason of each trial that did not finish. The
+exit status is 0 where every trial came to an end, and 130 where all have saved and left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ....cache.errors import FdetError
 from ....cache.format.sealed import canonical_json
 from ...machines.launching import end_with_launcher
 from ...runs.config import RunConfig, fixed
-from ...sources.residence import Residence
+from ...sources.kinds import Residence
 from ...training.options import TrainOptions
 from ...training.together import Ended, Run, train_together
 from .pruning import Pruned, Pruning, PruningSettings, pruning_of
@@ -43,8 +43,11 @@ def job_of(
     place: Place,
     pruning: PruningSettings | None,
 ) -> bytes:
-    """What the process is told: of settings that are "auto" a trial that was begun keeps its values, which
-    another machine may not give it. comparable: run directories, for each trial.
+    """Return the content of the job file for a process.
+
+    It has the settings as the plan gives them: in place of "auto" a trial that was begun keeps its values,
+    which another machine may not choose. comparable: for each trial, the run directories of those that it is
+    compared with.
     """
     runs = [
         {
@@ -61,37 +64,42 @@ def job_of(
 
 
 def main(job: Path) -> int:
-    """The exit status."""
+    """Train the trials of a job, write the answer, and return the exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("fdet").setLevel(logging.INFO)
-    told = json.loads(job.read_bytes())
-    runs = [_run(run, Place(**told["place"]), pruning_of(told["pruning"])) for run in told["runs"]]
+    request = json.loads(job.read_bytes())
+    runs = [
+        _run(run, Place(**request["place"]), pruning_of(request["pruning"]))
+        for run in request["runs"]
+    ]
     try:
         ended: list[Ended] = train_together(runs)
     except KeyboardInterrupt:
         return 130
-    except FdetError as error:  # of what all share
+    except FdetError as error:  # from data or settings that all trials share
         ended = [error] * len(runs)
-    content = {options.out.name: _said(end) for (_, options), end in zip(runs, ended, strict=True)}
+    content = {
+        options.out.name: _ending(end) for (_, options), end in zip(runs, ended, strict=True)
+    }
     publish_bytes(answer_of(job), canonical_json(content), existing="replace")
     return 0
 
 
-def _run(told: Mapping[str, Any], place: Place, pruning: PruningSettings | None) -> Run:
-    config = RunConfig.from_mapping(told["config"])
-    out = Path(told["out"])
-    paths = {name: located(path) for name, path in told["paths"].items()}
+def _run(request: Mapping[str, Any], place: Place, pruning: PruningSettings | None) -> Run:
+    config = RunConfig.from_mapping(request["config"])
+    out = Path(request["out"])
+    paths = {name: located(path) for name, path in request["paths"].items()}
     options: TrainOptions = Caches(**paths).options(
         out, **asdict(place), resume=(out / "run.json").is_file()
     )
     if pruning is not None:
-        others = tuple(map(Path, told["comparable"]))
-        options = replace(options, hooks=[Pruning(pruning, out, others, told["epochs"])])
+        others = tuple(map(Path, request["comparable"]))
+        options = replace(options, hooks=[Pruning(pruning, out, others, request["epochs"])])
     return config, options
 
 
-def _said(end: Ended) -> list[str] | None:
-    """Status and reason; None of a run that finished."""
+def _ending(end: Ended) -> list[str] | None:
+    """Return the status and the reason, or None for a run that finished."""
     if not isinstance(end, Exception):
         return None
     kind = "" if isinstance(end, FdetError) else f"{type(end).__name__}: "
@@ -99,7 +107,7 @@ def _said(end: Ended) -> list[str] | None:
 
 
 def answer_of(job: Path) -> Path:
-    """Beside the job."""
+    """Return the path of the answer, next to the job."""
     return job.with_suffix(".ended.json")
 
 

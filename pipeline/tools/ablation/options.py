@@ -1,46 +1,97 @@
-"""What `fdet ablate` takes beside the plan; what cannot be is refused before anything is read."""
+"""What `fdet ablate` takes in addition to the plan; what cannot be is refused before anything is read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Annotated
 
 from ....cache.errors import InputError, did_you_mean
+from ....heads.ranges import at_least
+from ...command import MACHINE, Device, argument, cache_opt, check_ranges, flag_of, opt
 from ...machines.ray_cluster import RayPlace
-from ...sources.residence import Residence
-from .group import Place
-from .plan import Plan, read_plan
+from ...sources.kinds import Residence
+
+if TYPE_CHECKING:
+    from .group import Place
+    from .plan import Plan
 
 ENGINES = ("local", "ray")
+MAX_TOGETHER = 16
+RAY = "Ray"
+
+
+def parse_together(text: str) -> int | None:
+    """Return the given number of trials, or None for "auto". Raises InputError for any other text."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_TOGETHER:
+        raise InputError(
+            f"--together: expected auto or a number from 1 to {MAX_TOGETHER}, got {text!r}"
+        )
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblateOptions:
-    """cache, val, out: instead of the plan's. together: trials of a pass at most, None to measure what
-    pays. jobs: processes at once, which share `threads` (None: torch's). engine: "local", or "ray":
-    processes on the nodes of a cluster, each with cpus_per_trial threads and a share of an accelerator.
+    """What `fdet ablate` takes. together: the most trials of one pass, None to measure what pays. threads
+    None: torch's. engine: "local", or "ray": processes on the nodes of a cluster, each with cpus_per_trial
+    threads and a share of an accelerator.
     """
 
-    plan: Path
-    cache: Path | None = None
-    val: Path | None = None
-    out: Path | None = None
-    together: int | None = None
-    jobs: int = 1
-    device: str = "auto"
-    threads: int | None = None
-    resident: Residence = "auto"
-    retry_failed: bool = False
-    engine: str = "local"
-    ray_address: str | None = None
-    ray_workers: int | None = None
-    cpus_per_trial: int = 1
-    gpus_per_trial: float | None = None
+    plan: Annotated[Path, argument("TOML file: base, axes, seeds (docs/ablations.md)")]
+    cache: Annotated[Path | None, cache_opt("training cache, instead of the plan's")] = None
+    val: Annotated[Path | None, cache_opt("validation cache, instead of the plan's")] = None
+    out: Annotated[Path | None, opt("folder for runs and results, or to go on in")] = None
+    together: Annotated[
+        int | None,
+        opt(
+            "trials in one pass over their cache at most; auto: measure whether that pays",
+            parser=parse_together,
+            metavar="N",
+            show_default="auto",
+        ),
+    ] = None
+    retry_failed: Annotated[bool, opt("go on with trials that failed before")] = False
+    jobs: Annotated[
+        int, at_least(1), opt("processes at once; they share the threads", group=MACHINE)
+    ] = 1
+    device: Device = "auto"
+    threads: Annotated[
+        int | None, opt("of torch on a CPU, of all jobs; default: torch's", group=MACHINE)
+    ] = None
+    resident: Annotated[
+        Residence,
+        opt(
+            "whether samples stay in memory after their first reading (auto: one job)",
+            group=MACHINE,
+        ),
+    ] = "auto"
+    engine: Annotated[
+        str,
+        opt(
+            "local: --jobs processes; ray: processes on a cluster's nodes (docs/cluster.md)",
+            group=RAY,
+        ),
+    ] = "local"
+    ray_address: Annotated[
+        str | None,
+        opt("HOST:PORT, or auto; default: RAY_ADDRESS, or a Ray of this machine's own", group=RAY),
+    ] = None
+    ray_workers: Annotated[
+        int | None,
+        opt("at most so many processes; default: as many as there is room for", group=RAY),
+    ] = None
+    cpus_per_trial: Annotated[int, opt("that a process claims, and its --threads", group=RAY)] = 1
+    gpus_per_trial: Annotated[
+        float | None,
+        opt("that a process claims, e.g. 0.25; default: 1 where the cluster has any", group=RAY),
+    ] = None
 
     def read_plan(self) -> Plan:
-        """With the paths of the command line. Raises ConfigError."""
+        """Return the plan, with the paths of the command line. Raises ConfigError."""
+        from .plan import read_plan
+
         plan = read_plan(self.plan)
         given = {"cache": self.cache, "val": self.val}
         paths = {name: path for name, path in given.items() if path is not None}
@@ -48,9 +99,12 @@ class AblateOptions:
 
     @property
     def place(self) -> Place:
-        """Of a process. Samples stay in the memory of one alone, unless that is asked for."""
-        if self.jobs < 1:
-            raise InputError(f"--jobs: expected at least 1, got {self.jobs}")
+        """Where each process runs. Samples stay in the memory of one alone, unless --resident says more."""
+        import torch
+
+        from .group import Place
+
+        check_ranges(self)
         on_ray = self.engine == "ray"
         threads = self.threads or (self.cpus_per_trial if on_ray else torch.get_num_threads())
         alone = (self.jobs == 1 and not on_ray) or self.resident != "auto"
@@ -59,7 +113,7 @@ class AblateOptions:
 
     @property
     def ray_place(self) -> RayPlace | None:
-        """None of the local engine. Raises InputError for what does not go together."""
+        """The cluster, None for the local engine. Raises InputError for what does not go together."""
         if self.engine not in ENGINES:
             raise InputError(f"--engine {self.engine!r}{did_you_mean(self.engine, ENGINES)}")
         if self.engine == "ray":
@@ -72,5 +126,5 @@ class AblateOptions:
             return place
         for name in ("ray_address", "ray_workers", "gpus_per_trial", "cpus_per_trial"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
-                raise InputError(f"--{name.replace('_', '-')}: belongs to --engine ray")
+                raise InputError(f"{flag_of(name)}: belongs to --engine ray")
         return None

@@ -1,7 +1,7 @@
-"""PLAN.toml as a value: what every trial has, along which axes they differ, and how many there are.
+"""PLAN.toml as a value: what every trial has, along which axes trials differ, and how many there are.
 
 A change of an axis is a table of sections, as a run's own TOML has them, and of paths. A section that
-names its neck or head replaces what was there; one without a name changes what it says.
+names its neck or head replaces the previous section; one without a name changes only the settings it gives.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .pruning import PruningSettings, pruning_of
 
 SECTIONS = tuple(f.name for f in fields(RunConfig))
 PATHS = ("cache", "val", "annotations", "val_annotations")
-# Whose tables have a name that says what the other settings are.
-_CHOSEN = ("neck", "head")
+# The name in the table of such a section decides which other settings it has.
+_NAMED_SECTIONS = ("neck", "head")
 SEED = "train.seed"
 Mode = Literal["grid", "list", "random"]
 Sections = Mapping[str, Any]
@@ -30,7 +30,7 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One value of an axis. label: for people; sections, paths: what it changes."""
+    """One value of an axis. label: its name for people. sections, paths: what it changes."""
 
     label: str
     sections: Sections
@@ -38,15 +38,17 @@ class Choice:
 
     @property
     def settings(self) -> set[str]:
-        """Everything that it says, by full name."""
-        said = {f"{s}.{name}" for s, values in self.sections.items() for name in values}
-        return said | set(self.paths)
+        """The full names of everything that it changes."""
+        names = {f"{s}.{name}" for s, values in self.sections.items() for name in values}
+        return names | set(self.paths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Top:
-    """budget: of mode "random", how many combinations are drawn, by `random_seed`. seeds: each
-    combination is trained with each.
+    """The keys at the top of a plan.
+
+    budget: the number of combinations that mode "random" draws, with `random_seed`. seeds: the seeds that
+    each combination is trained with.
     """
 
     cache: str | None = None
@@ -62,8 +64,10 @@ class _Top:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """paths: of cache, val, annotations, val_annotations, where they are said; axes: by name, in the
-    plan's order, one called "trial" in mode "list".
+    """A plan as it was read.
+
+    paths: the paths of cache, val, annotations and val_annotations, as far as they are given. axes: the
+    choices by axis, in the plan's order; mode "list" has one axis called "trial".
     """
 
     base: Sections
@@ -78,14 +82,16 @@ class Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """Paths in it are relative to its folder. Raises ConfigError for what no plan has."""
+    """Read a plan; paths in it are relative to its folder. Raises ConfigError where it is not valid."""
     values = read_toml(path)
     tables = {name: values.pop(name, None) for name in ("base", "axes", "trials", "pruning")}
     _refuse_unknown(values, tables, path)
     top = from_mapping(_Top, values, "plan")
     _check_top(top, tables, path)
     home = path.parent
-    given = {name: _place(home, text) for name in PATHS if (text := getattr(top, name)) is not None}
+    given = {
+        name: _path_of(home, text) for name in PATHS if (text := getattr(top, name)) is not None
+    }
     return Plan(
         base=_base(tables["base"] or {}, home),
         axes=_axes(tables, home),
@@ -99,8 +105,8 @@ def read_plan(path: Path) -> Plan:
     )
 
 
-def _place(home: Path, text: str) -> Path:
-    """Of a cache or a file that a plan names."""
+def _path_of(home: Path, text: str) -> Path:
+    """Return the path of a cache or a file that a plan names."""
     found = located(text)
     return found if isinstance(found, ObjectPath) else home / found
 
@@ -126,7 +132,7 @@ def _check_top(top: _Top, tables: Mapping[str, Any], path: Path) -> None:
 
 
 def _base(values: object, home: Path) -> Sections:
-    """The settings of `config`, a file or a preset, and on top of them those of the sections."""
+    """Return the settings of `config`, a file or a preset, and on top of them those of the sections."""
     table = dict(_table(values, "base"))
     name = table.pop("config", None)
     known = ["config", *SECTIONS]
@@ -135,8 +141,10 @@ def _base(values: object, home: Path) -> Sections:
             raise ConfigError(f"unknown key 'base.{section}'{did_you_mean(section, known)}")
     if name is not None and not isinstance(name, str):
         raise ConfigError(f"base.config: expected a file or a preset, got {shown_value(name)}")
-    beside = None if name is None else home / name
-    found = beside if beside is None or beside.is_file() else config_file(Path(str(name)))
+    local_file = None if name is None else home / name
+    found = (
+        local_file if local_file is None or local_file.is_file() else config_file(Path(str(name)))
+    )
     from_file = read_toml(found) if found is not None else {}
     sections, _ = _split(table, "base", home)
     _refuse_seed([Choice("", sections, {})], "base")
@@ -156,7 +164,7 @@ def _axes(tables: Mapping[str, Any], home: Path) -> dict[str, tuple[Choice, ...]
 
 
 def _flat_axes(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """`optim.lr = [...]` without quotes is a table in TOML."""
+    """Yield the axes by full name; `optim.lr = [...]` without quotes is a table in TOML."""
     for name, values in table.items():
         if name in SECTIONS and isinstance(values, Mapping):
             yield from ((f"{name}.{inner}", v) for inner, v in values.items())
@@ -171,7 +179,7 @@ def _choices(axis: str, values: object, home: Path) -> tuple[Choice, ...]:
     labels = [choice.label for choice in found]
     for label in labels:
         if labels.count(label) > 1:
-            raise ConfigError(f"axis '{axis}': {label!r} stands there twice; give each a label")
+            raise ConfigError(f"axis '{axis}': {label!r} appears twice; give each a label")
     _refuse_seed(found, f"axis '{axis}'")
     return found
 
@@ -195,7 +203,7 @@ def _choice(axis: str, value: object, home: Path) -> Choice:
 def _split(
     table: Mapping[str, Any], where: str, home: Path
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """Sections and paths of a table whose keys may have a dot."""
+    """Return the sections and paths of a table whose keys may have a dot."""
     sections: dict[str, dict[str, Any]] = {}
     paths: dict[str, Path] = {}
     for key, value in table.items():
@@ -203,7 +211,7 @@ def _split(
         if key in PATHS and where != "base":
             if not isinstance(value, str):
                 raise ConfigError(f"{where}: {key}: expected a path, got {shown_value(value)}")
-            paths[key] = _place(home, value)
+            paths[key] = _path_of(home, value)
         elif section not in SECTIONS:
             known = [*SECTIONS, *PATHS, "label"]
             raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(key, known)}")
@@ -215,7 +223,7 @@ def _split(
 
 
 def merged(base: Sections, changes: Sequence[Sections]) -> dict[str, Any]:
-    """The base with all changes: first those that replace a section, then those that change one."""
+    """Return the base with all changes: first those that replace a section, then those that change one."""
     found = dict(base)
     ordered = [(s, v) for change in changes for s, v in change.items()]
     ordered.sort(key=lambda change: not _replaces(*change))
@@ -227,7 +235,7 @@ def merged(base: Sections, changes: Sequence[Sections]) -> dict[str, Any]:
 
 
 def _replaces(section: str, values: Mapping[str, Any]) -> bool:
-    return section in _CHOSEN and "name" in values
+    return section in _NAMED_SECTIONS and "name" in values
 
 
 def _settings(choices: Sequence[Choice]) -> set[str]:
@@ -246,7 +254,7 @@ def _table(value: object, where: str) -> Mapping[str, Any]:
 
 
 def _label(sections: Sections, paths: Mapping[str, Path]) -> str:
-    """`retinanet, convs 2`."""
+    """Return a label such as `retinanet, convs 2`."""
     words = []
     for section, values in sections.items():
         bare = _replaces(section, values)

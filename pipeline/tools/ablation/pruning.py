@@ -1,7 +1,7 @@
-"""Ending a trial early, where Optuna's pruner would: by what comparable trials have reached so far.
+"""Early stopping of trials by Optuna's pruners, from what comparable trials have reached so far.
 
-Nothing is kept beside the trials' own metrics.jsonl: a study is made of them anew for each decision,
-so a resumed trial, or one in another process, is decided upon as any other.
+Nothing is kept in addition to the trials' own metrics.jsonl: each decision makes a new study of these files,
+so a resumed trial, or one in another process, is treated like any other.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ from typing import Any
 
 from ....cache.errors import ConfigError, FdetError, InputError, did_you_mean
 from ....heads.checks import check_range
-from ...runs import metrics_log
+from ...runs.history import evaluations_of, read_history
 from ...runs.settings import from_mapping, shown_value
 from ...watching.events import Event
 
-# (epoch, AP) of each evaluation.
+# A learning curve: (epoch, AP) of each evaluation.
 Course = Sequence[tuple[int, float]]
 
 
 class Pruned(FdetError):
-    """A trial was ended since others had reached more by then."""
+    """A trial was ended because others had reached more by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class MedianSettings:
-    """Ends below the median of the finished ones at the same epoch. startup_trials: none is ended before
-    so many have finished; warmup_epochs: the first epoch behind which one may be.
+    """A pruner that ends trials below the median of the finished ones at the same epoch.
+
+    startup_trials: the number of trials that must have finished before any is ended. warmup_epochs: the
+    first epoch after which a trial may be ended.
     """
 
     name: str = "median"
@@ -45,7 +47,7 @@ class MedianSettings:
 
 @dataclass(frozen=True, slots=True)
 class HalvingSettings:
-    """Of those that have come to a rung, 1 in `reduction` goes on; the first rung is at `min_epochs`."""
+    """A pruner that lets 1 in `reduction` trials pass each rung, of which the first is at `min_epochs`."""
 
     name: str = "successive-halving"
     min_epochs: int = 1
@@ -63,7 +65,7 @@ class HalvingSettings:
 
 @dataclass(frozen=True, slots=True)
 class HyperbandSettings(HalvingSettings):
-    """Successive halving in several brackets, of which some begin later."""
+    """A pruner by successive halving in several brackets, some of which begin later."""
 
     name: str = "hyperband"
 
@@ -82,7 +84,10 @@ PRUNERS: Mapping[str, type[PruningSettings]] = {
 
 
 def pruning_of(values: object) -> PruningSettings | None:
-    """Raises ConfigError, and InputError where Optuna is not installed."""
+    """Return the settings of the table [pruning], or None where there is none.
+
+    Raises ConfigError, and InputError where Optuna is not installed.
+    """
     if values is None:
         return None
     name = values.get("name") if isinstance(values, Mapping) else values
@@ -104,10 +109,10 @@ def _optuna() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """A hook of a run: raises Pruned behind an evaluation where the pruner says so.
+    """A hook of a run that raises Pruned after an evaluation where the pruner says so.
 
-    comparable: the folders of all trials with the same caches and epochs, its own among them, in the
-    plan's order.
+    own: the run's folder. comparable: the folders of all trials with the same caches and epochs, the run's
+    own among them, in the plan's order.
     """
 
     settings: PruningSettings
@@ -118,32 +123,31 @@ class Pruning:
     def __call__(self, event: Event) -> None:
         if event.kind != "eval" or event.line["epoch"] >= self.epochs:
             return
-        courses = [course_of(folder) for folder in self.comparable]
+        curves = [course_of(folder) for folder in self.comparable]
         own = self.comparable.index(self.own)
-        if is_pruned(self.settings, courses, own, self.epochs):
-            epoch, ap = courses[own][-1]
+        if is_pruned(self.settings, curves, own, self.epochs):
+            epoch, ap = curves[own][-1]
             raise Pruned(f"pruned in epoch {epoch} of {self.epochs}, at AP {ap:.3f}")
 
 
 def course_of(folder: Path) -> list[tuple[int, float]]:
-    """As far as it has come."""
-    lines = [line for line in metrics_log.read(folder) if line["kind"] == "eval"]
-    return [(line["epoch"], line["metrics"]["ap"] or 0.0) for line in lines]
+    """Return the learning curve of a run, as far as the run has come."""
+    return [(of.epoch, of.ap) for of in evaluations_of(read_history(folder))]
 
 
-def is_pruned(settings: PruningSettings, courses: Sequence[Course], own: int, epochs: int) -> bool:
-    """Whether trial number `own` ends after its last evaluation, beside all the others' courses."""
+def is_pruned(settings: PruningSettings, curves: Sequence[Course], own: int, epochs: int) -> bool:
+    """Return whether trial number `own` is to end after its last evaluation, given all trials' curves."""
     optuna = _optuna()
     study = optuna.create_study(
         study_name="ablation", direction="maximize", pruner=settings.pruner(optuna, epochs)
     )
-    trials = [study.ask() for _ in courses]
-    last = [k for k in range(len(courses)) if k != own]
+    trials = [study.ask() for _ in curves]
+    others = [k for k in range(len(curves)) if k != own]
     pruned = False
-    for k in [*last, own]:
-        for epoch, ap in courses[k]:
+    for k in [*others, own]:
+        for epoch, ap in curves[k]:
             trials[k].report(ap, epoch)
             pruned = bool(trials[k].should_prune())
-        if courses[k] and courses[k][-1][0] >= epochs:
-            study.tell(trials[k], courses[k][-1][1])
+        if curves[k] and curves[k][-1][0] >= epochs:
+            study.tell(trials[k], curves[k][-1][1])
     return pruned

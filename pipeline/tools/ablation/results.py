@@ -1,12 +1,12 @@
-"""Results as one tidy table: a row for each evaluation of each trial, the same columns in every format.
+"""Results as one tidy table: a row for each evaluation of each trial, and the same columns in every format.
 
-`fdet report` has a row for each run; a column that both have bears its name.
+`fdet report` has a row for each run; a column that both tables have bears the same name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,13 +15,13 @@ from ....cache.disk.publish import publish_bytes
 from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ...evaluation.coco import FIGURES, GROUPS
-from ...runs import metrics_log
 from ...runs.figures import Spread
+from ...runs.history import History, Steps, read_history
 from ...runs.rows import Row, to_csv
 from .state import Entry, State
 from .trials import Trial
 
-# Behind them come the axes, "AP of CLASS", figures of masks as "mask_ap", and every setting.
+# After these columns come the axes, "AP of CLASS", figures of masks as "mask_ap", and every setting.
 COLUMNS: Mapping[str, str] = {
     "run": "the trial, by the start of its digest",
     "folder": "run directory",
@@ -29,87 +29,86 @@ COLUMNS: Mapping[str, str] = {
     "note": "why it failed or was pruned",
     "digest": "sha256 of settings, caches and annotations",
     "seed": "train.seed",
-    "epoch": "that was evaluated, counted from 1; empty where none was",
+    "epoch": "the evaluated epoch, counted from 1; empty where none was evaluated",
     "best": "whether it is the trial's best evaluation",
-    **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of this evaluation"),
+    **dict.fromkeys(FIGURES, "COCO metric of this evaluation, 0 to 1"),
     **dict.fromkeys(GROUPS, "AP over the classes of a frequency group, of this evaluation"),
-    "loss": "mean over the epochs since the evaluation before",
+    "loss": "mean over the epochs since the previous evaluation",
     "trained": "trained parameters",
     "total": "parameters of detector and backbone",
     "share": "trained / total",
-    "seconds": "of steps and of waiting for their data, up to this evaluation",
-    "images_per_second": "mean since the evaluation before",
+    "seconds": "time of steps and of waiting for their data, up to this evaluation",
+    "images_per_second": "mean since the previous evaluation",
     "waiting": "share of these seconds without data",
-    "process_mb": "peak of the process so far, MiB; of trials in one pass, of them all",
+    "process_mb": "peak of the process so far, MiB; trials in one pass share it",
     "device_mb": "peak of the accelerator so far, MiB",
-    "cache_bytes": "of the training and the validation cache on the disk",
+    "cache_bytes": "size of the training and the validation cache on the disk",
 }
 
 
 def rows_of(trials: Sequence[Trial], state: State) -> list[Row]:
-    """In the plan's order; a trial that was never evaluated has one row."""
+    """Return the rows in the plan's order; a trial that was never evaluated has one row."""
     sizes: dict[Path, int] = {}
-    found = [row for trial in trials for row in _of_trial(trial, state, sizes)]
+    found = [row for trial in trials for row in _rows_of_trial(trial, state, sizes)]
     names = dict.fromkeys([*COLUMNS, *(name for row in found for name in row)])
-    behind = [name for name in names if "." in name and " " not in name]
-    ordered = [*(name for name in names if name not in behind), *behind]
+    settings = [name for name in names if "." in name and " " not in name]
+    ordered = [*(name for name in names if name not in settings), *settings]
     return [{name: row.get(name) for name in ordered} for row in found]
 
 
-def _of_trial(trial: Trial, state: State, sizes: dict[Path, int]) -> Iterator[Row]:
+def _rows_of_trial(trial: Trial, state: State, sizes: dict[Path, int]) -> Iterator[Row]:
     entry, folder = state.entries[trial.digest], state.folder(trial)
-    about = _about(trial, entry, folder)
-    about["cache_bytes"] = sum(_bytes(c, sizes) for c in {trial.caches.cache, trial.caches.val})
-    evaluated = list(_evaluations(metrics_log.read(folder)))
+    columns = _trial_columns(trial, entry, folder)
+    columns["cache_bytes"] = sum(_bytes(c, sizes) for c in {trial.caches.cache, trial.caches.val})
+    evaluated = list(_evaluations(read_history(folder)))
     best = max(evaluated, key=lambda row: row["ap"] or 0.0, default=None)
     for row in evaluated or [Row()]:
-        yield {**about, **row, "best": row is best if evaluated else None}
+        yield {**columns, **row, "best": row is best if evaluated else None}
 
 
-def _about(trial: Trial, entry: Entry, folder: Path) -> Row:
+def _trial_columns(trial: Trial, entry: Entry, folder: Path) -> Row:
     axes = {axis: label for axis, label in trial.labels.items() if "." not in axis}
     return {
         **{"run": trial.id, "folder": str(folder), "state": entry.status, "note": entry.reason},
         **{"digest": trial.digest, "seed": trial.seed, **axes},
         **{"trained": trial.trained, "total": trial.total, "share": trial.trained / trial.total},
-        **{name: _plain(value) for name, value in entry.settings.items()},
+        **{name: _cell(value) for name, value in entry.settings.items()},
     }
 
 
-def _evaluations(lines: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
-    seconds, since = 0.0, list[Mapping[str, Any]]()
+def _evaluations(history: History) -> Iterator[Row]:
+    seconds, since = 0.0, list[Steps]()
     process, device = 0.0, None
-    for line in lines:
-        if line["kind"] == "train":
-            since.append(line)
-            process = max(process, line["process_memory_mb"])
-            device = line.get("device_memory_mb", device)
+    for entry in history:
+        if isinstance(entry, Steps):
+            since.append(entry)
+            process = max(process, entry.process_memory_mb)
+            device = entry.device_memory_mb if entry.device_memory_mb is not None else device
             continue
-        own = sum(step["seconds"] for step in since)
+        own = sum(steps.seconds for steps in since)
         seconds += own
-        metrics = line["metrics"]
+        metrics = entry.metrics
+        losses = [loss for steps in since if (loss := steps.loss) is not None]
         masks = metrics.get("masks") or {}
         yield {
-            "epoch": line["epoch"],
+            "epoch": entry.epoch,
             **{name: metrics[name] for name in FIGURES},
             **{name: metrics.get(name) for name in GROUPS},
             **{f"mask_{name}": value for name, value in masks.items()},
             **{f"AP of {name}": ap for name, ap in metrics["per_class"].items()},
-            "loss": fmean(step["loss"] for step in since if "loss" in step) if since else None,
+            "loss": fmean(losses) if losses else None,
             "seconds": round(seconds, 3),
-            "images_per_second": _mean(since, "images_per_second", own),
-            "waiting": _mean(since, "waiting", own),
+            "images_per_second": _mean(((s.images_per_second, s.seconds) for s in since), own),
+            "waiting": _mean(((s.waiting, s.seconds) for s in since), own),
             "process_mb": process,
             "device_mb": device,
         }
         since = []
 
 
-def _mean(lines: Sequence[Mapping[str, Any]], name: str, seconds: float) -> float | None:
-    """Over the time that the lines took."""
-    if not seconds:
-        return None
-    return float(sum(line[name] * line["seconds"] for line in lines)) / seconds
+def _mean(values: Iterable[tuple[float, float]], seconds: float) -> float | None:
+    """Return the mean of values that each held for some seconds, or None where these are 0 in all."""
+    return sum(value * own for value, own in values) / seconds if seconds else None
 
 
 def _bytes(cache: Path, sizes: dict[Path, int]) -> int:
@@ -119,13 +118,13 @@ def _bytes(cache: Path, sizes: dict[Path, int]) -> int:
     return sizes[cache]
 
 
-def _plain(value: Any) -> Any:
-    """A list as text: a cell holds one value."""
+def _cell(value: Any) -> Any:
+    """Return lists and mappings as text, since a cell holds one value."""
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def write_results(out: Path, rows: Sequence[Row]) -> None:
-    """results.csv, results.json, and results.parquet where pyarrow is installed."""
+    """Write results.csv, results.json, and results.parquet where pyarrow is installed."""
     text = json.dumps({"columns": dict(COLUMNS), "rows": list(rows)})
     publish_bytes(out / "results.csv", to_csv(rows).encode(), existing="replace")
     publish_bytes(out / "results.json", f"{text}\n".encode(), existing="replace")
@@ -140,8 +139,9 @@ def write_results(out: Path, rows: Sequence[Row]) -> None:
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """The values of each column, in the rows' order; as text where words stand among numbers, such as
-    "image" among normalisers.
+    """Return the values of each column in the rows' order.
+
+    A column is all text where words stand among numbers, such as "image" among normalisers.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -152,7 +152,7 @@ def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 
 class Line:
-    """Trials that differ in the seed alone. ap: of the best evaluation of those that finished."""
+    """Trials that differ only in their seed. ap: the AP of the best evaluations of those that finished."""
 
     def __init__(
         self, labels: Mapping[str, str], rows: Sequence[Row], states: Sequence[str]
@@ -168,7 +168,7 @@ class Line:
 
 
 def lines_of(trials: Sequence[Trial], rows: Sequence[Row]) -> list[Line]:
-    """The best first; those without a finished trial last."""
+    """Return the lines, the best first and those without a finished trial last."""
     groups: dict[tuple[str, ...], list[Trial]] = {}
     for trial in trials:
         groups.setdefault(tuple(trial.labels.values()), []).append(trial)

@@ -1,4 +1,4 @@
-"""fdet ablate: group after group, each in a process of its own; what one ends with is not the others' end."""
+"""fdet ablate: each group of trials runs in a separate process, so a crash ends one group only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...machines.processes import Processes
 from ...machines.progress import ProgressLine, progress_line
 from ...machines.ray_cluster import check_reachable, import_ray
 from ...machines.world import World
-from ...runs import metrics_log
+from ...runs.history import read_history
 from ...runs.rows import Row
 from ...training.threads import threads_of_run
 from .estimate import Costs
@@ -36,13 +36,13 @@ from .trials import Opened, Trial, comparable, trials_of
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 2.0
+_REFRESH_SECONDS = 2.0
 _MODULE = "fdet.pipeline.tools.ablation.group"
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan that can be run, and how its trials stand."""
+    """A plan that can be run, and the state of its trials."""
 
     plan: Plan
     trials: Sequence[Trial]
@@ -58,7 +58,10 @@ class Prepared:
 
 
 def prepared(options: AblateOptions) -> Prepared:
-    """Everything that can be refused before anything runs. Raises FdetError of every kind."""
+    """Return a plan that can be run, once all that can be refused beforehand is checked.
+
+    Raises FdetError of every kind.
+    """
     plan, place, ray = options.read_plan(), options.place, options.ray_place
     if ray is not None:
         import_ray()
@@ -73,7 +76,7 @@ def prepared(options: AblateOptions) -> Prepared:
 
 
 def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOptions) -> State:
-    """How the trials stand in a folder now."""
+    """Return the present state of the trials in a folder."""
     state = State.read(out)
     again: set[Status] = {"failed"} if options.retry_failed else set()
     state.take(trials, again if plan.pruning else {*again, "pruned"})
@@ -81,7 +84,7 @@ def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOption
 
 
 def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
-    """Seconds of each trial by itself; 0 of those that are not waiting."""
+    """Return the seconds of each trial run alone, and 0 for those that are not waiting."""
     costs = Costs(ready.opened, options.place.threads)
     digests = [trial.digest for trial in ready.waiting]
     seconds = dict(zip(digests, costs.seconds(ready.waiting), strict=True))
@@ -91,13 +94,13 @@ def estimated(ready: Prepared, options: AblateOptions) -> list[float]:
 def ablate(options: AblateOptions) -> Prepared:
     """Run every trial that waits; the same call goes on where it was interrupted.
 
-    Raises FdetError before anything has run, KeyboardInterrupt once all that ran have saved.
+    Raises FdetError before anything has run, and KeyboardInterrupt once all running trials have saved.
     """
     ready = prepared(options)
     out = ready.state.out
     make_folder(out)
     with only_writer(out):
-        # Read again: another ablation may have ended there meanwhile.
+        # The state is read again, since another ablation may have ended there meanwhile.
         ready = replace(ready, state=_state(out, ready.plan, ready.trials, options))
         ready.state.write()
         if ready.waiting:
@@ -115,7 +118,7 @@ def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
     }
     groups, together = sharing(ready.waiting, other_threads), options.together
     if together is None and options.engine == "ray":
-        return cut(groups, 1)  # what pays there cannot be measured here
+        return cut(groups, 1)  # what pays on the cluster cannot be measured here
     if together is None:
         costs = Costs(ready.opened, options.place.threads)
         together, why = choose_together(groups, options.jobs, costs)
@@ -125,41 +128,41 @@ def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
 
 @dataclass
 class _Ablation:
-    """The groups that wait, and those that run, each in one of `jobs` slots; Ray takes as many as come."""
+    """The groups that wait and those that run, each in one of `jobs` slots; Ray gets all groups at once."""
 
     ready: Prepared
     options: AblateOptions
     waiting: deque[Group]
 
     def run(self) -> None:
-        """Until no group waits or runs; raises KeyboardInterrupt once those that ran have saved."""
+        """Run until no group waits or runs. Raises KeyboardInterrupt once the interrupted ones have saved."""
         place, out = self.options.place, self.ready.state.out
         running: dict[Started, tuple[Group, Path]] = {}
         free = list(range(self._slots()))[::-1]
         slots: dict[Started, int] = {}
-        with self._launcher() as own, self._progress() as progress:
-            looked = time.monotonic()
+        with self._launcher() as launcher, self._progress() as progress:
+            refreshed = time.monotonic()
             while True:
-                while self.waiting and free and not own.wishes:
+                while self.waiting and free and not launcher.wishes:
                     slot, group = free.pop(), self.waiting.popleft()
                     where = _on_slot(place, slot) if self._local else place
-                    process, job = self._start(own, group, where)
+                    process, job = self._start(launcher, group, where)
                     running[process], slots[process] = (group, job), slot
                 if not running:
                     break
-                for process in own.ended():
+                for process in launcher.ended():
                     group, job = running.pop(process)
                     free.append(slots.pop(process))
                     status = process.returncode
                     assert status is not None
-                    self._note(group, job, status, leaving=bool(own.wishes))
+                    self._record(group, job, status, leaving=bool(launcher.wishes))
                     self.ready.state.write()
                     write_results(out, self.ready.rows())
-                    looked = 0.0
-                if time.monotonic() - looked > _LOOK_SECONDS:
-                    looked = time.monotonic()
-                    self._look(progress)
-        if own.wishes:
+                    refreshed = 0.0
+                if time.monotonic() - refreshed > _REFRESH_SECONDS:
+                    refreshed = time.monotonic()
+                    self._refresh(progress)
+        if launcher.wishes:
             raise KeyboardInterrupt
 
     def _launcher(self) -> AbstractContextManager[Launcher]:
@@ -175,7 +178,7 @@ class _Ablation:
     def _slots(self) -> int:
         return self.options.jobs if self._local else len(self.ready.trials)
 
-    def _start(self, own: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
+    def _start(self, launcher: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
         state, pruning = self.ready.state, self.ready.plan.pruning
         folders = [state.folder(trial) for trial in group]
         place = _as_begun(place, folders)
@@ -187,16 +190,18 @@ class _Ablation:
         answer_of(job).unlink(missing_ok=True)
         publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
         log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
-        return own.start([_MODULE, str(job.absolute())], job.with_suffix(".log")), job
+        return launcher.start([_MODULE, str(job.absolute())], job.with_suffix(".log")), job
 
-    def _note(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
-        """How each trial ended. Of several whose process broke down, each is run alone: one may be to
-        blame.
+    def _record(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
+        """Record how each trial ended.
+
+        Where the process of several trials broke down, each unfinished one is run alone, since one of them
+        may be to blame.
         """
         answer = answer_of(job)
         said = parse_json(answer.read_bytes(), answer) if answer.is_file() else {}
         state, log_name = self.ready.state, f"logs/{job.stem}.log"
-        torn = []
+        unfinished = []
         for trial in group:
             ended: tuple[Status, str]
             if is_finished(state.folder(trial)):
@@ -204,46 +209,46 @@ class _Ablation:
             elif said.get(trial.id):
                 ended = (said[trial.id][0], said[trial.id][1])
             else:
-                torn.append(trial)
+                unfinished.append(trial)
                 continue
             state.note(trial, *ended, log_name)
             if ended[0] != "finished":
                 log.warning("%s %s: %s", trial.name, *ended)
-        if leaving or not torn:
+        if leaving or not unfinished:
             return
-        why = _why(status, job.with_suffix(".log"))
+        why = _failure_reason(status, job.with_suffix(".log"))
         if len(group) > 1:
-            log.warning("%d trials together ended: %s; each goes on alone", len(torn), why)
-            self.waiting.extendleft([trial] for trial in reversed(torn))
+            log.warning("%d trials together ended: %s; each goes on alone", len(unfinished), why)
+            self.waiting.extendleft([trial] for trial in reversed(unfinished))
             return
-        state.note(torn[0], "failed", why, log_name)
-        log.warning("%s failed: %s", torn[0].name, why)
+        state.note(unfinished[0], "failed", why, log_name)
+        log.warning("%s failed: %s", unfinished[0].name, why)
 
     def _progress(self) -> AbstractContextManager[ProgressLine]:
         total = sum(trial.steps for trial in self.ready.trials)
         return progress_line("ablate", total, self._steps())
 
     def _steps(self) -> int:
-        """Done so far, of all trials; one that has ended has done all of its own."""
+        """Return the steps done so far by all trials; a trial that has ended counts as complete."""
         state = self.ready.state
         return sum(
             _steps_of(state.folder(t)) if state.status(t) == "waiting" else t.steps
             for t in self.ready.trials
         )
 
-    def _look(self, progress: ProgressLine) -> None:
+    def _refresh(self, progress: ProgressLine) -> None:
         statuses = [self.ready.state.status(trial) for trial in self.ready.trials]
         progress.note(counted(statuses))
         progress.advance(max(0, self._steps() - progress.done))
 
 
 def _steps_of(run: Path) -> int:
-    lines = metrics_log.read(run)
-    return lines[-1]["step"] if lines else 0
+    history = read_history(run)
+    return history[-1].step if history else 0
 
 
 def _as_begun(place: Place, folders: Sequence[Path]) -> Place:
-    """With the threads that trials were begun with: with others they would not end with the same weights."""
+    """Return `place` with the thread count that the trials were begun with; others give other weights."""
     begun = (threads_of_run(folder) for folder in folders)
     threads = next((count for count in begun if count is not None), place.threads)
     if threads != place.threads:
@@ -252,12 +257,12 @@ def _as_begun(place: Place, folders: Sequence[Path]) -> Place:
 
 
 def _on_slot(place: Place, slot: int) -> Place:
-    """Of several accelerators another one for each slot, unless one is named."""
+    """Return `place` with a different accelerator for each slot where there are several and none is named."""
     count = torch.cuda.device_count() if place.device in ("auto", "cuda") else 0
     return replace(place, device=f"cuda:{slot % count}") if count > 1 else place
 
 
-def _why(status: int, path: Path) -> str:
+def _failure_reason(status: int, path: Path) -> str:
     if status < 0:
         return f"its process was ended by {signal_of(status)}"
     lines = path.read_text(errors="replace").split("\n")
@@ -266,7 +271,7 @@ def _why(status: int, path: Path) -> str:
 
 
 def counted(statuses: Iterable[Status]) -> str:
-    """`7 of 12 trials finished, 1 failed`."""
+    """Return a text such as `7 of 12 trials finished, 1 failed`."""
     found = list(statuses)
     words = [f"{found.count('finished')} of {len(found)} trials finished"]
     others: tuple[Status, ...] = ("failed", "pruned")

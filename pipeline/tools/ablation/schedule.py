@@ -1,7 +1,7 @@
-"""Which trials go through one pass over their cache, and why.
+"""Which trials share one pass over their cache, and why.
 
-A pass of K trials costs one reading and K steps of a head. So a reading is worth sharing where it is a
-part of a step to speak of, and K needs to be no larger than makes it a small one.
+A pass of K trials costs one reading and K steps of a head. Sharing a reading therefore pays where it is a
+notable part of a step, and K need not be larger than what makes that part a small one.
 """
 
 from __future__ import annotations
@@ -11,35 +11,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from ....cache.errors import InputError
 from ...training.together import sharing_key
 from .estimate import Cost, Costs
+from .options import MAX_TOGETHER
 from .trials import Trial
 
-# Of a pass: a reading that takes less is not worth sharing.
+# A reading that takes a smaller share of a pass than this is not worth sharing.
 SMALL = 0.05
-# Each one's weights and activations, and all are lost when their process is killed.
-MOST_TOGETHER = 16
-# Heads that are measured for a choice.
-_LOOKED_AT = 3
+# Every trial of a pass has its weights and activations in memory, and a killed process ends them all.
+# At most this many heads are measured to make the choice.
+_MAX_MEASURED = 3
 
 Group = list[Trial]
 
 
-def parse_together(text: str) -> int | None:
-    """Of "auto" (None) or a number. Raises InputError."""
-    if text == "auto":
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_TOGETHER:
-        raise InputError(
-            f"--together: expected auto or a number from 1 to {MOST_TOGETHER}, got {text!r}"
-        )
-    return int(text)
-
-
 def sharing(trials: Sequence[Trial], threads: Mapping[str, int] | None = None) -> list[Group]:
-    """Those that can be trained in one pass, in the order of their first ones. threads: of trials that were
-    begun with others than a new one gets, by digest.
+    """Return the groups that can be trained in one pass, in the order of their first trials.
+
+    threads: the thread counts, by digest, of the trials that were begun with another count than a new trial
+    gets.
     """
     groups: dict[object, Group] = {}
     for trial in trials:
@@ -50,7 +40,7 @@ def sharing(trials: Sequence[Trial], threads: Mapping[str, int] | None = None) -
 
 
 def cut(groups: Sequence[Group], together: int) -> list[Group]:
-    """Into ones of at most `together`, as even as can be."""
+    """Split the groups into groups of at most `together` trials that are as even as possible."""
     found = []
     for group in groups:
         count = -(-len(group) // together)
@@ -61,23 +51,23 @@ def cut(groups: Sequence[Group], together: int) -> list[Group]:
 
 
 def choose_together(groups: Sequence[Group], jobs: int, costs: Costs) -> tuple[int, str]:
-    """How many at most, and why, in words."""
+    """Return the maximum number of trials in one pass, and the reason in words."""
     largest = max(groups, key=len)
-    most = min(MOST_TOGETHER, max(-(-len(group) // jobs) for group in groups))
+    most = min(MAX_TOGETHER, max(-(-len(group) // jobs) for group in groups))
     if most == 1:
         return 1, "no two trials share cache, views, order and batch"
-    found = [costs.of(trial) for trial in largest[:: -(-len(largest) // _LOOKED_AT)]]
+    found = [costs.of(trial) for trial in largest[:: -(-len(largest) // _MAX_MEASURED)]]
     return worth(found, most)
 
 
 def worth(costs: Sequence[Cost], most: int) -> tuple[int, str]:
-    """As `choose_together`, of at most `most`."""
+    """Return what `choose_together` does, from the given costs and for at most `most` trials."""
     reading, step = (fmean(getattr(cost, name) for cost in costs) for name in ("reading", "step"))
     share = reading / (reading + step)
-    told = f"reading takes {1e3 * reading:.1f} ms, a step of a head {1e3 * step:.1f} ms"
+    measured = f"reading takes {1e3 * reading:.1f} ms, a step of a head {1e3 * step:.1f} ms"
     if share < SMALL:
-        return 1, f"{told}: {share:.1%} of a pass, not worth sharing"
+        return 1, f"{measured}: {share:.1%} of a pass, not worth sharing"
     wanted = math.ceil(reading * (1 - SMALL) / (SMALL * step)) if step else most
     count = max(2, min(most, wanted))
     left = reading / (reading + count * step)
-    return count, f"{told}: {share:.0%} of a pass alone, {left:.0%} of one of {count}"
+    return count, f"{measured}: {share:.0%} of a pass alone, {left:.0%} of one of {count}"

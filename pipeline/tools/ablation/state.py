@@ -1,6 +1,6 @@
-"""ablation.json: how each trial of a folder stands, published after every group.
+"""ablation.json: the state of each trial of a folder, published after every group.
 
-Whether a trial is finished is asked of its run directory; the file has what that cannot know: why one
+Whether a trial is finished is read from its run directory; the file has what that cannot know: why a trial
 failed or was pruned.
 """
 
@@ -15,7 +15,8 @@ from ....cache.disk.files import read_below
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache, FdetError
 from ....cache.format.sealed import canonical_json, parse_json
-from ...runs.checkpoint import LAST, read_position
+from ...runs import history
+from ...runs.checkpoint import LAST
 from ...runs.config import RunConfig
 from ...runs.info import RunInfo
 from .trials import Trial
@@ -28,7 +29,7 @@ Status = Literal["waiting", "finished", "failed", "pruned"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One trial. log: below the folder; planned: whether the plan still has it."""
+    """The state of a trial. log: its log, below the folder. planned: whether the plan still has the trial."""
 
     digest: str
     labels: Mapping[str, str]
@@ -42,14 +43,14 @@ class Entry:
 
 @dataclass
 class State:
-    """The entries of a folder, by digest."""
+    """The state of a folder. entries: the state of each trial, by digest."""
 
     out: Path
     entries: dict[str, Entry]
 
     @classmethod
     def read(cls, out: Path) -> State:
-        """Raises CorruptCache."""
+        """Read the state of a folder, which is empty where nothing was run. Raises CorruptCache."""
         path = out / NAME
         if not path.is_file():
             return cls(out, {})
@@ -65,15 +66,16 @@ class State:
         return cls(out, {entry.digest: entry for entry in entries})
 
     def take(self, trials: Sequence[Trial], again: Collection[Status] = ()) -> None:
-        """The plan's trials, as they stand; what it no longer has stays as it was. again: those that
-        ended so wait once more.
+        """Take over the plan's trials as they stand, and keep the entries of those that it no longer has.
+
+        again: the statuses whose trials wait once more.
         """
         mine = {trial.digest for trial in trials}
         others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}
-        own = {trial.digest: self._standing(trial, again) for trial in trials}
+        own = {trial.digest: self._entry_of(trial, again) for trial in trials}
         self.entries = own | others
 
-    def _standing(self, trial: Trial, again: Collection[Status]) -> Entry:
+    def _entry_of(self, trial: Trial, again: Collection[Status]) -> Entry:
         entry = Entry(
             trial.digest, dict(trial.labels), trial.seed, settings=_settings(trial.config)
         )
@@ -91,7 +93,7 @@ class State:
         return self.entries[trial.digest].status
 
     def note(self, trial: Trial, status: Status, reason: str, log: str) -> None:
-        """How it ended; it reaches the disk with `write`."""
+        """Record how a trial ended; `write` puts it on the disk."""
         entry = self.entries[trial.digest]
         self.entries[trial.digest] = _with(entry, status=status, reason=reason, log=log)
 
@@ -102,16 +104,15 @@ class State:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run directory holds a whole run; a damaged one does not."""
-    state = run / LAST
+    """Return whether a run directory holds a complete run; a damaged one does not."""
     try:
-        return state.is_file() and read_position(state, RunInfo.read(run)).finished
+        return (run / LAST).is_file() and history.is_finished(run, RunInfo.read(run))
     except FdetError:
         return False
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """By full name."""
+    """Return all settings by full name."""
     sections = config.to_mapping().items()
     return {
         f"{section}.{name}": value for section, values in sections for name, value in values.items()

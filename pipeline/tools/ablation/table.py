@@ -1,4 +1,4 @@
-"""What an ablation will take, and what it found, for people."""
+"""Tables for people: what an ablation will take, and what it found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .run import Prepared, counted
 
 
 def trial_table(ready: Prepared, seconds: Sequence[float]) -> Table:
-    """Every trial: parameters, share, and the time that it is expected to take."""
+    """Return a table of every trial: parameters, trained share, and the time it is expected to take."""
     table = Table(box=None, header_style="bold")
     for title in ("trial", "seed", *ready.plan.axes):
         table.add_column(title, no_wrap=title == "trial")
@@ -29,20 +29,20 @@ def trial_table(ready: Prepared, seconds: Sequence[float]) -> Table:
 
 
 def total_line(ready: Prepared, seconds: Sequence[float]) -> str:
-    """Of what is left to do."""
+    """Return a line on the time that the trials left to run will take."""
     return (
         f"{len(ready.trials)} trials, {len(ready.waiting)} to run: about {sum(seconds) / 60:.1f} min one "
-        "after the other, by a few steps of each size; reading together or beside each other takes less, "
-        "the start of a process some seconds more"
+        "after the other, estimated from a few steps of each size; shared passes and parallel jobs take "
+        "less, the start of each process takes some seconds more"
     )
 
 
 def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
-    """The best first: AP as mean and spread over the seeds."""
+    """Return a table of the lines, the best first, with the mean and the spread of AP over the seeds."""
     table = Table(box=None, header_style="bold")
     for title in ready.plan.axes or ("",):
         table.add_column(title)
-    for title in ("AP", "least", "most", "seeds", "trained", "share", "seconds", ""):
+    for title in ("AP", "min", "max", "seeds", "trained", "share", "seconds", ""):
         table.add_column(title, justify="right")
     for line in lines:
         ap = (
@@ -60,7 +60,7 @@ def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
 
 
 def summary(ready: Prepared) -> str:
-    """`7 of 12 trials finished, 1 failed`."""
+    """Return a text such as `7 of 12 trials finished, 1 failed`."""
     return counted(ready.state.status(trial) for trial in ready.trials)
 
 

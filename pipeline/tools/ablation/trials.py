@@ -1,4 +1,4 @@
-"""Every trial of a plan, checked: its settings fit its caches, and none stands there twice."""
+"""The trials of a plan, checked: their settings fit their caches, and no trial appears twice."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .plan import PATHS, Choice, Plan, merged
 
 log = logging.getLogger(__name__)
 
-# More than anyone waits for; fewer of them are drawn with mode "random".
+# Nobody waits for more trials than this; mode "random" draws fewer of them.
 MOST = 10_000
-_TOLD = 20
+_MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """Of training and validation, and the annotations where they are not the caches' own."""
+    """The caches for training and validation, and the annotations where they are not the caches' own."""
 
     cache: Path
     val: Path
@@ -46,19 +46,21 @@ class Caches:
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Those that are given."""
+        """The paths that are given, by name."""
         return {name: path for name in PATHS if (path := getattr(self, name)) is not None}
 
     def options(self, out: Path, **more: Any) -> TrainOptions:
-        """Of a run on them."""
+        """Return the options of a run on these caches."""
         return TrainOptions(**{**self.paths, "out": out, **more})
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """labels: what was chosen, by axis. asked: the settings as the plan has them; config: with a value in
-    place of every "auto". trained, total: parameters of the detector, and with the backbone's. digest: of
-    all settings that are asked for, caches and annotations.
+    """One trial of a plan.
+
+    labels: the labels of its choices, by axis. asked: the settings as the plan has them. config: the same
+    with a value in place of every "auto". digest: the digest of `asked`, caches and annotations. trained:
+    the number of the detector's trained parameters. total: that number plus the backbone's parameters.
     """
 
     labels: Mapping[str, str]
@@ -80,21 +82,21 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """`fcos, optim.lr 0.001, seed 0`."""
+        """A text such as `fcos, optim.lr 0.001, seed 0`."""
         words = [v if "." not in axis else f"{axis} {v}" for axis, v in self.labels.items()]
         return ", ".join([*words, f"seed {self.seed}"])
 
 
 @dataclass
 class Opened:
-    """Training and validation data of all caches of a plan, opened once; samples do not stay in memory."""
+    """The training and validation data of a plan's caches, opened once; samples do not stay in memory."""
 
     processes: Processes
     _data: dict[tuple[Caches, bool], tuple[Data, Data]] = field(default_factory=dict)
     _parameters: dict[object, int] = field(default_factory=dict)
 
     def of(self, caches: Caches, config: RunConfig) -> tuple[Data, Data]:
-        """Raises what opening raises, KeyMismatch where they do not pair."""
+        """Return the data of the caches. Raises what opening raises, KeyMismatch where they do not pair."""
         key = (caches, config.masks)
         if key not in self._data:
             options = caches.options(Path(), resident="none")
@@ -108,7 +110,7 @@ class Opened:
         return self._data[key]
 
     def trained(self, config: RunConfig, data: Data) -> int:
-        """Parameters that are trained. Raises ConfigError where the cache lacks a level."""
+        """Return the number of trained parameters. Raises ConfigError where the cache lacks a level."""
         key = (config.neck, config.head, data.header.key.levels, data.annotations.class_ids)
         if key not in self._parameters:
             with torch.device("meta"):
@@ -129,14 +131,14 @@ def _info(config: RunConfig, data: Data) -> RunInfo:
 
 
 def trials_of(plan: Plan, opened: Opened) -> list[Trial]:
-    """In the order in which they run: seed after seed.
+    """Return the trials in the order in which they run, seed after seed.
 
-    Raises ConfigError, InputError where one cannot be; of several, each is told in the log.
+    Raises ConfigError where one of them is impossible; several reasons are also logged line by line.
     """
-    chosen_ones = [(seed, choices) for seed in plan.seeds for choices in combinations_of(plan)]
+    combinations = [(seed, choices) for seed in plan.seeds for choices in combinations_of(plan)]
     found: dict[str, Trial] = {}
     faults: dict[str, list[str]] = {}
-    for seed, choices in chosen_ones:
+    for seed, choices in combinations:
         labels = dict(zip(plan.axes, (choice.label for choice in choices), strict=True))
         try:
             trial = _trial(plan, labels, choices, seed, opened)
@@ -144,13 +146,15 @@ def trials_of(plan: Plan, opened: Opened) -> list[Trial]:
             faults.setdefault(str(error), []).append(", ".join(labels.values()) or "base")
         else:
             found.setdefault(trial.digest, trial)
-    _refuse(faults, len(chosen_ones))
+    _refuse(faults, len(combinations))
     return list(found.values())
 
 
 def combinations_of(plan: Plan) -> Iterator[tuple[Choice, ...]]:
-    """A choice of each axis: all, or of mode "random" the first `budget` that are drawn, each once; a
-    larger budget goes on where a smaller one ended. Raises ConfigError for more than MOST.
+    """Yield combinations, each a choice of every axis: all, or in mode "random" the first `budget` drawn.
+
+    Each is drawn once, and a larger budget goes on where a smaller one ended. Raises ConfigError for more
+    than MOST trials.
     """
     axes = list(plan.axes.values())
     count = math.prod(map(len, axes))
@@ -165,13 +169,13 @@ def combinations_of(plan: Plan) -> Iterator[tuple[Choice, ...]]:
     for number in islice(_drawn(count, plan.random_seed), wanted):
         choices = []
         for axis in reversed(axes):
-            number, place = divmod(number, len(axis))
-            choices.append(axis[place])
+            number, index = divmod(number, len(axis))
+            choices.append(axis[index])
         yield tuple(reversed(choices))
 
 
 def _drawn(count: int, seed: int) -> Iterator[int]:
-    """Numbers below `count`, without end for whoever has seen all."""
+    """Yield the numbers below `count` in random order, each once."""
     generator, seen = random.Random(seed), set[int]()
     while len(seen) < count:
         number = generator.randrange(count)
@@ -196,7 +200,7 @@ def _trial(
     data, val = opened.of(caches, asked)
     check_settings(asked, caches.options(Path()), opened.processes)
     used = chosen(asked, data)
-    # The same trial on every machine, whatever "auto" comes to there.
+    # Settings as asked for make the digest the same on every machine, whatever "auto" gives there.
     content = {"config": asked.digest, "train": data.fingerprint, "val": val.fingerprint}
     config = settled(asked, used, opened.processes.device)
     trained = opened.trained(config, data)
@@ -215,15 +219,15 @@ def _trial(
 def _refuse(faults: Mapping[str, Sequence[str]], count: int) -> None:
     if not faults:
         return
-    said = [f"{who[0]}{_others(len(who))}: {why}" for why, who in faults.items()]
-    if len(said) == 1:
-        raise ConfigError(f"nothing was run: {said[0]}")
-    for line in said[:_TOLD]:
+    messages = [f"{who[0]}{_others(len(who))}: {why}" for why, who in faults.items()]
+    if len(messages) == 1:
+        raise ConfigError(f"nothing was run: {messages[0]}")
+    for line in messages[:_MAX_SHOWN]:
         log.error("%s", line)
     bad = sum(map(len, faults.values()))
     raise ConfigError(
-        f"nothing was run: {bad} of {count} trials cannot be, for {len(said)} reasons: "
-        + " | ".join(said[:_TOLD])
+        f"nothing was run: {bad} of {count} trials are impossible, for {len(messages)} reasons: "
+        + " | ".join(messages[:_MAX_SHOWN])
     )
 
 
@@ -232,6 +236,6 @@ def _others(count: int) -> str:
 
 
 def comparable(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:
-    """Those whose evaluations can be held against this one's: the same caches, and as many epochs."""
+    """Return the trials whose evaluations compare with this one's: the same caches and as many epochs."""
     epochs = trial.config.train.epochs
     return [t for t in trials if (t.caches, t.config.train.epochs) == (trial.caches, epochs)]

@@ -1,1 +1,1 @@
-"""A page on the loopback interface to look at a cache: read-only, for one user, for the time of a command."""
+"""A read-only page on the loopback interface that shows a cache to one user while a command runs."""

@@ -1,6 +1,6 @@
-"""What the page may ask for: a fixed table of questions, each answered with JSON.
+"""The questions that the page may ask: a fixed table, each answered with JSON.
 
-What fdet refuses (a damaged sample, a file that is gone) is an answer too: {"error": why}.
+An error of fdet (a damaged sample, a missing file) is an answer too: {"error": why}.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _LARGEST_TEXT = 200
 
 
 class BadQuestion(Exception):
-    """The page asks for nothing of the kind: it is not our page, or it has a bug."""
+    """A malformed question: it does not come from our page, or the page has a bug."""
 
 
 class Question:
-    """The named values of a URL's query."""
+    """The named values of the query of a URL."""
 
     def __init__(self, query: str) -> None:
         try:
@@ -39,11 +39,11 @@ class Question:
         self._values = dict(pairs)
 
     def text(self, name: str) -> str:
-        """Empty where it is not given."""
+        """Return a text, empty where it is not given."""
         return self._values.get(name, "")[:_LARGEST_TEXT]
 
     def word(self, name: str, known: Iterable[str]) -> str:
-        """One of a few; by default the first."""
+        """Return one of a few known words, by default the first."""
         words = list(known)
         found = self._values.get(name) or words[0]
         if found not in words:
@@ -51,12 +51,12 @@ class Question:
         return found
 
     def number(self, name: str, below: int = 2**63) -> int:
-        """From 0; what is not given is 0."""
+        """Return a number from 0 to `below` - 1, or 0 where it is not given."""
         found = self.optional_number(name, below)
         return 0 if found is None else found
 
     def optional_number(self, name: str, below: int = 2**63) -> int | None:
-        """None where it is not given."""
+        """Return a number from 0 to `below` - 1, or None where it is not given."""
         text = self._values.get(name, "")
         if not text:
             return None
@@ -67,14 +67,14 @@ class Question:
 
 
 def answer(collection: Collection, path: str, query: str) -> bytes | None:
-    """JSON; None where nothing has that path. Raises BadQuestion."""
+    """Return the answer as JSON, or None for an unknown path. Raises BadQuestion."""
     if path not in ANSWERS:
         return None
     try:
         found = ANSWERS[path](collection, Question(query))
     except FdetError as error:
         found = {"error": str(error)}
-    return json.dumps(found, default=_packed, allow_nan=False).encode()
+    return json.dumps(found, default=_encoded, allow_nan=False).encode()
 
 
 def _about(collection: Collection, question: Question) -> dict[str, Any]:
@@ -146,8 +146,8 @@ def _level_of(collection: Collection, question: Question) -> int:
     return question.number("level", len(collection.codec.levels))
 
 
-def _packed(value: object) -> Any:
-    """Arrays and bytes, as base64 in little-endian order."""
+def _encoded(value: object) -> Any:
+    """Encode bytes and little-endian arrays in base64, arrays together with their shape."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     assert isinstance(value, np.ndarray), type(value)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ....cache.disk.objects import located
-from ...command import echo, opt
+from ...command import cache_argument, echo, opt, takes
 
 
+@takes
 def browse_command(
-    cache: Annotated[Path, typer.Argument(help="a finished cache")],
+    cache: Annotated[Path, cache_argument("a finished cache")],
     images: Annotated[Path | None, opt("folder of the image files, to see them too")] = None,
     annotations: Annotated[Path | None, opt("COCO JSON in place of the cache's own")] = None,
     port: Annotated[int, opt("of 127.0.0.1; 0: any that is free", min=0, max=65535)] = 0,
-    open_browser: Annotated[
-        bool, typer.Option("--open", help="open the page in the browser too")
-    ] = False,
+    open_browser: Annotated[bool, opt("open the page in the browser too", "--open")] = False,
 ) -> None:
     """Look at a cache in the browser: images and boxes under each view, maps, histograms, sizes."""
     import webbrowser
@@ -26,7 +22,7 @@ def browse_command(
     from .collection import open_collection
     from .server import BrowsingServer
 
-    with BrowsingServer(open_collection(located(cache), images, annotations), port) as server:
+    with BrowsingServer(open_collection(cache, images, annotations), port) as server:
         echo(f"{server.address}\nonly this machine can open it; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(server.address)

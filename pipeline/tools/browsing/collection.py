@@ -1,4 +1,4 @@
-"""A finished cache opened to be looked at, with its annotations and, if given, its image files."""
+"""A finished cache opened for browsing, with its annotations and, if given, its image files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .components import Components, fit_components
 log = logging.getLogger(__name__)
 
 Maps = npt.NDArray[np.float32]
-# Principal components are those of so many images, and of so many cells of each.
+# Principal components are fitted to at most this many images, and this many cells of each.
 COMPONENT_IMAGES, COMPONENT_CELLS = 8, 256
 _KEPT_SAMPLES = 3
 
@@ -37,7 +37,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Collection:
-    """annotations: None where the cache's copy of them is damaged. folder: of the image files."""
+    """A finished cache and what is needed to browse it.
+
+    annotations: the annotations of its images, None where the cache's copy of them is damaged.
+    folder: the folder of the image files.
+    """
 
     cache: FeatureCache
     codec: Codec
@@ -46,12 +50,12 @@ class Collection:
 
     @cached_property
     def images(self) -> dict[int, ImageEntry]:
-        """All of them by id, in the order of their slots, failed ones too."""
+        """All images by id, in the order of their slots, including failed ones."""
         return {image.id: image for image in self.cache.header.layout.images}
 
     @cached_property
     def box_counts(self) -> dict[int, int]:
-        """By the id of each image that the annotations name."""
+        """The number of boxes of each image of the cache that the annotations name, by image id."""
         if self.annotations is None:
             return {}
         counts = np.diff(self.annotations.starts).tolist()
@@ -60,13 +64,13 @@ class Collection:
 
     @cached_property
     def maps(self) -> Callable[[SampleId], tuple[Maps, ...]]:
-        """A sample -> its maps (C, H, W). Raises MissingSample, CorruptCache."""
-        return _kept(self._decoded, _KEPT_SAMPLES)
+        """A function from a sample to its maps (C, H, W), which raises MissingSample, CorruptCache."""
+        return _cached(self._decoded, _KEPT_SAMPLES)
 
     @cached_property
     def components(self) -> Callable[[int], Components]:
-        """A level -> its principal components, over a few images; raises CorruptCache."""
-        return _kept(self._components, len(self.codec.levels))
+        """A function from a level to its principal components over a few images; it raises CorruptCache."""
+        return _cached(self._components, len(self.codec.levels))
 
     def _decoded(self, sample: SampleId) -> tuple[Maps, ...]:
         pyramid = load_batch(self.cache, [sample]).decode(self.codec, "cpu")
@@ -86,7 +90,7 @@ class Collection:
         return fit_components(np.concatenate(cells), len(cells))
 
     def _content_cells(self, image_id: int, level: int) -> Maps:
-        """(N, C): cells of the plain view that show the image, evenly spread."""
+        """Return cells (N, C) of the plain view that show the image, evenly spread."""
         rows, columns = self.cache.entry(image_id).placement.content_hw
         stride = self.cache.header.key.levels.strides[level]
         shown = self._decoded((image_id, 0))[level][
@@ -97,7 +101,7 @@ class Collection:
 
 
 def open_collection(path: Path, images: Path | None, annotations: Path | None) -> Collection:
-    """Raises InputError, IncompleteCache, CorruptCache."""
+    """Open a finished cache for browsing. Raises InputError, IncompleteCache, CorruptCache."""
     cache = FeatureCache.open(path)
     if images is not None and not images.is_dir():
         raise InputError(f"--images {images}: no such folder")
@@ -112,7 +116,7 @@ def open_collection(path: Path, images: Path | None, annotations: Path | None) -
 
 
 def _annotations(cache: FeatureCache, path: Path | None) -> Annotations | None:
-    """The file's; else the cache's own, where these can be read."""
+    """Return the annotations of the file if one is given, else the cache's own where these are readable."""
     if path is not None:
         return load_annotations(path)[0]
     try:
@@ -123,8 +127,8 @@ def _annotations(cache: FeatureCache, path: Path | None) -> Annotations | None:
         return None
 
 
-def _kept(function: Callable[[K], V], count: int) -> Callable[[K], V]:
-    """Remembers the last results; several threads never do the same work side by side."""
+def _cached(function: Callable[[K], V], count: int) -> Callable[[K], V]:
+    """Wrap a function so that it keeps its last results, and threads never compute one twice at once."""
     remembered, lock = lru_cache(count)(function), threading.Lock()
 
     def locked(argument: K) -> V:

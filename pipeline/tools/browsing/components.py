@@ -1,4 +1,4 @@
-"""Principal components of a level's cells, with fixed signs, so that colours mean the same in each image."""
+"""Principal components of a level's cells, with fixed signs so that colours mean the same in all images."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Components:
-    """The first K <= 3 of them: axes (K, C), deviation (K,) along each, its share (K,) of the variance.
+    """The first K <= 3 principal components of the cells of a level.
 
-    mean: (C,). images: how many these are from. The largest entry of each axis is positive.
+    mean: the mean (C,) of the cells. axes: the directions (K, C); the entry of largest magnitude of each
+    is positive. deviation: the standard deviation (K,) along each axis. share: its share (K,) of the
+    variance. images: the number of images that the cells come from.
     """
 
     mean: Floats
@@ -25,14 +27,14 @@ class Components:
     images: int
 
     def project(self, maps: Floats) -> Floats:
-        """(C, H, W) -> (K, H, W), in deviations."""
+        """Project maps (C, H, W) onto the axes, as (K, H, W) in standard deviations."""
         centred = maps - self.mean[:, None, None]
         along = np.tensordot(self.axes, centred, axes=1)
         return along / np.where(self.deviation > 0, self.deviation, 1)[:, None, None]
 
 
 def fit_components(cells: Floats, images: int) -> Components:
-    """cells: (N, C). Over the smaller of the two matrices of products, N x N or C x C."""
+    """Fit components to cells (N, C), with the smaller of the two product matrices, N x N or C x C."""
     cells = np.where(np.isfinite(cells), cells, 0).astype(np.float64)
     mean = cells.mean(axis=0)
     centred = cells - mean

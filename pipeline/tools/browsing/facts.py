@@ -1,4 +1,4 @@
-"""What a cache and its images are, in numbers and names: plain values, to be sent as JSON."""
+"""Facts about a cache and its images, as plain values that are sent as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = 200
 
 
 def about(collection: Collection) -> dict[str, Any]:
-    """Of the whole cache: what the page needs before it shows anything."""
+    """Return the facts about the whole cache that the page needs before it shows anything."""
     cache, annotations = collection.cache, collection.annotations
     levels = cache.header.key.levels.levels
     return {
@@ -32,7 +32,10 @@ def about(collection: Collection) -> dict[str, Any]:
 
 
 def _colours() -> list[list[int]]:
-    """256 of cividis, which looks the same with any kind of colour vision, and grows evenly brighter."""
+    """Return the 256 colours of cividis.
+
+    It looks the same with any kind of colour vision, and its brightness grows evenly.
+    """
     from matplotlib import colormaps
 
     shades = colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
@@ -47,9 +50,10 @@ def listed(
     offset: int,
     around: int | None,
 ) -> dict[str, Any]:
-    """A page of the images whose name or id has all `words`; around: the id that the page shall hold.
+    """Return a page of the images whose name or id contains all `words`.
 
-    show: "all", "boxes" or "failed"; label: of a class that they have.
+    show: "all", "boxes" or "failed". label: the class of which an image must have an object.
+    around: the id of an image that the page must hold if it matches; `offset` counts otherwise.
     """
     found = list(_matching(collection, words.casefold().split(), show, label))
     if around in found:
@@ -82,7 +86,7 @@ def _matching(
 
 
 def _images_of(collection: Collection, label: int | None) -> set[int] | None:
-    """Ids of the images with an object of a class; None: any image."""
+    """Return the ids of the images with an object of a class, or None for all images."""
     if label is None or collection.annotations is None:
         return None
     annotations = collection.annotations
@@ -92,7 +96,7 @@ def _images_of(collection: Collection, label: int | None) -> set[int] | None:
 
 
 def sample_facts(collection: Collection, image_id: int, view: int) -> dict[str, Any]:
-    """How an image lies on its canvas, its boxes there, and what its levels take on the disk.
+    """Return how an image lies on its canvas, its boxes there, and the bytes of its levels on the disk.
 
     Raises MissingSample, CorruptCache.
     """
@@ -100,17 +104,17 @@ def sample_facts(collection: Collection, image_id: int, view: int) -> dict[str, 
         collection.cache.header.layout.image(image_id),
         collection.cache.entry(image_id, view),
     )
-    place = entry.placement
+    placement = entry.placement
     return {
         "id": str(image.id),
         "name": shown(image.file_name),
         "failed": None if entry.ok else entry.status,
-        "image_hw": place.image_hw,
-        "canvas_hw": place.canvas_hw,
-        "content_hw": place.content_hw,
-        "scale": place.scale,
-        "shift": place.shift,
-        "flip": place.flip,
+        "image_hw": placement.image_hw,
+        "canvas_hw": placement.canvas_hw,
+        "content_hw": placement.content_hw,
+        "scale": placement.scale,
+        "shift": placement.shift,
+        "flip": placement.flip,
         "sha256": entry.sha256,
         "bytes": [chunk.length for chunk in entry.chunks],
         "boxes": _boxes(collection, image_id, view),
@@ -118,13 +122,13 @@ def sample_facts(collection: Collection, image_id: int, view: int) -> dict[str, 
 
 
 def _boxes(collection: Collection, image_id: int, view: int) -> list[dict[str, Any]] | None:
-    """On the canvas of a view, as far as they lie on it; None where none are known of this image."""
+    """Return the boxes on the canvas of a view, clipped to it, or None for an image without annotations."""
     if collection.annotations is None or image_id not in collection.box_counts:
         return None
     objects = collection.annotations.of_image(image_id)
-    place = collection.cache.entry(image_id, view).placement
+    placement = collection.cache.entry(image_id, view).placement
     boxes = torch.from_numpy(np.ascontiguousarray(objects.boxes))
-    on_canvas, shares = place.to_canvas(boxes).tolist(), place.visible_share(boxes).tolist()
+    on_canvas, shares = placement.to_canvas(boxes).tolist(), placement.visible_share(boxes).tolist()
     rows = zip(on_canvas, shares, objects.labels.tolist(), objects.crowd.tolist(), strict=True)
     return [
         {"box": box, "visible": share, "label": label, "crowd": crowd}

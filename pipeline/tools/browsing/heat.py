@@ -1,4 +1,4 @@
-"""What of a map is seen at each cell: its norm, its principal components, or one channel."""
+"""What is displayed of a map at each cell: its norm, its principal components, or one channel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Planes = npt.NDArray[np.float32]
 
 
 def norm_plane(maps: Planes) -> Planes:
-    """(C, H, W) -> (1, H, W): root mean square over the channels, which levels of any C share."""
+    """Return the root mean square over the channels of maps (C, H, W), as (1, H, W).
+
+    It is comparable between levels with different numbers of channels.
+    """
     squares = np.square(maps, dtype=np.float64)
     norm: Planes = np.sqrt(squares.mean(axis=0, keepdims=True)).astype(np.float32)
     return norm
@@ -24,9 +27,9 @@ def norm_plane(maps: Planes) -> Planes:
 def heat_map(
     collection: Collection, sample: tuple[int, int], level: int, show: str, number: int
 ) -> dict[str, Any]:
-    """Planes (1 or 3, H, W) of a level, their range, and in words what they are.
+    """Return planes (1 or 3, H, W) of a level, their range, and a description of them.
 
-    number: of the component or the channel. Raises InputError, MissingSample, CorruptCache.
+    number: the number of the component or the channel. Raises InputError, MissingSample, CorruptCache.
     """
     maps = collection.maps(sample)[level]
     planes, about = SHOWS[show](collection, maps, level, number)
@@ -54,7 +57,7 @@ def _component(collection: Collection, maps: Planes, level: int, number: int) ->
 
 
 def _three(collection: Collection, maps: Planes, level: int, number: int) -> tuple[Planes, str]:
-    """Always three planes, though a map of fewer channels has fewer components."""
+    """Return three planes in any case, though a map of fewer channels has fewer components."""
     found = collection.components(level)
     planes = np.zeros((3, *maps.shape[1:]), np.float32)
     planes[: len(found.axes)] = found.project(maps)

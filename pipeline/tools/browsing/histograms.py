@@ -1,4 +1,4 @@
-"""How the values of a map are spread: of a whole level, of one channel, and of all channels side by side."""
+"""Histograms of the values of a map: of a whole level, of one channel, and of all channels together."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Values = npt.NDArray[np.float32]
 
 
 def histogram(values: Values) -> dict[str, Any]:
-    """Counts in BINS equal bins from the lowest to the highest value, and what they come to.
+    """Return the counts in BINS equal bins from the lowest to the highest value, and statistics.
 
-    zeros: share of exact zeros. Values that are not finite are counted apart, and in nothing else.
+    zeros: the share of exact zeros. Values that are not finite enter only `values`, the number of all
+    values, and `not_finite`.
     """
     finite = values[np.isfinite(values)].astype(np.float64).ravel()
     facts: dict[str, Any] = {"values": values.size, "not_finite": values.size - finite.size}
@@ -34,9 +35,9 @@ def histogram(values: Values) -> dict[str, Any]:
 
 
 def by_channel(maps: Values) -> dict[str, Any]:
-    """maps (C, H, W) -> counts (BINS, C) over the range of all, highest bin first as it is drawn.
+    """Return counts (BINS, C) of maps (C, H, W) over their common range, highest bin first as drawn.
 
-    constant: how many channels have one value alone.
+    constant: the number of channels that have only one value.
     """
     flat = maps.reshape(len(maps), -1)
     finite = np.isfinite(flat)
@@ -54,7 +55,11 @@ def by_channel(maps: Values) -> dict[str, Any]:
 
 
 def _bin(values: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.int64]:
-    """The last bin has both its ends, as numpy's histogram has it; of one value alone, the first."""
+    """Return the bin of each value.
+
+    The last bin includes both of its edges, as in numpy.histogram. Where all values are equal, they lie in
+    the first bin.
+    """
     width = (high - low) / BINS or 1.0
     bins: npt.NDArray[np.int64] = ((values - low) / width).astype(np.int64).clip(0, BINS - 1)
     return bins

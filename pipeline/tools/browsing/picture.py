@@ -1,4 +1,4 @@
-"""The canvas of a view, drawn anew from the image file by the placement that the cache keeps."""
+"""The canvas of a view, redrawn from the image file with the placement that the cache keeps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .collection import Collection
 
 
 def picture(collection: Collection, image_id: int, view: int) -> dict[str, Any]:
-    """A PNG file, and whether the image file is another than the one that was extracted.
+    """Return a PNG file of the canvas, and whether the image file has changed since its extraction.
 
     Raises InputError (no file, or none that can be read), MissingSample, CorruptCache.
     """

@@ -1,7 +1,7 @@
-"""HTTP on the loopback interface for one page: GET alone, fixed addresses, nothing without the token.
+"""An HTTP server on the loopback interface for one page: only GET, fixed paths, nothing without the token.
 
-A page of another site cannot reach it under a name of its own that it points at 127.0.0.1 (DNS
-rebinding): the Host header must be ours. Nor can it guess the token.
+A page of another site cannot reach it through a host name of its own that points at 127.0.0.1 (DNS
+rebinding), because the Host header must name this server. Nor can it guess the token.
 """
 
 from __future__ import annotations
@@ -43,16 +43,20 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-# s: a browser keeps connections open, each with a thread of ours. So long may a request take to come.
-_IDLE = 60
-# A browser opens six at once.
+# s: how long a connection may wait for a request, and a request may take. A browser keeps connections
+# open, and each of them occupies a thread.
+_TIMEOUT = 60
+# A browser opens six connections at once.
 _CONNECTIONS = 64
-# s: where there are no descriptors left, to ask again at once would only burn a core.
+# s: how long to wait where no descriptors are left; to retry at once would only burn a core.
 _PAUSE = 0.5
 
 
 class BrowsingServer(ThreadingHTTPServer):
-    """Serves one collection until it is shut down. port: 0 for any that is free. Raises InputError."""
+    """A server of one collection, which runs until it is shut down.
+
+    port: the port to listen on, 0 for any free one. Raises InputError where it cannot be used.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -70,7 +74,7 @@ class BrowsingServer(ThreadingHTTPServer):
             ) from error
 
     def get_request(self) -> tuple[Any, Any]:
-        """A connection; raises OSError, which the base class passes over."""
+        """Accept a connection; raise OSError after a pause where that fails; the base class ignores it."""
         try:
             return super().get_request()
         except OSError:
@@ -78,30 +82,30 @@ class BrowsingServer(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """One more connection, while there are not too many."""
+        """Serve one more connection in a thread, or close it where too many are open."""
         if not self._free.acquire(blocking=False):
             return self.shutdown_request(request)
         return super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """All that comes on a connection."""
+        """Serve a connection until it ends, and release its slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def server_bind(self) -> None:
-        """Without the base class's search for a name of ours, which may ask the network."""
+        """Bind the socket without the host name look-up of the base class, which may use the network."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that breaks off is no error of ours."""
+        """Log a broken connection only at debug level, as a browser that breaks off is no error."""
         log.debug("connection broken off", exc_info=True)
 
     @property
     def hosts(self) -> tuple[str, str]:
-        """What a Host header may say."""
+        """The values that a Host header may have."""
         return (f"127.0.0.1:{self.server_port}", f"localhost:{self.server_port}")
 
     @property
@@ -110,37 +114,37 @@ class BrowsingServer(ThreadingHTTPServer):
 
 
 def _page() -> Mapping[str, bytes]:
-    """The files of the page by name; "" is the page itself."""
+    """Return the files of the page by name; "" is the page itself."""
     folder = files(__package__) / "page"
     found = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     return {**found, "": found["index.html"]}
 
 
 class _Handler(BaseHTTPRequestHandler):
-    protocol_version, timeout = "HTTP/1.1", _IDLE
+    protocol_version, timeout = "HTTP/1.1", _TIMEOUT
     server: BrowsingServer
 
     def handle_one_request(self) -> None:
-        """Within its time, however slowly it comes."""
-        late = threading.Timer(_IDLE, self._break_off)
-        late.daemon = True
-        late.start()
+        """Handle a request, and break the connection off when its time is over, however slowly it comes."""
+        timer = threading.Timer(_TIMEOUT, self._break_off)
+        timer.daemon = True
+        timer.start()
         try:
             super().handle_one_request()
         finally:
-            late.cancel()
+            timer.cancel()
 
     def _break_off(self) -> None:
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def do_GET(self) -> None:
-        """An answer to who names this host and the token; to others that there is nothing."""
+        """Answer a request that names this host and the token, and refuse all others."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             return self.send_error(HTTPStatus.FORBIDDEN)
         path, _, query = self.path.partition("?")
-        name = self._below_token(path)
+        name = self._behind_token(path)
         if name is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
         if name in self.server.page:
@@ -150,15 +154,15 @@ class _Handler(BaseHTTPRequestHandler):
             found = answer(self.server.collection, name, query)
         except BadQuestion:
             return self.send_error(HTTPStatus.BAD_REQUEST)
-        except Exception:  # a bug: its traceback is for the terminal, not for the page
+        except Exception:  # a bug: its traceback belongs in the terminal, not on the page
             log.exception("%s", name)
             return self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
         if found is None:
             return self.send_error(HTTPStatus.NOT_FOUND)
         return self._send(HTTPStatus.OK, "application/json", found)
 
-    def _below_token(self, path: str) -> str | None:
-        """What stands behind the token; None where that is not ours."""
+    def _behind_token(self, path: str) -> str | None:
+        """Return the part of the path behind the token, or None where the token is missing or wrong."""
         root, *rest = path.split("/", 2)
         if root or len(rest) < 2:
             return None
@@ -174,15 +178,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Its name and nothing else; what may follow on the connection is not looked at."""
+        """Send only the name of the status, and close the connection without reading what may follow."""
         status = HTTPStatus(code)
-        if status is HTTPStatus.NOT_IMPLEMENTED:  # what http.server calls every method but GET
+        if status is HTTPStatus.NOT_IMPLEMENTED:  # http.server's answer to other methods
             status = HTTPStatus.METHOD_NOT_ALLOWED
         self.close_connection = True
         self._send(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
 
     def end_headers(self) -> None:
-        """Says so where the connection ends here."""
+        """End the headers, and announce in them where the connection closes."""
         if self.close_connection:
             self.send_header("Connection", "close")
         super().end_headers()
@@ -191,4 +195,4 @@ class _Handler(BaseHTTPRequestHandler):
         return "fdet"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The terminal is for what the user asked; the token stands in each line too."""
+        """Log nothing: the terminal is for what the user asked, and each line would contain the token."""

@@ -1,4 +1,4 @@
-"""What a cache takes on the disk, by canvas and level: from the tables of its samples, in either store."""
+"""The disk space that a cache takes, by canvas and level, from its sample tables, in either store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from ....cache.reader import FeatureCache
 
 
 def sizes(cache: FeatureCache) -> dict[str, Any]:
-    """Bytes of the frames, and of the same maps before compression. Raises CorruptCache."""
+    """Return, by canvas and level, the bytes of the frames and of the same maps before compression.
+
+    Raises CorruptCache.
+    """
     levels = cache.header.key.levels.levels
     stored = {b.name: np.zeros(len(levels), np.int64) for b in cache.header.layout.buckets}
     samples: Counter[str] = Counter()
     for shard in cache.header.layout.shards:
-        lengths = _lengths(cache, shard)
+        lengths = _frame_lengths(cache, shard)
         samples[shard.bucket.name] += len(lengths)
         stored[shard.bucket.name] += lengths.sum(axis=0)
     rows = [
@@ -36,8 +39,8 @@ def sizes(cache: FeatureCache) -> dict[str, Any]:
     return {"rows": rows, "whole": cache.manifest.stored_bytes}
 
 
-def _lengths(cache: FeatureCache, shard: Shard) -> npt.NDArray[np.int64]:
-    """(samples that have maps, levels)."""
+def _frame_lengths(cache: FeatureCache, shard: Shard) -> npt.NDArray[np.int64]:
+    """Return the length in bytes of each frame, (samples that have maps, levels)."""
     record = read_record(
         cache.root, cache.header.id, shard.name, cache.manifest.records[shard.name]
     )

@@ -1,1 +1,1 @@
-"""fdet model: how large a detector is, what of it is trained, and what a step keeps."""
+"""fdet model: the size of a detector, the share of it that is trained, and what a training step keeps."""

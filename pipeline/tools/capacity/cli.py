@@ -5,22 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ....cache.disk.objects import located
-from ...command import MASKS, echo, opt
+from ...command import MASKS, Assignments, argument, cache_opt, echo, opt, takes
 
 
+@takes
 def model_command(
-    model: Annotated[Path, typer.Argument(help="run directory, TOML file, or name of a preset")],
-    cache: Annotated[Path, opt("whose levels, classes and canvases count")],
-    masks: Annotated[bool, typer.Option("--masks", help=MASKS)] = False,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="section.name=value, e.g. neck.channels=128")
-    ] = None,
+    model: Annotated[Path, argument("run directory, TOML file, or name of a preset")],
+    cache: Annotated[Path, cache_opt("whose levels, classes and canvases count")],
+    masks: Annotated[bool, opt(MASKS)] = False,
+    assignments: Assignments = (),
 ) -> None:
-    """Parameters and FLOPs of backbone, neck and head, the share that is trained, and the activations
-    of a training step.
+    """Count the parameters and FLOPs of backbone, neck and head, the share that is trained, and the
+    activations of a training step.
     """
     from ....cache.errors import InputError
     from ....cache.format.annotation_copy import read_annotations
@@ -31,13 +27,12 @@ def model_command(
     from .measure import measure
     from .report import capacity_lines
 
-    cache = located(cache)
     header = CacheHeader.read(cache)
     annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
     if model.is_dir() and not (model / "config.toml").is_file():
         raise InputError(f"{model}: a folder, but no run: it has no config.toml")
     path = model / "config.toml" if model.is_dir() else model
-    config = load_config(path, masks=masks, assignments=assignments or ())
+    config = load_config(path, masks=masks, assignments=assignments)
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         echo(line)
     if config.backbone.adapters:

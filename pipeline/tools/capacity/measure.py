@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and activations of a detector on a cache's largest canvas: counted, not estimated."""
+"""The parameters, FLOPs and activations of a detector on a cache's largest canvas, counted by a real pass."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """parameters: how many values. flops: of an image in the forward pass of a step, multiply and add
-    counted apart.
+    """A part of a detector.
+
+    parameters: the number of values. flops: the operations per image in the forward pass of a step; a
+    multiplication and an addition count as two.
     """
 
     name: str
@@ -38,8 +40,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """parts: backbone, its adapters if there are any, neck, head. activations: bytes that a step keeps of
-    one image for its backward pass, above the backbone; together: images that are worked off at once.
+    """The capacity of a detector.
+
+    parts: the backbone, its adapters if there are any, the neck and the head. activations: the bytes per
+    image that a step keeps for its backward pass, above the backbone. together: the number of images that are
+    processed at once.
     """
 
     canvas_hw: tuple[int, int]
@@ -49,13 +54,13 @@ class Capacity:
 
     @property
     def trained_share(self) -> float:
-        """Of all parameters, 0 to 1."""
+        """The trained share of all parameters, 0 to 1."""
         trained = sum(part.parameters for part in self.parts if part.trained)
         return trained / sum(part.parameters for part in self.parts)
 
 
 def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
-    """By a step's forward pass on the largest canvas, with made-up maps and objects.
+    """Measure a detector by a step's forward pass on the largest canvas, with made-up maps and objects.
 
     Raises ConfigError for a level that the cache lacks.
     """
@@ -67,7 +72,7 @@ def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
         torch.manual_seed(0)
         pyramid = _pyramid(header, bucket)
         neck, head = _flops(detector, pyramid)
-        # What is kept once a step is not an image's: weights in half precision, anchors.
+        # The difference leaves out what a step keeps only once: weights in half precision, anchors.
         kept = _kept(detector, _twice(pyramid)) - _kept(detector, pyramid)
     return Capacity(
         bucket.canvas_hw,
@@ -101,34 +106,34 @@ def _count(module: torch.nn.Module) -> int:
 
 
 def _pyramid(header: CacheHeader, bucket: Bucket) -> FeaturePyramid:
-    """Of an image."""
+    """Return random maps of one image."""
     levels = header.key.levels
     maps = tuple(torch.randn(1, *level.shape(bucket.canvas_hw)) for level in levels.levels)
     return FeaturePyramid(levels, maps, bucket.canvas_hw)
 
 
 def _twice(pyramid: FeaturePyramid) -> FeaturePyramid:
-    """The same image a second time."""
+    """Return maps with the same image twice."""
     return replace(pyramid, maps=tuple(x.repeat(2, 1, 1, 1) for x in pyramid.maps))
 
 
 def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
-    """Of images with the same few objects, of a quarter of the canvas."""
+    """Return the loss of images with the same few objects, each a quarter of the canvas wide and high."""
     generator = torch.Generator().manual_seed(0)
     rows, columns = pyramid.canvas_hw
     hw = (rows, columns)
-    place = Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
+    placement = Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
     corners = torch.rand(_OBJECTS, 2, generator=generator) * torch.tensor([columns / 2, rows / 2])
     boxes = torch.cat([corners, corners + torch.tensor([columns / 4, rows / 4])], dim=1)
     masks = torch.ones(_OBJECTS, 28, 28)
     targets = Targets(boxes, torch.zeros(_OBJECTS, dtype=torch.int64), masks)
     count = len(pyramid)
-    losses = detector.losses(pyramid, [place] * count, [targets] * count, [0] * count)
+    losses = detector.losses(pyramid, [placement] * count, [targets] * count, [0] * count)
     return torch.stack(list(losses.values())).sum()
 
 
 def _flops(detector: Detector, pyramid: FeaturePyramid) -> tuple[int, int]:
-    """Of the neck, and of the head."""
+    """Return the FLOPs of the neck and those of the head."""
     with torch.no_grad():
         with FlopCounterMode(display=False) as neck:
             detector.neck(pyramid.only(detector.neck.cached.names))
@@ -138,7 +143,7 @@ def _flops(detector: Detector, pyramid: FeaturePyramid) -> tuple[int, int]:
 
 
 def _kept(detector: Detector, pyramid: FeaturePyramid) -> int:
-    """Bytes of all that the forward pass leaves for the backward pass; not the weights, nor the maps."""
+    """Return the bytes that the forward pass keeps for the backward pass, without weights and maps."""
     weights = [*detector.parameters(), *detector.buffers()]
     known = {x.untyped_storage().data_ptr() for x in (*weights, *pyramid.maps)}
     kept: dict[int, int] = {}
@@ -150,7 +155,7 @@ def _kept(detector: Detector, pyramid: FeaturePyramid) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        # Alive, the graph keeps its storages from being used again under the same address.
+        # While the graph is alive, the addresses of its storages are not reused.
         loss = _losses(detector, pyramid)
     assert loss.requires_grad
     return sum(kept.values())

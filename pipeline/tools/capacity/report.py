@@ -1,4 +1,4 @@
-"""The capacity of a detector, for people."""
+"""The report of a detector's capacity, for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from .measure import Capacity
 
-# Of all parameters, where the paper's frozen detectors begin to reach fine-tuned ones.
+# The trained share of all parameters at which the paper's frozen detectors begin to reach fine-tuned ones.
 ENOUGH = 0.4
 _ROW = "{:<28} {:>12} {:>14}  {}"
 
 
 def capacity_lines(found: Capacity) -> Iterator[str]:
-    """A table of the parts, the share that is trained, and what a step keeps."""
+    """Yield the lines of a table of the parts, the share that is trained, and what a step keeps."""
     rows, columns = found.canvas_hw
     yield f"canvas {rows}x{columns} px"
     yield _ROW.format("", "parameters", "GFLOPs/image", "")
@@ -25,7 +25,7 @@ def capacity_lines(found: Capacity) -> Iterator[str]:
     mib = found.activations / 2**20
     yield (
         f"activations of a step: {mib:.0f} MiB an image, {mib * found.together:.0f} MiB for the "
-        f"{found.together} that are worked off at once"
+        f"{found.together} that are processed at once"
     )
     if found.trained_share < ENOUGH:
         yield (

@@ -1,1 +1,1 @@
-"""fdet compare: the same configuration trained from several sources, and what each of them costs."""
+"""fdet compare: the same configuration trained from several sources, and what each source costs."""

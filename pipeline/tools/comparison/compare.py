@@ -1,4 +1,4 @@
-"""fdet compare: run after run, and after each of them the report of those that are finished."""
+"""fdet compare: one run after the other, and after each of them the report of those that are finished."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ....cache.errors import IncompleteCache, InputError
 from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ...machines.launching import launched
-from ...runs import metrics_log
 from ...runs.figures import RunFigures
-from ...training.options import Source
+from ...runs.history import read_history
+from ...sources.kinds import CACHED, SOURCES
 from .extraction import Extraction, extraction_cost
 from .figures import SourceFigures
-from .options import CACHED, CompareOptions
+from .options import CompareOptions
 from .picture import draw_comparison
 from .report import Report
 from .runs import (
@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     """Train every source with every seed that is not finished yet, and write the report.
 
-    launch: runs `fdet` with these words, to its end, and gives its exit status. Raises InputError,
-    ConfigError, what an extraction raises, RunEnded where a run ended before its time.
+    launch: a function that runs `fdet` with the given words to its end and returns its exit status. Raises
+    InputError, ConfigError, what an extraction raises, and RunEnded where a run ended early.
     """
     options.check()
     for name, cache in (("cache", options.cache), ("val", options.val)):
@@ -54,16 +54,16 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     runs = planned(options)
     refuse_others(runs, options)
     with only_writer(options.out):
-        # Again: another comparison may have ended there meanwhile.
+        # The runs are checked again, since another comparison may have ended there meanwhile.
         refuse_others(runs, options)
         refuse_other_conditions(options)
         extraction = _extraction(options)
         keep_conditions(options)
-        return _all(runs, options, extraction, launch)
+        return _run_all(runs, options, extraction, launch)
 
 
 def _extraction(options: CompareOptions) -> Extraction | None:
-    """None where nothing is trained on the cache."""
+    """Return the cost of the extraction, or None where nothing is trained on the cache."""
     if CACHED not in options.sources:
         return None
     workers = options.config_of(CACHED, options.seeds[0]).train.workers
@@ -72,7 +72,7 @@ def _extraction(options: CompareOptions) -> Extraction | None:
     return cost
 
 
-def _all(
+def _run_all(
     runs: Sequence[Run], options: CompareOptions, extraction: Extraction | None, launch: Launch
 ) -> Report:
     took: dict[str, list[float]] = defaultdict(list)
@@ -80,7 +80,7 @@ def _all(
         if run.finished:
             took[run.source].append(_figures(run).seconds)
             continue
-        left = _left([other.source for other in runs[number:] if not other.finished], took)
+        left = _time_left([other.source for other in runs[number:] if not other.finished], took)
         goes_on = " goes on" if run.begun else ""
         log.info("run %d of %d: %s%s%s", number + 1, len(runs), run.name, goes_on, left)
         started, whole = time.monotonic(), not run.begun
@@ -92,8 +92,8 @@ def _all(
     return report
 
 
-def _left(sources: Sequence[str], took: dict[str, list[float]]) -> str:
-    """In words, as far as runs that are finished tell; a source that has none takes the mean of all."""
+def _time_left(sources: Sequence[str], took: dict[str, list[float]]) -> str:
+    """Return the time left in words, if any run is finished; a source without one takes the mean of all."""
     known = {source: fmean(seconds) for source, seconds in took.items() if seconds}
     if not known:
         return ""
@@ -103,11 +103,11 @@ def _left(sources: Sequence[str], took: dict[str, list[float]]) -> str:
 
 
 def _figures(run: Run) -> RunFigures:
-    return RunFigures.of(run.source, run.seed, metrics_log.read(run.folder))
+    return RunFigures.of(run.source, run.seed, read_history(run.folder))
 
 
 def _report(runs: Sequence[Run], options: CompareOptions, extraction: Extraction | None) -> Report:
-    """Of the runs that are finished."""
+    """Return the report of the runs that are finished."""
     finished = [_figures(run) for run in runs if run.finished]
     sources = [
         SourceFigures(
@@ -122,9 +122,10 @@ def _report(runs: Sequence[Run], options: CompareOptions, extraction: Extraction
     return Report(tuple(sources), extraction, len(runs))
 
 
-def _disk_bytes(source: Source, options: CompareOptions) -> int:
-    """Of the caches whose maps it reads; a trained backbone, or one with adapters, makes its own."""
-    caches = {"cached": [options.cache, options.val], "online": [options.val]}.get(source, [])
+def _disk_bytes(source: str, options: CompareOptions) -> int:
+    """Return the size of the caches whose maps a source reads; none where its backbone changes the maps."""
+    kind = SOURCES[source]
+    caches = [] if kind.trains else [options.val] if kind.live else [options.cache, options.val]
     if options.config_of(source, options.seeds[0]).backbone.adapters:
         caches = []
     return sum(_stored_bytes(cache) for cache in dict.fromkeys(caches))

@@ -1,8 +1,8 @@
-"""What making the training cache costs: measured by making a part of it again.
+"""The cost of making the training cache, measured by extracting a part of it again.
 
-The time of an extraction is a + b x images. Two sizes give both, each the median of several, once a first
-one has warmed up; neither the program's start nor the loading of the backbone counts, as they do not in the
-seconds of training.
+The time of an extraction is a + b x images. Extractions of two sizes give both, each the median of several
+after one that warms up; neither the program's start nor the loading of the backbone counts, nor do they in
+the seconds of training.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ from .options import CompareOptions
 
 NAME = "extraction.json"
 MOST_IMAGES = 48
-_FEW = 4  # the first size is this part of the second
+_FEW = 4  # the smaller size is the larger one divided by this
 _ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """seconds: for all `images` of the cache. measured: how many were extracted again to know it, 0
-    where the user gave it. cache, device, threads: what it holds for.
+    """The cost of an extraction.
+
+    seconds: the time for all `images` of the cache. measured: the number of images that were extracted again
+    to know it, 0 where the user gave it. cache, device, threads: the conditions that it holds for.
     """
 
     seconds: float
@@ -58,7 +60,7 @@ class Extraction:
 
     @property
     def origin(self) -> str:
-        """How it is known, in words."""
+        """A text that says how the cost is known."""
         if not self.measured:
             return "given by --extraction-seconds"
         if self.measured == self.images:
@@ -67,9 +69,10 @@ class Extraction:
 
 
 def extraction_cost(options: CompareOptions, workers: int) -> Extraction:
-    """As the user gave it, as it was measured before, or measured now. workers: that decode images.
+    """Return the cost as the user gave it, as it was measured before, or as it is measured now.
 
-    Raises InputError, KeyMismatch and what an extraction raises.
+    workers: the number of processes that decode images. Raises InputError, KeyMismatch and what an extraction
+    raises.
     """
     header = CacheHeader.read(options.cache)
     images = len(header.layout.images)
@@ -85,7 +88,7 @@ def extraction_cost(options: CompareOptions, workers: int) -> Extraction:
     check_images(options.images, chosen)
     folder = options.out / ".extraction"
     shutil.rmtree(folder, ignore_errors=True)
-    # In a process of its own: what a backbone takes, above all on a device, is given back.
+    # A separate process gives back all memory that a backbone takes, above all on a device.
     spawned = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(1, spawned, end_with_parent) as pool:
@@ -114,7 +117,7 @@ def _sound_images(cache: Path) -> list[ImageEntry]:
 def _measured(
     options: CompareOptions, chosen: Sequence[ImageEntry], workers: int, folder: Path
 ) -> float:
-    """Seconds of the whole cache, from those of the chosen images and of a few of them."""
+    """Return the seconds of the whole cache, from those of the chosen images and of a few of them."""
     header = CacheHeader.read(options.cache)
     device = pick_device(options.device)
     use_threads(options.threads)
@@ -139,16 +142,16 @@ def _measured(
 
 
 def scaled(few: tuple[int, float], more: tuple[int, float], images: int) -> float:
-    """Seconds of so many images, from (images, seconds) of two smaller numbers of them."""
+    """Return the seconds of `images` images, from (images, seconds) of two smaller numbers of them."""
     each = (more[1] - few[1]) / (more[0] - few[0]) if more[0] > few[0] else 0.0
-    if each <= 0:  # noise: rather too much than too little
+    if each <= 0:  # noise hides the slope: better too high an estimate than too low a one
         each = more[1] / more[0]
     return more[1] + (images - more[0]) * each
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A part of a cache, made again as `fdet extract` made it."""
+    """A part of a cache that is made again as `fdet extract` made it."""
 
     header: CacheHeader
     annotations: bytes
@@ -159,7 +162,7 @@ class Trial:
     workers: int
 
     def seconds(self, out: Path, images: Sequence[ImageEntry]) -> float:
-        """Of decoding, backbone, compression and writing, to the finished cache."""
+        """Return the seconds of decoding, backbone, compression and writing, up to the finished cache."""
         layout = part_of(self.header.layout, {image.id for image in images})
         started = time.monotonic()
         planned = replace(self.header, layout=layout, beside={})
@@ -173,7 +176,7 @@ class Trial:
 
 
 def part_of(layout: Layout, ids: Set[int]) -> Layout:
-    """The same layout with these images alone."""
+    """Return the layout with only these images."""
     buckets = []
     for bucket in layout.buckets:
         images = tuple(image for image in bucket.images if image.id in ids)

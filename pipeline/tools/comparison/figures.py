@@ -1,4 +1,4 @@
-"""Figures of runs and of sources, as metrics.jsonl has them; nothing is measured here."""
+"""The figures of sources, from those that metrics.jsonl has of their runs; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ...runs.figures import RunFigures, Spread
 
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
-    """One source over its seeds. seconds: the mean. extraction: seconds that come on top, once for
-    all runs that share the cache; 0 but for "cached". disk_bytes: of the caches that it reads.
+    """The figures of one source over its seeds.
+
+    extraction: the seconds that come on top, once for all runs that share the cache; 0 except for "cached".
+    disk_bytes: the size of the caches that the source reads. seconds: the mean over the runs.
     """
 
     source: str
@@ -32,7 +34,7 @@ class SourceFigures:
         return fmean(run.seconds for run in self.runs)
 
     def total_seconds(self, runs: int) -> float:
-        """Of one run, with its share of the extraction where so many runs share it."""
+        """Return the seconds of one run, with its share of an extraction that `runs` runs share."""
         return self.seconds + self.extraction / runs
 
     @property
@@ -41,11 +43,11 @@ class SourceFigures:
 
     @property
     def process_mb(self) -> float:
-        """The largest of all runs."""
+        """The largest peak of all runs."""
         return max(run.process_mb for run in self.runs)
 
     @property
     def device_mb(self) -> float | None:
-        """The largest of all runs; None on a CPU."""
+        """The largest peak of all runs, or None on a CPU."""
         known = [run.device_mb for run in self.runs if run.device_mb is not None]
         return max(known) if known else None

@@ -1,4 +1,4 @@
-"""Where the cache loses, where it gains, and what the figures do not decide: sentences, from values."""
+"""Sentences made from figures: where the cache loses, where it gains, and what the figures do not decide."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...sources.kinds import CACHED
 from .figures import SourceFigures
-from .options import CACHED
 
-# Ratios of time and memory that differ from 1 by less are not held for a difference.
+# Ratios of time and memory that differ from 1 by no more than this count as equal.
 SAME = 0.02
 
 Verdict = Literal["loses", "gains", "even"]
@@ -17,14 +17,14 @@ Verdict = Literal["loses", "gains", "even"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """verdict: of the cached source, against one other."""
+    """A sentence on the cached source. verdict: how it fares against the others in that respect."""
 
     verdict: Verdict
     text: str
 
 
 def findings(sources: Sequence[SourceFigures]) -> list[Finding]:
-    """The cached source against each other one; nothing where either is lacking."""
+    """Return the findings on the cached source against each other one; none where either is missing."""
     own = [source for source in sources if source.source == CACHED]
     others = [source for source in sources if source.source != CACHED]
     compared = (_ap, _time, _process_memory, _device_memory)
@@ -71,7 +71,7 @@ def _time(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
         end = f"; it pays from {int(cached.extraction / saved) + 1} runs on."
     else:
         end = f"; {_ratio(ten, theirs)} x where ten runs share the cache."
-    if _near(once, theirs):
+    if _same(once, theirs):
         yield Finding("even", text + end)
     else:
         yield Finding("loses" if once > theirs else "gains", text + end)
@@ -91,7 +91,7 @@ def _memory(where: str, mine: float, source: str, theirs: float) -> Finding:
         f"Memory of {where}: cached takes {_ratio(mine, theirs)} x that of {source} ({mine:.0f} MiB "
         f"against {theirs:.0f} MiB)."
     )
-    if _near(mine, theirs):
+    if _same(mine, theirs):
         return Finding("even", text)
     return Finding("loses" if mine > theirs else "gains", text)
 
@@ -111,5 +111,5 @@ def _ratio(mine: float, theirs: float) -> str:
     return f"{mine / theirs:.2f}"
 
 
-def _near(mine: float, theirs: float) -> bool:
+def _same(mine: float, theirs: float) -> bool:
     return abs(mine - theirs) <= SAME * theirs

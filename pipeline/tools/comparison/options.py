@@ -2,42 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Annotated
 
 from ....cache.errors import ConfigError, InputError, did_you_mean
-from ...runs.config import RunConfig, load_config
-from ...runs.info import SCRATCH
-from ...training.options import Source
+from ....heads.ranges import at_least
+from ...command import DATA, Assignments, Device, Threads, argument, cache_opt, check_ranges, opt
+from ...sources.kinds import SOURCES
 
-SOURCES: tuple[Source, ...] = get_args(Source)
-CACHED: Source = "cached"
+if TYPE_CHECKING:
+    from ...runs.config import RunConfig
+
+
+def parsed_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds of "0,1,2". Raises InputError."""
+    seeds = []
+    for word in filter(None, (word.strip() for word in text.split(","))):
+        if not word.isdecimal() or not int(word) < 2**32:
+            raise InputError(f"--seeds: expected numbers such as 0,1,2, got {word!r}")
+        seeds.append(int(word))
+    return tuple(seeds)
+
+
+def _parsed_sources(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """config: a TOML file, the same for all sources; assignments: 'section.name=value' on top.
-
-    cache, val: of training and validation. images: what the caches were made from, needed by every
-    source but "cached", and to measure what extraction costs. extraction_seconds: that, where the
-    user has measured it. weights: as at extraction, where the cache was made from a file.
+    """What `fdet compare` takes. extraction_seconds: what making the training cache took, where the user
+    has measured it. weights: as at extraction, where the cache was made from a file.
     """
 
-    config: Path
-    cache: Path
-    val: Path
-    out: Path
-    sources: Sequence[Source] = SOURCES
-    seeds: Sequence[int] = (0,)
-    assignments: Sequence[str] = ()
-    images: Path | None = None
-    val_images: Path | None = None
-    weights: str | None = None
-    device: str = "auto"
-    threads: int | None = None
-    extraction_seconds: float | None = None
+    config: Annotated[
+        Path, argument("TOML file of settings or name of a preset, the same for all sources")
+    ]
+    cache: Annotated[Path, cache_opt("training cache", group=DATA)]
+    val: Annotated[Path, cache_opt("validation cache", group=DATA)]
+    out: Annotated[Path, opt("folder for the runs and the report, or to go on in", group=DATA)]
+    images: Annotated[
+        Path | None,
+        opt("image folder: for a backbone in the loop, and to measure extraction", group=DATA),
+    ] = None
+    val_images: Annotated[
+        Path | None, opt("of the validation images; default: --images", group=DATA)
+    ] = None
+    sources: Annotated[
+        tuple[str, ...],
+        opt(
+            f"of {', '.join(SOURCES)}; default: all of them",
+            parser=_parsed_sources,
+            metavar="NAMES",
+        ),
+    ] = tuple(SOURCES)
+    seeds: Annotated[
+        tuple[int, ...],
+        opt(
+            "each source is trained with each of them, e.g. 0,1,2",
+            parser=parsed_seeds,
+            metavar="SEEDS",
+        ),
+    ] = (0,)
+    assignments: Assignments = ()
+    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None
+    device: Device = "auto"
+    threads: Threads = None
+    extraction_seconds: Annotated[
+        float | None,
+        at_least(0),
+        opt("what making the training cache took; default: measured on a part of it"),
+    ] = None
 
     def check(self) -> None:
         """Raises InputError."""
@@ -49,11 +84,8 @@ class CompareOptions:
                 raise InputError(f"--{name}: expected at least one")
             if len(set(values)) < len(values):
                 raise InputError(f"--{name}: one stands there twice")
-        if self.extraction_seconds is not None and not 0 <= self.extraction_seconds < float("inf"):
-            raise InputError(
-                f"--extraction-seconds: expected at least 0, got {self.extraction_seconds}"
-            )
-        live = [source for source in self.sources if source != CACHED]
+        check_ranges(self)
+        live = [source for source in self.sources if SOURCES[source].live]
         if self.images is None and live:
             raise InputError(
                 f"--sources {live[0]} needs --images DIR, the folder the cache was made from"
@@ -64,28 +96,20 @@ class CompareOptions:
                 "--extraction-seconds S"
             )
 
-    def words_of(self, source: Source, seed: int) -> list[str]:
+    def words_of(self, source: str, seed: int) -> list[str]:
         """The assignments of a run. Scratch trains all of the backbone, whatever finetune leaves out."""
         mine = [*self.assignments, f"train.seed={seed}"]
-        if source == SCRATCH:
+        if SOURCES[source].fresh:
             mine += ['backbone.train_from=""', 'backbone.norm="auto"']
         return mine
 
-    def config_of(self, source: Source, seed: int) -> RunConfig:
+    def config_of(self, source: str, seed: int) -> RunConfig:
         """Raises ConfigError, InputError."""
         for assignment in self.assignments:
             if assignment.partition("=")[0].strip() == "train.seed":
                 raise ConfigError(
                     "--set train.seed: the seeds of a comparison are given by --seeds"
                 )
+        from ...runs.config import load_config
+
         return load_config(self.config, assignments=self.words_of(source, seed))
-
-
-def parsed_seeds(text: str) -> list[int]:
-    """Of "0,1,2". Raises InputError."""
-    seeds = []
-    for word in filter(None, (word.strip() for word in text.split(","))):
-        if not word.isdecimal() or not int(word) < 2**32:
-            raise InputError(f"--seeds: expected numbers such as 0,1,2, got {word!r}")
-        seeds.append(int(word))
-    return seeds

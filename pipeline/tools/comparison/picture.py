@@ -1,4 +1,4 @@
-"""compare.png: AP over the time that it took, a colour a source, a line and a dot a seed."""
+"""compare.png: AP over the time that it took, with a colour per source and a line and a dot per seed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 from ....cache.disk.publish import publish_bytes
 from ...runs.figures import RunFigures
+from ...sources.kinds import SOURCES
 from .figures import SourceFigures
 from .report import SHARED_BY, amortised
 
-# Of Okabe and Ito: told apart also by the colour-blind.
-_COLOURS = {"cached": "#0072B2", "online": "#D55E00", "finetune": "#009E73", "scratch": "#CC79A7"}
-
 
 def draw_comparison(sources: Sequence[SourceFigures], path: Path) -> None:
-    """The best AP so far over the seconds of training, and of extraction where there was one."""
+    """Draw the best AP so far over the seconds of training, and of extraction where there was one."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.8), layout="constrained")
@@ -38,13 +36,16 @@ def draw_comparison(sources: Sequence[SourceFigures], path: Path) -> None:
 
 
 def _draw_source(axes: Any, source: SourceFigures, runs: int) -> None:
-    """runs: that share the extraction; with several its line is dashed and its dots are hollow."""
-    colour, first = _COLOURS[source.source], source.extraction / runs
+    """Draw the runs of a source.
+
+    runs: the number of runs that share the extraction; with several, lines are dashed and dots are hollow.
+    """
+    colour, first = SOURCES[source.source].colour, source.extraction / runs
     label = source.source
     if amortised(source):
         label += f", {runs} runs share the cache" if runs > 1 else ", extraction and 1 run"
     for run in source.runs:
-        seconds, best = _course(run, first)
+        seconds, best = _learning_curve(run, first)
         axes.step(
             seconds,
             best,
@@ -66,10 +67,10 @@ def _draw_source(axes: Any, source: SourceFigures, runs: int) -> None:
     )
 
 
-def _course(run: RunFigures, first: float) -> tuple[list[float], list[float]]:
-    """Times of its evaluations, and the best AP up to each."""
+def _learning_curve(run: RunFigures, first: float) -> tuple[list[float], list[float]]:
+    """Return the times of a run's start, evaluations and end, and the best AP up to each of them."""
     seconds, best = [first], [0.0]
-    for at, ap in run.course:
+    for at, ap in run.learning_curve:
         seconds.append(first + at)
         best.append(max(best[-1], ap))
     seconds.append(first + run.seconds)

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...runs.figures import Spread
+from ...sources.kinds import CACHED, SOURCES
 from .extraction import Extraction
 from .figures import SourceFigures
 from .findings import Finding, Verdict, findings
-from .options import CACHED
 
 SHARED_BY = (1, 3, 10)
-# The first that was compared is what total times are held against.
-_REFERENCES = ("online", "finetune", "scratch")
+# Total times are compared with those of the first of these sources that was trained.
+_REFERENCES = tuple(name for name, kind in SOURCES.items() if kind.live)
 _HEADINGS: dict[Verdict, str] = {
     "loses": "Where cached loses",
     "gains": "Where cached gains",
@@ -24,7 +24,11 @@ _HEADINGS: dict[Verdict, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """planned: runs there are to be. extraction: None where nothing is trained on the cache."""
+    """The results of a comparison.
+
+    extraction: the cost of the extraction, or None where nothing is trained on the cache. planned: the number
+    of runs that the whole comparison has.
+    """
 
     sources: tuple[SourceFigures, ...]
     extraction: Extraction | None
@@ -32,7 +36,7 @@ class Report:
 
     @property
     def reference(self) -> SourceFigures | None:
-        """What total times are held against."""
+        """The source that total times are compared with, or None."""
         by_name = {source.source: source for source in self.sources}
         return next((by_name[name] for name in _REFERENCES if name in by_name), None)
 
@@ -41,7 +45,7 @@ class Report:
         return findings(self.sources)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures, of every run and of every source."""
+        """Return all figures of every run and of every source."""
         return {
             "runs_planned": self.planned,
             "extraction": asdict(self.extraction) if self.extraction else None,
@@ -68,7 +72,7 @@ class Report:
         }
 
     def to_markdown(self) -> str:
-        """The table, what its columns are, and the findings."""
+        """Return the table, the notes on its columns, and the findings."""
         blocks = [self.table(), self._notes()]
         for verdict, heading in _HEADINGS.items():
             texts = [f"- {found.text}" for found in self.findings if found.verdict == verdict]
@@ -77,7 +81,7 @@ class Report:
         return "\n\n".join(blocks) + "\n"
 
     def table(self) -> str:
-        """A row a source."""
+        """Return the table, with one row per source."""
         head = [
             *("source", "AP, best", "AP, last epoch", "training"),
             *(f"total, {n} run{'s' if n > 1 else ''}" for n in SHARED_BY),
@@ -106,7 +110,7 @@ class Report:
     def _notes(self) -> str:
         runs = [run for source in self.sources for run in source.runs]
         seeds = sorted({run.seed for run in runs})
-        lines = [f"Seeds: {', '.join(map(str, seeds))}. AP is the mean over them (least..most)."]
+        lines = [f"Seeds: {', '.join(map(str, seeds))}. AP is the mean over them (min..max)."]
         if len(runs) < self.planned:
             lines = [f"Not finished: {len(runs)} of {self.planned} runs.", *lines]
         lines.append(
@@ -119,10 +123,10 @@ class Report:
                 f"({self.extraction.origin}); the totals add it, shared by 1, 3 or 10 runs."
             )
         if self.reference is not None:
-            lines.append(f"x: held against {self.reference.source}.")
+            lines.append(f"x: relative to {self.reference.source}.")
         lines.append(
             "Process and device: the largest peak of all runs; the processes that decode images are "
-            "not among it. Disk: of the caches whose maps are read."
+            "not included. Disk: of the caches whose maps are read."
         )
         return " ".join(lines)
 
@@ -138,7 +142,7 @@ def _spread(values: Spread, count: int) -> str:
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of one width, so that it also reads as plain text; numbers to the right."""
+    """Return a table in Markdown, padded so that it also reads as plain text; numbers align to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rule = [":" + "-" * (w - 1) if k == 0 else "-" * (w - 1) + ":" for k, w in enumerate(widths)]
     lines = [
@@ -152,5 +156,5 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def amortised(source: SourceFigures) -> bool:
-    """Whether its total time depends on how many runs share the cache."""
+    """Return whether a source's total time depends on how many runs share the cache."""
     return source.source == CACHED and source.extraction > 0

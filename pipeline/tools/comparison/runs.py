@@ -1,6 +1,6 @@
-"""The runs of a comparison: each is one `fdet train-heads` in a process of its own, and is kept.
+"""The runs of a comparison: each is one `fdet train-heads` in a separate process, and is kept.
 
-So the peak of its memory is its own; one that was torn goes on, and a finished one is left alone.
+The peak of its memory is therefore its own; an interrupted run goes on, and a finished one is left alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from ....cache.format.sealed import canonical_json, parse_json
 from ...machines.launching import signal_of
 from ...machines.processes import Processes
 from ...machines.world import World
-from ...runs.checkpoint import LAST, read_position
 from ...runs.folder import changed_settings
-from ...runs.info import MAX_BYTES, TRAINING_SOURCES, RunInfo
-from ...training.options import Source, TrainOptions
+from ...runs.history import is_finished
+from ...runs.info import MAX_BYTES, RunInfo
+from ...sources.kinds import SOURCES
+from ...training.options import TrainOptions
 from ...training.train import check_settings
-from .options import CACHED, CompareOptions
+from .options import CompareOptions
 
 CONDITIONS = "conditions.json"
 
@@ -33,7 +34,7 @@ Launch = Callable[[Sequence[str]], int]
 
 
 class RunEnded(Exception):
-    """A run ended before its time, and has said why. status: the exit status to leave with."""
+    """A run ended early and has said why. status: the exit status to leave with."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -42,9 +43,9 @@ class RunEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One source with one seed; folder: its run directory."""
+    """A run of one source with one seed. folder: its run directory."""
 
-    source: Source
+    source: str
     seed: int
     folder: Path
 
@@ -58,14 +59,11 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        state = self.folder / LAST
-        if not self.begun or not state.is_file():
-            return False
-        return read_position(state, RunInfo.read(self.folder)).finished
+        return self.begun and is_finished(self.folder, RunInfo.read(self.folder))
 
 
 def planned(options: CompareOptions) -> list[Run]:
-    """Seed after seed, so that all sources go on together and share the machine's slow drifts."""
+    """Return the runs seed after seed, so that slow drifts of the machine affect all sources alike."""
     return [
         Run(source, seed, options.out / f"{source}-{seed}")
         for seed in options.seeds
@@ -74,7 +72,7 @@ def planned(options: CompareOptions) -> list[Run]:
 
 
 def refuse_other_conditions(options: CompareOptions) -> None:
-    """Raises InputError where what stands there was made under other conditions, on which seconds depend."""
+    """Raise InputError where the folder was begun under other conditions, on which seconds depend."""
     path, now = options.out / CONDITIONS, _conditions(options)
     if not path.is_file():
         return
@@ -88,7 +86,7 @@ def refuse_other_conditions(options: CompareOptions) -> None:
 
 
 def keep_conditions(options: CompareOptions) -> None:
-    """For the same command later on."""
+    """Write the conditions that the same command has to meet later on."""
     path = options.out / CONDITIONS
     if not path.is_file():
         publish_bytes(path, canonical_json(_conditions(options)))
@@ -99,8 +97,9 @@ def _conditions(options: CompareOptions) -> dict[str, Any]:
 
 
 def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
-    """Raises ConfigError, InputError where a run that stands there was trained on something else, or where
-    settings do not go with its source.
+    """Raise ConfigError or InputError where an existing run had other settings or other data.
+
+    Raises these too where the settings of a run do not go with its source.
     """
     ids = {
         "training data": CacheHeader.read(options.cache).id,
@@ -126,11 +125,11 @@ def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
                 )
 
 
-def _sees_val_images(run: Run, options: CompareOptions) -> bool:
-    """To another run they would be for pictures alone."""
-    if run.source in TRAINING_SOURCES:
+def _needs_val_images(run: Run, options: CompareOptions) -> bool:
+    """Return whether a run needs the validation images; others would use them for pictures alone."""
+    if SOURCES[run.source].trains:
         return True
-    return run.source != CACHED and options.config_of(run.source, run.seed).backbone.adapters
+    return SOURCES[run.source].live and options.config_of(run.source, run.seed).backbone.adapters
 
 
 def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
@@ -144,8 +143,9 @@ def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
 
 
 def train(run: Run, options: CompareOptions, launch: Launch) -> None:
-    """Begin a run or go on with it. Raises RunEnded where it said itself why it ended, FdetError
-    where it was killed.
+    """Begin a run or go on with it.
+
+    Raises RunEnded where the run said itself why it ended, and FdetError where it was killed.
     """
     status = launch(list(command(run, options)))
     if status < 0:
@@ -157,7 +157,7 @@ def train(run: Run, options: CompareOptions, launch: Launch) -> None:
 
 
 def command(run: Run, options: CompareOptions) -> Iterator[str]:
-    """The words behind `fdet`."""
+    """Yield the words after `fdet` on the command line of a run."""
     yield from ("train-heads", str(options.cache), "--val", str(options.val))
     yield from ("--out", str(run.folder), "--config", str(options.config))
     yield from ("--source", run.source, "--device", options.device)
@@ -165,11 +165,12 @@ def command(run: Run, options: CompareOptions) -> Iterator[str]:
         yield from ("--set", assignment)
     if options.threads is not None:
         yield from ("--threads", str(options.threads))
-    if run.source != CACHED:
+    kind = SOURCES[run.source]
+    if kind.live:
         yield from ("--images", str(options.images))
-    if options.val_images is not None and _sees_val_images(run, options):
+    if options.val_images is not None and _needs_val_images(run, options):
         yield from ("--val-images", str(options.val_images))
-    if run.source in ("online", "finetune") and options.weights is not None:
+    if kind.live and not kind.fresh and options.weights is not None:
         yield from ("--weights", options.weights)
     if run.begun:
         yield "--resume"

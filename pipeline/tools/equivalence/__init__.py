@@ -1,1 +1,1 @@
-"""fdet check-equivalence: a cache against the backbone that made it."""
+"""fdet check-equivalence: the comparison of a cache with the backbone that made it."""

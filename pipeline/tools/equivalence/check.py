@@ -1,4 +1,4 @@
-"""A cache is equivalent to its backbone in the loop where features and training are as expected here."""
+"""The check that a cache is equivalent to its backbone in the loop, in its features and in training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ from .steps import Apart, apart
 
 @dataclass(frozen=True, slots=True)
 class TrainingCheck:
-    """apart: cached maps from live ones that passed through the codec; raw: from live ones that did not."""
+    """The result of training some steps on cached and on live maps.
+
+    apart: the difference of cached maps from live ones that passed through the codec. raw: the difference
+    from live ones that did not.
+    """
 
     detector: str
     steps: int
@@ -46,10 +50,10 @@ class TrainingCheck:
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """What was looked at, what was expected and what was found. promise: the codec's. failures: each in
-    one line.
+    """What was looked at, what was expected and what was found.
 
-    training: None where no image could be trained on.
+    promise: what the codec promises. training: the result of training, or None where no image could be
+    trained on. failures: the failures, each in one line.
     """
 
     key: CacheKey
@@ -69,9 +73,9 @@ class Equivalence:
 
 
 def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions) -> Equivalence:
-    """Compute some of a cache's features again, and train some steps with both.
+    """Recompute some of a cache's features, and train some steps with cached and with live ones.
 
-    config: of the detector that is trained. Raises InputError, KeyMismatch (other weights),
+    config: the configuration of the detector that is trained. Raises InputError, KeyMismatch (other weights),
     IncompleteCache, CorruptCache, ConfigError.
     """
     options.check()
@@ -115,7 +119,7 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
 
 
 def _refuse_converted(path: Path, key: CacheKey) -> None:
-    """What integer codes lost before, only their own cache knows."""
+    """Raise InputError where integer codes came before: what these lost, only their own cache knows."""
     if any(get_form(name).calibrated for name in key.converted):
         raise InputError(
             f"{path}: converted from {' and '.join(key.converted)}, whose scales it does not have: check the "
@@ -124,13 +128,13 @@ def _refuse_converted(path: Path, key: CacheKey) -> None:
 
 
 def _promise(path: Path, key: CacheKey) -> str:
-    """Of the cache's codec, and what its values were before."""
+    """Return what the cache's codec promises, and which codecs gave the values that it stores."""
     before = f", as {' and '.join(key.converted)} gave it" if key.converted else ""
     return f"{codec_of(path, key).promise}{before}"
 
 
 def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) -> dict[int, str]:
-    """Images whose file is not the one that was extracted, and how it differs. Raises InputError."""
+    """Return how files differ from those extracted, by image id. Raises InputError where all are absent."""
     changed, absent = {}, 0
     for image_id in image_ids:
         name = cache.header.layout.image(image_id).file_name
@@ -206,6 +210,6 @@ def _training_failures(config: RunConfig, key: CacheKey, training: TrainingCheck
     found, allowed = training.apart, allowance_for(key.precision, config.train.precision)
     if training.expected.exact:
         return [] if found.exact else [f"training: not the same bits; {found}"]
-    # A loss or weight that is no number is within nothing.
+    # The comparisons are false for NaN, which is then beyond the bound.
     within = found.loss <= allowed.loss and found.weights <= allowed.weights
     return [] if within else [f"training: beyond the bound; {found}"]

@@ -1,4 +1,4 @@
-"""What may be expected here of a cache and of training on it: equal bits, or closeness, and how close."""
+"""What to expect here of a cache and of training on it: equal bits, or closeness, and how close."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...machines.devices import Precision, environment
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """reasons: why the bits may differ; none where they must not."""
+    """The expectation of a comparison. reasons: why the bits may differ; empty where they must not."""
 
     reasons: tuple[str, ...]
 
@@ -27,12 +27,12 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How far another environment's arithmetic may lead, where equal bits are not expected.
+    """How far results may differ in another environment, where equal bits are not expected.
 
-    features: of a value, as a share of its map's largest; map: of all values of a map together, the
-    root of the mean square of the errors as a share of the values'. Both are added to the codec's
-    bound. loss: of each loss, as a share of its step's total. weights: between two trainings, as a
-    share of the way that they moved.
+    features: the error of a value, as a share of its map's largest value. map: the error of all values of a
+    map together, the root mean square of the errors as a share of that of the values. Both are added to the
+    codec's bound. loss: the difference of each loss, as a share of its step's total. weights: the distance
+    between two trainings, as a share of the distance that they moved.
     """
 
     features: float
@@ -41,10 +41,10 @@ class Allowance:
     weights: float
 
 
-# By the precision of the products, which rounds their inputs to 24, 11 or 8 bits; what two orders of
-# summing differ in piles up over a network's layers. EfficientNet-Lite0's features at 256 px were
-# 2^-17 apart with and without oneDNN; fp16's and bf16's 2^-5 and 2^-2 from fp32's. Over a whole map that
-# was 0.6 % and 6 % (at 160 px); a mirrored image gives features 50 % to 120 % apart.
+# By the precision of the products, which rounds their inputs to 24, 11 or 8 bits; the differences between
+# two orders of summation add up over a network's layers. EfficientNet-Lite0's features at 256 px were 2^-17
+# apart with and without oneDNN; those in fp16 and bf16 were 2^-5 and 2^-2 apart from those in fp32. Over a
+# whole map that was 0.6 % and 6 % (at 160 px); the features of a mirrored image are 50 % to 120 % apart.
 ALLOWANCES: Mapping[str, Allowance] = {
     "fp32": Allowance(2.0**-14, 2.0**-14, 0.002, 0.1),
     "fp16": Allowance(2.0**-4, 2.0**-6, 0.02, 0.3),
@@ -53,9 +53,9 @@ ALLOWANCES: Mapping[str, Allowance] = {
 
 
 def expected_features(key: CacheKey, device: torch.device, elsewhere: bool) -> Expectation:
-    """Equal bits where device, threads and libraries are those of the extraction.
+    """Return what to expect of features: equal bits where device, threads and libraries are the same.
 
-    elsewhere: the cache was made on another processor, of which its key knows nothing.
+    elsewhere: whether the cache was made on another processor, which its key does not record.
     """
     here = replace(key, **environment(device))
     reasons = tuple(str(difference) for difference in here.explain(key, "reuse"))
@@ -63,7 +63,7 @@ def expected_features(key: CacheKey, device: torch.device, elsewhere: bool) -> E
 
 
 def expected_steps(features: Expectation, key: CacheKey, device: torch.device) -> Expectation:
-    """Of training with the backbone in the loop, whose passes are parts of shuffled batches."""
+    """Return what to expect of training with the backbone in the loop, on parts of shuffled batches."""
     reasons = list(features.reasons)
     if key.batch_size > 1:
         reasons.append(
@@ -75,5 +75,5 @@ def expected_steps(features: Expectation, key: CacheKey, device: torch.device) -
 
 
 def allowance_for(*precisions: Precision | str) -> Allowance:
-    """Of the coarsest of them."""
+    """Return the allowance of the coarsest of some precisions."""
     return max((ALLOWANCES[p] for p in precisions), key=lambda allowance: allowance.features)

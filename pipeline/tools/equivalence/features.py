@@ -1,4 +1,4 @@
-"""Stored features against the live ones of the same passes."""
+"""The comparison of stored features with the live ones of the same passes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
 @dataclass(slots=True)
 class LevelFeatures:
-    """What was found at a level, or of the image vectors. same_bits: of `values` stored values, those
-    equal to the last bit.
+    """What was found at a level, or of the image vectors.
 
-    absolute, relative: the largest error of a decoded value against the live one, which no codec has
-    touched; relative to the largest value of its map. of_bound: the largest share of its bound that an
+    same_bits: the number of stored values, out of `values`, that are equal to the last bit. absolute: the
+    largest error of a decoded value against the live one, which no codec has touched. relative: the largest
+    such error as a share of the largest value of its map. of_bound: the largest share of its bound that an
     error reaches.
     """
 
@@ -45,9 +45,11 @@ class LevelFeatures:
     of_bound: float = 0.0
 
 
-class _Found(NamedTuple):
-    """Of one sample at one level: stored in the cache; encoded, what should be; the live map (C, H, W),
-    and what of it was encoded: the same, unless another codec came before.
+class _Maps(NamedTuple):
+    """The maps of one sample at one level.
+
+    stored: the codes in the cache. encoded: the codes that should be there. live: the live map (C, H, W).
+    source: the map that was encoded, which is the live one unless other codecs came before.
     """
 
     stored: Tensor
@@ -55,18 +57,18 @@ class _Found(NamedTuple):
     live: Tensor
     source: Tensor
 
-    def to(self, device: str) -> _Found:
-        return _Found(*(x.to(device) for x in self))
+    def to(self, device: str) -> _Maps:
+        return _Maps(*(x.to(device) for x in self))
 
 
 @dataclass
 class FeatureCheck:
-    """Compares pass after pass. exact: whether equal bits are expected; otherwise a decoded value may
-    be as far from the live one as the codec states, and the allowance.
+    """The comparison of one pass after the other.
 
-    unusable: images whose file is not what was extracted. vectors: what was found of them, if the cache
-    has them. failures: one line for each sample and
-    level with a wrong value.
+    exact: whether equal bits are expected; otherwise a decoded value may be as far from the live one as the
+    codec states plus the allowance. unusable: the images whose file is not the one that was extracted.
+    levels: what was found at each level. vectors: what was found of the image vectors, if the cache has them.
+    failures: one line for each sample and level with a wrong value.
     """
 
     cache: FeatureCache
@@ -82,13 +84,13 @@ class FeatureCheck:
     def __post_init__(self) -> None:
         key, device = self.cache.header.key, next(self.backbone.parameters()).device
         self._codec = codec_of(self.cache.root, key, device)
-        self._here = codec_of(self.cache.root, key)
-        self._before = codecs_before(key)
+        self._on_cpu = codec_of(self.cache.root, key)
+        self._codecs_before = codecs_before(key)
         self.levels = [LevelFeatures(name) for name in self.cache.header.key.levels.names]
         self.vectors = [LevelFeatures("(vector)")] if key.image_vector else []
 
     def run(self, passes: Sequence[Pass], progress: ProgressLine) -> None:
-        """Raises CorruptCache, FeatureError."""
+        """Compare some passes. Raises CorruptCache, FeatureError."""
         for one in passes:
             self._compare(one)
             progress.note(f"{progress.rate:.1f} samples/s")
@@ -102,40 +104,42 @@ class FeatureCheck:
         stored = load_batch(self.cache, samples)
         for (image_id, view), placement in zip(samples, stored.placements, strict=True):
             if placement != self.recipe.place(self.cache.header.layout.image(image_id), view):
-                self.failures.append(f"{self._named(image_id, view)}: another placement is stored")
+                self.failures.append(
+                    f"{self._name_of(image_id, view)}: another placement is stored"
+                )
         source = live
-        for codec in self._before:
+        for codec in self._codecs_before:
             source = through(codec, source)
         columns = zip(
-            *(self.levels, self._here.levels, stored.maps, self._codec.encode(source)),
+            *(self.levels, self._on_cpu.levels, stored.maps, self._codec.encode(source)),
             *(live.maps, source.maps),
             strict=True,
         )
         for level, codec, kept, encoded, maps, coded in columns:
             for k, (image_id, view) in enumerate(samples):
-                found = _Found(kept[k], encoded[shown[k]], maps[shown[k]], coded[shown[k]])
+                found = _Maps(kept[k], encoded[shown[k]], maps[shown[k]], coded[shown[k]])
                 wrong = self._compare_map(level, codec, found.to("cpu"))
                 if wrong:
-                    where = f"{self._named(image_id, view)}, level {level.name}"
+                    where = f"{self._name_of(image_id, view)}, level {level.name}"
                     self.failures.append(f"{where}: {wrong}")
         if live.vector is not None:
             self._compare_vectors(samples, live.vector[shown])
 
     def _compare_vectors(self, samples: Sequence[SampleId], live: Tensor) -> None:
-        """As maps of one cell that no codec has touched."""
+        """Compare image vectors as maps of one cell that no codec has touched."""
         stored, exact = torch.from_numpy(self.cache.vectors(samples)), _exact_codec(live.shape[1])
         for (image_id, view), kept, found in zip(samples, stored, live.cpu(), strict=True):
             cell = found[:, None, None]
             wrong = self._compare_map(
-                self.vectors[0], exact, _Found(kept[:, None, None], cell, cell, cell)
+                self.vectors[0], exact, _Maps(kept[:, None, None], cell, cell, cell)
             )
             if wrong:
-                self.failures.append(f"{self._named(image_id, view)}, image vector: {wrong}")
+                self.failures.append(f"{self._name_of(image_id, view)}, image vector: {wrong}")
 
     def _live(self, one: Pass) -> tuple[list[int], FeaturePyramid]:
-        """The maps of a pass, and the positions of those that can be compared.
+        """Return the positions in a pass that can be compared, and the maps of the pass.
 
-        As at extraction, an image that cannot be shown takes its place as an empty canvas.
+        As at extraction, an empty canvas stands in for an image that cannot be read.
         """
         layout, shown, canvases, contents = self.cache.header.layout, [], [], []
         for k, (image_id, view) in enumerate(one):
@@ -145,7 +149,7 @@ class FeatureCheck:
             if image_id not in self.cache.failed and image_id not in self.unusable:
                 rendered = render(self.recipe, image, (view,))
                 if rendered.pixels is None:
-                    self.failures.append(f"{self._named(image_id, view)}: {rendered.failure}")
+                    self.failures.append(f"{self._name_of(image_id, view)}: {rendered.failure}")
                 else:
                     canvas = rendered.pixels[0]
                     shown.append(k)
@@ -154,8 +158,8 @@ class FeatureCheck:
         device = next(self.backbone.parameters()).device
         return shown, self.backbone(torch.from_numpy(np.stack(canvases)).to(device), contents)
 
-    def _compare_map(self, level: LevelFeatures, codec: LevelCodec, found: _Found) -> str:
-        """Adds one map to what is known of its level; what is wrong with it, or nothing."""
+    def _compare_map(self, level: LevelFeatures, codec: LevelCodec, found: _Maps) -> str:
+        """Add one map to what is known of its level, and return what is wrong with it, or an empty text."""
         stored, encoded, live, source = found
         same = int((_bits(stored) == _bits(encoded)).sum())
         decoded = codec.decode(stored[None], live.shape[-1])[0]
@@ -163,7 +167,7 @@ class FeatureCheck:
         stated = codec.bound(source[None])[0] + (source.double() - live.double()).abs()
         largest, allowed = float(live.abs().max()), self.allowance
         of_bound = _shares(error, stated if self.exact else stated + allowed.features * largest)
-        of_map = _shares(_root(error), _root(stated) + allowed.map * _root(live.double()))
+        of_map = _shares(_rms(error), _rms(stated) + allowed.map * _rms(live.double()))
         level.samples += 1
         level.values += stored.numel()
         level.same_bits += same
@@ -185,13 +189,13 @@ class FeatureCheck:
             return f"the map as a whole is beyond its bound, {float(of_map):.3g} times"
         return ""
 
-    def _named(self, image_id: int, view: int) -> str:
+    def _name_of(self, image_id: int, view: int) -> str:
         name = self.cache.header.layout.image(image_id).file_name
         return f"image {name} (id {image_id}), view {self.cache.views[view]}"
 
 
 def codecs_before(key: CacheKey) -> list[Codec]:
-    """Those that a converted cache's features went through before its own; none of them learnt anything."""
+    """Return the codecs that a converted cache's features passed before its own, none of them calibrated."""
     return [plain_codec(name, key.levels) for name in key.converted]
 
 
@@ -204,16 +208,16 @@ def _bits(stored: Tensor) -> Tensor:
 
 
 def _shares(error: Tensor, bound: Tensor) -> Tensor:
-    """Of the bound. 0 of 0 is nothing; what is no number is beyond every bound."""
+    """Return errors as shares of the bound; an error of 0 is a share of 0, and NaN is beyond every bound."""
     return torch.where(error == 0, 0.0, error / bound).nan_to_num(nan=torch.inf)
 
 
-def _root(values: Tensor) -> Tensor:
-    """Of the mean square."""
+def _rms(values: Tensor) -> Tensor:
+    """Return the root of the mean square."""
     return values.square().mean().sqrt()
 
 
-def _codes_apart(codec: LevelCodec, found: _Found) -> float:
+def _codes_apart(codec: LevelCodec, found: _Maps) -> float:
     columns = found.live.shape[-1]
     one = codec.decode(found.stored[None], columns)
     other = codec.decode(found.encoded[None], columns)

@@ -1,7 +1,7 @@
-"""Passes of the backbone as extraction formed them, and a sample of them from all over a cache.
+"""The passes of the backbone as the extraction formed them, and a sample of them from all over a cache.
 
-A pass takes the next samples of one shard in the order of its slots. The same neighbours, and as
-many of them, give the same bits.
+A pass takes the next samples of one shard in the order of its slots. The bits of a feature are the same
+where its pass has the same samples.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def passes_of(layout: Layout, shard: Shard, batch_size: int) -> list[Pass]:
-    """All passes of a shard; none spans two shards, so the last one may be smaller."""
+    """Return all passes of a shard; none spans two shards, so the last one may be smaller."""
     samples = layout.samples(shard)
     return [tuple(samples[k : k + batch_size]) for k in range(0, len(samples), batch_size)]
 
@@ -30,10 +30,10 @@ def passes_of(layout: Layout, shard: Shard, batch_size: int) -> list[Pass]:
 def sampled_passes(
     header: CacheHeader, failed: Collection[int], samples: int, seed: int
 ) -> list[Pass]:
-    """Passes that hold at least `samples` samples, or all there are; from `seed` alone.
+    """Return passes that hold at least `samples` samples, or all passes, determined by `seed` alone.
 
-    Bucket after bucket in turn, within a bucket shard after shard. failed: images without features;
-    a pass of nothing else is left out.
+    Buckets take turns, and within a bucket its shards do. failed: the images without features; a pass of
+    only these is left out.
     """
 
     def shuffled(shard: Shard) -> Iterator[Pass]:
@@ -58,7 +58,7 @@ def sampled_passes(
 
 
 def _in_turn(queues: Sequence[Iterator[T]]) -> Iterator[T]:
-    """The first of each, then the second of each, ..."""
+    """Yield the first item of each queue, then the second of each, and so on."""
     waiting = deque(queues)
     while waiting:
         queue = waiting.popleft()

@@ -1,4 +1,4 @@
-"""The report of an equivalence check, for people: one line a level, one a failure, and the verdict."""
+"""The report of an equivalence check for people: a line per level, a line per failure, and the verdict."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .check import Equivalence, TrainingCheck
 from .features import LevelFeatures
 
 _COLUMNS = "{:<8} {:>7} {:>12} {:>13} {:>15} {:>9}"
-_TOLD = 20
+_MAX_SHOWN = 20
 
 
 def report_lines(found: Equivalence) -> Iterator[str]:
-    """In the order in which one reads them; the last one is the verdict."""
+    """Yield the lines in the order in which one reads them; the last one is the verdict."""
     yield (
         f"{found.samples} samples of {found.images} images in {found.shards} shards, "
         f"{found.key.batch_size} a pass"
@@ -25,9 +25,9 @@ def report_lines(found: Equivalence) -> Iterator[str]:
     yield from map(_level, found.levels)
     if found.training is not None:
         yield from _training(found.training)
-    yield from (f"failed: {failure}" for failure in found.failures[:_TOLD])
-    if len(found.failures) > _TOLD:
-        yield f"failed: ... and {len(found.failures) - _TOLD} more"
+    yield from (f"failed: {failure}" for failure in found.failures[:_MAX_SHOWN])
+    if len(found.failures) > _MAX_SHOWN:
+        yield f"failed: ... and {len(found.failures) - _MAX_SHOWN} more"
     yield "equivalent" if found.equivalent else f"not equivalent: {len(found.failures)} failures"
 
 
@@ -43,7 +43,7 @@ def _bound(found: Equivalence) -> str:
 
 def _level(level: LevelFeatures) -> str:
     share = level.same_bits / level.values if level.values else 0.0
-    # 100 % only where all are.
+    # Rounding does not show 100 % where some bits differ.
     shown = "all" if level.same_bits == level.values else f"{min(share, 0.99999):.3%}"
     return _COLUMNS.format(
         level.name,

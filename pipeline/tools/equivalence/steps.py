@@ -1,4 +1,4 @@
-"""A few training steps from the same fresh weights: what they come to with one source and another."""
+"""A few training steps from the same fresh weights, and how far two sources lead apart."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from ....cache.format.header import CacheHeader
 from ...runs.config import RunConfig, load_config
 from ...training.probe import Trained
 
-# Bits show in a small detector as well as in a large one.
+# Differing bits show in a small detector as well as in a large one.
 _SMALL = ("neck.channels=64", "train.batch_size=4")
 
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """How far two trainings are apart. exact: not at all. loss: the largest difference of a loss, as a
-    share of its step's total; weights: as a share of the way that training moved them.
+    """How far two trainings are apart.
+
+    exact: whether they agree in every bit. loss: the largest difference of a loss, as a share of its step's
+    total. weights: the distance of the weights, as a share of the distance that training moved them.
     """
 
     exact: bool
@@ -39,8 +41,9 @@ class Apart:
 
 
 def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> RunConfig:
-    """Of a small detector above all levels of a cache, unless a file of settings is given. Raises
-    ConfigError, InputError.
+    """Return the configuration of a small detector on all levels of a cache, or that of a given file.
+
+    Raises ConfigError, InputError.
     """
     if path is not None:
         config = load_config(path, assignments=assignments)
@@ -53,18 +56,18 @@ def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> 
             "backbone.adapters: cached maps have not passed through adapters, so nothing can be compared; "
             "add --set backbone.adapters=false"
         )
-    return _exactly(config)
+    return _in_fp32(config)
 
 
-def _exactly(config: RunConfig) -> RunConfig:
-    """In fp32 unless another precision is asked for: what is asked is whether bits agree."""
+def _in_fp32(config: RunConfig) -> RunConfig:
+    """Return the configuration in fp32 unless it asks for another precision, since bits are compared."""
     if config.train.precision != "auto":
         return config
     return replace(config, train=replace(config.train, precision="fp32"))
 
 
 def apart(one: Trained, other: Trained, before: Mapping[str, Tensor]) -> Apart:
-    """before: the weights that both began with."""
+    """Return how far two trainings are apart. before: the weights that both began with."""
     same = all(torch.equal(one.weights[n], w) for n, w in other.weights.items())
     moved, distance = _distance(other.weights, before), _distance(one.weights, other.weights)
     return Apart(

@@ -1,1 +1,1 @@
-"""fdet plan: what a cache would take, and whether it pays, before the first feature is kept."""
+"""fdet plan: what a cache would take, and whether it pays, before any feature is stored."""

@@ -1,4 +1,4 @@
-"""The trial's maps in every codec: what they weigh on the disk, and what packing and unpacking takes."""
+"""The trial's maps in every codec: their size on the disk, and the time to pack and unpack them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from .trial import Passed, timed
 
 _Arrays = list[npt.NDArray[np.generic]]
 
-# Of a level; fewer than an extraction looks at, as there are many codecs to calibrate.
+# The cells of a level that are looked at: fewer than at extraction, as there are many codecs to calibrate.
 CELLS = 2**13
 
 
 @dataclass(frozen=True, slots=True)
 class CodecTrial:
-    """Of one codec, a value of the maps: bytes of its frames, and seconds of each step. encode and decode
-    happen where the backbone is, compress and decompress on the host, with the checksums.
+    """The costs of one codec, per value of the maps.
+
+    bytes: the size of its frames. encode, decode: the seconds of these steps on the backbone's device.
+    compress, decompress: the seconds of these steps on the host, with the checksums.
     """
 
     codec: str
@@ -41,8 +43,9 @@ class CodecTrial:
 
 
 def forms(asked: StoredForm) -> list[StoredForm]:
-    """What is tried: every kind of number, integers with principal components too, and what was asked
-    for. Components make codes shorter, and floating-point numbers not.
+    """Return the forms to try: every kind of number, integers also with components, and the asked one.
+
+    Principal components make the codes of integers shorter, but not floating-point numbers.
     """
     plain = [StoredForm(numbers) for numbers in NUMBERS.values()]
     packed = [StoredForm(n, components=0) for n in NUMBERS.values() if n.step is not None]
@@ -53,9 +56,10 @@ def forms(asked: StoredForm) -> list[StoredForm]:
 def try_codecs(
     samples: Sequence[Passed], asked: StoredForm, given: Parameters | None, device: torch.device
 ) -> tuple[list[CodecTrial], dict[str, str]]:
-    """Each codec's figures, or why it cannot store these maps, by its name.
+    """Return the figures of each codec, and by name why the others cannot store these maps.
 
-    given: what the asked codec has learnt, where that is another cache's. Raises FeatureError for that one.
+    given: what the asked codec has learnt, where that comes from another cache. Raises FeatureError where the
+    asked codec cannot store the maps.
     """
     spec = samples[0].pyramid.spec
     found, refused = [], {}
@@ -106,7 +110,7 @@ def _encoded(codec: Codec, sample: Passed) -> _Arrays:
 def _packed(stored: _Arrays) -> list[Frame]:
     frames = [compress(x) for x in stored]
     for frame in frames:
-        hashlib.sha256(frame.data)  # as the shard's file is
+        hashlib.sha256(frame.data)  # since the file of a shard is hashed too
     return frames
 
 

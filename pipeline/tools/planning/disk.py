@@ -1,6 +1,7 @@
 """How fast the target disk writes once its fast cache is full, and how fast it reads.
 
-Measured on a file without a name: it is gone with the process that has it open, however that ends.
+Both are measured on a file without a name, which vanishes with the process that has it open, however that
+ends.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from tempfile import TemporaryFile
 from ....cache.errors import InputError, StorageError
 from ...machines.progress import progress_line
 
-# Without --write-trial: until one of them is reached.
+# Without --write-trial, writing ends when one of these is reached.
 WRITE_SECONDS, WRITE_BYTES = 10.0, 2**33
-# Of what is free: never more than this share of it is written.
+# At most this share of the free space is written.
 SHARE = 0.1
 READ_SECONDS = 2.0
 RANDOM_SECONDS, RANDOM_READS, RANDOM_BYTES = 1.0, 200, 4096
-_PIECE, _BLOCK, _LEAST = 2**26, 2**22, 2**20
+_PIECE, _BLOCK, _MIN_PIECE = 2**26, 2**22, 2**20
 _IN_MEMORY = ("tmpfs", "ramfs")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -35,9 +36,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """folder: where it was measured. free, written: bytes. first, sustained: bytes a second of writing,
-    at the beginning and at the end; read: of reading in one go. latency: seconds of a small read
-    anywhere. in_memory: the file system is kept in memory.
+    """The measured rates of a disk.
+
+    folder: the folder where they were measured. in_memory: whether its file system is kept in memory.
+    free, written: the bytes that were free, and those that were written. first, sustained: the bytes per
+    second of writing, at the beginning and at the end. read: the bytes per second of reading in sequence.
+    latency: the seconds of a small read at a random offset.
     """
 
     folder: str
@@ -51,12 +55,12 @@ class Disk:
     latency: float
 
     def read_seconds(self, size: float, pieces: int) -> float:
-        """Of so many bytes that lie in so many places."""
+        """Return the seconds to read `size` bytes that lie at `pieces` offsets."""
         return size / self.read + pieces * self.latency
 
 
 def existing_folder(out: Path) -> Path:
-    """`out`, or the nearest folder above it that is there. Raises InputError."""
+    """Return `out`, or the nearest existing folder above it. Raises InputError where that is a file."""
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     if not nearest.is_dir():
         raise InputError(f"--out {out}: {nearest} is a file; expected a folder")
@@ -64,10 +68,14 @@ def existing_folder(out: Path) -> Path:
 
 
 def measure_disk(folder: Path, most: int | None = None, clock: Clock = time.monotonic) -> Disk:
-    """most: bytes to write, however long that takes. Raises StorageError where nothing can be written."""
+    """Measure the disk that a folder lies on.
+
+    most: the bytes to write at most, however long that takes; None for a limited time. Raises StorageError
+    where nothing can be written.
+    """
     free = shutil.disk_usage(folder).free
     size = min(most or WRITE_BYTES, int(free * SHARE))
-    if size < _LEAST:
+    if size < _MIN_PIECE:
         raise StorageError(f"--out: {folder} has {free / 1e6:.1f} MB free: no room to measure it")
     seconds = WRITE_SECONDS if most is None else float("inf")
     try:
@@ -85,7 +93,7 @@ def measure_disk(folder: Path, most: int | None = None, clock: Clock = time.mono
 
 
 def first_and_last(pieces: Sequence[tuple[int, float]]) -> tuple[float, float]:
-    """Bytes a second of the first quarter and of the last, of (bytes, seconds) in their order."""
+    """Return the bytes per second of the first quarter and of the last, from (bytes, seconds) in order."""
     count = max(1, len(pieces) // 4)
     return _rate(pieces[:count]), _rate(pieces[-count:])
 
@@ -95,9 +103,12 @@ def _rate(pieces: Sequence[tuple[int, float]]) -> float:
 
 
 def _write(file: FileIO, size: int, seconds: float, clock: Clock) -> list[tuple[int, float]]:
-    """(bytes, seconds) of piece after piece, each of them on the disk. A disk that is full ends it."""
+    """Write piece after piece, each through to the disk, and return the (bytes, seconds) of each.
+
+    Writing ends early where the time is over or the disk is full.
+    """
     blocks = _Incompressible()
-    piece = min(_PIECE, max(_LEAST, size // 8))
+    piece = min(_PIECE, max(_MIN_PIECE, size // 8))
     pieces: list[tuple[int, float]] = []
     begun = clock()
     with progress_line("writing (MiB)", size // 2**20) as progress:
@@ -124,7 +135,7 @@ def _write_piece(file: FileIO, size: int, blocks: _Incompressible) -> None:
 
 
 class _Incompressible:
-    """Random bytes, each time from another place, so that no file system makes less of them."""
+    """Random bytes, each time from another offset, so that no file system can compress or share them."""
 
     def __init__(self) -> None:
         self._random = random.Random(0)
@@ -136,12 +147,12 @@ class _Incompressible:
 
 
 def _forget(file: FileIO) -> None:
-    """Ask the system to keep nothing of the file in memory; what lies below the system is not asked."""
+    """Ask the system to keep nothing of the file in memory; caches below the system are not affected."""
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _read(file: FileIO, size: int, clock: Clock) -> float:
-    """Bytes a second of reading in one go."""
+    """Return the bytes per second of reading in sequence."""
     _forget(file)
     started, done = clock(), 0
     while done < size and clock() - started < READ_SECONDS:
@@ -152,26 +163,26 @@ def _read(file: FileIO, size: int, clock: Clock) -> float:
 
 
 def _latency(file: FileIO, size: int, clock: Clock) -> float:
-    """Seconds of a small read at a random place, the median of many."""
+    """Return the median seconds of small reads at random offsets."""
     _forget(file)
     os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
     drawn, begun = random.Random(0), clock()
     times: list[float] = []
     while len(times) < RANDOM_READS and (not times or clock() - begun < RANDOM_SECONDS):
-        place = drawn.randrange(size // RANDOM_BYTES) * RANDOM_BYTES
+        offset = drawn.randrange(size // RANDOM_BYTES) * RANDOM_BYTES
         started = clock()
-        os.pread(file.fileno(), RANDOM_BYTES, place)
+        os.pread(file.fileno(), RANDOM_BYTES, offset)
         times.append(clock() - started)
     return median(times)
 
 
 def file_system_of(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
-    """Its type, e.g. ext4, nfs4, tmpfs; "unknown" where the system does not tell."""
+    """Return the type of a folder's file system, e.g. ext4, nfs4, tmpfs; "unknown" where it is not listed."""
     best, kind = "", "unknown"
-    place = str(folder.resolve()).rstrip("/") + "/"
+    location = str(folder.resolve()).rstrip("/") + "/"
     for line in mounts.read_text().splitlines() if mounts.exists() else ():
         _, point, found, *_ = line.split(" ")
         point = point.replace("\\040", " ").rstrip("/") + "/"
-        if place.startswith(point) and len(point) >= len(best):
+        if location.startswith(point) and len(point) >= len(best):
             best, kind = point, found
     return kind

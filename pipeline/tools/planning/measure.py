@@ -1,4 +1,4 @@
-"""fdet plan: a trial on the data set, the backbone and the disk, and what follows for the whole."""
+"""fdet plan: a trial on the data set, the backbone and the disk, and the plan that follows from it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .plan import Contents, Machine, online_epoch, plan_codec
 from .report import Plan, disk_notes
 from .trial import BackboneTrial, choose, try_backbone, values_of
 
-# Zarr and HDF5 both keep place, length and checksum of a chunk, and its file has a head.
-_INDEX_BYTES, _HEAD_BYTES = 20, 128
+# Zarr and HDF5 both keep offset, length and checksum of each chunk, and each file has a header.
+_INDEX_BYTES, _FILE_HEADER_BYTES = 20, 128
 
 
 def make_plan(options: PlanOptions) -> Plan:
-    """Nothing is left on the disk, however it ends.
+    """Make a trial and return the plan; nothing is left on the disk, however it ends.
 
     Raises InputError and KeyMismatch as an extraction does, StorageError where the target disk cannot
     be written, FeatureError for a value that the codec cannot store.
@@ -65,7 +65,7 @@ def make_plan(options: PlanOptions) -> Plan:
 
 
 def _given_calibration(config: ExtractConfig, header: CacheHeader) -> Parameters | None:
-    """Another cache's, where the extraction would take it."""
+    """Return the calibration of another cache, where the extraction would take it."""
     if config.update is not None:
         open_older(config.update, header)
     named = {"--calibration": config.calibration, "--update": config.update}
@@ -77,7 +77,7 @@ def _given_calibration(config: ExtractConfig, header: CacheHeader) -> Parameters
 
 
 def contents_of(header: CacheHeader) -> Contents:
-    """What an extraction would put into the cache."""
+    """Return what an extraction would put into the cache."""
     layout, spec = header.layout, header.key.levels
     images = sum(len(bucket.images) for bucket in layout.buckets)
     views = len(layout.views)
@@ -97,11 +97,11 @@ def contents_of(header: CacheHeader) -> Contents:
 
 
 def _overhead(header: CacheHeader) -> int:
-    """Bytes beside the frames: tables of samples, indices, vectors."""
+    """Return the bytes in addition to the frames: tables of samples, indices, vectors."""
     layout, levels = header.layout, len(header.key.levels.levels)
     samples = sum(len(b.images) for b in layout.buckets) * len(layout.views)
     each = table_dtype(levels).itemsize + levels * _INDEX_BYTES + header.vector_bytes
-    return samples * each + len(layout.shards) * _HEAD_BYTES
+    return samples * each + len(layout.shards) * _FILE_HEADER_BYTES
 
 
 def _machine(

@@ -1,4 +1,4 @@
-"""From measured figures to what a cache takes and whether it pays: arithmetic, nothing is measured here."""
+"""Arithmetic from measured figures to what a cache takes and whether it pays; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from .codec_trial import CodecTrial
 from .disk import Disk
 
-# As many runs share the cache.
+# The numbers of runs that share the cache in a plan.
 RUNS = (1, 3, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is to be cached. values: of a sample's maps, on average over the data set. overhead: bytes a
-    sample beside its frames. shard_bytes: of the largest shard before compression, which is claimed
-    while it is written.
+    """What is to be cached.
+
+    values: the number of values in a sample's maps, on average over the data set. overhead: the bytes of a
+    sample in addition to its frames. shard_bytes: the size of the largest shard before compression, which is
+    claimed while it is written.
     """
 
     images: int
@@ -34,9 +36,12 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the steps share. decode, forward: seconds a sample. workers: processes that decode; 0: the
-    backbone waits for each image. threads: of the backbone where it runs on the processor, 0 on an
-    accelerator. nodes: that extract beside each other, all like this one.
+    """The machine that the steps share.
+
+    decode, forward: the seconds of decoding and of the backbone per sample. workers: the number of processes
+    that decode; with 0 the backbone waits for each image. threads: the number of the backbone's threads where
+    it runs on the processor, 0 on an accelerator. nodes: the number of nodes like this one that extract in
+    parallel.
     """
 
     decode: float
@@ -49,11 +54,15 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class CodecPlan:
-    """Of one codec. bits: a value. sample_bytes: of one sample on the disk, bytes: of all. fits: into what
-    is free. views: how many fit into the budget, or into what is free. compute_seconds, write_seconds:
-    of all samples, by all nodes, onto the disk that they share; the extraction takes the longer.
-    limited_by: what that is. cached_epoch: seconds. epochs: to pay for itself, by the number of runs that
-    share the cache; None where it never does.
+    """The plan for one codec.
+
+    bits: the bits per value. sample_bytes: the size of one sample on the disk. bytes: the size of all
+    samples. fits: whether they fit into the free space. views: the number of views that fit into the budget,
+    or into the free space. compute_seconds, write_seconds: the seconds to compute all samples on all nodes,
+    and to write them onto the disk that the nodes share; an extraction takes the longer of the two.
+    limited_by: the step that takes longest. cached_epoch: the seconds of an epoch on the cache. epochs: the
+    epochs after which the cache has paid for itself, by the number of runs that share it; None where it never
+    does.
     """
 
     codec: str
@@ -74,12 +83,12 @@ class CodecPlan:
 
 
 def slowest(stages: Mapping[str, float]) -> tuple[str, float]:
-    """Of steps that go on side by side: the one that all others wait for."""
+    """Return the one of several parallel steps that all others wait for, and its seconds."""
     return max(stages.items(), key=lambda stage: stage[1])
 
 
 def online_epoch(contents: Contents, machine: Machine) -> float:
-    """Seconds of decoding and backbone for one view of each image; what a head does comes on top."""
+    """Return the seconds of decoding and backbone for one view of each image; those of a head come on top."""
     alone = machine.decode / max(1, machine.workers)
     serial = machine.decode if machine.workers == 0 else 0.0
     work = machine.decode + machine.threads * machine.forward
@@ -94,7 +103,7 @@ def online_epoch(contents: Contents, machine: Machine) -> float:
 
 
 def cached_epoch(contents: Contents, machine: Machine, codec: CodecTrial, disk: Disk) -> float:
-    """Seconds of reading and unpacking one view of each image; what a head does comes on top."""
+    """Return the seconds of reading and unpacking one view of each image; those of a head come on top."""
     read = disk.read_seconds(contents.values * codec.bytes, contents.levels)
     unpack, decode = contents.values * codec.decompress, contents.values * codec.decode
     work = unpack + machine.threads * decode
@@ -105,7 +114,7 @@ def cached_epoch(contents: Contents, machine: Machine, codec: CodecTrial, disk: 
 
 
 def compute(contents: Contents, machine: Machine, codec: CodecTrial) -> tuple[str, float]:
-    """What limits an extraction but for the disk, and the seconds of all samples, by all nodes."""
+    """Return what limits an extraction apart from the disk, and the seconds of all samples on all nodes."""
     forward = machine.forward + contents.values * codec.encode
     packing = contents.values * codec.compress
     serial = machine.decode if machine.workers == 0 else 0.0
@@ -122,26 +131,26 @@ def compute(contents: Contents, machine: Machine, codec: CodecTrial) -> tuple[st
 
 
 def epochs_to_pay(extraction: float, online: float, cached: float, runs: int) -> float | None:
-    """Of each of so many runs that share a cache; None where an epoch on it is no shorter."""
+    """Return the epochs after which a cache shared by `runs` runs has paid for itself, or None for never."""
     saved = online - cached
     return extraction / (runs * saved) if saved > 0 else None
 
 
 def runs_to_pay(extraction: float, online: float, cached: float, epochs: int) -> int | None:
-    """Runs of so many epochs, after which a cache has paid for itself; None: never."""
+    """Return after how many runs of `epochs` epochs a cache has paid for itself, or None for never."""
     saved = (online - cached) * epochs
     return max(1, math.ceil(extraction / saved)) if saved > 0 else None
 
 
 def views_that_fit(room: float, contents: Contents, sample_bytes: float) -> int:
-    """How many versions of each image there is room for."""
+    """Return how many views of each image fit into `room` bytes."""
     return max(0, int(room / (sample_bytes * contents.images)))
 
 
 def plan_codec(
     contents: Contents, machine: Machine, codec: CodecTrial, disk: Disk, budget: int | None
 ) -> CodecPlan:
-    """All that is known of a codec beforehand."""
+    """Return all that is known of a codec before an extraction."""
     sample_bytes = contents.values * codec.bytes + contents.overhead
     size = contents.samples * sample_bytes
     room = max(0, disk.free - contents.shard_bytes)
@@ -167,7 +176,7 @@ def plan_codec(
 
 
 def verdict(asked: CodecPlan, online: float, epochs: int) -> str:
-    """Whether caching pays, in a sentence."""
+    """Return a sentence that says whether caching pays."""
     spent, cached = asked.extraction_seconds, asked.cached_epoch
     runs = runs_to_pay(spent, online, cached, epochs)
     if runs is None or asked.epochs is None:
@@ -189,7 +198,7 @@ def verdict(asked: CodecPlan, online: float, epochs: int) -> str:
 
 
 def room_sentence(asked: CodecPlan, others: Sequence[CodecPlan], free: int) -> str:
-    """What to do where the cache does not fit; empty where it does."""
+    """Return a sentence on what to do where the cache does not fit; it is empty where the cache fits."""
     if asked.fits:
         return ""
     finest = next((other.codec for other in others if other.fits), None)
@@ -203,7 +212,7 @@ def room_sentence(asked: CodecPlan, others: Sequence[CodecPlan], free: int) -> s
 
 
 def nodes_sentence(asked: CodecPlan, nodes: int) -> str:
-    """What so many nodes take, and how many the disk keeps up with; empty for one."""
+    """Return a sentence on what the nodes take and how many the disk keeps up with; it is empty for one."""
     if nodes == 1:
         return ""
     enough = max(1, math.ceil(nodes * asked.compute_seconds / asked.write_seconds))
@@ -218,7 +227,7 @@ def nodes_sentence(asked: CodecPlan, nodes: int) -> str:
 
 
 def shown_time(seconds: float) -> str:
-    """'3.2 h', '12 min', '4.5 s', '0.02 s'."""
+    """Return a text such as '3.2 h', '12 min', '4.5 s' or '0.02 s'."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 90:
@@ -227,6 +236,6 @@ def shown_time(seconds: float) -> str:
 
 
 def shown_epochs(count: float) -> str:
-    """'4 epochs', rounded up."""
+    """Return a text such as '4 epochs', rounded up."""
     whole = max(1, math.ceil(count))
     return "1 epoch" if whole == 1 else f"{whole} epochs"

@@ -1,4 +1,4 @@
-"""A plan, for people and for programs."""
+"""The report of a plan, for people and for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .plan import (
     verdict,
 )
 
-# From the first part of the writing to the last: less is no slowing down.
+# Writing has slowed down where its last rate is less than this share of its first.
 _SLOWER = 0.7
 _HEAD = (
     "codec",
@@ -37,9 +37,11 @@ _HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """canvases: images, by canvas. levels: shape (C, H, W) by name, for the canvas of most images.
-    tried: images of the trial. codecs: from the finest to the coarsest; asked: the name of one of them.
-    notes: what a reader has to know besides.
+    """A plan, with all figures that it was made from.
+
+    canvases: the numbers of images, by canvas. levels: the shapes (C, H, W) by name, for the canvas of most
+    images. tried: the number of images of the trial. codecs: the plan of each codec, from the finest to the
+    coarsest. asked: the name of the codec that was asked for. notes: what else a reader has to know.
     """
 
     contents: Contents
@@ -61,14 +63,14 @@ class Plan:
 
     @property
     def sentences(self) -> list[str]:
-        """Whether it pays, whether it fits, and the notes."""
+        """The sentences on whether the cache pays and whether it fits, and the notes."""
         room = room_sentence(self.chosen, self.codecs, self.disk.free)
         nodes = nodes_sentence(self.chosen, self.machine.nodes)
         said = [verdict(self.chosen, self.online_epoch, self.epochs), nodes, room, *self.notes]
         return [sentence for sentence in said if sentence]
 
     def to_json(self) -> dict[str, Any]:
-        """Every figure; seconds, bytes, bytes a second."""
+        """Return every figure, in seconds, bytes, or bytes per second."""
         data = asdict(self)
         for codec, values in zip(self.codecs, data["codecs"], strict=True):
             values["extraction_seconds"] = codec.extraction_seconds
@@ -77,7 +79,7 @@ class Plan:
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
-    """The report."""
+    """Yield the lines of the report."""
     contents, disk = plan.contents, plan.disk
     yield f"{contents.images} images x {contents.views} views = {contents.samples} samples"
     yield f"canvases  {_shown_canvases(plan.canvases)}"
@@ -136,17 +138,17 @@ def _shown_disk(disk: Disk) -> str:
     return (
         f"{disk.folder} ({disk.file_system}), {disk.free / 1e9:.4g} GB free; writes "
         f"{disk.first / 1e6:.0f} MB/s at first, {disk.sustained / 1e6:.0f} MB/s after "
-        f"{disk.written / 1e9:.2g} GB; reads {disk.read / 1e6:.0f} MB/s, {disk.latency * 1e3:.2g} ms a "
-        "place"
+        f"{disk.written / 1e9:.2g} GB; reads {disk.read / 1e6:.0f} MB/s, {disk.latency * 1e3:.2g} ms "
+        "per random read"
     )
 
 
 def disk_notes(disk: Disk) -> Iterator[str]:
-    """What the rates are not worth."""
+    """Yield sentences on why the measured rates may not hold."""
     if disk.in_memory:
-        yield f"{disk.folder} lies in memory ({disk.file_system}): its rates are no disk's."
+        yield f"{disk.folder} lies in memory ({disk.file_system}): its rates are not those of a disk."
     if disk.sustained < _SLOWER * disk.first:
         yield (
             f"Writing slowed down from {disk.first / 1e6:.0f} to {disk.sustained / 1e6:.0f} MB/s within "
-            f"{disk.written / 1e9:.2g} GB: the plan counts with the latter, and it may fall further."
+            f"{disk.written / 1e9:.2g} GB: the plan uses the latter, and it may fall further."
         )

@@ -1,4 +1,4 @@
-"""A few images through the backbone: what each step of an extraction takes, and what the maps weigh."""
+"""A few images passed through the backbone: the time of each step of an extraction, and their maps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ SECONDS, LEAST = 20.0, 2
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A sample that went through: its maps, B = 1; seconds of decoding it and of its share of a pass."""
+    """A sample that went through the backbone.
+
+    pyramid: its maps, with B = 1. decode: the seconds of decoding it. forward: its share of the seconds of a
+    pass.
+    """
 
     placement: Placement
     pyramid: FeaturePyramid
@@ -47,7 +51,11 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class BackboneTrial:
-    """Seconds: decode, of an image; forward, of a value of its maps. failed: why, by file name."""
+    """The results of a trial.
+
+    decode: the median seconds per image. forward: the median seconds per value of the maps. failed: why
+    images could not be read, by file name.
+    """
 
     samples: tuple[Passed, ...]
     failed: Mapping[str, str]
@@ -62,12 +70,12 @@ class BackboneTrial:
 
 
 def values_of(spec: PyramidSpec, canvas_hw: tuple[int, int]) -> int:
-    """Numbers in the maps of a canvas, over all levels."""
+    """Return the number of values in the maps of a canvas, over all levels."""
     return sum(int(np.prod(level.shape(canvas_hw))) for level in spec.levels)
 
 
 def choose(header: CacheHeader, most: int) -> list[ImageEntry]:
-    """Images spread over all canvases, in an order that stays spread where it is broken off."""
+    """Return images spread over all canvases, in an order that stays spread wherever it is cut off."""
     largest = max(values_of(header.key.levels, b.canvas_hw) for b in header.layout.buckets)
     count = min(most, max(LEAST, MOST_BYTES // (4 * largest)))
     chosen = evenly(header.layout.images, count)
@@ -81,7 +89,10 @@ def try_backbone(
     recipe: CanvasRecipe,
     images: Sequence[ImageEntry],
 ) -> BackboneTrial:
-    """One view of each, in turn; for some seconds at most. Raises InputError where none can be read."""
+    """Pass one view of each image through the backbone, the views in turn, for a limited time.
+
+    Raises InputError where no image can be read.
+    """
     passed: list[Passed] = []
     failed: dict[str, str] = {}
     warm: set[tuple[int, int]] = set()
@@ -110,7 +121,7 @@ def _passed(
     batch_size: int,
     warm: set[tuple[int, int]],
 ) -> Passed:
-    """In a pass as full as the extraction's; the first one of a canvas does not count."""
+    """Pass a sample in a batch as full as the extraction's; the first pass of a canvas does not count."""
     device = next(backbone.parameters()).device
     assert shown.pixels is not None
     placement = shown.placements[0]
@@ -130,7 +141,7 @@ def _passed(
 
 
 def timed(device: torch.device, work: Callable[..., T], *arguments: Any) -> tuple[T, float]:
-    """What it gave, and the seconds until that was there, also on the device."""
+    """Return the result of `work`, and the seconds until it was complete, also on the device."""
     started = time.monotonic()
     result = work(*arguments)
     if device.type == "cuda":

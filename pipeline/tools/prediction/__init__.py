@@ -1,1 +1,1 @@
-"""fdet predict: backbone + neck + head on image files."""
+"""`fdet predict`: backbone, neck and head applied to image files."""

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...command import Checkpoint, echo, opt
+from ...command import Checkpoint, Device, argument, echo, opt, takes
 
 
+@takes
 def predict_command(
-    run: Annotated[Path, typer.Argument(help="run directory")],
-    images: Annotated[list[Path], typer.Argument(help="image files and folders")],
+    run: Annotated[Path, argument("run directory")],
+    images: Annotated[Sequence[Path], argument("image files and folders")],
     out: Annotated[Path, opt("folder to write to")],
     annotations: Annotated[
-        Path | None, opt("COCO JSON: its ids, and its boxes beside the detections")
+        Path | None, opt("COCO JSON: its ids, and its boxes next to the detections")
     ] = None,
     weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
     second_weights: Annotated[
         str | None,
-        typer.Option("--with-weights", help="the same of the second backbone, where there is one"),
+        opt("the same of the second backbone, where there is one", "--with-weights"),
     ] = None,
     class_embeddings: Annotated[
         Path | None,
@@ -28,7 +30,7 @@ def predict_command(
     ] = None,
     checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
     draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
-    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, opt("of torch on a CPU; default: the cache's")] = None,
 ) -> None:
     """Detect objects in image files: COCO result JSON and pictures."""

@@ -1,4 +1,4 @@
-"""Which files are to be predicted, under which names, and what annotations know of them."""
+"""The image files to predict, with their displayed names and their annotations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from ...runs.info import RunInfo
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file, the name to show it by, and what the annotations know of it where there are any."""
+    """An image file to predict.
+
+    shown: its displayed name. image_id: its id in the annotations, without them its number from 1 on.
+    hw, objects: its size in px and its objects, None without annotations.
+    """
 
     path: Path
     shown: str
@@ -24,12 +28,15 @@ class Job:
 
     @property
     def picture(self) -> str:
-        """With the file's own suffix kept, so that a.jpg and a.webp stay apart."""
+        """The name of the picture, with the suffix of the file, so that a.jpg and a.webp do not collide."""
         return self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
 
 
 def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | None) -> list[Job]:
-    """Raises InputError before anything is computed."""
+    """Return a job for each file, with its annotation in the file `path` if one is given.
+
+    files: their paths and displayed names. Raises InputError before anything is computed.
+    """
     jobs = [Job(file, shown, number) for number, (file, shown) in enumerate(files, start=1)]
     if path is not None:
         annotations, _ = load_annotations(path, outlines=info.config.masks)
@@ -41,17 +48,19 @@ def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | Non
     ):
         twice = [value for value, count in Counter(values).items() if count > 1]
         if twice:
-            raise InputError(f"two of the files have the same {what} ({twice[0]}); give them apart")
+            raise InputError(
+                f"two of the files have the same {what} ({twice[0]}); predict them separately"
+            )
     return jobs
 
 
 def _with_annotations(job: Job, annotations: Annotations, source: Path) -> Job:
-    """The annotated image is the one whose file name is the longest end of the path."""
+    """Return the job with the annotated image whose file name is the longest suffix of its path."""
     parts = job.path.absolute().parts
-    ends = ("/".join(parts[k:]) for k in range(1, len(parts)))
-    image = next((annotations.named[end] for end in ends if end in annotations.named), None)
+    suffixes = ("/".join(parts[k:]) for k in range(1, len(parts)))
+    image = next((annotations.named[s] for s in suffixes if s in annotations.named), None)
     if image is None:
         raise InputError(
-            f"{job.path}: {source} names no such image; leave it out, or --annotations"
+            f"{job.path}: {source} names no such image; leave out the file or --annotations"
         )
     return Job(job.path, job.shown, image.id, image.hw, annotations.of_image(image.id))

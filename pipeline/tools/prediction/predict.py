@@ -1,4 +1,4 @@
-"""fdet predict: backbone + neck + head on image files."""
+"""`fdet predict`: backbone, neck and head applied to image files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ from .jobs import find_jobs
 
 @dataclass(frozen=True, slots=True)
 class PredictSummary:
-    """images: how many were read; detections: how many were found; failed: why, by path."""
+    """The result of a prediction.
+
+    out: the folder with its files. images: the number of images read. detections: the number of
+    detections. failed: why an image could not be predicted, by path.
+    """
 
     out: Path
     images: int
@@ -53,16 +57,16 @@ def predict(
 ) -> PredictSummary:
     """Detect objects in files, and in all images of folders (recursively).
 
-    Writes detections.json (COCO results, with the file name beside the id) and pictures/*.png. The maps
-    pass through the codec of the training cache where the run used one, so what is found is what
-    `fdet evaluate` finds on the same image. With annotations, ids come from there and the pictures
-    show the ground truth beside the detections. class_embeddings: vectors of other classes, for a run that
-    was trained with such: those of the annotations, or all in the file, by name, numbered from 1 on. Raises
-    InputError, KeyMismatch.
+    Writes detections.json (COCO results, with the file name next to the id) and pictures/*.png. The maps
+    pass through the codec of the training cache where the run used one, so the detections are those of
+    `fdet evaluate` on the same image. With annotations, the ids come from them and the pictures show the
+    ground truth next to the detections. class_embeddings: vectors of other classes, for a run that was
+    trained with class embeddings. The classes are then those of the annotations, found by name in the file,
+    or without annotations all in the file, numbered from 1 on. Raises InputError, KeyMismatch.
     """
     on = pick_device(device)
     info = RunInfo.read(run)
-    # On a CPU the number of threads moves the last bits of a feature: take the cache's.
+    # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
     given = None if class_embeddings is None else read_embeddings(class_embeddings)
     known = info if given is None else _of_classes(info, given, annotations)

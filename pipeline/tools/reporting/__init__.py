@@ -1,1 +1,1 @@
-"""fdet report: what runs have in common, where they differ, and what that did."""
+"""`fdet report`: what runs have in common, where they differ, and what effect that had."""

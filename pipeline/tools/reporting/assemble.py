@@ -1,4 +1,4 @@
-"""Runs -> a report -> a page: everything that can be refused is refused before anything is computed."""
+"""From runs to a report and its page. What can be refused is refused before anything is computed."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def assemble(
     device: str = "auto",
     threads: int | None = None,
 ) -> Report:
-    """out: where a page is to go, if any; val, images: as `fdet report` takes them.
+    """Return the report on the runs in some folders, after making the evaluations that are missing.
 
-    Raises InputError, CorruptCache.
+    out: the file that a page is to go to, if any. val, images: the options of `fdet report`. Raises
+    InputError, CorruptCache.
     """
-    _refuse(out, val, images)
+    _check_paths(out, val, images)
     records = with_errors(read_records(find_runs(paths)), val, images, device, threads)
     report = make_report(records, [] if val is None else [val])
     if out is None or images is None:
@@ -36,7 +37,7 @@ def assemble(
     return replace(report, gallery=_gallery(report, val, images, device, threads))
 
 
-def _refuse(out: Path | None, val: Path | None, images: Path | None) -> None:
+def _check_paths(out: Path | None, val: Path | None, images: Path | None) -> None:
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise InputError(f"--out {out}: expected a file in a folder that exists")
     if val is not None:
@@ -62,5 +63,5 @@ def _gallery(
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Publish the page; an older one is replaced. Raises StorageError."""
+    """Publish the page in place of any older one. Raises StorageError."""
     publish_bytes(path, page(report).encode(), existing="replace")

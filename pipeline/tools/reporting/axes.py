@@ -1,4 +1,4 @@
-"""Where runs differ: axes, and groups of runs that differ in the seed alone."""
+"""The axes in which runs differ, and groups of runs that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from .records import RunRecord
 
 SEED, START = "train.seed", "start"
 Value = Hashable
-# Of two axes that always change together the first one names both.
+# Of two axes that always change together, the one that comes first here names both.
 _FIRST = ("source", "neck.name", "head.name", "backbone", "weights", "codec", "views", "resize")
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A setting in which runs differ. values: by run, None where a run has no such setting; along:
-    settings that change whenever this one does, so that nothing tells their effects apart.
+    """A setting in which runs differ.
+
+    values: its value in each run, None where a run has no such setting. along: settings that never change
+    without this one, so that their effects cannot be told apart.
     """
 
     name: str
@@ -32,14 +34,14 @@ class Axis:
 
     @property
     def levels(self) -> list[Value]:
-        """Its values, the most common first; numbers and names in their order otherwise."""
+        """The distinct values, the most common first, and equally common ones in numeric or text order."""
         counts = Counter(self.values)
         return sorted(counts, key=lambda value: (-counts[value], *_order(value)))
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Runs that agree in all but the seed, by their positions."""
+    """Runs, by their positions, that agree in all settings but the seed."""
 
     label: str
     values: tuple[Value, ...]
@@ -47,10 +49,10 @@ class Group:
 
 
 def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
-    """Of the records that have a configuration; the others have None everywhere."""
+    """Return the axes of the records that have a configuration; the others have None as every value."""
     flat = [None if r.info is None else dict(_settings(r.info)) for r in records]
     known = [settings for settings in flat if settings is not None]
-    _name_starts(known)
+    _merge_starts(known)
     names = list(dict.fromkeys(name for settings in known for name in settings))
     names.sort(key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     found: dict[str, list[str]] = {}
@@ -73,7 +75,10 @@ def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
 
 
 def groups_of(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Group]:
-    """In the order of their first runs. A run whose configuration is unreadable is in none."""
+    """Return the groups in the order of their first runs.
+
+    A run whose configuration is unreadable is in no group.
+    """
     members: dict[tuple[Value, ...], list[int]] = {}
     for position, record in enumerate(records):
         if record.info is not None:
@@ -86,7 +91,7 @@ def groups_of(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Group]
 
 
 def shown(value: Value) -> str:
-    """A value for people."""
+    """Return a value as it is displayed."""
     if value is None:
         return "—"
     if isinstance(value, bool):
@@ -97,7 +102,7 @@ def shown(value: Value) -> str:
 
 
 def _label(values: Sequence[Value], axes: Sequence[Axis]) -> str:
-    """Names speak for themselves, numbers need theirs."""
+    """Return a label of the values, in which numbers need the name of their axis, unlike most names."""
     parts = []
     for axis, value in zip(axes, values, strict=True):
         if value is None:
@@ -129,9 +134,10 @@ def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
             yield name, text[:24]
 
 
-def _name_starts(known: Sequence[dict[str, Value]]) -> None:
-    """Where seed and settings tell with which run each one began, it counts only that it did: seeds that go
-    on from runs of their own are one group.
+def _merge_starts(known: Sequence[dict[str, Value]]) -> None:
+    """Replace the run that each run started from by "a run", where seed and settings determine it.
+
+    Seeds that each continue a run of their own are then one group.
     """
     starts: dict[Hashable, set[Value]] = {}
     for settings in known:
@@ -148,7 +154,7 @@ def _hashable(value: Any) -> Value:
 
 
 def _follows(own: Sequence[Value], leader: Sequence[Value]) -> bool:
-    """Whether each value of the leader goes with one value of this one."""
+    """Return whether each value of the leader always goes with the same value of this setting."""
     pairs: Mapping[Value, set[Value]] = {value: set() for value in leader}
     for value, leading in zip(own, leader, strict=True):
         pairs[leading].add(value)

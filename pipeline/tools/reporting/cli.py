@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ....cache.disk.objects import located
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import InputError
-from ...command import echo, opt
+from ...command import Device, argument, cache_opt, echo, opt, takes
 
 
 class Format(StrEnum):
@@ -24,9 +22,10 @@ class Format(StrEnum):
     json = "json"
 
 
+@takes
 def report_command(
     paths: Annotated[
-        list[Path], typer.Argument(help="runs, or folders that hold some up to two levels below")
+        Sequence[Path], argument("runs, or folders that hold some up to two levels below")
     ],
     out: Annotated[
         Path | None,
@@ -34,18 +33,16 @@ def report_command(
     ] = None,
     val: Annotated[
         Path | None,
-        opt("validation cache: evaluate the best weights for error breakdown and gallery"),
+        cache_opt("validation cache: evaluate the best weights for error breakdown and gallery"),
     ] = None,
     images: Annotated[
         Path | None, opt("image folder for the gallery; with --val the folder it was made from")
     ] = None,
     printed: Annotated[
         Format | None,
-        typer.Option(
-            "--format", help="print the table, md (Markdown), csv or json; csv: a row a run"
-        ),
+        opt("print the table, md (Markdown), csv or json; csv: a row a run", "--format"),
     ] = None,
-    device: Annotated[str, opt("auto, cpu, cuda, cuda:1")] = "auto",
+    device: Device = "auto",
     threads: Annotated[
         int | None, opt("of torch on a CPU; default: torch's, or the cache's")
     ] = None,
@@ -59,7 +56,7 @@ def report_command(
     logging.getLogger("fdet").setLevel(logging.INFO)
     written = _format_of(out)
     page = out if written is None else None
-    report = assemble(paths, page, val and located(val), images, device, threads)
+    report = assemble(paths, page, val, images, device, threads)
 
     def text(format: Format) -> str:
         if format == Format.md:

@@ -1,4 +1,4 @@
-"""What a setting does: differences of runs that are equal in everything else, the seed too."""
+"""The effects of settings: differences of runs that are equal in everything else, including the seed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ Verdict = Literal["higher", "lower", "no difference", "one pair"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """`value` less `reference` of an axis, in the unit of the measure: mean and 95 % interval over pairs.
+    """The effect of a value of an axis in comparison with its reference value, over pairs of runs.
 
-    low, high: None with one pair, which says nothing of chance.
+    differences: the measure at `value` less that at `reference`, for each pair, in the unit of the measure.
+    along: settings that never change without the axis. One pair says nothing about chance, so it has no
+    interval.
     """
 
     axis: str
@@ -36,7 +38,7 @@ class Effect:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Student's, of the mean difference."""
+        """Student's 95 % interval of the mean difference, None with one pair."""
         pairs = len(self.differences)
         if pairs < 2:
             return None
@@ -54,18 +56,18 @@ class Effect:
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """A sentence that reports the effect."""
         digits = 1 if self.measure == "seconds" else 3
         name, pairs = MEASURES[self.measure], len(self.differences)
         start = f"{self.axis} {self.value} against {self.reference}: {name} {_signed(self.mean, digits)}"
         if self.interval is None:
             return f"{start} in one pair; it takes two to say more"
-        low, high = (_signed(end, digits) for end in self.interval)
+        low, high = (_signed(bound, digits) for bound in self.interval)
         verdict = "no difference shown" if self.verdict == "no difference" else self.verdict
         return f"{start} [{low}, {high}], {pairs} pairs: {verdict}"
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields and what follows from them."""
+        """Return the fields and the values that follow from them."""
         derived = ("mean", "interval", "verdict", "sentence")
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
@@ -75,9 +77,10 @@ def _signed(value: float, digits: int) -> str:
 
 
 def effects_of(records: Sequence[RunRecord], axes: Sequence[Axis], measure: str) -> list[Effect]:
-    """Each value of each axis against the axis' most common one; finished runs alone.
+    """Return the effect of each value of each axis in comparison with the axis' most common one.
 
-    Pairs agree in the seed and in all other axes. Repetitions of one run count as their mean.
+    Only finished runs count. The runs of a pair agree in the seed and in all other axes. Repetitions of one
+    run count as their mean.
     """
     return [effect for axis in axes for effect in _of_axis(records, axes, axis, measure)]
 
@@ -103,8 +106,10 @@ def _of_axis(
 
 
 def student(freedom: int) -> float:
-    """The two-sided 95 % quantile of Student's t: exact for 1 and 2 degrees of freedom, beyond them by
-    the expansion of Fisher and Cornish (1960), to 0.2 % at 3 and better behind it.
+    """Return the two-sided 95 % quantile of Student's t.
+
+    It is exact for 1 and 2 degrees of freedom. Beyond them it comes from the expansion of Fisher and
+    Cornish (1960), which is accurate to 0.2 % at 3 and better above.
     """
     tail = (1 + LEVEL) / 2
     if freedom == 1:

@@ -1,4 +1,4 @@
-"""Pareto: what nothing else beats in both AP and cost."""
+"""The Pareto front: the points that no other beats in both AP and cost."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 
 def front(points: Sequence[tuple[float | None, float | None]]) -> list[int]:
-    """Positions of the (cost, AP) that no other reaches at the same cost or less, cheapest first; of
-    equal ones the first. Those without a figure are left out.
+    """Return the positions of the points (cost, AP) on the Pareto front, cheapest first.
+
+    No other point reaches the AP of these at the same cost or less; of equal points the first one counts.
+    Points without a cost or an AP are left out.
     """
     known = [
         (cost, -ap, k) for k, (cost, ap) in enumerate(points) if cost is not None and ap is not None

@@ -1,6 +1,6 @@
-"""A few images, and what the chosen runs find in each: plain values that a page draws.
+"""A few images, and what the chosen runs detect in each, as plain values that a page draws.
 
-Boxes are [x, y, width, height] in px of the image file, as COCO has them.
+Boxes are [x, y, width, height] in px of the image file, as in COCO.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .scores import detections_of
 log = logging.getLogger(__name__)
 
 IMAGES = 6
-# Runs that can be chosen: each costs its boxes.
+# The maximum number of runs to choose from; the page carries the boxes of each.
 HEADS = 12
 LARGEST_SIDE = 640  # px
 QUALITY = 82
@@ -41,8 +41,10 @@ QUALITY = 82
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An image: its picture as a data: URI, its size (w, h) in px of the file; objects: {"box", "label",
-    "crowd"}, None where nothing is annotated.
+    """An image of the gallery.
+
+    uri: its picture as a data: URI. size: its size (w, h) in px of the file. objects: its annotated objects,
+    each {"box", "label", "crowd"}, None where there are no annotations.
     """
 
     name: str
@@ -53,9 +55,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """found: by run's name, for each image its detections, best first: {"box", "label", "score"}.
+    """The images, and what runs detect in them.
 
-    label: a position in `classes`.
+    found: by the name of a run, the detections in each image, best first, each {"box", "label", "score"}.
+    A label is a position in `classes`.
     """
 
     classes: tuple[str, ...] = ()
@@ -64,7 +67,10 @@ class Gallery:
 
 
 def choose_of_cache(val: Path, images: Path) -> tuple[Annotations, list[ImageEntry]]:
-    """A few images of a validation cache, the same for all runs. Raises InputError where one is lacking."""
+    """Return the annotations of a validation cache and a few of its images, the same for all runs.
+
+    Raises InputError where an image file is missing.
+    """
     header = CacheHeader.read(val)
     annotations = parse_annotations(read_annotations(val, header), f"{val}'s annotations")
     ids = [image.id for image in header.layout.images if image.id in annotations]
@@ -74,7 +80,10 @@ def choose_of_cache(val: Path, images: Path) -> tuple[Annotations, list[ImageEnt
 
 
 def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> Gallery:
-    """By what evaluations on a validation cache found. Raises InputError where an image is lacking."""
+    """Return a gallery of what the evaluations of runs on a validation cache found.
+
+    Raises InputError where an image file is missing.
+    """
     annotations, chosen = choose_of_cache(val, images)
     labels = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     found = {}
@@ -97,7 +106,10 @@ def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> G
 
 
 def choose_of_files(images: Path) -> list[tuple[Path, str]]:
-    """A few image files and their names, spread over a folder. Raises InputError where there is none."""
+    """Return a few image files and their names, evenly spread over a folder.
+
+    Raises InputError where there is none.
+    """
     files = find_images([images])
     count = min(IMAGES, len(files))
     return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)]
@@ -106,9 +118,9 @@ def choose_of_files(images: Path) -> list[tuple[Path, str]]:
 def gallery_of_files(
     records: Sequence[RunRecord], images: Path, device: str, threads: int | None
 ) -> Gallery:
-    """By passing image files through backbone and head of each run; there is no ground truth.
+    """Return a gallery of image files that pass through the backbone and head of each run.
 
-    Raises InputError where none can be read.
+    There is no ground truth. Raises InputError where no image can be read.
     """
     chosen = choose_of_files(images)
     pictures = {name: _readable(path) for path, name in chosen}

@@ -1,8 +1,8 @@
-"""The report as one HTML file that asks the network for nothing.
+"""The report as one HTML file that makes no network requests.
 
-Its policy allows the scripts and styles that stand in it, by their sha256, and pictures in data: URIs;
-everything else is refused. What comes from files, names of classes too, is in a block of JSON, which no
-parser of HTML takes for markup and which the scripts put into the page as text.
+Its content security policy allows the scripts and styles in the file, by their sha256, and pictures in
+data: URIs; everything else is refused. Text from files, such as class names, is in a block of JSON, which
+no HTML parser takes for markup and which the scripts insert into the page as text.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .effects import MEASURES
 from .report import COSTS, Report
 
 _HERE = Path(__file__).parent / "page"
-# In the order in which they run.
+# The scripts, in the order in which they run.
 _SCRIPTS = ("elements.js", "table.js", "plots.js", "gallery.js", "start.js")
-# By column of the tidy table: heading, factor, digits.
+# For each column of the tidy table its heading, factor and number of digits.
 _FIGURES: Mapping[str, tuple[str, float, int]] = {
     "ap": ("AP", 1, 3),
     "ap50": ("AP50", 1, 3),
@@ -51,7 +51,7 @@ _FIGURES: Mapping[str, tuple[str, float, int]] = {
 
 
 def page(report: Report) -> str:
-    """The whole file."""
+    """Return the whole HTML file."""
     plotly = _inline((files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8"))
     script = _inline("\n".join((_HERE / name).read_text("utf-8") for name in _SCRIPTS))
     style = _inline((_HERE / "page.css").read_text("utf-8"))
@@ -60,30 +60,31 @@ def page(report: Report) -> str:
         "style": style,
         "plotly-style": _PLOTLY_STYLE,
         "data": as_json(payload(report)),
-        "maps": _styles_of_maps(plotly),
+        "maps": _map_style_id(plotly),
         "plotly": plotly,
         "script": script,
     }
-    # In one pass: what is put in is not searched for marks.
+    # There is only one pass, so that inserted text is not searched for placeholders.
     head, *blocks = (_HERE / "template.html").read_text("utf-8").split("{{")
-    marked = (block.split("}}", 1) for block in blocks)
-    return "".join([head, *(parts[name] + rest for name, rest in marked)])
+    sections = (block.split("}}", 1) for block in blocks)
+    return "".join([head, *(parts[name] + rest for name, rest in sections)])
 
 
-# plotly.js puts its rules into this sheet by script, which the policy allows, and makes no other.
+# plotly.js adds its rules to this sheet by script, which the policy allows, and makes no other sheet.
 _PLOTLY_STYLE = "/* plotly */"
 
 
-def _styles_of_maps(plotly: str) -> str:
-    """The id under which plotly.js looks for the styles of its maps before it makes them, which the policy
-    would refuse. There are no maps here, so an empty element has it.
+def _map_style_id(plotly: str) -> str:
+    """Return the id under which plotly.js looks for the styles of its maps before it makes them.
+
+    The policy would refuse the styles that it makes. As there are no maps here, an empty element has the id.
     """
     found = re.search(r'getElementById\("([0-9a-f]{64})"\)', plotly)
     return found[1] if found else "maps"
 
 
 def _inline(text: str) -> str:
-    """As a browser will hash it."""
+    """Return a script or style as a browser will hash it."""
     text = text.replace("\r\n", "\n")
     assert "</script" not in text.lower() and "</style" not in text.lower() and "<!--" not in text
     return text
@@ -107,13 +108,13 @@ def _source(text: str) -> str:
 
 
 def as_json(value: Any) -> str:
-    """For a block of JSON within HTML: no character of it can end the block."""
+    """Return JSON for a block within HTML, which no character of it can end."""
     text = json.dumps(_finite(value), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _finite(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity."""
+    """Replace NaN and infinity by None, as JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -122,7 +123,7 @@ def _finite(value: Any) -> Any:
 
 
 def payload(report: Report) -> dict[str, Any]:
-    """All that the page shows, as plain values."""
+    """Return everything that the page displays, as plain values."""
     classes = dict.fromkeys(name for record in report.records for name in record.per_class)
     return {
         "sentence": report.sentence,
@@ -185,6 +186,6 @@ def _groups(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _axis_value(value: Any) -> float | str:
-    """A number stays one, so that it sorts as one."""
+    """Return a number as it is, so that it sorts as one, and any other value as text."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if number else shown(value)

@@ -1,4 +1,4 @@
-"""Run directories, read for comparison: a run that cannot be read is a record too, and says why."""
+"""Run directories read for comparison. A run that cannot be read is a record too, which says why."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
 from ...runs.checkpoint import LAST, count_trained, read_position
 from ...runs.figures import RunFigures
-from ...runs.info import SCRATCH, RunInfo
-from ...runs.metrics_log import read as read_metrics
+from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
+from ...runs.info import RunInfo
+from ...sources.kinds import SOURCES
 
 log = logging.getLogger(__name__)
 
 State = Literal["finished", "unfinished", "unreadable"]
-# Where runs are looked for: the folder itself, and so many levels below it.
+# Runs are searched in a folder itself and in this many levels below it.
 DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How many a run trains, of how many in its detector and backbone together."""
+    """The number of parameters that a run trains, and of all in its detector and backbone together."""
 
     trained: int
     total: int
@@ -41,7 +42,11 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """After an epoch. seconds: of its steps so far; loss: their mean, None where no step is logged."""
+    """A point of a learning curve, after an epoch.
+
+    seconds: the time of all steps so far. ap: None where the epoch was not evaluated. loss: the mean loss of
+    the epoch's steps, None where none is logged.
+    """
 
     epoch: int
     seconds: float
@@ -51,11 +56,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run. name: told apart from all others of the report. note: why it is not finished.
+    """One run of a report.
 
-    figures: RunFigures' numbers, and COCO's and those of groups of classes, of the best evaluation, by
-    name; per_class: its AP by class; errors: AP50 gained without errors of a kind, where an evaluation has
-    counted them.
+    name: a name that no other run of the report has. note: why the run is not finished or has no evaluation.
+    figures: the numbers of RunFigures, and COCO's and those of groups of classes at the best evaluation, by
+    name. per_class: the AP of that evaluation by class. errors: the AP50 that would be gained without errors
+    of a kind, where an evaluation has counted them. course: the learning curve.
     """
 
     folder: Path
@@ -79,15 +85,15 @@ class RunRecord:
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """Every folder with a run.json: a path itself, or up to two levels below it; each once.
+    """Return each folder with a run.json once: the paths themselves, or folders up to two levels below them.
 
     Raises InputError where a path holds none.
     """
     found: dict[Path, Path] = {}
     for path in paths:
         if not path.is_dir():
-            raise InputError(f"{path}: no such folder; give runs, or folders that hold some")
-        runs = list(_below(path, DEPTH))
+            raise InputError(f"{path}: no such folder; give runs, or folders that hold runs")
+        runs = list(_runs_below(path, DEPTH))
         if not runs:
             raise InputError(
                 f"{path}: no run in it, nor in folders up to {DEPTH} levels below (a run has a "
@@ -98,7 +104,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     return list(found.values())
 
 
-def _below(folder: Path, depth: int) -> Iterator[Path]:
+def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
     try:
         taken = (folder / "run.json").exists()
         inside = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
@@ -108,23 +114,23 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
     if taken:
         yield folder
     elif depth:
-        for inner in sorted(inside, key=_natural):
-            yield from _below(inner, depth - 1)
+        for inner in sorted(inside, key=_natural_key):
+            yield from _runs_below(inner, depth - 1)
 
 
-def _natural(path: Path) -> tuple[str, ...]:
-    """run-2 before run-10."""
+def _natural_key(path: Path) -> tuple[str, ...]:
+    """Return a sort key that puts run-2 before run-10."""
     parts = path.name.replace("-", " ").split()
     return tuple(part.zfill(12) if part.isdigit() else part for part in parts)
 
 
 def read_records(runs: Sequence[Path]) -> list[RunRecord]:
-    """A record a run, in their order."""
-    return [_record(run, name) for run, name in zip(runs, _names(runs), strict=True)]
+    """Return a record for each run, in their order."""
+    return [_record(run, name) for run, name in zip(runs, _unique_names(runs), strict=True)]
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell all of them apart."""
+def _unique_names(runs: Sequence[Path]) -> list[str]:
+    """Return the shortest path suffixes that distinguish all runs."""
     parts = [run.resolve().parts for run in runs]
     length = 1
     while len({p[-length:] for p in parts}) < len(parts):
@@ -142,26 +148,25 @@ def _record(run: Path, name: str) -> RunRecord:
     except FdetError as error:
         return RunRecord(run, name, "unreadable", str(error), info)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        note = f"metrics.jsonl: a line is not one of fdet's ({error!r})"
+        note = f"metrics.jsonl: a line was not written by fdet ({error!r})"
         return RunRecord(run, name, "unreadable", note, info)
 
 
 def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
-    lines = read_metrics(run)
-    evals = [line for line in lines if line["kind"] == "eval"]
-    trained = [line for line in lines if line["kind"] == "train"]
-    state, note = _state(run, info, trained)
+    history = read_history(run)
+    evaluations, steps = evaluations_of(history), steps_of(history)
+    state, note = _state(run, info, steps)
     figures: dict[str, float | None] = {}
     per_class: dict[str, float | None] = {}
-    if trained:
-        figures |= _costs(lines)
-    if trained and evals:
-        best = max(evals, key=lambda line: line["metrics"]["ap"] or 0.0)
-        figures |= {"best_epoch": best["epoch"], "last_ap": evals[-1]["metrics"]["ap"]}
-        figures |= {figure: _number(best["metrics"][figure]) for figure in FIGURES}
-        figures |= {figure: _number(best["metrics"].get(figure)) for figure in GROUPS}
-        figures["mask_ap"] = _number((best["metrics"].get("masks") or {}).get("ap"))
-        per_class = {c: _number(ap) for c, ap in best["metrics"]["per_class"].items()}
+    if steps:
+        figures |= _costs(history)
+    if steps and evaluations:
+        best = max(evaluations, key=lambda evaluation: evaluation.ap)
+        figures |= {"best_epoch": best.epoch, "last_ap": evaluations[-1].metrics["ap"]}
+        figures |= {figure: _finite(best.metrics[figure]) for figure in FIGURES}
+        figures |= {figure: _finite(best.metrics.get(figure)) for figure in GROUPS}
+        figures["mask_ap"] = _finite((best.metrics.get("masks") or {}).get("ap"))
+        per_class = {c: _finite(ap) for c, ap in best.metrics["per_class"].items()}
     elif state == "finished":
         note = "never evaluated: it had no --val"
     return RunRecord(
@@ -173,28 +178,27 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
         _parameters(run, info),
         figures,
         per_class,
-        course=tuple(_course(lines)),
+        course=tuple(_learning_curve(history)),
     )
 
 
-def _state(run: Path, info: RunInfo, trained: Sequence[Mapping[str, Any]]) -> tuple[State, str]:
+def _state(run: Path, info: RunInfo, steps: Sequence[Steps]) -> tuple[State, str]:
     epochs = info.config.train.epochs
     try:
         if read_position(run / LAST, info).finished:
             return "finished", ""
     except InputError:  # no checkpoint yet
         pass
-    reached = trained[-1]["epoch"] if trained else 0
-    return "unfinished", f"in epoch {reached} of {epochs}; --resume goes on with it"
+    reached = steps[-1].epoch if steps else 0
+    return "unfinished", f"in epoch {reached} of {epochs}; --resume continues it"
 
 
-def _costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """What RunFigures makes of the lines of a training, also of one that is not evaluated."""
-    nothing = {"kind": "eval", "epoch": 0, "metrics": {"ap": None}}
-    run = RunFigures.of("", 0, [*lines, nothing])
+def _costs(history: History) -> dict[str, float | None]:
+    """Return the costs that RunFigures derives from a training, also without any evaluation."""
+    run = RunFigures.of("", 0, history)
     return {
         "epochs": run.epochs,
-        "steps": lines[-1]["step"],
+        "steps": history[-1].step,
         "seconds": run.seconds,
         "images_per_second": run.images / run.seconds if run.seconds else None,
         "waiting": run.waiting,
@@ -203,23 +207,23 @@ def _costs(lines: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def _course(lines: Sequence[Mapping[str, Any]]) -> Iterator[Point]:
-    """A point an epoch."""
+def _learning_curve(history: History) -> Iterator[Point]:
+    """Yield a point for each epoch."""
     seconds = 0.0
-    by_epoch: dict[int, list[Mapping[str, Any]]] = {}
-    for line in lines:
-        by_epoch.setdefault(line["epoch"], []).append(line)
+    by_epoch: dict[int, History] = {}
+    for entry in history:
+        by_epoch.setdefault(entry.epoch, []).append(entry)
     for epoch, of_epoch in sorted(by_epoch.items()):
-        steps = [line for line in of_epoch if line["kind"] == "train"]
-        seconds += sum(line["seconds"] for line in steps)
-        aps = [line["metrics"]["ap"] for line in of_epoch if line["kind"] == "eval"]
-        losses = [value for line in steps if (value := _number(line["loss"])) is not None]
+        steps = steps_of(of_epoch)
+        seconds += sum(of.seconds for of in steps)
+        aps = [evaluation.metrics["ap"] for evaluation in evaluations_of(of_epoch)]
+        losses = [loss for of in steps if (loss := _finite(of.loss)) is not None]
         loss = fmean(losses) if losses else None
-        yield Point(epoch, seconds, _number(aps[-1]) if aps else None, loss)
+        yield Point(epoch, seconds, _finite(aps[-1]) if aps else None, loss)
 
 
-def _number(value: float | None) -> float | None:
-    """A loss that overflowed is no number."""
+def _finite(value: float | None) -> float | None:
+    """Return a number, or None where it is not finite, as a loss that overflowed is not."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
@@ -232,7 +236,7 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
         return Parameters(count_trained(state, info), total) if state.is_file() else None
     if not info.own_backbone:
         return Parameters(above, total)
-    if info.trains_backbone and (info.source == SCRATCH or not info.config.backbone.train_from):
+    if info.trains_backbone and (SOURCES[info.source].fresh or not info.config.backbone.train_from):
         return Parameters(total, total)
     state = run / LAST
     trained = count_trained(state, info) if state.is_file() else above
@@ -240,6 +244,6 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
 
 
 def errors_of(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """AP50 that each kind of error costs, of what `fdet evaluate` wrote; {} where it wrote none."""
+    """Return the AP50 that each kind of error costs, as `fdet evaluate` wrote it; {} where it wrote none."""
     gains = (metrics.get("errors") or {}).get("gains", {})
     return {kind: float(gains[kind]) for kind in KINDS if kind in gains}

@@ -1,4 +1,4 @@
-"""What `fdet report` knows of some runs: the one value that the page, the tables and the terminal show."""
+"""The report on some runs: the one value that the page, the tables and the terminal of `fdet report` show."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .gallery import Gallery
 from .records import RunRecord
 from .tidy import tidy
 
-# What a group costs: by which AP is held against it.
+# The costs of a group with which its AP is compared.
 COSTS: Mapping[str, str] = {
     "trained": "trained parameters",
     "seconds": "seconds of training",
@@ -29,7 +29,11 @@ COSTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Report:
-    """axes, groups: by positions in `records`. commands: by record, each makes it again."""
+    """A comparison of runs.
+
+    axes, groups: the settings in which runs differ, and groups of runs, by positions in `records`.
+    commands: the command that reproduces each run.
+    """
 
     records: tuple[RunRecord, ...]
     axes: tuple[Axis, ...]
@@ -39,20 +43,20 @@ class Report:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row a run."""
+        """The rows of the tidy table, one for each run."""
         return tidy(self.records, self.axes, self.groups, self.commands)
 
     @cached_property
     def effects(self) -> dict[str, list[Effect]]:
-        """By measure."""
+        """The effects of all axes, by measure."""
         return {name: effects_of(self.records, self.axes, name) for name in MEASURES}
 
     def finished_of(self, group: Group) -> list[int]:
-        """Positions of a group's finished runs."""
+        """Return the positions of the finished runs of a group."""
         return [k for k in group.runs if self.records[k].finished]
 
     def spread(self, group: Group, column: str) -> Spread | None:
-        """Of a numeric column over the finished runs; None where none has it."""
+        """Return the spread of a numeric column over the finished runs, or None where no run has a value."""
         values = [self.rows[k][column] for k in self.finished_of(group)]
         known = [float(value) for value in values if value is not None]
         return Spread.of(known) if known else None
@@ -63,13 +67,13 @@ class Report:
 
     @cached_property
     def fronts(self) -> dict[str, list[int]]:
-        """By cost, the groups that none beats in both, cheapest first; costs that nobody knows are out."""
+        """The Pareto front of the groups for each cost, cheapest first, without costs that no group knows."""
         means = {c: [(self.mean(g, c), self.mean(g, "ap")) for g in self.groups] for c in COSTS}
         return {cost: chosen for cost, points in means.items() if (chosen := front(points))}
 
     @property
     def best_runs(self) -> list[RunRecord]:
-        """Of each group the finished run of the best AP; the best group first."""
+        """The finished run with the best AP of each group, the best group first."""
         best = [
             max((self.records[k] for k in self.finished_of(group)), key=_ap_of, default=None)
             for group in self.groups
@@ -78,7 +82,7 @@ class Report:
 
     @property
     def sentence(self) -> str:
-        """What was compared."""
+        """A sentence that says what was compared."""
         states = Counter(record.state for record in self.records)
         runs = _count(len(self.records), "run")
         if states["finished"] < len(self.records):
@@ -95,15 +99,15 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of these figures."""
+        """What a reader must know about these figures."""
         notes = [
             f"{r.name} is {r.state}: {r.note}" for r in self.records if r.note and not r.finished
         ]
         for axis in self.axes:
             if axis.along:
                 notes.append(
-                    f"Along with {axis.label} always change {_listed(list(axis.along))}: nothing tells "
-                    "their effects apart."
+                    f"Changes of {_listed(list(axis.along))} always go with changes of {axis.label}: their "
+                    "effects cannot be told apart."
                 )
         sets = {
             r.info.data.get("validation data", "").rpartition(" ")[2]
@@ -112,13 +116,16 @@ class Report:
         }
         if len(sets) > 1:
             notes.append(
-                "The runs were not validated on the same annotations: their AP do not compare."
+                "The runs were not validated on the same annotations: their APs are not comparable."
             )
         return notes
 
 
 def make_report(records: Sequence[RunRecord], caches: Sequence[Path] = ()) -> Report:
-    """caches: more places of caches than the runs' surroundings, for the commands."""
+    """Return the report on some records.
+
+    caches: paths of caches for the commands, in addition to those in the surroundings of the runs.
+    """
     axes = axes_of(records)
     found = find_caches([record.folder for record in records], caches)
     commands = [reproduction(record, found) for record in records]
@@ -134,5 +141,5 @@ def _count(number: int, noun: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    *most, last = names or [""]
-    return f"{', '.join(most)} and {last}" if most else last
+    *others, last = names or [""]
+    return f"{', '.join(others)} and {last}" if others else last

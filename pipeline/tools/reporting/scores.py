@@ -1,4 +1,4 @@
-"""Evaluations of runs that `fdet evaluate` keeps beside them, and those that are lacking."""
+"""The evaluations that `fdet evaluate` keeps in run directories, and new ones where they are missing."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def with_errors(
     device: str,
     threads: int | None,
 ) -> list[RunRecord]:
-    """With the errors that keep each run's AP50 down: by the best weights on `val`, else by the newest
-    evaluation that stands beside a run.
+    """Return the records with the errors that lower the AP50 of each run.
 
-    An evaluation of other weights, or of a cache with other images, is made again and kept. A run that
-    cannot be evaluated there keeps its place without them, and a warning says why.
+    They are the errors of the best weights on `val`, or without `val` those of the newest evaluation in the
+    run directory. An evaluation of other weights, or of a cache with other images, is repeated and kept. A
+    run that cannot be evaluated on `val` stays among the records without errors, and a warning says why.
     """
     if val is not None:
         _evaluate(records, val, images, device, threads)
@@ -41,7 +41,7 @@ def with_errors(
 def _evaluate(
     records: Sequence[RunRecord], val: Path, images: Path | None, device: str, threads: int | None
 ) -> None:
-    lacking = [r for r in records if _has_weights(r) and _newest(r.folder, val) is None]
+    lacking = [r for r in records if _has_weights(r) and _newest_evaluation(r.folder, val) is None]
     for k, record in enumerate(lacking, start=1):
         assert record.info is not None
         log.info("evaluating %s (%d of %d)", record.name, k, len(lacking))
@@ -57,54 +57,55 @@ def _has_weights(record: RunRecord) -> bool:
     return record.info is not None and (record.folder / "best.safetensors").is_file()
 
 
-def _newest(run: Path, val: Path | None) -> tuple[Path, Mapping[str, Any]] | None:
-    """The newest evaluation of the best weights, on any cache or on that one: where it is, and what it says.
+def _newest_evaluation(run: Path, val: Path | None) -> tuple[Path, Mapping[str, Any]] | None:
+    """Return the path and content of the newest evaluation of the best weights, on any cache or on `val`.
 
-    One that does not say what it is of, as an older fdet wrote it, is of the weights if it is newer.
+    An older fdet did not write what an evaluation is of; such a file is of the weights unless it is older
+    than these. The result is None where there is no such evaluation.
     """
     weights = run / "best.safetensors"
     if not weights.is_file():
         return None
     name = "*" if val is None else val.resolve().name.removesuffix(".fdet")
     wanted = {"weights": weights_digest(run, "best"), **({} if val is None else digests_of(val))}
-    for path in sorted(run.glob("evaluation-*.json"), key=_written, reverse=True):
+    for path in sorted(run.glob("evaluation-*.json"), key=_modified, reverse=True):
         if name not in ("*", path.stem.partition("-")[2]):
             continue
         try:
-            said = parse_json(read_below(run, path.name, MAX_BYTES), path)
+            content = parse_json(read_below(run, path.name, MAX_BYTES), path)
         except (CorruptCache, InputError) as error:
-            log.warning("%s: no evaluation that can be read (%s)", path, error)
+            log.warning("%s: the evaluation cannot be read (%s)", path, error)
             continue
-        of = said.get("of")
+        of = content.get("of")
         if isinstance(of, dict) and all(of.get(key) == value for key, value in wanted.items()):
-            return path, said
-        if of is None and _written(path) >= _written(weights):
-            return path, said
+            return path, content
+        if of is None and _modified(path) >= _modified(weights):
+            return path, content
     return None
 
 
-def _written(path: Path) -> int:
+def _modified(path: Path) -> int:
     return path.stat().st_mtime_ns
 
 
 def _errors(record: RunRecord, val: Path | None) -> dict[str, float]:
-    found = _newest(record.folder, val) if record.info is not None else None
+    found = _newest_evaluation(record.folder, val) if record.info is not None else None
     if found is None:
         return {}
-    path, said = found
+    path, content = found
     try:
-        return errors_of(said)
+        return errors_of(content)
     except (TypeError, ValueError, AttributeError) as error:
-        log.warning("%s: no evaluation that can be read (%s)", path, error)
+        log.warning("%s: the evaluation cannot be read (%s)", path, error)
         return {}
 
 
 def detections_of(record: RunRecord, val: Path) -> list[dict[str, Any]] | None:
-    """What the evaluation on `val` found, as COCO results; None where there is none.
+    """Return what the evaluation on `val` detected as COCO results, or None where there is none.
 
     Raises CorruptCache.
     """
-    evaluation = _newest(record.folder, val)
+    evaluation = _newest_evaluation(record.folder, val)
     if evaluation is None:
         return None
     name = evaluation[0].name.replace("evaluation-", "detections-", 1)

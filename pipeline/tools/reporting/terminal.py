@@ -1,4 +1,4 @@
-"""The report as a table of groups, best first: for a terminal, or in Markdown."""
+"""The report as a table of groups, best first, for a terminal or in Markdown."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ _FIGURES = {
 }
 
 
-# Characters that a name keeps in a narrow terminal, before it goes on in the next line.
-_NARROWEST = 12
-# Where the output is no terminal, no line breaks.
-_WIDE = 240
+# The number of characters that a name keeps in a narrow terminal before it wraps.
+_MIN_WIDTH = 12
+# The width of output that is not a terminal, where lines must not wrap.
+_PLAIN_WIDTH = 240
 
 
 def table_rows(report: Report) -> list[list[str]]:
-    """Headings, then a row a group: its axes, its finished runs of all, the mean of each figure, and AP's
-    range.
+    """Return the headings, then a row for each group.
+
+    A row has the values of the axes, how many of the runs have finished, the mean of each figure, and the
+    range of AP.
     """
     known = {
         head: figure
@@ -58,12 +60,12 @@ def table_rows(report: Report) -> list[list[str]]:
 
 
 def notes_of(report: Report) -> list[str]:
-    """Below the table: what each axis does to AP, and what is to be known of the runs."""
+    """Return the notes below the table: the effect of each axis on AP, and remarks on the runs."""
     return [*(effect.sentence for effect in report.effects["ap"]), *report.notes]
 
 
 def rich_report(report: Report) -> Group:
-    """For rich's console; what stands in names is shown as it is."""
+    """Return the report for rich's console, which prints names verbatim and not as markup."""
     heads, *rows = table_rows(report)
     widest = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
@@ -73,7 +75,7 @@ def rich_report(report: Report) -> Group:
             Text(head),
             justify="left" if k < axes else "right",
             no_wrap=k >= axes,
-            min_width=min(widest[k], _NARROWEST),
+            min_width=min(widest[k], _MIN_WIDTH),
         )
     for row in rows:
         table.add_row(*map(Text, row))
@@ -82,12 +84,12 @@ def rich_report(report: Report) -> Group:
 
 
 def print_report(report: Report) -> None:
-    """To the standard output."""
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(rich_report(report))
+    """Print the report to the standard output."""
+    Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(rich_report(report))
 
 
 def to_markdown(report: Report) -> str:
-    """The same in Markdown."""
+    """Return the report in Markdown."""
     heads, *rows = table_rows(report)
     axes = max(1, len(report.axes))
     rule = [":--" if k < axes else "--:" for k in range(len(heads))]

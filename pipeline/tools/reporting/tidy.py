@@ -1,4 +1,4 @@
-"""One table: a row a run, a column a variable, the same names in every format."""
+"""One table with a row for each run and a column for each variable, named alike in every format."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .axes import Axis, Group, shown
 from .effects import Effect
 from .records import RunRecord
 
-# Behind them come the axes, "AP of CLASS" and "AP50 lost to KIND".
+# After these come the axes, "AP of CLASS" and "AP50 lost to KIND".
 COLUMNS: Mapping[str, str] = {
-    "run": "name, the shortest end of its path that is not another run's",
+    "run": "name, the shortest suffix of its path that no other run has",
     "folder": "run directory",
     "state": "finished, unfinished or unreadable",
     "note": "why it is not finished",
-    "group": "runs that differ in the seed alone",
+    "group": "runs that differ only in the seed",
     "seed": "train.seed",
     **dict.fromkeys(FIGURES, "COCO's, 0 to 1, of the best evaluation"),
     **dict.fromkeys(GROUPS, "AP over the classes of a frequency group, of that evaluation"),
@@ -31,13 +31,13 @@ COLUMNS: Mapping[str, str] = {
     "trained": "trained parameters",
     "total": "parameters of detector and backbone",
     "share": "trained / total",
-    "seconds": "of steps and of waiting for their data, without evaluations and start",
+    "seconds": "time of steps and of waiting for their data, without evaluations and start-up",
     "images_per_second": "mean over the training",
-    "waiting": "share of the seconds without data",
+    "waiting": "share of the seconds spent waiting for data",
     "process_mb": "peak of the process, MiB",
     "device_mb": "peak of the accelerator, MiB",
     "digest": "sha256 of the configuration",
-    "command": "makes the run again",
+    "command": "the command that reproduces the run",
 }
 
 
@@ -47,7 +47,7 @@ def tidy(
     groups: Sequence[Group],
     commands: Sequence[str],
 ) -> list[Row]:
-    """A row a record, all with the same columns; None where there is nothing."""
+    """Return a row for each record, all with the same columns, with None for missing values."""
     group = {run: g.label for g in groups for run in g.runs}
     classes = dict.fromkeys(name for record in records for name in record.per_class)
     rows = []
@@ -71,6 +71,6 @@ def _plain(value: Any) -> Any:
 
 
 def to_json(rows: Sequence[Row], effects: Sequence[Effect]) -> str:
-    """{"columns": what they are, "runs": rows, "effects": ...}."""
+    """Return {"columns": their descriptions, "runs": the rows, "effects": ...} as JSON."""
     found = [effect.to_json() for effect in effects]
     return json.dumps({"columns": dict(COLUMNS), "runs": list(rows), "effects": found})

@@ -1,1 +1,1 @@
-"""Stage 2: the last classifier layer of a finished run, trained again for rare classes."""
+"""Stage 2: the last classifier layer of a finished run is retrained for rare classes."""

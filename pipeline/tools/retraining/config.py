@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ....heads.checks import check_range
+from ...command import check_ranges
 from ...runs.config import OptimSettings, RunConfig, ScheduleSettings
 from ...runs.settings import with_setting
 from .settings import RetrainSettings
@@ -18,7 +18,7 @@ def stage_2_config(
     precision; evaluated at the end alone. assignments: last of all, each 'section.name=value'. Raises
     ConfigError.
     """
-    check_range("--samplings", settings.samplings, 1, 1000)
+    check_ranges(settings)
     old = before.train
     batch_size = old.batch_size if settings.batch_size is None else settings.batch_size
     train = replace(

@@ -1,4 +1,4 @@
-"""A model of which the last classifier layers alone are trained."""
+"""A model of which only the last classifier layers are trained."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ...runs.model import Model
 
 
 class FrozenModel(Model):
-    """All else stays as it is, the statistics of norms too: it is always in eval mode."""
+    """A model that is always in eval mode, so that everything else stays fixed, including norm statistics."""
 
     def freeze(self) -> Self:
-        """Everything but the last classifier layers."""
+        """Freeze everything but the last classifier layers."""
         self.requires_grad_(False)
         for layer in self.detector.head.classifiers:
             layer.requires_grad_(True)
         return self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Whatever is asked for."""
+        """Stay in eval mode, whatever `mode` is."""
         return super().train(False)

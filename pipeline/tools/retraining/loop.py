@@ -1,4 +1,4 @@
-"""The training loop over what was pooled."""
+"""The training loop over a pool."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .pool import Pool, PooledBatch
 
 @dataclass(kw_only=True)
 class PooledLoop(Loop):
-    """The steps of an epoch are those that the maps would give."""
+    """A loop over a pool. The steps of an epoch are those that a loop over the maps would have."""
 
     pool: Pool
 
     def load(self, parts: Parts) -> Iterator[PooledBatch]:
-        """From memory, or the scratch file."""
+        """Return the batches of an epoch from memory, or from the scratch file."""
         epoch = self.sampler.epoch_of(self.position.step)
         return self.pool.batches(parts, epoch, self.data, self.stepper.processes.device)

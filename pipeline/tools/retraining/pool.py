@@ -1,4 +1,4 @@
-"""What the class layers of box heads see of all training images, made in one pass over the cache."""
+"""The inputs of the class layers of box heads for all training images, from one pass over the cache."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ from ...training.step import image_seed
 
 log = logging.getLogger(__name__)
 
-# Of what is free; the rest is for the step, the page cache and the neighbours.
+# The share of the free memory that a pool may take; the step, the page cache and other processes need
+# the rest.
 _RAM_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PooledBatch:
-    """B samples: what a step of the class layers takes. targets say which classes count, and no boxes."""
+    """B samples, as a step of the class layers takes them.
+
+    seen: the RoIs of each image with the inputs of the class layers. targets: which classes count; they
+    have no boxes.
+    """
 
     image_ids: tuple[int, ...]
     seen: tuple[SeenRoIs, ...]
@@ -46,9 +51,11 @@ class PooledBatch:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """rows: of each sample, the place of its first sampling among all samplings R of all samples.
-    vectors (R, S, N, C) of S stages; labels (R, S, N), of the first stage below 0 where there are fewer
-    than N RoIs.
+    """The inputs of the class layers for all R samplings of all samples, with S stages.
+
+    rows: the row of the first sampling of each sample. samplings: the number of samplings of a sample.
+    vectors: the inputs (R, S, N, C). labels: the labels (R, S, N); where there are fewer than N RoIs, those
+    of the first stage are below 0.
     """
 
     rows: Mapping[SampleId, int]
@@ -57,13 +64,13 @@ class Pool:
     labels: Tensor
 
     def put(self, sample: SampleId, sampling: int, seen: SeenRoIs) -> None:
-        """What was seen of a sample."""
+        """Store the RoIs of a sample."""
         row, count = self.rows[sample] + sampling, seen.labels.shape[1]
         self.vectors[row, :, :count] = seen.vectors.cpu()
         self.labels[row, :, :count] = seen.labels.cpu().to(self.labels.dtype)
 
     def seen(self, sample: SampleId, sampling: int) -> SeenRoIs:
-        """The same again."""
+        """Return the stored RoIs of a sample."""
         row = self.rows[sample] + sampling
         count = int((self.labels[row, 0] >= 0).sum())
         return SeenRoIs(self.vectors[row, :, :count], self.labels[row, :, :count].long())
@@ -75,20 +82,20 @@ class Pool:
         data: Data,
         device: torch.device,
     ) -> Iterator[PooledBatch]:
-        """What the steps of an epoch take, on the device."""
-        shown = torch.from_numpy(class_images(data.annotations, data.image_ids)).float().to(device)
+        """Yield the batches of the steps of an epoch, on the device."""
+        counts = torch.from_numpy(class_images(data.annotations, data.image_ids)).float().to(device)
         for part in parts:
             image_ids = tuple(image_id for image_id, _ in part)
             seen = tuple(self.seen(s, epoch % self.samplings).to(device) for s in part)
-            yield PooledBatch(image_ids, seen, tuple(_targets(data, i, shown) for i in image_ids))
+            yield PooledBatch(image_ids, seen, tuple(_targets(data, i, counts) for i in image_ids))
 
 
-def _targets(data: Data, image_id: int, shown: Tensor) -> Targets:
+def _targets(data: Data, image_id: int, counts: Tensor) -> Targets:
     known = None
     if data.annotations.coverage is not None:
-        known = torch.from_numpy(looked_for(data.annotations, image_id)).to(shown.device)
-    nothing = shown.new_zeros(0, 4), shown.new_zeros(0, dtype=torch.int64)
-    return Targets(*nothing, looked_for=known, class_images=shown)
+        known = torch.from_numpy(looked_for(data.annotations, image_id)).to(counts.device)
+    nothing = counts.new_zeros(0, 4), counts.new_zeros(0, dtype=torch.int64)
+    return Targets(*nothing, looked_for=known, class_images=counts)
 
 
 def pooled(
@@ -99,9 +106,11 @@ def pooled(
     device: torch.device,
     scratch: Path,
 ) -> Pool:
-    """Every training view of every image goes through the frozen part once. What is drawn comes from
-    (seed, view and sampling, image). scratch: a folder for what does not fit in memory. Raises
-    StorageError, and what reading the cache raises.
+    """Return the pool of all training views of all images, each of which is read once.
+
+    A view passes through the frozen part once for each sampling. What is drawn comes from (seed, view and
+    sampling, image). scratch: the folder of a pool that does not fit in memory. Raises StorageError, and what
+    reading the cache raises.
     """
     train = config.train
     views = train.views or len(data.header.layout.views)
@@ -137,19 +146,19 @@ def _empty(
     objects = int(np.diff(data.annotations.starts).max(initial=0))
     rois = min(head.settings.sampled, head.settings.rpn_top_train[1] + objects)
     shape = len(samples) * samplings, len(head.stages), rois
-    vectors = _room((*shape, head.settings.fc_channels), scratch)
+    vectors = _allocated((*shape, head.settings.fc_channels), scratch)
     rows = {sample: k * samplings for k, sample in enumerate(samples)}
     return Pool(rows, samplings, vectors, torch.full(shape, -1, dtype=torch.int32))
 
 
-def _room(shape: tuple[int, ...], scratch: Path) -> Tensor:
-    """float32, in memory, or else in a file without a name, which goes with the process."""
+def _allocated(shape: tuple[int, ...], scratch: Path) -> Tensor:
+    """Return a float32 tensor in memory, or else in an unnamed file that disappears with the process."""
     size = 4 * math.prod(shape)
     if size <= _RAM_SHARE * free_memory(torch.device("cpu")):
-        log.info("what the class layer sees stays in memory: %.1f MB", size / 1e6)
+        log.info("the inputs of the class layer stay in memory: %.1f MB", size / 1e6)
         return torch.empty(shape)
     log.info(
-        "what the class layer sees, %.1f GB, goes to a scratch file in %s", size / 1e9, scratch
+        "the inputs of the class layer, %.1f GB, go to a scratch file in %s", size / 1e9, scratch
     )
     try:
         with tempfile.TemporaryFile(dir=scratch) as file:

@@ -1,4 +1,4 @@
-"""fdet retrain-classifier: opens a finished run and its data, and trains its last classifier layer."""
+"""`fdet retrain-classifier`: the training of the last classifier layer of a finished run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ....heads.roi.settings import RoISettings
 from ...machines.processes import Processes, join_processes
 from ...machines.world import find_world
 from ...runs import metrics_log
-from ...runs.checkpoint import LAST, read_position
 from ...runs.config import RunConfig
 from ...runs.folder import refuse_taken
+from ...runs.history import evaluations_of, is_finished, read_history
 from ...runs.info import STAGE_2, RunInfo
 from ...sources.batches import Batch
 from ...sources.data import Data
@@ -56,8 +56,10 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Retrained:
-    """before, after: the evaluation's figures with stage 1's weights and with those that are kept, None
-    without a validation cache.
+    """The result of stage 2.
+
+    before, after: the figures of the evaluation with stage 1's weights and with the weights that are kept,
+    None without a validation cache.
     """
 
     summary: TrainSummary
@@ -71,20 +73,20 @@ def retrain(
     settings: RetrainSettings | None = None,
     assignments: Sequence[str] = (),
 ) -> Retrained:
-    """Train the last classifier layer of a finished run, from its best weights on, and nothing else.
+    """Train only the last classifier layer of a finished run, starting from its best weights.
 
-    options: as for training, on cached maps; assignments: settings, each 'section.name=value'. Raises
-    InputError, ConfigError, KeyMismatch (the caches hold other features than the run's), and as
-    `training.train.train` does.
+    options: the options of a training on cached maps. assignments: settings, each 'section.name=value'.
+    Raises InputError, ConfigError, KeyMismatch (the caches hold other features than the run's), and what
+    `training.train.train` raises.
     """
     settings = settings or RetrainSettings()
     before = _finished(run)
     of_rois = isinstance(before.config.head, RoISettings)
-    # Box heads read each map once.
+    # Box heads read each map only once, so no map needs to stay resident.
     options = replace(options, start=run, resident="none" if of_rois else options.resident)
     options.check()
     if find_world(None, None, os.environ).size > 1:
-        raise InputError("retrain-classifier is the work of one process; start it by itself")
+        raise InputError("retrain-classifier runs in one process only; start it by itself")
     processes = join_processes(options.device)
     config = stage_2_config(before.config, settings, assignments)
     check_settings(config, options, processes)
@@ -92,31 +94,30 @@ def retrain(
     take_threads([options], processes)
     check_threads(options, processes)
     info, model, data, val = _open(config, options, before, settings, processes)
-    with held_run(config, options, processes, info, val) as (stands, hooks):
-        stepper, position = begin(config, model, processes, saved_state(options, stands))
+    with held_run(config, options, processes, info, val) as (stored, hooks):
+        stepper, position = begin(config, model, processes, saved_state(options, stored))
         metrics_log.cut_back(options.out, position.step, not position.to_evaluate)
-        loop = Loop(config, options.out, stands.digest, data, val, stepper, position, hooks)
-        figures = _before(loop)
+        loop = Loop(config, options.out, stored.digest, data, val, stepper, position, hooks)
+        figures = _figures_before(loop)
         if not of_rois:
-            stepper.losses = partial(_of_maps, stepper)
+            stepper.losses = partial(_map_losses, stepper)
         elif not position.finished:
-            loop = _pooled(loop, settings.samplings)
+            loop = _pooled_loop(loop, settings.samplings)
         summary = loop.run()
-    return Retrained(summary, figures, _after(summary))
+    return Retrained(summary, figures, _figures_after(summary))
 
 
 def _finished(run: Path) -> RunInfo:
-    """Raises InputError for a run that cannot be trained on so."""
+    """Return the info of a finished run. Raises InputError where its last layer cannot be retrained."""
     info = RunInfo.read(run)
     if info.own_backbone:
         raise InputError(
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"
         )
-    last = run / LAST
-    if not last.is_file() or not read_position(last, info).finished:
+    if not is_finished(run, info):
         raise InputError(
-            f"{run} is not finished; go on with it by `fdet train-heads ... --resume` first"
+            f"{run} is not finished; continue it with `fdet train-heads ... --resume` first"
         )
     return info
 
@@ -128,7 +129,7 @@ def _open(
     settings: RetrainSettings,
     processes: Processes,
 ) -> tuple[RunInfo, FrozenModel, Data, Data | None]:
-    """Everything that can be refused before a folder is made."""
+    """Open the data and the model; whatever can be refused is refused before a folder is made."""
     header = CacheHeader.read(options.caches[0])
     data, val = open_data(config, options, header, None, processes)
     data = chosen(config, data)
@@ -151,37 +152,39 @@ def _open(
         config.head.name,
         trained,
     )
-    _tell_of_other_data(options.start, before, info)
+    _warn_of_other_data(options.start, before, info)
     return info, model, data, val
 
 
-def _tell_of_other_data(run: Path, before: RunInfo, info: RunInfo) -> None:
-    """Which may be meant, where more of it is there by now."""
+def _warn_of_other_data(run: Path, before: RunInfo, info: RunInfo) -> None:
+    """Warn where the data are not those of the run, which may be intended if there are more by now."""
     for name in ("training data", "second training cache"):
         if before.data.get(name) != info.data[name]:
             log.warning(
-                "the %s are not those of %s: other images, annotations or codec; what the last layer has "
-                "learnt there it learns anew from these",
+                "the %s are not those of %s: other images, annotations or codec; the last layer now learns "
+                "from these instead",
                 name,
                 run,
             )
 
 
-def _of_maps(stepper: Stepper, batch: Batch, seeds: Sequence[int]) -> Mapping[str, Tensor]:
-    """Of the frozen layers' losses none is of interest."""
+def _map_losses(stepper: Stepper, batch: Batch, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+    """Return the classification loss alone, as the losses of frozen layers have no effect."""
     return {"classification": stepper.through_detector(batch, seeds)["classification"]}
 
 
-def _of_pool(stepper: Stepper, batch: PooledBatch, seeds: Sequence[int]) -> Mapping[str, Tensor]:
+def _pool_losses(
+    stepper: Stepper, batch: PooledBatch, seeds: Sequence[int]
+) -> Mapping[str, Tensor]:
     detector = stepper.model.detector
     return {"classification": class_losses(detector, batch.seen, batch.targets, seeds)}
 
 
-def _pooled(loop: Loop, samplings: int) -> PooledLoop:
+def _pooled_loop(loop: Loop, samplings: int) -> PooledLoop:
     stepper = loop.stepper
     device = stepper.processes.device
     pool = pooled(loop.config, stepper.model, loop.data, samplings, device, loop.out)
-    stepper.losses = partial(_of_pool, stepper)
+    stepper.losses = partial(_pool_losses, stepper)
     own = (
         loop.config,
         loop.out,
@@ -195,8 +198,8 @@ def _pooled(loop: Loop, samplings: int) -> PooledLoop:
     return PooledLoop(*own, pool=pool)
 
 
-def _before(loop: Loop) -> Figures | None:
-    """Stage 1's figures, counted once, before the first step."""
+def _figures_before(loop: Loop) -> Figures | None:
+    """Return the figures of stage 1, which are evaluated once, before the first step."""
     path = loop.out / BEFORE
     if loop.val is not None and loop.position.step == 0 and not path.is_file():
         metrics, _ = loop.evaluated(loop.val)
@@ -207,10 +210,7 @@ def _before(loop: Loop) -> Figures | None:
     return figures
 
 
-def _after(summary: TrainSummary) -> Figures | None:
-    """Of the weights that are kept."""
-    for line in metrics_log.read(summary.out):
-        if line["kind"] == "eval" and line["epoch"] == summary.best_epoch:
-            figures: Figures = line["metrics"]
-            return figures
-    return None
+def _figures_after(summary: TrainSummary) -> Figures | None:
+    """Return the figures of the weights that are kept."""
+    evaluations = evaluations_of(read_history(summary.out))
+    return next((of.metrics for of in evaluations if of.epoch == summary.best_epoch), None)

@@ -1,21 +1,35 @@
-"""What stage 2 is set by: each default stands here alone."""
+"""What stage 2 is set by: type, default and help stand here alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from ....heads.ranges import between
+from ...command import TRAINING, opt
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainSettings:
-    """epochs; lr: the peak, of AdamW, falling along a cosine. batch_size: images a step, None for that of
-    stage 1. class_balance: beta of the effective number of samples, as head.class_balance; 0 for no
-    weights. samplings: of box heads, how often RoIs are drawn in each view of an image; epochs take them
-    in turn. seed: None for that of stage 1.
-    """
+    """How stage 2 learns; what is None is as in stage 1."""
 
-    epochs: int = 12
-    lr: float = 5e-4
-    batch_size: int | None = None
-    class_balance: float = 0.999
-    samplings: int = 1
-    seed: int | None = None
+    epochs: Annotated[int, opt("passes over the images", group=TRAINING)] = 12
+    lr: Annotated[
+        float, opt("the peak learning rate of AdamW, falling along a cosine", group=TRAINING)
+    ] = 5e-4
+    batch_size: Annotated[int | None, opt("images a step; default: the run's", group=TRAINING)] = (
+        None
+    )
+    class_balance: Annotated[
+        float,
+        opt("beta of the effective number of samples; 0 weighs all classes alike", group=TRAINING),
+    ] = 0.999
+    samplings: Annotated[
+        int,
+        between(1, 1000),
+        opt(
+            "of box heads: how often RoIs are drawn in each view of an image; epochs take them in turn",
+            group=TRAINING,
+        ),
+    ] = 1
+    seed: Annotated[int | None, opt("default: the run's", group=TRAINING)] = None

@@ -1,1 +1,1 @@
-"""fdet cache ...: what one does with a cache that is there: look, check, compare, convert, delete."""
+"""`fdet cache ...`: commands that inspect, check, compare, convert, copy and delete existing caches."""

@@ -7,27 +7,29 @@ from typing import Annotated
 
 import typer
 
-from ....cache.disk.objects import ObjectPath, located
+from ....cache.disk.objects import ObjectPath
 from ....cache.errors import InputError
-from ...command import echo, opt
+from ...command import cache_argument, cache_opt, echo, opt, takes
 from ...extraction.options import CALIBRATION_IMAGES
 
 cache_app = typer.Typer(
     no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
 )
 
-_Cache = Annotated[Path, typer.Argument(help="a cache: a folder, or s3://bucket/prefix")]
+_Cache = Annotated[Path, cache_argument("a cache: a folder, or s3://bucket/prefix")]
+_Out = Annotated[Path, cache_argument("the cache to make, or to go on with")]
 
 
 @cache_app.command("info")
+@takes
 def info_command(
     cache: _Cache,
-    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+    as_json: Annotated[bool, opt("for programs", "--json")] = False,
 ) -> None:
-    """What a cache holds and what it was made from."""
+    """Say what a cache holds and what it was made from."""
     from ....cache.info import describe
 
-    facts = describe(located(cache))
+    facts = describe(cache)
     if as_json:
         import json
 
@@ -39,6 +41,7 @@ def info_command(
 
 
 @cache_app.command("verify")
+@takes
 def verify_command(cache: _Cache) -> None:
     """Read every byte and compare it with what was committed.
 
@@ -46,7 +49,6 @@ def verify_command(cache: _Cache) -> None:
     """
     from .verify import verify_cache
 
-    cache = located(cache)
     result = verify_cache(cache)
     for damage in result.damages:
         echo(str(damage))
@@ -67,14 +69,15 @@ def verify_command(cache: _Cache) -> None:
 
 
 @cache_app.command("diff")
+@takes
 def diff_command(first: _Cache, second: _Cache) -> None:
-    """What two caches were made from differently, and what that forbids.
+    """Say what two caches were made from differently, and what that forbids.
 
     Exit 0: the same inputs. 1: something differs.
     """
     from ....cache.diff import differences
 
-    lines = differences(located(first), located(second))
+    lines = differences(first, second)
     for line in lines or ["made from the same inputs"]:
         echo(line)
     if lines:
@@ -82,9 +85,10 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 
 
 @cache_app.command("convert")
+@takes
 def convert_command(
     cache: _Cache,
-    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    out: _Out,
     store: Annotated[str | None, opt("zarr or hdf5; default: as it is")] = None,
     codec: Annotated[
         str | None,
@@ -94,7 +98,8 @@ def convert_command(
         ),
     ] = None,
     calibration: Annotated[
-        Path | None, opt("take the new codec's scales from this cache, so that both read as one")
+        Path | None,
+        cache_opt("take the new codec's scales from this cache, so that both read as one"),
     ] = None,
     calibration_images: Annotated[
         int, opt("so many images of the cache decide the new codec's scales")
@@ -109,15 +114,15 @@ def convert_command(
     wanted = Conversion(
         store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
     )
-    cache, out = located(cache), located(out)
     samples, size = convert(cache, out, wanted)
     echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("copy")
+@takes
 def copy_command(
     cache: _Cache,
-    out: Annotated[Path, typer.Argument(help="the cache to make, or to go on with")],
+    out: _Out,
     levels: Annotated[str | None, opt("only these, comma-separated, e.g. c4,c5")] = None,
     images_from: Annotated[
         Path | None, opt("only the images of this annotation file, which the copy then carries")
@@ -131,26 +136,25 @@ def copy_command(
     from .copy import Part, copy
 
     names = None if levels is None else tuple(levels.split(","))
-    cache, out = located(cache), located(out)
     samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
     echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("rm")
+@takes
 def rm_command(
     cache: _Cache,
     leftovers: Annotated[
-        bool, typer.Option("--leftovers", help="only what killed runs left, and files set aside")
+        bool, opt("only what killed runs left, and files set aside", "--leftovers")
     ] = False,
     damaged: Annotated[
-        bool, typer.Option("--damaged", help="only shards in which `verify` finds something wrong")
+        bool, opt("only shards in which `verify` finds something wrong", "--damaged")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Annotated[bool, opt("do not ask", "--yes")] = False,
 ) -> None:
     """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
     from .rm import remove_cache, remove_damaged, remove_remains
 
-    cache = located(cache)
     if leftovers and damaged:
         raise InputError("--leftovers and --damaged exclude each other")
     if leftovers:

@@ -1,4 +1,4 @@
-"""fdet cache convert: a cache in another store, or in a coarser codec, without the backbone."""
+"""`fdet cache convert`: a cache in another store, or in a coarser codec, made without the backbone."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ _READING = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """store, codec None: as they are. calibration: a cache whose scales a new codec takes; else they are
-    learnt from so many images of the source.
+    """What a cache is converted to.
+
+    store, codec: the new ones, None to keep those of the source. calibration: a cache whose scales a new
+    codec takes; without it they are learnt from `calibration_images` images of the source.
     """
 
     store: str | None = None
@@ -57,10 +59,10 @@ class Conversion:
 
 
 def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
-    """Make `out`, or finish it: how many samples and bytes it has. Every frame is checked as it is read.
+    """Make `out`, or finish it, and return its number of samples and bytes.
 
-    Raises InputError, CorruptCache (of the source), KeyMismatch (something else stands in `out`),
-    StorageError; finished shards survive all of them.
+    Every frame is checked as it is read. Raises InputError, CorruptCache (of the source), KeyMismatch
+    (another cache is in `out`), StorageError; finished shards survive all of them.
     """
     cache = FeatureCache.open(source)
     form, key = _wanted_form(cache, wanted), _wanted_key(cache.header, wanted)
@@ -72,16 +74,16 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
         if form == cache.header.form:
             fill = partial(put_frames, cache, range(len(key.levels.levels)))
         else:
-            ends = EndCodes(codec_of(out, key))
-            fill = partial(_put_coded, cache, codec_of(source, cache.header.key), ends)
+            clipping_counts = EndCodes(codec_of(out, key))
+            fill = partial(_put_coded, cache, codec_of(source, cache.header.key), clipping_counts)
         manifest = write_samples("convert", out, header, fill)
         if form != cache.header.form:
-            ends.tell()
+            clipping_counts.tell()
     return manifest.samples, manifest.stored_bytes
 
 
 def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
-    """Raises InputError for what cannot be made of this cache."""
+    """Return the wanted stored form. Raises InputError where it cannot be made from this cache."""
     if wanted.store is None and wanted.codec is None:
         raise InputError("nothing to convert: give --store, --codec or both")
     if wanted.store is not None and wanted.store not in STORES:
@@ -90,24 +92,24 @@ def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
         raise InputError(
             f"--calibration-images: expected at least 1, got {wanted.calibration_images}"
         )
-    mine = cache.header.form
-    form = mine if wanted.codec is None else get_form(wanted.codec)
-    if form != mine and not form.coarser_than(mine):
+    current = cache.header.form
+    form = current if wanted.codec is None else get_form(wanted.codec)
+    if form != current and not form.coarser_than(current):
         raise InputError(
-            f"--codec {form.name}: {cache.root} has {mine.name}, and what that lost does not come back; "
+            f"--codec {form.name}: {cache.root} has {current.name}, whose losses cannot be undone; "
             "extract again instead"
         )
     refuse_unused(form, wanted.calibration)
-    if form == mine and wanted.calibration is not None:
+    if form == current and wanted.calibration is not None:
         raise InputError(
-            f"--calibration {wanted.calibration}: {cache.root} is {mine.name} already, and its codes "
+            f"--calibration {wanted.calibration}: {cache.root} is {current.name} already, and its codes "
             "stay as they are; leave it out"
         )
     return form
 
 
 def _wanted_key(header: CacheHeader, wanted: Conversion) -> CacheKey:
-    """All of it but the calibration."""
+    """Return the wanted key, still without its calibration."""
     key = header.key.in_container(STORES[wanted.store or header.store].versions())
     form = header.form if wanted.codec is None else get_form(wanted.codec)
     if form == header.form:
@@ -118,7 +120,7 @@ def _wanted_key(header: CacheHeader, wanted: Conversion) -> CacheKey:
 def _codec_files(
     cache: FeatureCache, out: Path, form: StoredForm, key: CacheKey, wanted: Conversion
 ) -> dict[str, bytes]:
-    """What the codec of `out` has to know: as before, another cache's, or learnt now."""
+    """Return the files of the codec of `out`: as they are, from another cache, or learnt now."""
     if form == cache.header.form:
         return codec_files(cache.root, cache.header.key)
     if not form.calibrated:
@@ -129,14 +131,14 @@ def _codec_files(
         begun = CacheHeader.read(out)
         if begun.form == form and has_parameter_files(out, begun.beside):
             return codec_files(out, begun.key)
-    return _learnt(cache, form, wanted.calibration_images)
+    return _learnt_files(cache, form, wanted.calibration_images)
 
 
-def _learnt(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, bytes]:
-    """From the plain view of some images."""
+def _learnt_files(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, bytes]:
+    """Return the files of a codec, learnt from the plain view of some images."""
     codec = codec_of(cache.root, cache.header.key)
-    there = [image for image in cache.header.layout.images if image.id not in cache.failed]
-    images = evenly(there, count)
+    readable = [image for image in cache.header.layout.images if image.id not in cache.failed]
+    images = evenly(readable, count)
     found: dict[str, list[FloatArray]] = {name: [] for name in codec.spec.names}
     with progress_line("calibrate", len(images)) as progress:
         for image in images:
@@ -152,7 +154,7 @@ def _learnt(cache: FeatureCache, form: StoredForm, count: int) -> dict[str, byte
 def created(
     out: Path, header: CacheHeader, annotations: bytes, files: dict[str, bytes]
 ) -> CacheHeader:
-    """Laid down in `out`, or found there; raises InputError, KeyMismatch."""
+    """Return the header that is created in `out` or found there. Raises InputError, KeyMismatch."""
     refuse_strangers(out)
     found = create_cache(out, header, annotations, files)
     if found.id != header.id:
@@ -161,7 +163,7 @@ def created(
 
 
 def refuse_strangers(out: Path) -> None:
-    """Raises InputError where a folder holds other things than a cache."""
+    """Raise InputError where a folder holds other files and no cache."""
     others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
     if others and not (out / header_file.NAME).exists():
         raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
@@ -173,7 +175,10 @@ def write_samples(
     header: CacheHeader,
     fill: Callable[[BackgroundWriter, Sequence[SampleId]], None],
 ) -> Manifest:
-    """The shards that are not there yet, and the manifest. fill: hands the writer these samples in turn."""
+    """Write the shards that do not exist yet and the manifest, and return the manifest.
+
+    fill: a function that hands the writer the samples of these shards in turn.
+    """
     shards = [s for s in header.layout.shards if written_record(out, header, s.name) is None]
     samples = [sample for shard in shards for sample in header.layout.samples(shard)]
     done = 0
@@ -198,7 +203,10 @@ def put_frames(
     writer: BackgroundWriter,
     samples: Sequence[SampleId],
 ) -> None:
-    """Samples as they lie in a cache, of some of its levels, by number; read ahead by threads."""
+    """Write samples as they are stored in a cache.
+
+    levels: the numbers of the levels to write. Threads read ahead.
+    """
     pending: deque[Future[tuple[SampleEntry, tuple[Frame, ...]]]] = deque()
     with ThreadPoolExecutor(_READING, thread_name_prefix="fdet-read") as pool:
         try:
@@ -220,24 +228,24 @@ def _put_stored(
 
 def _put_coded(
     cache: FeatureCache,
-    mine: Codec,
-    ends: EndCodes,
+    source_codec: Codec,
+    clipping_counts: EndCodes,
     writer: BackgroundWriter,
     samples: Sequence[SampleId],
 ) -> None:
     for image_id, view in samples:
-        _put_coded_sample(cache, mine, ends, writer, image_id, view)
+        _put_coded_sample(cache, source_codec, clipping_counts, writer, image_id, view)
 
 
 def _put_coded_sample(
     cache: FeatureCache,
-    mine: Codec,
-    ends: EndCodes,
+    source_codec: Codec,
+    clipping_counts: EndCodes,
     writer: BackgroundWriter,
     image_id: int,
     view: int,
 ) -> None:
-    """One sample, decoded and encoded again; raises FeatureError for what the new codec cannot store."""
+    """Decode and re-encode a sample. Raises FeatureError for values that the new codec cannot store."""
     entry = cache.entry(image_id, view)
     if not entry.ok:
         writer.put(entry)
@@ -246,9 +254,9 @@ def _put_coded_sample(
         entry = replace(entry, vector=cache.vector(image_id, view).tobytes())
     batch = load_batch(cache, [(image_id, view)])
     try:
-        stored = ends.codec.encode(batch.decode(mine, "cpu"))
+        stored = clipping_counts.codec.encode(batch.decode(source_codec, "cpu"))
     except FeatureError as error:
         name = cache.header.layout.image(image_id).file_name
         raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
-    ends.add(stored, batch.canvas_hw, [True])
+    clipping_counts.add(stored, batch.canvas_hw, [True])
     writer.put(entry, [x[0].numpy() for x in stored])

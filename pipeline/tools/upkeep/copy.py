@@ -1,6 +1,6 @@
-"""fdet cache copy: a finished cache in another place; all of it, or some of its levels or images.
+"""`fdet cache copy`: the copy of a finished cache, or of some of its levels or images, at another path.
 
-All of it is the same files. A part is a cache of its own, whose frames are those of the source.
+A whole copy has the same files. A partial copy is a cache of its own, whose frames are those of the source.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from .convert import created, put_frames, refuse_strangers, write_samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What is copied. levels: some, by name; images_from: the images of an annotation file, which the copy
-    then carries; limit: the first of them. None: all.
+    """The part of a cache that is copied.
+
+    levels: the names of its levels. images_from: an annotation file with its images, which the copy then
+    carries. limit: the number of images, of which the first are copied. None stands for all.
     """
 
     levels: tuple[str, ...] | None = None
@@ -39,10 +41,10 @@ class Part:
 
 
 def copy(source: Path, out: Path, part: Part) -> tuple[int, int]:
-    """Make `out`, or finish it: how many samples and bytes it has. Every byte is checked on its way.
+    """Make `out`, or finish it, and return its number of samples and bytes.
 
-    Raises InputError, CorruptCache (of the source), KeyMismatch (something else stands in `out`),
-    StorageError; finished shards survive all of them.
+    Every byte is checked as it is copied. Raises InputError, CorruptCache (of the source), KeyMismatch
+    (another cache is in `out`), StorageError; finished shards survive all of them.
     """
     cache = FeatureCache.open(source)
     if part == Part():
@@ -74,14 +76,14 @@ def _copy_whole(cache: FeatureCache, out: Path) -> None:
 
 
 def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dict[str, bytes]]:
-    """Of the copy: its header, the bytes of its annotations, what its codec needs."""
-    mine = cache.header
-    levels = _levels(mine.key.levels, part.levels)
-    files = _files_of(codec_files(cache.root, mine.key), levels)
+    """Return the header of the copy, the bytes of its annotations, and the files of its codec."""
+    current = cache.header
+    levels = _levels(current.key.levels, part.levels)
+    files = _files_of(codec_files(cache.root, current.key), levels)
     images, annotations = _images(cache, part)
-    key = mine.key.in_container(STORES[mine.store].versions())
+    key = current.key.in_container(STORES[current.store].versions())
     key = replace(key, levels=levels, calibration=calibration_digest(files))
-    header = replace(mine, key=key, layout=_layout(mine.layout, images), beside={})
+    header = replace(current, key=key, layout=_layout(current.layout, images), beside={})
     return header, annotations, files
 
 
@@ -97,7 +99,7 @@ def _files_of(files: Mapping[str, bytes], levels: PyramidSpec) -> dict[str, byte
 
 
 def _images(cache: FeatureCache, part: Part) -> tuple[Sequence[ImageEntry], bytes]:
-    """Which images, in the order of the annotations, and the bytes of these."""
+    """Return the images in the order of the annotations, and the bytes of the annotations."""
     if part.limit is not None and part.limit < 1:
         raise InputError(f"--limit: expected at least 1, got {part.limit}")
     layout = cache.header.layout
@@ -130,7 +132,7 @@ def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path
 
 
 def _layout(layout: Layout, images: Sequence[ImageEntry]) -> Layout:
-    """What an extraction of these images plans with shards of the same size."""
+    """Return the layout that an extraction of these images plans with shards of the same size."""
     members: dict[int, list[ImageEntry]] = {}
     for image in images:
         members.setdefault(layout.bucket_of(image.id), []).append(image)

@@ -1,4 +1,4 @@
-"""fdet cache rm: deletes what belongs to a cache, and nothing else."""
+"""`fdet cache rm`: the deletion of what belongs to a cache, and of nothing else."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .verify import verify_cache
 
 
 def remove_remains(root: Path) -> tuple[int, int]:
-    """Scratch files of killed runs and files set aside: how many, how many bytes.
+    """Remove scratch files of killed runs and files set aside, and return their number and bytes.
 
-    What a running process holds is spared. Raises InputError where no cache is.
+    Files that a running process holds are spared. Raises InputError where there is no cache.
     """
     CacheHeader.read(root)
     removed = remove_leftovers(root, aside=True)
@@ -34,9 +34,9 @@ def remove_remains(root: Path) -> tuple[int, int]:
 
 
 def remove_damaged(root: Path) -> tuple[int, int]:
-    """Every file of the shards in which something is wrong, so that they are made again.
+    """Remove every file of the damaged shards, and return the number and bytes of the files.
 
-    The command that made the cache then makes just these. Raises InputError where no cache is,
+    The command that made the cache then makes only these again. Raises InputError where there is no cache,
     CorruptCache where the header itself is damaged.
     """
     _refuse_objects(root)
@@ -49,23 +49,23 @@ def remove_damaged(root: Path) -> tuple[int, int]:
         loose = {manifest_file.NAME, *header.beside}
         names += [damage.file for damage in damages if damage.file in loose]
         if names:
-            # A shard exists by its record: that goes before the data, the manifest before all.
+            # A shard exists through its record, which goes before its data. The manifest goes first of all.
             names = list(dict.fromkeys([manifest_file.NAME, *names]))
-        paths = _own(root, names)
+        paths = _existing_files(root, names)
         size = sum(path.lstat().st_size for path in paths)
         remove_files(paths)
     return len(paths), size
 
 
 def remove_cache(root: Path) -> tuple[int, int]:
-    """Every file of the cache: how many, how many bytes. Killed anywhere, the same command finishes, and so
-    does the one that made the cache.
+    """Remove every file of a cache, and return their number and bytes.
 
-    Raises InputError where no cache is, or where other files remain (which are then spared).
+    If this is killed at any point, the same command can finish it, and the one that made the cache can
+    restore it. Raises InputError where there is no cache, or where other files remain (which are spared).
     """
     _refuse_objects(root)
     if _is_left_over(root):
-        # A removal that was killed before its last step left it.
+        # A removal was killed before its last step and left this folder.
         remove_leftovers(root)
         root.rmdir()
         return 0, 0
@@ -75,7 +75,7 @@ def remove_cache(root: Path) -> tuple[int, int]:
         count, size = remove_remains(root)
         records = [record_name(shard.name) for shard in header.layout.shards]
         names = [manifest_file.NAME, *records, *file_names(header), *header.beside]
-        paths = _own(root, list(dict.fromkeys(names)))
+        paths = _existing_files(root, list(dict.fromkeys(names)))
         size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
         # A shard without its record is one that was never written; a record without its shard is damage.
         marks = {root / name for name in (manifest_file.NAME, *records)}
@@ -85,18 +85,18 @@ def remove_cache(root: Path) -> tuple[int, int]:
                     path.unlink()
             sync_folders(root)
         _remove_empty_folders(root)
-        # Without it nobody knows whose the rest is.
+        # The header goes last: without it the other files cannot be attributed to a cache.
         remove_files([root / header_file.NAME])
     if any(root.iterdir()):
         raise InputError(
-            f"{root}: the cache is gone; what else lies there is not its own and stays"
+            f"{root}: the cache is gone; the other files there do not belong to it and stay"
         )
     root.rmdir()
     return count + len(paths) + 1, size
 
 
 def _is_left_over(root: Path) -> bool:
-    """Whether a folder has something in it, and nothing but what a killed process held."""
+    """Return whether a folder has files, and none but scratch files of a killed process."""
     left = list(root.iterdir()) if root.is_dir() else []
     return bool(left) and all(is_leftover(p.name, aside=False) for p in left)
 
@@ -112,8 +112,8 @@ def _refuse_objects(root: Path) -> None:
         raise InputError(f"{root}: fdet deletes nothing in object stores; their own tools do")
 
 
-def _own(root: Path, names: Sequence[str]) -> list[Path]:
-    """Those of the files that are there; what lies behind a link is not the cache's."""
+def _existing_files(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return those of the files that exist; what lies behind a linked folder is not the cache's."""
     # Path.resolve fails for a link to itself.
     root = Path(os.path.realpath(root))
     paths = [root / name for name in names]

@@ -1,4 +1,4 @@
-"""fdet cache verify: reads a whole cache behind a progress bar."""
+"""`fdet cache verify`: the check of a whole cache, with a progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...machines.progress import progress_line
 
 
 def verify_cache(root: Path) -> Verification:
-    """Raises InputError where no cache is."""
+    """Verify a whole cache with a progress bar. Raises InputError where there is no cache."""
     with progress_line("verify", 0) as progress:
 
         def advance(done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The trackers, by the name that --track takes; their packages and our extras have the same names."""
+"""The trackers by the names that --track takes, which are also those of their packages and our extras."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""MLflow: where MLFLOW_TRACKING_URI says; where it says nothing, a database in RUN/mlflow.
+"""A tracker for MLflow, which logs to MLFLOW_TRACKING_URI, else to a database in RUN/mlflow.
 
 `mlflow ui --backend-store-uri sqlite:///RUN/mlflow/mlflow.db` shows the latter.
 """
@@ -18,13 +18,13 @@ from PIL import Image
 from ....cache.disk.publish import make_folder
 from .tracker import flat, keep_id, kept_id
 
-MAX_BATCH = 100  # the largest request that every server takes, parameters being the scarcest
+MAX_BATCH = 100  # The largest batch that every server accepts; the limit is that of parameters.
 MAX_NAME = 250
 MAX_VALUE = 500
 
 
 class MLflow:
-    """One run of MLflow, in the experiment of MLFLOW_EXPERIMENT_NAME, or "fdet"."""
+    """One run of MLflow, in the experiment named by MLFLOW_EXPERIMENT_NAME, or in "fdet"."""
 
     def __init__(self, run: Path, parameters: Mapping[str, Any], resume: bool) -> None:
         from mlflow import MlflowClient
@@ -60,14 +60,14 @@ class MLflow:
         self._client.set_terminated(self._id, status="FINISHED" if finished else "FAILED")
 
     def _experiment(self, local: Path | None) -> str:
-        """Its id; it is made where it does not exist yet."""
+        """Return the id of the experiment, which is created where it does not exist yet."""
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "fdet")
         if found := self._client.get_experiment_by_name(name):
             known: str = found.experiment_id
             return known
-        place = (local / "artifacts").as_uri() if local else None
-        made: str = self._client.create_experiment(name, artifact_location=place)
-        return made
+        location = (local / "artifacts").as_uri() if local else None
+        created: str = self._client.create_experiment(name, artifact_location=location)
+        return created
 
     def _parameters(self, parameters: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -78,11 +78,11 @@ class MLflow:
 
 
 def metric_name(name: str) -> str:
-    """As MLflow takes it: no odd signs, and no part that means another folder."""
+    """Return a metric's name as MLflow accepts it: no odd characters, and no part like ".." or "."."""
     parts = re.sub(r"[^\w\-. /]", "_", name).split("/")
     return "/".join(part if part.strip(".") else "_" for part in parts)[:MAX_NAME]
 
 
 def picture_name(name: str) -> str:
-    """Of a picture MLflow takes fewer signs still."""
+    """Return a picture's name as MLflow accepts it, which allows even fewer characters than for metrics."""
     return re.sub(r"[^a-zA-Z0-9_\-./ ]", "_", name)[:MAX_NAME]

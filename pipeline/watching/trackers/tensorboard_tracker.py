@@ -1,4 +1,4 @@
-"""TensorBoard: event files in RUN/tensorboard; no TensorFlow and no torch is needed to write them."""
+"""A tracker for TensorBoard: event files in RUN/tensorboard, written without TensorFlow and torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tracker import flat
 
 
 class TensorBoard:
-    """A file of its own for each start of the run; flushed at once, so that a kill loses nothing."""
+    """An event file for each start of the run, flushed at once, so that a kill loses nothing."""
 
     def __init__(self, run: Path, parameters: Mapping[str, Any], resume: bool) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -33,7 +33,7 @@ class TensorBoard:
     def picture(self, step: int, name: str, png: bytes) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        # Bytes 16 to 24 of a PNG file are its width and height.
+        # Bytes 16 to 24 of a PNG file hold its width and height.
         width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
         image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
         self._add(step, Summary.Value(tag=name, image=image))
@@ -42,7 +42,7 @@ class TensorBoard:
         self._writer.close()
 
     def _hide_after(self, step: int) -> None:
-        """What a killed run logged after its checkpoint will be logged again."""
+        """Hide the figures after a step: what a killed run logged after its checkpoint is logged again."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
         start = SessionLog(status=SessionLog.START)
@@ -58,7 +58,7 @@ class TensorBoard:
 
 
 def _text(tag: str, parameters: Mapping[str, Any]) -> Any:
-    """The settings, a line each, for the tab that shows texts as Markdown."""
+    """Return the settings, one per line, for the tab that shows texts as Markdown."""
     from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.compat.proto.types_pb2 import DT_STRING

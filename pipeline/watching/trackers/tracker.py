@@ -1,6 +1,7 @@
-"""A tracker shows a run's figures and pictures somewhere else; metrics.jsonl has every figure anyway.
+"""The interface of trackers, which show a run's figures and pictures elsewhere.
 
-What it writes on this machine lies in RUN/<its name>/, with the id under which a resumed run goes on.
+metrics.jsonl has every figure in any case. A tracker's files on this machine lie in RUN/<its name>/, with
+the id under which a resumed run goes on.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ MAX_ID_BYTES = 512
 
 
 class Tracker(Protocol):
-    """One run, open. All three may fail with whatever the package behind them raises."""
+    """An open tracker of one run. Its methods may fail with whatever the package behind them raises."""
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures at a step, by names such as train/loss; a resumed run may repeat a step."""
+        """Log figures at a step, by names such as train/loss; a resumed run may repeat a step."""
 
     def picture(self, step: int, name: str, png: bytes) -> None:
-        """A picture at a step, by a name such as pictures/17."""
+        """Log a picture at a step, by a name such as pictures/17."""
 
     def close(self, finished: bool) -> None:
-        """Send what is left. finished: whether the run came to its end."""
+        """Send what is left to send. finished: whether the run came to its end."""
 
 
 Opener = Callable[[Path, Mapping[str, Any], bool], Tracker]
-"""(run folder, the configuration's sections, whether the run is resumed) -> a tracker."""
+"""A function from (run folder, sections of the configuration, whether the run is resumed) to a tracker."""
 
 
 def tracker_hook(tracker: Tracker) -> Hook:
-    """Gives a tracker the figures of every event."""
+    """Return a hook that passes the figures of every event to a tracker."""
 
     def track(event: Event) -> None:
         tracker.scalars(event.step, scalars(event.line))
@@ -43,7 +44,10 @@ def tracker_hook(tracker: Tracker) -> Hook:
 
 
 def scalars(line: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a line of the log: train/loss, train/losses/box, eval/ap, eval/per_class/<name>."""
+    """Return the numbers of a line of the log by name.
+
+    The names are such as train/loss, train/losses/box, eval/ap and eval/per_class/<name>.
+    """
     figures = {
         name: value for name, value in line.items() if name not in ("kind", "step", "metrics")
     }
@@ -52,7 +56,7 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def flat(values: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]:
-    """(outer<separator>inner, value) of nested mappings."""
+    """Yield (outer<separator>inner, value) for all values of nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from ((f"{name}{separator}{inner}", v) for inner, v in flat(value, separator))
@@ -61,11 +65,11 @@ def flat(values: Mapping[str, Any], separator: str) -> Iterator[tuple[str, Any]]
 
 
 def kept_id(run: Path, tracker: str) -> str | None:
-    """The id under which a tracker knows this run; None where it has not seen it."""
+    """Return the id under which a tracker knows this run, or None where it has not seen the run."""
     path = f"{tracker}/id"
     return read_below(run, path, MAX_ID_BYTES).decode() if (run / path).is_file() else None
 
 
 def keep_id(run: Path, tracker: str, run_id: str) -> None:
-    """Remember it for --resume. Raises StorageError."""
+    """Keep the id under which a tracker knows this run for --resume. Raises StorageError."""
     publish_bytes(run / tracker / "id", run_id.encode(), existing="replace")

@@ -1,6 +1,6 @@
-"""Weights & Biases: what it keeps here lies in RUN/wandb; `wandb sync` sends what was logged offline.
+"""A tracker for Weights & Biases. Its files lie in RUN/wandb; `wandb sync` sends what was logged offline.
 
-Where to, as whom and whether at all is W&B's own business: WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY,
+Where figures are sent, as whom and whether at all is left to W&B: WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY,
 WANDB_API_KEY or `wandb login`.
 """
 
@@ -18,7 +18,7 @@ from .tracker import keep_id, kept_id
 
 
 class WandB:
-    """One run of W&B. The step is a figure of its own: W&B's counter takes no step twice."""
+    """One run of W&B. The step is logged as a figure, since W&B's own counter accepts no step twice."""
 
     def __init__(self, run: Path, parameters: Mapping[str, Any], resume: bool) -> None:
         import wandb

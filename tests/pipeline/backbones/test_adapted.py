@@ -245,7 +245,7 @@ def test_a_model_without_blocks_and_a_level_that_is_not_there_are_named():
     plain = load_backbone("vgg11", weights="random", levels=["c3"])
     settings = {"reduction": 4, "min_width": 8, "seed": 0, "canvases": [(64, 64)]}
     with pytest.raises(
-        ConfigError, match=r"'backbone.adapters': vgg11 has no block for one; choose"
+        ConfigError, match=r"'backbone.adapters': vgg11 has no block to adapt; choose"
     ):
         AdaptedBackbone(plain, **settings)
     with pytest.raises(ConfigError, match=r"'backbone.train_from': no level 'c9'"):

@@ -168,7 +168,7 @@ def test_packed_arrays_equal_a_naive_reading():
         ("images.1.width", 0, "images[1].width: expected an integer >= 1, got 0"),
         ("images.1.height", ABSENT, "images[1].height: expected an integer >= 1, got nothing"),
         ("images.1.height", 10**400, "images[1].height: expected an integer"),
-        ("images.1.id", 7, "1 image ids stand there twice: 7"),
+        ("images.1.id", 7, "1 image ids occur more than once: 7"),
         ("images.0.file_name", ABSENT, "images[0].file_name: expected a path below"),
         ("images.0.file_name", "", "images[0].file_name: expected a path below"),
         ("images.0.file_name", 5, "images[0].file_name: expected a path below"),
@@ -179,10 +179,10 @@ def test_packed_arrays_equal_a_naive_reading():
         ("images.0.file_name", "a\0.png", "images[0].file_name leaves the image folder"),
         ("categories.0.name", ABSENT, "categories[0].name: expected a string, got nothing"),
         ("categories.0.id", "9", "categories[0].id: expected an integer >= 0, got '9'"),
-        ("categories.0.id", 2, "1 category ids stand there twice: 2"),
+        ("categories.0.id", 2, "1 category ids occur more than once: 2"),
         ("annotations.2", [], "annotations[2]: expected an object, got []"),
         ("annotations.2.id", "x", "annotations[2].id: expected an integer >= 0, got 'x'"),
-        ("annotations.2.id", 1, "1 annotation ids stand there twice: 1"),
+        ("annotations.2.id", 1, "1 annotation ids occur more than once: 1"),
         ("annotations.2.image_id", ABSENT, "annotations[2].image_id: expected an integer >= 0"),
         (
             "annotations.2.image_id",
@@ -255,9 +255,9 @@ def test_an_image_of_an_address_alone_lies_in_cocos_folders():
             (f"images.1.{name}", value, f"images[1].{name}: expected {expected}")
             for name in ("neg_category_ids", "not_exhaustive_category_ids")
             for value, expected in (
-                (ABSENT, "a list of category ids, as of all images, got nothing"),
-                (None, "a list of category ids, as of all images, got nothing"),
-                (9, "a list of category ids, as of all images, got 9"),
+                (ABSENT, "a list of category ids, as for all images, got nothing"),
+                (None, "a list of category ids, as for all images, got nothing"),
+                (9, "a list of category ids, as for all images, got 9"),
                 ([9, 3], "ids that 'categories' lists, got 3"),
                 (["9"], "ids that 'categories' lists, got '9'"),
                 ([[9]], "ids that 'categories' lists, got [9]"),
@@ -312,7 +312,7 @@ def test_what_is_no_coco_json_is_refused(raw, said):
 def test_many_duplicates_are_counted_and_the_first_few_named():
     data = coco()
     data["images"] = [{**data["images"][0], "id": k // 2} for k in range(20)]
-    with pytest.raises(InputError, match=r"10 image ids stand there twice: 0, 1, 2, 3, 4, \.\.\."):
+    with pytest.raises(InputError, match=r"10 image ids occur more than once: 0, 1, 2, 3, 4, \.\.\."):
         parse(data)
 
 

@@ -50,7 +50,7 @@ def test_other_sizes_are_counted_and_shown(folder):
     images = [*listed(5, (20, 31)), ImageEntry(5, "5.png", (20, 30))]
     with pytest.raises(InputError) as caught:
         check_images(folder, images)
-    assert "5 images have another size than the annotations say" in str(caught.value)
+    assert "5 images differ in size from what the annotations say" in str(caught.value)
     assert "0.png (file 30x20, annotations 31x20)" in str(caught.value)
     assert str(caught.value).count(".png") == 3
 

@@ -33,7 +33,7 @@ def enlarge(folder):
     subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
 
 
-NO_ROOM = "No space left on device.*; what was finished is kept: mend this and run the same"
+NO_ROOM = "No space left on device.*; what was finished is kept: fix this and run the same"
 
 
 @pytest.mark.parametrize("store", STORES)

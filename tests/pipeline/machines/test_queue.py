@@ -125,7 +125,7 @@ def test_what_the_user_has_to_mend_ends_it_at_once():
 
 def test_workers_that_cannot_begin_are_not_hired_for_ever():
     crew = FakeCrew(begins=lambda worker: Lost(worker, "No module named 'fdet'"))
-    with pytest.raises(FdetError, match=r"no worker can begin: .*No module named 'fdet'"):
+    with pytest.raises(FdetError, match=r"no worker can start: .*No module named 'fdet'"):
         finished(queue_of(crew, 5))
     assert not crew.given
 

@@ -91,7 +91,7 @@ def test_what_ray_says_of_a_cluster_that_is_none_is_one_line(monkeypatch):
         raise ConnectionError("Could not find any running Ray instance.\nMore\nlines")
 
     played(monkeypatch, init)
-    said = r"--ray-address auto: no Ray cluster to be had \(Could not find any running Ray instance\.\);"
+    said = r"--ray-address auto: no Ray cluster found \(Could not find any running Ray instance\.\);"
     with pytest.raises(InputError, match=said), connected("auto"):
         pass
 

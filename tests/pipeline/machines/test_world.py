@@ -70,10 +70,10 @@ def test_a_rank_beyond_the_world_is_refused(rank, size):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (("one", "2", "0"), "no numbers: {0}=one, {1}=2, {2}=0; give --rank and --world"),
-        (("", "2", "0"), "no numbers: {0}=, {1}=2, {2}=0"),
-        (("0", "2.0", "0"), "no numbers: {0}=0, {1}=2.0"),
-        (("0", "2", "gpu"), "no numbers: {0}=0, {1}=2, {2}=gpu"),
+        (("one", "2", "0"), "not numbers: {0}=one, {1}=2, {2}=0; give --rank and --world"),
+        (("", "2", "0"), "not numbers: {0}=, {1}=2, {2}=0"),
+        (("0", "2.0", "0"), "not numbers: {0}=0, {1}=2.0"),
+        (("0", "2", "gpu"), "not numbers: {0}=0, {1}=2, {2}=gpu"),
         (("2", "2", "0"), "expected 0 to 1, got 2"),
         (("-1", "2", "0"), "expected 0 to 1, got -1"),
         (("0", "0", "0"), "{1}"),

@@ -170,5 +170,5 @@ def test_a_position_that_cannot_be_is_refused(about, tmp_path):
     save_weights(tmp_path / "s", load_file(tmp_path / "s"), about, RUN)
     with pytest.raises(CorruptCache, match="does not fit the run's configuration"):
         load_state(tmp_path / "s", *trained(1), INFO)
-    with pytest.raises(CorruptCache, match="its position is none"):
+    with pytest.raises(CorruptCache, match="its position is invalid"):
         read_position(tmp_path / "s", INFO)

@@ -210,7 +210,7 @@ def test_what_cannot_be_is_refused_in_one_line(run, exact_cache, names, tmp_path
         train(tiny("faster-rcnn"), replace(chosen, class_embeddings=short))
     assert not (tmp_path / "run").exists()
     train(tiny("retinanet", "train.epochs=1"), replace(chosen, class_embeddings=None))
-    with pytest.raises(InputError, match="trained without and knows its own classes alone"):
+    with pytest.raises(InputError, match="trained without them and knows only its own classes"):
         evaluate_run(tmp_path / "run", exact_cache, class_embeddings=short)
 
 

@@ -81,14 +81,14 @@ def test_classes_are_named_whose_objects_have_no_anchor(head, small, told):
         )
     )
     assert lines[0].startswith("anchors of 4 strides: the smallest has a side of 32 px")
-    expected = ["objects without anchor of their size, by class: twig 10%"] if told else []
+    expected = ["objects without an anchor for their size, by class: twig 10%"] if told else []
     assert lines[1:] == expected
 
 
 def test_every_class_without_anchors_is_in_the_line():
     objects = [(32.0, 0), (2.0, 0), (2.0, 1)]
     _, line = described_fit(head_of("retinanet", "head.anchor_scales=[4.0]"), seen(objects), NAMES)
-    assert line == "objects without anchor of their size, by class: leaf 50%, twig 100%"
+    assert line == "objects without an anchor for their size, by class: leaf 50%, twig 100%"
 
 
 def test_points_have_places_and_no_anchors():
@@ -97,7 +97,7 @@ def test_points_have_places_and_no_anchors():
     squares = seen([(32.0, 0)], [(32.0, 1)])
     both = SeenTargets((*squares.targets, sliver), (PLACE,) * 3)
     (line,) = described_fit(head_of("fcos"), both, NAMES)
-    assert line == "objects without place of their size, by class: twig 50%"
+    assert line == "objects without a location for their size, by class: twig 50%"
     assert list(described_fit(head_of("fcos"), squares, NAMES)) == []
     assert list(described_fit(head_of("tal"), both, NAMES)) == []
 

@@ -300,7 +300,7 @@ def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset
     extract(extraction(mine, cache, codec="fp32", **BACKBONE))
     train(tiny(), options(cache, run, val=cache))
     evaluate_run(run, cache)
-    assert "and other files" not in caplog.text
+    assert "but other files" not in caplog.text
     shutil.rmtree(cache)
     for path in (mine.parent / "images").glob("*.png"):
         with Image.open(path) as before:
@@ -309,7 +309,7 @@ def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset
     with pytest.raises(InputError, match="something else: training images; validation images"):
         train(tiny(), options(cache, run, val=cache, resume=True))
     evaluate_run(run, cache)
-    assert "the names and sizes of the run's training images, and other files" in caplog.text
+    assert "the names and sizes of the run's training images, but other files" in caplog.text
 
 
 def test_a_finished_run_of_another_seed_is_no_part_of_this_one(live_cache, tmp_path):

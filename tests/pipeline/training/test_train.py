@@ -347,7 +347,7 @@ def test_folders_that_stand_in_the_way_are_refused(exact_cache, tmp_path):
     with pytest.raises(InputError, match="there is no run"):
         train(small(), replace(options, resume=True))
     train(small("retinanet", "train.epochs=1"), options)
-    with pytest.raises(InputError, match="a run stands there already"):
+    with pytest.raises(InputError, match="it contains a run already"):
         train(small("retinanet", "train.epochs=1"), options)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").touch()
@@ -448,7 +448,7 @@ def test_the_first_lines_tell_its_length_and_what_fits_badly(exact_cache, tmp_pa
     expected = [
         "fpn + retinanet: ",
         "anchors of 0.25 strides: the smallest has a side of 2 px, a tenth of the objects one below ",
-        "objects without anchor of their size, by class: disc 100%, square 100%, cross 100%",
+        "objects without an anchor for their size, by class: disc 100%, square 100%, cross 100%",
         "12 steps in 2 epochs, 2 images each; adamw, peak rate 0.001, fp32; evaluated every 1 epochs",
         "the steps will take about ",
     ]

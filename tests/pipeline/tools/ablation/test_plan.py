@@ -79,7 +79,7 @@ def test_a_named_section_replaces_and_comes_before_what_changes_it():
         ("[axes]\nsize = [3]", "axis 'size': expected a table, got 3"),
         ("[axes]\n'optim.lr' = 0.1", "axis 'optim.lr': expected a list, got 0.1"),
         ("[axes]\n'optim.lr' = []", "axis 'optim.lr': expected a list"),
-        ("[axes]\n'optim.lr' = [1, 1]", "'1' stands there twice"),
+        ("[axes]\n'optim.lr' = [1, 1]", "'1' appears twice"),
         ("[axes]\n'train.seed' = [1]", "train.seed is given by `seeds`"),
         ("[base.train]\nseed = 1", "base: train.seed is given by `seeds`"),
         (

@@ -6,15 +6,9 @@ import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.tools.ablation.estimate import Cost
+from fdet.pipeline.tools.ablation.options import MAX_TOGETHER, parse_together
 from fdet.pipeline.tools.ablation.plan import read_plan
-from fdet.pipeline.tools.ablation.schedule import (
-    MOST_TOGETHER,
-    choose_together,
-    cut,
-    parse_together,
-    sharing,
-    worth,
-)
+from fdet.pipeline.tools.ablation.schedule import choose_together, cut, sharing, worth
 from fdet.pipeline.tools.ablation.trials import trials_of
 
 
@@ -78,6 +72,6 @@ def test_jobs_leave_no_process_idle(write, opened):
 
 def test_together_is_auto_or_a_number():
     assert parse_together("auto") is None and parse_together("3") == 3
-    for text in ("0", "-1", "many", str(MOST_TOGETHER + 1)):
+    for text in ("0", "-1", "many", str(MAX_TOGETHER + 1)):
         with pytest.raises(InputError, match="--together: expected auto or a number"):
             parse_together(text)

@@ -91,7 +91,7 @@ def test_all_that_cannot_be_is_named_before_anything_runs(trials, caplog):
     assert "nothing was run" in str(error.value)
     assert "unknown setting 'head.radius'" in str(error.value)
     below = '[axes]\n"optim.lr" = [0.1, 0]\n"neck.min_level" = [1, 3]\n'
-    with pytest.raises(ConfigError, match="3 of 4 trials cannot be, for 2 reasons"):
+    with pytest.raises(ConfigError, match="3 of 4 trials are impossible, for 2 reasons"):
         trials(below)
     told = " ".join(record.message for record in caplog.records if record.levelname == "ERROR")
     assert "needs level c1" in told and "optim.lr" in told

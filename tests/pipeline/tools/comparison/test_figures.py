@@ -3,25 +3,25 @@
 import pytest
 
 from fdet.pipeline.runs.figures import RunFigures, Spread
+from fdet.pipeline.runs.history import Evaluation, Steps
 from fdet.pipeline.tools.comparison.figures import SourceFigures
 
 from .made_up import run, source
 
 
-def line(step, seconds, rate, **more):
-    own = {"kind": "train", "step": step, "epoch": 1 + step // 5, "process_memory_mb": 500}
-    return {**own, "seconds": seconds, "images_per_second": rate, "waiting": 0.0, **more}
+def line(step, seconds, rate, waiting=0.0, memory=500, device=None):
+    return Steps(step, 1 + step // 5, {"box": 1.0}, seconds, rate, waiting, memory, device)
 
 
 def evaluation(step, ap):
-    return {"kind": "eval", "step": step, "epoch": step // 4, "metrics": {"ap": ap}}
+    return Evaluation(step, step // 4, {"ap": ap})
 
 
 LINES = [
     line(4, 2.0, 10.0, waiting=0.5),
     evaluation(4, 0.3),
-    line(7, 3.0, 4.0, process_memory_mb=700),
-    line(8, 1.0, 8.0, process_memory_mb=600),
+    line(7, 3.0, 4.0, memory=700),
+    line(8, 1.0, 8.0, memory=600),
     evaluation(8, 0.2),
 ]
 
@@ -32,7 +32,7 @@ def test_seconds_and_images_are_sums_over_the_lines_and_evaluations_take_none():
     assert (figures.seconds, figures.images) == (6.0, 40.0)
     assert figures.waiting == pytest.approx(1 / 6)
     assert (figures.best_ap, figures.last_ap) == (0.3, 0.2)
-    assert figures.course == ((2.0, 0.3), (6.0, 0.2))
+    assert figures.learning_curve == ((2.0, 0.3), (6.0, 0.2))
     assert (figures.process_mb, figures.device_mb) == (700, None)
 
 
@@ -42,7 +42,7 @@ def test_an_ap_without_ground_truth_is_none_at_all():
 
 
 def test_the_peak_of_the_device_is_the_largest_of_all_lines():
-    lines = [line(4, 1.0, 1.0, device_memory_mb=n) for n in (90, 120, 110)]
+    lines = [line(4, 1.0, 1.0, device=n) for n in (90, 120, 110)]
     assert RunFigures.of("cached", 0, [*lines, evaluation(4, 0.1)]).device_mb == 120
 
 

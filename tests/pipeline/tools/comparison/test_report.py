@@ -48,7 +48,7 @@ def test_totals_are_held_against_online_else_finetune_else_scratch_else_nothing(
     for count, name in enumerate(names[1:], 2):
         report = Report(tuple(sources[:count]), EXTRACTION, count)
         assert report.reference.source == name
-        assert f"x: held against {name}." in report.to_markdown()
+        assert f"x: relative to {name}." in report.to_markdown()
     alone = Report(tuple(sources[:1]), EXTRACTION, 1)
     assert alone.reference is None
     assert " x" not in alone.table()

@@ -126,7 +126,7 @@ def test_a_disk_in_memory_that_slows_down_and_a_large_budget_are_said(planned):
 
     slow = replace(planned.disk, first=1e9, sustained=1.5e7, in_memory=True, file_system="tmpfs")
     memory, slower = disk_notes(slow)
-    assert "lies in memory (tmpfs): its rates are no disk's" in memory
+    assert "lies in memory (tmpfs): its rates are not those of a disk" in memory
     assert slower.startswith("Writing slowed down from 1000 to 15 MB/s within 0.0")
     assert not list(disk_notes(replace(slow, first=1.6e7, in_memory=False)))
 

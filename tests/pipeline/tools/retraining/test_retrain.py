@@ -200,7 +200,7 @@ def test_resuming_refuses_what_it_was_not_started_with(stage_1, live_cache, tmp_
     run, own = stage_1("faster-rcnn"), options(live_cache, tmp_path / "run")
     retrain(run, own, QUICK)
     resumed = replace(own, resume=True)
-    with pytest.raises(InputError, match="a run stands there already"):
+    with pytest.raises(InputError, match="it contains a run already"):
         retrain(run, own, QUICK)
     with pytest.raises(ConfigError, match=r"optim\.lr was 0\.01, is 0\.02"):
         retrain(run, resumed, replace(QUICK, lr=0.02))
@@ -223,7 +223,7 @@ def torn_copy(run, out):
 
 
 BAD = [
-    (["TMP/unfinished", "CACHE"], "is not finished; go on with it by"),
+    (["TMP/unfinished", "CACHE"], "is not finished; continue it with"),
     (["TMP/none", "CACHE"], "is not a run: it has no run.json"),
     (["RUN", "TMP/other.fdet"], "was trained on other features"),
     (["RUN", "CACHE", "--val", "TMP/other.fdet"], "other features than this run was trained on"),

@@ -107,7 +107,7 @@ def test_files_of_others_stay_and_are_told(root):
     for name in FOREIGN:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("mine")
-    with pytest.raises(InputError, match="the cache is gone; what else lies there is not its own"):
+    with pytest.raises(InputError, match="the cache is gone; the other files there do not belong"):
         remove_cache(root)
     assert tree(root) == dict.fromkeys(FOREIGN, b"mine")
 
@@ -115,7 +115,7 @@ def test_files_of_others_stay_and_are_told(root):
 def test_links_of_others_stay_too(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (root / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="the cache is gone; what else lies there is not its own"):
+    with pytest.raises(InputError, match="the cache is gone; the other files there do not belong"):
         remove_cache(root)
     assert [path.name for path in root.iterdir()] == ["link"]
 

@@ -1,0 +1,107 @@
+"""What a run did, as values: the lines of its metrics.jsonl, and whether it is finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...cache.errors import CorruptCache
+from . import metrics_log
+from .checkpoint import LAST, read_position
+from .info import RunInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps between two lines of the log.
+
+    step, epoch: those reached, counted from 1. losses: their means, by name; empty where no step had one.
+    seconds: the time of the steps and of waiting for their data. waiting: the share of it without data.
+    process_memory_mb, device_memory_mb: peaks, MiB; None on a CPU.
+    """
+
+    step: int
+    epoch: int
+    losses: Mapping[str, float]
+    seconds: float
+    images_per_second: float
+    waiting: float
+    process_memory_mb: float
+    device_memory_mb: float | None
+
+    @property
+    def loss(self) -> float | None:
+        """The sum of the losses; None where there are none."""
+        return sum(self.losses.values()) if self.losses else None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """An evaluation after `epoch` epochs and `step` steps. metrics: as Metrics.to_json gives them."""
+
+    step: int
+    epoch: int
+    metrics: Mapping[str, Any]
+
+    @property
+    def ap(self) -> float:
+        """COCO's AP, 0 where it is not defined."""
+        return self.metrics["ap"] or 0.0
+
+
+History = list[Steps | Evaluation]
+
+
+def read_history(run: Path) -> History:
+    """Return what a run logged, in that order; nothing where it has not begun.
+
+    Raises CorruptCache for a line that fdet did not write, StorageError.
+    """
+    try:
+        return [_value(line) for line in metrics_log.read(run)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptCache(
+            f"{run / metrics_log.NAME}: a line was not written by fdet ({error!r})"
+        ) from error
+
+
+def steps_of(history: Iterable[Steps | Evaluation]) -> list[Steps]:
+    """Return the steps alone."""
+    return [entry for entry in history if isinstance(entry, Steps)]
+
+
+def evaluations_of(history: Iterable[Steps | Evaluation]) -> list[Evaluation]:
+    """Return the evaluations alone."""
+    return [entry for entry in history if isinstance(entry, Evaluation)]
+
+
+def is_finished(run: Path, info: RunInfo) -> bool:
+    """Return whether a run has done all of its epochs. Raises CorruptCache, InputError for a checkpoint
+    that is damaged or belongs to another run.
+    """
+    last = run / LAST
+    return last.is_file() and read_position(last, info).finished
+
+
+def _value(line: Mapping[str, Any]) -> Steps | Evaluation:
+    if line["kind"] == "eval":
+        metrics = line["metrics"]
+        numbers = metrics["ap"] is None or isinstance(metrics["ap"], int | float)
+        if not numbers or not isinstance(metrics["per_class"], dict):
+            raise TypeError("metrics: expected an AP and those of the classes")
+        return Evaluation(line["step"], line["epoch"], metrics)
+    losses = line.get("losses", {})
+    if not all(isinstance(loss, int | float) for loss in losses.values()):
+        raise TypeError("losses: expected numbers")
+    return Steps(
+        line["step"],
+        line["epoch"],
+        losses,
+        line["seconds"],
+        line["images_per_second"],
+        line["waiting"],
+        line["process_memory_mb"],
+        line.get("device_memory_mb"),
+    )

@@ -1,0 +1,57 @@
+"""The sources of a run's pyramids, by the name that --source takes. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ...cache.format.header import CacheHeader
+
+if TYPE_CHECKING:
+    from .live import Backbone
+    from .source import PyramidSource
+
+CACHED = "cached"
+# Where samples stay after their first reading.
+Residence = Literal["auto", "ram", "device", "none"]
+
+MakeSource = Callable[[CacheHeader, Path, "Backbone", int], "PyramidSource"]
+
+
+def _live(header: CacheHeader, images: Path, backbone: Backbone, workers: int) -> PyramidSource:
+    from .live import LiveSource
+
+    return LiveSource(header, images, backbone, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """A row of SOURCES.
+
+    help: what the pyramids are. colour: its colour in plots. live: whether images pass through a backbone in
+    every step. trains: whether that backbone is trained too; fresh: from random weights. make: builds a live
+    source from the header of the cache that is its recipe, the folder of images, the backbone and the number
+    of workers.
+    """
+
+    help: str
+    colour: str
+    live: bool = False
+    trains: bool = False
+    fresh: bool = False
+    make: MakeSource = _live
+
+
+# The colours are Okabe and Ito's: the colour-blind tell them apart too.
+SOURCES: Mapping[str, SourceKind] = {
+    CACHED: SourceKind("maps from the cache", "#0072B2"),
+    "online": SourceKind("the frozen backbone in the loop", "#D55E00", live=True),
+    "finetune": SourceKind(
+        "trained from backbone.train_from on", "#009E73", live=True, trains=True
+    ),
+    "scratch": SourceKind(
+        "trained from random weights", "#CC79A7", live=True, trains=True, fresh=True
+    ),
+}

@@ -1,0 +1,69 @@
+"""A run's log as values, and whether the run is finished."""
+
+import json
+
+import pytest
+
+from fdet.cache.errors import CorruptCache
+from fdet.pipeline.runs import metrics_log
+from fdet.pipeline.runs.history import (
+    Evaluation,
+    Steps,
+    evaluations_of,
+    is_finished,
+    read_history,
+    steps_of,
+)
+from fdet.pipeline.runs.info import RunInfo
+
+from ..tools.reporting.made_up import write_run
+
+TRAIN = {
+    **{"kind": "train", "step": 2, "epoch": 1, "loss": 0.75, "losses": {"box": 0.5, "class": 0.25}},
+    **{"lr": 0.1, "seconds": 2.0, "images_per_second": 4.0, "waiting": 0.1},
+    "process_memory_mb": 900,
+}
+EVAL = {"kind": "eval", "step": 2, "epoch": 1, "metrics": {"ap": None, "per_class": {"disc": None}}}
+
+
+def write(run, *lines):
+    (run / metrics_log.NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_lines_become_values_in_their_order(tmp_path):
+    write(tmp_path, TRAIN, EVAL, {**TRAIN, "losses": {}, "device_memory_mb": 70})
+    history = read_history(tmp_path)
+    first, evaluation, last = history
+    assert first == Steps(2, 1, {"box": 0.5, "class": 0.25}, 2.0, 4.0, 0.1, 900, None)
+    assert (first.loss, last.loss, last.device_memory_mb) == (0.75, None, 70)
+    assert evaluation == Evaluation(2, 1, EVAL["metrics"]) and evaluation.ap == 0.0
+    assert (steps_of(history), evaluations_of(history)) == ([first, last], [evaluation])
+
+
+def test_a_run_that_has_not_begun_has_none(tmp_path):
+    assert read_history(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"kind": "train", "step": 1},
+        {**TRAIN, "losses": [0.5]},
+        {**TRAIN, "losses": {"box": "much"}},
+        {**EVAL, "metrics": {}},
+        {**EVAL, "metrics": {"ap": {}, "per_class": {}}},
+        {**EVAL, "metrics": {"ap": 0.5, "per_class": []}},
+    ],
+)
+def test_a_line_that_fdet_did_not_write_is_refused(line, tmp_path):
+    write(tmp_path, TRAIN, line)
+    with pytest.raises(CorruptCache, match=r"metrics\.jsonl: a line was not written by fdet"):
+        read_history(tmp_path)
+
+
+def test_a_run_is_finished_when_its_checkpoint_says_so(tmp_path):
+    run = write_run(tmp_path / "run")
+    info = RunInfo.read(run)
+    assert is_finished(run, info)
+    (run / "last.safetensors").unlink()
+    assert not is_finished(run, info)

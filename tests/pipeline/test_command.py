@@ -1,0 +1,118 @@
+"""Options are stated once: the command gets the dataclass, and a cache may lie anywhere."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fdet.cache.disk.objects import ObjectPath, located
+from fdet.cache.errors import InputError
+from fdet.heads.ranges import at_least
+from fdet.pipeline.cli import app
+from fdet.pipeline.command import argument, cache_argument, cache_opt, check_ranges, opt, takes
+
+
+def _halves(text: str) -> tuple[str, ...]:
+    return tuple(text.split("/"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    cache: Annotated[Path, cache_argument("a cache")]
+    more: Annotated[Sequence[Path], cache_opt("more caches", "--with")] = ()
+    where: Annotated[Literal["here", "there"], opt("where")] = "here"
+    hidden: int = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    inner: Inner
+    size: Annotated[int | None, at_least(1), opt("a size", parser=len, metavar="SIZE")] = None
+    parts: Annotated[tuple[str, ...], opt("parts", parser=_halves)] = ("a", "b")
+    fast: Annotated[bool, opt("be fast")] = False
+    count: Annotated[int, at_least(1), opt("how many")] = 3
+
+
+def run(kind, *words):
+    """What the command got, and what was printed."""
+    got = []
+
+    @takes
+    def command(name: Annotated[str, argument("a name")], options: kind, *, loud: bool = False):
+        got.extend([name, options, loud])
+
+    program = typer.Typer()
+    program.command()(command)
+    done = CliRunner().invoke(program, list(words))
+    return (got, done)
+
+
+# The function's annotations are read where it stands.
+def test_the_command_gets_the_dataclasses_with_their_defaults():
+    (name, options, loud), _ = run(Outer, "n", "folder")
+    assert (name, loud) == ("n", False)
+    assert options == Outer(inner=Inner(cache=Path("folder")))
+
+
+def test_every_kind_of_option_reaches_its_field():
+    words = ["n", "s3://b/k", "--with", "s3://b/1", "--with", "two", "--where", "there"]
+    words += ["--size", "xxxx", "--parts", "c/d", "--fast", "--count", "5"]
+    (_, options, _), _ = run(Outer, *words)
+    assert isinstance(options.inner.cache, ObjectPath)
+    assert [type(path) is ObjectPath for path in options.inner.more] == [True, False]
+    assert (options.inner.where, options.inner.hidden) == ("there", 7)
+    assert (options.size, options.parts, options.fast, options.count) == (4, ("c", "d"), True, 5)
+
+
+def test_fields_can_be_left_out():
+    (_, options, _), done = run(Annotated[Inner, ("cache",)], "n", "folder")
+    assert options == Inner(cache=Path("folder")), done.output
+    _, done = run(Annotated[Inner, ("cache",)], "n", "folder", "--where", "there")
+    assert done.exit_code == 2 and "--where" in done.output
+
+
+def test_a_choice_that_is_none_is_refused():
+    got, done = run(Outer, "n", "folder", "--where", "nowhere")
+    assert not got and done.exit_code == 2 and "nowhere" in done.output
+
+
+def test_ranges_are_those_of_the_fields():
+    check_ranges(Outer(inner=Inner(cache=Path("x"))))
+    with pytest.raises(InputError, match="--count: expected at least 1, got 0"):
+        check_ranges(Outer(inner=Inner(cache=Path("x")), count=0))
+
+
+def options():
+    """(command, its parameter) of all that fdet's commands take."""
+    named = {c.name: c.callback for c in app.registered_commands}
+    (caches,) = app.registered_groups
+    named |= {f"cache {c.name}": c.callback for c in caches.typer_instance.registered_commands}
+    for name, callback in named.items():
+        for parameter in inspect.signature(callback).parameters.values():
+            yield name, parameter
+
+
+def info_of(parameter):
+    return get_args(parameter.annotation)[1]
+
+
+CACHES = {"cache", "val", "second", "val_second", "update", "calibration", "first"}
+
+
+def test_a_cache_may_lie_in_an_object_store_wherever_a_cache_is_taken():
+    taken = [(name, p) for name, p in options() if p.name in CACHES]
+    assert len(taken) > 25
+    assert {"train-heads", "retrain-classifier", "cache copy", "report"} <= {n for n, _ in taken}
+    for name, parameter in taken:
+        assert info_of(parameter).parser is located, f"{name} {parameter.name}"
+    assert isinstance(located("s3://bucket/prefix"), ObjectPath)
+
+
+def test_every_option_has_a_help():
+    for name, parameter in options():
+        assert info_of(parameter).help, f"{name} {parameter.name}"
