@@ -113,7 +113,7 @@ def shown(value: float, units: Sequence[str]) -> str:
     return f"{value:.3g} {units[-1]}" if value < 999.5 else f"{value:,.0f} {units[-1]}"
 
 
-def shown_bytes(size: float) -> str:
+def format_bytes(size: float) -> str:
     return shown(size / 1e3, ("kB", "MB", "GB", "TB", "PB"))
 
 
@@ -130,8 +130,8 @@ def bytes_table() -> Iterator[str]:
         (
             f"{backbone.name}, `{codec}`",
             f"{backbone.bits[codec]:.2f}",
-            shown_bytes(sample_bytes(backbone, codec)),
-            *(shown_bytes(n * sample_bytes(backbone, codec)) for n in DATA_SETS.values()),
+            format_bytes(sample_bytes(backbone, codec)),
+            *(format_bytes(n * sample_bytes(backbone, codec)) for n in DATA_SETS.values()),
         )
         for backbone in BACKBONES
         for codec in backbone.bits
@@ -165,7 +165,7 @@ def node_table() -> Iterator[str]:
                     f"{backbone.name}, `{codec}`",
                     f"{rate:.0f} images/s ({why})",
                     f"{cores:.0f}",
-                    shown_bytes(rate * size) + "/s",
+                    format_bytes(rate * size) + "/s",
                     f"{DISK / size / rate:.0f}",
                 )
             )
@@ -193,11 +193,11 @@ def files_table(codec: str = "int5") -> Iterator[str]:
                 (
                     f"{backbone.name}, {name}",
                     f"{shards:,}",
-                    shown_bytes(each * sample_bytes(backbone, codec)),
+                    format_bytes(each * sample_bytes(backbone, codec)),
                     f"{shards * files:,}",
                     f"{images_a_second / each * files:.0f}",
                     shown_hours(images * MANY_SECONDS / MANY_IMAGES / 3600),
-                    shown_bytes(images * MANY_MIB * 2**20 / MANY_IMAGES),
+                    format_bytes(images * MANY_MIB * 2**20 / MANY_IMAGES),
                 )
             )
     head = (
@@ -221,9 +221,9 @@ def reading_table() -> Iterator[str]:
             rows.append(
                 (
                     f"{backbone.name}, `{codec}`",
-                    shown_bytes(TRAINING * size) + "/s",
+                    format_bytes(TRAINING * size) + "/s",
                     f"{TRAINING * len(backbone.shapes):.0f}",
-                    shown_bytes(size / len(backbone.shapes)),
+                    format_bytes(size / len(backbone.shapes)),
                     f"{TRAINING * unpack:.1f}",
                     f"{DISK / size / TRAINING:.0f}",
                 )

@@ -17,7 +17,7 @@ from .key import CacheKey
 from .layout import Bucket, ImageEntry, Layout, Shard
 from .once import Once
 from .placement import Placement
-from .reader import FeatureCache, check_room_for
+from .reader import FeatureCache, check_maps
 from .sampler import SampleId
 
 
@@ -75,7 +75,7 @@ class JoinedCache:
 
     def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
         """Fill `maps` with samples as FeatureCache.read_into does."""
-        check_room_for(samples, maps)
+        check_maps(samples, maps)
         rows_of: dict[FeatureCache, list[int]] = {}
         for row, (image_id, _) in enumerate(samples):
             rows_of.setdefault(self._part(image_id), []).append(row)

@@ -13,7 +13,7 @@ from .joined import ReadableCache
 from .once import Once
 from .placement import Placement
 from .pyramid import SECOND, FeaturePyramid
-from .reader import check_room_for
+from .reader import check_maps
 from .sampler import SampleId
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class PairedCache:
         _check_images(first, second)
         _check_content(first, second)
         try:
-            first.header.key.levels.beside(second.header.key.levels)
+            first.header.key.levels.joined_with(second.header.key.levels)
         except ValueError as error:
             raise InputError(f"{first.name} and {second.name}: {error}") from error
 
@@ -62,7 +62,7 @@ class PairedCache:
 
     def read_into(self, samples: Sequence[SampleId], maps: Sequence[Array]) -> list[Placement]:
         """Fill `maps` with samples as FeatureCache.read_into does."""
-        check_room_for(samples, maps)
+        check_maps(samples, maps)
         own = len(self.header.key.levels.levels)
         placements = self.first.read_into(samples, maps[:own])
         others = self.second.read_into(samples, maps[own:])
@@ -151,4 +151,4 @@ class PairedCodec:
         """Decode both pyramids into one, in float32."""
         own = len(self.first.levels)
         mine = self.first.decode(stored[:own], canvas_hw)
-        return mine.beside(self.second.decode(stored[own:], canvas_hw))
+        return mine.joined_with(self.second.decode(stored[own:], canvas_hw))

@@ -76,7 +76,7 @@ class PyramidSpec:
             raise ValueError(f"no level {min(unknown)!r} among {', '.join(self.names)}")
         return PyramidSpec(tuple(level for level in self.levels if level.name in names))
 
-    def beside(self, second: PyramidSpec) -> PyramidSpec:
+    def joined_with(self, second: PyramidSpec) -> PyramidSpec:
         """Return these levels and those of a second backbone, sorted by stride.
 
         At equal strides the levels of the second backbone come last. Raises ValueError where a name of
@@ -130,9 +130,9 @@ class FeaturePyramid:
         maps = tuple(self.maps[self.spec.names.index(name)] for name in spec.names)
         return FeaturePyramid(spec, maps, self.canvas_hw)
 
-    def beside(self, second: FeaturePyramid) -> FeaturePyramid:
+    def joined_with(self, second: FeaturePyramid) -> FeaturePyramid:
         """Return the maps of both pyramids, which are of the same canvases."""
-        spec = self.spec.beside(second.spec)
+        spec = self.spec.joined_with(second.spec)
         maps = dict(zip(self.spec.names, self.maps, strict=True))
         for name, x in zip(second.spec.names, second.maps, strict=True):
             maps[f"{SECOND}{name}"] = x

@@ -97,7 +97,7 @@ class _OpenShard:
         weakref.finalize(self, _close, set(files) - {-1})
 
 
-def check_room_for(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
+def check_maps(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
     """Check that each of `maps` is C-contiguous and has a row for each sample. Raises ValueError."""
     if [len(x) for x in maps if x.flags.c_contiguous] != [len(samples)] * len(maps):
         shapes = [x.shape for x in maps]
@@ -289,7 +289,7 @@ class FeatureCache:
         samples of two buckets, or maps that do not fit them.
         """
         if rows is None:
-            check_room_for(samples, maps)
+            check_maps(samples, maps)
             rows = range(len(samples))
         targets = [(x.data.cast("B"), x.nbytes // len(x)) for x in maps]
         decompressor, placements = self._decompressor(), []

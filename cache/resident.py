@@ -13,7 +13,7 @@ from .placement import Placement
 from .sampler import SampleId
 
 
-def resident_bytes(header: CacheHeader, *beside: CacheHeader) -> int:
+def resident_bytes(header: CacheHeader, *others: CacheHeader) -> int:
     """Return the memory in bytes that all samples of a cache need in their stored form.
 
     beside: the headers of caches that are read alongside it, for the same samples.
@@ -21,7 +21,7 @@ def resident_bytes(header: CacheHeader, *beside: CacheHeader) -> int:
     return sum(
         len(bucket.images) * len(header.layout.views) * of.raw_bytes(level, bucket)
         for bucket in header.layout.buckets
-        for of in (header, *beside)
+        for of in (header, *others)
         for level in of.key.levels.levels
     )
 
@@ -33,7 +33,7 @@ class ResidentSamples:
     between threads: a sample counts as contained only once all of it is there.
     """
 
-    def __init__(self, header: CacheHeader, device: torch.device, *beside: CacheHeader) -> None:
+    def __init__(self, header: CacheHeader, device: torch.device, *others: CacheHeader) -> None:
         self.device = device
         self._layout = header.layout
         self._rows = _row_numbers(header.layout)
@@ -46,7 +46,7 @@ class ResidentSamples:
                     dtype=getattr(torch, of.dtype),
                     device=device,
                 )
-                for of in (header, *beside)
+                for of in (header, *others)
                 for level in of.key.levels.levels
             ]
             for bucket in header.layout.buckets

@@ -212,10 +212,12 @@ def plain_batches(
     layout: Layout, image_ids: Sequence[int], batch_size: int
 ) -> list[list[SampleId]]:
     """Return batches of the plain view of every image, in the given order as far as buckets allow."""
-    return bucketed(layout, [(image_id, 0) for image_id in image_ids], batch_size)
+    return batches_by_bucket(layout, [(image_id, 0) for image_id in image_ids], batch_size)
 
 
-def bucketed(layout: Layout, samples: Sequence[SampleId], batch_size: int) -> list[list[SampleId]]:
+def batches_by_bucket(
+    layout: Layout, samples: Sequence[SampleId], batch_size: int
+) -> list[list[SampleId]]:
     """Cut a sequence into batches of one canvas each, keeping its order as far as that allows."""
     batches: list[list[SampleId]] = []
     filling: dict[int, list[SampleId]] = {}

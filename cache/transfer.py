@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 
 from .disk.files import FileEntry, OpenFile, opened_below
-from .disk.objects import OpenObject, again_from_objects, refuse_hdf5
+from .disk.objects import OpenObject, refuse_hdf5, retry_from_objects
 from .disk.publish import publish_bytes, published
 from .errors import CorruptCache, KeyMismatch
 from .format import header as header_file
@@ -72,7 +72,7 @@ class _Copying:
                 f"{self.out} holds another cache ({found.id[:12]}); choose another folder"
             )
         make_folders(self.out, self.header)
-        for name, entry in self.header.beside.items():
+        for name, entry in self.header.other_files.items():
             _copied(self.root, self.out, name, entry, self.stop)
 
     def shard(self, shard: Shard) -> None:
@@ -93,7 +93,7 @@ class _Copying:
         publish_bytes(self.out / record_name(shard.name), record.to_bytes())
 
 
-@again_from_objects
+@retry_from_objects
 def _copied(root: Path, out: Path, name: str, entry: FileEntry, stop: Event) -> int:
     """Copy a file and return its size. Nothing appears in `out` where the bytes are not `entry`'s."""
     hashed, size = hashlib.sha256(), 0

@@ -94,7 +94,7 @@ def verify(root: Path, advance: Callable[[int, int], None] | None = None) -> Ver
         if {damage.file for damage in damages} != {manifest_file.NAME}:
             # Compared with the wrong header, every sound shard would count as foreign.
             return Verification(tuple(damages), 0, 0, ())
-    files = [_File(name, entry) for name, entry in header.beside.items()]
+    files = [_File(name, entry) for name, entry in header.other_files.items()]
     if manifest is not None:
         damages += _digest_damages(root, header, manifest)
     missing: list[Shard] = []
@@ -265,7 +265,7 @@ def _damaged_samples(
 
 def _foreign_files(root: Path, header: CacheHeader) -> list[Damage]:
     """Return a damage for each file that the cache does not name. Folders do not count."""
-    expected = {header_file.NAME, manifest_file.NAME, *header.beside, *file_names(header)}
+    expected = {header_file.NAME, manifest_file.NAME, *header.other_files, *file_names(header)}
     names = root.names() if isinstance(root, ObjectPath) else _names_below(root)
     found = [Damage(name, "not a file of this cache") for name in names if name not in expected]
     return sorted(found, key=lambda damage: damage.file)

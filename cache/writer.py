@@ -52,23 +52,25 @@ def create_cache(
     InputError where one of these is missing and the arguments do not give it.
     """
     refuse_hdf5(root, header.store)
-    beside = {**store_of(header.store).beside(header), **(codec_files or {})}
-    beside[annotation_copy.NAME] = annotations_to_bytes(annotations)
+    other_files = {**store_of(header.store).other_files(header), **(codec_files or {})}
+    other_files[annotation_copy.NAME] = annotations_to_bytes(annotations)
     if not is_there(root / header_file.NAME):
         assert calibration_digest(codec_files or {}) == header.key.calibration
-        header = replace(header, beside={name: FileEntry.of(data) for name, data in beside.items()})
+        header = replace(
+            header, other_files={name: FileEntry.of(data) for name, data in other_files.items()}
+        )
         publish_bytes(root / header_file.NAME, header.to_bytes(), existing="keep")
     header = CacheHeader.read(root)
     make_folders(root, header)
-    for name, expected in header.beside.items():
+    for name, expected in header.other_files.items():
         if is_there(root / name):
             continue
-        if name not in beside or FileEntry.of(beside[name]) != expected:
+        if name not in other_files or FileEntry.of(other_files[name]) != expected:
             raise InputError(
                 f"{root}: {name} is missing and cannot be made again from this command's input; "
                 "repeat the command that the cache was begun with"
             )
-        publish_bytes(root / name, beside[name])
+        publish_bytes(root / name, other_files[name])
     # Another writer may have been killed between naming a file and making the name durable.
     sync_folders(root)
     return header
@@ -209,7 +211,7 @@ def _manifest(root: Path, header: CacheHeader) -> Manifest:
     )
 
 
-def retract(root: Path, record: ShardRecord) -> None:
+def remove_shard(root: Path, record: ShardRecord) -> None:
     """Remove a shard so that it can be written again: the manifest, then its record, then its data."""
     remove_files([root / manifest_file.NAME])
     remove_files([root / record_name(record.shard)])

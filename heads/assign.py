@@ -41,7 +41,7 @@ class Assigned:
         return self.rows >= 0
 
     @property
-    def place_labels(self) -> Tensor:
+    def location_labels(self) -> Tensor:
         """The class of each location, (B, A), or BACKGROUND."""
         return self.spread(self.labels - BACKGROUND) + BACKGROUND
 
@@ -52,14 +52,14 @@ class Assigned:
         return padded[self.rows.clamp(min=-1)]
 
 
-def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], places: Tensor) -> Assigned:
+def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], locations: Tensor) -> Assigned:
     """Combine the matches of a batch's images, each over the objects of its own image.
 
     places: anchors (A, 4) or points (A, 2); background ones within an ignored box are ignored.
     """
     rows, start = [], 0
     for of_image, match in zip(targets, matches, strict=True):
-        if (within := within_ignored(places, of_image)) is not None:
+        if (within := within_ignored(locations, of_image)) is not None:
             match = match.masked_fill(within & (match == BACKGROUND), IGNORED)
         rows.append((match + start).where(match >= 0, match))
         start += len(of_image.labels)
@@ -67,12 +67,12 @@ def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], places: Tens
     return Assigned(torch.stack(rows), boxes, labels)
 
 
-def places_each(match: Tensor, count: int) -> Tensor:
+def locations_per_object(match: Tensor, count: int) -> Tensor:
     """Return (count,): how many locations of a match (A,) learn each of an image's objects."""
     return torch.bincount(match[match >= 0], minlength=count)
 
 
-def within_ignored(places: Tensor, targets: Targets) -> Tensor | None:
+def within_ignored(locations: Tensor, targets: Targets) -> Tensor | None:
     """Return (A,) bool: which boxes or points lie within one of an image's ignored boxes; None without any.
 
     places: boxes (A, 4), which must lie within an ignored box by half of their area, or points (A, 2).
@@ -80,12 +80,12 @@ def within_ignored(places: Tensor, targets: Targets) -> Tensor | None:
     boxes = targets.ignored
     if boxes is None or not len(boxes):
         return None
-    if places.shape[1] == 2:
-        return _within(places, boxes).any(dim=0)
-    low = boxes[:, None, :2].maximum(places[:, :2])
-    high = boxes[:, None, 2:].minimum(places[:, 2:])
+    if locations.shape[1] == 2:
+        return _within(locations, boxes).any(dim=0)
+    low = boxes[:, None, :2].maximum(locations[:, :2])
+    high = boxes[:, None, 2:].minimum(locations[:, 2:])
     inside = (high - low).clamp(min=0).prod(dim=2)
-    areas = (places[:, 2:] - places[:, :2]).prod(dim=1)
+    areas = (locations[:, 2:] - locations[:, :2]).prod(dim=1)
     return (inside >= (areas / 2).clamp(min=EPSILON)).any(dim=0)
 
 
@@ -136,7 +136,7 @@ class Alignment:
     top_k: int
 
     def match(
-        self, wanted: Targets, logits: Tensor, boxes: Tensor, points: Tensor, least: float
+        self, wanted: Targets, logits: Tensor, boxes: Tensor, points: Tensor, min_side: float
     ) -> tuple[Tensor, Tensor]:
         """Return the match, and the quality (A,) that each location is to predict.
 
@@ -153,7 +153,7 @@ class Alignment:
         # Logarithms are used as u^6 of a fresh head soon falls below the range of float32.
         scores = functional.logsigmoid(logits.t()[wanted.labels])
         metric = self.alpha * scores + self.beta * iou.clamp(min=EPSILON).log()
-        chosen = self._chosen(metric, _within(points, wanted.boxes, least))
+        chosen = self._chosen(metric, _within(points, wanted.boxes, min_side))
         best, match = iou.masked_fill(~chosen, -1.0).max(dim=0)
         foreground = best >= 0
         rows = torch.arange(len(iou), device=iou.device)
@@ -170,15 +170,15 @@ class Alignment:
         return torch.zeros_like(within).scatter(1, top, True) & within
 
 
-def _within(points: Tensor, boxes: Tensor, least: float = 0.0) -> Tensor:
+def _within(points: Tensor, boxes: Tensor, min_side: float = 0.0) -> Tensor:
     """Return (N, A) bool: whether a point lies in a box or on its edge.
 
     Each box counts as at least `least` px wide and high.
     """
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-    halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=least) / 2
+    halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=min_side) / 2
     return ((points - centres).abs() <= halves).all(dim=2)
 
 
-def _nothing(places: Tensor) -> Tensor:
-    return torch.full((len(places),), BACKGROUND, device=places.device)
+def _nothing(locations: Tensor) -> Tensor:
+    return torch.full((len(locations),), BACKGROUND, device=locations.device)

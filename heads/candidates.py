@@ -39,9 +39,9 @@ def found_in_images(
     sizes = [len(x) for x in chosen]
     indices = torch.cat(chosen)
     image = torch.cat([torch.full_like(x, k) for k, x in enumerate(chosen)])
-    place, label = indices.div(classes, rounding_mode="floor"), indices % classes
-    boxes = _clipped(boxes_of(image, place), placements, image)
-    found = Detections(boxes, scores[image, place, label], label)
+    location, label = indices.div(classes, rounding_mode="floor"), indices % classes
+    boxes = _clipped(boxes_of(image, location), placements, image)
+    found = Detections(boxes, scores[image, location, label], label)
     ends = list(accumulate(sizes))
     return [
         _suppressed(found[end - size : end], settings)

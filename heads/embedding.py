@@ -81,7 +81,7 @@ class RoIClassifier(VectorClassifier):
         return _unit(self.projection(x), 1) @ vectors.T * self.log_scale.exp()
 
 
-def place_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceClassifier:
+def location_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceClassifier:
     """Return a layer in place of a dense head's last convolution; an existing one gets the new vectors."""
     if isinstance(layer, PlaceClassifier):
         layer.replace(vectors)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..cache.pyramid import FeaturePyramid
-from .ranges import between
+from .ranges import between, check_fields
 
 # What has its own range, and what its own parameters: "map", the map and the map; "channel", the map
 # and each channel (cFroFA); "channel-range", each channel and each channel (c2FroFA).
@@ -48,6 +48,9 @@ class AugmentSettings:
     channel_dropout: Annotated[
         float, between(0, 0.999), "share of the channels that are set to 0"
     ] = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields("augment", self)
 
     @property
     def on(self) -> bool:

@@ -58,7 +58,7 @@ def federated_classes(
 
 
 def _federated(targets: Targets, seed: int, count: int) -> Tensor:
-    known, images = targets.looked_for, targets.class_images
+    known, images = targets.known_classes, targets.class_images
     if known is None or images is None:
         raise ValueError(
             "head.federated counts some classes of each image: expected targets with looked_for and "

@@ -18,7 +18,7 @@ FIRST_DISTANCE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Locations:
     """The locations of a pyramid on one canvas.
 
     points: (A, 2) xy, float32 canvas px. strides: (A, 1), float32 canvas px. counts: the number of
@@ -36,9 +36,11 @@ class Places:
         """
         return distance_boxes(self.points, self.strides, distances)
 
-    def boxes_of(self, distances: Tensor, image: Tensor, place: Tensor) -> Tensor:
+    def boxes_of(self, distances: Tensor, image: Tensor, location: Tensor) -> Tensor:
         """Return single boxes (N, 4), by the indices (N,) of their images and locations."""
-        return distance_boxes(self.points[place], self.strides[place], distances[image, place])
+        return distance_boxes(
+            self.points[location], self.strides[location], distances[image, location]
+        )
 
     def distances(self, boxes: Tensor) -> Tensor:
         """Return the distances for boxes, the inverse of `boxes`; negative for a point outside its box."""
@@ -47,12 +49,12 @@ class Places:
 
 
 def distance_boxes(points: Tensor, strides: Tensor, distances: Tensor) -> Tensor:
-    """Return the same as `Places.boxes`, for any points (..., 2) and strides (..., 1)."""
+    """Return the same as `Locations.boxes`, for any points (..., 2) and strides (..., 1)."""
     reach = distances * strides
     return torch.cat([points - reach[..., :2], points + reach[..., 2:]], dim=-1)
 
 
-class PlacesOf:
+class LocationsOf:
     """A function from a pyramid to its locations, which are made once for each canvas and device.
 
     offset: where in its cell a point lies, in strides: 0.5 for the centre, 0 for the corner.
@@ -61,25 +63,25 @@ class PlacesOf:
     def __init__(self, spec: PyramidSpec, offset: float = 0.5) -> None:
         self._kept = Memo(partial(_places, spec, offset))
 
-    def __call__(self, pyramid: FeaturePyramid) -> Places:
+    def __call__(self, pyramid: FeaturePyramid) -> Locations:
         return self.of_canvas(pyramid.canvas_hw, pyramid.maps[0].device)
 
-    def of_canvas(self, canvas_hw: tuple[int, int], device: torch.device) -> Places:
+    def of_canvas(self, canvas_hw: tuple[int, int], device: torch.device) -> Locations:
         """Return the locations of a canvas (H, W) px."""
         return self._kept(canvas_hw, device)
 
 
 def _places(
     spec: PyramidSpec, offset: float, canvas_hw: tuple[int, int], device: torch.device
-) -> Places:
+) -> Locations:
     sizes = [level.shape(canvas_hw)[1:] for level in spec.levels]
     counts = tuple(rows * columns for rows, columns in sizes)
     grids = [
         (_cells(rows, columns) + offset) * stride
         for (rows, columns), stride in zip(sizes, spec.strides, strict=True)
     ]
-    strides = per_place(spec.strides, counts)[:, None]
-    return Places(torch.cat(grids).to(device), strides.to(device), counts)
+    strides = per_location(spec.strides, counts)[:, None]
+    return Locations(torch.cat(grids).to(device), strides.to(device), counts)
 
 
 def _cells(rows: int, columns: int) -> Tensor:
@@ -87,7 +89,7 @@ def _cells(rows: int, columns: int) -> Tensor:
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
-def per_place(values: Sequence[float], counts: Sequence[int]) -> Tensor:
+def per_location(values: Sequence[float], counts: Sequence[int]) -> Tensor:
     """Return (A,) float32 on the host: for each location the value of its level.
 
     counts: the number of locations of each level.

@@ -25,7 +25,7 @@ class Targets:
     boxes: Tensor
     labels: Tensor
     masks: Tensor | None = None
-    looked_for: Tensor | None = None
+    known_classes: Tensor | None = None
     class_images: Tensor | None = None
     ignored: Tensor | None = None
 
@@ -85,7 +85,7 @@ class Fit(NamedTuple):
     reached: whether an anchor or a range is made for an object of its size.
     """
 
-    places: Tensor
+    locations: Tensor
     reached: Tensor
 
 

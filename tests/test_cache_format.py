@@ -284,7 +284,7 @@ def test_the_chain_finds_a_bit_in_any_file_of_a_shard(store, tmp_path):
     check_shard = program(CHAIN)["check_shard"]
     record = "commits/32x32-0.json"
     own = json.loads((cache.root / record).read_bytes())["files"]
-    for name in [*cache.header.beside, *own, record, "fdet.json", "manifest.json"]:
+    for name in [*cache.header.other_files, *own, record, "fdet.json", "manifest.json"]:
         path = cache.root / name
         raw = path.read_bytes()
         middle = len(raw) // 2
@@ -495,8 +495,8 @@ def write_by_the_document(root: Path, like: CacheHeader) -> None:
         shard for bucket in content["layout"]["buckets"] for shard in write(root, bucket, like)
     ]
     own = (".zst", "zarr.json")
-    beside = [n for n in files_below(root) if n.endswith(own) or n.startswith("codec/")]
-    header = {**identity, "id": cache_id, "beside": entries(beside), "backbone": {}}
+    other_files = [n for n in files_below(root) if n.endswith(own) or n.startswith("codec/")]
+    header = {**identity, "id": cache_id, "beside": entries(other_files), "backbone": {}}
     publish("fdet.json", sealed(header))
     manifest = {"header": sha256(canonical(header)), "records": {}}
     manifest |= {"samples": 0, "failed": 0, "bytes": 0}

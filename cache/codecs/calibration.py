@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..disk.files import float_array_head, is_there, read_below
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from ..pyramid import LevelSpec, PyramidSpec
 from .form import StoredForm
@@ -145,7 +145,7 @@ def calibration_digest(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-@again_from_objects
+@retry_from_objects
 def read_parameter_files(
     root: Path, form: StoredForm, levels: PyramidSpec, expected: str
 ) -> dict[str, bytes]:

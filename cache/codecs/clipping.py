@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 WORTH_A_WARNING = 1e-4
 
 
-class EndCodes:
+class ClippingCounts:
     """The numbers with the first or last code in the samples that were added.
 
     There are none for a codec that keeps a floating-point type.
@@ -34,7 +34,7 @@ class EndCodes:
         if self.codec.form.numbers.step is None:
             return
         chosen = torch.tensor(kept)
-        self.found += self.codec.at_ends(stored, canvas_hw).cpu()[:, chosen].sum(1)
+        self.found += self.codec.count_clipped(stored, canvas_hw).cpu()[:, chosen].sum(1)
         for k, level in enumerate(self.codec.spec.levels):
             channels, rows, columns = level.shape(canvas_hw)
             here = self.codec.form.stored_channels(channels) * rows * columns

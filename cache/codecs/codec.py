@@ -60,7 +60,7 @@ class LevelCodec:
             values = (codes.to(torch.float32) + self._along("shift")) * self._along("step")
         return self._restored(values)
 
-    def at_ends(self, stored: Tensor, columns: int) -> Tensor:
+    def count_clipped(self, stored: Tensor, columns: int) -> Tensor:
         """Count the numbers of each stored map (B, *stored shape) with the first or the last code: (B,).
 
         They include every number that was clipped, and the numbers to which these codes belong. The count
@@ -151,11 +151,11 @@ class Codec:
         decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
         return FeaturePyramid(self.spec, decoded, canvas_hw)
 
-    def at_ends(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
+    def count_clipped(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
         """Return the counts of LevelCodec.at_ends for each map: (levels, B)."""
         widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
         maps = zip(self.levels, stored, widths, strict=True)
-        return torch.stack([level.at_ends(x, columns) for level, x, columns in maps])
+        return torch.stack([level.count_clipped(x, columns) for level, x, columns in maps])
 
     @property
     def promise(self) -> str:

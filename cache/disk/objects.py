@@ -233,7 +233,7 @@ def _same(path: ObjectPath, file: BinaryIO, size: int) -> bool:
     return mine.digest() == theirs.digest()
 
 
-def again_from_objects(read: Callable[P, T]) -> Callable[P, T]:
+def retry_from_objects(read: Callable[P, T]) -> Callable[P, T]:
     """Decorate a function that reads and checks, so that it retries where an object store sent damage."""
 
     @wraps(read)

@@ -18,6 +18,6 @@ def parse_bytes(text: str, option: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def shown_bytes(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Format a size as '3.1 GiB' or '420 MiB'."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

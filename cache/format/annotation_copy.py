@@ -8,7 +8,7 @@ from pathlib import Path
 import zstandard
 
 from ..disk.files import read_below
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from .header import CacheHeader
 
@@ -24,10 +24,10 @@ def annotations_to_bytes(raw: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=9, write_checksum=True).compress(raw)
 
 
-@again_from_objects
+@retry_from_objects
 def read_annotations(root: Path, header: CacheHeader) -> bytes:
     """Read the bytes of the annotation file. Raises CorruptCache."""
-    path, expected = root / NAME, header.beside.get(NAME)
+    path, expected = root / NAME, header.other_files.get(NAME)
     try:
         if expected is None:
             raise CorruptCache(f"{path}: the header does not name it")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..codecs.form import StoredForm, parse_form
 from ..disk.files import FileEntry, files_from_json, files_to_json, is_there, read_below
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache, InputError
 from ..key import CacheKey
 from ..layout import Bucket, Layout
@@ -42,7 +42,7 @@ class CacheHeader:
     layout: Layout
     backbone: Mapping[str, Any]
     store: str = "zarr"
-    beside: Mapping[str, FileEntry] = field(default_factory=dict)
+    other_files: Mapping[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.backbone, Mapping):
@@ -97,7 +97,7 @@ class CacheHeader:
         }
 
     def _content(self) -> dict[str, Any]:
-        about = {"backbone": dict(self.backbone), "beside": files_to_json(self.beside)}
+        about = {"backbone": dict(self.backbone), "beside": files_to_json(self.other_files)}
         return {"id": self.id, **self._identity(), **about}
 
     def stored_shape(self, level: LevelSpec, bucket: Bucket) -> tuple[int, int, int]:
@@ -117,7 +117,7 @@ class CacheHeader:
         return sealed_json(self._content())
 
     @classmethod
-    @again_from_objects
+    @retry_from_objects
     def read(cls, root: Path) -> CacheHeader:
         """Read the header below `root`.
 
@@ -142,8 +142,8 @@ class CacheHeader:
             raise CorruptCache(f"{path}: unknown store {data.get('store')!r}; known: {known}")
         try:
             key, layout = CacheKey.from_json(data["key"]), Layout.from_json(data["layout"])
-            beside = files_from_json(data["beside"])
-            header = cls(key, layout, data["backbone"], data["store"], beside)
+            other_files = files_from_json(data["beside"])
+            header = cls(key, layout, data["backbone"], data["store"], other_files)
             if header.dtype != data["dtype"]:
                 raise ValueError(f"stored type {data['dtype']!r} for codec {key.codec}")
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..disk.files import is_there
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from .header import CacheHeader
 from .sealed import digest_or_none, read_sealed, sealed_json
@@ -49,7 +49,7 @@ class Manifest:
         )
 
     @classmethod
-    @again_from_objects
+    @retry_from_objects
     def read(cls, root: Path, header: CacheHeader) -> Manifest | None:
         """Read the manifest, or return None while the cache is not finished.
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..disk.files import FileEntry, files_from_json, files_to_json, read_below
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from ..placement import Placement
 from .chunks import Chunk
@@ -224,7 +224,7 @@ def _prefix(levels: int, count: int) -> bytes:
     return buffer.getvalue()
 
 
-@again_from_objects
+@retry_from_objects
 def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> ShardRecord:
     """Read the record of a shard. Raises CorruptCache.
 
@@ -241,7 +241,7 @@ def read_record(root: Path, cache_id: str, shard: str, sha256: str = "") -> Shar
     return ShardRecord.from_json(data, root / name, cache_id, shard)
 
 
-@again_from_objects
+@retry_from_objects
 def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> SampleTable:
     """Read the table of a shard that has `samples` slots. Raises CorruptCache."""
     name = samples_name(record.shard)

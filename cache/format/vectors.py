@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..disk.files import float_array_head, read_below
-from ..disk.objects import again_from_objects
+from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from ..pyramid import VectorSpec
 from .records import ShardRecord
@@ -38,7 +38,7 @@ def vectors_to_bytes(vectors: Sequence[bytes], channels: int) -> bytes:
     return float_array_head((len(vectors), channels)) + b"".join(v or absent for v in vectors)
 
 
-@again_from_objects
+@retry_from_objects
 def read_vectors(root: Path, record: ShardRecord, ok: Sequence[bool], spec: VectorSpec) -> Vectors:
     """Read the vectors of a shard, (slots, C), read-only, NaN where a sample failed.
 

@@ -31,7 +31,7 @@ _METADATA_BYTES = 2**16
 class Hdf5Store:
     """A store with one file per shard, which any h5py with hdf5plugin reads."""
 
-    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def other_files(self, header: CacheHeader) -> Mapping[str, bytes]:
         return {}
 
     def level_file(self, shard: Shard, level: str) -> str:

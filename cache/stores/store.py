@@ -31,7 +31,7 @@ class Store(Protocol):
     Reading needs only `level_file`, since the samples tables say where each frame lies.
     """
 
-    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def other_files(self, header: CacheHeader) -> Mapping[str, bytes]:
         """Return the files next to the shards by path below the root; the header decides their bytes."""
         ...
 

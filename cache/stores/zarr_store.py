@@ -30,7 +30,7 @@ _CRC_BYTES = 4
 class ZarrStore:
     """A store with one file per level and shard; any Zarr v3 reader opens the cache's folder."""
 
-    def beside(self, header: CacheHeader) -> Mapping[str, bytes]:
+    def other_files(self, header: CacheHeader) -> Mapping[str, bytes]:
         """Return the metadata of the group and of every array, as zarr-python writes them."""
         import zarr
         from zarr.codecs import Crc32cCodec, ZstdCodec

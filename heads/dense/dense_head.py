@@ -15,7 +15,7 @@ from ...cache.pyramid import FeaturePyramid
 from ..assign import IGNORED, Assigned
 from ..candidates import found_in_images
 from ..detector import Head
-from ..embedding import place_classifier
+from ..embedding import location_classifier
 from ..family import HeadSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import per_image
@@ -67,7 +67,7 @@ class DenseHead(Head):
     def use_embeddings(self, vectors: Tensor) -> None:
         """Replace the last convolution of the classification tower."""
         tower = self.classification_head
-        layer = place_classifier(self.classifiers[0], self.per_cell, vectors)
+        layer = location_classifier(self.classifiers[0], self.per_cell, vectors)
         setattr(tower, self.classifier, layer)
         tower.num_classes = len(vectors)
 
@@ -108,7 +108,7 @@ class DenseHead(Head):
         settings = self.settings
         counted = federated_classes(targets, seeds, settings.federated)
         costs = self.costs(self.outputs(pyramid), pyramid, targets, counted)
-        weights = label_weights(targets, costs.learnt.place_labels, settings.class_balance)
+        weights = label_weights(targets, costs.learnt.location_labels, settings.class_balance)
         classes = costs.classes * weights * (costs.learnt.rows != IGNORED)
         named = {"classification": classes, **costs.others}
         return {

@@ -14,12 +14,12 @@ from torch.nn import functional
 from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..assign import assigned, centre_match, places_each
+from ..assign import assigned, centre_match, locations_per_object
 from ..family import CONVS_HELP, NMS_HELP, HeadSettings
 from ..losses import focal_loss, giou_loss
 from ..memo import Memo
 from ..norms import HeadNorm, norm_layer
-from ..points import FIRST_DISTANCE, Places, PlacesOf, per_place
+from ..points import FIRST_DISTANCE, Locations, LocationsOf, per_location
 from ..ranges import at_least, between
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
@@ -65,13 +65,13 @@ class FCOS(DenseHead):
         self.regression_head = FCOSRegressionHead(channels, 1, num_convs=convs, norm_layer=norm)
         # Behind a ReLU a bias of 0 would leave every second distance without a gradient.
         nn.init.constant_(self.regression_head.bbox_reg.bias, FIRST_DISTANCE)
-        self.places = PlacesOf(spec, settings.offset)
+        self.locations = LocationsOf(spec, settings.offset)
         self.reaches = Memo(partial(_reaches, spec.strides))
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
         """Return the fit: a point near enough to its centre reaches an object, on a level for its size."""
-        places = self.places.of_canvas(canvas_hw, boxes.device)
-        each = places_each(self._match(boxes, places), len(boxes))
+        locations = self.locations.of_canvas(canvas_hw, boxes.device)
+        each = locations_per_object(self._match(boxes, locations), len(boxes))
         return Fit(each, each > 0)
 
     def costs(
@@ -86,15 +86,17 @@ class FCOS(DenseHead):
         They are counted by foreground points, where torchvision takes those of the batch.
         """
         logits, distances, centerness = outputs
-        places = self.places(pyramid)
-        learnt = assigned(targets, [self._match(t.boxes, places) for t in targets], places.points)
+        locations = self.locations(pyramid)
+        learnt = assigned(
+            targets, [self._match(t.boxes, locations) for t in targets], locations.points
+        )
         foreground = learnt.foreground
         wanted = learnt.spread(learnt.boxes)
         off_centre = functional.binary_cross_entropy_with_logits(
-            centerness[..., 0], _centerness(places, wanted, foreground), reduction="none"
+            centerness[..., 0], _centerness(locations, wanted, foreground), reduction="none"
         )
-        boxes = giou_loss(places.boxes(distances), wanted)
-        classes = focal_loss(logits, learnt.place_labels, counted)
+        boxes = giou_loss(locations.boxes(distances), wanted)
+        classes = focal_loss(logits, learnt.location_labels, counted)
         others = {"box": boxes * foreground, "centerness": off_centre * foreground}
         return Costs(learnt, foreground.sum(dim=1), classes, others)
 
@@ -105,23 +107,25 @@ class FCOS(DenseHead):
 
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
         """Return the decoder of distances from points."""
-        return partial(self.places(pyramid).boxes_of, outputs[1])
+        return partial(self.locations(pyramid).boxes_of, outputs[1])
 
-    def _match(self, boxes: Tensor, places: Places) -> Tensor:
-        reaches = self.reaches(places.counts, boxes.device)
-        return centre_match(boxes, places.points, places.strides, reaches, self.settings.radius)
+    def _match(self, boxes: Tensor, locations: Locations) -> Tensor:
+        reaches = self.reaches(locations.counts, boxes.device)
+        return centre_match(
+            boxes, locations.points, locations.strides, reaches, self.settings.radius
+        )
 
 
 def _reaches(strides: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:
     """Return (A, 2): the least and the largest distance, in px, to a side of what each point learns."""
     limits = [8.0 * stride for stride in strides[:-1]]
-    ends = per_place([0.0, *limits], counts), per_place([*limits, math.inf], counts)
+    ends = per_location([0.0, *limits], counts), per_location([*limits, math.inf], counts)
     return torch.stack(ends, dim=1).to(device)
 
 
-def _centerness(places: Places, wanted: Tensor, foreground: Tensor) -> Tensor:
+def _centerness(locations: Locations, wanted: Tensor, foreground: Tensor) -> Tensor:
     """Return (B, A): 1 in the centre of its box (B, A, 4), 0 on its edge, and 1 where there is no box."""
-    distances = places.distances(wanted).masked_fill(~foreground[..., None], 1.0)
+    distances = locations.distances(wanted).masked_fill(~foreground[..., None], 1.0)
     first, last = torch.chunk(distances, 2, dim=2)
     balance = first.minimum(last) / first.maximum(last)
     return (balance[..., 0] * balance[..., 1]).sqrt()

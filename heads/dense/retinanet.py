@@ -15,7 +15,7 @@ from torchvision.models.detection.retinanet import (
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import GRID_HELP, Anchors, Grid, best_iou, canvas_anchors
-from ..assign import assigned, iou_match, places_each
+from ..assign import assigned, iou_match, locations_per_object
 from ..checks import Auto, check_anchors, check_range
 from ..family import CONVS_HELP, HeadSettings
 from ..losses import focal_loss
@@ -93,7 +93,7 @@ class RetinaNet(DenseHead):
         settings, anchors = self.settings, self.anchors.of_canvas(canvas_hw, boxes.device)
         match = iou_match(boxes, anchors, settings.iou_foreground, settings.iou_background)
         reached = best_iou(self.anchors, boxes, canvas_hw) >= settings.iou_foreground
-        return Fit(places_each(match, len(boxes)), reached)
+        return Fit(locations_per_object(match, len(boxes)), reached)
 
     def costs(
         self,
@@ -108,7 +108,7 @@ class RetinaNet(DenseHead):
         limits = self.settings.iou_foreground, self.settings.iou_background
         learnt = assigned(targets, [iou_match(t.boxes, anchors, *limits) for t in targets], anchors)
         foreground = learnt.foreground
-        classes = focal_loss(logits, learnt.place_labels, counted)
+        classes = focal_loss(logits, learnt.location_labels, counted)
         boxes = (deltas - _offsets(learnt.spread(_encoded(learnt.boxes)), anchors)).abs().sum(dim=2)
         return Costs(learnt, foreground.sum(dim=1), classes, {"box": boxes * foreground})
 

@@ -19,7 +19,7 @@ from ..assign import Alignment, assigned
 from ..family import CONVS_HELP, NMS_HELP, HeadSettings
 from ..losses import giou_loss, quality_focal_loss
 from ..norms import HeadNorm
-from ..points import FIRST_DISTANCE, PlacesOf
+from ..points import FIRST_DISTANCE, LocationsOf
 from ..ranges import at_least, between
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
@@ -66,7 +66,7 @@ class TAL(DenseHead):
         first = math.log(math.expm1(FIRST_DISTANCE))
         self.classification_head = Tower(channels, classes, convs, norm, prior)
         self.regression_head = Tower(channels, 4, convs, norm, first)
-        self.places = PlacesOf(spec)
+        self.locations = LocationsOf(spec)
         self.min_side = float(spec.strides[0])
         self.alignment = Alignment(settings.alpha, settings.beta, settings.top_k)
 
@@ -88,15 +88,15 @@ class TAL(DenseHead):
     ) -> Costs:
         """Return the costs of logits and distances, counted by the sum of an image's qualities."""
         logits, distances = outputs
-        places = self.places(pyramid)
-        boxes = places.boxes(distances)
+        locations = self.locations(pyramid)
+        boxes = locations.boxes(distances)
         matched = [
-            self.alignment.match(*of_image, places.points, self.min_side)
+            self.alignment.match(*of_image, locations.points, self.min_side)
             for of_image in zip(targets, logits.detach(), boxes.detach(), strict=True)
         ]
-        learnt = assigned(targets, [match for match, _ in matched], places.points)
+        learnt = assigned(targets, [match for match, _ in matched], locations.points)
         quality = torch.stack([of_image for _, of_image in matched])
-        classes = quality_focal_loss(logits, learnt.place_labels, quality, counted)
+        classes = quality_focal_loss(logits, learnt.location_labels, quality, counted)
         overlap = giou_loss(boxes, learnt.spread(learnt.boxes))
         others = {"box": self.settings.box_weight * overlap * quality}
         return Costs(learnt, quality.sum(dim=1), classes, others)
@@ -107,4 +107,4 @@ class TAL(DenseHead):
 
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
         """Return the decoder of distances from points."""
-        return partial(self.places(pyramid).boxes_of, outputs[1])
+        return partial(self.locations(pyramid).boxes_of, outputs[1])

@@ -46,11 +46,11 @@ def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def tower_outputs(tower: nn.Module, maps: Sequence[Tensor], again: bool) -> tuple[Tensor, ...]:
+def tower_outputs(tower: nn.Module, maps: Sequence[Tensor], recompute: bool) -> tuple[Tensor, ...]:
     """What a tower says of all levels, (B, A, ...) each, float32. again: one level at a time, to be
     computed again in the backward pass.
     """
-    if not again:
+    if not recompute:
         return tuple(x.float() for x in _several(tower(list(maps))))
     levels = [_several(recomputed(tower, [x])) for x in maps]
     return tuple(torch.cat(of_levels, dim=1).float() for of_levels in zip(*levels, strict=True))

@@ -23,4 +23,4 @@ class PairedBackbone:
         """Compute both pyramids as a FrozenBackbone does; each backbone normalises the pixels itself."""
         mine: FeaturePyramid = self.first(canvases, content_hw)
         theirs: FeaturePyramid = self.second(canvases, content_hw)
-        return mine.beside(theirs)
+        return mine.joined_with(theirs)

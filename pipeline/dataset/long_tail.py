@@ -48,7 +48,7 @@ def repeat_factors(
     return factors
 
 
-def looked_for(annotations: Annotations, image_id: int) -> npt.NDArray[np.bool_]:
+def known_classes(annotations: Annotations, image_id: int) -> npt.NDArray[np.bool_]:
     """Return for each class, (K,), whether an image shows it or is known not to show it."""
     known = np.ones(len(annotations.class_ids), dtype=bool)
     if annotations.coverage is not None:

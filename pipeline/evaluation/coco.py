@@ -14,9 +14,9 @@ from pycocotools import mask
 from ...heads.masks import paste_masks
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
-from .engines import FASTEST, MOST, evaluated
+from .engines import FASTEST, MAX_DETECTIONS, evaluated
 from .errors import ErrorBreakdown
-from .lvis import DETECTIONS, counted, with_partial
+from .lvis import LVIS_DETECTIONS, counted, with_partial
 
 # In the order of the summary of COCO's evaluation.
 FIGURES = (
@@ -95,16 +95,21 @@ def coco_metrics(
     truth = _ground_truth(annotations, image_ids)
     if results is None:
         results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
-    most = MOST
+    max_detections = MAX_DETECTIONS
     if annotations.coverage is not None:
         truth, results = with_partial(annotations, truth), counted(annotations, results)
-        most = DETECTIONS
+        max_detections = LVIS_DETECTIONS
     # Given masks, the engines would take a detection's area from its mask when they score boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    names, of_boxes = unique_names(annotations), evaluated(engine, truth, boxes, image_ids, most)
+    names, of_boxes = (
+        unique_names(annotations),
+        evaluated(engine, truth, boxes, image_ids, max_detections),
+    )
     masks = masks_per_class = None
     if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
-        of_masks = evaluated(engine, truth, _without_boxes(results), image_ids, most, "segm")
+        of_masks = evaluated(
+            engine, truth, _without_boxes(results), image_ids, max_detections, "segm"
+        )
         masks, masks_per_class = _named(of_masks, groups), _per_class(of_masks, names)
     return Metrics(
         **_named(of_boxes, groups),

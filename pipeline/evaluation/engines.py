@@ -15,7 +15,7 @@ ENGINES: Mapping[str, tuple[tuple[str, str], tuple[str, str]]] = {
 }
 FASTEST = "faster-coco-eval"
 # The maximum number of detections that COCO counts for a class and an image.
-MOST = 100
+MAX_DETECTIONS = 100
 
 
 def evaluated(
@@ -23,7 +23,7 @@ def evaluated(
     truth: dict[str, Any],
     results: Sequence[dict[str, Any]],
     image_ids: Sequence[int],
-    most: int = MOST,
+    max_detections: int = MAX_DETECTIONS,
     of: Literal["bbox", "segm"] = "bbox",
 ) -> Any:
     """Return the engine's evaluation of boxes or masks.
@@ -46,7 +46,7 @@ def evaluated(
         )
         counted = count(indexed, found, of)
         counted.params.imgIds = list(image_ids)
-        counted.params.maxDets = sorted({1, 10, MOST, most})
+        counted.params.maxDets = sorted({1, 10, MAX_DETECTIONS, max_detections})
         counted.evaluate()
         counted.accumulate()
     return counted

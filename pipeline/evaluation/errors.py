@@ -15,9 +15,9 @@ from torchvision.ops import box_iou
 
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations, ImageBoxes
-from ..dataset.long_tail import looked_for
-from .engines import MOST
-from .lvis import DETECTIONS
+from ..dataset.long_tail import known_classes
+from .engines import MAX_DETECTIONS
+from .lvis import LVIS_DETECTIONS
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
@@ -79,9 +79,9 @@ def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -
 def _of_image(annotations: Annotations, image_id: int, found: Detections) -> _Image:
     objects, d = annotations.of_image(image_id), _best_first(found)
     if annotations.coverage is None:
-        return _matched(objects, d[:MOST])
-    d = d[:DETECTIONS]
-    known = torch.from_numpy(looked_for(annotations, image_id))
+        return _matched(objects, d[:MAX_DETECTIONS])
+    d = d[:LVIS_DETECTIONS]
+    known = torch.from_numpy(known_classes(annotations, image_id))
     return _matched(objects, d[known[d.labels]], annotations.coverage[image_id].partial)
 
 

@@ -25,7 +25,7 @@ from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
 from .engines import ENGINES, FASTEST
 from .errors import error_breakdown
-from .lvis import tell_of_few_detections
+from .lvis import warn_of_few_detections
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def evaluate_run(
     batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
-    tell_of_few_detections(data.annotations, info.config.head.max_detections)
+    warn_of_few_detections(data.annotations, info.config.head.max_detections)
     metrics = coco_metrics(data.annotations, found, engine, results, info.frequencies)
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
 

@@ -11,23 +11,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dataset.annotations import Annotations
-from ..dataset.long_tail import looked_for
+from ..dataset.long_tail import known_classes
 
 log = logging.getLogger(__name__)
 
 # The maximum number of detections that count for an image.
-DETECTIONS = 300
+LVIS_DETECTIONS = 300
 
 
-def tell_of_few_detections(annotations: Annotations, most: int) -> None:
+def warn_of_few_detections(annotations: Annotations, max_detections: int) -> None:
     """Log a warning where a head gives fewer detections than LVIS counts."""
-    if annotations.coverage is not None and most < DETECTIONS:
+    if annotations.coverage is not None and max_detections < LVIS_DETECTIONS:
         log.warning(
             "LVIS counts %d detections of an image, and the head gives at most %d; set "
             "head.max_detections=%d",
-            DETECTIONS,
-            most,
-            DETECTIONS,
+            LVIS_DETECTIONS,
+            max_detections,
+            LVIS_DETECTIONS,
         )
 
 
@@ -37,13 +37,13 @@ def counted(annotations: Annotations, results: Sequence[dict[str, Any]]) -> list
     They are the 300 best of each image, without those of classes that were not looked for in it.
     """
     label = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
-    known = {i: looked_for(annotations, i) for i in {r["image_id"] for r in results}}
+    known = {i: known_classes(annotations, i) for i in {r["image_id"] for r in results}}
     seen: Counter[int] = Counter()
     kept = []
     for result in sorted(results, key=lambda r: -r["score"]):
         image_id = result["image_id"]
         seen[image_id] += 1
-        if seen[image_id] <= DETECTIONS and known[image_id][label[result["category_id"]]]:
+        if seen[image_id] <= LVIS_DETECTIONS and known[image_id][label[result["category_id"]]]:
             kept.append(result)
     return kept
 

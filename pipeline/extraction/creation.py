@@ -106,7 +106,7 @@ def created_or_resumed(
     ]
     if undone:
         check_images(config.images, undone)
-    complete = before is not None and has_parameter_files(config.out, before.beside)
+    complete = before is not None and has_parameter_files(config.out, before.other_files)
     files = {} if complete else _codec_files(config, header, backbone)
     facts = {
         "parameters": backbone.parameters_count,

@@ -18,7 +18,7 @@ from ...cache.disk.publish import only_writer, remove_leftovers
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry, Shard
-from ...cache.writer import retract, seal, written_record, written_records
+from ...cache.writer import remove_shard, seal, written_record, written_records
 from ..dataset.canvases import recipe_of, render
 from ..dataset.check import check_images
 from ..machines.world import World, find_world
@@ -144,7 +144,7 @@ def _shards_to_do(
         ):
             # The whole shard is computed anew, so all of its images must exist first.
             check_images(config.images, shard.images)
-            retract(config.out, record)
+            remove_shard(config.out, record)
             record = None
         if record is None:
             todo.append(shard)

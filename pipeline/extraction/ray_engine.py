@@ -19,12 +19,12 @@ from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import record_name
 from ...cache.layout import Shard
-from ..machines.crew import Result
 from ..machines.interrupt import interruptible
 from ..machines.progress import ProgressLine, progress_line
 from ..machines.queue import TRIES, GivenUp, WorkQueue
-from ..machines.ray_cluster import RayPlace, connected, needs_of
-from ..machines.ray_crew import ray_crew
+from ..machines.ray_cluster import RayOptions, connected, needs_of
+from ..machines.ray_workers import ray_workers
+from ..machines.workers import Result
 from ..machines.world import World
 from .options import ExtractConfig
 from .worker import CREATE, ShardWorker
@@ -33,7 +33,7 @@ from .writing import samples_of
 log = logging.getLogger(__name__)
 
 # The maximum number of shards that a worker is given at once, so that it need not wait for each.
-MOST_SHARDS = 16
+MAX_SHARDS = 16
 # A file server may take this long to show a new file.
 PATIENCE_SECONDS = 60.0
 # Workers that are asked to stop drop the shards in hand within this time.
@@ -55,7 +55,7 @@ class RayEngine:
 
     out: Path
     queue: WorkQueue
-    wishes: Sequence[float]
+    stop_requests: Sequence[float]
 
     def wait_for_a_worker(self) -> None:
         """Wait for the first worker; if it refuses, the command ends before anything is written."""
@@ -75,7 +75,7 @@ class RayEngine:
         """Let the workers write; yield for each finished shard how many of its images were taken over."""
         by_number = {shard.number: shard for shard in shards}
         paths = {n: self.out / record_name(shard.name) for n, shard in by_number.items()}
-        self.queue.there = lambda number: is_there(paths[int(number)])
+        self.queue.is_done = lambda number: is_there(paths[int(number)])
         self.queue.waiting.extend(by_number)
         done = 0
         with progress_line("extract", samples_of(header, shards)) as progress:
@@ -90,13 +90,13 @@ class RayEngine:
             self._wait_for(path)
 
     def _step(self, names: dict[int, Shard] | None = None) -> list[Result]:
-        if self.wishes:
+        if self.stop_requests:
             self._leave()
             raise KeyboardInterrupt
         results = []
         for result in self.queue.step():
             if isinstance(result, GivenUp):
-                what = f"shard {names[int(result.piece)].name}" if names else "the cache's header"
+                what = f"shard {names[int(result.task)].name}" if names else "the cache's header"
                 raise FdetError(f"{what} was tried {TRIES} times; the last time: {result.why}")
             results.append(result)
         return results
@@ -108,7 +108,7 @@ class RayEngine:
 
     def _leave(self) -> None:
         """Let the workers drop the shards in hand; published shards stay."""
-        self.queue.crew.stop()
+        self.queue.workers.stop()
         end = time.monotonic() + LEAVING_SECONDS
         with suppress(FdetError):
             while self.queue.in_hand and time.monotonic() < end:
@@ -141,18 +141,18 @@ def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
             f"--out {config.out}: --engine ray writes to a folder that all nodes share; copy the cache "
             "from there with `fdet cache copy`"
         )
-    place = RayPlace(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
+    place = RayOptions(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
     place.check("--ray-cpus", "--ray-gpus")
-    make = partial(ShardWorker, told(config), role_of(world))
+    make = partial(ShardWorker, worker_config(config), role_of(world))
     with connected(place.address) as ray, interruptible() as stop_requests:
         needs = needs_of(ray, place, accelerators=config.device != "cpu")
-        with ray_crew(ray, make, needs, place.workers) as crew:
-            engine = RayEngine(config.out, WorkQueue(crew, MOST_SHARDS), stop_requests)
+        with ray_workers(ray, make, needs, place.workers) as workers:
+            engine = RayEngine(config.out, WorkQueue(workers, MAX_SHARDS), stop_requests)
             engine.wait_for_a_worker()
             yield engine
 
 
-def told(config: ExtractConfig) -> ExtractConfig:
+def worker_config(config: ExtractConfig) -> ExtractConfig:
     """Return the configuration for workers, with absolute paths and a number of threads.
 
     Workers start in other folders, and with other numbers of threads.

@@ -16,8 +16,8 @@ from ...cache.reader import FeatureCache
 from ...cache.writer import written_record
 from ..dataset.canvases import recipe_of
 from ..dataset.check import check_there
-from ..machines.crew import Piece, Result
 from ..machines.devices import use_threads
+from ..machines.workers import Result, Task
 from ..machines.world import World
 from .creation import created_or_resumed, joined
 from .options import ExtractConfig
@@ -56,19 +56,19 @@ class ShardWorker:
             if self._config.update is not None:
                 self._older = open_older(self._config.update, self._begun.header)
 
-    def look(self) -> int:
+    def progress(self) -> int:
         return self._written
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def work(self, pieces: Sequence[Piece]) -> list[Result]:
+    def work(self, tasks: Sequence[Task]) -> list[Result]:
         # The number of torch's threads is a setting of each thread, and this may be a new one.
         use_threads(self._config.threads)
         self._written = 0
-        if list(pieces) == [CREATE]:
+        if list(tasks) == [CREATE]:
             return [(CREATE, self._create())]
-        return list(self._write([int(number) for number in pieces]))
+        return list(self._write([int(number) for number in tasks]))
 
     def _create(self) -> list[str]:
         """Create the cache or resume it; return the warnings of this and of `begin`."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...cache.background import BackgroundWriter
-from ...cache.codecs.clipping import EndCodes
+from ...cache.codecs.clipping import ClippingCounts
 from ...cache.codecs.codec import Codec
 from ...cache.errors import FeatureError
 from ...cache.format.header import CacheHeader
@@ -46,7 +46,7 @@ def write_shards(
     views = tuple(range(len(header.layout.views)))
     images = (image for shard in shards for image in shard.images if image.id not in reused.ids)
     batch_size = header.key.batch_size
-    clipping = EndCodes(codec)
+    clipping = ClippingCounts(codec)
     with ExitStack() as stack:
         if wrote is None:
             line = stack.enter_context(progress_line("extract", samples_of(header, shards)))
@@ -106,7 +106,7 @@ def _samples(canvases: Iterator[Canvases]) -> Iterator[_Sample]:
 
 
 def _features(
-    batch: Sequence[_Sample], backbone: FrozenBackbone, clipping: EndCodes
+    batch: Sequence[_Sample], backbone: FrozenBackbone, clipping: ClippingCounts
 ) -> Iterator[tuple[SampleEntry, list[npt.NDArray[np.generic]]]]:
     """Yield each sample's entry, with its vector, and its maps in the stored type, from one pass.
 

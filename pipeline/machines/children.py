@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...cache.errors import InputError
-from .crew import Piece, Result
 from .interrupt import INTERRUPTED, interruptible
 from .launching import Children
 from .queue import TRIES, GivenUp, WorkQueue
-from .ray_cluster import RayPlace, connected, needs_of
-from .ray_crew import ray_crew
+from .ray_cluster import RayOptions, connected, needs_of
+from .ray_workers import ray_workers
+from .workers import Result, Task
 
 
 class ChildRunner:
@@ -30,14 +30,14 @@ class ChildRunner:
     def begin(self) -> None:
         """Do nothing: each process prepares itself."""
 
-    def look(self) -> int:
+    def progress(self) -> int:
         return 0
 
     def stop(self) -> None:
         self._stop_requests.append(time.monotonic())
 
-    def work(self, pieces: Sequence[Piece]) -> list[Result]:
-        return [(piece, self._status(*json.loads(str(piece)))) for piece in pieces]
+    def work(self, tasks: Sequence[Task]) -> list[Result]:
+        return [(task, self._status(*json.loads(str(task)))) for task in tasks]
 
     def _status(self, log: str, *arguments: str) -> int:
         if not Path(log).parent.is_dir():
@@ -73,39 +73,39 @@ class RayChildren:
     """
 
     queue: WorkQueue
-    wishes: Sequence[float]
-    _started: dict[Piece, RayProcess] = field(default_factory=dict)
+    stop_requests: Sequence[float]
+    _started: dict[Task, RayProcess] = field(default_factory=dict)
     _stop_sent: bool = False
 
     def start(self, words: Sequence[str], log: Path) -> RayProcess:
         """Start `python -m` with the arguments `words`; its output is appended to the log."""
-        piece = json.dumps([str(log.absolute()), *words])
-        self._started[piece] = RayProcess(log)
-        self.queue.waiting.append(piece)
-        return self._started[piece]
+        task = json.dumps([str(log.absolute()), *words])
+        self._started[task] = RayProcess(log)
+        self.queue.waiting.append(task)
+        return self._started[task]
 
     def ended(self) -> list[RayProcess]:
         """Wait a moment, and return the processes that have ended since the last call."""
-        results = self.queue.step(giving=not self.wishes)
+        results = self.queue.step(giving=not self.stop_requests)
         ended = [self._ended(result) for result in results]
-        return [*ended, *self._left()] if self.wishes else ended
+        return [*ended, *self._left()] if self.stop_requests else ended
 
     def _ended(self, result: Result | GivenUp) -> RayProcess:
         if isinstance(result, GivenUp):
-            process = self._started.pop(result.piece)
+            process = self._started.pop(result.task)
             process.returncode = 1
             with process.log.open("a") as log:
                 log.write(f"lost {TRIES} times, the last time: {result.why}\n")
             return process
-        piece, status = result
-        process = self._started.pop(piece)
+        task, status = result
+        process = self._started.pop(task)
         process.returncode = status
         return process
 
     def _left(self) -> Iterator[RayProcess]:
         """Yield the processes that have not started, and now will not."""
         if not self._stop_sent:
-            self.queue.crew.stop()
+            self.queue.workers.stop()
             self._stop_sent = True
         while self.queue.waiting:
             process = self._started.pop(self.queue.waiting.popleft())
@@ -114,9 +114,9 @@ class RayChildren:
 
 
 @contextmanager
-def ray_children(place: RayPlace, *, accelerators: bool) -> Iterator[RayChildren]:
+def ray_children(place: RayOptions, *, accelerators: bool) -> Iterator[RayChildren]:
     """Yield a launcher whose processes all end with the block. Raises InputError where there is no Ray."""
-    with connected(place.address) as ray, interruptible() as wishes:
+    with connected(place.address) as ray, interruptible() as stop_requests:
         needs = needs_of(ray, place, accelerators=accelerators)
-        with ray_crew(ray, ChildRunner, needs, place.workers) as crew:
-            yield RayChildren(WorkQueue(crew), wishes)
+        with ray_workers(ray, ChildRunner, needs, place.workers) as workers:
+            yield RayChildren(WorkQueue(workers), stop_requests)

@@ -39,7 +39,7 @@ class Launcher(Protocol):
     """
 
     @property
-    def wishes(self) -> Sequence[float]: ...
+    def stop_requests(self) -> Sequence[float]: ...
 
     def start(self, words: Sequence[str], log: Path) -> Started: ...
 
@@ -56,7 +56,7 @@ class Children:
     it Ctrl-C in addition.
     """
 
-    wishes: Sequence[float]
+    stop_requests: Sequence[float]
     tied: bool = False
     running: list[Process] = field(default_factory=list)
     _signalled: list[Process] = field(default_factory=list)
@@ -88,7 +88,7 @@ class Children:
         found = [process for process in self.running if process.poll() is not None]
         self.running = [process for process in self.running if process not in found]
         _close_inputs(found)
-        for process in self.running if self.wishes else ():
+        for process in self.running if self.stop_requests else ():
             if process not in self._signalled:
                 process.send_signal(signal.SIGINT)
                 self._signalled.append(process)
@@ -111,8 +111,8 @@ def _close_inputs(processes: Sequence[Process]) -> None:
 @contextmanager
 def children() -> Iterator[Children]:
     """Yield a launcher whose processes are killed at the end of the block."""
-    with interruptible() as wishes:
-        started = Children(wishes)
+    with interruptible() as stop_requests:
+        started = Children(stop_requests)
         try:
             yield started
         finally:
@@ -127,7 +127,7 @@ def launched(words: Sequence[str]) -> int:
             pass
         # The process may have finished with status 0 before the stop request reached it.
         status: int = process.returncode
-        return INTERRUPTED if own.wishes and status == 0 else status
+        return INTERRUPTED if own.stop_requests and status == 0 else status
 
 
 def signal_of(status: int) -> str:

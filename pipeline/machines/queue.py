@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...cache.errors import FdetError, StorageError
-from .crew import Crew, Done, Looked, Lost, Piece, Ready, Refused, Report, Result
+from .workers import Done, Lost, Progress, Ready, Refused, Report, Result, Task, Workers
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ TRIES = 4
 class GivenUp:
     """A task that was given up after TRIES lost workers. why: the reason of the last loss."""
 
-    piece: Piece
+    task: Task
     why: str
 
 
@@ -33,14 +33,14 @@ class WorkQueue:
     tasks of each worker. idle: the workers without tasks. looked: the progress of each worker.
     """
 
-    crew: Crew
-    most: int = 1
-    there: Callable[[Piece], bool] = lambda piece: False
-    waiting: deque[Piece] = field(default_factory=deque)
-    in_hand: dict[int, list[Piece]] = field(default_factory=dict)
+    workers: Workers
+    max_tasks: int = 1
+    is_done: Callable[[Task], bool] = lambda task: False
+    waiting: deque[Task] = field(default_factory=deque)
+    in_hand: dict[int, list[Task]] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
-    looked: Counter[int] = field(default_factory=Counter)
-    _lost: Counter[Piece | None] = field(default_factory=Counter)
+    progress: Counter[int] = field(default_factory=Counter)
+    _lost: Counter[Task | None] = field(default_factory=Counter)
     _out: list[Result | GivenUp] = field(default_factory=list)
 
     @property
@@ -51,7 +51,7 @@ class WorkQueue:
     @property
     def counted(self) -> int:
         """The total progress of all workers with their current tasks."""
-        return self.looked.total()
+        return self.progress.total()
 
     def step(self, *, giving: bool = True) -> list[Result | GivenUp]:
         """Give waiting tasks to idle workers, wait a moment, and return what has ended since the last call.
@@ -60,10 +60,10 @@ class WorkQueue:
         can start.
         """
         if giving:
-            self.crew.hire(max(1, self.left))
+            self.workers.start_workers(max(1, self.left))
             while self.waiting and self.idle:
                 self._give(self.idle.pop())
-        for report in self.crew.reports():
+        for report in self.workers.reports():
             self._take(report)
         out, self._out = self._out, []
         return out
@@ -71,50 +71,50 @@ class WorkQueue:
     def _give(self, worker: int) -> None:
         """Give a worker many tasks while many are left, and single ones towards the end, for balance."""
         share = len(self.waiting) // (4 * (len(self.in_hand) + len(self.idle) + 1))
-        count = max(1, min(self.most, share))
+        count = max(1, min(self.max_tasks, share))
         self.in_hand[worker] = [self.waiting.popleft() for _ in range(count)]
-        self.crew.give(worker, self.in_hand[worker])
+        self.workers.give(worker, self.in_hand[worker])
 
     def _take(self, report: Report) -> None:
         worker = report.worker
-        if isinstance(report, Looked):
+        if isinstance(report, Progress):
             if worker in self.in_hand:
-                self.looked[worker] = report.count
+                self.progress[worker] = report.count
             return
-        self.looked.pop(worker, None)
-        pieces = self.in_hand.pop(worker, [])
+        self.progress.pop(worker, None)
+        tasks = self.in_hand.pop(worker, [])
         match report:
             case Ready():
                 del self._lost[None]
                 self.idle.append(worker)
             case Done(results=results):
                 self.idle.append(worker)
-                self._done(pieces, results)
-            case Refused(error=StorageError() as error) if pieces:
+                self._done(tasks, results)
+            case Refused(error=StorageError() as error) if tasks:
                 # A retry on another node's disk, or later, may succeed.
                 self.idle.insert(0, worker)
-                self._put_back(pieces, str(error))
+                self._put_back(tasks, str(error))
             case Refused(error=error):
                 raise error
             case Lost() if worker in self.idle:
                 self.idle.remove(worker)
             case Lost(why=why):
-                self._put_back(pieces, why)
+                self._put_back(tasks, why)
 
-    def _done(self, pieces: Sequence[Piece], results: Sequence[Result]) -> None:
+    def _done(self, tasks: Sequence[Task], results: Sequence[Result]) -> None:
         self._out += results
-        found = {piece for piece, _ in results}
-        self.waiting.extendleft(piece for piece in reversed(pieces) if piece not in found)
+        found = {task for task, _ in results}
+        self.waiting.extendleft(task for task in reversed(tasks) if task not in found)
 
-    def _put_back(self, pieces: Sequence[Piece], why: str) -> None:
+    def _put_back(self, tasks: Sequence[Task], why: str) -> None:
         """Put the tasks of a lost worker back in front of all others.
 
         The first one that was not done was in work, so it is blamed. Without tasks the worker failed to
         start.
         """
-        left = [piece for piece in pieces if not self.there(piece)]
-        self._out += [(piece, None) for piece in pieces if piece not in left]
-        if pieces and not left:
+        left = [task for task in tasks if not self.is_done(task)]
+        self._out += [(task, None) for task in tasks if task not in left]
+        if tasks and not left:
             return
         log.warning("a worker was lost with %d tasks, which others take over: %s", len(left), why)
         blamed = left[0] if left else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...cache import errors
 from ...cache.errors import FdetError
-from .crew import Piece, Worker
+from .workers import Task, Worker
 
 # The kinds of errors that keep their class on the way to the driver; all others become an FdetError.
 _KINDS: dict[str, type[FdetError]] = {
@@ -40,11 +40,11 @@ class Actor:
     def begin(self) -> Answer:
         return _answer(self._worker.begin)
 
-    def work(self, pieces: Sequence[Piece]) -> Answer:
-        return _answer(lambda: self._worker.work(pieces))
+    def work(self, tasks: Sequence[Task]) -> Answer:
+        return _answer(lambda: self._worker.work(tasks))
 
-    def look(self) -> int:
-        return self._worker.look()
+    def progress(self) -> int:
+        return self._worker.progress()
 
     def stop(self) -> None:
         self._worker.stop()

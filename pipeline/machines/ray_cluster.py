@@ -22,7 +22,7 @@ _OBJECT_STORE_BYTES = 2**27
 
 
 @dataclass(frozen=True, slots=True)
-class RayPlace:
+class RayOptions:
     """The Ray cluster to use, and how many workers to start there.
 
     address: HOST:PORT, "auto" for the cluster that runs on this machine, or None for that of RAY_ADDRESS,
@@ -108,7 +108,7 @@ def check_reachable(address: str | None) -> None:
         ) from error
 
 
-def needs_of(ray: Any, place: RayPlace, *, accelerators: bool = True) -> dict[str, float]:
+def needs_of(ray: Any, place: RayOptions, *, accelerators: bool = True) -> dict[str, float]:
     """Return the resources that a worker claims of its node. Raises InputError.
 
     accelerators: whether a worker may have any.

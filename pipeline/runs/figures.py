@@ -63,8 +63,8 @@ class Spread:
     """The mean and the extremes of a figure over the seeds."""
 
     mean: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
@@ -73,4 +73,4 @@ class Spread:
 
     def apart_from(self, other: Spread) -> bool:
         """Return whether every value of one lies above every value of the other."""
-        return self.least > other.most or other.least > self.most
+        return self.minimum > other.maximum or other.minimum > self.maximum

@@ -174,7 +174,7 @@ class RunInfo:
     def levels(self) -> PyramidSpec:
         """The levels that the detector gets: the cached ones, and those of a second backbone."""
         own = self.key.levels
-        return own if self.second is None else own.beside(self.second.levels)
+        return own if self.second is None else own.joined_with(self.second.levels)
 
     @property
     def backbones(self) -> str:

@@ -13,7 +13,7 @@ from ...cache.placement import Placement
 from ...cache.sampler import SampleId
 from ...heads.types import Targets
 from ..dataset.annotations import Annotations
-from ..dataset.long_tail import looked_for
+from ..dataset.long_tail import known_classes
 from ..machines.devices import pinned
 from .source import MakePyramid, PyramidSource
 
@@ -97,6 +97,6 @@ def targets_of(
         masks = placement.mirrored(torch.from_numpy(stacked))
     known = None
     if annotations.coverage is not None:
-        known = torch.from_numpy(looked_for(annotations, image_id))
+        known = torch.from_numpy(known_classes(annotations, image_id))
     labels = torch.from_numpy(objects.labels.copy())[kept]
     return Targets(shown, labels, masks, known, ignored=ignored)

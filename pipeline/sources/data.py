@@ -99,16 +99,16 @@ def open_cached(
     own = codec_of(paths[0], cache.header.key, device)
     read: ReadableCache | PairedCache = cache
     codec: Codec | PairedCodec = own
-    beside: list[CacheHeader] = []
+    others: list[CacheHeader] = []
     if second:
         read = PairedCache(cache, open_caches(second))
-        beside = [read.second.header]
-        codec = PairedCodec(own, codec_of(second[0], beside[0].key, device))
-    kept = resident_samples(resident, cache.header, device, sharing, room, beside)
+        others = [read.second.header]
+        codec = PairedCodec(own, codec_of(second[0], others[0].key, device))
+    kept = resident_samples(resident, cache.header, device, sharing, room, others)
     reader = BatchReader(read, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, codec, device, workers, prefetch)
     data = _data(paths, annotations, cache.header, read.failed, source, masks)
-    return replace(data, second=beside[0] if beside else None, content=read.content)
+    return replace(data, second=others[0] if others else None, content=read.content)
 
 
 def open_live(

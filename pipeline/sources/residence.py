@@ -28,7 +28,7 @@ def resident_samples(
     device: torch.device,
     sharing: int = 1,
     room: int | None = None,
-    beside: Sequence[CacheHeader] = (),
+    others: Sequence[CacheHeader] = (),
 ) -> ResidentSamples | None:
     """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
 
@@ -36,7 +36,7 @@ def resident_samples(
     device, a CPU's memory being its own. beside: of caches that are read beside it. Raises InputError
     where samples were asked for and do not fit.
     """
-    needed = resident_bytes(header, *beside)
+    needed = resident_bytes(header, *others)
     wanted = {"device": needed, "ram": needed * sharing}
     rooms = {"device": (device, _DEVICE_SHARE), "ram": (torch.device("cpu"), _RAM_SHARE)}
     if choice == "none":
@@ -49,7 +49,7 @@ def resident_samples(
                 continue
             if wanted[name] <= share * free_memory(where):
                 log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
-                return ResidentSamples(header, where, *beside)
+                return ResidentSamples(header, where, *others)
         return None
     where = rooms[choice][0]
     if wanted[choice] > (free := free_memory(where)):
@@ -57,7 +57,7 @@ def resident_samples(
             f"--resident {choice}: the samples need {wanted[choice] / 1e9:.2f} GB, {free / 1e9:.2f} GB are "
             "free; use --resident auto or none"
         )
-    return ResidentSamples(header, where, *beside)
+    return ResidentSamples(header, where, *others)
 
 
 def free_memory(device: torch.device) -> int:

@@ -112,7 +112,7 @@ def _settled_head(config: RunConfig, data: Data) -> Any:
         detector = _detector(replace(config, head=head), data)
     if head.normaliser == "auto":
         count = sum(
-            float(detector.head.fit(t.boxes, p.canvas_hw).places.sum())
+            float(detector.head.fit(t.boxes, p.canvas_hw).locations.sum())
             for t, p in zip(seen.targets, seen.placements, strict=True)
         )
         mean = count / len(seen.targets) if len(labels) else 1.0
@@ -123,7 +123,7 @@ def _settled_head(config: RunConfig, data: Data) -> Any:
 def _detector(config: RunConfig, data: Data) -> Detector:
     levels = data.header.key.levels
     if data.second is not None:
-        levels = levels.beside(data.second.key.levels)
+        levels = levels.joined_with(data.second.key.levels)
     return fresh_detector(config, levels, len(data.annotations.class_ids))
 
 

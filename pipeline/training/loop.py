@@ -66,7 +66,7 @@ class TrainSummary:
     metrics: Metrics | None
 
 
-Course = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
+Stepwise = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 
 
 @dataclass
@@ -89,7 +89,7 @@ class Loop:
     started: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     waited: float = 0.0
-    foretold: bool = False
+    time_logged: bool = False
 
     def run(self) -> TrainSummary:
         """Do all steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
@@ -98,16 +98,16 @@ class Loop:
             interruptible() as stop_requests,
             progress_line("train", self.total, self.position.step, shown=shown) as progress,
         ):
-            course, loaded = self.course(stop_requests, progress), None
+            stepwise, loaded = self.stepwise(stop_requests, progress), None
             while True:
                 try:
-                    wanted = course.send(loaded)
+                    wanted = stepwise.send(loaded)
                 except StopIteration as ended:
                     summary: TrainSummary = ended.value
                     return summary
                 loaded = None if wanted is None else self.load(wanted)
 
-    def course(self, stop_requests: Sequence[float], progress: ProgressLine) -> Course:
+    def stepwise(self, stop_requests: Sequence[float], progress: ProgressLine) -> Stepwise:
         """Do what `run` does, one step at a time.
 
         It yields None after every step, and before an epoch the parts that it wants to be loaded; it must
@@ -203,8 +203,8 @@ class Loop:
         losses, rate, waiting = meter.read(processes)
         seconds = meter.seconds
         self.waited += meter.waited
-        if not self.foretold and processes.first:
-            self.foretold = True
+        if not self.time_logged and processes.first:
+            self.time_logged = True
             left = (self.total - self.position.step) * seconds / max(1, meter.steps)
             log.info("%s", described_time(self.config, left))
         meter.reset()

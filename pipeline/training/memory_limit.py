@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...cache.disk.sizes import shown_bytes
+from ...cache.disk.sizes import format_bytes
 from ...cache.errors import InputError
 from ..machines.processes import Processes
 from ..runs.config import RunConfig
@@ -59,8 +59,8 @@ class Fit:
     def described(self, config: RunConfig, processes: int, resident: bool) -> str:
         """Return the choice in a line."""
         return (
-            f"memory limit {shown_bytes(self.limit)}: {_described_way(self.applied(config), processes)}, "
-            f"samples {'' if resident else 'not '}resident; a trial step took {shown_bytes(self.peak)}"
+            f"memory limit {format_bytes(self.limit)}: {_described_way(self.applied(config), processes)}, "
+            f"samples {'' if resident else 'not '}resident; a trial step took {format_bytes(self.peak)}"
         )
 
     def to_data(self) -> dict[str, str]:
@@ -94,7 +94,7 @@ def find_fit(
 
     def measure(way: RunConfig, allowed: int | None) -> int | None:
         peak = peak_of(trial, way, options, processes, allowed)
-        outcome = "too much" if peak is None else shown_bytes(peak)
+        outcome = "too much" if peak is None else format_bytes(peak)
         log.info("trial: %s: %s", _described_way(way, size), outcome)
         return peak
 
@@ -130,9 +130,9 @@ def choose(
             return Fit(way.train.accumulate, way.train.checkpoint_activations, limit, peak)
     last = families[-1][-1]
     needed = measure(last, None)
-    minimum = "more than this machine has" if needed is None else shown_bytes(needed * SPARE)
+    minimum = "more than this machine has" if needed is None else format_bytes(needed * SPARE)
     raise InputError(
-        f"--memory-limit {shown_bytes(limit)}: {_described_way(last, processes)} still needs {minimum}; "
+        f"--memory-limit {format_bytes(limit)}: {_described_way(last, processes)} still needs {minimum}; "
         "allow that, or train less: a smaller neck or head, fewer stages of a backbone"
     )
 

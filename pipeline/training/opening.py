@@ -12,7 +12,7 @@ from ..runs.presets import smaller_preset
 from .auto import SeenTargets, class_shares
 
 # A class is named where a greater share of its objects has no anchor or location for their size.
-TOLD_SHARE = 0.05
+NAMED_SHARE = 0.05
 LONG_SECONDS = 3600.0
 
 
@@ -54,7 +54,7 @@ def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterat
         ]
     )
     shares = class_shares(missed, labels)
-    odd = [f"{names[k]} {share:.0%}" for k, share in shares.items() if share > TOLD_SHARE]
+    odd = [f"{names[k]} {share:.0%}" for k, share in shares.items() if share > NAMED_SHARE]
     if odd:
         kind = "an anchor" if anchors is not None else "a location"
         yield f"objects without {kind} for their size, by class: {', '.join(odd)}"

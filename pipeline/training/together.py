@@ -27,7 +27,7 @@ from ..runs.info import RunInfo
 from ..sources.batches import Batch
 from ..sources.data import Data
 from .data import open_data
-from .loop import Course, Loop, Parts, TrainSummary
+from .loop import Loop, Parts, Stepwise, TrainSummary
 from .options import TrainOptions
 from .threads import check_threads, take_threads
 from .train import check_settings, prepared
@@ -107,7 +107,7 @@ def _train_all(loops: Mapping[int, Loop]) -> dict[int, Ended]:
         interruptible() as stop_requests,
         progress_line(f"train {len(loops)} heads", total, begun) as progress,
     ):
-        courses = {k: loop.course(stop_requests, progress) for k, loop in loops.items()}
+        courses = {k: loop.stepwise(stop_requests, progress) for k, loop in loops.items()}
         group = _Group(loops, courses)
         while group.courses:
             group.turn()
@@ -125,7 +125,7 @@ class _Group:
     """
 
     loops: Mapping[int, Loop]
-    courses: dict[int, Course]
+    courses: dict[int, Stepwise]
     asking: dict[int, Parts] = field(default_factory=dict)
     ended: dict[int, Ended] = field(default_factory=dict)
     left: set[int] = field(default_factory=set)

@@ -19,7 +19,7 @@ from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.embeddings import read_embeddings
 from ..dataset.long_tail import frequencies
-from ..evaluation.lvis import tell_of_few_detections
+from ..evaluation.lvis import warn_of_few_detections
 from ..machines.devices import cap_device_memory
 from ..machines.processes import Processes, join_processes
 from ..pictures.choice import check_pictured, choose_images
@@ -334,7 +334,7 @@ def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
     ):
         log.warning("training and validation caches differ in %s", difference)
     info.check_classes(val.annotations, f"validation annotations of {val.name}")
-    tell_of_few_detections(val.annotations, info.config.head.max_detections)
+    warn_of_few_detections(val.annotations, info.config.head.max_detections)
     if options.shown_images is not None:
         check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
 

@@ -102,7 +102,7 @@ def test_two_extractions_of_the_same_inputs_do_not_differ(store, whole, dataset,
 
 
 def test_facts_beside_the_key_are_no_difference(quick_caches, changed):
-    other = changed(backbone={"parameters": 1}, beside={"x": FileEntry(1, "")})
+    other = changed(backbone={"parameters": 1}, other_files={"x": FileEntry(1, "")})
     assert differences(quick_caches["zarr"], other) == []
 
 

@@ -105,17 +105,17 @@ def test_the_codec_gives_one_pyramid_finest_first(first, second):
 def test_levels_of_a_finer_second_backbone_come_first():
     fine = PyramidSpec((LevelSpec("c1", 2, 3), LevelSpec("c4", 16, 7)))
     mine = make_header().key.levels
-    both = mine.beside(fine)
+    both = mine.joined_with(fine)
     assert both.names == ("b.c1", "p3", "p4", "b.c4")
     assert both.parted() == (mine.levels, (both.levels[0], both.levels[3]))
     pyramids = [
         FeaturePyramid(s, tuple(torch.rand(2, *v.shape((32, 48))) for v in s.levels), (32, 48))
         for s in (mine, fine)
     ]
-    maps = pyramids[0].beside(pyramids[1]).only(["b.c1", "p4"]).maps
+    maps = pyramids[0].joined_with(pyramids[1]).only(["b.c1", "p4"]).maps
     assert maps[0] is pyramids[1].maps[0] and maps[1] is pyramids[0].maps[1]
     with pytest.raises(ValueError, match=r"level b\.c1: no level of a first backbone"):
-        both.beside(fine)
+        both.joined_with(fine)
 
 
 def test_the_second_may_have_more_images_and_the_first_several_parts(second, tmp_path):

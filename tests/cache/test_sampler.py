@@ -7,7 +7,7 @@ import pytest
 
 from fdet.cache.errors import MissingSample
 from fdet.cache.layout import Bucket, ImageEntry, Layout
-from fdet.cache.sampler import Sampler, bucketed, drawn_views, plain_batches, share_of
+from fdet.cache.sampler import Sampler, batches_by_bucket, drawn_views, plain_batches, share_of
 
 VIEWS = ("plain", "hflip", "jitter")
 
@@ -291,7 +291,7 @@ def test_plain_batches_keep_the_order_within_a_bucket_and_the_plain_view():
 
 
 def test_nothing_makes_no_batch():
-    assert bucketed(LAYOUT, [], 4) == []
+    assert batches_by_bucket(LAYOUT, [], 4) == []
     assert sampler(ids=[]).batches(0) == [] and sampler(ids=[]).steps == 0
 
 

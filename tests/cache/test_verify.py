@@ -19,7 +19,7 @@ from fdet.cache.layout import Layout
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.verify import Damage, file_names, shard_file_names, verify
-from fdet.cache.writer import create_cache, retract, seal, written_record
+from fdet.cache.writer import create_cache, remove_shard, seal, written_record
 
 from .handmade import (
     ANNOTATIONS,
@@ -129,7 +129,7 @@ def test_failed_samples_are_no_damage(older):
 
 def test_the_names_of_all_files_are_known(tiny):
     header = CacheHeader.read(tiny)
-    expected = {"fdet.json", "manifest.json", *header.beside, *file_names(header)}
+    expected = {"fdet.json", "manifest.json", *header.other_files, *file_names(header)}
     assert set(files_below(tiny)) == expected
     assert len(file_names(header)) == len(set(file_names(header)))
 
@@ -251,7 +251,7 @@ def test_a_cache_that_was_mended_is_not_its_older_state(older, tmp_path, tiny):
     root = Path(shutil.copytree(older, tmp_path / "a.fdet"))
     header = CacheHeader.read(root)
     first = header.layout.shards[0]
-    retract(root, written_record(root, header, first.name))
+    remove_shard(root, written_record(root, header, first.name))
     write_shard(root, header, first)
     seal(root, header)
     assert files_below(root) == files_below(tiny)
@@ -375,7 +375,7 @@ def test_a_cache_of_which_only_the_header_is_there_misses_every_shard(root):
 
 def test_damage_to_an_unfinished_cache_is_found(root):
     header = unfinished(root)
-    for name in (*shard_file_names(header, header.layout.shards[0]), *header.beside):
+    for name in (*shard_file_names(header, header.layout.shards[0]), *header.other_files):
         raw = (root / name).read_bytes()
         (root / name).write_bytes(raw[: len(raw) // 2])
         assert name in {damage.file for damage in damages_of(root)}

@@ -30,7 +30,7 @@ from fdet.cache.stores import STORES
 from fdet.cache.verify import shard_file_names
 from fdet.cache.writer import (
     create_cache,
-    retract,
+    remove_shard,
     seal,
     shard_writer,
     written_record,
@@ -102,18 +102,18 @@ def test_creating_twice_changes_nothing(tmp_path, header):
 
 def test_a_new_header_names_the_bytes_of_all_that_lies_beside_the_shards(tmp_path, header):
     found = create_cache(tmp_path, header, ANNOTATIONS)
-    assert found == CacheHeader.read(tmp_path) == replace(header, beside=found.beside)
-    assert set(found.beside) == {ANNOTATION_COPY, *STORES[header.store].beside(header)}
+    assert found == CacheHeader.read(tmp_path) == replace(header, other_files=found.other_files)
+    assert set(found.other_files) == {ANNOTATION_COPY, *STORES[header.store].other_files(header)}
     files = files_below(tmp_path)
-    assert files.keys() == {"fdet.json", *found.beside}
-    assert all(FileEntry.of(files[name]) == entry for name, entry in found.beside.items())
+    assert files.keys() == {"fdet.json", *found.other_files}
+    assert all(FileEntry.of(files[name]) == entry for name, entry in found.other_files.items())
     assert read_annotations(tmp_path, found) == ANNOTATIONS
 
 
 def test_files_missing_beside_the_shards_are_made_again(tmp_path, header):
-    beside = create_cache(tmp_path, header, ANNOTATIONS).beside
+    other_files = create_cache(tmp_path, header, ANNOTATIONS).other_files
     before = files_below(tmp_path)
-    for name in beside:
+    for name in other_files:
         (tmp_path / name).unlink()
         create_cache(tmp_path, header, ANNOTATIONS)
         assert files_below(tmp_path) == before
@@ -133,7 +133,7 @@ def test_a_codecs_files_are_made_again_only_from_the_same_ones(tmp_path, codec, 
     header, files = make_header(codec, store), learnt(codec)
     first = create_cache(tmp_path, header, ANNOTATIONS, files)
     before = files_below(tmp_path)
-    assert set(files) < set(first.beside) and set(files) < set(before)
+    assert set(files) < set(first.other_files) and set(files) < set(before)
     for name in files:
         (tmp_path / name).unlink()
         for others in (None, {}, {**files, name: files[name] + b"x"}):
@@ -154,11 +154,11 @@ def test_a_codec_without_its_files_is_a_bug(tmp_path):
 def test_another_header_that_stands_there_stays(tmp_path, header):
     first = create_cache(tmp_path, header, ANNOTATIONS)
     other = replace(header, key=replace(header.key, threads=7))
-    for name in first.beside:
+    for name in first.other_files:
         if name != "zarr.json":  # it holds the id of its cache
             (tmp_path / name).unlink()
     assert create_cache(tmp_path, other, ANNOTATIONS) == first
-    assert all((tmp_path / name).exists() for name in first.beside)
+    assert all((tmp_path / name).exists() for name in first.other_files)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
@@ -247,7 +247,9 @@ def test_dead_between_data_and_record_means_no_shard_and_a_second_try_finishes(
     with pytest.raises(Killed):
         write_shard(root, header, shard)
     monkeypatch.undo()
-    data = {k: v for k, v in files_below(root).items() if k not in {"fdet.json", *header.beside}}
+    data = {
+        k: v for k, v in files_below(root).items() if k not in {"fdet.json", *header.other_files}
+    }
     assert data.keys() == shard_data(header, shard)
     assert written_record(root, header, shard.name) is None
     with pytest.raises(IncompleteCache, match="shard 32x32-0 has not been written"):
@@ -346,7 +348,7 @@ def test_a_retracted_shard_is_gone_and_can_be_written_again(tmp_path, header, wh
     cache = make_cache(tmp_path, header, failed={17})
     header = cache.header
     assert (cache.manifest.failed, cache.failed) == (2, {17: "the file is empty"})
-    retract(tmp_path, written_record(tmp_path, header, "32x32-0"))
+    remove_shard(tmp_path, written_record(tmp_path, header, "32x32-0"))
     gone = files_below(whole.root).keys() - files_below(tmp_path).keys()
     assert gone == {*shard_file_names(header, header.layout.shards[0]), "manifest.json"}
     with pytest.raises(IncompleteCache, match="2 of 3 shards"):
@@ -362,7 +364,7 @@ def test_a_retraction_that_dies_leaves_no_cache_that_looks_whole(
 ):
     steps = durable_steps(monkeypatch, dies_at, Killed())
     with pytest.raises(Killed):
-        retract(root, written_record(root, header, "32x32-0"))
+        remove_shard(root, written_record(root, header, "32x32-0"))
     assert len(steps) == dies_at + 1
     with pytest.raises(IncompleteCache):
         FeatureCache.open(root)

@@ -15,7 +15,7 @@ from fdet.heads.assign import (
     centre_match,
     iou_match,
 )
-from fdet.heads.points import PlacesOf, per_place
+from fdet.heads.points import LocationsOf, per_location
 from fdet.heads.types import Targets
 
 from .reference import SPEC, pyramid
@@ -26,8 +26,8 @@ NOTHING = Targets(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
 
 
 @pytest.fixture(scope="module")
-def places():
-    return PlacesOf(SPEC)(pyramid(1, CANVAS))
+def locations():
+    return LocationsOf(SPEC)(pyramid(1, CANVAS))
 
 
 def random_boxes(count, seed, side=40.0):
@@ -82,12 +82,12 @@ def literal_centre_match(boxes, points, strides, reaches, radius):
 
 @pytest.mark.parametrize("radius", [0.5, 1.5, 100.0])
 @pytest.mark.parametrize("count", [0, 1, 6, 150])
-def test_centre_match_equals_a_literal_one(count, radius, places):
+def test_centre_match_equals_a_literal_one(count, radius, locations):
     # Whole numbers meet every limit exactly.
     boxes = random_boxes(count, 3, side=90.0).round()
     boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(dim=1)]
-    low, high = [per_place(x, places.counts) for x in ([0, 16, 32], [16, 32, math.inf])]
-    common = places.points, places.strides, torch.stack([low, high], dim=1), radius
+    low, high = [per_location(x, locations.counts) for x in ([0, 16, 32], [16, 32, math.inf])]
+    common = locations.points, locations.strides, torch.stack([low, high], dim=1), radius
     found = centre_match(boxes, *common)
     assert found.dtype == torch.int64
     assert found.tolist() == literal_centre_match(boxes, *common)
@@ -130,12 +130,12 @@ def literal_alignment(setting, wanted, logits, boxes, points, least):
     return match, quality
 
 
-def guesses(places, seed=0):
+def guesses(locations, seed=0):
     """Logits, and boxes that contain their points, as a head's do."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(len(places.points), CLASSES, generator=generator)
-    distances = torch.rand(len(places.points), 4, generator=generator) * 3 + 0.1
-    return logits, places.boxes(distances)
+    logits = torch.randn(len(locations.points), CLASSES, generator=generator)
+    distances = torch.rand(len(locations.points), 4, generator=generator) * 3 + 0.1
+    return logits, locations.boxes(distances)
 
 
 TINY = torch.tensor([[17.0, 17.0, 18.5, 18.0]])  # between the points of every level
@@ -154,28 +154,28 @@ CASES = {
 
 @pytest.mark.parametrize("setting", [(1.0, 6.0, 13), (1.0, 6.0, 1), (0.5, 2.0, 10_000)], ids=str)
 @pytest.mark.parametrize("case", CASES)
-def test_task_alignment_equals_a_literal_one(case, setting, places):
+def test_task_alignment_equals_a_literal_one(case, setting, locations):
     wanted, setting = targets(CASES[case]), Alignment(*setting)
-    logits, boxes = guesses(places)
-    found, quality = setting.match(wanted, logits, boxes, places.points, 8.0)
-    match, expected = literal_alignment(setting, wanted, logits, boxes, places.points, 8.0)
+    logits, boxes = guesses(locations)
+    found, quality = setting.match(wanted, logits, boxes, locations.points, 8.0)
+    match, expected = literal_alignment(setting, wanted, logits, boxes, locations.points, 8.0)
     assert found.tolist() == match
     torch.testing.assert_close(quality, torch.tensor(expected), rtol=1e-4, atol=1e-6)
 
 
-def test_an_object_between_the_points_is_learnt_on_the_finest_level(places):
-    _, boxes = guesses(places)
+def test_an_object_between_the_points_is_learnt_on_the_finest_level(locations):
+    _, boxes = guesses(locations)
     logits = torch.zeros(len(boxes), CLASSES)
-    found, _ = Alignment(1.0, 6.0, 1).match(targets(TINY), logits, boxes, places.points, 8.0)
-    (place,) = torch.where(found == 0)[0].tolist()
-    assert place < places.counts[0]
-    assert (places.points[place] - torch.tensor([17.75, 17.5])).abs().max() <= 4
+    found, _ = Alignment(1.0, 6.0, 1).match(targets(TINY), logits, boxes, locations.points, 8.0)
+    (location,) = torch.where(found == 0)[0].tolist()
+    assert location < locations.counts[0]
+    assert (locations.points[location] - torch.tensor([17.75, 17.5])).abs().max() <= 4
 
 
-def test_every_object_keeps_its_top_quality_where_none_disputes_it(places):
+def test_every_object_keeps_its_top_quality_where_none_disputes_it(locations):
     wanted = targets(torch.tensor([[0.0, 0, 30, 30], [40, 0, 70, 30], [0, 34, 30, 64]]))
-    logits, boxes = guesses(places)
-    found, quality = Alignment(1.0, 6.0, 5).match(wanted, logits, boxes, places.points, 8.0)
+    logits, boxes = guesses(locations)
+    found, quality = Alignment(1.0, 6.0, 5).match(wanted, logits, boxes, locations.points, 8.0)
     iou = box_iou(wanted.boxes, boxes)
     for k in range(3):
         assert (found == k).sum() == 5
@@ -183,16 +183,16 @@ def test_every_object_keeps_its_top_quality_where_none_disputes_it(places):
     assert (quality[found < 0] == 0).all()
 
 
-def test_a_fresh_heads_hopeless_boxes_still_rank(places):
+def test_a_fresh_heads_hopeless_boxes_still_rank(locations):
     """u^6 of an IoU of 1e-8 is below what float32 holds."""
     wanted = targets(torch.tensor([[0.0, 0, 64, 64]]))
-    boxes = places.boxes(torch.full((len(places.points), 4), 1e-3))
+    boxes = locations.boxes(torch.full((len(locations.points), 4), 1e-3))
     logits = torch.full((len(boxes), CLASSES), -40.0)
-    found, quality = Alignment(1.0, 6.0, 13).match(wanted, logits, boxes, places.points, 8.0)
+    found, quality = Alignment(1.0, 6.0, 13).match(wanted, logits, boxes, locations.points, 8.0)
     assert (found == 0).sum() == 13
     # The coarsest boxes are the largest, and so the best.
     best = torch.where(quality == quality.max())[0]
-    assert best.min() >= sum(places.counts[:2])
+    assert best.min() >= sum(locations.counts[:2])
     assert (quality[found == 0] > 0).any()
     assert quality.isfinite().all()
 
@@ -212,7 +212,7 @@ def test_rows_of_a_batch_are_those_of_one_table():
     assert torch.equal(boxes[2, 1], images[2].boxes[2])
     assert not boxes[1].any()
     assert not boxes[0, 1:].any()
-    labels = learnt.place_labels
+    labels = learnt.location_labels
     assert labels[0].tolist() == [images[0].labels[1], BACKGROUND, BACKGROUND]
     assert labels[2, 1] == images[2].labels[2]
 
@@ -220,4 +220,4 @@ def test_rows_of_a_batch_are_those_of_one_table():
 def test_a_batch_without_a_single_object_is_background():
     learnt = assigned([NOTHING, NOTHING], [torch.full((4,), BACKGROUND)] * 2, torch.zeros(4, 2))
     assert learnt.spread(learnt.boxes).shape == (2, 4, 4)
-    assert (learnt.place_labels == BACKGROUND).all()
+    assert (learnt.location_labels == BACKGROUND).all()

@@ -21,8 +21,8 @@ def literal(scores, boxes, content_hw, settings):
         flat = of_level.flatten()
         above = torch.where(flat > settings.score_threshold)[0]
         best = above[flat[above].argsort(descending=True)[:BEST_OF_LEVEL]]
-        places, labels = best // CLASSES, best % CLASSES
-        for kind, x in zip(chosen, (own[places], flat[best], labels), strict=True):
+        locations, labels = best // CLASSES, best % CLASSES
+        for kind, x in zip(chosen, (own[locations], flat[best], labels), strict=True):
             kind.append(x)
     boxes, scores, labels = map(torch.cat, chosen)
     boxes = clip_boxes_to_image(boxes, content_hw)
@@ -43,7 +43,7 @@ def test_a_batch_is_its_images_one_by_one(threshold, most):
     found = found_in_images(
         scores,
         COUNTS,
-        lambda image, place: boxes[image, place],
+        lambda image, location: boxes[image, location],
         [placement(CANVAS, content) for content in CONTENTS],
         settings,
     )

@@ -164,9 +164,9 @@ def test_weights_bring_their_vectors(head):
 @pytest.mark.parametrize("head", HEADS)
 def test_recomputed_they_are_the_same(head):
     seen = []
-    for again in (False, True):
+    for recompute in (False, True):
         detector = built(head).train()
-        detector.checkpoint_activations(again)
+        detector.checkpoint_activations(recompute)
         losses = detector.losses(*batch(2, CANVAS))
         sum(losses.values()).mean().backward()
         seen.append([*losses.values(), *(p.grad for p in detector.parameters())])

@@ -134,8 +134,8 @@ def test_an_image_has_its_own_draw_whoever_stands_beside(kind, variant):
     )
     for x, y in zip(both, alone.maps, strict=True):
         assert torch.equal(x[1:], y)
-    again = changed(settings)
-    assert all(torch.equal(x, y) for x, y in zip(both, again, strict=True))
+    recompute = changed(settings)
+    assert all(torch.equal(x, y) for x, y in zip(both, recompute, strict=True))
     others = changed(settings, seeds=(7, 8))
     assert not all(torch.equal(x, y) for x, y in zip(both, others, strict=True))
 

@@ -25,8 +25,8 @@ def test_objects_of_the_usual_sizes_are_reached(name):
     boxes = torch.tensor([[10.0, 10, 44, 42], [60, 30, 130, 100]])
     fit = head_of(name).fit(boxes, CANVAS)
     assert fit.reached.tolist() == [True, True]
-    assert (fit.places > 0).all()
-    assert fit.places.shape == (2,)
+    assert (fit.locations > 0).all()
+    assert fit.locations.shape == (2,)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -53,7 +53,7 @@ def test_places_are_those_that_the_loss_learns_from():
         levels = neck_levels(given[0])
         own, one = (head.losses(levels, *given[1:])["box"] for head in (by_image, by_one))
         hw = given[0].canvas_hw
-        counts = torch.stack([by_image.fit(t.boxes, hw).places.sum() for t in given[2]])
+        counts = torch.stack([by_image.fit(t.boxes, hw).locations.sum() for t in given[2]])
         torch.testing.assert_close(one / own, counts.float())
 
 

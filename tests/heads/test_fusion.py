@@ -28,7 +28,7 @@ def built(spec, neck="fpn", **wanted):
 @pytest.mark.parametrize("second", SECONDS.values(), ids=SECONDS.keys())
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_gradients_reach_every_parameter_and_every_map_that_is_used(fusion, second):
-    spec = SPEC.beside(second)
+    spec = SPEC.joined_with(second)
     detector = built(spec, fusion=fusion)
     given, placements, targets, seeds = batch(2, (128, 96), spec)
     for x in given.maps:
@@ -43,7 +43,7 @@ def test_gradients_reach_every_parameter_and_every_map_that_is_used(fusion, seco
 @pytest.mark.parametrize("neck", NECKS)
 def test_every_neck_takes_a_second_backbone(neck):
     first = CACHED.get(neck, SPEC)
-    spec = first.beside(VIT)
+    spec = first.joined_with(VIT)
     detector = built(spec, neck)
     alone = built(first, neck)
     out = detector.neck(pyramid(2, (128, 128), spec=spec))
@@ -60,7 +60,7 @@ def zero_projections(detector):
 
 @pytest.mark.parametrize("second", SECONDS.values(), ids=SECONDS.keys())
 def test_a_second_backbone_that_says_nothing_leaves_the_first_as_it_is(second):
-    spec = SPEC.beside(second)
+    spec = SPEC.joined_with(second)
     detector, alone = built(spec), built(SPEC)
     alone.neck.load_state_dict(detector.neck.neck.state_dict())
     alone.head.load_state_dict(detector.head.state_dict())
@@ -86,7 +86,7 @@ def test_concatenated_it_is_one_convolution_over_both():
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_an_image_knows_nothing_of_its_neighbours(fusion):
-    spec = SPEC.beside(VIT)
+    spec = SPEC.joined_with(VIT)
     detector = built(spec, fusion=fusion)
     given = pyramid(3, (96, 128), spec=spec)
     alone = FeaturePyramid(spec, tuple(x[1:2] for x in given.maps), given.canvas_hw)
@@ -106,23 +106,23 @@ def test_each_place_takes_what_covers_its_centre(own, wanted, canvas):
         values = found[0, axis].movedim(axis, 0)[:, 0]
         for k, value in enumerate(values.tolist()):
             low, high = k * wanted, (k + 1) * wanted
-            place = value * own, (value + 1) * own
+            location = value * own, (value + 1) * own
             if wanted >= 2 * own:
-                assert low - own <= place[0] < high  # the largest of several
+                assert low - own <= location[0] < high  # the largest of several
             else:
                 centre = min((low + high) / 2, hw[axis] * own - own / 2)
-                assert place[0] <= centre < place[1]
+                assert location[0] <= centre < location[1]
 
 
 def test_a_level_without_its_stride_takes_the_nearest():
-    detector = built(SPEC.beside(FINE))
+    detector = built(SPEC.joined_with(FINE))
     assert [level.strides for level in detector.neck.levels] == [[8], [16], [16]]
-    detector = built(SPEC.beside(VIT))
+    detector = built(SPEC.joined_with(VIT))
     assert [level.strides for level in detector.neck.levels] == [[16, 16]] * 3
 
 
 def test_the_levels_that_are_used_may_be_named():
-    spec = SPEC.beside(VIT)
+    spec = SPEC.joined_with(VIT)
     levels = ("c3", "c4", "c5", f"{SECOND}block11")
     detector = built(spec, levels=levels)
     assert detector.neck.cached.names == ("c3", "c4", f"{SECOND}block11", "c5")
@@ -132,15 +132,15 @@ def test_the_levels_that_are_used_may_be_named():
 
 
 def test_recomputed_and_synchronised_it_is_the_same():
-    spec = SPEC.beside(PATCH_14)
+    spec = SPEC.joined_with(PATCH_14)
     detector = built(spec, norm="sync-bn")
     assert detector.synchronised
     detector.accompany()
     given = batch(2, (128, 128), spec)
     grads = []
-    for again in (False, True):
+    for recompute in (False, True):
         detector.zero_grad()
-        detector.checkpoint_activations(again)
+        detector.checkpoint_activations(recompute)
         sum(detector.losses(*given).values()).mean().backward()
         grads.append([p.grad.clone() for p in detector.neck.parameters() if p.grad is not None])
     for one, other in zip(*grads, strict=True):

@@ -84,14 +84,14 @@ def test_only_background_becomes_ignored_and_only_in_its_own_image():
     matches = [torch.tensor([0, BACKGROUND, IGNORED, BACKGROUND])] * 2
     learnt = assigned(targets, matches, points)
     assert learnt.rows.tolist() == [[0, IGNORED, IGNORED, BACKGROUND], [1, -1, -2, -1]]
-    assert learnt.place_labels.tolist() == [[2, -1, -1, -1], [1, -1, -1, -1]]
+    assert learnt.location_labels.tolist() == [[2, -1, -1, -1], [1, -1, -1, -1]]
 
 
 def places_of(head, given):
     """Which places lie in REGIONS."""
     if hasattr(head, "anchors"):
         return half_within(canvas_anchors(head.anchors, given), REGIONS)
-    points = head.places(given).points[:, None]
+    points = head.locations(given).points[:, None]
     return ((points >= REGIONS[:, :2]) & (points <= REGIONS[:, 2:])).all(dim=2).any(dim=1)
 
 

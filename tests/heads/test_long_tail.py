@@ -187,7 +187,7 @@ def of_two_classes(known=(True, True, False), images=(5.0, 50.0, 500.0), count=3
         replace(
             t,
             labels=torch.arange(len(t.labels)) % 2,
-            looked_for=torch.tensor(known),
+            known_classes=torch.tensor(known),
             class_images=torch.tensor(images),
         )
         for t in targets
@@ -241,8 +241,8 @@ def test_the_loss_of_an_image_is_the_weighted_sum_of_its_classes_and_background(
     known = torch.tensor([[*weights(*c), 1.0] for c in counts])
     parts = torch.linalg.solve(known, torch.stack([loss(*c) for c in counts]))
     other = (2.0, 3.0, 9.0)
-    foretold = torch.tensor([*weights(*other), 1.0]) @ parts
-    torch.testing.assert_close(loss(*other), foretold, rtol=1e-4, atol=1e-5)
+    time_logged = torch.tensor([*weights(*other), 1.0]) @ parts
+    torch.testing.assert_close(loss(*other), time_logged, rtol=1e-4, atol=1e-5)
     assert (parts[:2, :2] > 1e-4).all(), "images 0 and 1 have objects of both"
 
 
@@ -252,7 +252,7 @@ def test_an_image_has_the_same_losses_in_every_batch(head):
     given = of_two_classes(count=4)
     for k, targets in enumerate(given[2]):
         shows = torch.zeros(3, dtype=torch.bool).index_fill(0, targets.labels, True)
-        given[2][k] = replace(targets, looked_for=shows)
+        given[2][k] = replace(targets, known_classes=shows)
     together = detector.losses(*given)
     for name, expected in together.items():
         apart = [detector.losses(*only(slice(k, k + 1), *given))[name] for k in range(4)]

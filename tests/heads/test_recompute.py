@@ -43,9 +43,9 @@ def test_losses_and_gradients_are_the_same_bit_for_bit(neck, head, precision):
             losses = detector.losses(*batch(3, spec=CACHED.get(neck, SPEC)))
         sum(losses.values()).mean().backward()
         seen.append((losses, {n: p.grad for n, p in detector.named_parameters()}))
-    for kept, again in zip(*seen, strict=True):
-        assert list(kept) == list(again)
-        assert [name for name in kept if not torch.equal(kept[name], again[name])] == []
+    for kept, recompute in zip(*seen, strict=True):
+        assert list(kept) == list(recompute)
+        assert [name for name in kept if not torch.equal(kept[name], recompute[name])] == []
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -97,18 +97,18 @@ def test_detections_are_the_same_and_without_gradients(head):
 def test_running_statistics_move_once(neck, norm):
     spec = CACHED.get(neck, SPEC)
     seen = []
-    for again in (False, True):
+    for recompute in (False, True):
         torch.manual_seed(0)
         made = NECKS[neck].build(spec, neck_settings(neck, norm=norm))
         given = pyramid(2, (128, 128), spec=spec)
         for _ in range(2):
-            out = recomputed(made, given) if again else made(given)
+            out = recomputed(made, given) if recompute else made(given)
             sum(x.square().sum() for x in out.maps).backward()
         gradients = {f"gradient of {n}": p.grad for n, p in made.named_parameters()}
         seen.append(dict(made.named_buffers()) | gradients)
-    kept, again = seen
-    assert [n for n in kept if not torch.equal(kept[n], again[n])] == []
-    counts = [int(x) for n, x in again.items() if n.endswith("num_batches_tracked")]
+    kept, recompute = seen
+    assert [n for n in kept if not torch.equal(kept[n], recompute[n])] == []
+    counts = [int(x) for n, x in recompute.items() if n.endswith("num_batches_tracked")]
     assert len(counts) > 2
     assert max(counts) == (0 if norm == "frozen-bn" else 2)
 

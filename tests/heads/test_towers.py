@@ -41,11 +41,11 @@ def test_fresh_tal_finds_boxes_of_eight_strides_that_it_does_not_believe_in():
     detector = detector_of("tal")
     levels = detector.neck(pyramid(2, (128, 128)))
     logits, distances = detector.head.outputs(levels)
-    places = detector.head.places(levels)
+    locations = detector.head.locations(levels)
     torch.testing.assert_close(logits.sigmoid(), torch.full_like(logits, 0.01), rtol=0.6, atol=0)
     torch.testing.assert_close(distances, torch.full_like(distances, 4.0), rtol=0.25, atol=0)
-    boxes = places.boxes(distances)
-    sizes = (boxes[..., 2:] - boxes[..., :2]) / places.strides
+    boxes = locations.boxes(distances)
+    sizes = (boxes[..., 2:] - boxes[..., :2]) / locations.strides
     torch.testing.assert_close(sizes, torch.full_like(sizes, 8.0), rtol=0.25, atol=0)
 
 

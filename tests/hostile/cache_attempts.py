@@ -18,7 +18,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.dataset.check import check_images
-from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_remains
+from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_scratch_files
 
 from ..cache.handmade import ANNOTATIONS, entry_of, make_cache, make_header, maps_of
 from .case import Thunk, good_of
@@ -61,7 +61,7 @@ def with_removal(folder: Path) -> Iterator[tuple[str, Thunk]]:
     """All that, and then delete them."""
     yield from cache_attempts(folder)
     for root in roots(folder):
-        yield f"rm --leftovers {root.name}", partial(remove_remains, root)
+        yield f"rm --leftovers {root.name}", partial(remove_scratch_files, root)
         yield f"rm --damaged {root.name}", partial(remove_damaged, root)
         yield f"rm {root.name}", partial(remove_cache, root)
 

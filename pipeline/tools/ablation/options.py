@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from ....cache.errors import InputError, did_you_mean
 from ....heads.ranges import at_least
 from ...command import MACHINE, Device, argument, cache_opt, check_ranges, flag_of, opt
-from ...machines.ray_cluster import RayPlace
+from ...machines.ray_cluster import RayOptions
 from ...sources.kinds import Residence
 
 if TYPE_CHECKING:
@@ -112,12 +112,12 @@ class AblateOptions:
         return Place(self.device, max(1, threads // self.jobs), resident)
 
     @property
-    def ray_place(self) -> RayPlace | None:
+    def ray_options(self) -> RayOptions | None:
         """The cluster, None for the local engine. Raises InputError for what does not go together."""
         if self.engine not in ENGINES:
             raise InputError(f"--engine {self.engine!r}{did_you_mean(self.engine, ENGINES)}")
         if self.engine == "ray":
-            place = RayPlace(
+            place = RayOptions(
                 self.ray_address, self.ray_workers, self.cpus_per_trial, self.gpus_per_trial
             )
             place.check("--cpus-per-trial", "--gpus-per-trial")

@@ -18,7 +18,7 @@ from ...runs.settings import from_mapping, shown_value
 from ...watching.events import Event
 
 # A learning curve: (epoch, AP) of each evaluation.
-Course = Sequence[tuple[int, float]]
+LearningCurve = Sequence[tuple[int, float]]
 
 
 class Pruned(FdetError):
@@ -123,19 +123,21 @@ class Pruning:
     def __call__(self, event: Event) -> None:
         if event.kind != "eval" or event.line["epoch"] >= self.epochs:
             return
-        curves = [course_of(folder) for folder in self.comparable]
+        curves = [learning_curve_of(folder) for folder in self.comparable]
         own = self.comparable.index(self.own)
         if is_pruned(self.settings, curves, own, self.epochs):
             epoch, ap = curves[own][-1]
             raise Pruned(f"pruned in epoch {epoch} of {self.epochs}, at AP {ap:.3f}")
 
 
-def course_of(folder: Path) -> list[tuple[int, float]]:
+def learning_curve_of(folder: Path) -> list[tuple[int, float]]:
     """Return the learning curve of a run, as far as the run has come."""
     return [(of.epoch, of.ap) for of in evaluations_of(read_history(folder))]
 
 
-def is_pruned(settings: PruningSettings, curves: Sequence[Course], own: int, epochs: int) -> bool:
+def is_pruned(
+    settings: PruningSettings, curves: Sequence[LearningCurve], own: int, epochs: int
+) -> bool:
     """Return whether trial number `own` is to end after its last evaluation, given all trials' curves."""
     optuna = _optuna()
     study = optuna.create_study(

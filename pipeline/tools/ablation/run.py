@@ -62,7 +62,7 @@ def prepared(options: AblateOptions) -> Prepared:
 
     Raises FdetError of every kind.
     """
-    plan, place, ray = options.read_plan(), options.place, options.ray_place
+    plan, place, ray = options.read_plan(), options.place, options.ray_options
     if ray is not None:
         import_ray()
         check_reachable(ray.address)
@@ -78,8 +78,8 @@ def prepared(options: AblateOptions) -> Prepared:
 def _state(out: Path, plan: Plan, trials: Sequence[Trial], options: AblateOptions) -> State:
     """Return the present state of the trials in a folder."""
     state = State.read(out)
-    again: set[Status] = {"failed"} if options.retry_failed else set()
-    state.take(trials, again if plan.pruning else {*again, "pruned"})
+    retried: set[Status] = {"failed"} if options.retry_failed else set()
+    state.take(trials, retried if plan.pruning else {*retried, "pruned"})
     return state
 
 
@@ -143,7 +143,7 @@ class _Ablation:
         with self._launcher() as launcher, self._progress() as progress:
             refreshed = time.monotonic()
             while True:
-                while self.waiting and free and not launcher.wishes:
+                while self.waiting and free and not launcher.stop_requests:
                     slot, group = free.pop(), self.waiting.popleft()
                     where = _on_slot(place, slot) if self._local else place
                     process, job = self._start(launcher, group, where)
@@ -155,18 +155,18 @@ class _Ablation:
                     free.append(slots.pop(process))
                     status = process.returncode
                     assert status is not None
-                    self._record(group, job, status, leaving=bool(launcher.wishes))
+                    self._record(group, job, status, leaving=bool(launcher.stop_requests))
                     self.ready.state.write()
                     write_results(out, self.ready.rows())
                     refreshed = 0.0
                 if time.monotonic() - refreshed > _REFRESH_SECONDS:
                     refreshed = time.monotonic()
                     self._refresh(progress)
-        if launcher.wishes:
+        if launcher.stop_requests:
             raise KeyboardInterrupt
 
     def _launcher(self) -> AbstractContextManager[Launcher]:
-        ray = self.options.ray_place
+        ray = self.options.ray_options
         if ray is None:
             return children()
         return ray_children(ray, accelerators=self.options.device != "cpu")

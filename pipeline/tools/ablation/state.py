@@ -65,24 +65,24 @@ class State:
             raise CorruptCache(f"{path}: unreadable ({error!r}); choose another --out") from error
         return cls(out, {entry.digest: entry for entry in entries})
 
-    def take(self, trials: Sequence[Trial], again: Collection[Status] = ()) -> None:
+    def take(self, trials: Sequence[Trial], retried: Collection[Status] = ()) -> None:
         """Take over the plan's trials as they stand, and keep the entries of those that it no longer has.
 
         again: the statuses whose trials wait once more.
         """
         mine = {trial.digest for trial in trials}
         others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}
-        own = {trial.digest: self._entry_of(trial, again) for trial in trials}
+        own = {trial.digest: self._entry_of(trial, retried) for trial in trials}
         self.entries = own | others
 
-    def _entry_of(self, trial: Trial, again: Collection[Status]) -> Entry:
+    def _entry_of(self, trial: Trial, retried: Collection[Status]) -> Entry:
         entry = Entry(
             trial.digest, dict(trial.labels), trial.seed, settings=_settings(trial.config)
         )
         before = self.entries.get(trial.digest, entry)
         if is_finished(self.folder(trial)):
             return _with(entry, status="finished", log=before.log)
-        if before.status not in {"failed", "pruned"} - set(again):
+        if before.status not in {"failed", "pruned"} - set(retried):
             return entry
         return _with(entry, status=before.status, reason=before.reason, log=before.log)
 

@@ -48,7 +48,7 @@ def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
         ap = (
             ["-"] * 3
             if line.ap is None
-            else [_ap(line.ap.mean), _ap(line.ap.least), _ap(line.ap.most)]
+            else [_ap(line.ap.mean), _ap(line.ap.minimum), _ap(line.ap.maximum)]
         )
         others = sorted({state for state in line.states if state != "finished"})
         table.add_row(

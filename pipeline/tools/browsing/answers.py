@@ -15,8 +15,8 @@ import numpy as np
 
 from ....cache.errors import FdetError, InputError
 from .collection import Collection
-from .facts import about, listed, sample_facts
-from .heat import SHOWS, heat_map
+from .facts import about, list_images, sample_facts
+from .heat import DISPLAYS, heat_map
 from .histograms import by_channel, histogram
 from .picture import picture
 from .sizes import sizes
@@ -82,7 +82,7 @@ def _about(collection: Collection, question: Question) -> dict[str, Any]:
 
 
 def _images(collection: Collection, question: Question) -> dict[str, Any]:
-    return listed(
+    return list_images(
         collection,
         question.text("words"),
         question.word("show", ("all", "boxes", "failed")),
@@ -101,7 +101,7 @@ def _picture(collection: Collection, question: Question) -> dict[str, Any]:
 
 
 def _heat(collection: Collection, question: Question) -> dict[str, Any]:
-    show, number = question.word("show", SHOWS), question.number("number")
+    show, number = question.word("show", DISPLAYS), question.number("number")
     sample, level = _sample_of(collection, question), _level_of(collection, question)
     return heat_map(collection, sample, level, show, number)
 

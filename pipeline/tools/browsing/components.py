@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-SHOWN = 3
+COMPONENTS = 3
 Floats = npt.NDArray[np.floating]
 
 
@@ -46,7 +46,7 @@ def fit_components(cells: Floats, images: int) -> Components:
         variances, vectors = np.linalg.eigh(centred @ centred.T / count)
         axes = vectors.T @ centred
         axes /= np.linalg.norm(axes, axis=1, keepdims=True).clip(min=1e-30)
-    variances, axes = variances[::-1][:SHOWN].clip(min=0), axes[::-1][:SHOWN]
+    variances, axes = variances[::-1][:COMPONENTS].clip(min=0), axes[::-1][:COMPONENTS]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     total = max(float((centred**2).sum()) / count, 1e-30)
     return Components(

@@ -42,7 +42,7 @@ def _colours() -> list[list[int]]:
     return [[int(v) for v in shade] for shade in shades]
 
 
-def listed(
+def list_images(
     collection: Collection,
     words: str,
     show: str,

@@ -32,7 +32,7 @@ def heat_map(
     number: the number of the component or the channel. Raises InputError, MissingSample, CorruptCache.
     """
     maps = collection.maps(sample)[level]
-    planes, about = SHOWS[show](collection, maps, level, number)
+    planes, about = DISPLAYS[show](collection, maps, level, number)
     finite = planes[np.isfinite(planes)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     return {"planes": planes.astype("<f4"), "low": low, "high": high, "about": about}
@@ -65,7 +65,7 @@ def _three(collection: Collection, maps: Planes, level: int, number: int) -> tup
     return planes, f"components 0, 1, 2 as red, green, blue; {share}"
 
 
-SHOWS: Mapping[str, Callable[[Collection, Planes, int, int], tuple[Planes, str]]] = {
+DISPLAYS: Mapping[str, Callable[[Collection, Planes, int, int], tuple[Planes, str]]] = {
     "norm": _norm,
     "pca": _three,
     "component": _component,

@@ -165,7 +165,7 @@ class Trial:
         """Return the seconds of decoding, backbone, compression and writing, up to the finished cache."""
         layout = part_of(self.header.layout, {image.id for image in images})
         started = time.monotonic()
-        planned = replace(self.header, layout=layout, beside={})
+        planned = replace(self.header, layout=layout, other_files={})
         header = create_cache(out, planned, self.annotations, self.codec_files)
         shards = header.layout.shards
         write_shards(

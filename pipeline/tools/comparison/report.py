@@ -138,7 +138,7 @@ def _ratio(seconds: float, reference: SourceFigures | None) -> float | None:
 def _spread(values: Spread, count: int) -> str:
     if count == 1:
         return f"{values.mean:.3f}"
-    return f"{values.mean:.3f} ({values.least:.3f}..{values.most:.3f})"
+    return f"{values.mean:.3f} ({values.minimum:.3f}..{values.maximum:.3f})"
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -29,7 +29,7 @@ from .expectation import Allowance, Expectation, allowance_for, expected_feature
 from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
 from .passes import Pass, sampled_passes
-from .steps import Apart, apart
+from .steps import TrainingDistance, training_distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class TrainingCheck:
     steps: int
     batch_size: int
     expected: Expectation
-    apart: Apart
-    raw: Apart
+    training_distance: TrainingDistance
+    raw: TrainingDistance
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +201,16 @@ def _check_training(
         steps=len(batches),
         batch_size=config.train.batch_size,
         expected=expected_steps(expected, header.key, device),
-        apart=apart(cached, live, before),
-        raw=apart(cached, raw, before),
+        training_distance=training_distance(cached, live, before),
+        raw=training_distance(cached, raw, before),
     )
 
 
 def _training_failures(config: RunConfig, key: CacheKey, training: TrainingCheck) -> list[str]:
-    found, allowed = training.apart, allowance_for(key.precision, config.train.precision)
+    found, allowed = (
+        training.training_distance,
+        allowance_for(key.precision, config.train.precision),
+    )
     if training.expected.exact:
         return [] if found.exact else [f"training: not the same bits; {found}"]
     # The comparisons are false for NaN, which is then beyond the bound.

@@ -60,5 +60,5 @@ def _training(found: TrainingCheck) -> Iterator[str]:
         f"training: {found.steps} steps of {found.detector}, batches of {found.batch_size}, cached "
         f"against live: expected {found.expected}"
     )
-    yield f"live features through the codec: {found.apart}"
+    yield f"live features through the codec: {found.training_distance}"
     yield f"live features as they are: {found.raw}"

@@ -20,7 +20,7 @@ _SMALL = ("neck.channels=64", "train.batch_size=4")
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class TrainingDistance:
     """How far two trainings are apart.
 
     exact: whether they agree in every bit. loss: the largest difference of a loss, as a share of its step's
@@ -66,11 +66,13 @@ def _in_fp32(config: RunConfig) -> RunConfig:
     return replace(config, train=replace(config.train, precision="fp32"))
 
 
-def apart(one: Trained, other: Trained, before: Mapping[str, Tensor]) -> Apart:
+def training_distance(
+    one: Trained, other: Trained, before: Mapping[str, Tensor]
+) -> TrainingDistance:
     """Return how far two trainings are apart. before: the weights that both began with."""
     same = all(torch.equal(one.weights[n], w) for n, w in other.weights.items())
     moved, distance = _distance(other.weights, before), _distance(one.weights, other.weights)
-    return Apart(
+    return TrainingDistance(
         exact=same and one.losses == other.losses,
         loss=max(map(_losses_apart, one.losses, other.losses)),
         weights=distance / moved if moved else distance and float("inf"),

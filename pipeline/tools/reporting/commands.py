@@ -14,12 +14,14 @@ from ...runs.info import FREE, FRESH, STAGE_2, RunInfo
 from .records import RunRecord
 
 # The number of folders above a run below which its caches are searched.
-ABOVE = 3
+PARENT_LEVELS = 3
 
 
 def find_caches(runs: Sequence[Path], more: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the readable caches by id: those in the folders around the runs, and `more`."""
-    folders = dict.fromkeys(parent for run in runs for parent in run.absolute().parents[:ABOVE])
+    folders = dict.fromkeys(
+        parent for run in runs for parent in run.absolute().parents[:PARENT_LEVELS]
+    )
     candidates = [*more, *(p.parent for f in folders for p in sorted(f.glob(f"*/{NAME}")))]
     found: dict[str, Path] = {}
     for path in dict.fromkeys(candidates):

@@ -40,7 +40,7 @@ QUALITY = 82
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GalleryImage:
     """An image of the gallery.
 
     uri: its picture as a data: URI. size: its size (w, h) in px of the file. objects: its annotated objects,
@@ -62,7 +62,7 @@ class Gallery:
     """
 
     classes: tuple[str, ...] = ()
-    images: list[Shown] = field(default_factory=list)
+    images: list[GalleryImage] = field(default_factory=list)
     found: Mapping[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
 
 
@@ -193,10 +193,10 @@ def _objects(annotations: Annotations, image_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _shown(name: str, image: Image.Image, objects: list[dict[str, Any]] | None) -> Shown:
+def _shown(name: str, image: Image.Image, objects: list[dict[str, Any]] | None) -> GalleryImage:
     small = image.copy()
     small.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     small.save(file, "JPEG", quality=QUALITY, optimize=True)
     uri = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return Shown(name, uri, image.size, objects)
+    return GalleryImage(name, uri, image.size, objects)

@@ -162,7 +162,7 @@ def _runs(report: Report) -> Iterator[dict[str, Any]]:
             "axes": [_axis_value(axis.values[k]) for axis in report.axes],
             "figures": {key: row[key] for key in _FIGURES},
             "spreads": {},
-            "course": [asdict(point) for point in record.course],
+            "course": [asdict(point) for point in record.learning_curve],
             "perClass": record.per_class,
             "errors": record.errors,
             "command": report.commands[k],
@@ -181,7 +181,7 @@ def _groups(report: Report) -> Iterator[dict[str, Any]]:
             "seeds": ", ".join(str(record.seed) for record in records),
             "axes": list(map(_axis_value, group.values)),
             "figures": {key: s and s.mean for key, s in spreads.items()},
-            "spreads": {key: s and [s.least, s.most] for key, s in spreads.items()},
+            "spreads": {key: s and [s.minimum, s.maximum] for key, s in spreads.items()},
         }
 
 

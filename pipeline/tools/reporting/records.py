@@ -73,7 +73,7 @@ class RunRecord:
     figures: Mapping[str, float | None] = field(default_factory=dict)
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
-    course: tuple[Point, ...] = ()
+    learning_curve: tuple[Point, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -178,7 +178,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
         _parameters(run, info),
         figures,
         per_class,
-        course=tuple(_learning_curve(history)),
+        learning_curve=tuple(_learning_curve(history)),
     )
 
 

@@ -53,7 +53,9 @@ def table_rows(report: Report) -> list[list[str]]:
             text = "—" if spread is None else f"{spread.mean * factor:.{digits}f}"
             cells.append(text)
             if column == "ap":
-                cells.append("—" if spread is None else f"{spread.least:.3f}–{spread.most:.3f}")
+                cells.append(
+                    "—" if spread is None else f"{spread.minimum:.3f}–{spread.maximum:.3f}"
+                )
         finished = f"{len(report.finished_of(group))}/{len(group.runs)}"
         rows.append([*names, finished, *cells])
     return rows

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from ....cache.disk.publish import storage_error
-from ....cache.sampler import SampleId, bucketed
+from ....cache.sampler import SampleId, batches_by_bucket
 from ....heads.feature_augment import augmented
 from ....heads.roi.last_layer import SeenRoIs, seen_rois
 from ....heads.roi.two_stage import TwoStage
 from ....heads.types import Targets
-from ...dataset.long_tail import class_images, looked_for
+from ...dataset.long_tail import class_images, known_classes
 from ...machines.devices import autocast
 from ...machines.progress import progress_line
 from ...runs.config import RunConfig
@@ -93,9 +93,9 @@ class Pool:
 def _targets(data: Data, image_id: int, counts: Tensor) -> Targets:
     known = None
     if data.annotations.coverage is not None:
-        known = torch.from_numpy(looked_for(data.annotations, image_id)).to(counts.device)
+        known = torch.from_numpy(known_classes(data.annotations, image_id)).to(counts.device)
     nothing = counts.new_zeros(0, 4), counts.new_zeros(0, dtype=torch.int64)
-    return Targets(*nothing, looked_for=known, class_images=counts)
+    return Targets(*nothing, known_classes=known, class_images=counts)
 
 
 def pooled(
@@ -120,7 +120,9 @@ def pooled(
     batches = [
         batch
         for view in range(views)
-        for batch in bucketed(data.header.layout, [s for s in samples if s[1] == view], size)
+        for batch in batches_by_bucket(
+            data.header.layout, [s for s in samples if s[1] == view], size
+        )
     ]
     given = data.batches(batches, device, train.min_visible)
     with progress_line("pool", len(samples)) as progress:

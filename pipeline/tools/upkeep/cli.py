@@ -153,12 +153,12 @@ def rm_command(
     yes: Annotated[bool, opt("do not ask", "--yes")] = False,
 ) -> None:
     """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
-    from .rm import remove_cache, remove_damaged, remove_remains
+    from .rm import remove_cache, remove_damaged, remove_scratch_files
 
     if leftovers and damaged:
         raise InputError("--leftovers and --damaged exclude each other")
     if leftovers:
-        removed, size = remove_remains(cache)
+        removed, size = remove_scratch_files(cache)
     elif damaged:
         removed, size = remove_damaged(cache)
     else:

@@ -19,7 +19,7 @@ from ....cache.codecs.calibration import (
     has_parameter_files,
     parameter_files,
 )
-from ....cache.codecs.clipping import EndCodes
+from ....cache.codecs.clipping import ClippingCounts
 from ....cache.codecs.codec import Codec, codec_files, codec_of, get_form
 from ....cache.codecs.form import StoredForm
 from ....cache.disk.publish import only_writer, remove_leftovers
@@ -69,12 +69,14 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
     with only_writer(out, "rank-0-of-1"):
         files = _codec_files(cache, out, form, key, wanted)
         key = replace(key, calibration=calibration_digest(files))
-        header = replace(cache.header, key=key, store=wanted.store or cache.header.store, beside={})
+        header = replace(
+            cache.header, key=key, store=wanted.store or cache.header.store, other_files={}
+        )
         header = created(out, header, read_annotations(source, cache.header), files)
         if form == cache.header.form:
             fill = partial(put_frames, cache, range(len(key.levels.levels)))
         else:
-            clipping_counts = EndCodes(codec_of(out, key))
+            clipping_counts = ClippingCounts(codec_of(out, key))
             fill = partial(_put_coded, cache, codec_of(source, cache.header.key), clipping_counts)
         manifest = write_samples("convert", out, header, fill)
         if form != cache.header.form:
@@ -129,7 +131,7 @@ def _codec_files(
         return calibration_of(wanted.calibration, key, "--calibration")
     if (out / header_file.NAME).exists():
         begun = CacheHeader.read(out)
-        if begun.form == form and has_parameter_files(out, begun.beside):
+        if begun.form == form and has_parameter_files(out, begun.other_files):
             return codec_files(out, begun.key)
     return _learnt_files(cache, form, wanted.calibration_images)
 
@@ -155,14 +157,14 @@ def created(
     out: Path, header: CacheHeader, annotations: bytes, files: dict[str, bytes]
 ) -> CacheHeader:
     """Return the header that is created in `out` or found there. Raises InputError, KeyMismatch."""
-    refuse_strangers(out)
+    refuse_foreign_folder(out)
     found = create_cache(out, header, annotations, files)
     if found.id != header.id:
         raise KeyMismatch(f"{out} holds another cache ({found.id[:12]}); choose another folder")
     return found
 
 
-def refuse_strangers(out: Path) -> None:
+def refuse_foreign_folder(out: Path) -> None:
     """Raise InputError where a folder holds other files and no cache."""
     others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
     if others and not (out / header_file.NAME).exists():
@@ -229,7 +231,7 @@ def _put_stored(
 def _put_coded(
     cache: FeatureCache,
     source_codec: Codec,
-    clipping_counts: EndCodes,
+    clipping_counts: ClippingCounts,
     writer: BackgroundWriter,
     samples: Sequence[SampleId],
 ) -> None:
@@ -240,7 +242,7 @@ def _put_coded(
 def _put_coded_sample(
     cache: FeatureCache,
     source_codec: Codec,
-    clipping_counts: EndCodes,
+    clipping_counts: ClippingCounts,
     writer: BackgroundWriter,
     image_id: int,
     view: int,

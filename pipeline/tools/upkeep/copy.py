@@ -24,7 +24,7 @@ from ....cache.stores import STORES
 from ....cache.transfer import copy_files
 from ...dataset.annotations import load_annotations, parse_annotations
 from ...machines.progress import progress_line
-from .convert import created, put_frames, refuse_strangers, write_samples
+from .convert import created, put_frames, refuse_foreign_folder, write_samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def _copy_whole(cache: FeatureCache, out: Path) -> None:
         only_writer(out, "rank-0-of-1"),
         progress_line("copy", cache.manifest.stored_bytes) as progress,
     ):
-        refuse_strangers(out)
+        refuse_foreign_folder(out)
 
         def advance(size: int) -> None:
             with lock:
@@ -83,7 +83,7 @@ def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dic
     images, annotations = _images(cache, part)
     key = current.key.in_container(STORES[current.store].versions())
     key = replace(key, levels=levels, calibration=calibration_digest(files))
-    header = replace(current, key=key, layout=_layout(current.layout, images), beside={})
+    header = replace(current, key=key, layout=_layout(current.layout, images), other_files={})
     return header, annotations, files
 
 

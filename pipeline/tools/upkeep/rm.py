@@ -23,7 +23,7 @@ from ....cache.verify import file_names, shard_file_names
 from .verify import verify_cache
 
 
-def remove_remains(root: Path) -> tuple[int, int]:
+def remove_scratch_files(root: Path) -> tuple[int, int]:
     """Remove scratch files of killed runs and files set aside, and return their number and bytes.
 
     Files that a running process holds are spared. Raises InputError where there is no cache.
@@ -46,7 +46,7 @@ def remove_damaged(root: Path) -> tuple[int, int]:
         damaged = {damage.shard for damage in damages}
         shards = [shard for shard in header.layout.shards if shard.name in damaged]
         names = [name for shard in shards for name in shard_file_names(header, shard)]
-        loose = {manifest_file.NAME, *header.beside}
+        loose = {manifest_file.NAME, *header.other_files}
         names += [damage.file for damage in damages if damage.file in loose]
         if names:
             # A shard exists through its record, which goes before its data. The manifest goes first of all.
@@ -72,9 +72,9 @@ def remove_cache(root: Path) -> tuple[int, int]:
     header = CacheHeader.read(root)
     root = root.resolve()
     with only_writer(root, "rank-0-of-1", alone=True):
-        count, size = remove_remains(root)
+        count, size = remove_scratch_files(root)
         records = [record_name(shard.name) for shard in header.layout.shards]
-        names = [manifest_file.NAME, *records, *file_names(header), *header.beside]
+        names = [manifest_file.NAME, *records, *file_names(header), *header.other_files]
         paths = _existing_files(root, list(dict.fromkeys(names)))
         size += sum(path.lstat().st_size for path in [*paths, root / header_file.NAME])
         # A shard without its record is one that was never written; a record without its shard is damage.

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fdet.cache.codecs.calibration import LevelParameters
-from fdet.cache.codecs.clipping import EndCodes
+from fdet.cache.codecs.clipping import ClippingCounts
 from fdet.cache.codecs.codec import make_codec
 from fdet.cache.codecs.form import parse_form
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
@@ -25,7 +25,7 @@ def ends_of(name):
         for level in SPEC.levels
     }
     form = parse_form(name)
-    return EndCodes(make_codec(form, SPEC, levels if form.calibrated else {}))
+    return ClippingCounts(make_codec(form, SPEC, levels if form.calibrated else {}))
 
 
 def add(ends, maps, kept):

@@ -271,13 +271,13 @@ def test_numbers_at_the_ends_are_counted(name, columns):
     maps[0, 2, 1, :3] = 1e6
     maps[2, 5, 0, columns - 1] = -1e6
     stored = codec.encode(maps)
-    assert codec.at_ends(stored, columns).tolist() == [3, 0, 1]
+    assert codec.count_clipped(stored, columns).tolist() == [3, 0, 1]
 
 
 @pytest.mark.parametrize("name", ["fp32", "fp16", "bf16", "fp16+pca"])
 def test_where_numbers_are_kept_none_is_at_an_end(name):
     codec, maps = codec_for(name, features()), torch.zeros_like(features())
-    assert codec.at_ends(codec.encode(maps), maps.shape[-1]).tolist() == [0] * len(maps)
+    assert codec.count_clipped(codec.encode(maps), maps.shape[-1]).tolist() == [0] * len(maps)
 
 
 @nibbles

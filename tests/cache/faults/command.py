@@ -10,7 +10,7 @@ from fdet.cache.codecs.calibration import calibration_digest
 from fdet.cache.disk.publish import only_writer, remove_leftovers
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.layout import Bucket, ImageEntry, Layout, Shard
-from fdet.cache.writer import create_cache, retract, seal, written_record, written_records
+from fdet.cache.writer import create_cache, remove_shard, seal, written_record, written_records
 
 from ..handmade import ANNOTATIONS, VECTOR, learnt, make_header, make_key, samples_of
 from .tracer import Report
@@ -75,7 +75,7 @@ def _is_to_do(root: Path, header: CacheHeader, shard: Shard, retry: bool, report
     record = written_record(root, header, shard.name)
     if record is not None and retry and record.failed:
         report(f"retracted {shard.name}")
-        retract(root, record)
+        remove_shard(root, record)
         return True
     return record is None
 

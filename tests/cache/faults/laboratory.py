@@ -38,8 +38,10 @@ class Laboratory:
         self._found: dict[object, list[str]] = {}
         self.whole = self.undisturbed()
         # A function of the header alone; zarr's event loop costs more than all the rest.
-        beside = {name: data for name, data in self.whole.items() if name.endswith("zarr.json")}
-        type(STORES[store]).beside = lambda *_: beside
+        other_files = {
+            name: data for name, data in self.whole.items() if name.endswith("zarr.json")
+        }
+        type(STORES[store]).other_files = lambda *_: other_files
         # Fresh memory costs a forked process more than the work does.
         hdf5_store._GROWTH_BYTES = 2**16
 

@@ -35,8 +35,8 @@ def problems(
     found = files_below(root) if root.is_dir() else {}
     whole = any(found == version for version in versions)
     shards = [shard.name for shard in header.layout.shards]
-    beside = _beside(header, versions[0])
-    kept = {n for n in shards if _same(found, versions, [*beside, *shard_files(header, n)])}
+    other_files = _beside(header, versions[0])
+    kept = {n for n in shards if _same(found, versions, [*other_files, *shard_files(header, n)])}
     if whole:
         kept.add(SEALED)
     recorded = {name for name in shards if record_name(name) in found}

@@ -24,7 +24,7 @@ def kept(root, compressed: bytes) -> CacheHeader:
 
 def naming(frame: dict[str, FileEntry]) -> CacheHeader:
     header = make_header()
-    return CacheHeader(header.key, header.layout, header.backbone, beside=frame)
+    return CacheHeader(header.key, header.layout, header.backbone, other_files=frame)
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", ANNOTATIONS, bytes(range(256)) * 4000])
@@ -99,6 +99,6 @@ def test_a_frame_that_claims_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize("frame", [b"", b"no frame at all", annotations_to_bytes(ANNOTATIONS)[:-9]])
 def test_what_is_no_frame_is_refused_though_its_digest_holds(tmp_path, frame):
     header = kept(tmp_path, frame)
-    assert header.beside[NAME].sha256 == hashlib.sha256(frame).hexdigest()
+    assert header.other_files[NAME].sha256 == hashlib.sha256(frame).hexdigest()
     with pytest.raises(CorruptCache, match=NAME):
         read_annotations(tmp_path, header)

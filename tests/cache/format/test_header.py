@@ -21,7 +21,7 @@ BESIDE = {"zarr.json": FileEntry.of(b"{}"), "a/b/zarr.json": FileEntry.of(b"[]")
 
 
 def make_header() -> CacheHeader:
-    return replace(bare_header(), beside=BESIDE)
+    return replace(bare_header(), other_files=BESIDE)
 
 
 @pytest.fixture

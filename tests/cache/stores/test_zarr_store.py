@@ -206,10 +206,10 @@ def test_the_places_that_are_told_are_those_of_the_index(tmp_path, header):
 
 
 def test_the_metadata_is_the_same_every_time(header):
-    beside = STORE.beside(header)
-    assert beside == STORE.beside(header)
-    assert list(beside) == sorted(beside)
-    data = json.loads(beside["16x48/p4/zarr.json"])
+    other_files = STORE.other_files(header)
+    assert other_files == STORE.other_files(header)
+    assert list(other_files) == sorted(other_files)
+    data = json.loads(other_files["16x48/p4/zarr.json"])
     assert (data["shape"], data["dimension_names"][0]) == ([4, 5, 1, 3], "sample")
     assert data["fill_value"] == "NaN"
     assert [codec["name"] for codec in data["codecs"]] == ["sharding_indexed"]

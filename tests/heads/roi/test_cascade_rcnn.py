@@ -234,7 +234,7 @@ def test_a_cascade_of_one_stage_is_faster_rcnn():
     [
         ({"iou_thresholds": (0.5, 0.6)}, r"box_weights.*each of the 2 stages.*got 3"),
         ({"iou_thresholds": ()}, "expected 1 to 16, got 0"),
-        ({"iou_thresholds": (0.5, 0.6, 1.5)}, "expected 0 to 1, got 1.5"),
+        ({"iou_thresholds": (0.5, 0.6, 1.5)}, "expected 0 to 1, got .*1.5"),
         ({"iou_thresholds": (0.5,), "box_weights": ((1, 1, 0, 1),)}, "positive numbers"),
     ],
 )

@@ -41,7 +41,8 @@ def given(images=4):
     known = torch.tensor([True, False, False])
     shows = [known.index_fill(0, t.labels, True) for t in targets]
     learnt = [
-        replace(t, looked_for=k, class_images=IMAGES) for t, k in zip(targets, shows, strict=True)
+        replace(t, known_classes=k, class_images=IMAGES)
+        for t, k in zip(targets, shows, strict=True)
     ]
     return pyramid, placements, learnt, seeds
 

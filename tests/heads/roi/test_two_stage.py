@@ -151,8 +151,8 @@ def test_recomputed_losses_and_gradients_are_the_same_bit_for_bit(kind):
         losses = detector.losses(*batch(3))
         sum(losses.values()).mean().backward()
         seen.append((losses, {n: p.grad for n, p in detector.named_parameters()}))
-    for kept, again in zip(*seen, strict=True):
-        assert [name for name in kept if not torch.equal(kept[name], again[name])] == []
+    for kept, recompute in zip(*seen, strict=True):
+        assert [name for name in kept if not torch.equal(kept[name], recompute[name])] == []
 
 
 def test_bfloat16_gives_float32_near_what_float32_gives(kind):
@@ -227,7 +227,7 @@ def test_masks_learn_from_a_draw_of_all_positives_that_is_the_images_own(monkeyp
     losses = detector.head.stages[-1].losses
     monkeypatch.setattr(detector.head.stages[-1], "losses", recorded(last, losses))
 
-    def places(seeds):
+    def locations(seeds):
         """Which of the last stage's RoIs each image's masks learn from; of how many."""
         asked.clear(), last.clear()
         with torch.no_grad():
@@ -239,12 +239,12 @@ def test_masks_learn_from_a_draw_of_all_positives_that_is_the_images_own(monkeyp
             found.append((same.int().argmax(dim=1).tolist(), len(rois.boxes)))
         return found
 
-    drawn, again = places([5, 6]), places([9, 6])
-    assert drawn[1] == again[1]
-    assert drawn[0] != again[0]
+    drawn, recompute = locations([5, 6]), locations([9, 6])
+    assert drawn[1] == recompute[1]
+    assert drawn[0] != recompute[0]
     seen = Counter()
     for seed in range(40):
-        ((chosen, count), _) = places([seed, 0])
+        ((chosen, count), _) = locations([seed, 0])
         assert chosen == sorted(set(chosen)) and len(chosen) == 8
         seen.update(chosen)
     assert count == 32

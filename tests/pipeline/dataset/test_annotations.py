@@ -312,7 +312,9 @@ def test_what_is_no_coco_json_is_refused(raw, said):
 def test_many_duplicates_are_counted_and_the_first_few_named():
     data = coco()
     data["images"] = [{**data["images"][0], "id": k // 2} for k in range(20)]
-    with pytest.raises(InputError, match=r"10 image ids occur more than once: 0, 1, 2, 3, 4, \.\.\."):
+    with pytest.raises(
+        InputError, match=r"10 image ids occur more than once: 0, 1, 2, 3, 4, \.\.\."
+    ):
         parse(data)
 
 

@@ -10,7 +10,7 @@ from fdet.pipeline.dataset.annotations import parse_annotations
 from fdet.pipeline.dataset.long_tail import (
     class_images,
     frequencies,
-    looked_for,
+    known_classes,
     repeat_factors,
 )
 
@@ -70,12 +70,12 @@ def test_repeat_factors_follow_the_formula(threshold):
 
 
 def test_what_was_looked_for_is_what_is_there_or_known_to_be_absent():
-    assert looked_for(shown(), 0).all()
+    assert known_classes(shown(), 0).all()
     images = [
         {"id": 3 * k, "file_name": f"{k}.png", "width": 9, "height": 9}
         | {"neg_category_ids": [1, 5] if k == 2 else [], "not_exhaustive_category_ids": [4]}
         for k in range(120)
     ]
     annotations = shown(images=images)
-    assert looked_for(annotations, 6).tolist() == [False, True, True, True, True, True]
-    assert looked_for(annotations, 60).tolist() == [False] * 4 + [True] * 2
+    assert known_classes(annotations, 6).tolist() == [False, True, True, True, True, True]
+    assert known_classes(annotations, 60).tolist() == [False] * 4 + [True] * 2

@@ -16,7 +16,7 @@ from fdet.pipeline.dataset.long_tail import frequencies
 from fdet.pipeline.evaluation.coco import GROUPS, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES
 from fdet.pipeline.evaluation.errors import error_breakdown
-from fdet.pipeline.evaluation.lvis import tell_of_few_detections
+from fdet.pipeline.evaluation.lvis import warn_of_few_detections
 
 from .literal_lvis import lvis_figures
 
@@ -233,7 +233,7 @@ def test_errors_are_told_by_the_same_rules():
 
 def test_a_head_that_gives_too_few_is_told_in_a_line(caplog):
     annotations = parse_annotations(json.dumps(made([(1, 0, BOX)])).encode(), "a.json")
-    tell_of_few_detections(annotations, 300)
+    warn_of_few_detections(annotations, 300)
     assert caplog.text == ""
-    tell_of_few_detections(annotations, 100)
+    warn_of_few_detections(annotations, 100)
     assert "LVIS counts 300" in caplog.text and "head.max_detections=300" in caplog.text

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.machines.crew import Lost
-from fdet.pipeline.machines.ray_crew import RayCrew
+from fdet.pipeline.machines.ray_workers import RayWorkers
+from fdet.pipeline.machines.workers import Lost
 
 from ...generated import make_dataset
 from ..quick import command, quick, records, tree
@@ -28,23 +28,23 @@ def test_a_node_is_killed_and_one_added_and_the_bytes_are_those_of_one_process(
     dataset, alone, tmp_path, nodes, monkeypatch
 ):
     out, given, lost = tmp_path / "c", [], []
-    give, reports = RayCrew.give, RayCrew.reports
+    give, reports = RayWorkers.give, RayWorkers.reports
 
-    def giving(crew, worker, pieces):
-        give(crew, worker, pieces)
-        given.append((worker, *pieces))
+    def giving(workers, worker, tasks):
+        give(workers, worker, tasks)
+        given.append((worker, *tasks))
         if len(given) == 3:  # the header, a shard, and the one that is in hand now
             assert len(records(out)) == 1
             nodes.lose()
             nodes.add()
 
-    def reporting(crew):
-        found = reports(crew)
+    def reporting(workers):
+        found = reports(workers)
         lost.extend(report for report in found if isinstance(report, Lost))
         return found
 
-    monkeypatch.setattr(RayCrew, "give", giving)
-    monkeypatch.setattr(RayCrew, "reports", reporting)
+    monkeypatch.setattr(RayWorkers, "give", giving)
+    monkeypatch.setattr(RayWorkers, "reports", reporting)
     config = quick(dataset, out, codec="int5", size=128, engine="ray", ray_address=nodes.address)
     summary = extract(config)
     # Whoever took the place of the lost one may have begun on the same node, before that was known.

@@ -126,8 +126,8 @@ def test_workers_are_told_whole_paths_and_the_threads_they_claim(dataset, tmp_pa
     )
 
 
-def engine(out, crew, wishes=()):
-    return RayEngine(out, WorkQueue(crew, most=1), wishes)
+def engine(out, crew, stop_requests=()):
+    return RayEngine(out, WorkQueue(crew, most=1), stop_requests)
 
 
 def test_the_engine_tells_of_each_shard_once(whole):
@@ -156,13 +156,13 @@ def test_records_that_are_not_to_be_seen_here_are_refused(whole, tmp_path, monke
 def test_who_wishes_to_leave_leaves_once_the_workers_have(whole):
     header = CacheHeader.read(whole)
     crew = FakeCrew(room=2, slow=True, work=lambda worker, pieces: [])
-    wishes = []
-    own = engine(whole, crew, wishes)
+    stop_requests = []
+    own = engine(whole, crew, stop_requests)
     own.wait_for_a_worker()
     own.queue.waiting.extend(range(4))
     own.queue.step()
     assert own.queue.in_hand
-    wishes.append(0.0)
+    stop_requests.append(0.0)
     with pytest.raises(KeyboardInterrupt):
         list(own.write(header, header.layout.shards))
     assert crew.stopped and not own.queue.in_hand

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fdet.pipeline.machines.crew import Done, Looked, Lost, Piece, Ready, Refused
+from fdet.pipeline.machines.workers import Done, Lost, Progress, Ready, Refused, Task
 
 
 @dataclass
@@ -15,8 +15,8 @@ class FakeCrew:
 
     room: int = 2
     work: object = None
-    given: list[tuple[int, list[Piece]]] = field(default_factory=list)
-    alive: dict[int, list[Piece] | None] = field(default_factory=dict)
+    given: list[tuple[int, list[Task]]] = field(default_factory=list)
+    alive: dict[int, list[Task] | None] = field(default_factory=dict)
     stopped: bool = False
     slow: bool = False
     begins: object = Ready
@@ -24,15 +24,15 @@ class FakeCrew:
     _begun: set[int] = field(default_factory=set)
     _told: list = field(default_factory=list)
 
-    def hire(self, wanted: int) -> None:
+    def start_workers(self, wanted: int) -> None:
         while len(self.alive) < min(wanted, self.room):
             self.alive[self._next] = None
             self._next += 1
 
-    def give(self, worker: int, pieces: Sequence[Piece]) -> None:
+    def give(self, worker: int, tasks: Sequence[Task]) -> None:
         assert worker in self._begun and self.alive[worker] is None, "it is busy, or not there"
-        self.given.append((worker, list(pieces)))
-        self.alive[worker] = list(pieces)
+        self.given.append((worker, list(tasks)))
+        self.alive[worker] = list(tasks)
 
     def lose(self, worker: int, why: str = "its node died") -> None:
         if self.alive.pop(worker, None) is not None or worker in self._begun:
@@ -40,27 +40,27 @@ class FakeCrew:
 
     def reports(self) -> list:
         told, self._told = self._told, []
-        for worker, pieces in list(self.alive.items()):
+        for worker, tasks in list(self.alive.items()):
             if worker not in self._begun:
                 self._begun.add(worker)
                 told.append(self.begins(worker))
                 if isinstance(told[-1], Lost):
                     del self.alive[worker]
-            elif pieces:
-                told.append(Looked(worker, len(pieces)))
+            elif tasks:
+                told.append(Progress(worker, len(tasks)))
                 if not self.slow or self.stopped:
-                    told.append(self._worked(worker, pieces))
+                    told.append(self._worked(worker, tasks))
         return told
 
-    def _worked(self, worker: int, pieces: list[Piece]):
-        found = self.work(worker, pieces) if self.work else None
+    def _worked(self, worker: int, tasks: list[Task]):
+        found = self.work(worker, tasks) if self.work else None
         if isinstance(found, str):
             del self.alive[worker]
             return Lost(worker, found)
         self.alive[worker] = None
         if isinstance(found, Exception):
             return Refused(worker, found)
-        results = [(piece, f"{piece} by {worker}") for piece in pieces]
+        results = [(task, f"{task} by {worker}") for task in tasks]
         return Done(worker, results if found is None else found)
 
     def stop(self) -> None:

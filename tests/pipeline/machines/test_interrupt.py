@@ -17,10 +17,10 @@ WISHES = [signal.SIGINT, signal.SIGTERM]
 @pytest.mark.parametrize("number", WISHES)
 def test_the_first_wish_is_noted_and_the_second_raises(number):
     now = [0.0]
-    with interruptible(lambda: now[0]) as wishes:
-        assert not wishes
+    with interruptible(lambda: now[0]) as stop_requests:
+        assert not stop_requests
         os.kill(os.getpid(), number)
-        assert wishes
+        assert stop_requests
         now[0] = 5.0
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
@@ -28,10 +28,10 @@ def test_the_first_wish_is_noted_and_the_second_raises(number):
 
 def test_one_ctrl_c_that_comes_twice_is_one_wish():
     """From the terminal, and from the launcher that had it from there too."""
-    with interruptible(lambda: 3.0) as wishes:
+    with interruptible(lambda: 3.0) as stop_requests:
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
-        assert wishes
+        assert stop_requests
 
 
 def test_afterwards_signals_mean_what_they_meant():
@@ -45,8 +45,8 @@ def test_in_another_thread_nobody_is_heard():
     found = []
 
     def work():
-        with interruptible() as wishes:
-            found.append(list(wishes))
+        with interruptible() as stop_requests:
+            found.append(list(stop_requests))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -8,7 +8,7 @@ import pytest
 from fdet.cache.errors import InputError
 from fdet.pipeline.machines import ray_cluster
 from fdet.pipeline.machines.ray_cluster import (
-    RayPlace,
+    RayOptions,
     check_reachable,
     connected,
     import_ray,
@@ -91,17 +91,19 @@ def test_what_ray_says_of_a_cluster_that_is_none_is_one_line(monkeypatch):
         raise ConnectionError("Could not find any running Ray instance.\nMore\nlines")
 
     played(monkeypatch, init)
-    said = r"--ray-address auto: no Ray cluster found \(Could not find any running Ray instance\.\);"
+    said = (
+        r"--ray-address auto: no Ray cluster found \(Could not find any running Ray instance\.\);"
+    )
     with pytest.raises(InputError, match=said), connected("auto"):
         pass
 
 
 def test_an_accelerator_is_claimed_where_there_is_one():
     plain, with_gpus = ray_of({"CPU": 8}), ray_of({"CPU": 8}, {"CPU": 8, "GPU": 2})
-    assert needs_of(plain, RayPlace(cpus=2)) == {"CPU": 2, "GPU": 0}
-    assert needs_of(with_gpus, RayPlace()) == {"CPU": 1, "GPU": 1}
-    assert needs_of(with_gpus, RayPlace(), accelerators=False) == {"CPU": 1, "GPU": 0}
-    assert needs_of(with_gpus, RayPlace(gpus=0.25)) == {"CPU": 1, "GPU": 0.25}
+    assert needs_of(plain, RayOptions(cpus=2)) == {"CPU": 2, "GPU": 0}
+    assert needs_of(with_gpus, RayOptions()) == {"CPU": 1, "GPU": 1}
+    assert needs_of(with_gpus, RayOptions(), accelerators=False) == {"CPU": 1, "GPU": 0}
+    assert needs_of(with_gpus, RayOptions(gpus=0.25)) == {"CPU": 1, "GPU": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -124,18 +126,18 @@ def test_room_is_counted_node_by_node(needs, expected):
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (RayPlace(workers=0), "--ray-workers: expected at least 1, got 0"),
-        (RayPlace(cpus=0), "--c: expected at least 1, got 0"),
-        (RayPlace(gpus=-1), "--g: expected 0, a part of 1, or a whole number, got -1"),
-        (RayPlace(gpus=1.5), "--g: expected 0, a part of 1, or a whole number, got 1.5"),
+        (RayOptions(workers=0), "--ray-workers: expected at least 1, got 0"),
+        (RayOptions(cpus=0), "--c: expected at least 1, got 0"),
+        (RayOptions(gpus=-1), "--g: expected 0, a part of 1, or a whole number, got -1"),
+        (RayOptions(gpus=1.5), "--g: expected 0, a part of 1, or a whole number, got 1.5"),
     ],
 )
 def test_what_no_worker_can_claim_is_refused(place, said):
     with pytest.raises(InputError, match=said):
         place.check("--c", "--g")
-    RayPlace(gpus=2, workers=3, cpus=4).check("--c", "--g")
+    RayOptions(gpus=2, workers=3, cpus=4).check("--c", "--g")
 
 
 def test_a_share_of_an_accelerator_for_a_processor_alone_is_refused():
     with pytest.raises(InputError, match=r"--device cpu: a worker uses no GPU, but claims 0\.5"):
-        needs_of(ray_of({"CPU": 4.0}), RayPlace(None, None, 1, 0.5), accelerators=False)
+        needs_of(ray_of({"CPU": 4.0}), RayOptions(None, None, 1, 0.5), accelerators=False)

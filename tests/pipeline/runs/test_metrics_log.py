@@ -163,4 +163,4 @@ def test_a_log_of_very_many_epochs_is_read_in_one_pass(tmp_path):
     run = write_run(tmp_path / "run")
     write(run, *(json.dumps({**TRAIN, "step": k, "epoch": k}) for k in range(1, 20_000)))
     (record,) = read_records([run])
-    assert len(record.course) == 19_999
+    assert len(record.learning_curve) == 19_999

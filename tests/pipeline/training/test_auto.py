@@ -97,7 +97,7 @@ def test_the_normaliser_is_the_mean_of_places_that_learn(data):
     assert len(seen.targets) == len(data.image_ids)
     head = auto._detector(config, data).head
     each = [
-        float(head.fit(t.boxes, p.canvas_hw).places.sum())
+        float(head.fit(t.boxes, p.canvas_hw).locations.sum())
         for t, p in zip(seen.targets, seen.placements, strict=True)
     ]
     assert 0.0 in each  # an image without objects counts

@@ -65,7 +65,7 @@ class Here:
     """
 
     def __init__(self):
-        self.jobs, self.wishes, self.ends, self._done = [], [], {}, []
+        self.jobs, self.stop_requests, self.ends, self._done = [], [], {}, []
 
     def start(self, words, output):
         assert words[0] == "fdet.pipeline.tools.ablation.group"

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from fdet.pipeline.machines.crew import Lost
-from fdet.pipeline.machines.ray_crew import RayCrew
+from fdet.pipeline.machines.ray_workers import RayWorkers
+from fdet.pipeline.machines.workers import Lost
 from fdet.pipeline.tools.ablation.run import ablate
 
 from ...training.runs import assert_same, lines, tensors
@@ -25,7 +25,7 @@ def test_a_node_is_killed_and_one_added_and_the_table_is_that_of_one_machine(
     options, nodes, here, monkeypatch, tmp_path
 ):
     lost = []
-    reports = RayCrew.reports
+    reports = RayWorkers.reports
 
     def reporting(crew):
         found = reports(crew)
@@ -38,7 +38,7 @@ def test_a_node_is_killed_and_one_added_and_the_table_is_that_of_one_machine(
         return found
 
     killed = []
-    monkeypatch.setattr(RayCrew, "reports", reporting)
+    monkeypatch.setattr(RayWorkers, "reports", reporting)
     ready = ablate(options(PLAN, engine="ray", ray_address=nodes.address, together=None))
     # Whoever took the place of the lost one may have begun on the same node, before that was known.
     assert lost and len({report.worker for report in lost}) == len(lost) and not here.jobs

@@ -99,7 +99,7 @@ def test_seeds_are_one_line_and_the_best_comes_first(options):
     lines = lines_of(trials, rows)
     assert [line.labels["optim.lr"] for line in lines] == ["2.0", "1.0", "3.0"]
     second = lines[1]
-    assert (second.ap.mean, second.ap.least, second.ap.most) == (pytest.approx(0.3), 0.2, 0.4)
+    assert (second.ap.mean, second.ap.minimum, second.ap.maximum) == (pytest.approx(0.3), 0.2, 0.4)
     assert (second.seeds, second.seconds) == (2, 30.0)
     assert (lines[0].seeds, lines[0].ap.mean, lines[2].ap) == (1, 0.5, None)
 

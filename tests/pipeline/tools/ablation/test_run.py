@@ -124,13 +124,13 @@ def interrupted(options, here, monkeypatch):
     def leaving(job):
         with monkeypatch.context() as patch:
             patch.setattr(together.Loop, "_save", torn)
-            here.wishes.append(0.0)
+            here.stop_requests.append(0.0)
             return main(job)
 
     here.ends = {0: leaving}
     with pytest.raises(KeyboardInterrupt):
         ablate(options(RATES))
-    here.wishes.clear()
+    here.stop_requests.clear()
 
 
 def test_interrupted_it_goes_on_and_ends_as_undisturbed(interrupted, options, here, tmp_path):
@@ -153,7 +153,7 @@ def test_on_another_machine_a_trial_keeps_what_auto_came_to(interrupted, options
 
 def test_whoever_wishes_to_leave_sees_no_new_group_begin(options, here):
     def leaving(job):
-        here.wishes.append(0.0)
+        here.stop_requests.append(0.0)
         return main(job)
 
     here.ends = {0: leaving}

@@ -140,10 +140,13 @@ def test_sizes_are_those_of_the_frames(server, collection):
 
 
 def test_a_failed_image_is_listed_with_its_reason(odd_server):
-    (listed,) = asked(odd_server, "images", show="failed")["images"]
-    assert (int(listed["id"]), listed["failed"]) == (FAILED, "not an image that can be read")
+    (list_images,) = asked(odd_server, "images", show="failed")["images"]
+    assert (int(list_images["id"]), list_images["failed"]) == (
+        FAILED,
+        "not an image that can be read",
+    )
     sample = asked(odd_server, "sample", image=FAILED)
-    assert (sample["failed"], sample["bytes"]) == (listed["failed"], [])
+    assert (sample["failed"], sample["bytes"]) == (list_images["failed"], [])
     for name in ("heat", "histogram", "channels"):
         assert "failed at extraction" in asked(odd_server, name, image=FAILED)["error"]
     assert "not an image" in asked(odd_server, "picture", image=FAILED)["error"]

@@ -10,7 +10,11 @@ EXTRACTION = Extraction(60.0, 200, 64, "an id", "cpu", 1)
 def run(source="cached", seed=0, ap=0.4, seconds=100.0, **more):
     figures = {
         **{"best_ap": ap, "last_ap": ap - 0.01, "epochs": 2, "images": 400.0, "waiting": 0.1},
-        **{"process_mb": 1000.0, "device_mb": None, "learning_curve": ((seconds / 2, ap), (seconds, ap))},
+        **{
+            "process_mb": 1000.0,
+            "device_mb": None,
+            "learning_curve": ((seconds / 2, ap), (seconds, ap)),
+        },
     }
     return RunFigures(source=source, seed=seed, seconds=seconds, **{**figures, **more})
 

@@ -85,7 +85,7 @@ def altered(cache, out, change, key=None, codec=None):
     key, codec: others than the cache's own, and the files of its codec.
     """
     old = FeatureCache.open(cache)
-    planned = replace(old.header, key=key or old.header.key, beside={})
+    planned = replace(old.header, key=key or old.header.key, other_files={})
     files = codec or codec_files(cache, old.header.key)
     header = create_cache(out, planned, read_annotations(cache, old.header), files)
     names = header.key.levels.names
@@ -134,7 +134,7 @@ def test_a_good_cache_is_equivalent(store, codec, batch_size, data, images, tmp_
         assert level.of_bound <= 1
         assert (level.absolute == 0) == (codec == "fp32")
     assert found.training.expected.exact == (batch_size == 1)
-    through, raw = found.training.apart, found.training.raw
+    through, raw = found.training.training_distance, found.training.raw
     # Passes of four differ from those of a training batch of two in the last bits.
     assert through.exact or batch_size == 4
     assert through.loss < 1e-6 and through.weights < 1e-5
@@ -412,7 +412,7 @@ def test_a_changed_image_file_is_named_and_its_neighbours_are_still_compared(siz
     start = "failed: image sub/31.png (id 31): the file is not the one that was extracted (sha256 "
     assert failed.startswith(start)
     found = checked(cache, images)
-    assert found.training.apart.weights < 1e-5
+    assert found.training.training_distance.weights < 1e-5
     assert [level.samples for level in found.levels] == [8, 8]
     assert all(level.same_bits == level.values for level in found.levels)
 

@@ -49,9 +49,9 @@ def test_figures_of_a_finished_run(tmp_path):
     assert found.figures["process_mb"] == 700 and found.figures["device_mb"] is None
     assert found.figures["best_epoch"] == 3
     assert set(found.per_class) == set(CLASSES)
-    assert [point.epoch for point in found.course] == [1, 2, 3]
-    assert found.course[1].ap == pytest.approx(0.4 * 2 / 3)
-    assert found.course[-1].seconds == pytest.approx(30.0)
+    assert [point.epoch for point in found.learning_curve] == [1, 2, 3]
+    assert found.learning_curve[1].ap == pytest.approx(0.4 * 2 / 3)
+    assert found.learning_curve[-1].seconds == pytest.approx(30.0)
 
 
 def test_what_is_trained_depends_on_the_source(tmp_path):
@@ -73,7 +73,7 @@ def test_a_run_that_has_only_begun_is_a_record_too(tmp_path):
     (run / "metrics.jsonl").unlink()
     (run / "last.safetensors").unlink()
     found = record(run)
-    assert (found.state, dict(found.figures), found.course) == ("unfinished", {}, ())
+    assert (found.state, dict(found.figures), found.learning_curve) == ("unfinished", {}, ())
 
 
 def test_a_run_that_was_never_evaluated_says_so(tmp_path):
@@ -107,7 +107,7 @@ def test_a_loss_that_overflowed_is_no_number(tmp_path):
     run = write_run(tmp_path / "run")
     text = (run / "metrics.jsonl").read_text()
     (run / "metrics.jsonl").write_text(text.replace('"loss": 1.0', '"loss": NaN'))
-    assert record(run).course[-1].loss is None
+    assert record(run).learning_curve[-1].loss is None
 
 
 def test_groups_of_classes_have_figures_where_they_count(tmp_path):

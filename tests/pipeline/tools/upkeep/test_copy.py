@@ -76,7 +76,7 @@ def test_what_is_finished_is_left_alone(whole, tmp_path, read):
     count = len(read)
     header = FeatureCache.open(whole).header
     copy(whole, tmp_path / "c", Part())
-    assert sorted(read[count:]) == sorted(header.beside), "no shard again"
+    assert sorted(read[count:]) == sorted(header.other_files), "no shard again"
 
 
 def test_after_an_error_of_the_disk_it_goes_on(whole, tmp_path, read, monkeypatch):

@@ -13,7 +13,7 @@ from fdet.cache.disk import publish
 from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_remains
+from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_scratch_files
 
 from ...command_server import Moment
 from ...quick import flip_bit, quick, records, tree
@@ -126,7 +126,7 @@ def test_a_cache_behind_a_link_goes_and_the_link_may_stay(root, tmp_path):
     assert not root.exists()
 
 
-@pytest.mark.parametrize("remove", [remove_cache, remove_damaged, remove_remains])
+@pytest.mark.parametrize("remove", [remove_cache, remove_damaged, remove_scratch_files])
 def test_what_is_no_cache_is_left_alone(remove, tmp_path):
     (tmp_path / "manifest.json").write_text("mine")
     (tmp_path / ".x.scratch").write_text("mine")
@@ -135,7 +135,7 @@ def test_what_is_no_cache_is_left_alone(remove, tmp_path):
     assert len(tree(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("remove", [remove_cache, remove_damaged, remove_remains])
+@pytest.mark.parametrize("remove", [remove_cache, remove_damaged, remove_scratch_files])
 def test_a_damaged_header_says_nothing_about_what_is_its_own(remove, root):
     flip_bit(root / "fdet.json", 100)
     before = tree(root)
@@ -177,7 +177,7 @@ def test_only_what_the_dead_left_is_removed(root, whole):
     for name, raw in dead.items():
         (root / name).write_bytes(raw)
     with held(root / "64x64" / ".0.h5.scratch"), only_writer(root, "rank-5-of-8"):
-        assert remove_remains(root) == (4, 15)
+        assert remove_scratch_files(root) == (4, 15)
         left = tree(root)
         assert left.pop("64x64/.0.h5.scratch") == b"at work"
         assert left.pop(".rank-5-of-8.scratch") == b""
@@ -188,7 +188,7 @@ def test_files_of_others_with_a_dot_are_not_taken_for_leftovers(root):
     names = (".DS_Store", ".scratch.txt", "commits/.nfs0001", "commits/x.scratch")
     for name in names:
         (root / name).write_text("mine")
-    assert remove_remains(root) == (0, 0)
+    assert remove_scratch_files(root) == (0, 0)
     assert set(names) < set(tree(root))
 
 
@@ -201,7 +201,7 @@ def test_a_scratch_file_that_goes_by_itself_is_no_error(root, monkeypatch):
 
     monkeypatch.setattr(publish, "leftovers", and_one_gone)
     (root / ".fdet.json.scratch").write_bytes(b"half")
-    assert remove_remains(root) == (1, 4)
+    assert remove_scratch_files(root) == (1, 4)
 
 
 def test_nothing_is_removed_from_a_sound_cache(root, whole):
@@ -275,7 +275,7 @@ def test_killed_while_it_takes_damage_out(nth, commands, root, whole, store, dat
     assert commands.run(["cache", "rm", "--damaged", root]) == 0
     extract(quick(dataset, root, store=store))
     # Without its record a damaged file cannot be told from one half done: it was set aside.
-    remove_remains(root)
+    remove_scratch_files(root)
     assert tree(root) == tree(whole)
 
 

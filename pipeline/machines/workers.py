@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-Piece = str | int
+Task = str | int
 # A task and what its worker returned for it.
-Result = tuple[Piece, Any]
+Result = tuple[Task, Any]
 
 
 class Worker(Protocol):
@@ -17,10 +17,10 @@ class Worker(Protocol):
     def begin(self) -> None:
         """Prepare to work; it is called once. Raises FdetError."""
 
-    def work(self, pieces: Sequence[Piece]) -> list[Result]:
+    def work(self, tasks: Sequence[Task]) -> list[Result]:
         """Return the results of the tasks in their order, or of fewer after `stop`. Raises FdetError."""
 
-    def look(self) -> int:
+    def progress(self) -> int:
         """Return the progress of the current tasks, in whatever unit it is counted."""
 
     def stop(self) -> None:
@@ -59,26 +59,26 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Progress:
     """The progress of a worker with its current tasks."""
 
     worker: int
     count: int
 
 
-Report = Ready | Done | Refused | Lost | Looked
+Report = Ready | Done | Refused | Lost | Progress
 
 
-class Crew(Protocol):
+class Workers(Protocol):
     """Any number of workers, each identified by a number that is never reused."""
 
-    def hire(self, wanted: int) -> None:
+    def start_workers(self, wanted: int) -> None:
         """Start workers until there are `wanted`, or as many as there is room for; return at once.
 
         At least one worker is requested even where there is no room.
         """
 
-    def give(self, worker: int, pieces: Sequence[Piece]) -> None:
+    def give(self, worker: int, tasks: Sequence[Task]) -> None:
         """Give tasks to a worker that is ready, or has done all of its tasks."""
 
     def reports(self) -> list[Report]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from .crew import Done, Looked, Lost, Piece, Ready, Refused, Report, Worker
 from .ray_actor import Actor, Answer, error_of
 from .ray_cluster import room
+from .workers import Done, Lost, Progress, Ready, Refused, Report, Task, Worker
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +32,11 @@ class _Member:
     actor: Any
     busy: Any
     begun: bool = False
-    look: Any = None
+    progress: Any = None
 
 
 @dataclass
-class RayCrew:
+class RayWorkers:
     """A crew of Ray actors.
 
     make: a function that makes a worker, in its actor. needs: the resources that a worker claims of its
@@ -54,7 +54,7 @@ class RayCrew:
     _room: int = 0
     _waiting_since: float = field(default_factory=time.monotonic)
 
-    def hire(self, wanted: int) -> None:
+    def start_workers(self, wanted: int) -> None:
         self._poll()
         limit = self.workers or max(1, self._room)
         while len(self._members) < min(wanted, limit):
@@ -79,8 +79,8 @@ class RayCrew:
         self._polled = now
         self._room = room(self.ray, self.needs)
         for member in self._members.values():
-            if member.begun and member.busy is not None and member.look is None:
-                member.look = member.actor.look.remote()
+            if member.begun and member.busy is not None and member.progress is None:
+                member.progress = member.actor.progress.remote()
         if any(member.begun for member in self._members.values()) or not self._members:
             self._waiting_since = now
         elif now - self._waiting_since > _WARN_SECONDS:
@@ -91,9 +91,9 @@ class RayCrew:
                 self._room,
             )
 
-    def give(self, worker: int, pieces: Sequence[Piece]) -> None:
+    def give(self, worker: int, tasks: Sequence[Task]) -> None:
         member = self._members[worker]
-        member.busy = member.actor.work.remote(list(pieces))
+        member.busy = member.actor.work.remote(list(tasks))
 
     def reports(self) -> list[Report]:
         """Return what has happened since the last call, after a moment at most.
@@ -101,9 +101,9 @@ class RayCrew:
         A worker for which Ray reports an error is lost, and dismissed.
         """
         awaited = {
-            reference: (worker, reference is member.look)
+            reference: (worker, reference is member.progress)
             for worker, member in self._members.items()
-            for reference in (member.busy, member.look)
+            for reference in (member.busy, member.progress)
             if reference is not None
         }
         if not awaited:
@@ -126,8 +126,8 @@ class RayCrew:
             self._dismiss(worker)
             return Lost(worker, _why(error))
         if is_look:
-            member.look = None
-            return Looked(worker, answer)
+            member.progress = None
+            return Progress(worker, answer)
         member.busy = None
         return self._answered(worker, member, answer)
 
@@ -157,15 +157,15 @@ class RayCrew:
 
 
 @contextmanager
-def ray_crew(
+def ray_workers(
     ray: Any, make: Callable[[], Worker], needs: Mapping[str, float], workers: int | None
-) -> Iterator[RayCrew]:
+) -> Iterator[RayWorkers]:
     """Yield a crew whose workers all end with the block."""
-    crew = RayCrew(ray, make, needs, workers)
+    started = RayWorkers(ray, make, needs, workers)
     try:
-        yield crew
+        yield started
     finally:
-        crew.close()
+        started.close()
 
 
 def _why(error: Exception) -> str:
