@@ -1,12 +1,12 @@
-"""The `fdet` command, also `python -m fdet`."""
+"""The `fdet` command, which is also `python -m fdet`."""
 
 from .pipeline.machines.interrupt import ended_by_interrupt
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it from here on."""
+    """Run the command line; from here on Ctrl-C ends it."""
     with ended_by_interrupt():
-        # Loading it takes a moment, in which Ctrl-C is heard already.
+        # Loading the command line takes a moment, in which Ctrl-C already works.
         from .pipeline.cli import main as run
 
         run()

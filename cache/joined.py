@@ -121,6 +121,11 @@ def open_caches(paths: Sequence[Path]) -> ReadableCache:
     return caches[0] if len(caches) == 1 else JoinedCache(caches)
 
 
+def parts_of(cache: ReadableCache) -> tuple[FeatureCache, ...]:
+    """Return the caches that are read as one."""
+    return cache.parts if isinstance(cache, JoinedCache) else (cache,)
+
+
 def _check_pair(first: FeatureCache, other: FeatureCache) -> None:
     mine, theirs = first.header.key, other.header.key
     differences = [str(d) for d in mine.explain(theirs, "pair") if d.fatal]

@@ -59,8 +59,9 @@ class Hdf5Encoder:
 
     def __init__(self, name: str, header: CacheHeader, shard: Shard) -> None:
         import h5py
+        from numcodecs import Fletcher32
 
-        self._name = name
+        self._name, self._checked = name, Fletcher32()
         self.image = b""
         self._file = h5py.File(
             name, "w", driver="core", backing_store=False, libver=_FORMAT, block_size=_GROWTH_BYTES
@@ -96,9 +97,7 @@ class Hdf5Encoder:
         chunks = []
         for dataset, frame in zip(self._datasets, frames, strict=True):
             at = (slot, 0, 0, 0)
-            dataset.write_direct_chunk(
-                at, frame.data + fletcher32(frame.data).to_bytes(4, "little")
-            )
+            dataset.write_direct_chunk(at, self._checked.encode(frame.data))
             offset = dataset.get_chunk_info_by_coord(at).byte_offset
             chunks.append(Chunk(offset, len(frame.data), frame.crc32c))
         return tuple(chunks)
@@ -114,27 +113,3 @@ class Hdf5Encoder:
         """Release the memory."""
         self._datasets.clear()
         self._file.close()
-
-
-def fletcher32(data: bytes) -> int:
-    """Return the checksum of HDF5's fletcher32 filter: sums of big-endian 16-bit words, modulo 65535.
-
-    A sum that is a multiple of 65535 but not zero is kept as 65535.
-    """
-    words = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=">u2").astype(np.uint64)
-    plain = int(words.sum())
-    # The sum is taken in blocks, since the weights of a long chunk would overflow 64 bits.
-    weighted = 0
-    for start in range(0, len(words), _BLOCK):
-        block = words[start : start + _BLOCK]
-        behind = len(words) - start - len(block)
-        inner = int((block * np.arange(len(block), 0, -1, dtype=np.uint64)).sum())
-        weighted += inner + behind * int(block.sum())
-    return _folded(weighted) << 16 | _folded(plain)
-
-
-_BLOCK = 2**20
-
-
-def _folded(total: int) -> int:
-    return (total - 1) % 65535 + 1 if total else 0

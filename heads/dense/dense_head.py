@@ -1,4 +1,4 @@
-"""What all dense heads have in common: two towers, classes that can be embeddings, losses and detections."""
+"""The base of all dense heads: two towers, classes that can be embeddings, losses and detections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..losses import per_image
 from ..types import Detections, Targets
 from .towers import tower_outputs
 
-# From indices of images (N,) and of locations (N,) to boxes (N, 4) xyxy, canvas px.
+# A function from indices of images (N,) and of locations (N,) to boxes (N, 4) xyxy in canvas px.
 BoxesOf = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -41,14 +41,15 @@ class Costs:
 
 
 class DenseHead(Head):
-    """A head that has class scores and a box for each of A locations, all levels one after the other.
+    """A head with class scores and a box for each of A locations, level after level.
 
-    A subclass builds the towers, and gives the costs of their outputs, the scores and the boxes. classifier:
-    the name of the last layer in the classification tower; each location of a map has per_cell of its boxes.
+    A subclass builds the towers, and defines the costs, the scores and the boxes of their outputs.
+    classifier: the name of the last layer of the classification tower. per_cell: the number of locations in
+    each cell of a map.
     """
 
     settings: HeadSettings
-    # Towers of torchvision, which has no types, or `Tower`.
+    # Towers of torchvision, which is not typed, or `Tower`.
     classification_head: Any
     regression_head: Any
     classifier: ClassVar[str] = "cls_logits"
@@ -65,14 +66,14 @@ class DenseHead(Head):
         return (getattr(self.classification_head, self.classifier),)
 
     def use_embeddings(self, vectors: Tensor) -> None:
-        """Replace the last convolution of the classification tower."""
+        """Replace the last convolution of the classification tower by one that compares with vectors."""
         tower = self.classification_head
         layer = location_classifier(self.classifiers[0], self.per_cell, vectors)
         setattr(tower, self.classifier, layer)
         tower.num_classes = len(vectors)
 
     def outputs(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
-        """Return what the towers give, float32: class logits (B, A, K) first, then others (B, A, ...)."""
+        """Return the towers' outputs in float32: class logits (B, A, K) first, then others (B, A, ...)."""
         parts = (tower_outputs(part, pyramid.maps, self.recomputes) for part in self.parts)
         return tuple(chain.from_iterable(parts))
 
@@ -84,7 +85,7 @@ class DenseHead(Head):
         targets: Sequence[Targets],
         counted: Tensor | None,
     ) -> Costs:
-        """Return the costs of the outputs. counted: (B, K), which classes count; None for all."""
+        """Return the costs of the outputs. counted: (B, K), whether each class counts; None for all."""
 
     @abstractmethod
     def scores(self, outputs: Sequence[Tensor]) -> Tensor:
@@ -103,7 +104,7 @@ class DenseHead(Head):
     ) -> dict[str, Tensor]:
         """Return "classification" and the subclass's own losses, (B,) each.
 
-        Nothing is drawn but the classes of a federated loss.
+        Only the classes of a federated loss are drawn at random.
         """
         settings = self.settings
         counted = federated_classes(targets, seeds, settings.federated)
@@ -118,7 +119,7 @@ class DenseHead(Head):
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Return per level the 1000 best above the threshold, after NMS in each class."""
+        """Return the detections that NMS in each class keeps of the 1000 best of each level."""
         outputs = self.outputs(pyramid)
         counts = [self.per_cell * x.shape[-2] * x.shape[-1] for x in pyramid.maps]
         boxes_of = self.boxes(outputs, pyramid)

@@ -1,4 +1,4 @@
-"""FCOS's head (Tian et al., arXiv 1904.01355; improved, arXiv 2006.09214): torchvision's towers."""
+"""The head of FCOS (Tian et al., arXiv 1904.01355; improved, arXiv 2006.09214), with torchvision's towers."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class FCOSSettings(HeadSettings):
 
     name: Literal["fcos"] = "fcos"
     nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.6
-    radius: Annotated[float, at_least(0), "of centre sampling, in strides"] = 1.5
+    radius: Annotated[float, at_least(0), "radius of centre sampling, in strides"] = 1.5
     convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "the norm between them"] = "gn"
+    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
     offset: Annotated[
         float,
         between(0, 1),
-        "where in its cell a point lies, in strides: 0.5, the centre, as in the paper; 0, the corner, as in "
+        "position of a point in its cell, in strides; 0.5: the centre, as in the paper; 0: the corner, as in "
         "torchvision's model",
     ] = 0.5
 
@@ -45,11 +45,12 @@ class FCOSSettings(HeadSettings):
 class FCOS(DenseHead):
     """A class, a box and its centerness for each point.
 
-    As torchvision's, it has the centerness on the regression tower, and box distances through a ReLU and in
-    strides, where the first paper has exp and a factor for each level.
+    As in torchvision, the centerness is on the regression tower, and box distances pass through a ReLU and
+    are in strides; the first paper has exp and a factor for each level instead.
 
-    A level learns the objects that reach from its points up to 8 strides far, and more than 8 strides of
-    the level before; on the limit itself both do, as in the paper, and in torchvision none.
+    A level learns the objects whose farthest side is at most 8 of its strides, and more than 8 strides of the
+    level before, away from its points. Exactly at the limit both levels learn it, as in the paper; in
+    torchvision neither does.
     """
 
     settings: FCOSSettings
@@ -63,13 +64,13 @@ class FCOS(DenseHead):
             channels, 1, classes, num_convs=convs, norm_layer=norm
         )
         self.regression_head = FCOSRegressionHead(channels, 1, num_convs=convs, norm_layer=norm)
-        # Behind a ReLU a bias of 0 would leave every second distance without a gradient.
+        # With a bias of 0, the ReLU would leave every second distance without a gradient.
         nn.init.constant_(self.regression_head.bbox_reg.bias, FIRST_DISTANCE)
         self.locations = LocationsOf(spec, settings.offset)
         self.reaches = Memo(partial(_reaches, spec.strides))
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """Return the fit: a point near enough to its centre reaches an object, on a level for its size."""
+        """Return the fit: an object is reached by points near its centre, on a level for its size."""
         locations = self.locations.of_canvas(canvas_hw, boxes.device)
         each = locations_per_object(self._match(boxes, locations), len(boxes))
         return Fit(each, each > 0)
@@ -83,7 +84,7 @@ class FCOS(DenseHead):
     ) -> Costs:
         """Return the costs of logits (B, A, K), distances (B, A, 4) in strides and centerness (B, A, 1).
 
-        They are counted by foreground points, where torchvision takes those of the batch.
+        Each image is divided by its own foreground points; torchvision divides by those of the batch.
         """
         logits, distances, centerness = outputs
         locations = self.locations(pyramid)
@@ -101,12 +102,12 @@ class FCOS(DenseHead):
         return Costs(learnt, foreground.sum(dim=1), classes, others)
 
     def scores(self, outputs: Sequence[Tensor]) -> Tensor:
-        """Return the geometric mean of class and centerness."""
+        """Return the geometric mean of class score and centerness."""
         logits, _, centerness = outputs
         return (logits.sigmoid() * centerness.sigmoid()).sqrt()
 
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
-        """Return the decoder of distances from points."""
+        """Return the function that decodes distances from points."""
         return partial(self.locations(pyramid).boxes_of, outputs[1])
 
     def _match(self, boxes: Tensor, locations: Locations) -> Tensor:
@@ -117,14 +118,17 @@ class FCOS(DenseHead):
 
 
 def _reaches(strides: Sequence[int], counts: Sequence[int], device: torch.device) -> Tensor:
-    """Return (A, 2): the least and the largest distance, in px, to a side of what each point learns."""
+    """Return (A, 2): the minimum and maximum distance, in px, of each point to an object's farthest side."""
     limits = [8.0 * stride for stride in strides[:-1]]
     ends = per_location([0.0, *limits], counts), per_location([*limits, math.inf], counts)
     return torch.stack(ends, dim=1).to(device)
 
 
 def _centerness(locations: Locations, wanted: Tensor, foreground: Tensor) -> Tensor:
-    """Return (B, A): 1 in the centre of its box (B, A, 4), 0 on its edge, and 1 where there is no box."""
+    """Return the centerness (B, A) of points in their boxes (B, A, 4).
+
+    It is 1 in the centre of the box, 0 on its edge, and 1 where there is no box.
+    """
     distances = locations.distances(wanted).masked_fill(~foreground[..., None], 1.0)
     first, last = torch.chunk(distances, 2, dim=2)
     balance = first.minimum(last) / first.maximum(last)

@@ -1,4 +1,4 @@
-"""RetinaNet's head (Lin et al., arXiv 1708.02002): torchvision's towers, fed with a feature pyramid."""
+"""The head of RetinaNet (Lin et al., arXiv 1708.02002): torchvision's towers, fed with a feature pyramid."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class RetinaNetSettings(HeadSettings):
         "sides of the anchors of every level, in strides; auto: the paper's, and more where the training "
         "boxes need them",
     ] = "auto"
-    ratios: Annotated[tuple[float, ...], "heights of the anchors over their widths"] = (
+    ratios: Annotated[tuple[float, ...], "ratios of the anchors' height to width"] = (
         0.5,
         1.0,
         2.0,
     )
     anchor_grid: Annotated[Grid, GRID_HELP] = "stride"
     convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "the norm between them"] = "gn"
+    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
     iou_foreground: Annotated[
-        float, between(0, 1), "the least IoU of an anchor with the object that it learns"
+        float, between(0, 1), "minimum IoU of an anchor with the object that it learns"
     ] = 0.5
     iou_background: Annotated[
-        float, between(0, 1), "below it an anchor learns that there is no object"
+        float, between(0, 1), "IoU below which an anchor learns that there is no object"
     ] = 0.4
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class RetinaNet(DenseHead):
         return self.anchors
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """Return the fit: an object is reached by an anchor with the IoU of foreground."""
+        """Return the fit: an object is reached if its IoU with an anchor makes that one foreground."""
         settings, anchors = self.settings, self.anchors.of_canvas(canvas_hw, boxes.device)
         match = iou_match(boxes, anchors, settings.iou_foreground, settings.iou_background)
         reached = best_iou(self.anchors, boxes, canvas_hw) >= settings.iou_foreground
@@ -102,7 +102,10 @@ class RetinaNet(DenseHead):
         targets: Sequence[Targets],
         counted: Tensor | None,
     ) -> Costs:
-        """Return the costs of logits (B, A, K) and box deltas (B, A, 4), counted by foreground anchors."""
+        """Return the costs of logits (B, A, K) and box deltas (B, A, 4).
+
+        Each image is divided by its foreground anchors.
+        """
         logits, deltas = outputs
         anchors = canvas_anchors(self.anchors, pyramid)
         limits = self.settings.iou_foreground, self.settings.iou_background
@@ -117,7 +120,7 @@ class RetinaNet(DenseHead):
         return outputs[0].sigmoid()
 
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
-        """Return the decoder of deltas relative to anchors."""
+        """Return the function that decodes deltas relative to anchors."""
         anchors = canvas_anchors(self.anchors, pyramid)
 
         def boxes_of(image: Tensor, anchor: Tensor) -> Tensor:
@@ -134,8 +137,9 @@ def _encoded(boxes: Tensor) -> Tensor:
 
 
 def _offsets(encoded: Tensor, anchors: Tensor) -> Tensor:
-    """Return what torchvision's coder gives for `_encoded` boxes (B, A, 4) and their anchors (A, 4), but
-    without taking a logarithm for each anchor.
+    """Return the deltas of `_encoded` boxes (B, A, 4) relative to their anchors (A, 4).
+
+    They are those of torchvision's coder, but take no logarithm for each anchor of each image.
     """
     sizes = anchors[:, 2:] - anchors[:, :2]
     return (encoded - _encoded(anchors)) / torch.cat([sizes, torch.ones_like(sizes)], dim=1)

@@ -1,5 +1,6 @@
-"""One score for class and box: task-aligned assignment (TOOD, arXiv 2108.07755) and quality focal loss
-(arXiv 2006.04388).
+"""A head with one score for class and box.
+
+It has task-aligned assignment (TOOD, arXiv 2108.07755) and quality focal loss (arXiv 2006.04388).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
 from .towers import Tower
 
-# Of an object's places, the sum of what they are to show, from the middle of a training on.
+# The usual sum of the qualities of an object's points, from the middle of a training on.
 QUALITY = 4.0
 PRIOR = 0.01
 
@@ -37,13 +38,15 @@ class TALSettings(HeadSettings):
     name: Literal["tal"] = "tal"
     nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.6
     convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "the norm between them"] = "gn"
+    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
     alpha: Annotated[
-        float, between(0, 100), "the weight of the score in the choice of an object's points"
+        float, between(0, 100), "weight of the score in the choice of an object's points"
     ] = 1.0
-    beta: Annotated[float, between(0, 100), "the weight of the IoU in that choice"] = 6.0
-    top_k: Annotated[int, between(1, 2**20), "points that learn an object"] = 13
-    box_weight: Annotated[float, at_least(0), "the weight of the box loss"] = 2.0
+    beta: Annotated[
+        float, between(0, 100), "weight of the IoU in the choice of an object's points"
+    ] = 6.0
+    top_k: Annotated[int, between(1, 2**20), "maximum number of points that learn an object"] = 13
+    box_weight: Annotated[float, at_least(0), "weight of the box loss"] = 2.0
 
 
 class TAL(DenseHead):
@@ -76,7 +79,7 @@ class TAL(DenseHead):
         return logits, functional.softplus(raw)
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """Return the fit: every object is reached, as it takes the points that find it best."""
+        """Return the fit: every object is reached, as the points that detect it best learn it."""
         return Fit(boxes.new_full((len(boxes),), QUALITY), boxes.new_ones(len(boxes)).bool())
 
     def costs(
@@ -86,7 +89,7 @@ class TAL(DenseHead):
         targets: Sequence[Targets],
         counted: Tensor | None,
     ) -> Costs:
-        """Return the costs of logits and distances, counted by the sum of an image's qualities."""
+        """Return the costs of logits and distances; each image is divided by the sum of its qualities."""
         logits, distances = outputs
         locations = self.locations(pyramid)
         boxes = locations.boxes(distances)
@@ -106,5 +109,5 @@ class TAL(DenseHead):
         return outputs[0].sigmoid()
 
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
-        """Return the decoder of distances from points."""
+        """Return the function that decodes distances from points."""
         return partial(self.locations(pyramid).boxes_of, outputs[1])

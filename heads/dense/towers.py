@@ -1,4 +1,4 @@
-"""Towers: convolutions that are shared by all levels, and one that says something of every place."""
+"""Towers: convolutions that all levels share, the last of which gives the outputs of every location."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..recompute import recomputed
 
 
 class Tower(nn.Module):
-    """`convs` 3x3 convolutions, normalised where `norm` says so, and one more to the outputs."""
+    """A tower of `convs` 3x3 convolutions, each with a norm if `norm` names one, and one to the outputs."""
 
     def __init__(self, channels: int, outputs: int, convs: int, norm: str, bias: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Tower(nn.Module):
         self.output: nn.Module = _conv(channels, outputs, bias)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """(B, C, H, W) of each level -> (B, A, outputs), level after level and row by row."""
+        """Map (B, C, H, W) of each level to (B, A, outputs), level after level and row by row."""
         levels = [self.output(self.conv(x)).flatten(2).transpose(1, 2) for x in maps]
         return torch.cat(levels, dim=1)
 
@@ -38,7 +38,7 @@ def _conv(channels: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:
 
 
 def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:
-    """The first blocks of a tower of convolutions of one width; more are copies with new weights."""
+    """Return the first `convs` blocks of a tower of one width; further ones are copies with new weights."""
     blocks = [tower[k] if k < len(tower) else copy.deepcopy(tower[-1]) for k in range(convs)]
     added = [m for block in blocks[len(tower) :] for m in block.modules()]
     for conv in (m for m in added if isinstance(m, nn.Conv2d)):
@@ -47,8 +47,9 @@ def resized_tower(tower: nn.Sequential, convs: int) -> nn.Sequential:
 
 
 def tower_outputs(tower: nn.Module, maps: Sequence[Tensor], recompute: bool) -> tuple[Tensor, ...]:
-    """What a tower says of all levels, (B, A, ...) each, float32. again: one level at a time, to be
-    computed again in the backward pass.
+    """Return a tower's outputs for all levels, (B, A, ...) each, in float32.
+
+    recompute: whether activations are recomputed in the backward pass, one level at a time.
     """
     if not recompute:
         return tuple(x.float() for x in _several(tower(list(maps))))

@@ -1,8 +1,7 @@
 """The processes that train one model together, as torchrun or SLURM started them; usually a single one.
 
-Lightning Fabric deals with launchers, devices and nodes. Gradients are summed here, not in its
-data-parallel wrapper, so that the sum over the micro-batches of all processes is the gradient of the whole
-batch, however its images are distributed.
+Gradients are summed here, not by a data-parallel wrapper, so that the sum over the micro-batches of all
+processes is the gradient of the whole batch, however its images are distributed.
 """
 
 from __future__ import annotations
@@ -12,30 +11,55 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from ...cache.errors import FdetError, InputError
 from .devices import pick_device
 from .world import World, find_world
 
 T = TypeVar("T")
+# Of the ports that no service is registered for.
+_FIRST_PORT = 15_000
+_PORTS = 15_000
+
+
+class Group(Protocol):
+    """What connects several processes."""
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Sum a tensor over all processes, in place."""
+
+    def shared(self, value: T, rank: int) -> T:
+        """Return the value that process number `rank` has."""
+
+
+class _TorchGroup:
+    """The default group of torch.distributed."""
+
+    def sum_(self, tensor: Tensor) -> None:
+        distributed.all_reduce(tensor)
+
+    def shared(self, value: T, rank: int) -> T:
+        values = [value]
+        distributed.broadcast_object_list(values, src=rank)
+        return values[0]
 
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a run, seen from this one.
+    """The processes of a run, as one of them sees them.
 
-    world: the number of this process among them. device: its device. on_machine: how many processes share
-    the memory of this machine. fabric: the Lightning Fabric that connects them, None for a single process.
+    world: this process among them. device: the one that it computes on. on_machine: how many share this
+    machine's memory. group: what connects them; None for one process alone.
     """
 
     world: World
     device: torch.device
     on_machine: int = 1
-    fabric: Any = None
+    group: Group | None = None
 
     @property
     def first(self) -> bool:
@@ -44,14 +68,13 @@ class Processes:
 
     def sum_(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes, in place."""
-        if self.fabric is None:
-            return tensor
-        summed: Tensor = self.fabric.all_reduce(tensor, reduce_op="sum")
-        return tensor.copy_(summed)
+        if self.group is not None:
+            self.group.sum_(tensor)
+        return tensor
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is true in at least one process."""
-        if self.fabric is None:
+        if self.group is None:
             return flag
         return bool(self.sum_(torch.tensor(float(flag), device=self.device)))
 
@@ -60,7 +83,7 @@ class Processes:
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-        if self.fabric is None:
+        if self.group is None:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = self.sum_(torch.cat([g.reshape(-1) for g in gradients]))
@@ -70,7 +93,7 @@ class Processes:
 
     def share_first(self, tensors: Iterable[Tensor]) -> None:
         """Replace the tensors of all processes by those of the first, in place and on the device."""
-        if self.fabric is None:
+        if self.group is None:
             return
         for tensor in tensors:
             if not self.first:
@@ -79,16 +102,13 @@ class Processes:
 
     def of_first(self, value: T) -> T:
         """Return the value of the first process."""
-        if self.fabric is None:
-            return value
-        shared: T = self.fabric.broadcast(value, src=0)
-        return shared
+        return value if self.group is None else self.group.shared(value, 0)
 
     def gather(self, value: T) -> list[T]:
         """Return the values of all processes in the order of their ranks."""
-        if self.fabric is None:
+        if self.group is None:
             return [value]
-        return [self.fabric.broadcast(value, src=rank) for rank in range(self.world.size)]
+        return [self.group.shared(value, rank) for rank in range(self.world.size)]
 
     def by_first(self, action: Callable[[], T]) -> T:
         """Run an action in the first process, and return its result in all; all raise its FdetError."""
@@ -113,45 +133,56 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
     if world.size == 1:
         return Processes(world, pick_device(device))
     on = pick_device(device, world.local_rank)
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise InputError(
-            f"{world.size} processes train together with Lightning Fabric, which is not installed: "
-            "pip install 'frozendet[distributed]'"
-        ) from error
     here = _on_machine(world, environment)
     if on.type == "cuda" and (here > torch.cuda.device_count() or on.index != world.local_rank):
         raise InputError(
             f"--device {device}: each of the {here} processes on this machine takes a device of its "
             f"own; expected auto, and {here} devices, got {torch.cuda.device_count()}"
         )
-    from .launched import Launched
-
-    fabric = Fabric(
-        accelerator=on.type,
-        devices=here,
-        num_nodes=world.size // here,
-        strategy="ddp",
-        precision="32-true",
-        plugins=[Launched(world, here, environment)],
+    if on.type == "cuda":
+        torch.cuda.set_device(on)
+    distributed.init_process_group(
+        "nccl" if on.type == "cuda" else "gloo",
+        init_method=f"tcp://{main_address(environment)}:{main_port(environment)}",
+        world_size=world.size,
+        rank=world.rank,
     )
-    fabric.launch()
-    # Gloo's threads must end before the interpreter does, or they abort it; Fabric ends only NCCL's.
+    # The threads of Gloo must end before the interpreter does, or they abort it.
     atexit.register(_leave)
-    return Processes(world, on, here, fabric)
+    return Processes(world, on, here, _TorchGroup())
+
+
+def main_address(environment: Mapping[str, str]) -> str:
+    """Return where the first process listens: MASTER_ADDR, or the first node of SLURM's step."""
+    if "MASTER_ADDR" in environment:
+        return environment["MASTER_ADDR"]
+    nodes = environment.get("SLURM_STEP_NODELIST", "127.0.0.1")
+    # far[08-10,12]-ib,near -> far08-ib
+    name, bracket, rest = nodes.partition("[")
+    if not bracket or "," in name:
+        return name.split(",")[0]
+    numbers, _, after = rest.partition("]")
+    return name + re.split("[,-]", numbers)[0] + after.split(",")[0]
+
+
+def main_port(environment: Mapping[str, str]) -> int:
+    """Return MASTER_PORT, or a port that two steps of a cluster hardly ever share."""
+    if "MASTER_PORT" in environment:
+        return int(environment["MASTER_PORT"])
+    job, step = (int(environment.get(name, "0")) for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    return _FIRST_PORT + (101 * job + step) % _PORTS
 
 
 def _leave() -> None:
     """Leave the process group, if it still exists."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _on_machine(world: World, environment: Mapping[str, str]) -> int:
     """Return the number of processes on this machine, as torchrun or srun sets it.
 
-    Fabric needs the same number on each machine. srun's SLURM_STEP_TASKS_PER_NODE is "4" or "4(x2)", or
+    It must be the same on each machine. srun's SLURM_STEP_TASKS_PER_NODE is "4" or "4(x2)", or
     "4(x2),3" where they differ. Raises InputError.
     """
     given = environment.get("LOCAL_WORLD_SIZE") or environment.get("SLURM_STEP_TASKS_PER_NODE")

@@ -23,7 +23,7 @@ from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
 
 T = TypeVar("T", int, float, Precision)
-# Where nothing is said.
+# The neck and head of a run that names none.
 NECK, HEAD = "fpn", "tal"
 
 
@@ -32,7 +32,9 @@ class TrainSettings:
     """How a run is trained: its length, batches, precision and samples."""
 
     epochs: Annotated[
-        int | Auto, at_least(1), "passes over the images; auto: as docs/training.md says"
+        int | Auto,
+        at_least(1),
+        "passes over the images; auto: by the number of images (docs/training.md)",
     ] = "auto"
     batch_size: Annotated[int, at_least(1), "images per step, over all processes"] = 4
     accumulate: Annotated[
@@ -42,10 +44,10 @@ class TrainSettings:
     ] = 1
     precision: Annotated[
         Precision | Auto,
-        "of the step's matrix products; fp16 scales the loss; auto: bf16 where the processor or accelerator "
-        "has it natively, otherwise fp32",
+        "precision of the step's matrix products; fp16 scales the loss; auto: bf16 where the processor or "
+        "accelerator has it natively, otherwise fp32",
     ] = "auto"
-    clip_norm: Annotated[float, at_least(0), "largest norm of the gradient; 0: no limit"] = 1.0
+    clip_norm: Annotated[float, at_least(0), "maximum norm of the gradient; 0: no limit"] = 1.0
     average: Annotated[
         float,
         between(0, 0.999999),
@@ -60,10 +62,12 @@ class TrainSettings:
         int, at_least(0), "evaluations without a better AP after which training ends; 0: never"
     ] = 0
     save_minutes: Annotated[
-        float, at_least(0), "the most work that a kill can cost, to the next line of the log"
+        float,
+        at_least(0),
+        "minutes after which a checkpoint is written, at the next line of the log; a kill costs no more",
     ] = 10.0
     checkpoint_activations: Annotated[
-        bool, "recompute activations in the backward pass instead of keeping them"
+        bool, "recompute activations in the backward pass, instead of keeping them, for less memory"
     ] = False
     compile: Annotated[bool, "compile neck and head"] = False
     channels_last: Annotated[bool, "keep neck and head in the channels-last memory format"] = False
@@ -72,15 +76,14 @@ class TrainSettings:
         between(0, 1),
         "share of an object that a view must show for the object to be trained on",
     ] = 0.3
-    seed: Annotated[int, between(0, 2**32 - 1), "of weights, order and random draws"] = 0
+    seed: Annotated[int, between(0, 2**32 - 1), "seed of weights, order and random draws"] = 0
     fraction: Annotated[
         float,
         between(1e-6, 1),
-        "share of the images that is trained on, always the same ones; a smaller share is a subset of a "
-        "larger one",
+        "share of the images to train on, always the same ones; a smaller share is a subset of a larger one",
     ] = 1.0
     views: Annotated[
-        int, at_least(0), "how many of the cache's views are used, the plain one first; 0: all"
+        int, at_least(0), "number of the cache's views to use, the plain one first; 0: all"
     ] = 0
     repeat_factor: Annotated[
         float,
@@ -93,11 +96,13 @@ class TrainSettings:
         at_least(1),
         "threads that read maps; with a backbone in the loop, processes that decode images, four at a time",
     ] = 1
-    prefetch: Annotated[int, at_least(1), "batches of cached maps that may wait"] = 4
+    prefetch: Annotated[
+        int, at_least(1), "maximum number of batches of cached maps that are read ahead"
+    ] = 4
     shuffle_shards: Annotated[
         int,
         at_least(0),
-        "shuffle over so many shards at a time, where random reads are dear; 0: over all of them",
+        "number of shards to shuffle over at a time, for disks with slow random reads; 0: all shards",
     ] = 0
 
 
@@ -109,20 +114,20 @@ class OptimSettings:
     lr: Annotated[
         float | Auto,
         at_least(1e-12),
-        "the peak rate, for the batch size that is used; auto: by a rule that follows the batch size",
+        "peak learning rate, for the batch size that is used; auto: by a rule that follows the batch size",
     ] = "auto"
-    weight_decay: Annotated[float, at_least(0), "of weights; biases and norms have none"] = 1e-4
-    momentum: Annotated[float, between(0, 1), "of SGD alone"] = 0.9
-    neck_factor: Annotated[float, at_least(0), "the neck's share of the rate"] = 1.0
-    head_factor: Annotated[float, at_least(0), "the head's share of the rate"] = 1.0
+    weight_decay: Annotated[float, at_least(0), "weight decay; biases and norms have none"] = 1e-4
+    momentum: Annotated[float, between(0, 1), "momentum, for sgd only"] = 0.9
+    neck_factor: Annotated[float, at_least(0), "factor of the neck's learning rate"] = 1.0
+    head_factor: Annotated[float, at_least(0), "factor of the head's learning rate"] = 1.0
     backbone_factor: Annotated[
-        float, at_least(0), "the backbone's share of the rate, with --source finetune"
+        float, at_least(0), "factor of the backbone's learning rate, with --source finetune"
     ] = 0.1
-    adapter_factor: Annotated[float, at_least(0), "the adapters' share of the rate"] = 1.0
+    adapter_factor: Annotated[float, at_least(0), "factor of the adapters' learning rate"] = 1.0
     layer_decay: Annotated[
         float,
         at_least(0),
-        "with --source finetune, multiplies the rate once more for each stage before the last one",
+        "with --source finetune: factor of the rate, once more for each stage before the last one",
     ] = 1.0
 
 
@@ -130,12 +135,15 @@ class OptimSettings:
 class ScheduleSettings:
     """How the rate changes during a run.
 
-    cosine, step: `warmup_steps` linear from 0, at most a quarter of the run; then a half cosine to 0, or
-    times `gamma` at each of `milestones`. onecycle (Smith and Topin, arXiv 1708.07120): a half cosine up
-    over the share `rise`, from 1/25 of the peak, and one down to 0.
+    cosine, step: the rate rises linearly from 0 for `warmup_steps`, at most a quarter of the run; then it
+    falls along a half cosine to 0, or is multiplied by `gamma` at each of `milestones`. onecycle (Smith and
+    Topin, arXiv 1708.07120): it rises along a half cosine from 1/25 of the peak, over the share `rise` of the
+    run, and falls along another one to 0.
     """
 
-    name: Annotated[Literal["cosine", "step", "onecycle"], "how the rate changes"] = "cosine"
+    name: Annotated[Literal["cosine", "step", "onecycle"], "how the learning rate changes"] = (
+        "cosine"
+    )
     warmup_steps: Annotated[int, at_least(0), "cosine, step: steps with a rising rate"] = 100
     rise: Annotated[float, between(0, 1), "onecycle: share of the run with a rising rate"] = 0.3
     milestones: Annotated[
@@ -146,30 +154,33 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """A backbone that is trained too (--source finetune and scratch), or adapted (--source online)."""
+    """How a backbone is trained too (--source finetune and scratch), or adapted (--source online)."""
 
     train_from: Annotated[
         str,
-        "finetune's first trained stage, by the name of the level that it ends with (c3: all behind the "
-        'stride 4 of c2), or the first one with adapters; "": all',
+        "first stage that finetune trains, or that has adapters, by the name of the level at its end (c3: "
+        'all that follows c2, of stride 4); "": all',
     ] = ""
     norm: Annotated[
         Literal["auto", "frozen", "batch"],
-        "whether BatchNorm keeps the statistics that it has, or takes the batch's; auto: takes them from "
-        "scratch alone",
+        "statistics of BatchNorm; frozen: those that it has; batch: the batch's; auto: batch with --source "
+        "scratch, otherwise frozen",
     ] = "auto"
     adapters: Annotated[
-        bool, "train small layers that act on what the frozen backbone's blocks give"
+        bool, "train small layers (adapters) on the outputs of the frozen backbone's blocks"
     ] = False
     adapter_reduction: Annotated[
         int, between(1, 1024), "an adapter's width is the block's channels divided by this"
     ] = 4
-    adapter_min_width: Annotated[int, between(1, 1024), "the least width of an adapter"] = 8
+    adapter_min_width: Annotated[int, between(1, 1024), "minimum width of an adapter"] = 8
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """neck and head: the settings of the chosen ones, e.g. FPNSettings and RetinaNetSettings."""
+    """All settings of a run.
+
+    neck, head: the settings of the chosen neck and head, e.g. FPNSettings and RetinaNetSettings.
+    """
 
     neck: NeckSettings = field(default_factory=NECKS[NECK].settings)
     head: HeadSettings = field(default_factory=HEADS[HEAD].settings)
@@ -185,12 +196,12 @@ class RunConfig:
         check_range("train.accumulate", self.train.accumulate, 1, self.train.batch_size)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain sections, as TOML and JSON know them."""
+        """Return the settings as sections of plain values, as TOML and JSON know them."""
         mapping: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return mapping
 
     def to_toml(self) -> str:
-        """A file that `--config` takes. JSON's scalars and lists are TOML's too."""
+        """Return the text of a file that `--config` takes; scalars and lists of JSON are valid TOML too."""
         blocks = []
         for section, values in self.to_mapping().items():
             lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
@@ -198,7 +209,7 @@ class RunConfig:
         return "\n\n".join(blocks) + "\n"
 
     def adopting(self, kept: RunConfig) -> RunConfig:
-        """With the values that a run of these settings has kept in place of every "auto"."""
+        """Return these settings with the values that a run of them has kept in place of every "auto"."""
         values, others = self.to_mapping(), kept.to_mapping()
         for section, settings in values.items():
             for name, value in settings.items():
@@ -208,17 +219,20 @@ class RunConfig:
 
     @property
     def masks(self) -> bool:
-        """Whether the head finds masks too."""
+        """Whether the head predicts masks too."""
         return isinstance(self.head, RoISettings) and self.head.masks
 
     @property
     def digest(self) -> str:
-        """sha256 of all settings."""
+        """The sha256 of all settings."""
         return digest_of(self.to_mapping())
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
-        """Raises ConfigError for an unknown section, neck, head or setting, and for wrong types."""
+        """Make a configuration from sections; settings that are absent have their defaults.
+
+        Raises ConfigError for an unknown section, neck, head or setting, and for wrong types.
+        """
         plain = {
             "backbone": BackboneSettings,
             "augment": AugmentSettings,
@@ -239,13 +253,13 @@ class RunConfig:
 
 
 def fixed(value: T | Auto) -> T:
-    """A setting of a run, which has a value in place of every "auto" (pipeline/training/auto.py)."""
+    """Return a setting of a run, which has a value in place of every "auto" (pipeline/training/auto.py)."""
     assert value != "auto"
     return value
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:
-    """sha256 of the sections of a configuration, as `to_mapping` gives them."""
+    """Return the sha256 of the sections of a configuration, as `to_mapping` gives them."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -272,10 +286,9 @@ def load_config(
     adapters: bool = False,
     assignments: Sequence[str] = (),
 ) -> RunConfig:
-    """Defaults, then the file (or preset), then the names, then each 'section.name=value'; masks,
-    adapters: last of all head.masks=true, backbone.adapters=true.
+    """Return the defaults, changed by the file (or preset), then the names, then each 'section.name=value'.
 
-    Raises ConfigError.
+    masks, adapters: whether to set head.masks and backbone.adapters to true, last of all. Raises ConfigError.
     """
     values = read_toml(config_file(path)) if path else {}
     for section, name in (("neck", neck), ("head", head)):

@@ -1,4 +1,4 @@
-"""Figures of a run and their spread over runs, from the runs' histories; nothing is measured here."""
+"""The figures of a run and their spread over runs, taken from the runs' histories without measurement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, appended; cut back to the checkpoint on resume."""
+"""The log metrics.jsonl: one JSON object per line, appended; it is cut back to the checkpoint on resume."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AMOUNTS = ("seconds", "images_per_second", "waiting", "process_memory_mb", "dev
 
 
 def append(run: Path, line: Mapping[str, Any]) -> None:
-    """Add a line; every line names its `kind` and its `step`. Raises StorageError."""
+    """Append a line; every line names its `kind` and its `step`. Raises StorageError."""
     try:
         with (run / NAME).open("a") as file:
             file.write(json.dumps(dict(line)) + "\n")
@@ -31,10 +31,10 @@ def append(run: Path, line: Mapping[str, Any]) -> None:
 
 
 def read(run: Path) -> list[dict[str, Any]]:
-    """All whole lines; a last one that a kill cut off is left out. Raises CorruptCache, StorageError.
+    """Return all whole lines, without a last one that a kill cut off. Raises CorruptCache, StorageError.
 
-    What is returned can be counted with: `kind` is a text, `step` and `epoch` are numbers from 0 on, as is
-    every time and size, and no number is beyond a float. A log is read from other people's runs too.
+    The values are safe to calculate with, as logs of other people's runs are read too: `kind` is a text,
+    `step` and `epoch` are numbers from 0 on, as is every time and size, and no number is beyond a float.
     """
     path = run / NAME
     if not os.path.lexists(path):
@@ -61,7 +61,7 @@ def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
 
 
 def _check_numbers(value: Any, depth: int = 0) -> None:
-    """Raises ValueError for a number that is beyond a float, and for what is nested beyond all use."""
+    """Raise ValueError for an integer beyond 2^63, and for values nested deeper than MAX_DEPTH."""
     if depth > MAX_DEPTH:
         raise ValueError(f"nested more than {MAX_DEPTH} times")
     if isinstance(value, int) and abs(value) > 2**63:
@@ -72,7 +72,7 @@ def _check_numbers(value: Any, depth: int = 0) -> None:
 
 
 def _check_fields(line: Any) -> None:
-    """Raises TypeError, ValueError."""
+    """Raise TypeError or ValueError for a line that lacks a field or has a value of a wrong kind."""
     if not isinstance(line, dict) or not isinstance(line.get("kind"), str):
         raise TypeError("expected an object with a kind")
     for name in _COUNTS:
@@ -92,7 +92,7 @@ def _is_amount(value: Any) -> bool:
 
 
 def cut_back(run: Path, step: int, evaluated: bool) -> None:
-    """Forget what was logged after a checkpoint: those steps will be done, and logged, again.
+    """Remove the lines that were logged after a checkpoint: those steps will be done, and logged, again.
 
     evaluated: whether the evaluation at this very step is part of the checkpoint.
     """

@@ -1,4 +1,4 @@
-"""Mappings -> frozen dataclasses, strictly: unknown names and wrong types are refused by full path."""
+"""Strict parsing of mappings to frozen dataclasses; errors name the full path of what is wrong."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from ...cache.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
-# Of a list: more than anyone means, and few enough to look at each.
+# The maximum length of a list: more than anyone needs, and few enough to check each value.
 _MOST_VALUES = 10_000
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Raises ConfigError."""
+    """Read a TOML file. Raises ConfigError."""
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
@@ -27,7 +27,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
-    """A copy with 'section.name=value' put in; the value is read as TOML, else as a plain word."""
+    """Return a copy in which 'section.name=value' is set. Raises ConfigError.
+
+    The value is read as TOML, or as a plain word where it is none.
+    """
     path, equals, text = assignment.partition("=")
     names = path.strip().split(".")
     if not equals or not all(names):
@@ -49,7 +52,10 @@ def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:
 
 
 def from_mapping(cls: type[T], values: object, path: str) -> T:
-    """A dataclass from a mapping; `path` is where it stands, for messages. Raises ConfigError."""
+    """Make a dataclass from a mapping. Raises ConfigError.
+
+    path: the path of the mapping within the settings, for messages.
+    """
     if not isinstance(values, Mapping):
         raise ConfigError(f"setting '{path}': expected a section, got {shown_value(values)}")
     hints = get_type_hints(cls)
@@ -64,7 +70,10 @@ def from_mapping(cls: type[T], values: object, path: str) -> T:
 
 
 def shown_value(value: object) -> str:
-    """Its repr, where it has one: not what is nested too deep, nor a number of thousands of digits."""
+    """Return the repr of a value, or its type where repr fails.
+
+    It fails for a value that is nested too deep, and for a number of thousands of digits.
+    """
     try:
         return repr(value)
     except (ValueError, RecursionError):
@@ -97,7 +106,7 @@ def _checked(expected: Any, value: Any, path: str) -> Any:
 
 
 def _checked_union(kinds: tuple[Any, ...], value: Any, path: str) -> Any:
-    """Of a kind, or one of the words that may stand in its place, or None."""
+    """Check that a value is of a kind, one of the words that may replace it, or None if that is a kind."""
     if value is None and type(None) in kinds:
         return None
     words = [w for kind in kinds if get_origin(kind) is Literal for w in get_args(kind)]

@@ -1,1 +1,1 @@
-"""Where a training step's data come from: the cache, or a backbone in the loop."""
+"""The sources of a training step's data: the cache, or a backbone in the loop."""

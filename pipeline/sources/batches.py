@@ -1,4 +1,4 @@
-"""What a step takes: what a source loads, with its targets. The same code for every source."""
+"""The batches of a step: what a source loads, with its targets. The code is the same for every source."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..dataset.long_tail import known_classes
 from ..machines.devices import pinned
 from .source import MakePyramid, PyramidSource
 
-# A side of a target's mask: twice what a mask head usually finds.
+# The side of a target's mask in cells: twice that of the masks that a mask head usually predicts.
 MASK_CELLS = 56
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """B samples: what a step of a head takes. B is 0 where all were skipped.
+    """The B samples of a head's step. B is 0 where all were skipped.
 
-    targets: on the device. pyramid: makes the maps there.
+    targets: the objects of each sample, on the device. pyramid: the function that makes the maps there.
     """
 
     image_ids: tuple[int, ...]
@@ -42,7 +42,10 @@ def batches_from(
     min_visible: float,
     class_images: npt.NDArray[np.int64],
 ) -> Iterator[Batch]:
-    """What the source loads, with its targets. class_images: (K,), training images that show each class."""
+    """Yield the batches that the source loads, with their targets.
+
+    class_images: (K,), the number of training images that show each class.
+    """
     counts = pinned(torch.from_numpy(class_images).float(), device).to(device, non_blocking=True)
     for samples, placements, pyramid in source.load(batches):
         image_ids = tuple(image_id for image_id, _ in samples)
@@ -56,11 +59,14 @@ def batches_from(
 
 
 def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Targets, ...]:
-    """In a copy a kind, which waits for nothing: an ordinary one would wait for the last step."""
+    """Copy targets to the device, each field of all images at once.
+
+    The copies wait for nothing, while ordinary ones would wait for the last step.
+    """
     if not targets:
         return ()
     first = targets[0]
-    names = ("boxes", "labels", "masks", "looked_for", "ignored")
+    names = ("boxes", "labels", "masks", "known_classes", "ignored")
     given = [name for name in names if getattr(first, name) is not None]
     parts = {}
     for name in given:
@@ -73,9 +79,11 @@ def _on_device(targets: Sequence[Targets], device: torch.device) -> tuple[Target
 def targets_of(
     annotations: Annotations, image_id: int, placement: Placement, min_visible: float
 ) -> Targets:
-    """The objects of one sample: no crowds, and only what the view shows enough of, at least 1 px wide and
-    high; the places of all others are ignored. With masks where the annotations have outlines, and with
-    the classes that were looked for where these say so.
+    """Return the objects of one sample as the targets of its training.
+
+    They are without crowds, and only those of which the view shows enough, at least 1 px wide and high; the
+    boxes of all others are ignored. Masks are included where the annotations have outlines, and the classes
+    that were looked for where the annotations name them.
     """
     objects = annotations.of_image(image_id)
     boxes = torch.from_numpy(objects.boxes.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Pyramids from the cache."""
+"""The source of pyramids from a cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .source import Loaded
 
 
 class CachedSource:
-    """Maps from the cache, decoded on the device; neither images nor backbone are in memory."""
+    """A source that decodes cached maps on the device; neither images nor a backbone are in memory."""
 
     def __init__(
         self,
@@ -25,12 +25,12 @@ class CachedSource:
         workers: int = 1,
         prefetch: int = 4,
     ) -> None:
-        """codec: the cache's, on the device."""
+        """Read with `reader`, and decode with the cache's codec, which is on the device."""
         self.reader, self._codec, self._device = reader, codec, device
         self._workers, self._prefetch = workers, prefetch
 
     def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
-        """Reads ahead in threads."""
+        """Yield the batches, which threads read ahead."""
         for batch in load_batches(
             self.reader, batches, workers=self._workers, prefetch=self._prefetch
         ):
@@ -39,5 +39,5 @@ class CachedSource:
 
     @property
     def skipped(self) -> frozenset[SampleId]:
-        # Threads that read ahead add to it; list() is one step to them.
+        # Threads that read ahead add to the set meanwhile; they cannot interrupt list().
         return frozenset(list(self.reader.skipped))

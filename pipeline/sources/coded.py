@@ -1,4 +1,4 @@
-"""Pyramids of another source, passed through a codec as if they came from a cache."""
+"""A source whose pyramids come from another one and pass through a codec, as if they came from a cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .source import Loaded, MakePyramid, PyramidSource
 
 
 class CodedSource:
-    """What `source` loads, stored and decoded in the step; the codec is on the device of its maps."""
+    """The pyramids of `source`, encoded and decoded in the step; the codec is on the device of its maps."""
 
     def __init__(self, source: PyramidSource, codec: Codec | PairedCodec) -> None:
         self._source, self._codec = source, codec
@@ -31,5 +31,5 @@ class CodedSource:
 
 
 def through(codec: Codec | PairedCodec, pyramid: FeaturePyramid) -> FeaturePyramid:
-    """What a cache of that codec would give back of a pyramid."""
+    """Return a pyramid as a cache with that codec would give it back."""
     return codec.decode(codec.encode(pyramid), pyramid.canvas_hw)

@@ -1,4 +1,4 @@
-"""A cache opened for training or evaluation: which images, which annotations, which pyramids."""
+"""A cache opened for training or evaluation: its images, their annotations and their pyramids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...cache.errors import CorruptCache, InputError, OnCorrupt
 from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
-from ...cache.joined import ReadableCache, open_caches
+from ...cache.joined import ReadableCache, open_caches, parts_of
 from ...cache.loader import BatchReader
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
@@ -40,11 +40,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """image_ids: those that have both features and annotations, in the cache's order.
+    """An open cache, or several opened as one.
 
-    name: the cache's path, or those of all. fingerprint: of the caches and of the annotations. content:
-    digests of the image files that cached features are of, "" for images that are read in every step.
-    second: of a second backbone's cache, which is read beside it.
+    name: the cache's path, or the paths of all. image_ids: the images that have both features and
+    annotations, in the cache's order. fingerprint: the ids of the caches and the digest of the annotations.
+    content: digests of the image files that cached features were made from, "" for images that are read in
+    every step. second: the header of a second backbone's cache, which is read along with the first.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Data:
 
     @property
     def headers(self) -> tuple[CacheHeader, ...]:
-        """Of each backbone's cache."""
+        """The header of each backbone's cache."""
         return (self.header,) if self.second is None else (self.header, self.second)
 
     @property
@@ -69,7 +70,7 @@ class Data:
     def batches(
         self, samples: Sequence[Sequence[SampleId]], device: torch.device, min_visible: float
     ) -> Iterator[Batch]:
-        """What a step takes, in order, loaded ahead."""
+        """Yield the batches of the steps, in order, loaded ahead."""
         counts = class_images(self.annotations, self.image_ids)
         return batches_from(self.source, samples, self.annotations, device, min_visible, counts)
 
@@ -88,12 +89,12 @@ def open_cached(
     room: int | None = None,
     masks: bool = False,
 ) -> Data:
-    """One cache, or several read as one, with their own annotations or others. second: those of a
-    second backbone, whose maps come beside those of the first.
+    """Open one cache, or several read as one, with their own annotations or others.
 
-    Images that failed, or that the annotations do not name, are left out with a warning. sharing:
-    processes of this machine that open it for the same run; room: as `resident_samples` takes it.
-    masks: read the objects' outlines too. Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
+    Images that failed, or that the annotations do not name, are left out with a warning. second: the caches
+    of a second backbone, whose maps are read along with those of the first. sharing: the number of processes
+    of this machine that open the cache for the same run. room: as `resident_samples` takes it. masks: whether
+    to read the objects' outlines too. Raises InputError, IncompleteCache, CorruptCache, KeyMismatch.
     """
     cache = open_caches(paths)
     own = codec_of(paths[0], cache.header.key, device)
@@ -107,7 +108,8 @@ def open_cached(
     kept = resident_samples(resident, cache.header, device, sharing, room, others)
     reader = BatchReader(read, pin=device.type == "cuda", resident=kept, on_corrupt=on_corrupt)
     source = CachedSource(reader, codec, device, workers, prefetch)
-    data = _data(paths, annotations, cache.header, read.failed, source, masks)
+    roots = {part.root: part.header for part in parts_of(cache)}
+    data = _data(roots, annotations, cache.header, read.failed, source, masks)
     return replace(data, second=others[0] if others else None, content=read.content)
 
 
@@ -123,7 +125,7 @@ def open_live(
 ) -> Data:
     """Open a backbone in the loop: the cache is only the recipe, and need not even be finished.
 
-    source: which one of the live SOURCES.
+    source: the name of one of the live SOURCES.
 
     Raises as open_cached does.
     """
@@ -132,35 +134,37 @@ def open_live(
     failed = FeatureCache.open(path).failed if whole else {}
     check_images(images, [i for i in header.layout.images if i.id not in failed])
     made = SOURCES[source].make(header, images, backbone, workers)
-    return _data([path], annotations, header, failed, made, masks)
+    return _data({path: header}, annotations, header, failed, made, masks)
 
 
 def _data(
-    paths: Sequence[Path],
+    roots: Mapping[Path, CacheHeader],
     annotations: Path | None,
     header: CacheHeader,
     failed: Mapping[int, str],
     source: PyramidSource,
     masks: bool,
 ) -> Data:
-    name = " + ".join(map(str, paths))
+    name = " + ".join(map(str, roots))
     if annotations is not None:
         boxes, raw = load_annotations(annotations, outlines=masks)
     else:
-        boxes, raw = _own_annotations(paths, masks)
+        boxes, raw = _own_annotations(roots, masks)
     for why, count in boxes.dropped.items():
         log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
-    ids = " ".join(CacheHeader.read(path).id for path in paths)
+    ids = " ".join(of_root.id for of_root in roots.values())
     fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
     return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
 
 
-def _own_annotations(paths: Sequence[Path], masks: bool) -> tuple[Annotations, bytes]:
-    """The copy that a cache carries, and its bytes; of several caches each for its own images."""
+def _own_annotations(roots: Mapping[Path, CacheHeader], masks: bool) -> tuple[Annotations, bytes]:
+    """Return the annotations that a cache carries, and their bytes.
+
+    Of several caches, each one's annotations are used for its own images.
+    """
     parts, copies = [], []
     parsed: dict[bytes, Annotations] = {}
-    for path in paths:
-        header = CacheHeader.read(path)
+    for path, header in roots.items():
         try:
             copies.append(read_annotations(path, header))
         except CorruptCache as error:

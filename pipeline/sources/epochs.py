@@ -9,7 +9,7 @@ from .data import Data
 
 
 def sampler_of(data: Data, settings: TrainSettings) -> Sampler:
-    """Of a run on these data."""
+    """Return the sampler of a run on these data."""
     repeats = None
     if settings.repeat_factor:
         repeats = repeat_factors(data.annotations, data.image_ids, settings.repeat_factor)

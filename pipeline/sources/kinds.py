@@ -30,10 +30,10 @@ def _live(header: CacheHeader, images: Path, backbone: Backbone, workers: int) -
 class SourceKind:
     """A row of SOURCES.
 
-    help: what the pyramids are. colour: its colour in plots. live: whether images pass through a backbone in
-    every step. trains: whether that backbone is trained too; fresh: from random weights. make: builds a live
-    source from the header of the cache that is its recipe, the folder of images, the backbone and the number
-    of workers.
+    help: what gives the pyramids, in words. colour: its colour in plots. live: whether images pass through a
+    backbone in every step. trains: whether that backbone is trained too. fresh: whether it begins with random
+    weights. make: a function that builds a live source from the header of the cache that is its recipe, the
+    folder of images, the backbone and the number of workers.
     """
 
     help: str
@@ -44,14 +44,21 @@ class SourceKind:
     make: MakeSource = _live
 
 
-# The colours are Okabe and Ito's: the colour-blind tell them apart too.
+# The colours are from Okabe and Ito's palette, so that colour-blind readers can tell them apart too.
 SOURCES: Mapping[str, SourceKind] = {
     CACHED: SourceKind("maps from the cache", "#0072B2"),
     "online": SourceKind("the frozen backbone in the loop", "#D55E00", live=True),
     "finetune": SourceKind(
-        "trained from backbone.train_from on", "#009E73", live=True, trains=True
+        "a backbone that is trained from stage backbone.train_from on",
+        "#009E73",
+        live=True,
+        trains=True,
     ),
     "scratch": SourceKind(
-        "trained from random weights", "#CC79A7", live=True, trains=True, fresh=True
+        "a backbone that is trained from random weights",
+        "#CC79A7",
+        live=True,
+        trains=True,
+        fresh=True,
     ),
 }

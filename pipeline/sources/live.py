@@ -1,4 +1,4 @@
-"""Pyramids from a backbone in the loop."""
+"""The source of pyramids from a backbone in the loop."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Backbone = FrozenBackbone | AdaptedBackbone | TrainedBackbone
 
 
 class LiveSource:
-    """A backbone in the loop, on the canvases that the cache was made from.
+    """A source that runs a backbone on the canvases that the cache was made from.
 
-    A pass of a frozen one, with adapters or without, takes as many images as one of the extraction did:
-    with one, the features are the same to the last bit on the same device with the same number of
-    threads. A trained one takes the whole batch.
+    A frozen backbone, with adapters or without, takes as many images in a pass as the extraction did. With
+    one image in a pass, the features are the same to the last bit on the same device with the same number of
+    threads. A trained backbone takes the whole batch.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class LiveSource:
         self._device = next(backbone.parameters()).device
 
     def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
-        """Decodes images ahead in worker processes."""
+        """Yield the batches, whose images worker processes decode ahead."""
         layout = self._header.layout
         jobs = ((layout.image(image_id), (view,)) for batch in batches for image_id, view in batch)
         with closing(rendered(self._recipe, jobs, self._workers)) as canvases:

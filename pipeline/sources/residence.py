@@ -1,4 +1,4 @@
-"""Whether encoded samples are kept in memory after their first reading, and in which."""
+"""The choice of the memory in which encoded samples are kept after their first reading, if in any."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .kinds import Residence
 
 log = logging.getLogger(__name__)
 
-# Of what is free when training starts; the rest is for the head, the page cache and the neighbours.
+# The shares of the free memory to use at most; the rest is for the head, the page cache and other processes.
 _RAM_SHARE = 0.5
 _DEVICE_SHARE = 0.3
 _CGROUP = Path("/sys/fs/cgroup")
@@ -30,11 +30,12 @@ def resident_samples(
     room: int | None = None,
     others: Sequence[CacheHeader] = (),
 ) -> ResidentSamples | None:
-    """Room for all samples where the choice says; "auto": on the device or in memory if they fit.
+    """Return room for all samples in the chosen memory, or None where they are not to be kept.
 
-    sharing: processes of this machine that do the same. room: bytes that "auto" may take of the
-    device, a CPU's memory being its own. beside: of caches that are read beside it. Raises InputError
-    where samples were asked for and do not fit.
+    "auto" chooses the device's memory, then the machine's, if the samples fit. sharing: the number of
+    processes of this machine that do the same. room: the number of bytes that "auto" may take of the device's
+    memory, which is the machine's for a CPU. others: the headers of caches that are read along with this one.
+    Raises InputError where "device" or "ram" is chosen and the samples do not fit.
     """
     needed = resident_bytes(header, *others)
     wanted = {"device": needed, "ram": needed * sharing}
@@ -61,19 +62,19 @@ def resident_samples(
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process may still take, of the device or of the machine (and its cgroup)."""
+    """Return how many bytes this process may still take of the device, or of the machine (and its cgroup)."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = [_field(_MEMINFO, "MemAvailable:") * 1024]
     limit, used = (_number(_CGROUP / name) for name in ("memory.max", "memory.current"))
     if limit is not None and used is not None:
-        # Pages of files that nobody has used lately count as used, and are given up at need.
+        # Cached pages of files that were not used lately count as used, but are freed when needed.
         free.append(max(0, limit - used + _field(_CGROUP / "memory.stat", "inactive_file")))
     return min(free)
 
 
 def _field(path: Path, name: str) -> int:
-    """A number behind its name on a line of its own; 0 where there is none."""
+    """Return the number that follows a name at the beginning of a line, 0 where there is none."""
     if path.exists():
         for line in path.read_text().splitlines():
             words = line.split()
@@ -83,7 +84,7 @@ def _field(path: Path, name: str) -> int:
 
 
 def _number(path: Path) -> int | None:
-    """None where there is no such limit."""
+    """Return the number in a file, or None where there is no such file or it names no limit."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Where a training step's pyramid comes from: what every source does.
+"""The protocol of the sources of a training step's pyramids.
 
-What a source loads ahead is not yet a pyramid: making it is part of the step, on its device."""
+What a source loads ahead is not yet a pyramid: making the pyramid is part of the step, on its device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MakePyramid = Callable[[], FeaturePyramid]
 
 
 class Loaded(NamedTuple):
-    """What could be read of a batch; `pyramid` makes its maps, with a graph where one is wanted."""
+    """The samples of a batch that could be read; `pyramid` makes their maps, with a graph if needed."""
 
     samples: tuple[SampleId, ...]
     placements: tuple[Placement, ...]
@@ -23,13 +23,13 @@ class Loaded(NamedTuple):
 
 
 class PyramidSource(Protocol):
-    """Loads batches of (image id, view); each batch of one bucket."""
+    """A source that loads batches of (image id, view), each batch from one bucket."""
 
     def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
-        """One item a batch, in order, read ahead."""
+        """Yield one item per batch, in order, read ahead."""
         ...
 
     @property
     def skipped(self) -> frozenset[SampleId]:
-        """Samples left out as damaged so far."""
+        """The samples that were left out as damaged so far."""
         ...

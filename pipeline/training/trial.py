@@ -20,7 +20,7 @@ from io import StringIO
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ from ..runs.config import RunConfig
 from ..sources.data import Data
 from .options import TrainOptions
 
+T = TypeVar("T")
 # Trains as briefly as it can; returns the bytes that resident samples will take in addition.
 Trial = Callable[[RunConfig, TrainOptions, Processes], int]
 
@@ -140,7 +141,9 @@ def _tell(
         use_threads(options.threads)
         _break_off_above(allowed, on)
         with redirect_stderr(StringIO()):
-            samples = trial(config, options, Processes(world, on, fabric=_fabric_of(world)))
+            samples = trial(
+                config, options, Processes(world, on, group=None if world.size == 1 else _Alone())
+            )
         result = int((device_memory_mb(on) or process_memory_mb()) * 2**20) + samples
     except (torch.OutOfMemoryError, MemoryError):
         result = None
@@ -170,21 +173,11 @@ def _break_off_above(allowed: int | None, device: torch.device) -> None:
 
 
 class _Alone:
-    """A stand-in for the launcher's fabric, which waits for no other process but takes as much memory."""
+    """A stand-in for the group of processes, in which a trial waits for no other process."""
 
-    def all_reduce(self, tensor: Tensor, reduce_op: str) -> Tensor:
-        return tensor.clone()
+    def sum_(self, tensor: Tensor) -> None:
+        """Leave the tensor as it is."""
 
-    def broadcast(self, value: Any, src: int) -> Any:
+    def shared(self, value: T, rank: int) -> T:
+        """Return the own value."""
         return value
-
-    def barrier(self) -> None:
-        """Return at once, as there is no other process to wait for."""
-
-
-def _fabric_of(world: World) -> _Alone | None:
-    if world.size == 1:
-        return None
-    import lightning_fabric  # noqa: F401  (it takes memory in the run too)
-
-    return _Alone()

@@ -49,7 +49,7 @@ def test_equal_headers_have_equal_bytes():
     assert make_header().to_bytes() == make_header().to_bytes()
 
 
-@pytest.mark.parametrize("change", [{"backbone": {"parameters": 1}}, {"beside": {}}])
+@pytest.mark.parametrize("change", [{"backbone": {"parameters": 1}}, {"other_files": {}}])
 def test_facts_and_files_beside_take_part_in_the_digest_but_not_in_the_id(change):
     other = replace(make_header(), **change)
     assert other.id == make_header().id

@@ -217,7 +217,7 @@ def test_the_part_that_is_worked_off_at_once_counts(parts, larger):
 @pytest.mark.parametrize(("size", "accumulate"), [(4, 1), (5, 1), (6, 2), (7, 3)])
 def test_a_trial_evaluates_what_one_process_of_two_does(size, accumulate, exact_cache, tmp_path):
     settings = (f"train.batch_size={size}", f"train.accumulate={accumulate}")
-    pair = Processes(World(0, 2), CPU, on_machine=2, fabric=_Alone())
+    pair = Processes(World(0, 2), CPU, on_machine=2, group=_Alone())
     assert _try(small(*settings), options(exact_cache, tmp_path, val=exact_cache), pair) == 0
 
 
@@ -226,11 +226,11 @@ def test_that_nothing_fits_is_told_to_all(exact_cache, tmp_path, monkeypatch):
     told = []
 
     class Recording:
-        def broadcast(self, value, src):
+        def shared(self, value, rank):
             told.append(value)
             return value
 
-    pair = Processes(World(0, 2), CPU, on_machine=2, fabric=Recording())
+    pair = Processes(World(0, 2), CPU, on_machine=2, group=Recording())
     monkeypatch.setattr(memory_limit, "peak_of", lambda *arguments: None)
     with pytest.raises(InputError, match="still needs more than this machine has"):
         find_fit(small(), options(exact_cache, tmp_path / "run"), pair, _try)

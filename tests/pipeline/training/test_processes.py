@@ -1,6 +1,5 @@
 """Several processes are one that works off the same parts one after the other, bit for bit."""
 
-import builtins
 import json
 import shutil
 import signal
@@ -11,8 +10,7 @@ import torch
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.machines import processes as processes_module
-from fdet.pipeline.machines.launched import Launched
-from fdet.pipeline.machines.processes import Processes, join_processes
+from fdet.pipeline.machines.processes import Processes, join_processes, main_address, main_port
 from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training import train as train_module
@@ -226,24 +224,11 @@ def test_a_bug_of_the_first_one_keeps_its_traceback():
 
 def test_without_a_launcher_one_trains_alone():
     alone = join_processes("cpu", {})
-    assert (alone.world, alone.on_machine, alone.fabric) == (World(), 1, None)
+    assert (alone.world, alone.on_machine, alone.group) == (World(), 1, None)
     assert alone.first
 
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
-
-
-def test_without_lightning_fabric_it_says_what_to_install(monkeypatch):
-    imported = builtins.__import__
-
-    def lacking(name, *arguments):
-        if name == "lightning_fabric":
-            raise ImportError(name)
-        return imported(name, *arguments)
-
-    monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(InputError, match=r"pip install 'frozendet\[distributed\]'"):
-        join_processes("cpu", TORCHRUN)
 
 
 @pytest.mark.parametrize(
@@ -292,16 +277,25 @@ def test_processes_find_each_other_and_start_no_others(launcher):
     ]
 
 
-def test_processes_of_one_machine_stay_there():
-    alone = Launched(World(1, 4, 1), 2, {})
-    assert (alone.main_address, alone.node_rank(), alone.local_rank()) == ("127.0.0.1", 0, 1)
-    far = Launched(
-        World(3, 4, 1), 2, {"SLURM_STEP_NODELIST": "node[07-09],x2", "SLURM_JOB_ID": "9"}
-    )
-    assert (far.main_address, far.node_rank(), far.global_rank()) == ("node07", 1, 3)
-    told = Launched(World(), 1, {"MASTER_ADDR": "there", "MASTER_PORT": "77"})
-    assert (told.main_address, told.main_port) == ("there", 77)
-    assert far.main_port != alone.main_port
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("far", "far"),
+        ("near,far[1-2]", "near"),
+        ("node[07-09],x2", "node07"),
+        ("node[3,7-9]-ib,x2", "node3-ib"),
+    ],
+)
+def test_the_first_node_of_a_step_is_where_they_meet(nodes, first):
+    assert main_address({"SLURM_STEP_NODELIST": nodes}) == first
+
+
+def test_the_launcher_says_where_they_meet():
+    assert main_address({}) == "127.0.0.1"
+    named = {"MASTER_ADDR": "there", "MASTER_PORT": "77", "SLURM_STEP_NODELIST": "elsewhere"}
+    assert (main_address(named), main_port(named)) == ("there", 77)
+    ports = {main_port({"SLURM_JOB_ID": job, "SLURM_STEP_ID": "1"}) for job in ("8", "9")}
+    assert len(ports) == 2 and all(15_000 <= port < 30_000 for port in ports)
 
 
 @pytest.mark.parametrize(("device", "devices"), [("cuda:0", 4), ("cuda:1", 2)])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from fdet.cache.errors import CorruptCache, FdetError, InputError, KeyMismatch
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.reader import FeatureCache
 from fdet.cache.resident import resident_bytes
 from fdet.cache.sampler import Sampler
@@ -342,3 +343,17 @@ def test_a_wrong_image_folder_and_an_unknown_tracker_are_refused_before_a_folder
         with pytest.raises(InputError, match=said):
             train(small(), replace(options, **change))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_training_reads_each_header_at_most_twice(parts, exact_cache, tmp_path, monkeypatch):
+    """Who needs one gets the opened cache; the first one is also looked at before any is opened."""
+    counts = Counter()
+    original = CacheHeader.read.__func__
+
+    def read(cls, root, *more):
+        counts[root] += 1
+        return original(cls, root, *more)
+
+    monkeypatch.setattr(CacheHeader, "read", classmethod(read))
+    train(small(), TrainOptions(cache=parts, out=tmp_path / "run", val=exact_cache, threads=1))
+    assert counts == {parts[0]: 2, parts[1]: 1, exact_cache: 1}

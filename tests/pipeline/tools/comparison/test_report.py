@@ -81,7 +81,7 @@ def test_the_json_has_the_figures_of_the_table():
     cached = data["sources"]["cached"]
     assert cached["total_seconds"] == {"1": 160.0, "3": 120.0, "10": 106.0}
     assert (cached["held_against"], cached["ratios"]["1"]) == ("online", 0.8)
-    assert cached["best_ap"]["least"] == 0.4
+    assert cached["best_ap"]["minimum"] == 0.4
     assert (cached["seeds"], cached["device_mb"], cached["disk_bytes"]) == (
         [0, 1],
         None,
