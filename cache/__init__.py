@@ -1,1 +1,1 @@
-"""What a cached feature is, how it reaches the disk and comes back. Knows no detection, no model."""
+"""Cached features: how they reach the disk and come back. Nothing here knows of detection or models."""

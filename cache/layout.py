@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +111,21 @@ class Layout:
     @property
     def images(self) -> tuple[ImageEntry, ...]:
         return tuple(image for bucket in self.buckets for image in bucket.images)
+
+    def only(self, images: Sequence[ImageEntry]) -> Layout:
+        """Return the layout that an extraction of these images plans, with shards of the same size.
+
+        Their order within a bucket is the given one.
+        """
+        members: dict[int, list[ImageEntry]] = {}
+        for image in images:
+            members.setdefault(self.bucket_of(image.id), []).append(image)
+        buckets = []
+        for number, bucket in enumerate(self.buckets):
+            if number in members:
+                per_shard = min(len(members[number]), bucket.images_per_shard)
+                buckets.append(Bucket(bucket.canvas_hw, per_shard, tuple(members[number])))
+        return Layout(self.views, tuple(buckets))
 
     def slots(self, bucket: Bucket) -> int:
         """Return the number of slots in a full shard of a bucket."""

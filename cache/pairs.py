@@ -142,7 +142,7 @@ class PairedCodec:
     second: Codec
 
     def encode(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
-        """Encode a pyramid that `FeaturePyramid.beside` returned, as Codec.encode does."""
+        """Encode a pyramid that `FeaturePyramid.joined_with` returned, as Codec.encode does."""
         others = [f"{SECOND}{name}" for name in self.second.spec.names]
         mine = self.first.encode(pyramid.only(self.first.spec.names))
         return (*mine, *self.second.encode(pyramid.only(others)))

@@ -16,7 +16,7 @@ from .sampler import SampleId
 def resident_bytes(header: CacheHeader, *others: CacheHeader) -> int:
     """Return the memory in bytes that all samples of a cache need in their stored form.
 
-    beside: the headers of caches that are read alongside it, for the same samples.
+    others: the headers of caches that are read alongside it, for the same samples.
     """
     return sum(
         len(bucket.images) * len(header.layout.views) * of.raw_bytes(level, bucket)
@@ -29,7 +29,7 @@ def resident_bytes(header: CacheHeader, *others: CacheHeader) -> int:
 class ResidentSamples:
     """Memory on a device for every sample of a cache, filled as samples are read and never emptied.
 
-    beside: the headers of caches that are read alongside it; their maps follow its own. It may be shared
+    others: the headers of caches that are read alongside it; their maps follow its own. It may be shared
     between threads: a sample counts as contained only once all of it is there.
     """
 

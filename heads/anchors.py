@@ -17,7 +17,8 @@ from .memo import Memo
 # canvas.
 Grid = Literal["stride", "canvas"]
 GRID_HELP = (
-    "how far anchors lie apart: the stride of their level, or the canvas over the map, rounded down"
+    "distance between anchors; stride: that of their level; canvas: the canvas size over the map size, "
+    "rounded down"
 )
 HW = tuple[int, int]
 

@@ -55,7 +55,7 @@ class Assigned:
 def assigned(targets: Sequence[Targets], matches: Sequence[Tensor], locations: Tensor) -> Assigned:
     """Combine the matches of a batch's images, each over the objects of its own image.
 
-    places: anchors (A, 4) or points (A, 2); background ones within an ignored box are ignored.
+    locations: anchors (A, 4) or points (A, 2); background ones within an ignored box are ignored.
     """
     rows, start = [], 0
     for of_image, match in zip(targets, matches, strict=True):
@@ -75,7 +75,7 @@ def locations_per_object(match: Tensor, count: int) -> Tensor:
 def within_ignored(locations: Tensor, targets: Targets) -> Tensor | None:
     """Return (A,) bool: which boxes or points lie within one of an image's ignored boxes; None without any.
 
-    places: boxes (A, 4), which must lie within an ignored box by half of their area, or points (A, 2).
+    locations: boxes (A, 4), which must lie within an ignored box by half of their area, or points (A, 2).
     """
     boxes = targets.ignored
     if boxes is None or not len(boxes):
@@ -144,7 +144,7 @@ class Alignment:
         2) within it that have the largest t, from the logits (A, K) and boxes (A, 4) predicted there. A
         location that several objects take goes to the one with the largest IoU. The quality is the
         location's t, scaled so that the largest of an object is the largest IoU among its locations; it is
-        0 for background. least: the minimum width and height in px of an object when points within it are
+        0 for background. min_side: the minimum width and height in px of an object when points within it are
         looked for; the paper would leave an object without any point unlearnt.
         """
         if not len(wanted.boxes):
@@ -173,7 +173,7 @@ class Alignment:
 def _within(points: Tensor, boxes: Tensor, min_side: float = 0.0) -> Tensor:
     """Return (N, A) bool: whether a point lies in a box or on its edge.
 
-    Each box counts as at least `least` px wide and high.
+    Each box counts as at least `min_side` px wide and high.
     """
     centres = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     halves = (boxes[:, None, 2:] - boxes[:, None, :2]).clamp(min=min_side) / 2

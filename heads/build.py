@@ -27,7 +27,7 @@ def build_detector(
 ) -> Detector:
     """Build a detector with fresh weights, drawn from torch's global generator.
 
-    spec: the cached levels, of one backbone or of two (`PyramidSpec.beside`). neck, head: the settings,
+    spec: the cached levels, of one backbone or of two (`PyramidSpec.joined_with`). neck, head: the settings,
     e.g. FPNSettings(channels=96) and RetinaNetSettings(). embeddings: the vectors (classes, D), where
     classes are told apart by vectors (`Head.use_embeddings`). Raises ConfigError when the cache lacks a
     level that they need, and for settings that do not go together.

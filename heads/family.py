@@ -12,7 +12,7 @@ from .detector import Head, Neck
 from .ranges import at_least, between, check_fields
 
 Fusion = Literal["add", "concat"]
-NMS_HELP = "of two boxes of a class with a larger IoU the better one is reported"
+NMS_HELP = "IoU above which only the better of two boxes of a class is reported"
 CONVS_HELP = "convolutions of each of the two towers"
 
 
@@ -42,7 +42,7 @@ class NeckSettings:
     """The settings that all necks share."""
 
     name: str = ""
-    levels: Annotated[tuple[str, ...], "the cached levels to use, by name; none for all"] = ()
+    levels: Annotated[tuple[str, ...], "cached levels to use, by name; empty: all"] = ()
     channels: Annotated[int, between(1, 2**16), "channels of every output level"] = 96
     min_level: Annotated[
         int,
@@ -68,14 +68,14 @@ class HeadSettings:
     """
 
     name: str = ""
-    score_threshold: Annotated[float, between(0, 1), "the lowest score that is reported"] = 0.05
+    score_threshold: Annotated[float, between(0, 1), "lowest score that is reported"] = 0.05
     nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.5
-    max_detections: Annotated[int, between(1, 2**20), "the most detections per image"] = 100
+    max_detections: Annotated[int, between(1, 2**20), "maximum detections per image"] = 100
     normaliser: Annotated[
         float | Literal["auto", "image"],
         at_least(1e-6),
-        "heads that learn from every location: what an image's losses are divided by; image: its own number "
-        "of locations that learn an object; auto: the mean of that over the training images",
+        "divisor of an image's losses, for heads that learn from every location; image: its own number of "
+        "locations that learn an object; auto: the mean of that number over the training images",
     ] = "auto"
     class_balance: Annotated[
         float,
@@ -86,7 +86,8 @@ class HeadSettings:
     federated: Annotated[
         int,
         between(0, 2**20),
-        "classes that count in an image's classification loss, those that were looked for first; 0: all",
+        "number of classes that count in an image's classification loss, first those that were looked for "
+        "in it; 0: all",
     ] = 0
 
     def __post_init__(self) -> None:

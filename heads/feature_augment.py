@@ -18,8 +18,8 @@ from torch import Tensor
 from ..cache.pyramid import FeaturePyramid
 from .ranges import between, check_fields
 
-# What has its own range, and what its own parameters: "map", the map and the map; "channel", the map
-# and each channel (cFroFA); "channel-range", each channel and each channel (c2FroFA).
+# "map": the range and the parameter are those of a map (FroFA). "channel": the range is that of a map, the
+# parameter that of a channel (cFroFA). "channel-range": both are those of a channel (c2FroFA).
 Variant = Literal["map", "channel", "channel-range"]
 
 _SALT = 0xA0761D6478BD642F
@@ -35,11 +35,13 @@ class AugmentSettings:
 
     share: Annotated[float, between(0, 1), "share of the images that are augmented"] = 1.0
     variant: Annotated[
-        Variant, "what has a range and what a parameter of its own: FroFA, cFroFA or c2FroFA"
+        Variant,
+        "map: one range and one random parameter per map (FroFA); channel: a parameter per channel (cFroFA); "
+        "channel-range: both per channel (c2FroFA)",
     ] = "map"
-    brightness: Annotated[float, between(0, 1), "the largest shift"] = 0.0
-    contrast: Annotated[float, between(0, 1), "the largest change of contrast"] = 0.0
-    posterize: Annotated[int, between(0, 8), "the fewest bits"] = 0
+    brightness: Annotated[float, between(0, 1), "maximum shift"] = 0.0
+    contrast: Annotated[float, between(0, 1), "maximum relative change of contrast"] = 0.0
+    posterize: Annotated[int, between(0, 8), "minimum number of bits; 0: off"] = 0
     noise: Annotated[
         float,
         between(0, 100),

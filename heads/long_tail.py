@@ -50,7 +50,7 @@ def federated_classes(
     In federated loss (Zhou et al., arXiv 2103.07461, section 5) these are the classes that were looked for
     in the image. Where they are fewer than `count`, others are drawn from the image's seed, without
     replacement, weighted by the square root of the number of training images that show them. Raises
-    ValueError where the targets have no looked_for or class_images.
+    ValueError where the targets have no known_classes or class_images.
     """
     if not count:
         return None
@@ -61,7 +61,7 @@ def _federated(targets: Targets, seed: int, count: int) -> Tensor:
     known, images = targets.known_classes, targets.class_images
     if known is None or images is None:
         raise ValueError(
-            "head.federated counts some classes of each image: expected targets with looked_for and "
+            "head.federated counts some classes of each image: expected targets with known_classes and "
             "class_images"
         )
     generator = Random(seed)

@@ -16,7 +16,7 @@ class Targets:
 
     boxes: (N, 4) xyxy canvas px. labels: (N,) int64 in 0..K-1. masks: (N, S, S), a grid over each object's
     box with the share of every cell that the object covers; bool, or any numbers 0..1. None where nobody
-    has drawn masks. looked_for: (K,) bool, the classes that the whole image shows or is known not to show;
+    has drawn masks. known_classes: (K,) bool, the classes that the whole image shows or is known not to show;
     None where that is all of them. class_images: (K,) float32, how many training images show each class,
     the same for all images of a batch. ignored: (M, 4) xyxy canvas px, the regions that are neither to be
     learnt nor background; None for no region.
@@ -81,7 +81,7 @@ class Detections:
 class Fit(NamedTuple):
     """How N objects fit the anchors or locations that a head learns from, (N,) each.
 
-    places: the number of locations that learn the object; its mean over a training where it varies.
+    locations: the number of locations that learn the object; its mean over a training where it varies.
     reached: whether an anchor or a range is made for an object of its size.
     """
 

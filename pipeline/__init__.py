@@ -1,1 +1,1 @@
-"""What fdet does: extraction, training, evaluation, prediction and what checks them; the command line."""
+"""The work of fdet: extraction, training, evaluation, tools built on them, and the command line."""

@@ -1,4 +1,4 @@
-"""The command line: options -> config -> one call. torch is imported inside the commands."""
+"""The command line; each command turns its options into one call, and only then imports torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .training.cli import train_command
 log = logging.getLogger(__name__)
 
 
-# What the system refuses is no bug of fdet's: permission, room, a disk that is read-only or fails.
+# Refusals of the system, which are no bugs of fdet: no permission, no space, a read-only or failing disk.
 _REFUSALS = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
@@ -41,17 +41,17 @@ _REFUSALS = frozenset(
 
 
 class _Printable(logging.Formatter):
-    """Shows the control characters of a message instead of sending them."""
+    """A formatter that escapes the control characters of a message."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
 
 
 class _Group(TyperGroup):
-    """Turns what fdet refuses into one line and exit 2, Ctrl-C into a line and exit 130."""
+    """A group of commands that turns fdet's errors into one line and exit 2, and Ctrl-C into exit 130."""
 
     def invoke(self, ctx: Any) -> Any:
-        """The command's own result; otherwise typer.Exit."""
+        """Run the command and return its result; raises typer.Exit where it fails."""
         try:
             return super().invoke(ctx)
         except FdetError as error:
@@ -64,7 +64,7 @@ class _Group(TyperGroup):
             typer.secho(printable(f"fdet: {where}{error.strerror}"), fg="red", err=True)
             raise typer.Exit(2) from error
         except EOFError as error:
-            # What a process that was to answer leaves when it is killed; click would say "Aborted."
+            # A child process was killed before it answered; click would say only "Aborted."
             text = "a process that helped this one was killed (out of memory?); what was finished is kept"
             typer.secho(f"fdet: {text}: run the same command again", fg="red", err=True)
             raise typer.Exit(2) from error
@@ -97,8 +97,8 @@ app.command("report")(report_command)
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # Threads of libgomp spin while they wait, and where others want the cores that is all they do. It is
-    # read when torch is loaded, and children inherit it.
+    # Waiting threads of libgomp would spin by default, which takes the cores from other processes. The
+    # variable is read when torch is loaded, and child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Printable("%(levelname)s: %(message)s"))

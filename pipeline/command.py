@@ -1,4 +1,4 @@
-"""The options of the commands, each stated once: at a dataclass's field or a command's parameter."""
+"""Options of commands, each declared once: at a dataclass's field or at a command's parameter."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from ..heads.ranges import range_of
 Command = TypeVar("Command", bound=Callable[..., None])
 Given = Mapping[str, Any]
 
-# Where an option stands in the help of a command that has many.
+# The groups of options in the help of a command that has many.
 DATA, MODEL, TRAINING, MACHINE = "Data", "Model", "Training", "Machine"
-# What --masks says.
-MASKS = "head.masks=true: Mask R-CNN of faster-rcnn, Cascade Mask R-CNN of cascade-rcnn"
+# The help of --masks.
+MASKS = "set head.masks: Mask R-CNN from faster-rcnn, Cascade Mask R-CNN from cascade-rcnn"
 
 
 class Checkpoint(StrEnum):
-    """Which weights of a run."""
+    """The weights of a run that a command uses."""
 
     best = "best"
     last = "last"
 
 
 def opt(help: str, *flags: str, group: str | None = None, **more: Any) -> Any:
-    """Return an option with that help; flags: instead of the one that follows from its name."""
+    """Return an option with that help. flags: its flags, instead of the one that its name gives."""
     return typer.Option(*flags, help=help, rich_help_panel=group, **more)
 
 
@@ -46,19 +46,22 @@ def argument(help: str, **more: Any) -> Any:
 
 
 def cache_argument(help: str) -> Any:
-    """Return an argument that is a cache: a folder, or s3://bucket/prefix."""
+    """Return a positional argument for a cache: a folder, or s3://bucket/prefix."""
     return typer.Argument(help=help, parser=located, metavar="CACHE")
 
 
 def cache_opt(help: str, *flags: str, group: str | None = None) -> Any:
-    """Return an option that is a cache: a folder, or s3://bucket/prefix."""
+    """Return an option for a cache: a folder, or s3://bucket/prefix."""
     return opt(help, *flags, group=group, parser=located, metavar="CACHE")
 
 
-Device = Annotated[str, opt("auto, cpu, cuda, cuda:1", group=MACHINE)]
-Threads = Annotated[int | None, opt("of torch on a CPU; default: torch's", group=MACHINE)]
+Device = Annotated[str, opt("torch device: auto, cpu, cuda or cuda:1", group=MACHINE)]
+Threads = Annotated[
+    int | None, opt("number of torch threads on a CPU; default: torch's choice", group=MACHINE)
+]
 Assignments = Annotated[
-    Sequence[str], opt("section.name=value; `fdet settings` lists them", "--set", group=MODEL)
+    Sequence[str],
+    opt("a setting, section.name=value; `fdet settings` lists all", "--set", group=MODEL),
 ]
 ConfigFile = Annotated[
     Path | None, opt("TOML file of settings, or the name of a preset", group=MODEL)
@@ -66,17 +69,17 @@ ConfigFile = Annotated[
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print a text. Names of files may be anything: control characters are shown, not sent."""
+    """Print a text, and escape control characters in it, which names of files may contain."""
     typer.echo(printable(text), err=err, nl=nl)
 
 
 def flag_of(name: str) -> str:
-    """Return how an option is written: --batch-size for batch_size."""
+    """Return the flag of an option: --batch-size for batch_size."""
     return f"--{name.replace('_', '-')}"
 
 
 def check_ranges(options: object) -> None:
-    """Raise InputError for the first field that lies outside the range that stands at it."""
+    """Raise InputError for the first field whose value is outside the range in its annotation."""
     for name, hint in get_type_hints(type(options), include_extras=True).items():
         value, allowed = getattr(options, name), range_of(hint)
         if allowed is not None and value is not None and value not in allowed:
@@ -84,10 +87,11 @@ def check_ranges(options: object) -> None:
 
 
 def takes(command: Command) -> Command:
-    """Replace each parameter that is a dataclass by one option for each field that says how it is shown.
+    """Replace each parameter that is a dataclass by an option for each of its fields that declares one.
 
-    The command itself still gets the dataclass. Its fields may be dataclasses of options in turn, and
-    Annotated[TrainOptions, ("cache", "out")] takes these fields only, the others by their defaults.
+    The command itself still gets the dataclass. Its fields may be dataclasses of options in turn. Of
+    Annotated[TrainOptions, ("cache", "out")] only these fields become options, and the others keep their
+    defaults.
     """
     defaults = {n: p.default for n, p in inspect.signature(command).parameters.items()}
     shown, values = _expanded(get_type_hints(command, include_extras=True), defaults)
@@ -106,7 +110,7 @@ def takes(command: Command) -> Command:
 def _expanded(
     hints: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[list[inspect.Parameter], dict[str, Callable[[Given], Any]]]:
-    """Return the parameters that typer is to see, and how each value is made of what it gives."""
+    """Return the parameters for typer, and the functions that make the command's values from typer's."""
     shown: list[inspect.Parameter] = []
     values: dict[str, Callable[[Given], Any]] = {}
     for name, default in defaults.items():
@@ -137,7 +141,7 @@ def _has(default: Any) -> bool:
 
 
 def _dataclass_of(hint: Any) -> tuple[type[Any] | None, tuple[str, ...]]:
-    """Return a dataclass that a type is, and which of its fields to take; () for all."""
+    """Return the type if it is a dataclass, else None, and the names of the fields to take; () for all."""
     base, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     names = next((extra for extra in extras if isinstance(extra, tuple)), ())
     return (base, names) if is_dataclass(base) and isinstance(base, type) else (None, ())
@@ -149,7 +153,7 @@ def _info_of(hint: Any) -> ParameterInfo | None:
 
 
 def _parameter(name: str, hint: Any, info: ParameterInfo, default: Any) -> inspect.Parameter:
-    """Return a parameter as typer takes it: of a type that it knows, with a default that it can show."""
+    """Return a parameter for typer, of a type that it supports and with a default that it can display."""
     info, base = copy.copy(info), _plain_type(get_args(hint)[0])
     if isinstance(info, OptionInfo) and base is bool and not info.param_decls:
         info.param_decls = (flag_of(name),)
@@ -166,8 +170,10 @@ def _parameter(name: str, hint: Any, info: ParameterInfo, default: Any) -> inspe
 
 
 def _plain_type(kind: Any) -> Any:
-    """Return list[T] for a Sequence[T], an option that may be repeated, also where it is one of several
-    types; and str for a tuple, whose parser takes one word for all of it.
+    """Return the type for typer: list[T] for Sequence[T], str for a tuple, otherwise the type itself.
+
+    A Sequence[T], also as one of several types, is an option that may be repeated. The parser of a tuple
+    takes one word for all of it.
     """
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for choice in choices:

@@ -51,7 +51,7 @@ class Mine(DenseHead):
         super().__init__()
         self.settings = settings
         size = settings.convs, settings.norm
-        self.classification_head = Tower(spec.channels[0], classes, *size, -4.0)
+        self.classification_head = Tower(spec.channels[0], classes, *size, -math.log(99))
         self.regression_head = Tower(spec.channels[0], 4, *size, 1.0)
         self.locations = LocationsOf(spec)
 
@@ -147,7 +147,7 @@ def copy(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def cache(dataset, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("cache") / "small.fdet"
-    extract(quick(dataset, out, limit=6))
+    extract(quick(dataset, out, limit=6, backbone="test_efficientnet", levels="c3,c4,c5"))
     return out
 
 

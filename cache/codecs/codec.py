@@ -152,7 +152,7 @@ class Codec:
         return FeaturePyramid(self.spec, decoded, canvas_hw)
 
     def count_clipped(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
-        """Return the counts of LevelCodec.at_ends for each map: (levels, B)."""
+        """Return the counts of LevelCodec.count_clipped for each map: (levels, B)."""
         widths = [level.shape(canvas_hw)[2] for level in self.spec.levels]
         maps = zip(self.levels, stored, widths, strict=True)
         return torch.stack([level.count_clipped(x, columns) for level, x, columns in maps])

@@ -35,7 +35,7 @@ class CacheHeader:
     """The key, the layout, and everything else that a reader must know to decode.
 
     backbone: facts that are kept in addition to the key (parameters, FLOPs of one canvas of each bucket).
-    beside: the digests of the files next to the shards, by path. Neither takes part in the id.
+    other_files: the digests of the files next to the shards, by path. Neither takes part in the id.
     """
 
     key: CacheKey

@@ -1,4 +1,4 @@
-"""What is set of every RoI head; checked when it is made."""
+"""The settings that all RoI heads share, checked when they are made."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..family import HeadSettings
 from ..norms import HeadNorm
 from ..ranges import at_least, between
 
-# Of the smallest anchors, px, as in FPN (Lin et al., arXiv 1612.03144, section 4.1).
+# The side of the smallest anchors, px, as in FPN (Lin et al., arXiv 1612.03144, section 4.1).
 FIRST_SIDE = 32.0
 
 
 @dataclass(frozen=True, slots=True)
 class RoISettings(HeadSettings):
-    """The settings that all RoI heads share. Sizes are for small machines; presets have the papers'."""
+    """The settings that all RoI heads share. Defaults suit small machines; presets have the papers' sizes."""
 
     anchor_scales: Annotated[
         tuple[float, ...] | Auto,
         "sides of the anchors, in strides; auto: one of 32 px on the finest level, and more where the "
         "training boxes need them",
     ] = "auto"
-    ratios: Annotated[tuple[float, ...], "heights of the anchors over their widths"] = (
+    ratios: Annotated[tuple[float, ...], "ratios of the anchors' height to width"] = (
         0.5,
         1.0,
         2.0,
@@ -34,43 +34,49 @@ class RoISettings(HeadSettings):
     rpn_top_train: Annotated[
         tuple[int, int],
         at_least(1),
-        "training: proposals kept per level before NMS, per image after",
+        "in training: proposals kept per level before NMS, and per image after it",
     ] = (500, 300)
-    rpn_top_test: Annotated[tuple[int, int], at_least(1), "the same outside training"] = (300, 300)
-    rpn_nms_iou: Annotated[float, between(0, 1), "IoU of the RPN's NMS"] = 0.7
+    rpn_top_test: Annotated[
+        tuple[int, int],
+        at_least(1),
+        "outside training: proposals kept per level before NMS, and per image after it",
+    ] = (300, 300)
+    rpn_nms_iou: Annotated[
+        float, between(0, 1), "IoU above which the RPN's NMS drops the worse of two proposals"
+    ] = 0.7
     rpn_sampled: Annotated[int, between(1, 2**20), "anchors per image that train the RPN"] = 256
     rpn_convs: Annotated[int, between(1, 64), "3x3 convolutions of the RPN"] = 1
-    rpn_norm: Annotated[HeadNorm, "the norm after them"] = "gn"
+    rpn_norm: Annotated[HeadNorm, "norm after each convolution of the RPN"] = "gn"
     pool_size: Annotated[int, between(1, 64), "cells per side of a pooled RoI"] = 7
     roi_aligned: Annotated[
         bool,
-        "whether pooling takes a value of a map to lie at the centre of its cell, or at the corner",
+        "whether pooling takes a value of a map to lie at the centre of its cell (true) or at its corner",
     ] = True
     sampled: Annotated[int, between(1, 2**20), "RoIs per image that train the box heads"] = 128
-    positive: Annotated[float, between(0, 1), "the largest share of objects among them"] = 0.25
+    positive: Annotated[float, between(0, 1), "maximum share of RoIs on objects among them"] = 0.25
     convs: Annotated[int, between(0, 64), "3x3 convolutions of a box head"] = 1
-    conv_channels: Annotated[int, between(1, 2**16), "their channels"] = 64
-    norm: Annotated[HeadNorm, "the norm after them, and in the mask head"] = "gn"
+    conv_channels: Annotated[int, between(1, 2**16), "channels of a box head's convolutions"] = 64
+    norm: Annotated[HeadNorm, "norm after each convolution of box heads and the mask head"] = "gn"
     fc_layers: Annotated[int, between(1, 64), "linear layers of a box head"] = 2
-    fc_channels: Annotated[int, between(1, 2**20), "their channels"] = 256
+    fc_channels: Annotated[int, between(1, 2**20), "channels of a box head's linear layers"] = 256
     class_agnostic: Annotated[bool, "one box per RoI, instead of one per class"] = False
     classifier: Annotated[
         Literal["softmax", "sigmoid"],
         "softmax: one class or background per RoI; sigmoid: each class by itself",
     ] = "softmax"
-    masks: Annotated[bool, "whether masks are found too"] = False
+    masks: Annotated[bool, "predict masks too"] = False
     mask_pool_size: Annotated[
         int, between(1, 64), "cells per side of a RoI for its mask, which has twice as many"
     ] = 14
     mask_convs: Annotated[int, between(1, 64), "convolutions of the mask head"] = 2
-    mask_channels: Annotated[int, between(1, 2**16), "their channels"] = 96
+    mask_channels: Annotated[int, between(1, 2**16), "channels of the mask head"] = 96
 
     def __post_init__(self) -> None:
         HeadSettings.__post_init__(self)
         check_anchors(self.anchor_scales, self.ratios)
 
     def scales(self, spec: PyramidSpec) -> tuple[float, ...]:
-        """Of the anchors on the levels of `spec`."""
+        """Return the scales of the anchors on the levels of `spec`."""
         if self.anchor_scales == "auto":
             return (FIRST_SIDE / spec.strides[0],)
         return self.anchor_scales

@@ -92,7 +92,7 @@ class TwoStage(Head):
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
         """Return how objects fit the anchors: reached by an IoU of 0.5 or more with an anchor.
 
-        RoIs are sampled in a fixed number, so `places` is 1 for every object.
+        RoIs are sampled in a fixed number, so `locations` is 1 for every object.
         """
         reached = best_iou(self.anchor_generator, boxes, canvas_hw) >= 0.5
         return Fit(torch.ones_like(reached, dtype=torch.int64), reached)

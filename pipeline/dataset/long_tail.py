@@ -1,5 +1,6 @@
-"""How often images show each class: LVIS' frequency groups, and how often to repeat the images that show
-rare classes (Gupta et al., arXiv 1908.03195).
+"""Frequencies of classes in images: LVIS' groups, and how often to repeat images that show rare classes.
+
+Both are those of Gupta et al., arXiv 1908.03195.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The `fdet evaluate` command: what a run detects, and how good that is."""
+"""The `fdet evaluate` command: the detections of a run, and how good they are."""

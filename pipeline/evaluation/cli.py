@@ -1,4 +1,4 @@
-"""fdet evaluate: its options as the command line knows them."""
+"""The command line of `fdet evaluate`."""
 
 from __future__ import annotations
 
@@ -26,22 +26,27 @@ def evaluate_command(
     second: Annotated[
         Path | None, cache_opt("the second backbone's cache, for a run trained on two", "--with")
     ] = None,
-    annotations: Annotated[Path | None, opt("instead of the cache's own")] = None,
+    annotations: Annotated[
+        Path | None, opt("annotation file to use instead of the cache's")
+    ] = None,
     images: Annotated[
-        Path | None, opt("image folder, for a run that trained its backbone too, or adapters in it")
+        Path | None, opt("image folder, for a run that trained its backbone or adapters too")
     ] = None,
     weights: Annotated[
-        str | None, opt("as at extraction, where that took a file, for a run with adapters")
+        str | None,
+        opt("weights file of the backbone, for a run with adapters, if extraction was given one"),
     ] = None,
     class_embeddings: Annotated[
         Path | None,
-        opt("other classes by their vectors, for a run trained with --class-embeddings"),
+        opt("file with the vectors of other classes, for a run trained with --class-embeddings"),
     ] = None,
-    checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
+    checkpoint: Annotated[Checkpoint, opt("which weights of the run to use")] = Checkpoint.best,
     out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
     device: Device = "auto",
     threads: Threads = None,
-    engine: Annotated[str, opt("who counts: faster-coco-eval or pycocotools")] = FASTEST,
+    engine: Annotated[
+        str, opt("library that computes AP: faster-coco-eval or pycocotools")
+    ] = FASTEST,
 ) -> None:
     """Measure the COCO AP of a run over exactly the images in a cache."""
     from .evaluate import evaluate_run, write_evaluation

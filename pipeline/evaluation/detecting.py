@@ -1,4 +1,4 @@
-"""What a detector finds in the samples of a source, or in a single image."""
+"""The detections of a detector in the samples of a source, or in a single image."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def evaluated(
     range of areas (all, small, medium, large) and the maximum number of detections that count for a class
     and an image, .params.maxDets; they are -1 where there is no object.
 
-    most: the last of these maxima. truth: a data set in COCO's format. results: detections in COCO's
-    result format. Neither is changed.
+    max_detections: the last of these maxima. truth: a data set in COCO's format. results: detections in
+    COCO's result format. Neither is changed.
     """
     (module, index), (other, evaluation) = ENGINES[engine]
     coco, count = getattr(import_module(module), index), getattr(import_module(other), evaluation)

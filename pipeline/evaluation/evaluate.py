@@ -10,17 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...cache.disk.publish import PATIENCE_SECONDS, only_writer, publish_bytes
 from ...cache.errors import InputError, did_you_mean
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
+from ...heads.detector import Detector
 from ..dataset.embeddings import read_embeddings
 from ..machines.devices import pick_device, use_threads
 from ..runs.info import RunInfo
 from ..runs.loading import exchange_classes, load_model
-from ..sources.data import open_cached, open_live
+from ..sources.data import Data, open_cached, open_live
 from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
 from .engines import ENGINES, FASTEST
@@ -58,43 +61,16 @@ def evaluate_run(
         raise InputError(f"--engine {engine!r}{did_you_mean(engine, ENGINES)}")
     on = pick_device(device)
     use_threads(threads)
-    info, header = RunInfo.read(run), CacheHeader.read(cache)
-    settings = info.config.train
+    info = RunInfo.read(run)
     if weights is not None and not info.config.backbone.adapters:
         raise InputError(
             f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
         )
-    second_header = None if second is None else CacheHeader.read(second)
-    for difference in info.check_pairs(header, cache):
-        log.warning("the run and %s differ in %s", cache, difference)
-    for difference in info.check_second(second_header, second):
-        log.warning("the run and %s differ in %s", second, difference)
-    _warn_of_other_images(info, header, cache)
+    _check_pairs(info, cache, second)
     if images is None:
-        info.check_frozen(run)
-        detector = load_model(run, info, checkpoint, on).detector
-        data = open_cached(
-            [cache],
-            annotations,
-            on,
-            second=() if second is None else [second],
-            workers=settings.workers,
-            prefetch=settings.prefetch,
-            masks=info.config.masks,
-        )
+        detector, data = _on_cached_maps(run, info, checkpoint, on, cache, second, annotations)
     elif info.own_backbone:
-        canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
-        model = load_model(run, info, checkpoint, on, canvases, weights)
-        assert model.backbone is not None
-        detector = model.detector
-        data = open_live(
-            cache,
-            annotations,
-            images,
-            model.backbone,
-            settings.workers,
-            masks=info.config.masks,
-        )
+        detector, data = _on_images(run, info, checkpoint, on, cache, annotations, images, weights)
     else:
         raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
     if class_embeddings is None:
@@ -103,12 +79,66 @@ def evaluate_run(
         given = read_embeddings(class_embeddings)
         info = info.of_classes(given, data.annotations)
         exchange_classes(info, detector, given)
-    batches = plain_batches(header.layout, data.image_ids, settings.batch_size)
+    settings = info.config.train
+    batches = plain_batches(data.header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
     warn_of_few_detections(data.annotations, info.config.head.max_detections)
     metrics = coco_metrics(data.annotations, found, engine, results, info.frequencies)
     return replace(metrics, errors=error_breakdown(data.annotations, found)), results
+
+
+def _check_pairs(info: RunInfo, cache: Path, second: Path | None) -> None:
+    """Raise KeyMismatch or InputError where these are not caches of the run's backbones."""
+    header = CacheHeader.read(cache)
+    second_header = None if second is None else CacheHeader.read(second)
+    for difference in info.check_pairs(header, cache):
+        log.warning("the run and %s differ in %s", cache, difference)
+    for difference in info.check_second(second_header, second):
+        log.warning("the run and %s differ in %s", second, difference)
+    _warn_of_other_images(info, header, cache)
+
+
+def _on_cached_maps(
+    run: Path,
+    info: RunInfo,
+    checkpoint: str,
+    device: torch.device,
+    cache: Path,
+    second: Path | None,
+    annotations: Path | None,
+) -> tuple[Detector, Data]:
+    info.check_frozen(run)
+    detector = load_model(run, info, checkpoint, device).detector
+    data = open_cached(
+        [cache],
+        annotations,
+        device,
+        second=() if second is None else [second],
+        workers=info.config.train.workers,
+        prefetch=info.config.train.prefetch,
+        masks=info.config.masks,
+    )
+    return detector, data
+
+
+def _on_images(
+    run: Path,
+    info: RunInfo,
+    checkpoint: str,
+    device: torch.device,
+    cache: Path,
+    annotations: Path | None,
+    images: Path,
+    weights: str | None,
+) -> tuple[Detector, Data]:
+    """Return the detector, and data whose maps come from the run's own backbone."""
+    canvases = [bucket.canvas_hw for bucket in CacheHeader.read(cache).layout.buckets]
+    model = load_model(run, info, checkpoint, device, canvases, weights)
+    assert model.backbone is not None
+    workers = info.config.train.workers
+    data = open_live(cache, annotations, images, model.backbone, workers, masks=info.config.masks)
+    return model.detector, data
 
 
 def _warn_of_other_images(info: RunInfo, header: CacheHeader, cache: Path) -> None:

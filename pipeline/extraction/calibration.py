@@ -1,4 +1,4 @@
-"""What a codec must know of a data set before the first feature is stored, learnt from a few images."""
+"""The calibration of a codec: what it learns from a few images before the first feature is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fdet extract: its options as the command line knows them."""
+"""The command line of `fdet extract`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .options import ExtractConfig
 def extract_command(config: ExtractConfig) -> None:
     """Run the frozen backbone once over a data set and keep its feature maps.
 
-    Exit 0: all there (or, of several processes, this one's part). 3: the cache is whole but some
-    images could not be read. 2: bad input.
+    Exit 0: the cache is complete (or this process's part of it, where several fill it). 3: it is complete
+    but some images could not be read. 2: bad input.
     """
     from .extract import extract
 

@@ -1,4 +1,4 @@
-"""The options of an extraction: type, default and help stand at the field and nowhere else."""
+"""The options of an extraction; the type, default and help of each are stated only at its field."""
 
 from __future__ import annotations
 
@@ -16,98 +16,103 @@ INPUT, FEATURES, CLUSTER = "Input", "Features", "Several processes"
 class ExtractConfig:
     """Everything that `fdet extract` takes.
 
-    size: the side of a square canvas, px; or short and long: the aspect is kept. batch_size None: 1 on
-    a CPU, where the features are then bit for bit those of online training, 16 on an accelerator.
-    threads None: as many as torch chooses, or ray_cpus with Ray. update: an older cache whose features are
-    taken over for every image that has not changed. calibration: a cache whose codec is taken over;
-    otherwise the codec learns from calibration_images images, where it has anything to learn.
+    size: the side of a square canvas, px; the alternative is short and long, which keep the aspect.
+    batch_size: None stands for 16 on an accelerator, and for 1 on a CPU, where the features are then those of
+    online training, bit for bit. threads: None stands for as many as torch chooses, or for ray_cpus with Ray.
+    update: an older cache whose features are taken over for every image that has not changed. calibration: a
+    cache whose codec is taken over; otherwise the codec learns from calibration_images images, where it has
+    anything to learn.
     """
 
     annotations: Annotated[Path, argument("COCO JSON")]
-    images: Annotated[Path, opt("folder below which the images lie", group=INPUT)]
-    out: Annotated[Path, cache_opt("the cache to make, or to go on with", group=INPUT)]
+    images: Annotated[Path, opt("folder of the images", group=INPUT)]
+    out: Annotated[Path, cache_opt("cache to make or to continue", group=INPUT)]
     views: Annotated[
         str,
         opt(
-            "plain first; hflip, vflip, scale=0.7..1.4, crop=0.5, joined by +, repeated by xN",
+            "views of each image, plain first; then hflip, vflip, scale=0.7..1.4, crop=0.5, combined by + "
+            "and repeated by xN",
             group=INPUT,
         ),
     ] = "plain"
-    size: Annotated[int | None, opt("square canvas: the longer side, px", group=INPUT)] = None
+    size: Annotated[int | None, opt("square canvas: its side, px", group=INPUT)] = None
     short: Annotated[int | None, opt("aspect kept: the shorter side, px", group=INPUT)] = None
     long: Annotated[int | None, opt("aspect kept: limit of the longer side, px", group=INPUT)] = (
         None
     )
     limit: Annotated[int | None, opt("only the first N images", group=INPUT)] = None
-    backbone: Annotated[str, opt("timm's name, or torchvision/resnet50", group=FEATURES)] = (
-        "tf_efficientnet_lite0"
-    )
+    backbone: Annotated[
+        str, opt("name of a timm model, or torchvision/resnet50", group=FEATURES)
+    ] = "tf_efficientnet_lite0"
     weights: Annotated[
         str | None,
         opt(
-            "FILE (.safetensors, .pth) or 'random'; default: package, then download",
+            "weights FILE (.safetensors, .pth) or 'random'; default: installed package, else download",
             group=FEATURES,
         ),
     ] = None
     levels: Annotated[
         str | None,
         opt(
-            "e.g. c3,c4,c5; default: strides 8, 16, 32, or a plain ViT's last block",
+            "levels to keep, e.g. c3,c4,c5; default: strides 8, 16, 32, or a plain ViT's last block",
             group=FEATURES,
         ),
     ] = None
     codec: Annotated[
         str,
         opt(
-            "how maps are kept, the finest first: fp32, fp16, bf16, int8, int6, int5, int4; principal "
-            "components: int5+pca, or the first 64 of them: int5+pca64",
+            "how maps are stored, the finest first: fp32, fp16, bf16, int8, int6, int5, int4; as principal "
+            "components: int5+pca, or as the first 64 of them: int5+pca64",
             group=FEATURES,
         ),
     ] = "int5"
     calibration: Annotated[
         Path | None,
         cache_opt(
-            "of int and pca codecs: take the scales of this cache, so that both read as one",
+            "int and pca codecs: cache whose scales to take over, so that both read as one",
             group=FEATURES,
         ),
     ] = None
     calibration_images: Annotated[
-        int, opt("of int and pca codecs: so many images decide the scales", group=FEATURES)
+        int, opt("int and pca codecs: number of images that decide the scales", group=FEATURES)
     ] = CALIBRATION_IMAGES
     image_vectors: Annotated[
         bool,
         opt(
-            "keep the class token of each image too, or what the backbone pools before its classifier",
+            "also keep each image's class token, or the vector that the backbone pools before its classifier",
             group=FEATURES,
         ),
     ] = False
-    seed: Annotated[int, opt("of random views and random weights", group=FEATURES)] = 0
-    store: Annotated[str, opt("zarr or hdf5", group=FEATURES)] = "zarr"
-    shard_mb: Annotated[int, opt("MiB of uncompressed maps a shard", group=FEATURES)] = 256
-    retry_failed: Annotated[bool, opt("try images that failed before once more")] = False
+    seed: Annotated[int, opt("seed of random views and random weights", group=FEATURES)] = 0
+    store: Annotated[str, opt("store of the maps: zarr or hdf5", group=FEATURES)] = "zarr"
+    shard_mb: Annotated[int, opt("MiB of uncompressed maps per shard", group=FEATURES)] = 256
+    retry_failed: Annotated[bool, opt("try images that failed before again")] = False
     verify_images: Annotated[
         bool,
-        opt("read every image of finished shards, not only those touched since, for changes"),
+        opt("check all images of finished shards for changes, not only those touched since"),
     ] = False
     redo_changed: Annotated[
-        bool, opt("make the shards of images that were edited since anew, instead of refusing")
+        bool, opt("remake the shards of images that were edited since, instead of refusing")
     ] = False
     update: Annotated[
         Path | None,
-        cache_opt("older cache: take over its features of images that have not changed"),
+        cache_opt("older cache whose features to take over for images that have not changed"),
     ] = None
-    precision: Annotated[str, opt("of the backbone: fp32, bf16, fp16", group=MACHINE)] = "fp32"
+    precision: Annotated[
+        str, opt("precision of the backbone: fp32, bf16 or fp16", group=MACHINE)
+    ] = "fp32"
     device: Device = "auto"
     batch_size: Annotated[
         int | None,
-        opt("samples a backbone pass; default 1 on a CPU, 16 on an accelerator", group=MACHINE),
+        opt("samples per backbone pass; default: 1 on a CPU, 16 on an accelerator", group=MACHINE),
     ] = None
-    workers: Annotated[int, opt("decoding processes; 0: none", group=MACHINE)] = 1
+    workers: Annotated[int, opt("processes that decode images; 0: none", group=MACHINE)] = 1
     threads: Threads = None
     rank: Annotated[
         int | None,
         opt(
-            "this process among --world that fill one cache; default: torchrun, srun", group=CLUSTER
+            "number of this process among --world that fill one cache; default: from torchrun, srun",
+            group=CLUSTER,
         ),
     ] = None
     world: Annotated[int | None, opt("number of processes that fill the cache", group=CLUSTER)] = (
@@ -123,16 +128,18 @@ class ExtractConfig:
     ray_address: Annotated[
         str | None,
         opt(
-            "HOST:PORT, or auto; default: RAY_ADDRESS, or a Ray of this machine's own",
+            "HOST:PORT of a Ray cluster, or auto; default: RAY_ADDRESS, or a Ray started on this machine",
             group=CLUSTER,
         ),
     ] = None
     ray_workers: Annotated[
         int | None,
-        opt("at most so many workers; default: as many as there is room for", group=CLUSTER),
+        opt("maximum number of workers; default: as many as there is room for", group=CLUSTER),
     ] = None
-    ray_cpus: Annotated[int, opt("that a worker claims, and its --threads", group=CLUSTER)] = 1
+    ray_cpus: Annotated[int, opt("CPUs that a worker claims, and its --threads", group=CLUSTER)] = 1
     ray_gpus: Annotated[
         float | None,
-        opt("that a worker claims, e.g. 0.5; default: 1 where the cluster has any", group=CLUSTER),
+        opt(
+            "GPUs that a worker claims, e.g. 0.5; default: 1 if the cluster has any", group=CLUSTER
+        ),
     ] = None

@@ -1,4 +1,4 @@
-"""What an extraction knows before anything is written: the data set, the backbone and the planned cache."""
+"""The preparation of an extraction, before anything is written: data set, backbone and planned cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What an extraction has ready before anything is written.
+    """Everything that an extraction has ready before anything is written.
 
     header: the planned header, which lacks only the calibration of the codec. annotations: the bytes of
     their file.

@@ -49,8 +49,8 @@ def role_of(world: World) -> str:
 class RayEngine:
     """An engine that gives shards to the workers of a queue.
 
-    queue: the queue of CREATE and of shard numbers. wishes: a sequence that is not empty once someone has
-    requested a stop.
+    queue: the queue of CREATE and of shard numbers. stop_requests: a sequence that is not empty once someone
+    has requested a stop.
     """
 
     out: Path

@@ -34,7 +34,7 @@ class _Stopped(Exception):
 
 
 class ShardWorker:
-    """A `crew.Worker` whose tasks are CREATE and numbers of shards.
+    """A `workers.Worker` whose tasks are CREATE and numbers of shards.
 
     The result of CREATE is a list of warnings; that of a shard is (the bytes of its record, the number of
     images taken over from an older cache). role: the role that the process that gives out the tasks holds

@@ -19,7 +19,7 @@ from .workers import Result, Task
 
 
 class ChildRunner:
-    """A crew.Worker that runs processes.
+    """A `workers.Worker` that runs processes.
 
     A task is a JSON list of the log and the arguments of a process; its result is the exit status.
     """
@@ -69,7 +69,7 @@ class RayChildren:
     """A launcher like launching.Children for the nodes of a cluster.
 
     Any number of processes may be started; each runs once there is room. One whose node is lost is started
-    again elsewhere. wishes: the times of the stop requests, empty until there is one.
+    again elsewhere. stop_requests: the times of the stop requests, empty until there is one.
     """
 
     queue: WorkQueue

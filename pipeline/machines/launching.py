@@ -35,7 +35,7 @@ class Started(Protocol):
 class Launcher(Protocol):
     """A launcher starts processes and reports which of them have ended.
 
-    wishes: the times of the stop requests, empty until there is one.
+    stop_requests: the times of the stop requests, empty until there is one.
     """
 
     @property
@@ -50,10 +50,10 @@ class Launcher(Protocol):
 class Children:
     """A launcher of processes on this machine.
 
-    wishes: the times of the stop requests, empty until there is one. tied: whether the processes end when
-    this one is killed; they then do not see the variables of the launcher that started it (torchrun, srun).
-    running: the processes that run. Each has a process group of its own, so that the terminal does not send
-    it Ctrl-C in addition.
+    stop_requests: the times of the stop requests, empty until there is one. tied: whether the processes end
+    when this one is killed; they then do not see the variables of the launcher that started it (torchrun,
+    srun). running: the processes that run. Each has a process group of its own, so that the terminal does not
+    send it Ctrl-C in addition.
     """
 
     stop_requests: Sequence[float]

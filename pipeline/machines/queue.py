@@ -26,11 +26,11 @@ class GivenUp:
 
 @dataclass
 class WorkQueue:
-    """A queue of tasks for the workers of a crew.
+    """A queue of tasks for workers.
 
-    most: the maximum number of tasks that a worker is given at once. there: a function that returns whether
-    a task of a lost worker was done nevertheless. waiting: the tasks not given yet. in_hand: the current
-    tasks of each worker. idle: the workers without tasks. looked: the progress of each worker.
+    max_tasks: the maximum number of tasks that a worker is given at once. is_done: a function that returns
+    whether a task of a lost worker was done nevertheless. waiting: the tasks not given yet. in_hand: the
+    current tasks of each worker. idle: the workers without tasks. progress: the progress of each worker.
     """
 
     workers: Workers

@@ -1,4 +1,4 @@
-"""A crew of Ray actors, started where there is room, also on nodes that join later."""
+"""Workers in Ray actors, which start where there is room, also on nodes that join later."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _WARN_SECONDS = 20.0
 
 @dataclass
 class _Member:
-    """A worker of the crew.
+    """One of the workers.
 
-    busy: the pending answer of `begin` or `work`, if any. begun: whether the worker is prepared. look: the
-    pending answer of `look`, if any.
+    busy: the pending answer of `begin` or `work`, if any. begun: whether the worker is prepared. progress:
+    the pending answer of `progress`, if any.
     """
 
     actor: Any
@@ -37,7 +37,7 @@ class _Member:
 
 @dataclass
 class RayWorkers:
-    """A crew of Ray actors.
+    """Workers in Ray actors.
 
     make: a function that makes a worker, in its actor. needs: the resources that a worker claims of its
     node. workers: their maximum number, None for as many as there is room for. Where Ray has no room yet,
@@ -160,7 +160,7 @@ class RayWorkers:
 def ray_workers(
     ray: Any, make: Callable[[], Worker], needs: Mapping[str, float], workers: int | None
 ) -> Iterator[RayWorkers]:
-    """Yield a crew whose workers all end with the block."""
+    """Yield workers that all end with the block."""
     started = RayWorkers(ray, make, needs, workers)
     try:
         yield started

@@ -1,4 +1,4 @@
-"""The interface of workers that come and go, and of their reports; a crew decides what its workers are."""
+"""The interface of workers that come and go, and of their reports; implementations decide what they are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Result = tuple[Task, Any]
 
 
 class Worker(Protocol):
-    """A worker, wherever it runs. Calls of `work` do not overlap; `look` and `stop` may come during one."""
+    """A worker, wherever it runs.
+
+    Calls of `work` do not overlap; `progress` and `stop` may come during one.
+    """
 
     def begin(self) -> None:
         """Prepare to work; it is called once. Raises FdetError."""

@@ -1,4 +1,4 @@
-"""fdet settings: every setting of a run."""
+"""The command `fdet settings`, which lists every setting of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..command import argument, echo, opt, takes
 
 
 class Format(StrEnum):
-    """How settings are printed."""
+    """A format in which settings are printed."""
 
     table = "table"
     md = "md"
@@ -23,9 +23,9 @@ class Format(StrEnum):
 def settings_command(
     section: Annotated[
         str | None,
-        argument("neck, head, backbone, augment, train, optim or schedule; default: all"),
+        argument("neck, head, backbone, augment, train, optim or schedule; default: all sections"),
     ] = None,
-    format: Annotated[Format, opt("table, md (Markdown) or json")] = Format.table,
+    format: Annotated[Format, opt("format: table, md (Markdown) or json")] = Format.table,
 ) -> None:
     """List the settings of a run, as --set and TOML files take them: name, default, values, help."""
     from rich.console import Console

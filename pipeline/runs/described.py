@@ -19,8 +19,10 @@ _FAMILIES: Mapping[str, Mapping[str, Any]] = {"neck": NECKS, "head": HEADS}
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. name: its path, e.g. "optim.lr". of: the neck or head that has it, "" for all. values:
-    its type and range, in words. default: as TOML writes it.
+    """A setting of a run.
+
+    name: its path, e.g. "optim.lr". of: the necks or heads that have it, "" for all. values: its type and
+    range, in words. default: its default as TOML writes it.
     """
 
     name: str
@@ -46,7 +48,7 @@ def described_settings(section: str | None = None) -> list[Setting]:
 
 
 def _of_family(section: str, families: Mapping[str, Any]) -> Iterator[Setting]:
-    """Yield which member is chosen, then each setting once, with the members that have it like that."""
+    """Yield the choice of the member, then each setting once, with the members that share it."""
     default = json.dumps(getattr(RunConfig(), section).name)
     yield Setting(f"{section}.name", "", default, ", ".join(families), f"which {section}")
     members: dict[Setting, list[str]] = {}
@@ -81,7 +83,7 @@ _KINDS = {int: "an integer", float: "a number", bool: "true or false", str: "a t
 
 
 def as_markdown(settings: Sequence[Setting]) -> str:
-    """Return a table of them."""
+    """Return the settings as a table in Markdown."""
     lines = ["| setting | of | default | values | |", "|---|---|---|---|---|"]
     for s in settings:
         cells = (f"`{s.name}`", s.of, f"`{s.default}`", s.values, s.help)

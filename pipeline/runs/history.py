@@ -1,4 +1,4 @@
-"""What a run did, as values: the lines of its metrics.jsonl, and whether it is finished."""
+"""The history of a run as values: the lines of its metrics.jsonl, and whether it is finished."""
 
 from __future__ import annotations
 

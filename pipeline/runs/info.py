@@ -183,7 +183,7 @@ class RunInfo:
 
     @property
     def source(self) -> str:
-        """Where the pyramids came from: cached, online, finetune or scratch."""
+        """The source of the pyramids: cached, online, finetune or scratch."""
         return self.data["source"]
 
     @property

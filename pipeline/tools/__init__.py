@@ -1,1 +1,1 @@
-"""What is built on the three stages. No tool imports another."""
+"""Tools that build on extraction, training and evaluation. No tool imports another."""

@@ -1,4 +1,4 @@
-"""What "auto" stands for in a run's settings, once its training data are known; the run keeps the values.
+"""The values for which "auto" stands in a run's settings, once its data are known; the run keeps them.
 
 The constants were chosen by measurement (docs/recipe.md).
 """

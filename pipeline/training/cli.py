@@ -1,4 +1,4 @@
-"""fdet train-heads: its options as the command line knows them."""
+"""The command line of `fdet train-heads`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def train_command(
     *,
     config: ConfigFile = None,
     neck: Annotated[
-        str | None, opt("fpn, pafpn, bifpn, nas-fpn, vit-pyramid, identity", group=MODEL)
+        str | None, opt("neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid or identity", group=MODEL)
     ] = None,
     head: Annotated[
-        str | None, opt("retinanet, fcos, tal, faster-rcnn, cascade-rcnn", group=MODEL)
+        str | None, opt("head: retinanet, fcos, tal, faster-rcnn or cascade-rcnn", group=MODEL)
     ] = None,
     masks: Annotated[bool, opt(MASKS, group=MODEL)] = False,
     adapters: Annotated[
@@ -47,7 +47,7 @@ def train_command(
     )
     summary = train(settings, options)
     if find_world(None, None, os.environ).rank:
-        return  # the first process speaks for all
+        return  # only the first process prints
     best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
         best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"

@@ -1,4 +1,4 @@
-"""What a run reads: training and validation data, from caches or from a backbone in the loop."""
+"""The data of a run, for training and validation, from caches or from a backbone in the loop."""
 
 from __future__ import annotations
 

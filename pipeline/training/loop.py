@@ -73,7 +73,7 @@ Stepwise = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
 class Loop:
     """The state of training between two steps.
 
-    `run` continues from there to the end, and so does a caller that advances its `course` in turn with
+    `run` continues from there to the end, and so does a caller that advances its `stepwise` in turn with
     those of other runs. digest: the digest of the run.json that its files belong to.
     """
 
@@ -156,7 +156,7 @@ class Loop:
     def _epoch(
         self, progress: ProgressLine, stop_requests: Sequence[float]
     ) -> Generator[Parts | None, Iterator[Samples] | None, bool]:
-        """Do steps until the epoch ends or a stop is requested; return whether it is. `course` saves."""
+        """Do steps until the epoch ends or a stop is requested; return whether it is. `stepwise` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, trained, leaving = processes.world, 0, False
         epoch = self.sampler.epoch_of(self.position.step)

@@ -1,4 +1,4 @@
-"""Where a run's data lie and where it happens; what cannot be, or would be ignored, is refused."""
+"""The options of a training run; impossible combinations and ignored options are refused."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _memory_limit(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """Where a run's data lie and where it happens.
+    """The options of a training run: its data, its folder and its machine.
 
     source: one of SOURCES. For a backbone in the loop the training cache is only the recipe, and needs
     `images` (and `weights`, where the cache was made from a file). Validation reads the maps of its cache,
-    but where the backbone is trained, or adapters in it: then `val_images` (None: `images`) pass through
-    it too; otherwise they are for pictures alone. memory_limit: bytes that a process may take, of the
-    accelerator where there is one. on_corrupt "skip": validation never goes without a damaged sample.
+    unless the backbone, or adapters in it, are trained: then `val_images` (None: `images`) pass through it
+    too; otherwise they are only for pictures. memory_limit: the bytes that a process may take, of the
+    accelerator where there is one. on_corrupt: with "skip", validation still leaves no damaged sample out.
     hooks: functions of an Event (pipeline/watching/events.py), called with each line of the log.
     """
 
@@ -58,11 +58,11 @@ class TrainOptions:
         Path | None,
         cache_opt("the second backbone's validation cache", "--val-with", group=DATA),
     ] = None
-    annotations: Annotated[Path | None, opt("instead of the training cache's own", group=DATA)] = (
-        None
-    )
+    annotations: Annotated[
+        Path | None, opt("annotation file to use instead of the training cache's", group=DATA)
+    ] = None
     val_annotations: Annotated[
-        Path | None, opt("instead of the validation cache's own", group=DATA)
+        Path | None, opt("annotation file to use instead of the validation cache's", group=DATA)
     ] = None
     source: Annotated[
         str,
@@ -78,36 +78,39 @@ class TrainOptions:
     val_images: Annotated[
         Path | None,
         opt(
-            "of the validation images, for pictures of detections, --source finetune and --adapters",
+            "folder of the validation images: for pictures of detections, --source finetune and --adapters",
             group=DATA,
         ),
     ] = None
     weights: Annotated[
-        str | None, opt("as at extraction, for a backbone in the loop", group=DATA)
+        str | None,
+        opt("weights file of the backbone in the loop, if extraction was given one", group=DATA),
     ] = None
     class_embeddings: Annotated[
         Path | None,
         opt(
-            "safetensors file with a vector under each class's name, e.g. of a text encoder: scores are "
-            "cosines with them, and evaluate and predict take others",
+            "safetensors file with a vector under each class's name, e.g. from a text encoder: classes are "
+            "scored by their cosine with it, and evaluate and predict accept other classes",
             group=DATA,
         ),
     ] = None
     start: Annotated[
         Path | None,
         opt(
-            "run to begin with, e.g. heads on the cache first, then --source finetune",
+            "run whose weights to begin with, e.g. heads on the cache first, then --source finetune",
             group=TRAINING,
         ),
     ] = None
     resume: Annotated[bool, opt("go on with an interrupted run", group=TRAINING)] = False
     on_corrupt: Annotated[
         OnCorrupt,
-        opt("skip: train without damaged samples, and count them", group=TRAINING),
+        opt(
+            "raise: stop at a damaged sample; skip: train without it, and count it", group=TRAINING
+        ),
     ] = "raise"
     track: Annotated[
         Sequence[str],
-        opt("tensorboard, wandb or mlflow: show figures and pictures there too", group=TRAINING),
+        opt("send figures and pictures to tensorboard, wandb or mlflow too", group=TRAINING),
     ] = ()
     device: Device = "auto"
     threads: Threads = None
@@ -121,8 +124,8 @@ class TrainOptions:
     memory_limit: Annotated[
         int | None,
         opt(
-            "e.g. 4GiB, of each process or its accelerator: micro-batches, checkpointed activations and "
-            "residency are chosen by trials so that it fits",
+            "memory that each process may take, or its accelerator's, e.g. 4GiB: micro-batches, checkpointed "
+            "activations and residency are chosen by trials so that the run fits",
             group=MACHINE,
             parser=_memory_limit,
             metavar="SIZE",
@@ -132,17 +135,17 @@ class TrainOptions:
 
     @property
     def caches(self) -> tuple[Path, ...]:
-        """All training caches."""
+        """The paths of all training caches."""
         return _paths(self.cache)
 
     @property
     def seconds(self) -> tuple[Path, ...]:
-        """All training caches of a second backbone."""
+        """The paths of all training caches of a second backbone."""
         return _paths(self.second)
 
     @property
     def kind(self) -> SourceKind:
-        """The row of the source."""
+        """The row of SOURCES for this source."""
         return SOURCES[self.source]
 
     @property
@@ -157,7 +160,7 @@ class TrainOptions:
         return self.val_images
 
     def check(self) -> None:
-        """Raises InputError."""
+        """Raise InputError for options that are unknown, impossible together, or would be ignored."""
         if not self.caches:
             raise InputError("expected at least one cache to train on")
         for name, known in (
@@ -206,7 +209,7 @@ class TrainOptions:
             self._refuse(f"is of no use to --source {self.source}", weights=None)
 
     def _refuse(self, why: str, **idle: str | None) -> None:
-        """Options that would be ignored, unless they have their idle value."""
+        """Raise InputError for options that would be ignored: those that differ from their idle value."""
         for name, value in idle.items():
             if getattr(self, name) != value:
                 raise InputError(f"{flag_of(name)} {why}; with --source {self.source} leave it out")

@@ -23,7 +23,7 @@ from .train import begin
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a few steps have given.
+    """The result of a few training steps.
 
     losses: the losses of each step, by name. weights: the weights afterwards, on the CPU.
     """

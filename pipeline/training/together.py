@@ -120,8 +120,8 @@ def _train_all(loops: Mapping[int, Loop]) -> dict[int, Ended]:
 class _Group:
     """Runs that take their steps in turn.
 
-    courses: those of the runs that have not ended, by number. asking: the parts for which runs wait before
-    an epoch. left: the runs that have saved since a stop was requested.
+    courses: the `stepwise` generators of the runs that have not ended, by number. asking: the parts for
+    which runs wait before an epoch. left: the runs that have saved since a stop was requested.
     """
 
     loops: Mapping[int, Loop]

@@ -120,3 +120,15 @@ def test_no_shard_is_planned_for_more_images_than_there_are():
     """Its arrays would be made for them."""
     with pytest.raises(ValueError, match="a bucket of 1 images has 2 in a shard"):
         Bucket((8, 8), 2, (IMAGE,))
+
+
+def test_a_part_has_its_images_in_the_given_order_and_shards_of_the_same_size():
+    layout = make_layout()
+    images = layout.images[1::2][::-1]
+    part = layout.only(images)
+    for bucket in part.buckets:
+        whole = next(b for b in layout.buckets if b.canvas_hw == bucket.canvas_hw)
+        assert list(bucket.images) == [i for i in images if i in whole.images]
+        assert bucket.images_per_shard == min(whole.images_per_shard, len(bucket.images))
+    assert part.views == layout.views and len(part.images) == len(images)
+    assert layout.only(layout.images) == layout

@@ -1,4 +1,4 @@
-"""fdet ablate: its options as the command line knows them."""
+"""The command line of `fdet ablate`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def ablate_command(
     options: AblateOptions,
     dry_run: Annotated[bool, opt("list the trials: parameters, share, expected time")] = False,
 ) -> None:
-    """Train a plan's trials on cached maps: grid, list or random draw of necks, heads and settings.
+    """Train a plan's trials on cached maps: a grid, a list or a random draw of necks, heads and settings.
 
     The same command goes on where it was interrupted, and runs only what is new after the plan has
-    changed. A trial that fails is recorded with its reason, and the rest goes on; the exit status is then 1.
+    changed. A trial that fails is recorded with its reason, and the others go on; the exit status is then 1.
     """
     from rich.console import Console
 

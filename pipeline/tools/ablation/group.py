@@ -29,7 +29,7 @@ from .trials import Caches, Trial
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how groups are run."""
+    """The device, the number of threads and the residence of samples with which a group is run."""
 
     device: str
     threads: int

@@ -1,4 +1,4 @@
-"""What `fdet ablate` takes in addition to the plan; what cannot be is refused before anything is read."""
+"""The options of `fdet ablate`; impossible ones are refused before anything is read."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ def parse_together(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblateOptions:
-    """What `fdet ablate` takes. together: the most trials of one pass, None to measure what pays. threads
-    None: torch's. engine: "local", or "ray": processes on the nodes of a cluster, each with cpus_per_trial
-    threads and a share of an accelerator.
+    """The options of `fdet ablate`.
+
+    together: the maximum number of trials in one pass, or None to measure what pays. threads: the number of
+    torch's threads, or None for torch's choice. engine: "local", or "ray" for processes on the nodes of a
+    cluster, each with cpus_per_trial threads and a share of an accelerator.
     """
 
     plan: Annotated[Path, argument("TOML file: base, axes, seeds (docs/ablations.md)")]
     cache: Annotated[Path | None, cache_opt("training cache, instead of the plan's")] = None
     val: Annotated[Path | None, cache_opt("validation cache, instead of the plan's")] = None
-    out: Annotated[Path | None, opt("folder for runs and results, or to go on in")] = None
+    out: Annotated[Path | None, opt("folder for runs and results, new or to continue")] = None
     together: Annotated[
         int | None,
         opt(
-            "trials in one pass over their cache at most; auto: measure whether that pays",
+            "maximum number of trials in one pass over their cache; auto: measure whether that pays",
             parser=parse_together,
             metavar="N",
             show_default="auto",
@@ -54,16 +56,17 @@ class AblateOptions:
     ] = None
     retry_failed: Annotated[bool, opt("go on with trials that failed before")] = False
     jobs: Annotated[
-        int, at_least(1), opt("processes at once; they share the threads", group=MACHINE)
+        int, at_least(1), opt("processes that run at once; they share the threads", group=MACHINE)
     ] = 1
     device: Device = "auto"
     threads: Annotated[
-        int | None, opt("of torch on a CPU, of all jobs; default: torch's", group=MACHINE)
+        int | None,
+        opt("torch threads on a CPU, of all jobs together; default: torch's choice", group=MACHINE),
     ] = None
     resident: Annotated[
         Residence,
         opt(
-            "whether samples stay in memory after their first reading (auto: one job)",
+            "keep encoded samples in memory after their first reading; auto: with one job, if they fit",
             group=MACHINE,
         ),
     ] = "auto"
@@ -76,16 +79,21 @@ class AblateOptions:
     ] = "local"
     ray_address: Annotated[
         str | None,
-        opt("HOST:PORT, or auto; default: RAY_ADDRESS, or a Ray of this machine's own", group=RAY),
+        opt(
+            "HOST:PORT of a Ray cluster, or auto; default: RAY_ADDRESS, or a Ray started on this machine",
+            group=RAY,
+        ),
     ] = None
     ray_workers: Annotated[
         int | None,
-        opt("at most so many processes; default: as many as there is room for", group=RAY),
+        opt("maximum number of processes; default: as many as there is room for", group=RAY),
     ] = None
-    cpus_per_trial: Annotated[int, opt("that a process claims, and its --threads", group=RAY)] = 1
+    cpus_per_trial: Annotated[
+        int, opt("CPUs that a process claims, and its --threads", group=RAY)
+    ] = 1
     gpus_per_trial: Annotated[
         float | None,
-        opt("that a process claims, e.g. 0.25; default: 1 where the cluster has any", group=RAY),
+        opt("GPUs that a process claims, e.g. 0.25; default: 1 if the cluster has any", group=RAY),
     ] = None
 
     def read_plan(self) -> Plan:
@@ -99,7 +107,7 @@ class AblateOptions:
 
     @property
     def place(self) -> Place:
-        """Where each process runs. Samples stay in the memory of one alone, unless --resident says more."""
+        """The place of each process; only a single one keeps samples in memory, unless --resident is given."""
         import torch
 
         from .group import Place
@@ -113,7 +121,7 @@ class AblateOptions:
 
     @property
     def ray_options(self) -> RayOptions | None:
-        """The cluster, None for the local engine. Raises InputError for what does not go together."""
+        """The cluster, None for the local engine. Raises InputError for options that do not go together."""
         if self.engine not in ENGINES:
             raise InputError(f"--engine {self.engine!r}{did_you_mean(self.engine, ENGINES)}")
         if self.engine == "ray":

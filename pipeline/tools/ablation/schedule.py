@@ -1,4 +1,4 @@
-"""Which trials share one pass over their cache, and why.
+"""The choice of the trials that share one pass over their cache.
 
 A pass of K trials costs one reading and K steps of a head. Sharing a reading therefore pays where it is a
 notable part of a step, and K need not be larger than what makes that part a small one.

@@ -68,7 +68,7 @@ class State:
     def take(self, trials: Sequence[Trial], retried: Collection[Status] = ()) -> None:
         """Take over the plan's trials as they stand, and keep the entries of those that it no longer has.
 
-        again: the statuses whose trials wait once more.
+        retried: the statuses whose trials wait once more.
         """
         mine = {trial.digest for trial in trials}
         others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}

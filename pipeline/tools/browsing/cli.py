@@ -1,4 +1,4 @@
-"""fdet browse: its options as the command line knows them."""
+"""The command line of `fdet browse`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ...command import cache_argument, echo, opt, takes
 @takes
 def browse_command(
     cache: Annotated[Path, cache_argument("a finished cache")],
-    images: Annotated[Path | None, opt("folder of the image files, to see them too")] = None,
-    annotations: Annotated[Path | None, opt("COCO JSON in place of the cache's own")] = None,
-    port: Annotated[int, opt("of 127.0.0.1; 0: any that is free", min=0, max=65535)] = 0,
+    images: Annotated[Path | None, opt("folder of the image files, to show them too")] = None,
+    annotations: Annotated[
+        Path | None, opt("annotation file to use instead of the cache's")
+    ] = None,
+    port: Annotated[int, opt("port of 127.0.0.1; 0: any free one", min=0, max=65535)] = 0,
     open_browser: Annotated[bool, opt("open the page in the browser too", "--open")] = False,
 ) -> None:
     """Look at a cache in the browser: images and boxes under each view, maps, histograms, sizes."""

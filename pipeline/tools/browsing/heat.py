@@ -1,4 +1,4 @@
-"""What is displayed of a map at each cell: its norm, its principal components, or one channel."""
+"""The picture of a map: for each cell the norm, the principal components, or one channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fdet model: its options as the command line knows them."""
+"""The command line of `fdet model`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from ...command import MASKS, Assignments, argument, cache_opt, echo, opt, takes
 @takes
 def model_command(
     model: Annotated[Path, argument("run directory, TOML file, or name of a preset")],
-    cache: Annotated[Path, cache_opt("whose levels, classes and canvases count")],
+    cache: Annotated[Path, cache_opt("cache with the levels, classes and canvases to assume")],
     masks: Annotated[bool, opt(MASKS)] = False,
     assignments: Assignments = (),
 ) -> None:
-    """Count the parameters and FLOPs of backbone, neck and head, the share that is trained, and the
-    activations of a training step.
+    """Count the parameters, FLOPs and activations of a detector.
+
+    They are given for backbone, neck and head, with the share that is trained.
     """
     from ....cache.errors import InputError
     from ....cache.format.annotation_copy import read_annotations

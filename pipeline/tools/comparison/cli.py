@@ -1,4 +1,4 @@
-"""fdet compare: its options as the command line knows them."""
+"""The command line of `fdet compare`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .options import CompareOptions
 
 @takes
 def compare_command(options: CompareOptions) -> None:
-    """Train one configuration from several sources: what each reaches, and what each costs.
+    """Train one configuration from several sources, and compare what each reaches and costs.
 
     Each run is kept; the same command goes on where it was interrupted.
     """

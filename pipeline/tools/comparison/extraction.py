@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from ....cache.errors import InputError
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import canonical_json, parse_json
-from ....cache.layout import ImageEntry, Layout
+from ....cache.layout import ImageEntry
 from ....cache.reader import FeatureCache
 from ....cache.writer import create_cache, seal
 from ...backbones.frozen import FrozenBackbone
@@ -163,7 +163,7 @@ class Trial:
 
     def seconds(self, out: Path, images: Sequence[ImageEntry]) -> float:
         """Return the seconds of decoding, backbone, compression and writing, up to the finished cache."""
-        layout = part_of(self.header.layout, {image.id for image in images})
+        layout = self.header.layout.only(images)
         started = time.monotonic()
         planned = replace(self.header, layout=layout, other_files={})
         header = create_cache(out, planned, self.annotations, self.codec_files)
@@ -173,14 +173,3 @@ class Trial:
         )
         seal(out, header)
         return time.monotonic() - started
-
-
-def part_of(layout: Layout, ids: Set[int]) -> Layout:
-    """Return the layout with only these images."""
-    buckets = []
-    for bucket in layout.buckets:
-        images = tuple(image for image in bucket.images if image.id in ids)
-        if images:
-            per_shard = min(bucket.images_per_shard, len(images))
-            buckets.append(replace(bucket, images=images, images_per_shard=per_shard))
-    return replace(layout, buckets=tuple(buckets))

@@ -1,4 +1,4 @@
-"""What `fdet compare` takes; what cannot be is refused before the first run."""
+"""The options of `fdet compare`; impossible ones are refused before the first run."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def _parsed_sources(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """What `fdet compare` takes. extraction_seconds: what making the training cache took, where the user
-    has measured it. weights: as at extraction, where the cache was made from a file.
+    """The options of `fdet compare`.
+
+    extraction_seconds: the seconds that making the training cache took, where the user has measured them.
+    weights: the weights of the backbone as at extraction, where the cache was made from a file.
     """
 
     config: Annotated[
@@ -40,18 +42,18 @@ class CompareOptions:
     ]
     cache: Annotated[Path, cache_opt("training cache", group=DATA)]
     val: Annotated[Path, cache_opt("validation cache", group=DATA)]
-    out: Annotated[Path, opt("folder for the runs and the report, or to go on in", group=DATA)]
+    out: Annotated[Path, opt("folder for runs and report, new or to continue", group=DATA)]
     images: Annotated[
         Path | None,
         opt("image folder: for a backbone in the loop, and to measure extraction", group=DATA),
     ] = None
     val_images: Annotated[
-        Path | None, opt("of the validation images; default: --images", group=DATA)
+        Path | None, opt("folder of the validation images; default: --images", group=DATA)
     ] = None
     sources: Annotated[
         tuple[str, ...],
         opt(
-            f"of {', '.join(SOURCES)}; default: all of them",
+            f"sources to compare, out of {', '.join(SOURCES)}; default: all of them",
             parser=_parsed_sources,
             metavar="NAMES",
         ),
@@ -59,23 +61,25 @@ class CompareOptions:
     seeds: Annotated[
         tuple[int, ...],
         opt(
-            "each source is trained with each of them, e.g. 0,1,2",
+            "seeds, e.g. 0,1,2; each source is trained with each of them",
             parser=parsed_seeds,
             metavar="SEEDS",
         ),
     ] = (0,)
     assignments: Assignments = ()
-    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None
+    weights: Annotated[
+        str | None, opt("weights file of the backbone, if extraction was given one")
+    ] = None
     device: Device = "auto"
     threads: Threads = None
     extraction_seconds: Annotated[
         float | None,
         at_least(0),
-        opt("what making the training cache took; default: measured on a part of it"),
+        opt("seconds that making the training cache took; default: measured on a part of it"),
     ] = None
 
     def check(self) -> None:
-        """Raises InputError."""
+        """Raise InputError for sources, seeds and options that cannot be used together."""
         for source in self.sources:
             if source not in SOURCES:
                 raise InputError(f"--sources {source!r}{did_you_mean(source, SOURCES)}")
@@ -97,14 +101,14 @@ class CompareOptions:
             )
 
     def words_of(self, source: str, seed: int) -> list[str]:
-        """The assignments of a run. Scratch trains all of the backbone, whatever finetune leaves out."""
+        """Return the assignments of a run; scratch trains all of the backbone, even what finetune freezes."""
         mine = [*self.assignments, f"train.seed={seed}"]
         if SOURCES[source].fresh:
             mine += ['backbone.train_from=""', 'backbone.norm="auto"']
         return mine
 
     def config_of(self, source: str, seed: int) -> RunConfig:
-        """Raises ConfigError, InputError."""
+        """Return the configuration of a run. Raises ConfigError, InputError."""
         for assignment in self.assignments:
             if assignment.partition("=")[0].strip() == "train.seed":
                 raise ConfigError(

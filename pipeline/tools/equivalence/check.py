@@ -36,8 +36,8 @@ from .steps import TrainingDistance, training_distance
 class TrainingCheck:
     """The result of training some steps on cached and on live maps.
 
-    apart: the difference of cached maps from live ones that passed through the codec. raw: the difference
-    from live ones that did not.
+    training_distance: the difference of cached maps from live ones that passed through the codec. raw: the
+    difference from live ones that did not.
     """
 
     detector: str
@@ -50,7 +50,7 @@ class TrainingCheck:
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """What was looked at, what was expected and what was found.
+    """The result of the check: what was compared, what was expected and what was found.
 
     promise: what the codec promises. training: the result of training, or None where no image could be
     trained on. failures: the failures, each in one line.

@@ -1,4 +1,4 @@
-"""fdet check-equivalence: its options as the command line knows them."""
+"""The command line of `fdet check-equivalence`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def equivalence_command(
 ) -> None:
     """Compare a cache with the backbone in the loop: sampled features, and a few training steps.
 
-    Equal bits are asked for where device, threads, versions and batches allow them, otherwise the
-    codec's bound. Exit 0: equivalent. 1: not; each wrong sample is named. 2: bad input.
+    Equal bits are expected where device, threads, versions and batches allow them, otherwise differences
+    within the codec's bound. Exit 0: equivalent. 1: not; each wrong sample is named. 2: bad input.
     """
     from .check import check_equivalence
     from .report import report_lines

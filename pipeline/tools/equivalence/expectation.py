@@ -1,4 +1,4 @@
-"""What to expect here of a cache and of training on it: equal bits, or closeness, and how close."""
+"""The expectations on a cache and on training with it: equal bits, or closeness, and how close."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
 
 @dataclass(slots=True)
 class LevelFeatures:
-    """What was found at a level, or of the image vectors.
+    """The result of comparing the maps of one level, or the image vectors.
 
     same_bits: the number of stored values, out of `values`, that are equal to the last bit. absolute: the
     largest error of a decoded value against the live one, which no codec has touched. relative: the largest

@@ -1,4 +1,4 @@
-"""Which samples of a cache are checked, where, and how closely."""
+"""The options of `fdet check-equivalence`: which samples are checked, where, and how closely."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ _LARGEST = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EquivalenceOptions:
-    """What `fdet check-equivalence` takes. device: None for the kind that the cache was made on; threads:
-    None for its number.
+    """The options of `fdet check-equivalence`.
+
+    device, threads: None for the kind of device that the cache was made on, and for its number of threads.
     """
 
-    images: Annotated[Path, opt("folder that it was made from")]
-    annotations: Annotated[Path | None, opt("instead of the cache's own")] = None
+    images: Annotated[Path, opt("image folder that the cache was made from")]
+    annotations: Annotated[Path | None, opt("annotation file to use instead of the cache's")] = None
     samples: Annotated[
-        int, at_least(1), opt("features of so many, drawn at random, are computed again")
+        int, at_least(1), opt("number of random samples whose features to recompute")
     ] = 32
-    steps: Annotated[int, at_least(1), opt("of training, with cached and with live features")] = 4
-    seed: Annotated[int, between(0, _LARGEST), opt("of the samples that are drawn")] = 0
-    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None
-    device: Annotated[
-        str | None, opt("auto, cpu, cuda, cuda:1; default: the kind the cache was made on")
+    steps: Annotated[
+        int, at_least(1), opt("training steps, with cached and with live features")
+    ] = 4
+    seed: Annotated[int, between(0, _LARGEST), opt("seed of the random samples")] = 0
+    weights: Annotated[
+        str | None, opt("weights file of the backbone, if extraction was given one")
     ] = None
-    threads: Annotated[int | None, opt("of torch on a CPU; default: the cache's")] = None
+    device: Annotated[
+        str | None, opt("auto, cpu, cuda or cuda:1; default: the kind that the cache was made on")
+    ] = None
+    threads: Annotated[int | None, opt("torch threads on a CPU; default: the cache's")] = None
     elsewhere: Annotated[
-        bool, opt("the cache was made on another processor: do not ask for equal bits")
+        bool, opt("do not expect equal bits, as the cache was made on another processor")
     ] = False
 
     def check(self) -> None:
-        """Raise InputError for a value that cannot be."""
+        """Raise InputError for an impossible value."""
         check_ranges(self)
         if not self.images.is_dir():
             raise InputError(f"--images {self.images}: no such folder")

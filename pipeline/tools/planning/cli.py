@@ -1,4 +1,4 @@
-"""fdet plan: the options of fdet extract, and its own."""
+"""The command line of `fdet plan`: the options of `fdet extract`, and some of its own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from .options import PlanOptions
 @takes
 def plan_command(
     options: PlanOptions,
-    as_json: Annotated[bool, opt("for programs", "--json")] = False,
+    as_json: Annotated[bool, opt("print JSON, for programs", "--json")] = False,
 ) -> None:
-    """Say what room and time `fdet extract` with the same options would take, and after how many epochs the
-    cache has paid for itself. Tries some images and the disk that --out lies on; leaves nothing there.
+    """Estimate the disk space and the time that `fdet extract` would take with the same options.
+
+    Also estimates after how many epochs the cache has paid for itself. Tries some images and the disk of
+    --out, and leaves nothing there.
     """
     from .measure import make_plan
     from .report import plan_lines

@@ -1,4 +1,4 @@
-"""How fast the target disk writes once its fast cache is full, and how fast it reads.
+"""The rates at which the target disk writes once its fast cache is full, and at which it reads.
 
 Both are measured on a file without a name, which vanishes with the process that has it open, however that
 ends.

@@ -25,22 +25,28 @@ def _write_trial(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What `fdet plan` takes. budget: bytes that the cache may have; None: what is free. write_trial: bytes
-    to write on the target disk; None: for some seconds.
+    """The options of `fdet plan`.
+
+    budget: the bytes that the cache may take, None for all that are free. write_trial: the bytes to write on
+    the target disk, None for as many as some seconds allow.
     """
 
     extraction: ExtractConfig
     budget: Annotated[
         int | None,
         opt(
-            "room the cache may have, e.g. 200GB; default: what is free",
+            "disk space that the cache may take, e.g. 200GB; default: all free space",
             group=PLAN,
             parser=_budget,
             metavar="SIZE",
         ),
     ] = None
-    epochs: Annotated[int, at_least(1), opt("of a training run on the cache", group=PLAN)] = 72
-    trial_images: Annotated[int, at_least(1), opt("most images to try", group=PLAN)] = 16
+    epochs: Annotated[
+        int, at_least(1), opt("epochs of a training run on the cache", group=PLAN)
+    ] = 72
+    trial_images: Annotated[
+        int, at_least(1), opt("maximum number of images to try", group=PLAN)
+    ] = 16
     write_trial: Annotated[
         int | None,
         opt(
@@ -55,7 +61,7 @@ class PlanOptions:
     ] = 1
 
     def check(self) -> None:
-        """Raise InputError for what cannot be planned."""
+        """Raise InputError for options with which nothing can be planned."""
         check_ranges(self)
         if isinstance(self.extraction.out, ObjectPath):
             raise InputError(

@@ -15,7 +15,7 @@ RUNS = (1, 3, 10)
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is to be cached.
+    """The data to be cached.
 
     values: the number of values in a sample's maps, on average over the data set. overhead: the bytes of a
     sample in addition to its frames. shard_bytes: the size of the largest shard before compression, which is

@@ -1,4 +1,4 @@
-"""fdet predict: its options as the command line knows them."""
+"""The command line of `fdet predict`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ def predict_command(
     images: Annotated[Sequence[Path], argument("image files and folders")],
     out: Annotated[Path, opt("folder to write to")],
     annotations: Annotated[
-        Path | None, opt("COCO JSON: its ids, and its boxes next to the detections")
+        Path | None,
+        opt("COCO JSON whose ids to use, and whose boxes to draw next to the detections"),
     ] = None,
-    weights: Annotated[str | None, opt("as at extraction, where that took a file")] = None,
+    weights: Annotated[
+        str | None, opt("weights file of the backbone, if extraction was given one")
+    ] = None,
     second_weights: Annotated[
         str | None,
-        opt("the same of the second backbone, where there is one", "--with-weights"),
+        opt("weights file of a second backbone, if extraction was given one", "--with-weights"),
     ] = None,
     class_embeddings: Annotated[
         Path | None,
-        opt("other classes by their vectors, for a run trained with --class-embeddings"),
+        opt("file with the vectors of other classes, for a run trained with --class-embeddings"),
     ] = None,
-    checkpoint: Annotated[Checkpoint, opt("which weights")] = Checkpoint.best,
+    checkpoint: Annotated[Checkpoint, opt("which weights of the run to use")] = Checkpoint.best,
     draw_above: Annotated[float, opt("lowest score that is drawn")] = 0.3,
     device: Device = "auto",
-    threads: Annotated[int | None, opt("of torch on a CPU; default: the cache's")] = None,
+    threads: Annotated[int | None, opt("torch threads on a CPU; default: the cache's")] = None,
 ) -> None:
-    """Detect objects in image files: COCO result JSON and pictures."""
+    """Detect objects in image files, and write COCO result JSON and pictures."""
     from .predict import predict
 
     summary = predict(

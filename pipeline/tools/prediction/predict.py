@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ...pictures.sheet import draw_sheet, sure
 from ...runs.folder import new_folder
 from ...runs.info import RunInfo
 from ...runs.loading import codec_of_run, exchange_classes
-from .jobs import find_jobs
+from .jobs import Job, find_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,23 @@ def predict(
             raise InputError(
                 f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}"
             )
-        names = {job.image_id: job.shown for job in jobs}
-        results: list[dict[str, Any]] = [
-            {**result, "file_name": names[result["image_id"]]}
-            for result in to_coco_results(found, known.class_ids, sizes)
-        ]
+        results = _results(jobs, found, known, sizes)
         publish_bytes(out / "detections.json", json.dumps(results).encode())
     return PredictSummary(out, len(found), len(results), failed)
+
+
+def _results(
+    jobs: Sequence[Job],
+    found: Mapping[int, Detections],
+    known: RunInfo,
+    sizes: Mapping[int, tuple[int, int]],
+) -> list[dict[str, Any]]:
+    """Return COCO results, with the name of the file next to its id."""
+    names = {job.image_id: job.shown for job in jobs}
+    return [
+        {**result, "file_name": names[result["image_id"]]}
+        for result in to_coco_results(found, known.class_ids, sizes)
+    ]
 
 
 def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: Path | None) -> RunInfo:

@@ -1,4 +1,4 @@
-"""fdet report: its options as the command line knows them."""
+"""The command line of `fdet report`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...command import Device, argument, cache_opt, echo, opt, takes
 
 
 class Format(StrEnum):
-    """What is printed."""
+    """A format in which runs are printed or written."""
 
     table = "table"
     md = "md"
@@ -24,27 +24,25 @@ class Format(StrEnum):
 
 @takes
 def report_command(
-    paths: Annotated[
-        Sequence[Path], argument("runs, or folders that hold some up to two levels below")
-    ],
+    paths: Annotated[Sequence[Path], argument("runs, or folders with runs up to two levels below")],
     out: Annotated[
         Path | None,
-        opt("file to write, by its suffix: .html, .md, .csv or .json; an older one is replaced"),
+        opt("file to write: .html, .md, .csv or .json; an older one is replaced"),
     ] = None,
     val: Annotated[
         Path | None,
-        cache_opt("validation cache: evaluate the best weights for error breakdown and gallery"),
+        cache_opt("validation cache to evaluate best weights on, for error breakdown and gallery"),
     ] = None,
     images: Annotated[
         Path | None, opt("image folder for the gallery; with --val the folder it was made from")
     ] = None,
     printed: Annotated[
         Format | None,
-        opt("print the table, md (Markdown), csv or json; csv: a row a run", "--format"),
+        opt("what to print: table, md (Markdown), csv (a row per run) or json", "--format"),
     ] = None,
     device: Device = "auto",
     threads: Annotated[
-        int | None, opt("of torch on a CPU; default: torch's, or the cache's")
+        int | None, opt("torch threads on a CPU; default: torch's choice, or the cache's")
     ] = None,
 ) -> None:
     """Compare runs: one self-contained HTML page, a table in the terminal, or a file for programs."""
@@ -79,7 +77,10 @@ def report_command(
 
 
 def _format_of(out: Path | None) -> Format | None:
-    """What a file is to have, None for the page. Raises InputError for a suffix that says nothing."""
+    """Return the format of a file by its suffix, None for the HTML page.
+
+    Raises InputError for an unknown suffix, and where the file cannot be written.
+    """
     if out is None or out.suffix in (".html", ".htm"):
         return None
     if out.suffix not in (".md", ".csv", ".json"):

@@ -61,7 +61,7 @@ class RunRecord:
     name: a name that no other run of the report has. note: why the run is not finished or has no evaluation.
     figures: the numbers of RunFigures, and COCO's and those of groups of classes at the best evaluation, by
     name. per_class: the AP of that evaluation by class. errors: the AP50 that would be gained without errors
-    of a kind, where an evaluation has counted them. course: the learning curve.
+    of a kind, where an evaluation has counted them. learning_curve: its points, one per epoch.
     """
 
     folder: Path

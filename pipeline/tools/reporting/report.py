@@ -99,7 +99,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about these figures."""
+        """The remarks that a reader must know about these figures."""
         notes = [
             f"{r.name} is {r.state}: {r.note}" for r in self.records if r.note and not r.finished
         ]

@@ -1,4 +1,4 @@
-"""fdet retrain-classifier: its options as the command line knows them."""
+"""The command line of `fdet retrain-classifier`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...command import Assignments, argument, echo, takes
 from ...training.options import TrainOptions
 from .settings import RetrainSettings
 
-# Of the options of a training run.
+# The options that it shares with a training run.
 _TAKEN = (
     *("cache", "out", "val", "second", "val_second", "annotations", "val_annotations"),
     *("resume", "device", "threads"),
@@ -24,8 +24,9 @@ def retrain_command(
     settings: RetrainSettings,
     assignments: Assignments = (),
 ) -> None:
-    """Train only the last classifier layer of a finished run with a class-balanced loss, in minutes: stage
-    2 for long-tailed data.
+    """Retrain the last classifier layer of a finished run with a class-balanced loss, in minutes.
+
+    This is stage 2 for long-tailed data.
     """
     from ...evaluation.table import change_table
     from .retrain import retrain

@@ -1,4 +1,4 @@
-"""Stage 2's configuration: stage 1's, but for how it learns."""
+"""The configuration of stage 2: that of stage 1, except for how it learns."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from .settings import RetrainSettings
 def stage_2_config(
     before: RunConfig, settings: RetrainSettings, assignments: Sequence[str] = ()
 ) -> RunConfig:
-    """Of stage 1's, neck, head, feature augmentation and all that says which samples are seen, in which
-    precision; evaluated at the end alone. assignments: last of all, each 'section.name=value'. Raises
-    ConfigError.
+    """Return the configuration of stage 2, which is evaluated only at its end. Raises ConfigError.
+
+    It keeps stage 1's neck, head, feature augmentation, precision, and the settings that decide which samples
+    are seen. assignments: the last changes to it, each 'section.name=value'.
     """
     check_ranges(settings)
     old = before.train

@@ -1,4 +1,4 @@
-"""fdet cache ...: look at caches, check them, compare, convert, copy, clean up."""
+"""The command line of `fdet cache`, to inspect, check, compare, convert, copy and delete caches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ cache_app = typer.Typer(
 )
 
 _Cache = Annotated[Path, cache_argument("a cache: a folder, or s3://bucket/prefix")]
-_Out = Annotated[Path, cache_argument("the cache to make, or to go on with")]
+_Out = Annotated[Path, cache_argument("cache to make or to continue")]
 
 
 @cache_app.command("info")
 @takes
 def info_command(
     cache: _Cache,
-    as_json: Annotated[bool, opt("for programs", "--json")] = False,
+    as_json: Annotated[bool, opt("print JSON, for programs", "--json")] = False,
 ) -> None:
-    """Say what a cache holds and what it was made from."""
+    """Show what a cache holds and what it was made from."""
     from ....cache.info import describe
 
     facts = describe(cache)
@@ -71,7 +71,7 @@ def verify_command(cache: _Cache) -> None:
 @cache_app.command("diff")
 @takes
 def diff_command(first: _Cache, second: _Cache) -> None:
-    """Say what two caches were made from differently, and what that forbids.
+    """Show in what the inputs of two caches differ, and what that forbids.
 
     Exit 0: the same inputs. 1: something differs.
     """
@@ -89,20 +89,20 @@ def diff_command(first: _Cache, second: _Cache) -> None:
 def convert_command(
     cache: _Cache,
     out: _Out,
-    store: Annotated[str | None, opt("zarr or hdf5; default: as it is")] = None,
+    store: Annotated[str | None, opt("new store: zarr or hdf5; default: the cache's")] = None,
     codec: Annotated[
         str | None,
         opt(
-            "a coarser one: fp16, bf16, int8, int6, int5, int4, or with principal components, e.g. "
-            "int5+pca, int5+pca64; default: as it is"
+            "coarser codec: fp16, bf16, int8, int6, int5, int4, or with principal components, e.g. int5+pca, "
+            "int5+pca64; default: the cache's"
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
-        cache_opt("take the new codec's scales from this cache, so that both read as one"),
+        cache_opt("cache whose scales the new codec takes over, so that both read as one"),
     ] = None,
     calibration_images: Annotated[
-        int, opt("so many images of the cache decide the new codec's scales")
+        int, opt("number of images of the cache that decide the new codec's scales")
     ] = CALIBRATION_IMAGES,
 ) -> None:
     """Write a finished cache in another store, or in a coarser codec, or both.
@@ -123,7 +123,7 @@ def convert_command(
 def copy_command(
     cache: _Cache,
     out: _Out,
-    levels: Annotated[str | None, opt("only these, comma-separated, e.g. c4,c5")] = None,
+    levels: Annotated[str | None, opt("only these levels, comma-separated, e.g. c4,c5")] = None,
     images_from: Annotated[
         Path | None, opt("only the images of this annotation file, which the copy then carries")
     ] = None,
@@ -145,14 +145,14 @@ def copy_command(
 def rm_command(
     cache: _Cache,
     leftovers: Annotated[
-        bool, opt("only what killed runs left, and files set aside", "--leftovers")
+        bool, opt("delete only what killed runs left, and files set aside", "--leftovers")
     ] = False,
     damaged: Annotated[
-        bool, opt("only shards in which `verify` finds something wrong", "--damaged")
+        bool, opt("delete only shards in which `verify` finds damage", "--damaged")
     ] = False,
-    yes: Annotated[bool, opt("do not ask", "--yes")] = False,
+    yes: Annotated[bool, opt("do not ask for confirmation", "--yes")] = False,
 ) -> None:
-    """Delete a cache, or what is left over or damaged in it; never a file that is not the cache's."""
+    """Delete a cache, or what is left over or damaged in it, but never files that are not the cache's."""
     from .rm import remove_cache, remove_damaged, remove_scratch_files
 
     if leftovers and damaged:

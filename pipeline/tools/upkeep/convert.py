@@ -46,7 +46,7 @@ _READING = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What a cache is converted to.
+    """The form that a cache is converted to.
 
     store, codec: the new ones, None to keep those of the source. calibration: a cache whose scales a new
     codec takes; without it they are learnt from `calibration_images` images of the source.

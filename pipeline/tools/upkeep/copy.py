@@ -17,7 +17,7 @@ from ....cache.disk.publish import only_writer, remove_leftovers
 from ....cache.errors import InputError
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
-from ....cache.layout import Bucket, ImageEntry, Layout
+from ....cache.layout import ImageEntry
 from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.stores import STORES
@@ -83,7 +83,7 @@ def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dic
     images, annotations = _images(cache, part)
     key = current.key.in_container(STORES[current.store].versions())
     key = replace(key, levels=levels, calibration=calibration_digest(files))
-    header = replace(current, key=key, layout=_layout(current.layout, images), other_files={})
+    header = replace(current, key=key, layout=current.layout.only(images), other_files={})
     return header, annotations, files
 
 
@@ -129,16 +129,3 @@ def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path
                 f"--images-from {path}: image id {image.id} is {image.file_name} {image.hw} there, "
                 f"{found.file_name} {found.hw} in {cache.root}; they are of different data sets"
             )
-
-
-def _layout(layout: Layout, images: Sequence[ImageEntry]) -> Layout:
-    """Return the layout that an extraction of these images plans with shards of the same size."""
-    members: dict[int, list[ImageEntry]] = {}
-    for image in images:
-        members.setdefault(layout.bucket_of(image.id), []).append(image)
-    buckets = []
-    for number, bucket in enumerate(layout.buckets):
-        if number in members:
-            per_shard = min(len(members[number]), bucket.images_per_shard)
-            buckets.append(Bucket(bucket.canvas_hw, per_shard, tuple(members[number])))
-    return Layout(layout.views, tuple(buckets))

@@ -15,7 +15,6 @@ from fdet.pipeline.tools.comparison.extraction import (
     Trial,
     evenly,
     extraction_cost,
-    part_of,
     scaled,
 )
 from fdet.pipeline.tools.comparison.options import CompareOptions
@@ -67,16 +66,6 @@ def test_a_part_of_a_cache_made_again_has_the_same_bytes(codec, dataset, tmp_pat
             (entry, frames), (_, expected) = (c.stored(image.id, view) for c in (part, cache))
             assert frames == expected
             assert entry.sha256 == cache.entry(image.id, view).sha256
-
-
-def test_a_part_of_a_layout_keeps_order_and_shards(exact_cache):
-    layout = FeatureCache.open(exact_cache).header.layout
-    ids = [image.id for image in layout.images]
-    part = part_of(layout, set(ids[1::3]))
-    assert [image.id for image in part.images] == ids[1::3]
-    assert (part.views, part.buckets[0].canvas_hw) == (layout.views, layout.buckets[0].canvas_hw)
-    per_shard = layout.buckets[0].images_per_shard
-    assert part.buckets[0].images_per_shard == min(per_shard, 4)
 
 
 @pytest.fixture
