@@ -37,7 +37,9 @@ class Checkpoint(StrEnum):
 
 def opt(help: str, *flags: str, group: str | None = None, **more: Any) -> Any:
     """Return an option with that help. flags: its flags, instead of the one that its name gives."""
-    return typer.Option(*flags, help=help, rich_help_panel=group, **more)
+    info = typer.Option(help=help, rich_help_panel=group, **more)
+    info.param_decls = flags or None  # given positionally, typer would take the first for a default
+    return info
 
 
 def argument(help: str, **more: Any) -> Any:

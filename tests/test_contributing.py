@@ -115,11 +115,11 @@ def _mine(header: CacheHeader, images: Path, backbone: Backbone, workers: int) -
 """
 
 
-def add(path: Path, after: str, text: str) -> None:
-    """Insert a text after a line that a file has once."""
-    before = path.read_text()
-    assert before.count(after) == 1, f"{after!r} in {path}"
-    path.write_text(before.replace(after, after + text))
+def insert(path: Path, text: str, before: str) -> None:
+    """Insert a text before the last place where a file has another one."""
+    head, found, tail = path.read_text().rpartition(before)
+    assert found, f"{before!r} in {path}"
+    path.write_text(head + text + found + tail)
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +134,13 @@ def copy(tmp_path_factory) -> Path:
     dense, sources = package / "heads" / "dense", package / "pipeline" / "sources"
     (dense / "mine.py").write_text(HEAD)
     table = dense / "__init__.py"
-    add(table, "import FCOS, FCOSSettings\n", "from .mine import Mine, MineSettings\n")
-    add(table, "HeadFamily] = {\n", '    "mine": HeadFamily(Mine, MineSettings),\n')
+    insert(table, "from .mine import Mine, MineSettings\n", before="\nDENSE_HEADS")
+    insert(table, '    "mine": HeadFamily(Mine, MineSettings),\n', before="}\n")
     (sources / "mine.py").write_text(SOURCE)
     table = sources / "kinds.py"
-    add(table, "    return LiveSource(header, images, backbone, workers)\n", MAKE)
+    insert(table, MAKE, before="\n\n@dataclass")
     row = '    "mine": SourceKind("maps times one", "#F0E442", live=True, make=_mine),\n'
-    add(table, "SourceKind] = {\n", row)
+    insert(table, row, before="}\n")
     return folder
 
 

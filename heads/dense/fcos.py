@@ -49,8 +49,8 @@ class FCOS(DenseHead):
     are in strides; the first paper has exp and a factor for each level instead.
 
     A level learns the objects whose farthest side is at most 8 of its strides, and more than 8 strides of the
-    level before, away from its points. Exactly at the limit both levels learn it, as in the paper; in
-    torchvision neither does.
+    level before, away from its points; the coarsest level has no upper limit. Exactly at a limit both levels
+    learn the object, as in the paper; in torchvision neither does.
     """
 
     settings: FCOSSettings
@@ -84,7 +84,7 @@ class FCOS(DenseHead):
     ) -> Costs:
         """Return the costs of logits (B, A, K), distances (B, A, 4) in strides and centerness (B, A, 1).
 
-        Each image is divided by its own foreground points; torchvision divides by those of the batch.
+        The count of each image is that of its own foreground points; torchvision counts those of the batch.
         """
         logits, distances, centerness = outputs
         locations = self.locations(pyramid)

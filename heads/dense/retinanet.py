@@ -104,7 +104,7 @@ class RetinaNet(DenseHead):
     ) -> Costs:
         """Return the costs of logits (B, A, K) and box deltas (B, A, 4).
 
-        Each image is divided by its foreground anchors.
+        The count of each image is that of its foreground anchors.
         """
         logits, deltas = outputs
         anchors = canvas_anchors(self.anchors, pyramid)

@@ -89,7 +89,7 @@ class TAL(DenseHead):
         targets: Sequence[Targets],
         counted: Tensor | None,
     ) -> Costs:
-        """Return the costs of logits and distances; each image is divided by the sum of its qualities."""
+        """Return the costs of logits and distances; the count of an image is the sum of its qualities."""
         logits, distances = outputs
         locations = self.locations(pyramid)
         boxes = locations.boxes(distances)

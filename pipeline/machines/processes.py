@@ -27,7 +27,7 @@ _PORTS = 15_000
 
 
 class Group(Protocol):
-    """What connects several processes."""
+    """A connection between several processes."""
 
     def sum_(self, tensor: Tensor) -> None:
         """Sum a tensor over all processes, in place."""

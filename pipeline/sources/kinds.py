@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...cache.format.header import CacheHeader
-
 if TYPE_CHECKING:
+    from ...cache.format.header import CacheHeader
     from .live import Backbone
     from .source import PyramidSource
 
@@ -17,7 +16,7 @@ CACHED = "cached"
 # Where samples stay after their first reading.
 Residence = Literal["auto", "ram", "device", "none"]
 
-MakeSource = Callable[[CacheHeader, Path, "Backbone", int], "PyramidSource"]
+MakeSource = Callable[["CacheHeader", Path, "Backbone", int], "PyramidSource"]
 
 
 def _live(header: CacheHeader, images: Path, backbone: Backbone, workers: int) -> PyramidSource:

@@ -67,7 +67,9 @@ def test_classes_that_were_looked_for_count_and_others_fill_up():
     assert found.tolist() == [True] * 4 + [False], "never one that no image shows"
     assert federated_classes([empty()], [7], 0) is None
     for targets in (empty(), empty(known, None)):
-        with pytest.raises(ValueError, match="expected targets with known_classes and class_images"):
+        with pytest.raises(
+            ValueError, match="expected targets with known_classes and class_images"
+        ):
             federated_classes([targets], [7], 3)
 
 

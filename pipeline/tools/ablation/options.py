@@ -107,7 +107,7 @@ class AblateOptions:
 
     @property
     def place(self) -> Place:
-        """The place of each process; only a single one keeps samples in memory, unless --resident is given."""
+        """The place of a process; only a single one keeps samples in memory, unless --resident is given."""
         import torch
 
         from .group import Place

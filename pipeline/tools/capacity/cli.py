@@ -15,9 +15,9 @@ def model_command(
     masks: Annotated[bool, opt(MASKS)] = False,
     assignments: Assignments = (),
 ) -> None:
-    """Count the parameters, FLOPs and activations of a detector.
+    """Count the parameters and FLOPs of backbone, neck and head, and the activations of a training step.
 
-    They are given for backbone, neck and head, with the share that is trained.
+    Also shows the share of the parameters that is trained.
     """
     from ....cache.errors import InputError
     from ....cache.format.annotation_copy import read_annotations

@@ -16,8 +16,8 @@ def plan_command(
 ) -> None:
     """Estimate the disk space and the time that `fdet extract` would take with the same options.
 
-    Also estimates after how many epochs the cache has paid for itself. Tries some images and the disk of
-    --out, and leaves nothing there.
+    Also estimates after how many epochs the cache has paid for itself. Tries some images and the target disk,
+    and leaves nothing there.
     """
     from .measure import make_plan
     from .report import plan_lines
