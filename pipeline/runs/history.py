@@ -77,12 +77,13 @@ def evaluations_of(history: Iterable[Steps | Evaluation]) -> list[Evaluation]:
     return [entry for entry in history if isinstance(entry, Evaluation)]
 
 
-def is_finished(run: Path, info: RunInfo) -> bool:
-    """Return whether a run has done all of its epochs. Raises CorruptCache, InputError for a checkpoint
-    that is damaged or belongs to another run.
+def is_finished(run: Path) -> bool:
+    """Return whether a run has done all of its epochs.
+
+    Raises CorruptCache, InputError for a checkpoint that is damaged or belongs to another run.
     """
     last = run / LAST
-    return last.is_file() and read_position(last, info).finished
+    return last.is_file() and read_position(last, RunInfo.read(run)).finished
 
 
 def _value(line: Mapping[str, Any]) -> Steps | Evaluation:

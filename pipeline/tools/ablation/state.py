@@ -16,9 +16,7 @@ from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache, FdetError
 from ....cache.format.sealed import canonical_json, parse_json
 from ...runs import history
-from ...runs.checkpoint import LAST
 from ...runs.config import RunConfig
-from ...runs.info import RunInfo
 from .trials import Trial
 
 NAME = "ablation.json"
@@ -106,7 +104,7 @@ class State:
 def is_finished(run: Path) -> bool:
     """Return whether a run directory holds a complete run; a damaged one does not."""
     try:
-        return (run / LAST).is_file() and history.is_finished(run, RunInfo.read(run))
+        return history.is_finished(run)
     except FdetError:
         return False
 

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.begun and is_finished(self.folder, RunInfo.read(self.folder))
+        return self.begun and is_finished(self.folder)
 
 
 def planned(options: CompareOptions) -> list[Run]:

@@ -115,7 +115,7 @@ def _finished(run: Path) -> RunInfo:
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"
         )
-    if not is_finished(run, info):
+    if not is_finished(run):
         raise InputError(
             f"{run} is not finished; continue it with `fdet train-heads ... --resume` first"
         )

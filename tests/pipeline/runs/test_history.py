@@ -14,7 +14,6 @@ from fdet.pipeline.runs.history import (
     read_history,
     steps_of,
 )
-from fdet.pipeline.runs.info import RunInfo
 
 from ..tools.reporting.made_up import write_run
 
@@ -63,7 +62,6 @@ def test_a_line_that_fdet_did_not_write_is_refused(line, tmp_path):
 
 def test_a_run_is_finished_when_its_checkpoint_says_so(tmp_path):
     run = write_run(tmp_path / "run")
-    info = RunInfo.read(run)
-    assert is_finished(run, info)
+    assert is_finished(run)
     (run / "last.safetensors").unlink()
-    assert not is_finished(run, info)
+    assert not is_finished(run)

@@ -97,5 +97,5 @@ def test_all_sources_have_the_same_settings_but_scratch_trains_all_of_the_backbo
 
 
 def test_seeds_are_numbers_between_commas():
-    assert parsed_seeds("0, 7,4294967295") == [0, 7, 4294967295]
-    assert parsed_seeds(" ") == []
+    assert parsed_seeds("0, 7,4294967295") == (0, 7, 4294967295)
+    assert parsed_seeds(" ") == ()
