@@ -141,14 +141,16 @@ def join_processes(device: str, environment: Mapping[str, str] = os.environ) -> 
         )
     if on.type == "cuda":
         torch.cuda.set_device(on)
-    distributed.init_process_group(
-        "nccl" if on.type == "cuda" else "gloo",
-        init_method=f"tcp://{main_address(environment)}:{main_port(environment)}",
-        world_size=world.size,
-        rank=world.rank,
-    )
-    # The threads of Gloo must end before the interpreter does, or they abort it.
-    atexit.register(_leave)
+    # A second training of the same processes finds the group of the first.
+    if not distributed.is_initialized():
+        distributed.init_process_group(
+            "nccl" if on.type == "cuda" else "gloo",
+            init_method=f"tcp://{main_address(environment)}:{main_port(environment)}",
+            world_size=world.size,
+            rank=world.rank,
+        )
+        # The threads of Gloo must end before the interpreter does, or they abort it.
+        atexit.register(_leave)
     return Processes(world, on, here, _TorchGroup())
 
 

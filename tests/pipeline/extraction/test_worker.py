@@ -13,7 +13,7 @@ from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import seal
 from fdet.pipeline.extraction import ray_engine
 from fdet.pipeline.extraction.extract import extract
-from fdet.pipeline.extraction.ray_engine import RayEngine, on_ray, role_of, told
+from fdet.pipeline.extraction.ray_engine import RayEngine, on_ray, role_of, worker_config
 from fdet.pipeline.extraction.worker import CREATE, ShardWorker
 from fdet.pipeline.machines.queue import WorkQueue
 from fdet.pipeline.machines.world import World
@@ -32,11 +32,11 @@ def begun(dataset, tmp_path):
         yield made(quick(dataset, out), CREATE), out
 
 
-def made(config, *pieces):
-    worker = ShardWorker(told(config), ROLE)
+def made(config, *tasks):
+    worker = ShardWorker(worker_config(config), ROLE)
     worker.begin()
-    if pieces:
-        worker.work(list(pieces))
+    if tasks:
+        worker.work(list(tasks))
     return worker
 
 
@@ -45,7 +45,7 @@ def test_two_workers_fill_the_cache_that_one_process_makes(begun, dataset, quick
     second = made(quick(dataset, out))
     found = [*second.work([3, 1]), *first.work([0, 2])]
     assert [number for number, _ in found] == [3, 1, 0, 2]
-    assert first.look() == 12
+    assert first.progress() == 12
     header = CacheHeader.read(out)
     for number, (record, taken) in found:
         name = header.layout.shards[number].name
@@ -107,7 +107,7 @@ def test_what_it_warns_of_comes_with_the_header(begun, dataset, tmp_path):
     data["annotations"][0]["bbox"] = [0, 0, 0, 0]
     other = shutil.copytree(dataset.parent, tmp_path / "d") / dataset.name
     other.write_text(json.dumps(data))
-    worker = ShardWorker(told(quick(other, out)), ROLE)
+    worker = ShardWorker(worker_config(quick(other, out)), ROLE)
     worker.begin()
     ((piece, said),) = worker.work([CREATE])
     assert piece == CREATE
@@ -118,46 +118,46 @@ def test_workers_are_told_whole_paths_and_the_threads_they_claim(dataset, tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "w.pth").touch()
     config = quick(dataset, (tmp_path / "c").relative_to(tmp_path), weights="w.pth", ray_cpus=3)
-    found = told(config)
+    found = worker_config(config)
     assert (found.out, found.weights) == (tmp_path / "c", str(tmp_path / "w.pth"))
     assert (
         found.threads == 1
-        and told(quick(dataset, config.out, threads=None, ray_cpus=3)).threads == 3
+        and worker_config(quick(dataset, config.out, threads=None, ray_cpus=3)).threads == 3
     )
 
 
-def engine(out, crew, stop_requests=()):
-    return RayEngine(out, WorkQueue(crew, most=1), stop_requests)
+def engine(out, workers, stop_requests=()):
+    return RayEngine(out, WorkQueue(workers, max_tasks=1), stop_requests)
 
 
 def test_the_engine_tells_of_each_shard_once(whole):
     header = CacheHeader.read(whole)
-    crew = FakeCrew(room=2, work=lambda worker, pieces: [(p, (b"", 2)) for p in pieces])
-    assert list(engine(whole, crew).write(header, header.layout.shards)) == [2] * 4
+    workers = FakeCrew(room=2, work=lambda worker, tasks: [(p, (b"", 2)) for p in tasks])
+    assert list(engine(whole, workers).write(header, header.layout.shards)) == [2] * 4
 
 
 def test_a_shard_that_kills_its_workers_ends_the_command_with_its_name(whole, monkeypatch):
     header = CacheHeader.read(whole)
     monkeypatch.setattr(ray_engine, "is_there", lambda path: False)
-    crew = FakeCrew(room=1, work=lambda worker, pieces: "out of memory")
+    workers = FakeCrew(room=1, work=lambda worker, tasks: "out of memory")
     name = header.layout.shards[0].name
     with pytest.raises(FdetError, match=f"shard {name} was tried 4 times; .*: out of memory"):
-        list(engine(whole, crew).write(header, header.layout.shards))
+        list(engine(whole, workers).write(header, header.layout.shards))
 
 
 def test_records_that_are_not_to_be_seen_here_are_refused(whole, tmp_path, monkeypatch):
     header = CacheHeader.read(whole)
     monkeypatch.setattr(ray_engine, "PATIENCE_SECONDS", 0.0)
-    crew = FakeCrew(work=lambda worker, pieces: [(p, (b"", 0)) for p in pieces])
+    workers = FakeCrew(work=lambda worker, tasks: [(p, (b"", 0)) for p in tasks])
     with pytest.raises(InputError, match="cannot be seen here"):
-        list(engine(tmp_path, crew).write(header, header.layout.shards))
+        list(engine(tmp_path, workers).write(header, header.layout.shards))
 
 
 def test_who_wishes_to_leave_leaves_once_the_workers_have(whole):
     header = CacheHeader.read(whole)
-    crew = FakeCrew(room=2, slow=True, work=lambda worker, pieces: [])
+    workers = FakeCrew(room=2, slow=True, work=lambda worker, tasks: [])
     stop_requests = []
-    own = engine(whole, crew, stop_requests)
+    own = engine(whole, workers, stop_requests)
     own.wait_for_a_worker()
     own.queue.waiting.extend(range(4))
     own.queue.step()
@@ -165,7 +165,7 @@ def test_who_wishes_to_leave_leaves_once_the_workers_have(whole):
     stop_requests.append(0.0)
     with pytest.raises(KeyboardInterrupt):
         list(own.write(header, header.layout.shards))
-    assert crew.stopped and not own.queue.in_hand
+    assert workers.stopped and not own.queue.in_hand
 
 
 def test_one_process_alone_gives_the_shards_to_ray(dataset, tmp_path):

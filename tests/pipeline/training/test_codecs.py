@@ -103,7 +103,7 @@ def test_a_finer_codec_would_have_found_something_else(dataset, images, run, tmp
     for name in ("coded", "plain"):
         if name == "plain":
             monkeypatch.setattr(
-                "fdet.pipeline.tools.prediction.predict.through", lambda codec, pyramid: pyramid
+                "fdet.pipeline.evaluation.detecting.through", lambda codec, pyramid: pyramid
             )
         predict(run, [images / "10.png"], tmp_path / name, annotations=dataset)
     scores = [

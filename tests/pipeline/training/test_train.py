@@ -256,7 +256,7 @@ def test_annotations_of_another_data_set_with_the_same_ids_are_refused(
         ({"source": "online", "images": "x", "on_corrupt": "skip"}, "--on-corrupt is for cached"),
         ({"source": "online", "images": "x", "resident": "ram"}, "--resident is for cached"),
         ({"resident": "rma"}, "--resident 'rma'; did you mean 'ram'?"),
-        ({"on_corrupt": "skp"}, "--on-corrupt 'skp': expected raise or skip"),
+        ({"on_corrupt": "skp"}, "--on-corrupt 'skp'; did you mean 'skip'"),
     ],
 )
 def test_an_option_that_would_be_ignored_is_refused(ignored, said, exact_cache, tmp_path):

@@ -232,7 +232,7 @@ def test_so_many_connections_and_no_more(collection, monkeypatch):
 
 
 def test_a_request_that_comes_too_slowly_is_broken_off(collection, monkeypatch):
-    monkeypatch.setattr(server_file, "_IDLE", 0.3)
+    monkeypatch.setattr(server_file, "_TIMEOUT", 0.3)
     with (
         serving(collection) as server,
         socket.create_connection(server.server_address) as slow,

@@ -161,7 +161,7 @@ def test_what_does_not_fit_in_memory_goes_to_a_file_that_leaves_nothing(
     monkeypatch.setattr(pool_module, "free_memory", lambda device: 0)
     caplog.set_level("INFO", "fdet")
     retrain(run, options(live_cache, tmp_path / "disk"), QUICK)
-    assert "goes to a scratch file in" in caplog.text
+    assert "go to a scratch file in" in caplog.text
     assert_same(tensors(tmp_path / "ram"), tensors(tmp_path / "disk"))
     names = [sorted(p.name for p in (tmp_path / n).iterdir()) for n in ("ram", "disk")]
     assert names[0] == names[1]
@@ -233,7 +233,7 @@ BAD = [
         "another head; give the same settings: --set",
     ),
     (["RUN", "CACHE", "--set", "neck.channels=16"], "another neck; give the same settings: --set"),
-    (["RUN", "CACHE", "--samplings", "0"], "--samplings': expected 1 to 1000, got 0"),
+    (["RUN", "CACHE", "--samplings", "0"], "--samplings: expected 1 to 1000, got 0"),
     (["RUN", "CACHE", "--epochs", "0"], "'train.epochs': expected at least 1, got 0"),
     (["RUN", "CACHE", "--class-balance", "1"], "'head.class_balance': expected 0 to"),
     (["RUN", "CACHE", "--with", "CACHE", "--val", "CACHE"], "--with needs --val-with"),

@@ -130,7 +130,7 @@ def test_rm_spares_the_files_of_others(root):
     (root / "notes.txt").write_text("mine")
     result = fdet("rm", root, "--yes")
     assert result.exit_code == 2
-    assert result.stderr.startswith("fdet: ") and "is not its own and stays" in result.stderr
+    assert result.stderr.startswith("fdet: ") and "do not belong to it and stay" in result.stderr
     assert tree(root) == {"notes.txt": b"mine"}
 
 

@@ -158,9 +158,7 @@ def test_where_every_image_failed_there_is_nothing_to_learn_from(tmp_path):
     ],
 )
 def test_a_finer_codec_is_refused(there, wanted, direct, tmp_path):
-    with pytest.raises(
-        InputError, match=f"has {re.escape(there)}, and what that lost does not come"
-    ):
+    with pytest.raises(InputError, match=f"has {re.escape(there)}, whose losses cannot be undone"):
         convert(direct[there], tmp_path / "c", Conversion(codec=wanted))
     assert not (tmp_path / "c").exists()
 

@@ -15,7 +15,7 @@ from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec, VectorSpec
 from fdet.pipeline.extraction.extract import extract
 
-from ..pipeline.quick import flip_bit, quick
+from ...quick import flip_bit, quick
 
 PAIR = "do not pair: a head trained on one cannot be used on the other"
 REUSE = "they pair; features cannot be taken over from one to the other"
