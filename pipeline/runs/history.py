@@ -17,24 +17,21 @@ from .info import RunInfo
 class Steps:
     """The steps between two lines of the log.
 
-    step, epoch: those reached, counted from 1. losses: their means, by name; empty where no step had one.
+    step, epoch: those reached, counted from 1. loss, losses: the mean of their sum and their means by name;
+    None and empty where no step had any.
     seconds: the time of the steps and of waiting for their data. waiting: the share of it without data.
     process_memory_mb, device_memory_mb: peaks, MiB; None on a CPU.
     """
 
     step: int
     epoch: int
+    loss: float | None
     losses: Mapping[str, float]
     seconds: float
     images_per_second: float
     waiting: float
     process_memory_mb: float
     device_memory_mb: float | None
-
-    @property
-    def loss(self) -> float | None:
-        """The sum of the losses; None where there are none."""
-        return sum(self.losses.values()) if self.losses else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +87,18 @@ def _value(line: Mapping[str, Any]) -> Steps | Evaluation:
     if line["kind"] == "eval":
         metrics = line["metrics"]
         numbers = metrics["ap"] is None or isinstance(metrics["ap"], int | float)
-        if not numbers or not isinstance(metrics["per_class"], dict):
+        if not numbers or not isinstance(metrics.get("per_class", {}), dict):
             raise TypeError("metrics: expected an AP and those of the classes")
         return Evaluation(line["step"], line["epoch"], metrics)
-    losses = line.get("losses", {})
-    if not all(isinstance(loss, int | float) for loss in losses.values()):
+    losses, loss = line.get("losses", {}), line.get("loss", 0.0)
+    if not isinstance(loss, int | float) or not all(
+        isinstance(loss, int | float) for loss in losses.values()
+    ):
         raise TypeError("losses: expected numbers")
     return Steps(
         line["step"],
         line["epoch"],
+        line.get("loss"),
         losses,
         line["seconds"],
         line["images_per_second"],

@@ -14,7 +14,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.cache.writer import written_records
 
-KEPT = Path(__file__).parents[1] / "kept" / "format-7" / "cache.fdet"
+KEPT = Path(__file__).parents[2] / "kept" / "format-7" / "cache.fdet"
 FILES = {3: "a" * 64, 17: "b" * 64, 2**40: "", 5: "c" * 64}
 
 

@@ -22,6 +22,8 @@ TRAIN = {
     **{"lr": 0.1, "seconds": 2.0, "images_per_second": 4.0, "waiting": 0.1},
     "process_memory_mb": 900,
 }
+# No step had a loss.
+WITHOUT = {name: value for name, value in TRAIN.items() if name not in ("loss", "losses")}
 EVAL = {"kind": "eval", "step": 2, "epoch": 1, "metrics": {"ap": None, "per_class": {"disc": None}}}
 
 
@@ -30,10 +32,10 @@ def write(run, *lines):
 
 
 def test_lines_become_values_in_their_order(tmp_path):
-    write(tmp_path, TRAIN, EVAL, {**TRAIN, "losses": {}, "device_memory_mb": 70})
+    write(tmp_path, TRAIN, EVAL, {**WITHOUT, "device_memory_mb": 70})
     history = read_history(tmp_path)
     first, evaluation, last = history
-    assert first == Steps(2, 1, {"box": 0.5, "class": 0.25}, 2.0, 4.0, 0.1, 900, None)
+    assert first == Steps(2, 1, 0.75, {"box": 0.5, "class": 0.25}, 2.0, 4.0, 0.1, 900, None)
     assert (first.loss, last.loss, last.device_memory_mb) == (0.75, None, 70)
     assert evaluation == Evaluation(2, 1, EVAL["metrics"]) and evaluation.ap == 0.0
     assert (steps_of(history), evaluations_of(history)) == ([first, last], [evaluation])

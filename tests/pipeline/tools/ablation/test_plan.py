@@ -10,7 +10,7 @@ from fdet.pipeline.runs.config import RunConfig
 from fdet.pipeline.tools.ablation.plan import merged, read_plan
 from fdet.pipeline.tools.ablation.trials import combinations_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def plan(tmp_path, text):

@@ -10,7 +10,7 @@ from .made_up import run, source
 
 
 def line(step, seconds, rate, waiting=0.0, memory=500, device=None):
-    return Steps(step, 1 + step // 5, {"box": 1.0}, seconds, rate, waiting, memory, device)
+    return Steps(step, 1 + step // 5, 1.0, {"box": 1.0}, seconds, rate, waiting, memory, device)
 
 
 def evaluation(step, ap):

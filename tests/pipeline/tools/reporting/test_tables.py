@@ -78,5 +78,5 @@ def test_the_front_of_each_cost(report):
 
 
 def test_every_column_is_in_the_documentation():
-    text = (Path(__file__).parents[3] / "docs" / "reports.md").read_text()
+    text = (Path(__file__).parents[4] / "docs" / "reports.md").read_text()
     assert [name for name in COLUMNS if f"`{name}`" not in text] == []
