@@ -91,7 +91,9 @@ class Campaign:
             raise Lost(f"other bytes: {sorted(others)}")
 
     def said(self) -> str:
-        return (self.folder / "errors").read_text(errors="replace").strip()[-1000:]
+        """The end of what the command wrote to stderr; "" where it was ended before it could write."""
+        path = self.folder / "errors"
+        return path.read_text(errors="replace").strip()[-1000:] if path.exists() else ""
 
 
 def interrupt(campaign: Campaign, name: str, out: Path) -> bool:
@@ -107,6 +109,9 @@ def interrupt(campaign: Campaign, name: str, out: Path) -> bool:
         os.kill(process, signal.SIGINT)
         time.sleep(chance.uniform(0, 0.08))
     status = campaign.ended(process)
+    if not (campaign.folder / "errors").exists():  # it came before the command had begun
+        campaign.finished(name, out)
+        return False
     torn = "Traceback" in campaign.said() and "Exception ignored in" not in campaign.said()
     if status not in (0, INTERRUPTED) or torn:
         raise Lost(f"exit status {status}: {campaign.said()}")
