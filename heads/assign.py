@@ -37,7 +37,7 @@ class Assigned:
 
     @property
     def foreground(self) -> Tensor:
-        """Whether each location learns an object, (B, A) bool."""
+        """Return whether each location learns an object, (B, A) bool."""
         return self.rows >= 0
 
     @property

@@ -48,7 +48,7 @@ class Head(nn.Module, ABC):
 
     @property
     def recomputes(self) -> bool:
-        """Whether this very call is to be recomputed; without gradients no activations are kept anyway."""
+        """Return whether this call is to be recomputed; without gradients nothing is kept anyway."""
         return self.recompute and torch.is_grad_enabled()
 
     @property
@@ -140,7 +140,7 @@ class Detector(nn.Module):
 
     @property
     def synchronised(self) -> bool:
-        """Whether a norm of the neck uses the values of all processes.
+        """Return whether a norm of the neck uses the values of all processes.
 
         These must then call `losses` equally often, or `accompany` instead.
         """

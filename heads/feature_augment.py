@@ -56,7 +56,7 @@ class AugmentSettings:
 
     @property
     def on(self) -> bool:
-        """Whether anything is changed at all."""
+        """Return whether anything is changed at all."""
         kinds = (f.name for f in fields(self) if f.name not in ("share", "variant"))
         return self.share > 0 and any(getattr(self, name) for name in kinds)
 

@@ -64,7 +64,7 @@ class StoredForm:
 
     @property
     def calibrated(self) -> bool:
-        """Whether decoding needs parameters that were learnt from a part of the data set."""
+        """Return whether decoding needs parameters that were learnt from a part of the data set."""
         return self.numbers.step is not None or self.components is not None
 
     def stored_channels(self, channels: int) -> int:

@@ -31,7 +31,7 @@ _KEPT_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class NearbyFrames:
-    """At most `limit` bytes of frames below a folder, of which the least recently used go first."""
+    """A folder that keeps at most `limit` bytes of frames; the least recently used are removed first."""
 
     folder: Path
     limit: int

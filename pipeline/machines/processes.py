@@ -63,7 +63,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the first process, which is the one that writes."""
+        """Return whether this is the first process, which is the one that writes."""
         return self.world.rank == 0
 
     def sum_(self, tensor: Tensor) -> Tensor:

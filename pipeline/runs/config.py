@@ -219,7 +219,7 @@ class RunConfig:
 
     @property
     def masks(self) -> bool:
-        """Whether the head predicts masks too."""
+        """Return whether the head predicts masks too."""
         return isinstance(self.head, RoISettings) and self.head.masks
 
     @property

@@ -167,7 +167,7 @@ class RunInfo:
 
     @property
     def sealed(self) -> bool:
-        """Whether the version of fdet that began the run puts checksums into its files."""
+        """Return whether the version of fdet that began the run puts checksums into its files."""
         return self.format >= SEALED
 
     @property
@@ -198,12 +198,12 @@ class RunInfo:
 
     @property
     def stage_2(self) -> bool:
-        """Whether only the last classifier layer was trained, that of a run which `data` names."""
+        """Return whether only the last classifier layer was trained, that of a run which `data` names."""
         return STAGE_2 in self.data
 
     @property
     def own_backbone(self) -> bool:
-        """Whether images must pass through a backbone or adapters that this run has trained."""
+        """Return whether images must pass through a backbone or adapters that this run has trained."""
         return self.trains_backbone or self.config.backbone.adapters
 
     def check_frozen(self, run: Path) -> None:

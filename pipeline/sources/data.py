@@ -64,7 +64,7 @@ class Data:
 
     @property
     def resident(self) -> bool:
-        """Whether samples stay in memory."""
+        """Return whether samples stay in memory."""
         return isinstance(self.source, CachedSource) and self.source.reader.resident is not None
 
     def batches(
