@@ -37,19 +37,37 @@ def evaluated(
     """
     (module, index), (other, evaluation) = ENGINES[engine]
     coco, count = getattr(import_module(module), index), getattr(import_module(other), evaluation)
+    images = {image_id: k for k, image_id in enumerate(image_ids, start=1)}
+    classes = {c["id"]: k for k, c in enumerate(truth["categories"], start=1)}
+    truth = {
+        **truth,
+        "images": [{**image, "id": images[image["id"]]} for image in truth["images"]],
+        "categories": [{**c, "id": classes[c["id"]]} for c in truth["categories"]],
+        "annotations": _renumbered(truth["annotations"], images, classes),
+    }
     with contextlib.redirect_stdout(io.StringIO()):
         indexed = _indexed(coco, truth)
         found = (
-            indexed.loadRes([dict(result) for result in results])
+            indexed.loadRes(_renumbered(results, images, classes))
             if results
             else _indexed(coco, _empty(truth))
         )
         counted = count(indexed, found, of)
-        counted.params.imgIds = list(image_ids)
+        counted.params.imgIds = list(images.values())
         counted.params.maxDets = sorted({1, 10, MAX_DETECTIONS, max_detections})
         counted.evaluate()
         counted.accumulate()
     return counted
+
+
+def _renumbered(
+    rows: Sequence[dict[str, Any]], images: Mapping[int, int], classes: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Return copies with small ids: the engines keep ids as floats, which large ones do not survive."""
+    return [
+        {**r, "image_id": images[r["image_id"]], "category_id": classes[r["category_id"]]}
+        for r in rows
+    ]
 
 
 def _indexed(coco: Any, dataset: dict[str, Any]) -> Any:

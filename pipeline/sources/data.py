@@ -20,14 +20,13 @@ from ...cache.loader import BatchReader
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId
-from ..dataset.annotations import (
-    Annotations,
-    joined_annotations,
-    load_annotations,
-    parse_annotations,
-)
+from ..dataset.annotations import Annotations, joined_annotations
 from ..dataset.check import check_images
+from ..dataset.coco_json import parse_annotations
+from ..dataset.data_name import DataName
+from ..dataset.data_set import load_annotations
 from ..dataset.long_tail import class_images
+from ..dataset.names import normalised
 from .batches import Batch, batches_from
 from .cached import CachedSource
 from .kinds import SOURCES, Residence
@@ -77,7 +76,7 @@ class Data:
 
 def open_cached(
     paths: Sequence[Path],
-    annotations: Path | None,
+    annotations: DataName | Path | None,
     device: torch.device,
     *,
     second: Sequence[Path] = (),
@@ -115,7 +114,7 @@ def open_cached(
 
 def open_live(
     path: Path,
-    annotations: Path | None,
+    annotations: DataName | Path | None,
     images: Path,
     backbone: Backbone,
     workers: int,
@@ -139,7 +138,7 @@ def open_live(
 
 def _data(
     roots: Mapping[Path, CacheHeader],
-    annotations: Path | None,
+    annotations: DataName | Path | None,
     header: CacheHeader,
     failed: Mapping[int, str],
     source: PyramidSource,
@@ -150,8 +149,8 @@ def _data(
         boxes, raw = load_annotations(annotations, outlines=masks)
     else:
         boxes, raw = _own_annotations(roots, masks)
-    for why, count in boxes.dropped.items():
-        log.warning("%s: %d boxes %s are left out", annotations or name, count, why)
+    for warning in boxes.warnings():
+        log.warning("%s: %s", annotations or name, warning)
     ids = " ".join(of_root.id for of_root in roots.values())
     fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
     return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
@@ -186,7 +185,7 @@ def _usable(
     if failed:
         log.warning("%s: %d images failed at extraction and are left out", name, len(failed))
     usable = tuple(image_id for image_id in present if image_id in annotations)
-    others = [i for i in usable if annotations.image(i) != header.layout.image(i)]
+    others = [i for i in usable if annotations.image(i) != normalised(header.layout.image(i))]
     if others:
         mine, theirs = header.layout.image(others[0]), annotations.image(others[0])
         raise InputError(

@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.annotations import load_annotations
 from fdet.pipeline.dataset.check import check_images
+from fdet.pipeline.dataset.data_set import load_annotations
 
 from .case import Case, Thunk, outside_of
 
@@ -82,7 +82,7 @@ def _nested(depth: int) -> bytes:
 
 
 def _replaced(field: str, part: str) -> Case:
-    given = (None, [], {}, "", "1", -1, True, 1.5, 2**63, 10**4000, [[]], {"a": 1}, ESCAPE, LONG)
+    given = (None, [], {}, "", "1x", -1, True, 1.5, 2**63, 10**4000, [[]], {"a": 1}, ESCAPE, LONG)
     return file(f"{part}.{field} replaced", *(coco(**{part: {field: v}}) for v in given))
 
 

@@ -10,7 +10,7 @@ from faster_coco_eval.core import mask as faster
 from pycocotools import mask
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 
 from .case import Case, Thunk
 

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.annotations import (
-    Coverage,
-    joined_annotations,
-    load_annotations,
-    parse_annotations,
-)
+from fdet.pipeline.dataset.annotations import Coverage, joined_annotations
+from fdet.pipeline.dataset.coco_json import parse_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 
 ABSENT = object()
 
@@ -43,7 +40,7 @@ def changed(path, value, data=None):
     for name in parents:
         target = target[name]
     if value is ABSENT:
-        del target[last]
+        target.pop(last, None) if isinstance(target, dict) else target.pop(last)
     else:
         target[last] = value
     return data
@@ -91,7 +88,9 @@ def test_a_file_without_any_box_is_read():
     ("box", "why"),
     [
         ([5, 5, 0, 4], "of zero size"),
-        ([5, 5, 4, -1], "of zero size"),
+        ([5, 5, 4, -1], "of negative size"),
+        (None, "without a box"),
+        ([], "without a box"),
         ([40, 5, 4, 4], "outside their image"),
         ([5, 60, 4, 4], "outside their image"),
         ([-9, 5, 9, 4], "outside their image"),
@@ -153,17 +152,17 @@ def test_packed_arrays_equal_a_naive_reading():
     [
         ("images", ABSENT, "field 'images' is missing"),
         ("categories", ABSENT, "field 'categories' is missing"),
-        ("annotations", ABSENT, "field 'annotations' is missing"),
         ("images", {}, "images: expected a list, got {}"),
-        ("annotations", None, "annotations: expected a list, got nothing"),
+        ("annotations", {}, "annotations: expected a list, got {}"),
+        ("categories", None, "field 'categories' is missing"),
         ("images", [], "'images' is empty"),
         ("categories", [], "'categories' is empty"),
         ("images.1", 5, "images[1]: expected an object, got 5"),
-        ("images.1.id", ABSENT, "images[1].id: expected an integer >= 0, got nothing"),
-        ("images.1.id", "3", "images[1].id: expected an integer >= 0, got '3'"),
-        ("images.1.id", 3.0, "images[1].id: expected an integer >= 0, got 3.0"),
-        ("images.1.id", True, "images[1].id: expected an integer >= 0, got True"),
-        ("images.1.id", -3, "images[1].id: expected an integer >= 0, got -3"),
+        ("images.1.id", ABSENT, "images[1].id: expected an integer >= 0 or a text, got nothing"),
+        ("images.1.id", "", "images[1].id: expected an integer >= 0 or a text, got ''"),
+        ("images.1.id", 3.5, "images[1].id: expected an integer >= 0 or a text, got 3.5"),
+        ("images.1.id", True, "images[1].id: expected an integer >= 0 or a text, got True"),
+        ("images.1.id", -3, "images[1].id: expected an integer >= 0 or a text, got -3"),
         ("images.1.id", 2**63, "images[1].id: expected an integer"),
         ("images.1.width", 0, "images[1].width: expected an integer >= 1, got 0"),
         ("images.1.height", ABSENT, "images[1].height: expected an integer >= 1, got nothing"),
@@ -177,13 +176,13 @@ def test_packed_arrays_equal_a_naive_reading():
         ("images.0.file_name", "a/../../b.png", "images[0].file_name leaves the image folder"),
         ("images.0.file_name", "..\\a.png", "images[0].file_name leaves the image folder"),
         ("images.0.file_name", "a\0.png", "images[0].file_name leaves the image folder"),
-        ("categories.0.name", ABSENT, "categories[0].name: expected a string, got nothing"),
-        ("categories.0.id", "9", "categories[0].id: expected an integer >= 0, got '9'"),
+        ("categories.0.name", [], "categories[0].name: expected a string, got []"),
+        ("categories.0.id", 2.5, "categories[0].id: expected an integer >= 0 or a text, got 2.5"),
         ("categories.0.id", 2, "1 category ids occur more than once: 2"),
         ("annotations.2", [], "annotations[2]: expected an object, got []"),
-        ("annotations.2.id", "x", "annotations[2].id: expected an integer >= 0, got 'x'"),
-        ("annotations.2.id", 1, "1 annotation ids occur more than once: 1"),
-        ("annotations.2.image_id", ABSENT, "annotations[2].image_id: expected an integer >= 0"),
+        ("annotations.2.image_id", ABSENT, "annotations[2].image_id: expected an id that 'images'"),
+        ("annotations.2.image_id", True, "annotations[2].image_id: expected an id that 'images'"),
+        ("annotations.2.image_id", [3], "annotations[2].image_id: expected an id that 'images'"),
         (
             "annotations.2.image_id",
             8,
@@ -194,7 +193,6 @@ def test_packed_arrays_equal_a_naive_reading():
             3,
             "annotations[2].category_id: expected an id that 'categories' lists, got 3",
         ),
-        ("annotations.2.bbox", ABSENT, "annotations[2].bbox: expected four finite numbers"),
         ("annotations.2.bbox", [1, 2, 3], "annotations[2].bbox: expected four finite numbers"),
         ("annotations.2.bbox", [1, 2, 3, "4"], "annotations[2].bbox: expected four finite"),
         ("annotations.2.bbox", [1, 2, 3, None], "annotations[2].bbox: expected four finite"),
@@ -204,7 +202,7 @@ def test_packed_arrays_equal_a_naive_reading():
         ("annotations.2.bbox", [1, 2, 10**400, 3], "annotations[2].bbox: expected four"),
         ("annotations.2.bbox", {"x": 1}, "annotations[2].bbox: expected four"),
         ("annotations.2.area", "big", "annotations[2].area: expected a number, got 'big'"),
-        ("annotations.2.iscrowd", "0", "annotations[2].iscrowd: expected 0 or 1, got '0'"),
+        ("annotations.2.iscrowd", "yes", "annotations[2].iscrowd: expected 0 or 1, got 'yes'"),
         ("annotations.2.iscrowd", 2, "annotations[2].iscrowd: expected 0 or 1, got 2"),
     ],
 )
@@ -256,13 +254,12 @@ def test_an_image_of_an_address_alone_lies_in_cocos_folders():
             for name in ("neg_category_ids", "not_exhaustive_category_ids")
             for value, expected in (
                 (ABSENT, "a list of category ids, as for all images, got nothing"),
-                (None, "a list of category ids, as for all images, got nothing"),
                 (9, "a list of category ids, as for all images, got 9"),
                 ([9, 3], "ids that 'categories' lists, got 3"),
-                (["9"], "ids that 'categories' lists, got '9'"),
+                (["x"], "ids that 'categories' lists, got 'x'"),
                 ([[9]], "ids that 'categories' lists, got [9]"),
                 ([True], "ids that 'categories' lists, got True"),
-                ([9.0], "ids that 'categories' lists, got 9.0"),
+                ([9.5], "ids that 'categories' lists, got 9.5"),
             )
         ),
         (
@@ -324,9 +321,102 @@ def test_a_file_comes_with_its_bytes_and_an_absent_one_with_a_reason(tmp_path):
     annotations, raw = load_annotations(path)
     assert raw == path.read_bytes()
     assert len(annotations.images) == 3
-    for unreadable, why in ((tmp_path / "b.json", "No such file"), (tmp_path, "Is a directory")):
-        with pytest.raises(InputError, match=why):
-            load_annotations(unreadable)
+    with pytest.raises(InputError, match="No such file"):
+        load_annotations(tmp_path / "b.json")
+    assert load_annotations(tmp_path)[0].images == annotations.images, "the only file of a folder"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("annotations.2.id", value)
+        for value in (ABSENT, None, 1, "5f3e-1", -4, True, [], {"$oid": "5f"})
+    ]
+    + [("annotations.2.iscrowd", value) for value in (1, True, "1", 1.0)]
+    + [("annotations.0.iscrowd", value) for value in (ABSENT, None, 0, False, "0")]
+    + [("annotations.0.area", value) for value in (ABSENT, None)]
+    + [("images.1.width", value) for value in (40.0, "40")]
+    + [("images.1.file_name", value) for value in ("./sub/a.png", "sub\\a.png", "sub//./a.png")]
+    + [("images.1.id", value) for value in (3.0, "3")]
+    + [("categories.0.id", value) for value in (9.0, "9")]
+    + [("annotations.0.image_id", value) for value in (3.0, "3")]
+    + [("annotations.0.segmentation", value) for value in (None, [], [[]])]
+    + [("info", value) for value in (None, {}, "x")],
+)
+def test_every_way_to_write_the_same_data_gives_the_same(path, value):
+    plain, other = parse(coco()), parse(changed(path, value))
+    assert other.images == plain.images and other.remarks == ()
+    assert (other.class_ids, other.class_names) == (plain.class_ids, plain.class_names)
+    for name in ("boxes", "labels", "crowd", "area"):
+        assert getattr(other.packed, name).tolist() == getattr(plain.packed, name).tolist()
+    assert other.starts.tolist() == plain.starts.tolist()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_every_encoding_of_json_is_read(encoding):
+    text = json.dumps(coco() | {"categories": [{"id": 9, "name": "狗"}, {"id": 2, "name": "кот"}]})
+    read = parse_annotations(text.encode(encoding), "a.json")
+    assert read.class_names == ("кот", "狗")
+
+
+def test_ids_that_are_texts_are_numbered_in_the_order_of_the_file():
+    data = coco()
+    for entry, text in zip(data["images"], ("b-7", "a-3", "c"), strict=True):
+        for box in data["annotations"]:
+            box["image_id"] = text if box["image_id"] == entry["id"] else box["image_id"]
+        entry["id"] = text
+    read = parse(data)
+    assert [i.id for i in read.images] == [1, 2, 3]
+    assert len(read.of_image(2)) == 2 and len(read.of_image(1)) == 1
+    assert read.remarks == ("image ids are texts such as 'b-7': they are numbered from 1 on",)
+    digits = changed("images.0.id", "03", changed("images.1.id", "3"))
+    digits["annotations"] = []
+    assert [i.id for i in parse(digits).images] == [1, 2, 3], "03 and 3 are two ids"
+
+
+def test_an_object_of_polygons_alone_has_the_box_around_them():
+    data = changed("annotations.0.bbox", ABSENT)
+    data["annotations"][0]["segmentation"] = [[1, 2, 4, 2, 4, 6.5], [1, 3, 2, 3, 2, 4]]
+    assert parse(data).of_image(3).boxes[0].tolist() == [1, 2, 4, 6.5]
+    assert parse(data).dropped == {}
+
+
+def test_a_file_that_lists_images_alone_has_no_objects():
+    read = parse(changed("annotations", ABSENT))
+    assert len(read.packed) == 0 and len(read.images) == 3
+    assert read.remarks == ("it has no 'annotations': no object is known",)
+
+
+@pytest.mark.parametrize("area", [0, -13.5, -0.0])
+def test_an_area_of_nothing_is_that_of_the_box_and_is_remarked(area):
+    read = parse(changed("annotations.0.area", area))
+    assert read.of_image(3).area.tolist() == [13.5, 81.0]
+    assert read.remarks == ("1 objects have an area of 0 or less: w * h is used",)
+
+
+def test_a_class_without_a_name_gets_one():
+    read = parse(changed("categories.0.name", None))
+    assert read.class_names == ("cat", "class 9")
+    assert read.remarks == ("categories[0] has no name: it is called 'class 9'",)
+    assert parse(changed("categories.0.name", 4)).class_names == ("cat", "4")
+
+
+def test_boxes_that_look_like_corners_or_fractions_are_remarked():
+    data = coco()
+    data["annotations"][0]["bbox"] = [5, 6, 39, 59]
+    data["annotations"][1]["bbox"] = [60, 40, 100, 80]
+    data["annotations"][2]["bbox"] = [30, 40, 38, 59]
+    assert parse(data).remarks == (
+        "3 of 3 boxes reach beyond their image: they seem to be x1, y1, x2, y2, and x, y, width, "
+        "height are expected",
+    )
+    data["annotations"][2]["bbox"] = [30, 40, 5, 5]
+    assert parse(data).remarks == ("2 of 3 boxes reach beyond their image",)
+    for box in data["annotations"]:
+        box["bbox"] = [0.2, 0.3, 0.5, 0.7]
+    assert parse(data).remarks == (
+        "all 3 boxes lie within 0..1: they seem to be fractions of the image, and px are expected",
+    )
 
 
 def second():

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from fdet.pipeline.dataset.annotations import parse_annotations
+from fdet.pipeline.dataset.coco_json import parse_annotations
 from fdet.pipeline.dataset.long_tail import (
     class_images,
     frequencies,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.dataset.outlines import joined_outlines, packed_outlines
 
 from ...generated import outlined, runs_of

@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.annotations import parse_annotations
+from fdet.pipeline.dataset.coco_json import parse_annotations
 from fdet.pipeline.dataset.images import MAX_PIXELS
 from fdet.pipeline.dataset.segmentation import read_segmentation, run_lengths
 

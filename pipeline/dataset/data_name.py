@@ -1,0 +1,33 @@
+"""The name of a data set: a path, and what looking at the path cannot tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...cache.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class DataName:
+    """The name of a data set: its path, and its format and split where looking at the path is not enough."""
+
+    path: Path
+    format: str | None = None
+    split: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.split is None else f"{self.path} ({self.split})"
+
+
+def named(path: Path | None, format: str | None, split: str | None) -> DataName | None:
+    """Return the name of the data set of --annotations, None without one.
+
+    Raises InputError for a format or a split of nothing.
+    """
+    if path is not None:
+        return DataName(path, format, split)
+    for option, value in (("--format", format), ("--split", split)):
+        if value is not None:
+            raise InputError(f"{option} {value}: it goes with --annotations; leave it out")
+    return None

@@ -1,0 +1,106 @@
+"""COCO JSON, a file or a folder with a file for each split, and LVIS, which adds fields to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ....cache.errors import InputError
+from ..coco_json import COVERAGE, decoded
+from .files import head_of
+from .format import Contents, Format
+from .splits import SPLITS
+
+# Where folders keep the file of a split; the star stands for what follows the split's name (val2017).
+_PLACES = (
+    "annotations/instances_{split}*.json",
+    "annotations/{split}*.json",
+    "{split}*.json",
+    "{split}/_annotations.coco.json",
+    "{split}/annotations.json",
+    "lvis_v1_{split}.json",
+    "annotations/lvis_v1_{split}.json",
+)
+
+
+def recognises(path: Path) -> bool:
+    """Return whether a path is a JSON file, or a folder in which JSON files of COCO's form lie."""
+    if path.is_file():
+        return path.suffix.lower() == ".json"
+    return any(True for _ in _files(path))
+
+
+def splits(path: Path) -> Sequence[str]:
+    """Return the names of the splits in a folder; () for a file, and for a folder with one file."""
+    if path.is_file():
+        return ()
+    return tuple(split for split in SPLITS if _of_split(path, split))
+
+
+def read(path: Path, split: str | None, images: Path | None) -> Contents:
+    """Read a COCO JSON file. Raises InputError."""
+    file = _file(path, split)
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"annotations {file}: {error.strerror}") from error
+    return Contents(decoded(raw, str(file)), str(file), raw)
+
+
+def read_lvis(path: Path, split: str | None, images: Path | None) -> Contents:
+    """Read an LVIS JSON file. Raises InputError where no image says which classes it was checked for."""
+    contents = read(path, split, images)
+    entries = contents.coco.get("images")
+    of_image = entries[0] if isinstance(entries, list) and entries else None
+    if not isinstance(of_image, dict) or any(name not in of_image for name in COVERAGE):
+        raise InputError(
+            f"{contents.source}: --format lvis: expected {' and '.join(COVERAGE)} in images[0]; "
+            "without them give --format coco"
+        )
+    return contents
+
+
+def _file(path: Path, split: str | None) -> Path:
+    if path.is_file():
+        return path
+    found = _of_split(path, split) if split else list(_files(path))
+    if len(found) != 1:
+        shown = ", ".join(str(p.relative_to(path)) for p in found[:4]) or "none"
+        raise InputError(
+            f"{path}: expected one COCO JSON file, found {shown}; name the file itself"
+        )
+    return found[0]
+
+
+def _of_split(path: Path, split: str) -> list[Path]:
+    for place in _PLACES:
+        found = [p for p in sorted(path.glob(place.format(split=split))) if _is_of(p, split)]
+        if found:
+            return found
+    return []
+
+
+def _is_of(path: Path, split: str) -> bool:
+    """Return whether val*.json is val.json or val2017.json, and not validation.json, and COCO's form."""
+    stem = path.stem.removeprefix("instances_").removeprefix("lvis_v1_")
+    named = stem in ("_annotations.coco", "annotations") or re.fullmatch(f"{split}\\d*", stem)
+    return bool(named) and _looks_like_coco(path)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yield the JSON files of COCO's form in a folder, its folder "annotations" and its folders of splits."""
+    for pattern in ("*.json", "annotations/*.json", "*/_annotations.coco.json"):
+        yield from (p for p in sorted(path.glob(pattern)) if _looks_like_coco(p))
+
+
+def _looks_like_coco(path: Path) -> bool:
+    """Return whether a file has the lists of COCO's form; a short one that only lists classes has not."""
+    head = head_of(path)
+    cut = not head.rstrip().endswith("}")
+    wanted = ("images", "annotations", "categories") if cut else ("images",)
+    return any(f'"{name}"' in head for name in wanted)
+
+
+COCO = Format("COCO JSON", recognises, splits, read)
+LVIS = Format("LVIS JSON", lambda path: False, splits, read_lvis)

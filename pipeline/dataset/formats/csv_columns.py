@@ -1,0 +1,198 @@
+"""The columns of a table of boxes: which of them is the file, the corners, the class and more."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ....cache.errors import InputError
+from ..coco_json import whole_number
+from ..image_files import SUFFIXES
+from .files import MAX_TABLE_BYTES, head_of, number, read_text
+
+# The names that programs give to columns, in lower case and without signs, the likeliest first.
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "file": (
+        *("imagepath", "filename", "path", "filepath", "file", "imgpath", "imagename", "image"),
+        *("img", "imageid", "imgname"),
+    ),
+    "x1": ("x1", "xmin", "left", "minx", "bboxx1", "bboxxmin"),
+    "y1": ("y1", "ymin", "top", "miny", "bboxy1", "bboxymin"),
+    "x2": ("x2", "xmax", "right", "maxx", "bboxx2", "bboxxmax"),
+    "y2": ("y2", "ymax", "bottom", "maxy", "bboxy2", "bboxymax"),
+    "label": (
+        "class",
+        "label",
+        "classname",
+        "labelname",
+        "category",
+        "categoryname",
+        "name",
+        "classid",
+    ),
+    "width": ("width", "imagewidth", "imgwidth"),
+    "height": ("height", "imageheight", "imgheight"),
+    "split": ("split", "set", "subset", "partition", "mlset"),
+    "crowd": ("isgroupof", "iscrowd", "difficult"),
+    "score": ("score", "confidence", "probability"),
+}
+_NEEDED = ("file", "x1", "y1", "x2", "y2", "label")
+_CORNERS = _NEEDED[1:5]
+_DELIMITERS = (",", ";", "\t")
+_FORM = "the columns file, x1, y1, x2, y2, class"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table: its line, the image and its size, and the object unless there is none.
+
+    corners: x1, y1, x2, y2 in px, or as fractions where the table has those.
+    """
+
+    line: int
+    file: str
+    hw: tuple[int, int] | None
+    corners: tuple[float, ...]
+    label: str
+    split: str
+    crowd: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The position of each column that is known by its meaning.
+
+    headed: whether the first row names them. fractions: whether corners are fractions of the image, as in
+    Open Images.
+    """
+
+    at: Mapping[str, int]
+    delimiter: str
+    headed: bool
+    fractions: bool
+
+
+def looks_like_boxes(file: Path) -> bool:
+    """Return whether the first row of a file is one of a table of boxes, or names its columns."""
+    return isinstance(_columns(head_of(file)), Columns)
+
+
+def columns_of(file: Path) -> Columns:
+    """Return the columns of a table. Raises InputError that names what is missing."""
+    found = _columns(head_of(file))
+    if isinstance(found, str):
+        raise InputError(f"{file}: line 1: {found}")
+    return found
+
+
+def read_rows(file: Path, columns: Columns) -> Iterator[Row]:
+    """Yield the rows of a table. Raises InputError that names the line."""
+    reader = csv.reader(
+        io.StringIO(read_text(file, MAX_TABLE_BYTES), newline=""),
+        delimiter=columns.delimiter,
+        strict=True,
+        skipinitialspace=True,
+    )
+    header = columns.headed
+    width = 0
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
+            width = width or len(cells)
+            if len(cells) != width:
+                raise InputError(
+                    f"{file}: line {reader.line_num}: expected {width} columns, got {len(cells)}"
+                )
+            if header:
+                header = False
+                continue
+            yield _row(cells, columns.at, reader.line_num, f"{file}: line {reader.line_num}")
+    except csv.Error as error:
+        raise InputError(f"{file}: line {reader.line_num}: not CSV: {error}") from error
+
+
+def _columns(head: str) -> Columns | str:
+    """Return the columns that the beginning of a table has, or what it lacks."""
+    first = next((line for line in head.splitlines() if line.strip()), "")
+    delimiter = max(_DELIMITERS, key=first.count)
+    try:
+        cells = [c.strip() for c in next(csv.reader([first], delimiter=delimiter), [])]
+    except csv.Error as error:
+        return f"not CSV: {error}"
+    names = [re.sub(r"[^a-z0-9]", "", cell.casefold()) for cell in cells]
+    at = {}
+    for meaning, aliases in _ALIASES.items():
+        found = next((alias for alias in aliases if alias in names), None)
+        if found is not None:
+            at[meaning] = names.index(found)
+    if all(meaning in at for meaning in _NEEDED):
+        return Columns(at, delimiter, True, {"imageid", "labelname"} <= set(names))
+    if len(cells) == len(_NEEDED) and _is_row(cells):
+        return Columns({n: k for k, n in enumerate(_NEEDED)}, delimiter, False, False)
+    if len(set(at) & set(_NEEDED)) >= 2:
+        lacking = ", ".join(meaning for meaning in _NEEDED if meaning not in at)
+        return f"expected {_FORM}; no column is named for {lacking}"
+    return f"expected {_FORM}, got {len(cells)} columns: {first[:80]!r}"
+
+
+def _is_row(cells: Sequence[str]) -> bool:
+    """Return whether cells are those of a row without a header: an image and, if any, an object."""
+    corners = cells[1:5]
+    boxed = all(number(cell) is not None for cell in corners) and bool(cells[5])
+    image = PurePosixPath(cells[0]).suffix.lower() in SUFFIXES
+    return bool(cells[0]) and (boxed or (image and not any(cells[1:])))
+
+
+def _row(cells: Sequence[str], at: Mapping[str, int], line: int, where: str) -> Row:
+    given = {meaning: cells[position] for meaning, position in at.items()}
+    if not given["file"]:
+        raise InputError(f"{where}: expected the name of an image, got nothing")
+    corners = [given[name] for name in _CORNERS]
+    values = tuple(_corner(given[name], name, where) for name in _CORNERS) if any(corners) else ()
+    if values and not given["label"]:
+        raise InputError(f"{where}: expected a class, got nothing")
+    if "split" in given and not given["split"]:
+        raise InputError(f"{where}: split: expected the name of a split, got nothing")
+    return Row(
+        line,
+        given["file"],
+        _size(given, where),
+        values,
+        given["label"] if values else "",
+        given.get("split", "").casefold(),
+        _flag(given.get("crowd", ""), where),
+    )
+
+
+def _corner(cell: str, name: str, where: str) -> float:
+    value = number(cell)
+    if value is None:
+        hint = "; write a decimal point" if "," in cell else ""
+        raise InputError(f"{where}: {name}: expected a finite number, got {cell[:40]!r}{hint}")
+    return value
+
+
+def _size(given: Mapping[str, str], where: str) -> tuple[int, int] | None:
+    """Return (rows, columns); None where they are absent or 0."""
+    found = []
+    for name in ("height", "width"):
+        cell = given.get(name, "")
+        value = number(cell)
+        whole = None if value is None else whole_number(value)
+        if cell and (whole is None or not 0 <= whole < 2**31):
+            raise InputError(f"{where}: {name}: expected whole px, got {cell[:40]!r}")
+        found.append(whole or 0)
+    return (found[0], found[1]) if all(found) else None
+
+
+def _flag(cell: str, where: str) -> bool:
+    # Open Images writes -1 where it is not known.
+    if cell.casefold() not in ("", "0", "1", "-1", "true", "false", "0.0", "1.0"):
+        raise InputError(f"{where}: expected 0 or 1 for a group of objects, got {cell[:40]!r}")
+    return cell.casefold() in ("1", "1.0", "true")

@@ -1,0 +1,275 @@
+"""CSV: a table with a row for each object, of one split, of all, or one table for each split."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ....cache.errors import InputError
+from ..folders import images_folder
+from ..image_files import SUFFIXES
+from ..image_sizes import read_sizes
+from ..names import normal_name
+from .assembly import ImageObjects, ObjectEntry, between, coco_form
+from .csv_classes import class_ids, described
+from .csv_columns import Columns, Row, columns_of, looks_like_boxes, read_rows
+from .files import first_few, names_in, one_line, plain_path, shared_folder
+from .format import Contents, Format
+from .splits import SPLITS, split_folders, split_in
+
+_SUFFIXES = (".csv", ".tsv")
+# What is tried where the names of images have no suffix.
+_OF_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".JPG", ".PNG")
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The name of each image that a table writes, and the folder that the names are relative to, if known."""
+
+    names: Mapping[str, str]
+    root: Path | None
+
+
+def recognises(path: Path) -> bool:
+    """Return whether a path is a table by its suffix, or a folder in which tables of boxes lie."""
+    if path.is_file():
+        return path.suffix.lower() in _SUFFIXES
+    return path.is_dir() and bool(_tables(path))
+
+
+def splits(path: Path) -> Sequence[str]:
+    """Return the splits of a column, or those that tables are named after."""
+    if path.is_file():
+        return _splits_in(path)
+    tables = _by_split(_tables(path))
+    return tuple(tables) or (_splits_in(tables_[0]) if len(tables_ := _tables(path)) == 1 else ())
+
+
+def read(path: Path, split: str | None, images: Path | None) -> Contents:
+    """Read the table of a split. Raises InputError."""
+    table = _table(path, split)
+    columns = columns_of(table)
+    rows = list(read_rows(table, columns))
+    others = [other for other in _siblings(table, path) if other != table]
+    labels = {row.label for other in others for row in read_rows(other, columns_of(other))}
+    labels |= {row.label for row in rows}
+    folders = list(dict.fromkeys([table.parent, path if path.is_dir() else table.parent]))
+    names = described(labels - {""}, folders) if columns.fractions else {}
+    ids, remarks = class_ids({names.get(label, label) for label in labels - {""}}, folders)
+    if not ids:
+        raise InputError(f"{table}: expected rows with a box and a class, got none")
+    if "score" in columns.at and not columns.fractions:
+        remarks.append(
+            "the column of scores is not used: it belongs to predictions, not to annotations"
+        )
+    if "split" in columns.at and split is not None:
+        rows = [row for row in rows if row.split == split.casefold()]
+    rows = [replace(row, label=names.get(row.label, row.label)) for row in rows]
+    return _contents(table, rows, columns, ids, images, remarks)
+
+
+def _contents(
+    table: Path,
+    rows: Sequence[Row],
+    columns: Columns,
+    ids: Mapping[str, int],
+    images: Path | None,
+    remarks: list[str],
+) -> Contents:
+    """Return the contents of the rows of a split."""
+    if not rows:
+        raise InputError(f"{table}: expected a row for each object or image, got none")
+    named = _named(table, list(dict.fromkeys(row.file for row in rows)), images)
+    of_image: dict[str, list[Row]] = {}
+    for row in rows:
+        of_image.setdefault(named.names[row.file], []).append(row)
+    sizes = {name: _size(table, group) for name, group in of_image.items()}
+    root = named.root
+    if columns.fractions:
+        root = images or root or images_folder(table, list(of_image))
+        sizes, unread = _sizes_read(table, root, list(of_image))
+        remarks += unread
+    entries = [
+        ImageObjects(
+            name,
+            size,
+            [
+                _object(row, ids, size if columns.fractions else None)
+                for row in group
+                if row.corners
+            ],
+        )
+        for name, size in sizes.items()
+        for group in [of_image[name]]
+    ]
+    coco = coco_form(entries, {number: name for name, number in ids.items()})
+    return Contents(coco, str(table), None, root, tuple(remarks))
+
+
+def _object(row: Row, ids: Mapping[str, int], hw: tuple[int, int] | None) -> ObjectEntry:
+    """Return the object of a row. hw: the size that its corners are fractions of; None for px."""
+    x1, y1, x2, y2 = row.corners
+    if hw is not None:
+        rows, columns = hw
+        x1, y1, x2, y2 = (round(v, 6) for v in (x1 * columns, y1 * rows, x2 * columns, y2 * rows))
+    return ObjectEntry(ids[row.label], between(x1, y1, x2, y2), (), row.crowd)
+
+
+def _size(table: Path, rows: Sequence[Row]) -> tuple[int, int] | None:
+    """Return the size that the rows of an image give. Raises InputError where they differ."""
+    sizes = {row.hw: row.line for row in reversed(rows) if row.hw is not None}
+    if len(sizes) > 1:
+        (first, line), (other, line2) = sorted(sizes.items(), key=lambda item: item[1])[:2]
+        raise InputError(
+            f"{table}: line {line2}: {one_line(rows[0].file)} is {other[1]} x {other[0]} px here and "
+            f"{first[1]} x {first[0]} px in line {line}"
+        )
+    return next(iter(sizes), None)
+
+
+def _sizes_read(
+    table: Path, root: Path, names: Sequence[str]
+) -> tuple[dict[str, tuple[int, int] | None], list[str]]:
+    """Return the sizes of the images that can be read, and a sentence on the others."""
+    missing = [name for name in names if not (root / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{table}: {len(missing)} of {len(names)} images are missing below {root}: {first_few(missing)}"
+        )
+    found = dict(zip(names, read_sizes([root / name for name in names]), strict=True))
+    unread = [f"{name} ({size})" for name, size in found.items() if isinstance(size, str)]
+    sizes = {name: size for name, size in found.items() if not isinstance(size, str)}
+    if not sizes:
+        raise InputError(f"{root}: no image can be read: {first_few(unread)}")
+    remark = f"{len(unread)} images cannot be read and are left out: {first_few(unread)}"
+    return {**sizes}, [remark] if unread else []
+
+
+def _named(table: Path, given: Sequence[str], images: Path | None) -> _Named:
+    """Return the names of images below one folder, for names that may be absolute or lack a suffix."""
+    names: dict[str, str] = {}
+    for name in given:
+        try:
+            names[name] = normal_name(name)
+        except ValueError:
+            return _below_shared(table, given, images)
+    if all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names.values()):
+        return _Named(names, None)
+    return _with_suffix(table, names, images)
+
+
+def _below_shared(table: Path, given: Sequence[str], images: Path | None) -> _Named:
+    """Return the names relative to the folder that all images share, of which some are absolute."""
+    here = plain_path(table).parent
+    paths = {}
+    for name in given:
+        text = name.replace("\\", "/")
+        text = text[2:] if PureWindowsPath(text).drive else text
+        if "\0" in text or not PurePosixPath(text).name:
+            raise InputError(f"{table}: expected the path of an image, got {name[:80]!r}")
+        paths[name] = Path(os.path.normpath(here / text))
+    root = shared_folder(list(paths.values()))
+    if images is not None and all(p.is_relative_to(plain_path(images)) for p in paths.values()):
+        root = plain_path(images)
+    names = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
+    return _Named(names, root if root.is_dir() and images is None else None)
+
+
+def _with_suffix(table: Path, names: Mapping[str, str], images: Path | None) -> _Named:
+    """Return the names with the suffix that the files have, looked for beside the table or in `images`."""
+    for suffix in ("", *_OF_IMAGES):
+        full = {
+            given: name if PurePosixPath(name).suffix.lower() in SUFFIXES else f"{name}{suffix}"
+            for given, name in names.items()
+        }
+        if images is not None:
+            if any((images / name).is_file() for name in full.values()):
+                return _Named(full, None)
+            continue
+        try:
+            return _Named(full, images_folder(table, list(full.values())))
+        except (
+            InputError
+        ):  # It says where it looked, and so will the check of the names as they are.
+            continue
+    return _Named(names, None)
+
+
+def _table(path: Path, split: str | None) -> Path:
+    """Return the file that holds the rows of a split."""
+    if path.is_file():
+        return path
+    tables = _tables(path)
+    named = _by_split(tables)
+    if split in named:
+        return named[split]
+    if len(tables) != 1:
+        shown = ", ".join(str(p.relative_to(path)) for p in tables[:4]) or "none"
+        raise InputError(
+            f"{path}: expected one table of boxes, found {shown}; name the file itself"
+        )
+    return tables[0]
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Return the tables of boxes in a folder, and in its folders of splits."""
+    folders = [folder, *(folder / name for name in split_folders(folder).values())]
+    found = [
+        base / name
+        for base in folders
+        for name in names_in(base)
+        if name.lower().endswith(_SUFFIXES)
+    ]
+    return [p for p in found if p.is_file() and looks_like_boxes(p)]
+
+
+def _by_split(tables: Sequence[Path]) -> dict[str, Path]:
+    """Return the tables that are named after splits, or lie in folders that are."""
+    named: dict[str, list[Path]] = {}
+    for table in tables:
+        split = _split_of(table)
+        if split is not None:
+            named.setdefault(split, []).append(table)
+    order = [split for split in SPLITS if len(named.get(split, [])) == 1]
+    return {split: named[split][0] for split in order}
+
+
+def _split_of(table: Path) -> str | None:
+    """Return the split that a table is named after, as train_labels.csv, or the folder that it lies in."""
+    words = [split_in(word) for word in re.split(r"[-_. ]", table.stem)]
+    found = [word for word in words if word]
+    return found[0] if len(found) == 1 else split_in(table.parent.name) if not found else None
+
+
+def _siblings(table: Path, path: Path) -> list[Path]:
+    """Return the tables of all splits of the data set that a table belongs to."""
+    if path.is_dir():
+        tables = _by_split(_tables(path))
+        return list(tables.values())
+    split = _split_of(table)
+    if split is None:
+        return []
+    in_own_folder = not any(split_in(word) for word in re.split(r"[-_. ]", table.stem))
+    folder = table.absolute().parent.parent if in_own_folder else table.parent
+    alike = [p for p in _tables(folder) if _pattern(p) == _pattern(table)]
+    return list(_by_split(alike).values())
+
+
+def _pattern(table: Path) -> str:
+    """Return the name of a table without its split, which the tables of other splits share."""
+    return "".join("*" if split_in(w) else w for w in re.split(r"([-_. ])", table.stem))
+
+
+def _splits_in(table: Path) -> tuple[str, ...]:
+    """Return the splits that the column of a table names, in the usual order."""
+    columns = columns_of(table)
+    if "split" not in columns.at:
+        return ()
+    found = {row.split for row in read_rows(table, columns)}
+    return tuple(sorted(found, key=lambda s: (SPLITS.index(s) if s in SPLITS else len(SPLITS), s)))
+
+
+CSV = Format("CSV (file, x1, y1, x2, y2, class)", recognises, splits, read)

@@ -1,0 +1,44 @@
+"""What a format of data sets has to say: how it is recognised, which splits there are, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Coco = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The contents of a data set in COCO form.
+
+    coco: images, annotations and categories as COCO JSON has them; an image without "width" and "height" has
+    them in its file alone. source: its name in messages. raw: the bytes of the file that held exactly this,
+    None where it was put together. images: the folder that the names of image files are relative to, None
+    where the format does not say. remarks: sentences on what was assumed or left out.
+    """
+
+    coco: Coco
+    source: str
+    raw: bytes | None = None
+    images: Path | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format of data sets.
+
+    help: what it is, for the help of --format. recognises: whether a path looks like it, from names and the
+    beginnings of files. splits: the names of the splits of a path, () where it is a single set. read: the
+    contents of a path and of one of its splits; the split is None where `splits` is empty, and the folder
+    of the images is None where the user named none. Both functions raise InputError that names the file, the
+    line or field, what is expected and what was found.
+    """
+
+    help: str
+    recognises: Callable[[Path], bool]
+    splits: Callable[[Path], Sequence[str]]
+    read: Callable[[Path, str | None, Path | None], Contents]

@@ -1,0 +1,37 @@
+"""The names of splits, as files and folders bear them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .files import names_in
+
+SPLITS = ("train", "val", "valid", "validation", "test")
+_NUMBERED = re.compile(rf"({'|'.join(SPLITS)})\d*")
+
+
+def split_in(name: str) -> str | None:
+    """Return the split that a file or folder is named after, val for "val2017"; None for another name."""
+    found = _NUMBERED.fullmatch(name.casefold())
+    return found[1] if found else None
+
+
+def split_folders(folder: Path) -> Mapping[str, str]:
+    """Return the names of the folders in a folder that are named after splits, by the split."""
+    named = (name for name in names_in(folder) if split_in(name))
+    return by_split(name for name in named if (folder / name).is_dir())
+
+
+def by_split(names: Iterable[str]) -> Mapping[str, str]:
+    """Return the names that name a split, by that split, in the order of SPLITS.
+
+    Where two name one split, as train2014 and train2017 do, each is a split of its own.
+    """
+    given = sorted(name for name in names if split_in(name))
+    splits = [split_in(name) or "" for name in given]
+    keyed = {
+        s if splits.count(s) == 1 else name: name for s, name in zip(splits, given, strict=True)
+    }
+    return dict(sorted(keyed.items(), key=lambda item: SPLITS.index(split_in(item[1]) or "")))

@@ -1,0 +1,170 @@
+"""Pascal VOC: an XML file for each image, beside it or in the folder Annotations for JPEGImages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from ....cache.errors import InputError
+from ...machines.progress import progress_line
+from ..names import normal_name
+from .assembly import ImageObjects, ObjectEntry, coco_form, numbered
+from .files import files_below, first_few, names_in, read_text, some_files
+from .format import Contents, Format
+from .splits import SPLITS, split_folders, split_in
+from .voc_images import named_images
+from .voc_xml import VocImage, is_other_xml, looks_like_voc, read_image
+
+_XML = frozenset({".xml"})
+_LISTED = (*SPLITS, "trainval")
+# How many XML files are looked at before a folder is taken for one without any of VOC's.
+_TRIED = 20
+
+
+def recognises(path: Path) -> bool:
+    """Return whether a path is an XML file of VOC's form, or a folder in which such files lie."""
+    if path.is_file():
+        return path.suffix.lower() == ".xml"
+    if not path.is_dir():
+        return False
+    return any(looks_like_voc(file) for file in islice(some_files(path, _XML), _TRIED))
+
+
+def splits(path: Path) -> Sequence[str]:
+    """Return the splits that ImageSets/Main lists, or for which there are folders of XML files."""
+    if path.is_file():
+        return ()
+    lists = {list_.stem for root in _devkits(path) for list_ in _lists(root)}
+    return tuple(s for s in _LISTED if s in lists) or tuple(_folders_of_splits(path))
+
+
+def read(path: Path, split: str | None, images: Path | None) -> Contents:
+    """Read the XML files of a split. Raises InputError."""
+    chosen, remarks = _xml_files(path, split)
+    everything = list(dict.fromkeys([*chosen, *_files_for_classes(path)]))
+    found, others = _read_all(everything)
+    parsed = [found[file] for file in chosen if file in found]
+    if not parsed:
+        raise InputError(f"{path}: expected XML files that begin with <annotation>, found none")
+    if others:
+        remarks.append(f"{len(others)} XML files are not of Pascal VOC: {first_few(others)}")
+    ids = numbered(o.name for image in found.values() for o in image.objects)
+    if not ids:
+        raise InputError(
+            f"{path}: expected objects with a class in <name>, found none in any XML file"
+        )
+    names, root, more = named_images(parsed, path, images, {file.stem for file in found})
+    remarks += more
+    difficult = sum(o.difficult for image in parsed for o in image.objects)
+    if difficult:
+        remarks.append(
+            f"{difficult} objects are marked as difficult: they count neither as found nor as missed "
+            "(iscrowd), and are not learnt"
+        )
+    entries = [
+        ImageObjects(name, image.hw, _entries(image, ids))
+        for name, image in zip(names, parsed, strict=True)
+    ]
+    coco = coco_form(entries, {number: name for name, number in ids.items()})
+    return Contents(coco, str(path), None, root, tuple(remarks))
+
+
+def _entries(image: VocImage, ids: dict[str, int]) -> list[ObjectEntry]:
+    return [ObjectEntry(ids[o.name], o.box, o.polygon, o.difficult) for o in image.objects]
+
+
+def _read_all(files: Sequence[Path]) -> tuple[dict[Path, VocImage], list[str]]:
+    """Return what the XML files say, and the names of those that are something else."""
+    found, others = {}, []
+    alone = len(files) == 1
+    with progress_line("reading XML files", len(files)) as progress:
+        for file in files:
+            progress.advance()
+            if alone or not is_other_xml(file):
+                found[file] = read_image(file)
+            else:
+                others.append(file.name)
+    return found, others
+
+
+def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
+    """Return the XML files of a split, and sentences on those left out."""
+    if path.is_file():
+        return [path], []
+    if split is None:
+        return list(files_below(path, _XML)), []
+    folders = _folders_of_splits(path)
+    lists = [list_ for root in _devkits(path) for list_ in _lists(root) if list_.stem == split]
+    if not lists:
+        return list(files_below(folders[split], _XML)), []
+    files: list[Path] = []
+    lost: list[Path] = []
+    for list_ in lists:
+        for file in _listed(list_):
+            (files if file.is_file() else lost).append(file)
+    if not files:
+        raise InputError(
+            f"{lists[0]}: none of its {len(lost)} images has an XML file, such as {lost[0]}"
+        )
+    what = f"{len(lost)} images of the list have no XML file and are left out"
+    return files, [f"{what}: {first_few([file.stem for file in lost])}"] if lost else []
+
+
+def _files_for_classes(path: Path) -> Iterator[Path]:
+    """Yield all XML files of the data set, so that each split gives its classes the same ids."""
+    if path.is_file():
+        return
+    yield from files_below(path, _XML)
+    if split_in(path.name):
+        above = path.absolute().parent
+        for name in split_folders(above).values():
+            yield from (file for file in files_below(above / name, _XML) if looks_like_voc(file))
+
+
+def _devkits(path: Path) -> list[Path]:
+    """Return the folders of VOC's own form, such as VOC2007, in a folder."""
+    kits = [base / name for base in (path, path / "VOCdevkit") for name in names_in(base)]
+    tried = [path, *(kit for kit in kits if kit.name.startswith("VOC"))]
+    return [
+        p for p in tried if (p / "Annotations").is_dir() and (p / "ImageSets" / "Main").is_dir()
+    ]
+
+
+def _lists(root: Path) -> list[Path]:
+    """Return the lists of splits: train.txt, but not those of one class, such as cat_train.txt."""
+    files = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+    return [
+        file for file in files if file.stem in _LISTED and file.is_file() and file.stat().st_size
+    ]
+
+
+def _listed(list_: Path) -> Iterator[Path]:
+    """Yield the XML files of the images of a list; a row may have a 1 or -1 behind the image."""
+    folder = list_.parents[2] / "Annotations"
+    for line, row in enumerate(read_text(list_).splitlines(), 1):
+        if not row.strip():
+            continue
+        try:
+            whole, first = (
+                folder / f"{normal_name(text)}.xml" for text in (row.strip(), row.split()[0])
+            )
+        except ValueError as error:
+            expected = "the name of an image"
+            raise InputError(
+                f"{list_}: line {line}: expected {expected}, got {row.strip()[:80]!r}"
+            ) from error
+        yield whole if whole.is_file() else first
+
+
+def _folders_of_splits(path: Path) -> dict[str, Path]:
+    """Return the folders that are named after splits and hold XML files."""
+    for base in (path, path / "Annotations", path / "annotations"):
+        named = split_folders(base)
+        found = {split: base / name for split, name in named.items() if recognises(base / name)}
+        if found:
+            return found
+    return {}
+
+
+VOC = Format("Pascal VOC (folder of XML files)", recognises, splits, read)

@@ -1,0 +1,188 @@
+"""The XML of one image as Pascal VOC has it, and as LabelImg, CVAT, Roboflow and LabelMe write it."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....cache.errors import InputError
+from ..coco_json import whole_number
+from .assembly import Box, between, box_around
+from .files import MAX_PAGE_BYTES, encoding_of, head_of, number, one_line, read_bytes
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+# The most tags of a file, which bounds the memory that its elements take.
+_MAX_TAGS = 2**22
+_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_BEFORE_ELEMENTS = re.compile(r"(?s)<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\]\s*)?>|\ufeff")
+# How the names of encodings begin that are ways to write text; Python knows others, such as "punycode".
+_TEXT_ENCODINGS = re.compile(
+    r"utf|ascii|iso8859|latin|cp\d|gb|hz|big5|shift_jis|euc|koi8|mac|johab|tis|kz1048|ptcp|hp_roman"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VocObject:
+    """An object: the name of its class, its box (x, y, w, h) and its polygon x, y, x, y, ... in image px.
+
+    polygon: () where there is none.
+    """
+
+    name: str
+    box: Box
+    polygon: tuple[float, ...]
+    difficult: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VocImage:
+    """What a file says of its image; hw is (rows, columns), None where it does not say."""
+
+    file: Path
+    filename: str
+    hw: tuple[int, int] | None
+    objects: tuple[VocObject, ...]
+
+
+def looks_like_voc(file: Path) -> bool:
+    """Return whether the first element of a file is <annotation>."""
+    return _first_element(file) == "annotation"
+
+
+def is_other_xml(file: Path) -> bool:
+    """Return whether a file is XML for something else than the objects of an image."""
+    return _first_element(file) not in ("annotation", "")
+
+
+def _first_element(file: Path) -> str:
+    """Return the name of the first element, from the beginning of a file; "" where there is none."""
+    head = re.sub(_BEFORE_ELEMENTS, "", head_of(file))
+    found = re.match(r"\s*<([A-Za-z_][\w:.-]*)", head)
+    return found[1] if found else ""
+
+
+def read_image(file: Path) -> VocImage:
+    """Read the XML of an image. Raises InputError that names the element."""
+    root = _parsed(file)
+    if root.tag != "annotation":
+        raise InputError(
+            f"{file}: expected the element <annotation> of Pascal VOC, got <{root.tag}>"
+        )
+    filename = (root.findtext("filename") or "").strip().replace("\\", "/")
+    objects = tuple(_objects(root, file))
+    return VocImage(file, filename, _size(root, file), objects)
+
+
+def _parsed(file: Path) -> ElementTree.Element:
+    text = _text(file)
+    # Without a document type there are no entities: none that grows, and none that opens another file.
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise InputError(f"{file}: <!DOCTYPE> and <!ENTITY> are not accepted; take them out")
+    if text.count("<") > _MAX_TAGS:
+        raise InputError(f"{file}: expected at most {_MAX_TAGS} tags, got {text.count('<')}")
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314
+    except ElementTree.ParseError as error:
+        line = error.position[0]
+        why = str(error).partition(":")[0]
+        raise InputError(f"{file}: line {line}: not XML: {why}") from error
+    except ValueError as error:
+        raise InputError(f"{file}: not XML: {error}") from error
+
+
+def _text(file: Path) -> str:
+    """Return the text of a file in the encoding that it declares, UTF-8 by default, without the mark."""
+    raw = read_bytes(file, MAX_PAGE_BYTES)
+    declared = _DECLARED.match(raw.lstrip())
+    encoding = encoding_of(raw) or (declared[1].decode() if declared else "utf-8")
+    try:
+        if not _TEXT_ENCODINGS.match(codecs.lookup(encoding).name):
+            raise LookupError(encoding)
+        # The declaration names the encoding of the bytes, and this is text.
+        return raw.decode(encoding).lstrip("\ufeff \t\r\n")
+    except LookupError as error:
+        raise InputError(
+            f"{file}: encoding {encoding!r} is not known; save the file in UTF-8"
+        ) from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{file}: line {line}: not {encoding}; save the file in UTF-8") from error
+
+
+def _size(root: ElementTree.Element, file: Path) -> tuple[int, int] | None:
+    """Return (rows, columns); None where they are absent or 0, as LabelImg writes unknown ones."""
+    found = []
+    for element, old in (("height", "nrows"), ("width", "ncols")):  # LabelMe has <imagesize>.
+        text = root.findtext(f"size/{element}") or root.findtext(f"imagesize/{old}") or ""
+        value = number(text.strip())
+        whole = None if value is None else whole_number(value)
+        if text.strip() and (whole is None or not 0 <= whole < 2**31):
+            raise InputError(
+                f"{file}: size/{element}: expected whole px, got {text.strip()[:40]!r}"
+            )
+        found.append(whole or 0)
+    return (found[0], found[1]) if all(found) else None
+
+
+def _objects(root: ElementTree.Element, file: Path) -> Iterator[VocObject]:
+    for position, element in enumerate(root.findall("object"), 1):
+        if (element.findtext("deleted") or "").strip() == "1":
+            continue
+        where = f"{file}: object {position}"
+        name = (element.findtext("name") or "").strip()
+        if not name:
+            raise InputError(f"{where}: expected a class in <name>, got nothing")
+        where = f"{where} ({one_line(name)})"
+        polygon = _polygon(element, where)
+        box = _box(element, polygon, where)
+        yield VocObject(name, box, polygon, _flag(element, "difficult", where))
+
+
+def _box(element: ElementTree.Element, polygon: tuple[float, ...], where: str) -> Box:
+    corners = element.find("bndbox")
+    if corners is not None:
+        return between(*(_coordinate(corners, name, f"{where}: bndbox") for name in _CORNERS))
+    if polygon:
+        return box_around(polygon)
+    if element.find("robndbox") is not None or element.find("rotated_bndbox") is not None:
+        raise InputError(f"{where}: expected an upright box in <bndbox>, got a rotated one")
+    raise InputError(f"{where}: expected <bndbox> with {', '.join(_CORNERS)}, got none")
+
+
+def _polygon(element: ElementTree.Element, where: str) -> tuple[float, ...]:
+    """Return the corners of a polygon: <pt><x/><y/></pt> as LabelMe has them, or <x1/><y1/> as Roboflow."""
+    given = element.find("polygon")
+    if given is None:
+        return ()
+    place = f"{where}: polygon"
+    points = given.findall("pt")
+    if points:
+        values = [_coordinate(point, name, place) for point in points for name in ("x", "y")]
+    else:
+        count = sum(1 for child in given if re.fullmatch(r"x\d+", child.tag))
+        values = [
+            _coordinate(given, f"{n}{k}", place) for k in range(1, count + 1) for n in ("x", "y")
+        ]
+    if 0 < len(values) < 6:
+        raise InputError(f"{place}: expected three corners or more, got {len(values) // 2}")
+    return tuple(values)
+
+
+def _coordinate(element: ElementTree.Element, name: str, where: str) -> float:
+    text = element.findtext(name)
+    value = number((text or "").strip())
+    if value is None:
+        got = "nothing" if text is None else repr(text.strip()[:40])
+        raise InputError(f"{where}: {name}: expected a finite number of px, got {got}")
+    return value
+
+
+def _flag(element: ElementTree.Element, name: str, where: str) -> bool:
+    text = (element.findtext(name) or "0").strip().lower()
+    if text not in ("", "0", "1", "false", "true"):
+        raise InputError(f"{where}: {name}: expected 0 or 1, got {text[:40]!r}")
+    return text in ("1", "true")

@@ -1,0 +1,314 @@
+"""Where a YOLO data set has its parts: what a YAML file or obj.data says, or what a bare folder shows."""
+
+from __future__ import annotations
+
+import os
+import re
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ....cache.errors import InputError
+from .files import (
+    has_file,
+    has_image,
+    head_of,
+    names_in,
+    plain_path,
+    read_text,
+    some_files,
+)
+from .splits import SPLITS, by_split, split_folders
+from .yolo_labels import looks_like_label
+from .yolo_yaml import NOTHING, split_places, yaml_mapping, yaml_names
+
+SINGLE = ""
+"""The key of `Layout.places` where a data set has no splits."""
+TEXTS = frozenset({".txt"})
+_YAML, _DARKNET = (".yaml", ".yml"), (".data",)
+_USUAL = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+_NAME_FILES = (
+    "classes.txt",
+    "obj.names",
+    "_darknet.labels",
+    "classes.names",
+    "predefined_classes.txt",
+)
+# Text files beside labels that are none.
+NO_LABELS = frozenset(
+    {*_NAME_FILES, "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
+    | {"readme.dataset.txt", "readme.roboflow.txt", "notes.txt", "requirements.txt", "license.txt"}
+)
+# The longest path that Linux opens.
+_MAX_PATH = 4096
+# The folders that hold labels where the other one of the pair holds images; one folder may hold both.
+_PAIRS = (
+    ("images/{}", "labels/{}"),
+    ("images/{}", "images/{}"),
+    ("{}/images", "{}/labels"),
+    ("{}", "{}"),
+)
+# How many text files are looked at before a folder is taken for one without labels.
+_TRIED = 50
+_IMAGES_PART = ("images", "jpegimages")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parts of a YOLO data set.
+
+    source: its file or folder, for messages. names: the names of the classes by number, None where nothing
+    says them. named_in: what says them. places: for each split the folders, and the lists of files, that hold
+    its images, as they are written. bases: the folders that relative paths may be relative to, the likeliest
+    first. keypoints: whether keypoints follow each box. remarks: what was assumed.
+    """
+
+    source: Path
+    names: Mapping[int, str] | None
+    named_in: str
+    places: Mapping[str, tuple[str, ...]]
+    bases: tuple[Path, ...]
+    keypoints: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+def looks_like_yolo(path: Path) -> bool:
+    """Return whether a path is a description of a YOLO data set, or a folder with one or with labels."""
+    if path.is_file():
+        return path.suffix.lower() in (*_YAML, *_DARKNET)
+    return path.is_dir() and bool(_descriptions_in(path) or _places_in(path))
+
+
+def layout_of(path: Path) -> Layout:
+    """Return the layout of a YOLO data set. Raises InputError."""
+    if path.is_file():
+        return _of_darknet(path) if path.suffix.lower() in _DARKNET else _of_yaml(path)
+    described = _descriptions_in(path)
+    if len(described) > 1:
+        shown = ", ".join(file.name for file in described[:4])
+        raise InputError(f"{path}: it has several descriptions: {shown}; name the one to read")
+    if described:
+        return layout_of(described[0])
+    places = _places_in(path)
+    if places is None:
+        raise InputError(
+            f"{path}: expected data.yaml, or label files (.txt) in labels/ or beside the images; found none"
+        )
+    return _of_folder(path, places)
+
+
+def label_places(image: Path) -> Iterator[Path]:
+    """Yield where the label file of an image may be: in the folder "labels" for "images", or beside it."""
+    parts = image.parts
+    for k in range(len(parts) - 2, -1, -1):
+        if parts[k].casefold() in _IMAGES_PART:
+            for labels in ("labels", "Labels"):
+                yield Path(*parts[:k], labels, *parts[k + 1 :]).with_suffix(".txt")
+            break
+    yield image.with_suffix(".txt")
+
+
+def labels_folder(images: Path) -> Path | None:
+    """Return the folder of the labels of a folder of images, which may be that folder itself."""
+    for place in label_places(images / "x.jpg"):
+        if has_file(place.parent, TEXTS):
+            return place.parent
+    return None
+
+
+def located(text: str, bases: Sequence[Path]) -> tuple[Path, bool] | None:
+    """Return the file or folder that a path means, and whether it is there as it is written.
+
+    A path of another machine, or of another folder, is looked for without its first parts. None: it is
+    nowhere.
+    """
+    text = text.strip().replace("\\", "/")
+    if not 0 < len(text) <= _MAX_PATH or "\0" in text:
+        return None
+    if not PureWindowsPath(text).drive:
+        for base in bases:
+            if _exists(base / text):
+                return plain_path(base / text), True
+    parts = [part for part in PurePosixPath(text).parts if part not in ("/", "..", ".")]
+    for k in range(len(parts)):
+        for base in bases:
+            if _exists(found := base.joinpath(*parts[k:])):
+                # Roboflow writes ../train/images for train/images.
+                return plain_path(found), k == 0 and text.startswith("../")
+    return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # The name is too long.
+        return False
+
+
+def _of_yaml(file: Path) -> Layout:
+    data = yaml_mapping(file)
+    names = yaml_names(data, file)
+    places = {s: split_places(data[s], f"{file}: {s}") for s in SPLITS if s in data}
+    places = {split: values for split, values in places.items() if values}
+    if not places:
+        raise InputError(
+            f"{file}: expected the images of a split under 'train', 'val' or 'test', got none"
+        )
+    keypoints = "kpt_shape" in data
+    remarks = ("keypoints are left out: only boxes are read",) if keypoints else ()
+    root = data.get("path", "")
+    if not isinstance(root, str):
+        raise InputError(f"{file}: path: expected a folder, got {reprlib.repr(root)}")
+    bases = tuple(_bases(file, root))
+    return Layout(file, names, f"{file.name} names", places, bases, keypoints, remarks)
+
+
+def _bases(file: Path, path: str) -> Iterator[Path]:
+    """Yield the folders that the paths of a YAML file may be relative to.
+
+    ultralytics takes "path" as relative to a folder of data sets, which may be the folder above or beside.
+    """
+    here = file.parent
+    if path.strip().lower() not in NOTHING:
+        path = path.strip().replace("\\", "/").rstrip("/") or "/"
+        above = here.absolute().parent
+        for base in (here, above, above / "datasets", Path(), Path("datasets")):
+            if _exists(base / path):
+                yield base / path
+    yield here
+
+
+def _of_darknet(file: Path) -> Layout:
+    """Return the layout that darknet's obj.data gives, lines such as "train = data/train.txt"."""
+    rows = [row.partition("=") for row in read_text(file).splitlines()]
+    given = {key.strip(): value.strip() for key, equals, value in rows if equals}
+    places = {split: (given[split],) for split in SPLITS if given.get(split)}
+    if not given.get("names") or not places:
+        raise InputError(
+            f"{file}: expected lines 'names = ...' and 'train = ...', got {sorted(given)[:9]}"
+        )
+    found = located(given["names"], [file.parent])
+    if found is None:
+        raise InputError(f"{file}: names: {given['names']}: no such file below {file.parent}")
+    names = _listed_names(found[0])
+    return Layout(file, names, f"{found[0].name} names", places, (file.parent,))
+
+
+def _descriptions_in(folder: Path) -> list[Path]:
+    """Return the YAML files, or the obj.data, that describe the data set in a folder: the usual one alone."""
+    files = [folder / n for n in names_in(folder) if n.lower().endswith((*_YAML, *_DARKNET))]
+    described = [p for p in files if p.is_file() and _describes(p)]
+    usual = [p for p in described if p.name.lower() in (*_USUAL, f"{folder.name}.yaml".lower())]
+    return usual if len(usual) == 1 else described
+
+
+def _describes(file: Path) -> bool:
+    """Return whether a file describes a data set, from the keys at its beginning."""
+    text = head_of(file)
+    if file.suffix.lower() in _DARKNET:
+        return bool(re.search(r"(?m)^\s*names\s*=", text))
+    named = re.search(r"(?m)^[\"']?(names|nc)[\"']?\s*:", text)
+    return bool(named and re.search(rf"(?m)^[\"']?({'|'.join(SPLITS)}|path)[\"']?\s*:", text))
+
+
+def _places_in(folder: Path) -> dict[str, tuple[str, ...]] | None:
+    """Return the places of the images of a bare folder, as `Layout` has them; None where it has no labels."""
+    folder = folder.absolute()
+    for images, labels in _PAIRS:
+        both = (folder / part.partition("{")[0] for part in (labels, images))
+        splits = by_split({name for base in both for name in split_folders(base).values()})
+        pairs = {
+            s: (folder / images.format(n), folder / labels.format(n)) for s, n in splits.items()
+        }
+        labelled = {split for split, pair in pairs.items() if _holds_labels(pair[1], pair[0])}
+        if labelled:
+            return {s: (str(p[0]),) for s, p in pairs.items() if s in labelled or has_image(p[0])}
+    for name in ("images", "Images", "JPEGImages"):
+        labels_of = labels_folder(folder / name)
+        if labels_of is not None and _holds_labels(labels_of, folder / name):
+            return {SINGLE: (str(folder / name),)}
+    return _places_of_one(folder)
+
+
+def _places_of_one(folder: Path) -> dict[str, tuple[str, ...]] | None:
+    """Return the place of a folder that holds images, labels, or both."""
+    labels = labels_folder(folder) if has_image(folder) else None
+    if labels is not None and _holds_labels(labels, folder):
+        return {SINGLE: (str(folder),)}
+    parts = folder.parts
+    for k in range(len(parts) - 1, -1, -1):
+        if parts[k].casefold() == "labels" and _holds_labels(folder, folder.with_name("images")):
+            return {SINGLE: (str(Path(*parts[:k], "images", *parts[k + 1 :])),)}
+    return None
+
+
+def _holds_labels(folder: Path, images: Path) -> bool:
+    """Return whether a folder holds label files.
+
+    Where images are in the same folder, a text file may be anything, and its beginning is looked at.
+    """
+    if not folder.is_dir():
+        return False
+    texts = (p for p in some_files(folder, TEXTS) if p.name.lower() not in NO_LABELS)
+    return any(folder != images or looks_like_label(head_of(p)) for p in islice(texts, _TRIED))
+
+
+def _of_folder(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
+    """Return the layout of a bare folder, with the class names of a file in it or above it."""
+    inside = [Path(place) for values in places.values() for place in values]
+    labels = [found for place in inside if (found := labels_folder(place)) is not None]
+    near = list(
+        dict.fromkeys([folder, folder / "labels", *labels, *(p.parent for p in labels), *inside])
+    )
+    files = [folder / name for folder in near for name in _NAME_FILES if (folder / name).is_file()]
+    if not files:
+        return _named_above(folder, places)
+    names = [_listed_names(file) for file in files]
+    for file, other in zip(files[1:], names[1:], strict=True):
+        if other != names[0]:
+            raise InputError(
+                f"{file}: its classes differ from those of {files[0]}; make them one list"
+            )
+    return Layout(folder, names[0], f"{files[0].name} names", places, (folder,))
+
+
+def _named_above(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
+    """Return the layout of a folder with the class names that a file in the two folders above gives."""
+    inside = {plain_path(Path(place)) for values in places.values() for place in values}
+    for above in list(folder.absolute().parents)[:2]:
+        for layout in _layouts_in(above):
+            found = [
+                located(text, layout.bases) for texts in layout.places.values() for text in texts
+            ]
+            if any(hit is not None and hit[0] in inside for hit in found):
+                return _named_by(layout.source, layout.names, folder, places)
+        for file in (above / name for name in _NAME_FILES if (above / name).is_file()):
+            return _named_by(file, _listed_names(file), folder, places)
+    remark = "no file such as classes.txt names the classes: they are called by their number"
+    return Layout(folder, None, "", places, (folder,), remarks=(remark,))
+
+
+def _layouts_in(folder: Path) -> Iterator[Layout]:
+    # A folder above that may not be listed describes nothing.
+    if os.access(folder, os.R_OK | os.X_OK):
+        yield from (layout_of(file) for file in _descriptions_in(folder))
+
+
+def _named_by(
+    file: Path, names: Mapping[int, str] | None, folder: Path, places: Mapping[str, tuple[str, ...]]
+) -> Layout:
+    remark = f"the class names are those of {file}"
+    return Layout(folder, names, f"{file.name} names", places, (folder,), remarks=(remark,))
+
+
+def _listed_names(file: Path) -> dict[int, str]:
+    """Return the class names of a file with a name in each line."""
+    rows = re.split(r"\r\n|\r|\n", read_text(file).rstrip())
+    for line, row in enumerate(rows, 1):
+        if not row.strip():
+            raise InputError(
+                f"{file}: line {line}: expected the name of class {line - 1}, got nothing"
+            )
+    return {k: row.strip() for k, row in enumerate(rows)}
