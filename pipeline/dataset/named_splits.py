@@ -1,0 +1,56 @@
+"""The splits of a data set as a command names them: all of one path, or one for each of several paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...cache.errors import InputError
+from .data_set import DataSet, read_data_set, splits_of
+
+
+def read_splits(
+    paths: Sequence[Path],
+    images: Path | None = None,
+    *,
+    format: str | None = None,
+    names: Sequence[str] = (),
+    outlines: bool = False,
+) -> dict[str, DataSet]:
+    """Read splits and return them by name.
+
+    paths: a path with all of its splits, or a path for each split, which is then called by its file.
+    images: the folder of all images, None to look for them. format: a row of FORMATS, None to find out.
+    names: the splits to read of one path, () for all. outlines: whether to keep the objects' outlines.
+    Raises InputError.
+    """
+    if len(paths) > 1 and names:
+        raise InputError("--split chooses among the splits of one path; give one, or leave it out")
+    found = [
+        (path, split) for path in paths for split in (names or splits_of(path, format) or (None,))
+    ]
+    read = {
+        name: read_data_set(path, images, format=format, split=split, outlines=outlines)
+        for name, (path, split) in zip(_named(found), found, strict=True)
+    }
+    if len(read) < len(found):
+        raise InputError(f"{', '.join(map(str, paths))}: a path is given twice")
+    return read
+
+
+def _named(found: Sequence[tuple[Path, str | None]]) -> list[str]:
+    """Return a name for each split: its own, that of its file, or where these are not unique both."""
+    choices = (
+        [split or _short_name(path) for path, split in found],
+        [f"{path.stem}/{split}" if split else path.stem for path, split in found],
+        [f"{path}/{split}" if split else str(path) for path, split in found],
+    )
+    return next((names for names in choices if len(set(names)) == len(names)), choices[-1])
+
+
+def _short_name(path: Path) -> str:
+    """Return the name that a file gives its split: train for instances_train2017.json."""
+    if path.stem in ("_annotations.coco", "annotations"):
+        return path.absolute().parent.name or path.stem
+    return re.sub(r"^(instances_|lvis_v1_)|(?<=\D)(19|20)\d\d$", "", path.stem) or path.stem

@@ -1,0 +1,57 @@
+"""Splits are named as people call them, and told apart where two would have one name."""
+
+import json
+
+import pytest
+
+from fdet.cache.errors import InputError
+from fdet.pipeline.dataset.named_splits import read_splits
+
+from .made import sound
+
+
+def test_files_give_their_names(tmp_path):
+    made = sound(tmp_path)
+    assert list(read_splits(made.write(), made.images)) == ["train", "val"]
+    assert list(read_splits(made.write()[:1])) == ["train"]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["instances_train2017.json", "instances_val2017.json"], ["train", "val"]),
+        (["lvis_v1_train.json", "lvis_v1_val.json"], ["train", "val"]),
+        (["train2014.json", "train2017.json"], ["train2014", "train2017"]),
+        (["a/_annotations.coco.json", "b/_annotations.coco.json"], ["a", "b"]),
+        (["2017.json", "photos_7.json"], ["2017", "photos_7"]),
+    ],
+)
+def test_what_tools_add_to_names_is_left_out(files, names, tmp_path):
+    made = sound(tmp_path)
+    for file, coco in zip(files, made.splits.values(), strict=True):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(json.dumps(coco))
+    assert list(read_splits([tmp_path / file for file in files], made.images)) == names
+
+
+def test_one_name_in_two_folders_is_told_apart(tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        paths.append(sound(tmp_path / folder).write()[0])
+    assert list(read_splits(paths)) == [str(path) for path in paths]
+
+
+def test_a_folder_has_all_its_splits_or_those_asked_for(tmp_path):
+    sound(tmp_path).write()
+    assert list(read_splits([tmp_path])) == ["train", "val"]
+    assert list(read_splits([tmp_path], names=["val"])) == ["val"]
+
+
+def test_what_cannot_be_meant_is_refused(tmp_path):
+    paths = sound(tmp_path).write()
+    with pytest.raises(InputError, match="a path is given twice"):
+        read_splits([paths[0], paths[0]])
+    with pytest.raises(InputError, match="--split chooses among the splits of one path"):
+        read_splits(paths, names=["val"])
+    with pytest.raises(InputError, match="--split 'tset'"):
+        read_splits([tmp_path], names=["tset"])
