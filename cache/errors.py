@@ -13,7 +13,7 @@
 A message says what is wrong, what was expected, what was found and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
@@ -89,8 +89,41 @@ def _cut(text: str) -> str:
     return text if len(text) <= 1500 else f"{text[:1000]} ... {text[-400:]}"
 
 
+# More names than any table of fdet has.
+_MAX_LISTED = 40
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" with the nearest known name, or a list of all known names."""
+    """Return "; did you mean 'x'?" with the nearest known name, or a list of known names."""
     known = sorted(known)
-    nearest = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; known: {', '.join(known)}"
+    nearest = near_names(name, known)
+    return asked(nearest) if nearest else f"; known: {_listed(known)}"
+
+
+def asked(names: Sequence[str]) -> str:
+    """Return "; did you mean 'x', 'y' or 'z'?", or an empty text without names."""
+    *others, last = [repr(name) for name in names] or [""]
+    return f"; did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if names else ""
+
+
+def near_names(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that are spelt most like `name`, the nearest first.
+
+    Upper and lower case are the same, and so are - and _. cutoff: the least similarity, from 0 to 1.
+    """
+    plain: dict[str, str] = {}
+    for each in sorted(known):
+        plain.setdefault(_plain(each), each)
+    # Comparing is quadratic, and no known name is longer.
+    return [plain[near] for near in get_close_matches(_plain(name[:200]), plain, count, cutoff)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return the names separated by commas; of very many the first ones, each of them whole."""
+    taken = list(names[:_MAX_LISTED])
+    more = len(names) - len(taken)
+    return ", ".join(taken) + (f" and {more} more" if more else "")

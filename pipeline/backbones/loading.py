@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -9,12 +10,16 @@ import torch
 from ...cache.errors import InputError, KeyMismatch, did_you_mean
 from ...cache.key import CacheKey
 from ...cache.pyramid import LevelSpec
-from . import weights as weights_file
 from .frozen import PRECISIONS, FrozenBackbone
-from .taps import TORCHVISION, Taps
+from .known import RANDOM, TORCHVISION
+from .taps import Taps
 from .timm_taps import timm_taps
 from .torchvision_taps import torchvision_taps
-from .weights import Weights
+from .weights import Weights, find_weights
+from .weights_file import digest
+from .weights_names import Fitting, Wanted, called, different, fittings, meant, misfit
+
+log = logging.getLogger(__name__)
 
 DEFAULT_STRIDES = (8, 16, 32)
 
@@ -31,9 +36,10 @@ def load_backbone(
 ) -> FrozenBackbone:
     """Load a timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
 
-    weights: a file, "random" (drawn from `seed`), or None (an installed package, else a download). levels:
-    the names of the levels, or None for strides 8, 16 and 32, or for the last tap of a plain ViT.
-    image_vectors: whether to compute a vector of each image as a whole too. Raises InputError.
+    weights: FILE, or FILE#NAME for one of several sets of weights in it, "random" (drawn from `seed`), or
+    None (an installed package, else a download). levels: the names of the levels, or None for strides 8, 16
+    and 32, or for the last tap of a plain ViT. image_vectors: whether to compute a vector of each image as a
+    whole too. Raises InputError.
     """
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
@@ -41,11 +47,11 @@ def load_backbone(
         torch.manual_seed(seed)
         taps = torchvision_taps(name) if name.startswith(TORCHVISION) else timm_taps(name)
     chosen = _choose(name, taps.available, levels)
-    found = weights_file.find_weights(name, weights, taps.download)
+    found = find_weights(name, weights, taps.download)
     if found is None:
-        sha256, origin = weights_file.digest(taps.model.state_dict()), weights_file.RANDOM
+        sha256, origin = digest(taps.model.state_dict()), RANDOM
     else:
-        sha256, origin = _load(taps, found), found.origin
+        sha256, origin = _load(name, taps, found), found.origin
     backbone = FrozenBackbone(name, taps, chosen, precision, sha256, origin, image_vectors)
     return backbone.to(device)
 
@@ -91,7 +97,7 @@ def random_backbone_of(key: CacheKey, device: torch.device, seed: int) -> Frozen
     """Load the architecture of a cache's backbone with weights drawn from `seed`."""
     return load_backbone(
         key.backbone,
-        weights=weights_file.RANDOM,
+        weights=RANDOM,
         levels=key.levels.names,
         seed=seed,
         device=device,
@@ -115,20 +121,53 @@ def _choose(
     return chosen
 
 
-def _load(taps: Taps, found: Weights) -> str:
+def _load(name: str, taps: Taps, found: Weights) -> str:
     """Load the tensors and return their digest; only the classifier may be missing or differ."""
     target = taps.model.state_dict()
-    tensors = weights_file.fit_names(found.tensors, target)
     backbone = {n: v for n, v in target.items() if not n.startswith(taps.classifier)}
-    usable = {n: tensors[n] for n in backbone if n in tensors}
-    missing = [n for n in backbone if n not in usable and not n.endswith("num_batches_tracked")]
-    misshapen = [n for n, v in usable.items() if v.shape != backbone[n].shape]
-    if missing or misshapen:
-        wrong = missing or misshapen
-        what = "tensors are missing" if missing else "tensors have another shape"
+    fitting = _fitting(name, found, Wanted(target, backbone))
+    taps.model.load_state_dict(fitting.tensors, strict=False)
+    return digest(fitting.tensors)
+
+
+def _fitting(name: str, found: Weights, wanted: Wanted) -> Fitting:
+    """Return the one set of tensors that is meant, under the backbone's names. Raises InputError."""
+    all_fits = fittings(found.sets, wanted)
+    fits = different(
+        meant(found.sets, wanted, all_fits) if found.name is None else called(all_fits, found.name)
+    )
+    if len(fits) > 1 or (all_fits and not fits):
+        which = "" if found.name is None else f" under the name {found.name!r}"
         raise InputError(
-            f"--weights: they do not fit the backbone: {len(wrong)} of {len(backbone)} {what}, "
-            f"e.g. {wrong[0]!r}; expected the weights of this very model"
+            f"--weights {found.file}: {len(fits) or 'none'} of its sets of tensors fit {name}{which}, with "
+            f"different values; expected one of them: {_choices(found, fits or different(all_fits))}"
         )
-    taps.model.load_state_dict(usable, strict=False)
-    return weights_file.digest(usable)
+    if not fits:
+        raise InputError(
+            f"--weights {found.file}: they do not fit the backbone {name}: {misfit(found.sets, wanted)}; "
+            "expected the weights of this very model"
+        )
+    if found.file is not None:
+        _report(found, fits[0], different([fits[0], *all_fits])[1:])
+    return fits[0]
+
+
+def _report(found: Weights, fitting: Fitting, others: Sequence[Fitting]) -> None:
+    """Log what was done to the names in a file, and which other sets of it would fit."""
+    done = []
+    if fitting.where != next(iter(found.sets)):
+        done.append(f"the tensors of {fitting.where!r} are used")
+    if fitting.prefix:
+        done.append(f"{fitting.prefix!r} was taken off the names of its tensors")
+    if fitting.unwrapped:
+        done.append("the names of wrappers were taken out of the names of its tensors")
+    if others and found.name is None:
+        used = repr(fitting.label) if fitting.label else "its top level"
+        done.append(f"{used} is used, and {_choices(found, others)} takes other values")
+    if done:
+        log.warning("--weights %s: %s", found.file, "; ".join(done))
+
+
+def _choices(found: Weights, fits: Sequence[Fitting]) -> str:
+    """Return the options that choose sets of a file."""
+    return " or ".join(f"--weights {found.file}#{fit.label}" for fit in fits)

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.pyramid import LevelSpec, VectorSpec
-from .weights import StateDict
+from .weights_file import StateDict
 
-TORCHVISION = "torchvision/"
 HW = tuple[int, int]
 
 # The vector of an image is either the class token behind the final norm, or the model's own average pooling

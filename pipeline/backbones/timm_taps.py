@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...cache.errors import InputError, did_you_mean
+from ...cache.errors import InputError, asked, near_names
 from ...cache.pyramid import LevelSpec, VectorSpec
+from .known import unknown_backbone
+from .names import MAX_NAMES
 from .taps import (
     AVERAGE_POOL,
     CLASS_TOKEN,
     HW,
     OWN_POOL,
-    TORCHVISION,
     TappedNet,
     Taps,
     covered,
@@ -92,15 +93,14 @@ def timm_taps(name: str) -> Taps:
     import timm
 
     if not timm.is_model(name):
-        raise InputError(
-            f"unknown backbone {name!r}{did_you_mean(name, timm.list_models())[:300]} "
-            f"(timm's names, or {TORCHVISION}resnet50)"
-        )
+        tagged = timm.list_pretrained()
+        raise InputError(unknown_backbone(name, timm.list_models(), tagged))
     try:
         model: Any = timm.create_model(name, pretrained=False)
     except RuntimeError as error:  # timm does not know the tag.
         tagged = timm.list_pretrained(f"{name.partition('.')[0]}.*")
-        raise InputError(f"backbone {name!r}: {error}{did_you_mean(name, tagged)}") from error
+        near = near_names(name, tagged, MAX_NAMES, cutoff=0.0)
+        raise InputError(f"backbone {name!r}: {error}{asked(near)}") from error
     if not hasattr(model, "forward_intermediates"):
         raise InputError(
             f"backbone {name!r} offers no feature pyramid; choose another model of timm"

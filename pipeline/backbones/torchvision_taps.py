@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...cache.errors import InputError, did_you_mean
+from ...cache.errors import InputError
 from ...cache.pyramid import LevelSpec, VectorSpec
-from .taps import AVERAGE_POOL, HW, TORCHVISION, TappedNet, Taps, level_names, pooled_over_images
+from .known import TORCHVISION, unknown_backbone
+from .taps import AVERAGE_POOL, HW, TappedNet, Taps, level_names, pooled_over_images
 
 _LAST = "layer4"
 
@@ -57,7 +58,7 @@ def torchvision_taps(name: str) -> Taps:
     builders = {n: get_model_builder(n) for n in models.list_models(models)}
     known = [TORCHVISION + n for n, b in builders.items() if b.__module__ == resnet.__name__]
     if name not in known:
-        raise InputError(f"unknown backbone {name!r}{did_you_mean(name, known)}")
+        raise InputError(unknown_backbone(name, known))
     model = get_model(short, weights=None)
     layers = ("layer1", "layer2", "layer3", _LAST)
     with torch.no_grad():

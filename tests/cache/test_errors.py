@@ -1,7 +1,7 @@
 import pytest
 
 from fdet.cache import errors
-from fdet.cache.errors import FdetError, FeatureError, did_you_mean, shown
+from fdet.cache.errors import FdetError, FeatureError, asked, did_you_mean, near_names, shown
 
 ALL = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, Exception)]
 
@@ -11,6 +11,8 @@ ALL = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e,
     [
         ("lrr", "; did you mean 'lr'?"),
         ("retinanett", "; did you mean 'retinanet'?"),
+        ("RetinaNet", "; did you mean 'retinanet'?"),
+        ("", "; known: fpn, lr, retinanet"),
         ("zebra", "; known: fpn, lr, retinanet"),
     ],
 )
@@ -20,6 +22,31 @@ def test_a_wrong_name_gets_the_nearest_or_all_known_ones(name, expected):
 
 def test_known_names_may_come_from_any_iterable():
     assert did_you_mean("zebra", (n for n in ["b", "a"])) == "; known: a, b"
+
+
+def test_of_very_many_names_the_first_are_listed_and_none_is_cut():
+    known = [f"name-{k:04}" for k in range(1000)]
+    hint = did_you_mean("zebra", known)
+    assert hint == f"; known: {', '.join(known[:40])} and 960 more"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], ""),
+        (["a"], "; did you mean 'a'?"),
+        (["a", "b"], "; did you mean 'a' or 'b'?"),
+        (["a", "b", "c"], "; did you mean 'a', 'b' or 'c'?"),
+    ],
+)
+def test_names_are_asked_for_in_a_sentence(names, expected):
+    assert asked(names) == expected
+
+
+def test_near_names_come_nearest_first_in_their_own_spelling():
+    known = ["faster-rcnn", "Cascade-RCNN", "fcos"]
+    assert near_names("faster_rcnn", known, 3, 0.5) == ["faster-rcnn", "Cascade-RCNN"]
+    assert near_names("x" * 10**6, known) == []
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda e: e.__name__)

@@ -18,8 +18,9 @@ import torchvision
 from safetensors.torch import save
 
 from fdet.cache.errors import InputError
+from fdet.pipeline.backbones.known import RANDOM
 from fdet.pipeline.backbones.loading import load_backbone
-from fdet.pipeline.backbones.weights import RANDOM, read_tensors
+from fdet.pipeline.backbones.weights_file import read_tensors
 
 from .case import Case, Thunk, outside_of
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ....cache.disk.objects import ObjectPath, located
-from ....cache.errors import ConfigError, did_you_mean
-from ...runs.config import RunConfig
+from ....cache.errors import ConfigError, asked, did_you_mean
+from ...runs.config import RunConfig, setting_names
 from ...runs.presets import config_file
 from ...runs.settings import from_mapping, read_toml, shown_value
+from ...runs.suggestions import by_meaning
 from .pruning import PruningSettings, pruning_of
 
 SECTIONS = tuple(f.name for f in fields(RunConfig))
@@ -115,7 +116,9 @@ def _refuse_unknown(values: Mapping[str, Any], tables: Mapping[str, Any], path: 
     known = [*_Top.__dataclass_fields__, *tables]
     for name in values:
         if name not in known:
-            raise ConfigError(f"{path}: unknown key '{name}'{did_you_mean(name, known)}")
+            meant = asked(by_meaning(name, setting_names()))
+            hint = f"{meant} settings belong to [base] or [axes]" if meant else ""
+            raise ConfigError(f"{path}: unknown key '{name}'{hint or did_you_mean(name, known)}")
 
 
 def _check_top(top: _Top, tables: Mapping[str, Any], path: Path) -> None:
@@ -138,7 +141,7 @@ def _base(values: object, home: Path) -> Sections:
     known = ["config", *SECTIONS]
     for section in table:
         if section.partition(".")[0] not in known:
-            raise ConfigError(f"unknown key 'base.{section}'{did_you_mean(section, known)}")
+            raise ConfigError(f"unknown key 'base.{section}'{_hint(section, known)}")
     if name is not None and not isinstance(name, str):
         raise ConfigError(f"base.config: expected a file or a preset, got {shown_value(name)}")
     local_file = None if name is None else home / name
@@ -188,8 +191,11 @@ def _choice(axis: str, value: object, home: Path) -> Choice:
     section, dot, setting = axis.partition(".")
     if dot:
         if section not in SECTIONS:
-            raise ConfigError(f"axis '{axis}': unknown section{did_you_mean(section, SECTIONS)}")
+            hint = _hint(axis, SECTIONS, section)
+            raise ConfigError(f"axis '{axis}': unknown section{hint}")
         return Choice(_shown(value), {section: {setting: value}}, {})
+    if not isinstance(value, Mapping) and (meant := by_meaning(axis, setting_names())):
+        raise ConfigError(f"axis '{axis}': unknown setting{asked(meant)}")
     table = dict(_table(value, f"axis '{axis}'"))
     label = table.pop("label", None)
     if label is not None and not isinstance(label, str):
@@ -214,7 +220,7 @@ def _split(
             paths[key] = _path_of(home, value)
         elif section not in SECTIONS:
             known = [*SECTIONS, *PATHS, "label"]
-            raise ConfigError(f"{where}: unknown key '{key}'{did_you_mean(key, known)}")
+            raise ConfigError(f"{where}: unknown key '{key}'{_hint(key, known)}")
         elif dot:
             sections.setdefault(section, {})[setting] = value
         else:
@@ -245,6 +251,11 @@ def _settings(choices: Sequence[Choice]) -> set[str]:
 def _refuse_seed(choices: Sequence[Choice], where: str) -> None:
     if SEED in _settings(choices):
         raise ConfigError(f"{where}: {SEED} is given by `seeds`")
+
+
+def _hint(path: str, known: Sequence[str], name: str | None = None) -> str:
+    """Return the setting that a path stands for, or the known name that is spelt most like `name`."""
+    return asked(by_meaning(path, setting_names())) or did_you_mean(name or path, known)
 
 
 def _table(value: object, where: str) -> Mapping[str, Any]:

@@ -226,10 +226,12 @@ def test_the_divisor_is_a_multiple_of_every_stride(name, divisor):
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("resnet19", {}, "unknown backbone 'resnet19'; did you mean 'resnet18'?"),
-        ("tf_eficientnet_lite0", {}, "did you mean 'tf_efficientnet_lite0'?"),
-        ("torchvision/resnet51", {}, "did you mean 'torchvision/resnet50'?"),
-        ("torchvision/vgg16", {}, "unknown backbone 'torchvision/vgg16'"),
+        ("resnet19", {}, "unknown backbone 'resnet19'; did you mean 'resnet18', "),
+        ("tf_eficientnet_lite0", {}, "did you mean 'tf_efficientnet_lite0', "),
+        ("torchvision/resnet51", {}, "did you mean 'torchvision/resnet50', "),
+        ("torchvision/vgg16", {}, "unknown backbone 'torchvision/vgg16'; did you mean 'vgg16'?"),
+        ("hf_hub:timm/resnet18.a1_in1k", {}, "did you mean 'resnet18.a1_in1k'?"),
+        ("resnet18.a9_in1k", {}, "did you mean 'resnet18.a3_in1k', 'resnet18.a2_in1k'"),
         ("", {}, "unknown backbone ''"),
         ("test_resnet", {"levels": ["c3", "c9"]}, "has no level 'c9'; it has c1, c2, c3, c4, c5"),
         ("test_resnet", {"levels": ["c3", "c3"]}, "'c3,c3' names a level twice"),

@@ -9,8 +9,11 @@ from safetensors.torch import save_file
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.backbones import weights
+from fdet.pipeline.backbones.known import RANDOM
 from fdet.pipeline.backbones.loading import load_backbone
-from fdet.pipeline.backbones.weights import RANDOM, digest, find_weights, fit_names, read_tensors
+from fdet.pipeline.backbones.weights import find_weights
+from fdet.pipeline.backbones.weights_file import digest, read_tensors
+from fdet.pipeline.backbones.weights_names import in_order
 
 SMALL = "test_resnet"
 LITE = "tf_efficientnet_lite0"
@@ -108,8 +111,8 @@ def test_a_pth_without_a_state_dict_is_refused(content, tmp_path):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    for path in (tmp_path / "absent.pth", tmp_path):
-        with pytest.raises(InputError, match="no such file"):
+    for path, said in ((tmp_path / "absent.pth", "no such file"), (tmp_path, "it is a folder")):
+        with pytest.raises(InputError, match=said):
             read_tensors(path)
 
 
@@ -132,7 +135,7 @@ def test_the_weights_of_another_model_are_refused(tmp_path):
     other = load_backbone("resnet18", weights=RANDOM)._net.model.state_dict()
     save_file({n: v.clone() for n, v in other.items()}, tmp_path / "a.safetensors")
     with pytest.raises(
-        InputError, match=r"they do not fit the backbone: .* expected the weights of"
+        InputError, match=r"they do not fit the backbone test_resnet: .* expected the weights of"
     ):
         load_backbone(SMALL, weights=str(tmp_path / "a.safetensors"))
     state = load_backbone(SMALL, weights=RANDOM)._net.model.state_dict()
@@ -156,14 +159,14 @@ def test_only_the_classifier_may_be_missing(tmp_path):
 def test_tensors_are_taken_by_name_or_all_in_order():
     target = {"a.w": torch.zeros(2, 3), "b.w": torch.zeros(4)}
     other = {"x": torch.ones(2, 3), "y": torch.ones(4)}
-    assert list(fit_names(other, target)) == ["a.w", "b.w"]
-    assert fit_names(other, target)["b.w"] is other["y"]
+    assert list(in_order(other, target)) == ["a.w", "b.w"]
+    assert in_order(other, target)["b.w"] is other["y"]
     for kept in (
         {"y": torch.ones(4), "x": torch.ones(2, 3)},
         {"x": torch.ones(2, 3)},
         {"x": torch.ones(2, 3), "b.w": torch.ones(4)},
     ):
-        assert fit_names(kept, target) == kept, "another order, count, or a shared name"
+        assert in_order(kept, target) == kept, "another order, count, or a shared name"
 
 
 def test_random_weights_need_no_source():
@@ -173,7 +176,7 @@ def test_random_weights_need_no_source():
 def test_an_installed_package_comes_before_a_download():
     found = find_weights(LITE, None, forbidden)
     assert found.origin == "pretrained"
-    assert len(found.tensors) > 200
+    assert len(found.sets[""]) > 200
 
 
 def test_a_package_whose_file_was_altered_is_refused(tmp_path, monkeypatch):
@@ -217,4 +220,4 @@ def test_without_a_network_a_known_package_is_named(monkeypatch):
 
 def test_a_download_is_used_where_there_is_no_package():
     found = find_weights("resnet18", None, tensors)
-    assert (found.origin, digest(found.tensors)) == ("pretrained", digest(tensors()))
+    assert (found.origin, digest(found.sets[""])) == ("pretrained", digest(tensors()))
