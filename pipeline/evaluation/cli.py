@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from ..command import (
     Checkpoint,
     Device,
+    Format,
     Threads,
     argument,
     cache_argument,
@@ -16,6 +17,7 @@ from ..command import (
     opt,
     takes,
 )
+from ..dataset.data_name import named
 from .engines import FASTEST
 
 
@@ -29,6 +31,8 @@ def evaluate_command(
     annotations: Annotated[
         Path | None, opt("annotation file to use instead of the cache's")
     ] = None,
+    format: Format = None,
+    split: Annotated[str | None, opt("split of --annotations")] = None,
     images: Annotated[
         Path | None, opt("image folder, for a run that trained its backbone or adapters too")
     ] = None,
@@ -49,22 +53,27 @@ def evaluate_command(
     ] = FASTEST,
 ) -> None:
     """Measure the COCO AP of a run over exactly the images in a cache."""
+    from .checks import check_evaluation
+
+    given: dict[str, Any] = {
+        "second": second,
+        "annotations": named(annotations, format, split),
+        "images": images,
+        "weights": weights,
+        "checkpoint": checkpoint.value,
+        "device": device,
+        "threads": threads,
+        "engine": engine,
+        "class_embeddings": class_embeddings,
+    }
+    check_evaluation(run, cache, **given)
+    from ..runs.inspection import steps_after_evaluation
     from .evaluate import evaluate_run, write_evaluation
     from .table import metrics_table
 
-    metrics, results = evaluate_run(
-        run,
-        cache,
-        second=second,
-        annotations=annotations,
-        images=images,
-        weights=weights,
-        checkpoint=checkpoint.value,
-        device=device,
-        threads=threads,
-        engine=engine,
-        class_embeddings=class_embeddings,
-    )
+    metrics, results = evaluate_run(run, cache, **given)
+    written = write_evaluation(out or run, run, checkpoint.value, cache, metrics, results, second)
     echo(metrics_table(metrics))
-    written = write_evaluation(out or run, run, checkpoint.value, cache, metrics, results)
     echo(f"written: {written}")
+    for line in steps_after_evaluation(run, checkpoint.value, cache, metrics.to_json()):
+        echo(line)

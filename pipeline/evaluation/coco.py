@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ GROUPS = {"ap_rare": "r", "ap_common": "c", "ap_frequent": "f"}
 # The index of a threshold among 0.5, 0.55, ... 0.95, and of a range among the engines' ranges of areas.
 _AT = {"ap50": 0, "ap75": 5}
 _AREAS = {"small": 1, "medium": 2, "large": 3}
+# The limits of the ranges below the largest, px.
+_LIMITS = {"small": 32**2, "medium": 96**2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Metrics:
     per_class: AP by class name. ap_rare, ap_common, ap_frequent: the mean AP of the classes that few, more
     and many images of the training data show, where those are known. masks, masks_per_class: the same
     figures of masks, where masks are found. errors: the breakdown of errors, where it was requested.
+    objects, sizes: the numbers of objects that count, by class and by size (small, medium, large).
+    annotations: the sha256 of the annotations that the figures are of, where it is known.
     """
 
     ap: float | None
@@ -69,11 +73,15 @@ class Metrics:
     masks: Mapping[str, float | None] | None = None
     masks_per_class: Mapping[str, float | None] | None = None
     errors: ErrorBreakdown | None = None
+    objects: Mapping[str, int] | None = None
+    sizes: Mapping[str, int] | None = None
+    annotations: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures by name; those of masks and "errors" only where there are any."""
-        optional = ("masks", "masks_per_class", "errors")
-        return {k: v for k, v in asdict(self).items() if v is not None or k not in optional}
+        """Return the figures by name; "annotations" is left out, and the last others where there are none."""
+        optional = ("masks", "masks_per_class", "errors", "objects", "sizes")
+        named = {k: v for k, v in asdict(self).items() if k != "annotations"}
+        return {k: v for k, v in named.items() if v is not None or k not in optional}
 
 
 def coco_metrics(
@@ -93,6 +101,8 @@ def coco_metrics(
     """
     image_ids = sorted(found)
     truth = _ground_truth(annotations, image_ids)
+    names = unique_names(annotations)
+    objects, sizes = _object_counts(truth, names)
     if results is None:
         results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
     max_detections = MAX_DETECTIONS
@@ -101,10 +111,7 @@ def coco_metrics(
         max_detections = LVIS_DETECTIONS
     # Given masks, the engines would take a detection's area from its mask when they score boxes too.
     boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    names, of_boxes = (
-        unique_names(annotations),
-        evaluated(engine, truth, boxes, image_ids, max_detections),
-    )
+    of_boxes = evaluated(engine, truth, boxes, image_ids, max_detections)
     masks = masks_per_class = None
     if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
         of_masks = evaluated(
@@ -118,7 +125,27 @@ def coco_metrics(
         masks=masks,
         masks_per_class=masks_per_class,
         errors=None,
+        objects=objects,
+        sizes=sizes,
+        annotations="",
     )
+
+
+def _object_counts(
+    truth: Mapping[str, Any], names: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the numbers of objects that count, by class and by COCO's ranges of areas."""
+    counted = [row for row in truth["annotations"] if not row["iscrowd"]]
+    of_class = Counter(row["category_id"] for row in counted)
+    of_size = Counter(_size(row["area"]) for row in counted)
+    classes = zip(names, truth["categories"], strict=True)
+    by_size = {name: of_size[name] for name in _AREAS}
+    return {name: of_class[category["id"]] for name, category in classes}, by_size
+
+
+def _size(area: float) -> str:
+    """Return the range of an area in px, small, medium or large."""
+    return next((name for name, limit in _LIMITS.items() if area < limit), "large")
 
 
 def _named(evaluation: Any, groups: Sequence[str] | None) -> dict[str, float | None]:

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from ...cache.codecs.codec import Codec
-from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ...cache.pairs import PairedCodec
 from ...cache.sampler import SampleId
@@ -21,7 +20,8 @@ from ..backbones.loading import load_backbone_of
 from ..backbones.paired import PairedBackbone
 from ..dataset.canvases import recipe_of
 from ..dataset.images import draw_canvas
-from ..machines.devices import Precision, autocast
+from ..machines.choices import Precision
+from ..machines.devices import autocast
 from ..machines.progress import progress_line
 from ..runs.info import RunInfo
 from ..runs.loading import load_model
@@ -69,13 +69,9 @@ def load_trained(
     weights, second_weights: the backbones' weights as at extraction, where that took a file. Raises
     InputError, CorruptCache.
     """
-    if second_weights is not None and info.second is None:
-        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
     if not info.own_backbone:
         backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
         return load_model(run, info, checkpoint, device).detector, backbone
-    if weights is not None and info.trains_backbone:
-        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
     # A model that is fitted to its canvas was trained on a square one, which any image size yields.
     canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
     model = load_model(run, info, checkpoint, device, [canvas_hw], weights)

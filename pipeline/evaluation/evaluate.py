@@ -13,20 +13,23 @@ from typing import Any
 import torch
 
 from ...cache.disk.publish import PATIENCE_SECONDS, only_writer, publish_bytes
-from ...cache.errors import InputError, did_you_mean
+from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ...heads.detector import Detector
+from ..dataset.data_name import DataName
 from ..dataset.embeddings import read_embeddings
 from ..machines.devices import pick_device, use_threads
+from ..runs.evaluations import detections_path, evaluation_path, file_digest
 from ..runs.info import RunInfo
 from ..runs.loading import exchange_classes, load_model
 from ..sources.data import Data, open_cached, open_live
+from .checks import check_evaluation
 from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
-from .engines import ENGINES, FASTEST
+from .engines import FASTEST
 from .errors import error_breakdown
 from .lvis import warn_of_few_detections
 
@@ -38,7 +41,7 @@ def evaluate_run(
     cache: Path,
     *,
     second: Path | None = None,
-    annotations: Path | None = None,
+    annotations: DataName | Path | None = None,
     images: Path | None = None,
     weights: str | None = None,
     checkpoint: str = "best",
@@ -57,22 +60,26 @@ def evaluate_run(
     need not be those of the training, for a run that was trained with such vectors. Raises InputError,
     KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
     """
-    if engine not in ENGINES:
-        raise InputError(f"--engine {engine!r}{did_you_mean(engine, ENGINES)}")
+    info = check_evaluation(
+        run,
+        cache,
+        second=second,
+        annotations=annotations,
+        images=images,
+        weights=weights,
+        checkpoint=checkpoint,
+        device=device,
+        threads=threads,
+        engine=engine,
+        class_embeddings=class_embeddings,
+    )
     on = pick_device(device)
     use_threads(threads)
-    info = RunInfo.read(run)
-    if weights is not None and not info.config.backbone.adapters:
-        raise InputError(
-            f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
-        )
-    _check_pairs(info, cache, second)
+    _warn_of_differences(info, cache, second)
     if images is None:
         detector, data = _on_cached_maps(run, info, checkpoint, on, cache, second, annotations)
-    elif info.own_backbone:
-        detector, data = _on_images(run, info, checkpoint, on, cache, annotations, images, weights)
     else:
-        raise InputError(f"--images: {run} is evaluated on cached maps and needs no images")
+        detector, data = _on_images(run, info, checkpoint, on, cache, annotations, images, weights)
     if class_embeddings is None:
         info.check_classes(data.annotations, f"annotations of {cache}")
     else:
@@ -85,16 +92,17 @@ def evaluate_run(
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
     warn_of_few_detections(data.annotations, info.config.head.max_detections)
     metrics = coco_metrics(data.annotations, found, engine, results, info.frequencies)
-    return replace(metrics, errors=error_breakdown(data.annotations, found)), results
+    errors = error_breakdown(data.annotations, found)
+    return replace(metrics, errors=errors, annotations=data.fingerprint.split()[-1]), results
 
 
-def _check_pairs(info: RunInfo, cache: Path, second: Path | None) -> None:
-    """Raise KeyMismatch or InputError where these are not caches of the run's backbones."""
+def _warn_of_differences(info: RunInfo, cache: Path, second: Path | None) -> None:
+    """Warn of harmless differences between the run's caches and these."""
     header = CacheHeader.read(cache)
-    second_header = None if second is None else CacheHeader.read(second)
-    for difference in info.check_pairs(header, cache):
+    second_key = None if second is None else CacheHeader.read(second).key
+    for difference in info.check_pairs(header.key, cache):
         log.warning("the run and %s differ in %s", cache, difference)
-    for difference in info.check_second(second_header, second):
+    for difference in info.check_second(second_key, second):
         log.warning("the run and %s differ in %s", second, difference)
     _warn_of_other_images(info, header, cache)
 
@@ -106,9 +114,8 @@ def _on_cached_maps(
     device: torch.device,
     cache: Path,
     second: Path | None,
-    annotations: Path | None,
+    annotations: DataName | Path | None,
 ) -> tuple[Detector, Data]:
-    info.check_frozen(run)
     detector = load_model(run, info, checkpoint, device).detector
     data = open_cached(
         [cache],
@@ -128,7 +135,7 @@ def _on_images(
     checkpoint: str,
     device: torch.device,
     cache: Path,
-    annotations: Path | None,
+    annotations: DataName | Path | None,
     images: Path,
     weights: str | None,
 ) -> tuple[Detector, Data]:
@@ -164,31 +171,35 @@ def write_evaluation(
     cache: Path,
     metrics: Metrics,
     results: Sequence[dict[str, Any]],
+    second: Path | None = None,
 ) -> Path:
-    """Write evaluation-<cache>.json and detections-<cache>.json, replacing older ones; return the former.
+    """Write evaluation-<cache>.json and detections-<cache>.json, and return the path of the former.
 
-    It states what it belongs to, by digests: the weights, the cache, its images and the detections. If two
-    evaluations end at once, both files are those of the later one.
+    It states what it belongs to, by digests: the weights, the cache, its images, the annotations and the
+    detections. Older files of the same data are replaced; those of other data, such as another cache of
+    that name, are kept, and this evaluation gets another name. If two evaluations end at once, both files
+    are those of the later one. second: the second backbone's cache, where there is one.
     """
     name = cache.resolve().name.removesuffix(".fdet")
-    path, detections = (folder / f"{kind}-{name}.json" for kind in ("evaluation", "detections"))
     found = json.dumps(list(results)).encode()
     of = {
         "weights": weights_digest(run, checkpoint),
         **digests_of(cache),
+        **({"annotations": metrics.annotations} if metrics.annotations else {}),
+        **({} if second is None else {"second": CacheHeader.read(second).id}),
         "detections": hashlib.sha256(found).hexdigest(),
     }
     evaluation = json.dumps({**metrics.to_json(), "of": of}, indent=2).encode()
     with only_writer(folder, "evaluation", patience=PATIENCE_SECONDS):
-        publish_bytes(detections, found, existing="replace")
+        path = evaluation_path(folder, name, of)
+        publish_bytes(detections_path(path), found, existing="replace")
         publish_bytes(path, evaluation, existing="replace")
     return path
 
 
 def weights_digest(run: Path, checkpoint: str) -> str:
     """Return the sha256 of the file with the weights."""
-    with (run / f"{checkpoint}.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(run / f"{checkpoint}.safetensors")
 
 
 def digests_of(cache: Path) -> dict[str, str]:
@@ -201,3 +212,8 @@ def digests_of(cache: Path) -> dict[str, str]:
     header = CacheHeader.read(cache)
     whole = Manifest.read(cache, header) is not None
     return {"cache": header.id, "images": FeatureCache.open(cache).content if whole else ""}
+
+
+def own_annotations_digest(cache: Path) -> str:
+    """Return the sha256 of the annotations that a cache carries. Raises InputError, CorruptCache."""
+    return hashlib.sha256(read_annotations(cache, CacheHeader.read(cache))).hexdigest()

@@ -23,6 +23,7 @@ from ...cache.errors import ConfigError, InputError
 from .config import RunConfig
 from .info import IMAGES, PROCESSES, STAGE_2, THREADS, RunInfo
 from .older import REPEATED
+from .position import BEST
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,27 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
         )
     if resume and not there:
         raise InputError(f"--resume: there is no run in {out}")
+
+
+def refuse_unusable(out: Path, *, resume: bool) -> None:
+    """Raise InputError where a run cannot begin in `out`, or continue in it with `resume`; change nothing.
+
+    The folder need not be held: whoever holds it later looks again.
+    """
+    refuse_taken(out, resume=resume)
+    if not resume:
+        refuse_full(out)
+
+
+def refuse_full(out: Path) -> None:
+    """Raise InputError where `out` is no folder, or contains more than the lock of its holder."""
+    try:
+        if out.is_dir() and any(not is_leftover(p.name, aside=False) for p in out.iterdir()):
+            raise InputError(f"--out {out}: the folder is not empty; choose another")
+        if out.exists() and not out.is_dir():
+            raise InputError(f"--out {out}: it is not a folder; choose another")
+    except OSError as error:
+        raise storage_error(out, error) from error
 
 
 def prepare_folder(
@@ -52,9 +74,10 @@ def prepare_folder(
     if resume:
         current = before = RunInfo.read(out)
         if before.format < REPEATED:
+            start = f", or start a new --out from it with --start {out}"
             raise InputError(
                 f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
-                f"does not repeat; evaluate or use it, or start a new --out from it with --start {out}"
+                f"does not repeat; use it as it is{start if (out / BEST).is_file() else ''}"
             )
         if before.config != info.config:
             changes = changed_settings(before.config, info.config)
@@ -63,7 +86,7 @@ def prepare_folder(
             )
         _refuse_other_data(out, before, info)
     else:
-        _refuse_full(out)
+        _take_empty(out)
         publish_bytes(out / "run.json", info.to_bytes())
     # These files are written on --resume too, since a kill may have come before them.
     for name, data in codec_files.items():
@@ -89,21 +112,19 @@ def held_folder(out: Path) -> Iterator[None]:
 @contextmanager
 def new_folder(out: Path) -> Iterator[None]:
     """Hold an empty folder while the block runs. Raises InputError, StorageError."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: it is not a folder; choose another")
+    refuse_full(out)
     with held_folder(out):
-        _refuse_full(out)
+        _take_empty(out)
         yield
 
 
-def _refuse_full(out: Path) -> None:
-    """Raise InputError where a folder contains more than the lock of its holder."""
+def _take_empty(out: Path) -> None:
+    """Remove what a process that was killed before it had begun left. Raises as `refuse_full` does."""
     try:
-        remove_leftovers(out)  # A process that was killed before it had begun may have left some.
-        if any(not is_leftover(path.name, aside=False) for path in out.iterdir()):
-            raise InputError(f"--out {out}: the folder is not empty; choose another")
+        remove_leftovers(out)
     except OSError as error:
         raise storage_error(out, error) from error
+    refuse_full(out)
 
 
 def forget_folder(out: Path) -> None:

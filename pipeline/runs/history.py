@@ -9,8 +9,8 @@ from typing import Any
 
 from ...cache.errors import CorruptCache
 from . import metrics_log
-from .checkpoint import LAST, read_position
 from .info import RunInfo
+from .position import LAST, read_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class Steps:
     step, epoch: those reached, counted from 1. loss, losses: the mean of their sum and their means by name;
     None and empty where no step had any.
     seconds: the time of the steps and of waiting for their data. waiting: the share of it without data.
-    process_memory_mb, device_memory_mb: peaks, MiB; None on a CPU.
+    process_memory_mb, device_memory_mb: peaks, MiB; None on a CPU. diverged: the loss as text where it was
+    not finite, with which a run ends.
     """
 
     step: int
@@ -32,6 +33,7 @@ class Steps:
     waiting: float
     process_memory_mb: float
     device_memory_mb: float | None
+    diverged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,11 @@ def evaluations_of(history: Iterable[Steps | Evaluation]) -> list[Evaluation]:
     return [entry for entry in history if isinstance(entry, Evaluation)]
 
 
+def evaluation_after(history: Iterable[Steps | Evaluation], epoch: int) -> Evaluation | None:
+    """Return the evaluation after an epoch, None where there is none."""
+    return next((each for each in evaluations_of(history) if each.epoch == epoch), None)
+
+
 def is_finished(run: Path) -> bool:
     """Return whether a run has done all of its epochs.
 
@@ -95,6 +102,8 @@ def _value(line: Mapping[str, Any]) -> Steps | Evaluation:
         isinstance(loss, int | float) for loss in losses.values()
     ):
         raise TypeError("losses: expected numbers")
+    if not isinstance(line.get("diverged", ""), str):
+        raise TypeError("diverged: expected a text")
     return Steps(
         line["step"],
         line["epoch"],
@@ -105,4 +114,5 @@ def _value(line: Mapping[str, Any]) -> Steps | Evaluation:
         line["waiting"],
         line["process_memory_mb"],
         line.get("device_memory_mb"),
+        line.get("diverged", ""),
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from fdet.pipeline.runs.advice import Advice
 from fdet.pipeline.tools.reporting.gallery import Gallery, _shown
 from fdet.pipeline.tools.reporting.page import page as made_page
 from fdet.pipeline.tools.reporting.records import read_records
@@ -24,7 +25,11 @@ def file(tmp_path_factory):
     (runs / "torn" / "run.json").write_text("{")
     write_run(runs / "half", seed=5, reached=1)
     write_run(runs / NASTY, 0.2, settings=["optim.lr=0.01"], classes=(NASTY, "%{x}"))
-    report = make_report(read_records(sorted(runs.iterdir())))
+    records = read_records(sorted(runs.iterdir()))
+    texts = ("train longer (`fdet train-heads`)", NASTY)
+    advice = tuple(Advice("made up", text) for text in texts)
+    records = [replace(r, advice=advice if r.name == NASTY else ()) for r in records]
+    report = make_report(records)
     boxes = [
         {"box": [5, 5, 20, 20], "label": k % 2, "score": s} for k, s in enumerate((0.9, 0.5, 0.2))
     ]
@@ -69,6 +74,17 @@ def eventually(page, expression: str) -> None:
             return
         page.wait_for_timeout(100)
     raise AssertionError(expression)
+
+
+def test_each_run_with_advice_has_a_list(opened):
+    assert opened.locator("#advice details[open]").count() == 1
+    assert opened.inner_text("#advice summary") == NASTY
+    assert opened.locator("#advice li").all_inner_texts() == [
+        "train longer (fdet train-heads)",
+        NASTY,
+    ]
+    assert opened.inner_text("#advice code") == "fdet train-heads"
+    assert opened.locator("#no-advice").is_hidden()
 
 
 def test_it_draws_every_plot_and_asks_nobody_for_anything(opened, seen):

@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....cache.disk.publish import publish_bytes
-from ....cache.errors import InputError
-from ....cache.format.header import CacheHeader
+from .checks import check_report, find_runs
 from .gallery import Gallery, choose_of_cache, choose_of_files, gallery_of_cache, gallery_of_files
 from .page import page
-from .records import find_runs, read_records
+from .records import read_records
 from .report import Report, make_report
 from .scores import with_errors
 
@@ -29,7 +28,8 @@ def assemble(
     out: the file that a page is to go to, if any. val, images: the options of `fdet report`. Raises
     InputError, CorruptCache.
     """
-    _check_paths(out, val, images)
+    check_report(paths, out, val, images, device, threads)
+    _check_images(out, val, images)
     records = with_errors(read_records(find_runs(paths)), val, images, device, threads)
     report = make_report(records, [] if val is None else [val])
     if out is None or images is None:
@@ -37,21 +37,13 @@ def assemble(
     return replace(report, gallery=_gallery(report, val, images, device, threads))
 
 
-def _check_paths(out: Path | None, val: Path | None, images: Path | None) -> None:
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise InputError(f"--out {out}: expected a file in a folder that exists")
-    if val is not None:
-        CacheHeader.read(val)
-    if images is None:
-        return
-    if not images.is_dir():
-        raise InputError(f"--images {images}: no such folder")
-    if out is None and val is None:
-        raise InputError("--images is for the page or for --val: give --out FILE, or leave it out")
-    if out is not None and val is not None:
-        choose_of_cache(val, images)
-    elif out is not None:
-        choose_of_files(images)
+def _check_images(out: Path | None, val: Path | None, images: Path | None) -> None:
+    """Raise InputError where the gallery's images cannot be chosen."""
+    if out is not None and images is not None:
+        if val is not None:
+            choose_of_cache(val, images)
+        else:
+            choose_of_files(images, quiet=True)
 
 
 def _gallery(

@@ -46,14 +46,17 @@ def report_command(
     ] = None,
 ) -> None:
     """Compare runs: one self-contained HTML page, a table in the terminal, or a file for programs."""
+    from .checks import check_report
+
+    written = _format_of(out)
+    page = out if written is None else None
+    check_report(paths, page, val, images, device, threads)
     from ...runs.rows import to_csv
     from .assemble import assemble, write_page
     from .terminal import print_report, to_markdown
     from .tidy import to_json
 
     logging.getLogger("fdet").setLevel(logging.INFO)
-    written = _format_of(out)
-    page = out if written is None else None
     report = assemble(paths, page, val, images, device, threads)
 
     def text(format: Format) -> str:

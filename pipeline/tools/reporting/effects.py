@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any, Literal
 
+from ...runs.chance import student
 from .axes import Axis, Value, shown
 from .records import RunRecord
 
-LEVEL = 0.95
 MEASURES: Mapping[str, str] = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "seconds": "seconds"}
 Verdict = Literal["higher", "lower", "no difference", "one pair"]
 
@@ -103,25 +103,3 @@ def _of_axis(
             yield Effect(
                 axis.label, measure, shown(reference), shown(value), tuple(pairs), axis.along
             )
-
-
-def student(freedom: int) -> float:
-    """Return the two-sided 95 % quantile of Student's t.
-
-    It is exact for 1 and 2 degrees of freedom. Beyond them it comes from the expansion of Fisher and
-    Cornish (1960), which is accurate to 0.2 % at 3 and better above.
-    """
-    tail = (1 + LEVEL) / 2
-    if freedom == 1:
-        return math.tan(math.pi * (tail - 0.5))
-    if freedom == 2:
-        a = 2 * tail - 1
-        return a * math.sqrt(2 / (1 - a * a))
-    z, v = 1.959963984540054, freedom
-    return (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
-    )

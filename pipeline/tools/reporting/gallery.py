@@ -19,8 +19,10 @@ from ....cache.errors import CorruptCache, FdetError, InputError
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
 from ....cache.layout import ImageEntry
-from ...dataset.annotations import Annotations, parse_annotations
-from ...dataset.images import ImageError, find_images, load_image
+from ...dataset.annotations import Annotations
+from ...dataset.coco_json import parse_annotations
+from ...dataset.image_files import find_images
+from ...dataset.images import ImageError, load_image
 from ...evaluation.coco import to_coco_results
 from ...evaluation.detecting import detect_image, load_trained
 from ...machines.devices import pick_device, use_threads
@@ -98,19 +100,20 @@ def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> G
                 found[record.name] = list(map(_best_first, wanted.values()))
         except (CorruptCache, KeyError, TypeError, ValueError, AttributeError) as error:
             log.warning("%s is not in the gallery: %r", record.name, error)
-    shown = []
+    shown, bits = [], CacheHeader.read(val).key.bits
     for entry in chosen:
-        image, _ = load_image(images / entry.file_name, entry.hw)
+        image, _ = load_image(images / entry.file_name, entry.hw, bits)
         shown.append(_shown(entry.file_name, image, _objects(annotations, entry.id)))
     return Gallery(annotations.class_names, shown, found)
 
 
-def choose_of_files(images: Path) -> list[tuple[Path, str]]:
+def choose_of_files(images: Path, *, quiet: bool = False) -> list[tuple[Path, str]]:
     """Return a few image files and their names, evenly spread over a folder.
 
-    Raises InputError where there is none.
+    quiet: whether to log nothing of what the folder holds besides images. Raises InputError where there is
+    none.
     """
-    files = find_images([images])
+    files = find_images([images], quiet=quiet)
     count = min(IMAGES, len(files))
     return [files[(2 * k + 1) * len(files) // (2 * count)] for k in range(count)]
 
@@ -123,11 +126,13 @@ def gallery_of_files(
     There is no ground truth. Raises InputError where no image can be read.
     """
     chosen = choose_of_files(images)
-    pictures = {name: _readable(path) for path, name in chosen}
-    read = {name: image for name, image in pictures.items() if image is not None}
+    bits = _bits_of(records[0]) if records else 0
+    pictures = {path: _readable(path, bits) for path, _ in chosen}
+    read = {path: image for path, image in pictures.items() if image is not None}
     if not read:
         raise InputError(f"--images {images}: none of {len(chosen)} images can be read")
-    shown = [_shown(name, image, None) for name, image in read.items()]
+    names = dict(chosen)
+    shown = [_shown(names[path], image, None) for path, image in read.items()]
     found, classes = {}, tuple[str, ...]()
     with progress_line("gallery", len(records[:HEADS])) as progress:
         for record in records[:HEADS]:
@@ -136,15 +141,15 @@ def gallery_of_files(
             if classes in ((), record.info.class_names):
                 classes = record.info.class_names
                 try:
-                    found[record.name] = _predicted(record, list(read.values()), device, threads)
-                except FdetError as error:
+                    found[record.name] = _predicted(record, list(read), device, threads)
+                except (FdetError, ImageError) as error:
                     log.warning("%s is not in the gallery: %s", record.name, error)
             progress.advance()
     return Gallery(classes, shown, found)
 
 
 def _predicted(
-    record: RunRecord, images: Sequence[Image.Image], device: str, threads: int | None
+    record: RunRecord, files: Sequence[Path], device: str, threads: int | None
 ) -> list[list[dict[str, Any]]]:
     info = record.info
     assert info is not None
@@ -154,7 +159,8 @@ def _predicted(
     codec = codec_of_run(record.folder, info, on)
     labels = {class_id: k for k, class_id in enumerate(info.class_ids)}
     found = []
-    for image in images:
+    for file in files:
+        image, _ = load_image(file, bits=info.key.bits)
         detections = detect_image(image, info, backbone, detector, codec)
         sizes = {0: (image.height, image.width)}
         results = to_coco_results({0: detections}, info.class_ids, sizes)
@@ -162,9 +168,13 @@ def _predicted(
     return found
 
 
-def _readable(path: Path) -> Image.Image | None:
+def _bits_of(record: RunRecord) -> int:
+    return record.info.key.bits if record.info else 0
+
+
+def _readable(path: Path, bits: int) -> Image.Image | None:
     try:
-        return load_image(path)[0]
+        return load_image(path, bits=bits)[0]
     except ImageError as error:
         log.warning("%s is not in the gallery: %s", path, error)
         return None

@@ -165,6 +165,7 @@ def _runs(report: Report) -> Iterator[dict[str, Any]]:
             "course": [asdict(point) for point in record.learning_curve],
             "perClass": record.per_class,
             "errors": record.errors,
+            "advice": [advice.text for advice in record.advice],
             "command": report.commands[k],
         }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,17 +14,14 @@ import torch
 from ....cache.errors import FdetError, InputError, shown
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
-from ...runs.checkpoint import LAST, count_trained, read_position
+from ...runs.advice import Advice
 from ...runs.figures import RunFigures
 from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
 from ...runs.info import RunInfo
+from ...runs.position import LAST, count_trained, read_position
 from ...sources.kinds import SOURCES
 
-log = logging.getLogger(__name__)
-
 State = Literal["finished", "unfinished", "unreadable"]
-# Runs are searched in a folder itself and in this many levels below it.
-DEPTH = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,8 @@ class RunRecord:
     name: a name that no other run of the report has. note: why the run is not finished or has no evaluation.
     figures: the numbers of RunFigures, and COCO's and those of groups of classes at the best evaluation, by
     name. per_class: the AP of that evaluation by class. errors: the AP50 that would be gained without errors
-    of a kind, where an evaluation has counted them. learning_curve: its points, one per epoch.
+    of a kind, where an evaluation has counted them. learning_curve: its points, one per epoch. advice: what
+    to do next.
     """
 
     folder: Path
@@ -74,6 +71,7 @@ class RunRecord:
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
     learning_curve: tuple[Point, ...] = ()
+    advice: tuple[Advice, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -82,46 +80,6 @@ class RunRecord:
     @property
     def seed(self) -> int | None:
         return None if self.info is None else self.info.config.train.seed
-
-
-def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """Return each folder with a run.json once: the paths themselves, or folders up to two levels below them.
-
-    Raises InputError where a path holds none.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise InputError(f"{path}: no such folder; give runs, or folders that hold runs")
-        runs = list(_runs_below(path, DEPTH))
-        if not runs:
-            raise InputError(
-                f"{path}: no run in it, nor in folders up to {DEPTH} levels below (a run has a "
-                "run.json); make one with `fdet train-heads`"
-            )
-        for run in runs:
-            found.setdefault(run.resolve(), run)
-    return list(found.values())
-
-
-def _runs_below(folder: Path, depth: int) -> Iterator[Path]:
-    try:
-        taken = (folder / "run.json").exists()
-        inside = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    except OSError as error:
-        log.warning("%s: %s; it is left out", folder, error.strerror)
-        return
-    if taken:
-        yield folder
-    elif depth:
-        for inner in sorted(inside, key=_natural_key):
-            yield from _runs_below(inner, depth - 1)
-
-
-def _natural_key(path: Path) -> tuple[str, ...]:
-    """Return a sort key that puts run-2 before run-10."""
-    parts = path.name.replace("-", " ").split()
-    return tuple(part.zfill(12) if part.isdigit() else part for part in parts)
 
 
 def read_records(runs: Sequence[Path]) -> list[RunRecord]:
@@ -187,10 +145,17 @@ def _state(run: Path, info: RunInfo, steps: Sequence[Steps]) -> tuple[State, str
     try:
         if read_position(run / LAST, info).finished:
             return "finished", ""
-    except InputError:  # no checkpoint yet
-        pass
+        resumed = "--resume continues it"
+    except InputError:
+        resumed = "it has no checkpoint yet, and --resume begins it once more"
     reached = steps[-1].epoch if steps else 0
-    return "unfinished", f"in epoch {reached} of {epochs}; --resume continues it"
+    if steps and steps[-1].diverged:
+        loss, step = steps[-1].diverged, steps[-1].step
+        return (
+            "unfinished",
+            f"diverged in epoch {reached} of {epochs}: its loss was {loss} at step {step}",
+        )
+    return "unfinished", f"in epoch {reached} of {epochs}; {resumed}"
 
 
 def _costs(history: History) -> dict[str, float | None]:

@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ....cache.disk.files import read_below
-from ....cache.errors import CorruptCache, FdetError, InputError
-from ....cache.format.sealed import parse_json
-from ...evaluation.evaluate import digests_of, evaluate_run, weights_digest, write_evaluation
-from ...runs.info import MAX_BYTES
+from ....cache.errors import CorruptCache, FdetError
+from ...evaluation.evaluate import (
+    digests_of,
+    evaluate_run,
+    own_annotations_digest,
+    write_evaluation,
+)
+from ...runs.advice import Advice, advise
+from ...runs.evaluations import KeptEvaluation, kept_evaluations
+from ...runs.inspection import inspected
+from ...runs.position import BEST
 from .records import RunRecord, errors_of
 
 log = logging.getLogger(__name__)
@@ -27,21 +34,37 @@ def with_errors(
     device: str,
     threads: int | None,
 ) -> list[RunRecord]:
-    """Return the records with the errors that lower the AP50 of each run.
+    """Return the records with the errors that lower the AP50 of each run, and with what to do next.
 
     They are the errors of the best weights on `val`, or without `val` those of the newest evaluation in the
-    run directory. An evaluation of other weights, or of a cache with other images, is repeated and kept. A
-    run that cannot be evaluated on `val` stays among the records without errors, and a warning says why.
+    run directory. An evaluation of other weights, or of other data, is repeated and kept. A run that cannot
+    be evaluated on `val` stays among the records without errors, and a warning says why.
     """
-    if val is not None:
-        _evaluate(records, val, images, device, threads)
-    return [replace(record, errors=_errors(record, val)) for record in records]
+    data = None if val is None else data_of(val)
+    if val is not None and data is not None:
+        _evaluate(records, val, data, images, device, threads)
+    return [
+        replace(record, errors=_errors(record, data), advice=_advice(record)) for record in records
+    ]
+
+
+def data_of(val: Path) -> dict[str, str]:
+    """Return what an evaluation on a cache with its own annotations is of.
+
+    Raises InputError, CorruptCache.
+    """
+    return {**digests_of(val), "annotations": own_annotations_digest(val)}
 
 
 def _evaluate(
-    records: Sequence[RunRecord], val: Path, images: Path | None, device: str, threads: int | None
+    records: Sequence[RunRecord],
+    val: Path,
+    data: Mapping[str, str],
+    images: Path | None,
+    device: str,
+    threads: int | None,
 ) -> None:
-    lacking = [r for r in records if _has_weights(r) and _newest_evaluation(r.folder, val) is None]
+    lacking = [r for r in records if _has_weights(r) and _newest_evaluation(r.folder, data) is None]
     for k, record in enumerate(lacking, start=1):
         assert record.info is not None
         log.info("evaluating %s (%d of %d)", record.name, k, len(lacking))
@@ -54,50 +77,44 @@ def _evaluate(
 
 
 def _has_weights(record: RunRecord) -> bool:
-    return record.info is not None and (record.folder / "best.safetensors").is_file()
+    return record.info is not None and (record.folder / BEST).is_file()
 
 
-def _newest_evaluation(run: Path, val: Path | None) -> tuple[Path, Mapping[str, Any]] | None:
-    """Return the path and content of the newest evaluation of the best weights, on any cache or on `val`.
+def _newest_evaluation(run: Path, data: Mapping[str, str] | None) -> KeptEvaluation | None:
+    """Return the newest evaluation of the best weights: on these data, or on any where `data` is None.
 
-    An older fdet did not write what an evaluation is of; such a file is of the weights unless it is older
-    than these. The result is None where there is no such evaluation.
+    An older fdet did not write what an evaluation is of. Such a file is of the weights unless it is older
+    than these, but of which data is not known. The result is None where there is no such evaluation.
     """
-    weights = run / "best.safetensors"
+    weights = run / BEST
     if not weights.is_file():
         return None
-    name = "*" if val is None else val.resolve().name.removesuffix(".fdet")
-    wanted = {"weights": weights_digest(run, "best"), **({} if val is None else digests_of(val))}
-    for path in sorted(run.glob("evaluation-*.json"), key=_modified, reverse=True):
-        if name not in ("*", path.stem.partition("-")[2]):
-            continue
-        try:
-            content = parse_json(read_below(run, path.name, MAX_BYTES), path)
-        except (CorruptCache, InputError) as error:
-            log.warning("%s: the evaluation cannot be read (%s)", path, error)
-            continue
-        of = content.get("of")
-        if isinstance(of, dict) and all(of.get(key) == value for key, value in wanted.items()):
-            return path, content
-        if of is None and _modified(path) >= _modified(weights):
-            return path, content
+    for kept in kept_evaluations(run):
+        if (data is None or kept.is_of(data)) and kept.may_be_of_weights(weights):
+            return kept
     return None
 
 
-def _modified(path: Path) -> int:
-    return path.stat().st_mtime_ns
-
-
-def _errors(record: RunRecord, val: Path | None) -> dict[str, float]:
-    found = _newest_evaluation(record.folder, val) if record.info is not None else None
+def _errors(record: RunRecord, data: Mapping[str, str] | None) -> dict[str, float]:
+    found = _newest_evaluation(record.folder, data) if record.info is not None else None
     if found is None:
         return {}
-    path, content = found
     try:
-        return errors_of(content)
+        return errors_of(found.content)
     except (TypeError, ValueError, AttributeError) as error:
-        log.warning("%s: the evaluation cannot be read (%s)", path, error)
+        log.warning("%s: the evaluation cannot be read (%s)", found.path, error)
         return {}
+
+
+def _advice(record: RunRecord) -> tuple[Advice, ...]:
+    """Return what to do next with a run; nothing where it cannot be read, which its note says."""
+    if record.state == "unreadable":
+        return ()
+    try:
+        return tuple(advise(inspected(record.folder)))
+    except (FdetError, OSError) as error:
+        log.warning("%s: what to do next is not known: %s", record.name, error)
+        return ()
 
 
 def detections_of(record: RunRecord, val: Path) -> list[dict[str, Any]] | None:
@@ -105,17 +122,13 @@ def detections_of(record: RunRecord, val: Path) -> list[dict[str, Any]] | None:
 
     Raises CorruptCache.
     """
-    evaluation = _newest_evaluation(record.folder, val)
-    if evaluation is None:
+    evaluation = _newest_evaluation(record.folder, data_of(val))
+    if evaluation is None or not evaluation.detections.is_file():
         return None
-    name = evaluation[0].name.replace("evaluation-", "detections-", 1)
-    path = record.folder / name
-    if not path.is_file():
-        return None
-    raw = read_below(record.folder, name, 2**31)
-    expected = (evaluation[1].get("of") or {}).get("detections")
-    if expected not in (None, hashlib.sha256(raw).hexdigest()):
-        raise CorruptCache(f"{path}: its bytes are not those that {evaluation[0].name} names")
+    path = evaluation.detections
+    raw = read_below(record.folder, path.name, 2**31)
+    if evaluation.of.get("detections") != hashlib.sha256(raw).hexdigest():
+        raise CorruptCache(f"{path}: its bytes are not those that {evaluation.path.name} names")
     try:
         results: list[dict[str, Any]] = json.loads(raw)
     except (ValueError, RecursionError) as error:

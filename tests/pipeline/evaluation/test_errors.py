@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation.coco import coco_metrics
 from fdet.pipeline.evaluation.errors import KINDS, error_breakdown
 

@@ -1,10 +1,12 @@
 """COCO's figures against pycocotools on the plain files, and what counts as an image."""
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +15,20 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from typer.testing import CliRunner
 
 from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.cli import app
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation import evaluate as evaluate_module
 from fdet.pipeline.evaluation.coco import FIGURES, Metrics, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES
-from fdet.pipeline.evaluation.evaluate import evaluate_run, write_evaluation
+from fdet.pipeline.evaluation.evaluate import (
+    evaluate_run,
+    own_annotations_digest,
+    write_evaluation,
+)
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
@@ -84,6 +92,20 @@ def test_perfect_detections_score_one(dataset):
     metrics = coco_metrics(annotations, found)
     assert metrics.ap == pytest.approx(1.0)
     assert metrics.per_class == pytest.approx({"disc": 1.0, "square": 1.0, "cross": 1.0})
+
+
+def test_the_objects_that_count_are_counted_by_class_and_size(dataset):
+    annotations, _ = load_annotations(dataset)
+    metrics = coco_metrics(annotations, noisy(annotations))
+    data = json.loads(dataset.read_text())
+    kept = [a for a in data["annotations"] if not a["iscrowd"]]
+    names = {c["id"]: c["name"] for c in data["categories"]}
+    assert dict(metrics.objects) == dict(Counter(names[a["category_id"]] for a in kept))
+    areas = np.array([a["area"] for a in kept])
+    limits = {"small": areas < 1024, "large": areas >= 9216}
+    limits["medium"] = ~limits["small"] & ~limits["large"]
+    assert dict(metrics.sizes) == {name: int(limits[name].sum()) for name in metrics.sizes}
+    assert set(metrics.sizes) == set(limits)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -152,6 +174,36 @@ def test_a_cache_of_other_features_is_refused(run, dataset, tmp_path):
     extract(extraction(dataset, tmp_path / "other.fdet", levels="c3,c4", codec="fp32"))
     with pytest.raises(KeyMismatch, match="levels"):
         evaluate_run(run, tmp_path / "other.fdet")
+
+
+def test_an_evaluation_says_which_data_it_is_of(run, exact_cache, dataset, tmp_path):
+    data = json.loads(dataset.read_text())
+    data["annotations"] = data["annotations"][1:]
+    fewer = tmp_path / "fewer.json"
+    fewer.write_text(json.dumps(data))
+    written = []
+    for annotations in (None, dataset, fewer):
+        found = evaluate_run(run, exact_cache, annotations=annotations)
+        path = write_evaluation(tmp_path, run, "best", exact_cache, *found)
+        written.append((path.name, json.loads(path.read_text())["of"]["annotations"]))
+        assert "annotations" not in json.loads(path.read_text())
+    own, same, other = written
+    assert own == same == ("evaluation-exact.json", own_annotations_digest(exact_cache))
+    assert other[0] != own[0]
+    assert other[1] == hashlib.sha256(fewer.read_bytes()).hexdigest()
+
+
+def test_an_evaluation_is_written_whether_or_not_anything_can_be_said_of_the_run(
+    run, exact_cache, tmp_path, caplog
+):
+    out = shutil.copytree(run, tmp_path / "run")
+    words = ["evaluate", str(out), str(exact_cache), "--threads", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and (out / "evaluation-exact.json").is_file()
+    assert f"written: {out / 'evaluation-exact.json'}" in done.stdout
+    (out / "metrics.jsonl").write_text("torn\n")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "what to do next is not known" in caplog.text
 
 
 def test_a_folder_that_is_no_run_is_refused(exact_cache, tmp_path):

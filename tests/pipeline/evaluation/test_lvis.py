@@ -11,7 +11,7 @@ import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.annotations import parse_annotations
+from fdet.pipeline.dataset.coco_json import parse_annotations
 from fdet.pipeline.dataset.long_tail import frequencies
 from fdet.pipeline.evaluation.coco import GROUPS, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES

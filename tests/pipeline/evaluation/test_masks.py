@@ -13,7 +13,7 @@ from pycocotools.mask import encode
 
 from fdet.heads.masks import paste_masks
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation.coco import (
     FIGURES,
     GROUPS,

@@ -7,16 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from fdet.cache.errors import CorruptCache, InputError
-from fdet.pipeline.runs.checkpoint import (
-    Position,
-    load_state,
-    load_weights,
-    read_position,
-    save_state,
-    save_weights,
-)
+from fdet.pipeline.runs.checkpoint import load_state, load_weights, save_state, save_weights
 from fdet.pipeline.runs.config import OptimSettings
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import Position, read_position
 from fdet.pipeline.training.optimiser import make_optimiser
 
 from ...cache.handmade import make_key
@@ -117,6 +111,14 @@ def test_where_the_best_weights_are_lost_the_last_ones_are_offered(tmp_path):
         InputError, match=r"best\.safetensors: no such file; --checkpoint last takes"
     ):
         load_weights(tmp_path / "best.safetensors", model_of(), INFO)
+
+
+def test_where_the_last_weights_are_lost_the_best_ones_are_offered(tmp_path):
+    save_weights(tmp_path / "best.safetensors", model_of().tensors(), {}, RUN)
+    with pytest.raises(
+        InputError, match=r"last\.safetensors: no such file; --checkpoint best takes"
+    ):
+        load_weights(tmp_path / "last.safetensors", model_of(), INFO)
 
 
 def test_weights_of_another_model_do_not_fit(tmp_path):

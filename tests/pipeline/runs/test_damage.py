@@ -10,15 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fdet.cache.errors import CorruptCache
-from fdet.pipeline.runs.checkpoint import (
-    Position,
-    count_trained,
-    load_state,
-    load_weights,
-    read_position,
-    save_state,
-    save_weights,
-)
+from fdet.pipeline.runs.checkpoint import load_state, load_weights, save_state, save_weights
+from fdet.pipeline.runs.position import Position, count_trained, read_position
 
 from .test_checkpoint import ALL, INFO, RUN, trained
 from .test_model import model_of
@@ -106,7 +99,7 @@ def test_a_changed_position_is_seen_without_any_tensor(read, state):
     changed = metadata(state)["fdet"].replace('"finished":false', '"finished":true')
     assert changed != metadata(state)["fdet"]
     save_file(load_file(state), state, {"fdet": changed})
-    with pytest.raises(CorruptCache, match=r"does not match its own digest.*--start"):
+    with pytest.raises(CorruptCache, match=r"does not match its own digest.*put a copy"):
         read(state)
 
 
@@ -140,6 +133,17 @@ def test_what_to_do_depends_on_the_file(state, weights):
         read_position(state, OTHER)
     with pytest.raises(CorruptCache, match="--checkpoint last"):
         load_weights(weights, model_of(), OTHER)
+
+
+@pytest.mark.parametrize("lost", ["best", "last"])
+def test_no_checkpoint_is_offered_that_the_run_does_not_have(lost, state, weights):
+    kept, read = {
+        "best": (state, lambda path: read_position(path, OTHER)),
+        "last": (weights, lambda path: load_weights(path, model_of(), OTHER)),
+    }[lost]
+    kept.with_name(f"{lost}.safetensors").unlink()
+    with pytest.raises(CorruptCache, match="put a copy of it back, or train once more"):
+        read(kept)
 
 
 def test_a_file_without_a_checksum_is_an_older_runs_alone(state, caplog):

@@ -9,6 +9,7 @@ from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.history import (
     Evaluation,
     Steps,
+    evaluation_after,
     evaluations_of,
     is_finished,
     read_history,
@@ -39,6 +40,13 @@ def test_lines_become_values_in_their_order(tmp_path):
     assert (first.loss, last.loss, last.device_memory_mb) == (0.75, None, 70)
     assert evaluation == Evaluation(2, 1, EVAL["metrics"]) and evaluation.ap == 0.0
     assert (steps_of(history), evaluations_of(history)) == ([first, last], [evaluation])
+    assert (evaluation_after(history, 1), evaluation_after(history, 2)) == (evaluation, None)
+
+
+def test_steps_whose_loss_was_not_finite_say_so(tmp_path):
+    write(tmp_path, {**WITHOUT, "diverged": "nan"}, WITHOUT)
+    first, last = read_history(tmp_path)
+    assert (first.loss, first.diverged, last.diverged) == (None, "nan", "")
 
 
 def test_a_run_that_has_not_begun_has_none(tmp_path):
@@ -50,6 +58,7 @@ def test_a_run_that_has_not_begun_has_none(tmp_path):
     [
         {"kind": "train", "step": 1},
         {**TRAIN, "losses": [0.5]},
+        {**TRAIN, "diverged": True},
         {**TRAIN, "losses": {"box": "much"}},
         {**EVAL, "metrics": {}},
         {**EVAL, "metrics": {"ap": {}, "per_class": {}}},

@@ -1,5 +1,8 @@
 // From the data to the page, once; then only what changes.
 
+// The lists of more runs than this are closed at first.
+const OPEN = 6;
+
 function refresh() {
   showTable();
   showPlots();
@@ -26,6 +29,19 @@ function showCommands() {
     make("p", { class: "hint" }, `kept in ${run.folder}`))));
 }
 
+// Sentences name commands and settings within backquotes.
+function sentence(text) {
+  return text.split("`").map((part, k) => (k % 2 ? make("code", {}, part) : part));
+}
+
+function showAdvice() {
+  const advised = report.runs.filter((run) => run.advice.length);
+  byId("no-advice").hidden = Boolean(advised.length);
+  byId("advice").replaceChildren(...advised.map((run) => make("details", { open: advised.length <= OPEN },
+    make("summary", {}, run.name),
+    make("ul", {}, ...run.advice.map((text) => make("li", {}, ...sentence(text)))))));
+}
+
 function start() {
   byId("sentence").textContent = report.sentence;
   byId("notes").hidden = !report.notes.length;
@@ -49,6 +65,7 @@ function start() {
   showPlots();
   showEffects();
   startGallery();
+  showAdvice();
   showCommands();
   for (const medium of [dark, paper]) {
     medium.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); });

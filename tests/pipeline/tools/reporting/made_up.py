@@ -8,9 +8,10 @@ import numpy as np
 
 from fdet.cache.key import CacheKey
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.pipeline.runs.checkpoint import Position, save_weights
+from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import Position
 
 CLASSES = ("cell", "dish")
 

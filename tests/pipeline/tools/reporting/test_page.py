@@ -11,6 +11,7 @@ import pytest
 from fdet.pipeline.tools.reporting.page import as_json, page, payload
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.tools.reporting.report import make_report
+from fdet.pipeline.tools.reporting.scores import with_errors
 
 from .made_up import write_grid, write_run
 
@@ -88,6 +89,14 @@ def test_a_run_that_cannot_be_read_is_on_the_page(tmp_path):
     assert [(r["name"], r["state"], r["group"]) for r in found["runs"]] == [
         ("torn", "unreadable", None)
     ]
+
+
+def test_each_run_has_what_to_do_next(tmp_path):
+    long, short = (write_run(tmp_path / f"e{n}", epochs=n) for n in (12, 2))
+    records = with_errors(read_records([long, short]), None, None, "cpu", 1)
+    first, second = (run["advice"] for run in payload(make_report(records))["runs"])
+    assert first[0].startswith("AP still rises") and "train.epochs=24" in first[0]
+    assert second[0].startswith("2 evaluations cannot show")
 
 
 def test_the_same_runs_make_the_same_page(text, tmp_path):

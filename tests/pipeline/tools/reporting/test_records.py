@@ -3,7 +3,8 @@
 import pytest
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.tools.reporting.records import find_runs, read_records
+from fdet.pipeline.tools.reporting.checks import find_runs
+from fdet.pipeline.tools.reporting.records import read_records
 
 from .made_up import CLASSES, write_run
 
@@ -64,7 +65,7 @@ def test_what_is_trained_depends_on_the_source(tmp_path):
 
 def test_an_unfinished_run_keeps_its_figures_and_says_where_it_stands(tmp_path):
     found = record(write_run(tmp_path / "run", reached=2))
-    assert found.state == "unfinished" and "in epoch 2 of 3" in found.note
+    assert found.state == "unfinished" and found.note == "in epoch 2 of 3; --resume continues it"
     assert found.figures["ap"] == pytest.approx(0.4)
 
 
@@ -74,6 +75,9 @@ def test_a_run_that_has_only_begun_is_a_record_too(tmp_path):
     (run / "last.safetensors").unlink()
     found = record(run)
     assert (found.state, dict(found.figures), found.learning_curve) == ("unfinished", {}, ())
+    assert (
+        found.note == "in epoch 0 of 3; it has no checkpoint yet, and --resume begins it once more"
+    )
 
 
 def test_a_run_that_was_never_evaluated_says_so(tmp_path):

@@ -3,22 +3,27 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from fdet.cache.errors import CorruptCache
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
-from fdet.pipeline.runs.checkpoint import count_trained
+from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import count_trained
 from fdet.pipeline.tools.reporting.assemble import assemble
 from fdet.pipeline.tools.reporting.records import errors_of
 from fdet.pipeline.tools.reporting.scores import detections_of
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
+from ....conftest import extraction
+from ....generated import make_dataset
 from .made_up import write_run
 
 
@@ -54,7 +59,9 @@ def test_errors_and_gallery_are_those_of_the_best_weights(runs, exact_cache, ima
         assert image.uri.startswith("data:image/jpeg;base64,") and image.objects
 
 
-def test_an_evaluation_is_made_once_and_again_for_newer_weights(runs, exact_cache, monkeypatch):
+def test_an_evaluation_is_made_once_and_again_for_other_weights_or_data(
+    runs, exact_cache, monkeypatch
+):
     made = []
 
     def counting(run, *rest, **options):
@@ -73,12 +80,18 @@ def test_an_evaluation_is_made_once_and_again_for_newer_weights(runs, exact_cach
     assert len(made) == 1, "a newer time is no other weights"
     (evaluation,) = (runs / "run").glob("evaluation-*.json")
     said = json.loads(evaluation.read_text())
-    for other in ({"weights": "ab" * 32}, {"cache": "ab" * 32}, {"images": "ab" * 32}):
-        evaluation.write_text(json.dumps({**said, "of": {**said["of"], **other}}))
+    for name in ("weights", "cache", "images", "annotations"):
+        others = {**said, "of": {**said["of"], name: "ab" * 32}}
+        evaluation.write_text(json.dumps(others))
         before = len(made)
         assemble([runs], val=exact_cache, threads=1)
-        assert len(made) == before + 1, other
-        assert json.loads(evaluation.read_text()) == said
+        assert len(made) == before + 1, name
+        found = [json.loads(p.read_text()) for p in (runs / "run").glob("evaluation-*.json")]
+        assert said in found
+        assert (others in found) == (name != "weights"), "an evaluation of other data is kept"
+        for path in (runs / "run").glob(f"evaluation-{exact_cache.stem}-*.json"):
+            path.unlink()
+        evaluation.write_text(json.dumps(said))
 
 
 def test_an_evaluation_by_an_older_fdet_is_of_the_weights_if_it_is_newer(runs, exact_cache, caplog):
@@ -91,6 +104,11 @@ def test_an_evaluation_by_an_older_fdet_is_of_the_weights_if_it_is_newer(runs, e
     assert record.errors == errors_of(said)
     os.utime(evaluation, (0, 0))
     assert assemble([runs], threads=1).records[0].errors == {}
+    os.utime(evaluation)
+    assemble([runs], val=exact_cache, threads=1)
+    assert len(list((runs / "run").glob("evaluation-*.json"))) == 2, "of which cache is not known"
+    evaluation.unlink()
+    evaluation.with_name(evaluation.name.replace("evaluation", "detections")).unlink()
 
 
 def test_detections_of_another_evaluation_are_not_shown(runs, exact_cache):
@@ -100,6 +118,35 @@ def test_detections_of_another_evaluation_are_not_shown(runs, exact_cache):
     with pytest.raises(CorruptCache, match="its bytes are not those"):
         detections_of(report.records[0], exact_cache)
     (runs / "run" / path.name.replace("detections", "evaluation")).unlink()
+
+
+def test_two_caches_of_one_name_have_an_evaluation_each(runs, exact_cache, images, tmp_path):
+    """The other cache has other pixels and objects under the same names and ids, even that of the cache."""
+    data = make_dataset(tmp_path / "other", seed=1)
+    there = tmp_path / "there" / exact_cache.name
+    extract(extraction(data, there, views="plain,hflip", codec="fp32"))
+    run = Path(shutil.copytree(runs / "run", tmp_path / "runs" / "run"))
+    for path in [*run.glob("evaluation-*"), *run.glob("detections-*")]:
+        path.unlink()
+    expected, written = {}, {}
+    for cache in (exact_cache, there):
+        done = fdet("evaluate", run, cache, "--threads", 1)
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("written: ")]
+        written[cache] = Path(line.removeprefix("written: "))
+        expected[cache] = evaluate_run(run, cache, threads=1)
+    assert [path.name for path in written.values()] == [
+        "evaluation-exact.json",
+        f"evaluation-exact-{CacheHeader.read(there).id[:8]}.json",
+    ]
+    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for cache, folder in ((exact_cache, images), (there, data.parent / "images")):
+        metrics, results = expected[cache]
+        assert json.loads(written[cache].read_text())["ap"] == metrics.ap
+        report = assemble([run], tmp_path / "page.html", cache, folder, threads=1)
+        assert report.records[0].errors == pytest.approx(dict(metrics.errors.gains))
+        assert detections_of(report.records[0], cache) == results
+    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert expected[exact_cache][1] != expected[there][1]
 
 
 def test_without_a_cache_the_images_go_through_the_backbone(

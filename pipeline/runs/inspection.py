@@ -1,0 +1,196 @@
+"""The facts of a run, read from its folder, and the sentences that follow from them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from ...cache.errors import FdetError, InputError
+from ...cache.format.header import CacheHeader
+from .advice import About, advise
+from .config import RunConfig
+from .evaluations import KeptEvaluation, kept_evaluations
+from .facts import Facts, Scores
+from .history import Steps, evaluations_of, read_history, steps_of
+from .info import RunInfo
+from .position import BEST, LAST, read_position
+
+log = logging.getLogger(__name__)
+
+HEADING = "what to do next:"
+
+
+def inspected(run: Path) -> Facts:
+    """Return the facts of a run. Raises InputError where there is none, CorruptCache, StorageError."""
+    info, history = RunInfo.read(run), read_history(run)
+    evaluations, steps = evaluations_of(history), steps_of(history)
+    best = max(evaluations, key=lambda evaluation: evaluation.ap, default=None)
+    kept = _of_best_weights(run)
+    trained, validated = (_caches(info, part) for part in ("training", "validation"))
+    of_validation = next((k for k in kept if k.of.get("cache") in validated), None)
+    on_trained = next((k for k in kept if k.of.get("cache") in trained - validated), None)
+    metrics = best.metrics if of_validation is None and best else None
+    return Facts(
+        run=shlex.quote(str(run)),
+        finished=_is_finished(run, info),
+        done=max((entry.epoch for entry in history), default=0),
+        curve=tuple((evaluation.epoch, evaluation.ap) for evaluation in evaluations),
+        losses=tuple(_losses(steps)),
+        diverged=next(((s.diverged, s.step) for s in steps[-1:] if s.diverged), None),
+        scores=scores_of(of_validation.content if of_validation else metrics),
+        training_ap=_number(on_trained.content.get("ap")) if on_trained else None,
+        same_images=bool(trained & validated),
+        **_of_data(info),
+        **_of_settings(info.config),
+    )
+
+
+def steps_after_training(run: Path) -> list[str]:
+    """Return the lines on what to do next that `fdet train-heads` prints; none where no rule applies.
+
+    A warning says why where the facts of the run cannot be read.
+    """
+    return _lines(run, lambda: inspected(run))
+
+
+def steps_after_evaluation(
+    run: Path, checkpoint: str, cache: Path, metrics: Mapping[str, Any]
+) -> list[str]:
+    """Return the lines that `fdet evaluate` prints, of the rules about the evaluation alone.
+
+    checkpoint: the weights that were evaluated, "best" or "last". metrics: as Metrics.to_json gives them.
+    """
+
+    def facts() -> Facts:
+        info, known, header = RunInfo.read(run), inspected(run), CacheHeader.read(cache)
+        if header.id in _caches(info, "training") - _caches(info, "validation"):
+            ap = _number(metrics.get("ap")) if checkpoint == "best" else None
+            return replace(known, training_ap=ap)
+        return replace(known, scores=scores_of(metrics))
+
+    about: Sequence[About] = ("evaluation",)
+    return _lines(run, facts, about)
+
+
+def _lines(
+    run: Path, facts: Callable[[], Facts], about: Collection[About] = ("training", "evaluation")
+) -> list[str]:
+    try:
+        found = advise(facts(), about)
+    except (FdetError, OSError) as error:
+        log.warning("%s: what to do next is not known: %s", run, error)
+        return []
+    return [HEADING, *(f"- {advice.text}" for advice in found)] if found else []
+
+
+def scores_of(metrics: Mapping[str, Any] | None) -> Scores | None:
+    """Return the figures of an evaluation, as Metrics.to_json gives them, or None where it has no AP."""
+    if metrics is None or (ap := _number(metrics.get("ap"))) is None:
+        return None
+    return Scores(
+        ap,
+        ap50=_number(metrics.get("ap50")),
+        ap75=_number(metrics.get("ap75")),
+        ap_small=_number(metrics.get("ap_small")),
+        ap_medium=_number(metrics.get("ap_medium")),
+        images=int(_number(metrics.get("images")) or 1),
+        objects=_counts(metrics.get("objects")),
+        sizes=_counts(metrics.get("sizes")),
+        per_class={k: _number(v) for k, v in _mapping(metrics.get("per_class")).items()},
+        gains=_numbers(_mapping(metrics.get("errors")).get("gains")),
+    )
+
+
+def _of_best_weights(run: Path) -> list[KeptEvaluation]:
+    """Return the kept evaluations that name the best weights as theirs, the newest first."""
+    kept = [each for each in kept_evaluations(run) if each.of]
+    weights = run / BEST
+    if not kept or not weights.is_file():
+        return []
+    return [each for each in kept if each.may_be_of_weights(weights)]
+
+
+def _caches(info: RunInfo, part: str) -> set[str]:
+    """Return the ids of the caches that a run read for training or validation."""
+    return set(info.data.get(f"{part} data", "none").split()[:-1])
+
+
+def _is_finished(run: Path, info: RunInfo) -> bool:
+    try:
+        return read_position(run / LAST, info).finished
+    except InputError:  # no checkpoint yet
+        return False
+
+
+def _losses(steps: Iterable[Steps]) -> Iterable[tuple[int, float]]:
+    """Yield the mean loss of each epoch."""
+    by_epoch: dict[int, list[float]] = defaultdict(list)
+    for entry in steps:
+        if entry.loss is not None and math.isfinite(entry.loss):
+            by_epoch[entry.epoch].append(entry.loss)
+    yield from ((epoch, fmean(losses)) for epoch, losses in sorted(by_epoch.items()))
+
+
+def _of_data(info: RunInfo) -> dict[str, Any]:
+    key, neck = info.key, info.config.neck
+    often = zip(info.class_names, info.frequencies, strict=True)
+    return {
+        "classes": len(info.class_names),
+        "rare": tuple(name for name, group in often if group == "r"),
+        "views": info.config.train.views or len(key.views),
+        "cached_views": len(key.views),
+        "size": {"size": key.long} if key.square else {"short": key.short, "long": key.long},
+        "finer": min(level.stride for level in key.levels.levels) < 2**neck.min_level,
+    }
+
+
+def _of_settings(config: RunConfig) -> dict[str, Any]:
+    train, schedule = config.train, config.schedule
+    return {
+        "epochs": _settled(train.epochs),
+        "head": config.head.name,
+        "min_level": config.neck.min_level,
+        "nms_iou": config.head.nms_iou,
+        "eval_every": _settled(train.eval_every),
+        "repeat_factor": train.repeat_factor,
+        "lr": _settled(config.optim.lr),
+        "clip_norm": train.clip_norm,
+        "warmup_steps": schedule.warmup_steps,
+        "warms_up": schedule.name != "onecycle",
+    }
+
+
+def _settled(value: Any) -> Any:
+    """Return a setting, or 1 where a run.json that was altered has "auto"."""
+    return 1 if value == "auto" else value
+
+
+def _number(value: object) -> float | None:
+    """Return a finite number, or None for anything else that a file may have in its place."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond a float
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _numbers(value: object) -> dict[str, float]:
+    found = {name: _number(number) for name, number in _mapping(value).items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def _counts(value: object) -> dict[str, int]:
+    return {name: int(number) for name, number in _numbers(value).items()}
