@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from fdet.pipeline.runs.config import RunConfig, load_config
+from fdet.pipeline.tools.ablation.combinations import combinations_of
 from fdet.pipeline.tools.ablation.plan import merged, read_plan
-from fdet.pipeline.tools.ablation.trials import combinations_of
 
 from .generated import make_dataset
 
@@ -23,6 +23,7 @@ SCRIPTS = {
 SMALL = {"SHORT": "64", "LONG": "64", "EPOCHS": "1"}
 COMMANDS = {
     "trees/run.sh": ("", {"SIZE": "128", "EPOCHS": "1"}),
+    "trees/long.sh": ("", {"SIZE": "128", "EPOCHS": "1"}),
     "ablation/run.sh": ("--threads 1 --together 6", {"SIZE": "128"}),
     "augmentation/run.sh": ("{data} --threads 1 --together 7", SMALL),
     "recipe/run.sh": ("{data} generated --threads 1 --together 8", {**SMALL, "PLANS": "heads"}),

@@ -10,14 +10,12 @@ cd "$(dirname "$0")"
 trees=../trees/work
 size=${SIZE:-640}
 
-# The caches of examples/trees/run.sh; made anew only where they are not there.
-if ! [ -f "$trees/train/annotations.json" ] || ! [ -f "$trees/test/annotations.json" ]; then
+# The caches of examples/trees/long.sh; made anew only where they are not there.
+if ! [ -d "$trees/train" ] || ! [ -d "$trees/test" ]; then
     python ../trees/prepare.py "$trees"
 fi
 views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
-fdet extract "$trees/train/annotations.json" --images "$trees/train/images" --out "$trees/train.fdet" \
-    --size "$size" --views "$views"
-fdet extract "$trees/test/annotations.json" --images "$trees/test/images" --out "$trees/test.fdet" \
-    --size "$size"
+fdet extract "$trees/train" --out "$trees/train.fdet" --size "$size" --views "$views"
+fdet extract "$trees/test" --out "$trees/test.fdet" --size "$size"
 
 fdet ablate plan.toml "$@"

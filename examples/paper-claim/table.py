@@ -14,9 +14,9 @@ from statistics import fmean, stdev
 
 from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.runs import metrics_log
-from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import read_position
 from fdet.pipeline.tools.capacity.measure import measure
 
 DETECTORS = {

@@ -1,4 +1,4 @@
-"""Preparation of aerial photographs with hand-drawn tree crowns as tiles and COCO JSON.
+"""Preparation of aerial photographs with hand-drawn tree crowns: tiles, with Pascal VOC XML as it comes.
 
 The photographs come in the wheel of PyPI's `deepforest` 2.1.0 (MIT): two of a site in Yellowstone, from the
 National Ecological Observatory Network. Tiles of the larger one are for training; the other one is for the
@@ -6,14 +6,13 @@ report alone.
 """
 
 import argparse
-import json
 import math
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -23,7 +22,6 @@ from PIL import Image
 WHEEL = "deepforest==2.1.0"
 TRAIN = "2019_YELL_2_528000_4978000_image_crop2"
 TEST = "2019_YELL_2_541000_4977000_image_crop"
-Box = tuple[float, float, float, float]
 
 
 def main() -> None:
@@ -87,45 +85,55 @@ def fetch(out: Path) -> Path:
 
 
 def write_tiles(photograph: Path, out: Path, grid: Grid, visible: float) -> None:
-    """Write out/images/*.png and out/annotations.json."""
+    """Write out/*.png, and an XML file beside each."""
     image = Image.open(photograph.with_suffix(".png")).convert("RGB")
-    crowns = read_boxes(photograph.with_suffix(".xml"))
+    whole = ElementTree.parse(photograph.with_suffix(".xml")).getroot()
     shutil.rmtree(out, ignore_errors=True)
-    (out / "images").mkdir(parents=True)
-    images, annotations, empty = [], [], 0
+    out.mkdir(parents=True)
+    tiles, crowns, empty = 0, 0, 0
     for (top, bottom), (left, right) in product(grid.spans(image.height), grid.spans(image.width)):
-        boxes = list(cut(crowns, (left, top, right, bottom), visible))
-        empty += not boxes
-        if not boxes and empty % grid.keep_empty:
+        name, tile = f"{left}-{top}.png", (left, top, right, bottom)
+        cut_out = cut(whole, name, tile, visible)
+        count = len(cut_out.findall("object"))
+        empty += not count
+        if not count and empty % grid.keep_empty:
             continue
-        name, image_id = f"{left}-{top}.png", len(images) + 1
-        image.crop((left, top, right, bottom)).save(out / "images" / name)
-        size = {"width": right - left, "height": bottom - top}
-        images.append({"id": image_id, "file_name": name, **size})
-        for x, y, w, h in boxes:
-            box = {"bbox": [x, y, w, h], "area": w * h, "iscrowd": 0, "category_id": 1}
-            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **box})
-    categories = [{"id": 1, "name": "tree"}]
-    data = {"images": images, "annotations": annotations, "categories": categories}
-    (out / "annotations.json").write_text(json.dumps(data))
-    print(f"{out.name}: {len(images)} tiles, {len(annotations)} crowns")
+        image.crop(tile).save(out / name)
+        ElementTree.ElementTree(cut_out).write((out / name).with_suffix(".xml"))
+        tiles, crowns = tiles + 1, crowns + count
+    print(f"{out.name}: {tiles} tiles, {crowns} crowns")
 
 
-def read_boxes(path: Path) -> list[Box]:
-    """Return (x1, y1, x2, y2) of every object of a Pascal VOC file."""
-    root = ElementTree.parse(path).getroot()
-    names = ("xmin", "ymin", "xmax", "ymax")
-    return [tuple(float(box.findtext(n)) for n in names) for box in root.iter("bndbox")]
-
-
-def cut(crowns: list[Box], tile: tuple[int, int, int, int], visible: float) -> Iterator[Box]:
-    """Yield (x, y, w, h) in the tile (left, top, right, bottom) of each crown of which it shows enough."""
+def cut(
+    whole: ElementTree.Element, name: str, tile: tuple[int, int, int, int], visible: float
+) -> ElementTree.Element:
+    """Return the annotation of a tile (left, top, right, bottom): the crowns of which it shows enough."""
     left, top, right, bottom = tile
-    for x1, y1, x2, y2 in crowns:
-        x, y = max(x1, left), max(y1, top)
-        w, h = min(x2, right) - x, min(y2, bottom) - y
-        if w > 0 and h > 0 and w * h >= visible * (x2 - x1) * (y2 - y1):
-            yield x - left, y - top, w, h
+    annotation = deepcopy(whole)
+    put(annotation, "filename", name)
+    for side, pixels in (("width", right - left), ("height", bottom - top)):
+        put(annotation, f"size/{side}", pixels)
+    for crown in annotation.findall("object"):
+        box = crown.find("bndbox")
+        x1, y1, x2, y2 = (float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax"))
+        inside = max(x1, left), max(y1, top), min(x2, right), min(y2, bottom)
+        w, h = inside[2] - inside[0], inside[3] - inside[1]
+        if w <= 0 or h <= 0 or w * h < visible * (x2 - x1) * (y2 - y1):
+            annotation.remove(crown)
+            continue
+        for side, place, start in zip(
+            ("xmin", "ymin", "xmax", "ymax"), inside, (left, top) * 2, strict=True
+        ):
+            put(box, side, f"{place - start:g}")
+    return annotation
+
+
+def put(element: ElementTree.Element, path: str, value: object) -> None:
+    """Set the text of an element below another one, which is made where there is none."""
+    for part in path.split("/"):
+        inner = element.find(part)
+        element = ElementTree.SubElement(element, part) if inner is None else inner
+    element.text = str(value)
 
 
 if __name__ == "__main__":

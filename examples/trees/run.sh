@@ -1,34 +1,19 @@
 #!/usr/bin/env bash
-# Tree crowns in aerial photographs, from images to pictures of what was found, with plain fdet commands.
-# Usage: examples/trees/run.sh [SEED]; to begin again from nothing, delete examples/trees/work.
-# For a quick trial, SIZE sets the side of the canvases in pixels, and EPOCHS how long it trains.
+# Tree crowns in aerial photographs, from images to pictures of what was found, with one fdet command.
+# long.sh does the same step by step.
+# Usage: examples/trees/run.sh [SEED]; it goes on where it was interrupted. To begin again from nothing, delete
+# examples/trees/work. For a quick trial, SIZE sets the side of the canvases in pixels, and EPOCHS how long it
+# trains.
 set -euo pipefail
 cd "$(dirname "$0")"
 seed=${1:-0}
 work=work
-size=${SIZE:-640}
-started=$SECONDS
-rm -rf "$work/run-$seed" "$work/found-$seed"
 
+# Tiles of the photographs, with Pascal VOC XML as the package has it.
 python prepare.py "$work"
 
-# One pass of the frozen backbone over each view of each tile. Crowns are small: tiles are doubled in size.
-views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
-fdet extract "$work/train/annotations.json" --images "$work/train/images" --out "$work/train.fdet" \
-    --size "$size" --views "$views"
-fdet extract "$work/test/annotations.json" --images "$work/test/images" --out "$work/test.fdet" \
-    --size "$size"
-
-# Neck and head, from the cache alone.
-fdet train-heads "$work/train.fdet" --out "$work/run-$seed" --config train.toml --set "train.seed=$seed" \
-    ${EPOCHS:+--set "train.epochs=$EPOCHS"}
-
-# Average precision on the photograph that nothing was chosen on.
-fdet evaluate "$work/run-$seed" "$work/test.fdet"
-
-# Pictures: ground truth beside what was found.
-fdet predict "$work/run-$seed" "$work/test/images" --out "$work/found-$seed" \
-    --annotations "$work/test/annotations.json" --draw-above 0.35
-
-echo "$((SECONDS - started)) s; pictures in examples/trees/$work/found-$seed/pictures," \
-    "losses in examples/trees/$work/run-$seed/curve.png"
+# Crowns are small: tiles are doubled in size. The validation photograph is evaluated at the end alone, so
+# nothing is chosen on it (train.eval_every in train.toml).
+fdet fit "$work/train" --val "$work/test" --out "$work/fit-$seed" --seed "$seed" --size "${SIZE:-640}" \
+    --views "plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip" \
+    --config train.toml ${EPOCHS:+--set "train.epochs=$EPOCHS"}

@@ -1,0 +1,219 @@
+"""What `fdet fit` chooses before it extracts: the canvas, the views, the codec and the detector.
+
+Each choice is printed with the figures that it follows from.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ....cache.disk.sizes import format_bytes
+from ....cache.errors import InputError
+from ...dataset.annotations import Annotations
+from ...machines.duration import shown_time, written_duration
+from ...runs.config import RunConfig
+from .canvas import ACCELERATOR, PROCESSOR, SMALL_SIDE, Canvas, choose_canvas, sizes_of
+from .ladder import (
+    CODECS,
+    Rung,
+    cache_bytes,
+    codec_that_fits,
+    fits,
+    ladder,
+    length_within,
+    seconds_needed,
+    views_for,
+)
+from .length import FEWEST_STEPS
+from .parts import Part
+from .session import PILOTS, Session
+from .state import Chosen
+from .trials import Trials, planned, work_of
+
+# The shares of the time and of the free disk space that are planned for.
+PLANNED, ROOM = 0.9, 0.95
+# Where no rung fits, the best of those that leave time for nearly as many steps as the cheapest: this share.
+CHEAPEST = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A rung that there is room for, and its codec."""
+
+    rung: Rung
+    codec: str
+
+
+def choose(
+    session: Session, config: RunConfig, part: Part, annotations: Annotations, val_images: int
+) -> Chosen:
+    """Choose what is extracted and trained, and say why.
+
+    part, annotations: what is trained on. val_images: the number of images for validation. Raises InputError
+    where nothing fits into room and time.
+    """
+    options, images = session.options, len(annotations.images)
+    canvas = _canvas(session, annotations)
+    views = options.views or views_for(images)
+    session.say(f"views: {views}{'' if options.views else f', as there are {images} images'}")
+    rates = planned(session, part, canvas, views)
+    trials = Trials(session, config, part, work_of(config, images, val_images), rates)
+    first = Rung(canvas, views)
+    choice = _choice(trials, first)
+    for line in _described(trials, choice, first):
+        session.say(line)
+    for name in PILOTS:
+        shutil.rmtree(session.out / name, ignore_errors=True)
+    return _chosen(trials, choice)
+
+
+def _canvas(session: Session, annotations: Annotations) -> Canvas:
+    options = session.options
+    if options.size is not None:
+        return Canvas(options.size, options.size, square=True)
+    if options.short is not None and options.long is not None:
+        return Canvas(options.short, options.long)
+    accelerator = session.around.accelerator(options.device)
+    limit = ACCELERATOR if accelerator else PROCESSOR
+    found = choose_canvas(sizes_of(annotations), limit)
+    why = f"the median of the images' shorter sides is {found.median:.0f} px"
+    if found.enlarged:
+        why += f"; above {limit}, as a tenth of the objects would have a side below {SMALL_SIDE:.0f} px"
+    elif found.canvas.short == limit < found.median:
+        why += f", and more is slow on {'an accelerator' if accelerator else 'a processor'}"
+    session.say(f"input: {' '.join(found.canvas.words)}: {why}")
+    return found.canvas
+
+
+def _rungs(trials: Trials, first: Rung) -> Iterator[Rung]:
+    options = trials.options
+    return ladder(
+        first.canvas,
+        first.views,
+        sizes=options.size is None and options.short is None,
+        fewer=options.views is None,
+        heads=options.time is not None and trials.preset is not None,
+    )
+
+
+def _choice(trials: Trials, first: Rung) -> _Choice:
+    """Return the best rung that fits into room and time, and its codec. Raises InputError."""
+    options = trials.options
+    codecs = CODECS if options.codec is None else (options.codec,)
+    room = ROOM * min(trials.rates.free, options.disk or float("inf"))
+    roomy = []
+    for rung in _rungs(trials, first):
+        codec = codec_that_fits(rung, trials.work, trials.rates, codecs, room)
+        if codec is None:
+            continue
+        if _in_time(trials, rung):
+            return _Choice(rung, codec)
+        roomy.append(_Choice(rung, codec))
+    if not roomy:
+        rungs = _rungs(trials, first)
+        sizes = [cache_bytes(r, trials.work, trials.rates, c) for r in rungs for c in codecs]
+        raise InputError(
+            f"--disk: the caches need at least {format_bytes(min(sizes) / ROOM)}, and there is room for "
+            f"{format_bytes(room / ROOM)}: make room, or give a smaller input, fewer --views or fewer images"
+        )
+    return _cheapest(trials, roomy)
+
+
+def _in_time(trials: Trials, rung: Rung) -> bool:
+    if trials.options.time is None:
+        return True
+    return fits(trials.costs(rung), trials.work, _time_left(trials))
+
+
+def _time_left(trials: Trials) -> float:
+    assert trials.options.time is not None
+    return PLANNED * trials.options.time - trials.session.used
+
+
+def _steps_left(trials: Trials, rung: Rung) -> float:
+    """Return how many steps of a rung there is time for."""
+    costs = trials.costs(rung)
+    return length_within(costs, _time_left(trials) - costs.fixed)[0]
+
+
+def _cheapest(trials: Trials, roomy: Sequence[_Choice]) -> _Choice:
+    """Return the best of the cheapest choices, whose training is cut to end in time. Raises InputError."""
+    full = trials.work.least_steps
+    steps_of = {choice: _steps_left(trials, choice.rung) for choice in roomy}
+    most = max(steps_of.values())
+    choice, steps = next((c, steps) for c, steps in steps_of.items() if steps >= CHEAPEST * most)
+    costs = trials.costs(choice.rung)
+
+    def enough(steps: float) -> str:
+        seconds = trials.session.used + seconds_needed(costs, steps)
+        return f"--time {written_duration(seconds / PLANNED)}"
+
+    given = f"--time {shown_time(trials.options.time or 0)}"
+    if trials.config.train.epochs != "auto":
+        raise InputError(
+            f"{given}: it is not enough for train.epochs={trials.config.train.epochs}; give {enough(full)}, "
+            "or leave the epochs to fdet fit"
+        )
+    if steps < FEWEST_STEPS:
+        raise InputError(
+            f"{given}: it is too little for these data; {enough(FEWEST_STEPS)} is enough for the least "
+            f"training, {enough(full)} for a full one; or give fewer images"
+        )
+    trials.session.say(
+        f"time: too little for a full training: it is cut to about {steps:.0f} of {full:.0f} steps, which "
+        f"costs AP; {enough(full)} would be enough"
+    )
+    return choice
+
+
+def _described(trials: Trials, choice: _Choice, first: Rung) -> Iterator[str]:
+    """Yield the lines on what was chosen, and where it is less than the first rung."""
+    rung = choice.rung
+    changes = {
+        " ".join(rung.canvas.words): rung.canvas != first.canvas,
+        f"--views {rung.views}": rung.views != first.views,
+        f"--config {trials.preset}": rung.small,
+    }
+    if any(changes.values()):
+        why = "room" if trials.options.time is None else "time"
+        yield f"{why}: {', '.join(text for text, made in changes.items() if made)}, so that it fits"
+    size = cache_bytes(rung, trials.work, trials.rates, choice.codec)
+    yield (
+        f"codec: {choice.codec}; both caches take about {format_bytes(size)}, and "
+        f"{format_bytes(trials.rates.free)} are free"
+    )
+    if trials.options.time is not None:
+        costs = trials.costs(rung)
+        yield (
+            f"time: extraction takes about {shown_time(costs.extraction)}, a step {costs.step:.2g} s, an "
+            f"evaluation {shown_time(costs.evaluation)}"
+        )
+
+
+def _chosen(trials: Trials, choice: _Choice) -> Chosen:
+    rung, rates = choice.rung, trials.rates
+    measured: dict[str, float] = {
+        "sample_seconds": rates.sample,
+        "sample_bytes": rates.bytes[choice.codec],
+        "short": rates.canvas.short,
+        "long": rates.canvas.long,
+        "free_bytes": rates.free,
+    }
+    chosen = Chosen(
+        rung.canvas,
+        rung.views,
+        choice.codec,
+        trials.work.images,
+        trials.work.val_images,
+        trials.preset if rung.small else None,
+        measured=measured,
+    )
+    if trials.options.time is None:
+        return chosen
+    costs = trials.costs(rung)
+    measured |= {"start_seconds": rates.start, "train_start_seconds": rates.train_start}
+    for small, seconds in trials.steps.items():
+        measured["small_step_seconds" if small else "step_seconds"] = seconds
+    return replace(chosen, step=costs.step, evaluation=costs.evaluation, after=costs.after)

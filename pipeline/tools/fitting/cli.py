@@ -1,0 +1,32 @@
+"""The command line of `fdet fit`."""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+from ...command import echo, takes
+from ...machines.interrupt import INTERRUPTED
+from .options import FitOptions
+
+
+@takes
+def fit_command(options: FitOptions) -> None:
+    """Make a detector of any data set: split and check it, extract, train, evaluate, draw and report.
+
+    Options that are given are kept; all else is chosen from the data, the room and the time. The commands
+    that do the work are printed, to copy. The same command goes on where it was interrupted.
+    """
+    from .fit import fit
+    from .session import StepFailed
+
+    logging.getLogger("fdet").setLevel(logging.INFO)
+    try:
+        fit(options)
+    except StepFailed as error:
+        echo(f"fdet: {error}", err=True)
+        raise typer.Exit(error.status) from error
+    except KeyboardInterrupt as error:
+        echo("fdet: interrupted; what was finished is kept: the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from error

@@ -1,0 +1,207 @@
+"""`fdet fit`: split, check, plan, extract, train, evaluate, predict, report, each by its own command."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ....cache.errors import InputError
+from ...dataset.annotations import Annotations
+from ...dataset.data_set import DataSet
+from ...machines.duration import shown_time
+from ...pictures.choice import choose_images
+from ...runs.config import RunConfig
+from ...runs.inspection import HEADING
+from .checks import check_fit
+from .child import Lines
+from .choosing import PLANNED, choose
+from .ending import closing_lines, write_commands
+from .ladder import Costs
+from .length import FEWEST_STEPS, Length, length_for
+from .options import FitOptions
+from .parts import Part, check_words, named_parts, split_parts
+from .session import (
+    DATA,
+    FOUND,
+    REMARKS,
+    REPORT,
+    RUN,
+    TRAIN,
+    VAL,
+    Session,
+    StepFailed,
+    Surroundings,
+    session,
+)
+from .trials import work_of
+from .words import (
+    PICTURES,
+    evaluate_words,
+    extract_words,
+    predict_words,
+    report_words,
+    split_words,
+    train_words,
+)
+
+
+def fit(options: FitOptions, around: Surroundings | None = None) -> None:
+    """Make a detector of a data set, or go on where the same command was interrupted.
+
+    Raises InputError, ConfigError, StepFailed (a command failed), CorruptCache, StorageError, and
+    KeyboardInterrupt once the command that was running has ended.
+    """
+    config = check_fit(options)
+    with session(options, around or Surroundings()) as current:
+        parts = _parts(current)
+        if current.state.chosen is None:
+            _choose(current, config, parts)
+        _extract(current, parts)
+        _train(current, config)
+        _show(current, parts)
+        write_commands(current)
+        for line in closing_lines(current):
+            current.say(line)
+
+
+def _parts(current: Session) -> tuple[Part, Part]:
+    """Return the parts of the data, split and checked."""
+    options = current.options
+    train, val = named_parts(options)
+    if val is None:
+        folder, whole = current.out / DATA, train
+        current.step("split", split_words(whole, folder, options.seed), product=folder)
+        if current.state.images is None:
+            current.state.images = str(whole.read().images)
+        train, val = split_parts(folder, Path(current.state.images), options)
+    for k, words in enumerate(check_words(train, val), start=1):
+        _check(current, f"check {k}", words)
+    return train, val
+
+
+def _check(current: Session, name: str, words: Sequence[str]) -> None:
+    try:
+        current.step(name, ["dataset", "check", *words])
+    except StepFailed as error:
+        if error.status == 2:
+            text = "the data set has errors (above): correct them, then the same command goes on"
+            raise StepFailed(text, error.status) from error
+        raise
+
+
+def _choose(current: Session, config: RunConfig, parts: tuple[Part, Part]) -> None:
+    train, val = (part.read() for part in parts)
+    _refuse_other_classes(train, val)
+    val_images = len(val.annotations.images)
+    current.state.chosen = choose(current, config, parts[0], train.annotations, val_images)
+    current.save()
+
+
+def _refuse_other_classes(train: DataSet, val: DataSet) -> None:
+    mine, theirs = (_classes(data.annotations) for data in (train, val))
+    if mine != theirs:
+        odd = ", ".join(map(str, sorted(set(mine.items()) ^ set(theirs.items()))[:3]))
+        raise InputError(
+            f"{val.source}: its classes are not those of {train.source}; differing (id, name): {odd}; list "
+            "the same classes in both"
+        )
+
+
+def _classes(annotations: Annotations) -> dict[int, str]:
+    return dict(zip(annotations.class_ids, annotations.class_names, strict=True))
+
+
+def _extract(current: Session, parts: tuple[Part, Part]) -> None:
+    chosen = current.state.chosen
+    assert chosen is not None
+    for part, name, views in zip(parts, (TRAIN, VAL), (chosen.views, "plain"), strict=True):
+        out = current.out / name
+        words = extract_words(current.options, part, out, chosen.canvas, views, chosen.codec)
+        current.step(f"extract {name}", words, product=out / "manifest.json")
+        if current.state.done[f"extract {name}"].status == REMARKS:
+            current.say(f"{out}: some images could not be read, and are left out")
+
+
+def _train(current: Session, config: RunConfig) -> None:
+    options, chosen = current.options, current.state.chosen
+    assert chosen is not None
+    run = current.out / RUN
+    begun = (run / "run.json").exists()
+    if options.time is not None and config.train.epochs == "auto" and not begun:
+        _set_length(current, config)
+    length = current.state.length
+    settings = [] if length is None else _open_settings(config, length)
+    caches = current.out / TRAIN, current.out / VAL
+    words = train_words(options, caches, run, chosen.preset, settings)
+    current.step(
+        "train",
+        words,
+        product=run / "best.safetensors",
+        repeated=["--resume"] if begun else [],
+        lines=_without_advice(current),
+    )
+
+
+def _open_settings(config: RunConfig, length: Length) -> list[str]:
+    """Return the settings for a length, except for an interval of evaluations that was asked for."""
+    asked = config.train.eval_every != "auto"
+    return [a for a in length.assignments if not (asked and a.startswith("train.eval_every="))]
+
+
+def _set_length(current: Session, config: RunConfig) -> None:
+    """Set the length of the training from the time that is left, and keep it."""
+    chosen, time = current.state.chosen, current.options.time
+    assert chosen is not None and time is not None
+    work = work_of(config, chosen.images, chosen.val_images)
+    costs = Costs(0.0, chosen.step, chosen.evaluation, chosen.after)
+    left = (1 + PLANNED) / 2 * time - current.used - chosen.after
+    length = length_for(costs, work, left)
+    current.state.length = length
+    current.save()
+    steps = length.steps(work)
+    current.say(
+        f"time: {shown_time(max(left, 0))} are left for training: about {steps:.0f} steps, "
+        f"{length.epochs} epochs"
+    )
+    if steps * chosen.step > left + 1:
+        current.say(f"time: fewer than {FEWEST_STEPS} steps make no detector: it will take longer")
+
+
+def _show(current: Session, parts: tuple[Part, Part]) -> None:
+    """Evaluate the run, draw pictures of what it finds, and write the report."""
+    options, out = current.options, current.out
+    run, val = out / RUN, out / VAL
+    evaluation = evaluate_words(options, run, val)
+    current.step("evaluate", evaluation, lines=_without_advice(current))
+    data = parts[1].read()
+    assert data.images is not None
+    found = out / FOUND
+    images = pictured(data.annotations, data.images)
+    if current.again or "predict" not in current.state.done:
+        shutil.rmtree(found, ignore_errors=True)  # An interrupted prediction begins again.
+    if images:
+        words = predict_words(options, run, parts[1], images, found)
+        current.step("predict", words, product=found)
+    page = out / REPORT
+    current.step("report", report_words(options, run, val, data.images, page), product=page)
+
+
+def pictured(annotations: Annotations, folder: Path, count: int = PICTURES) -> list[Path]:
+    """Return some evenly chosen images that can be read, each with a file name of its own."""
+    ids = [image.id for image in annotations.images if (folder / image.file_name).is_file()]
+    chosen = choose_images(annotations, ids, count) if ids else []
+    return list({Path(image.file_name).name: folder / image.file_name for image in chosen}.values())
+
+
+def _without_advice(current: Session) -> Lines:
+    """Return a function that prints lines up to the advice, which a fit gives once, at its end."""
+    ended = False
+
+    def line(text: str) -> None:
+        nonlocal ended
+        ended = ended or text == HEADING
+        if not ended:
+            current.say(text)
+
+    return line

@@ -1,0 +1,155 @@
+"""The options of `fdet fit`; what is left out is chosen from the data, the room and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from ....cache.disk.sizes import parse_bytes
+from ....heads.ranges import at_least, between
+from ...command import (
+    DATA,
+    FORMAT,
+    MODEL,
+    Assignments,
+    ConfigFile,
+    Device,
+    Threads,
+    argument,
+    opt,
+)
+from ...machines.duration import parse_duration
+
+FEATURES, LIMITS = "Features", "Limits"
+
+
+def _time(text: str) -> float:
+    return parse_duration(text, "--time")
+
+
+def _disk(text: str) -> int:
+    return parse_bytes(text, "--disk")
+
+
+def _memory_limit(text: str) -> str:
+    parse_bytes(text, "--memory-limit")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """Everything that `fdet fit` takes. Options that are given are kept; None is for a choice of fdet's.
+
+    time: the seconds that everything together may take. disk: the bytes that the caches may take.
+    memory_limit: as it was written, for `fdet train-heads`.
+    """
+
+    data: Annotated[Path, argument("data set: a COCO JSON, YOLO, VOC or CSV file or folder")]
+    out: Annotated[Path, opt("folder to make or to continue", group=DATA)]
+    val: Annotated[
+        Path | None,
+        opt(
+            "data set for validation; default: a split of the data set, else a fifth of its images",
+            group=DATA,
+        ),
+    ] = None
+    images: Annotated[
+        Path | None, opt("folder of the images; default: found beside the annotations", group=DATA)
+    ] = None
+    val_images: Annotated[
+        Path | None, opt("folder of the validation images; default: --images", group=DATA)
+    ] = None
+    format: Annotated[str | None, opt(FORMAT, group=DATA)] = None
+    split: Annotated[
+        str | None, opt("split to train on; default: the one named train", group=DATA)
+    ] = None
+    val_split: Annotated[
+        str | None, opt("split for validation; default: the one named val or valid", group=DATA)
+    ] = None
+    time: Annotated[
+        float | None,
+        opt(
+            "time that everything may take, e.g. 30m or 1h30m: size, views, detector and epochs follow from "
+            "rates that are measured",
+            group=LIMITS,
+            parser=_time,
+            metavar="TIME",
+        ),
+    ] = None
+    disk: Annotated[
+        int | None,
+        opt(
+            "disk space that the caches may take, e.g. 20GB; default: what is free",
+            group=LIMITS,
+            parser=_disk,
+            metavar="SIZE",
+        ),
+    ] = None
+    memory_limit: Annotated[
+        str | None,
+        opt(
+            "memory that training may take, or its accelerator's, e.g. 4GiB",
+            group=LIMITS,
+            parser=_memory_limit,
+            metavar="SIZE",
+        ),
+    ] = None
+    size: Annotated[int | None, at_least(1), opt("square canvas: its side, px", group=FEATURES)] = (
+        None
+    )
+    short: Annotated[
+        int | None, at_least(1), opt("aspect kept: the shorter side, px", group=FEATURES)
+    ] = None
+    long: Annotated[
+        int | None, at_least(1), opt("aspect kept: limit of the longer side, px", group=FEATURES)
+    ] = None
+    views: Annotated[
+        str | None, opt("views of each training image, as in fdet extract", group=FEATURES)
+    ] = None
+    codec: Annotated[
+        str | None,
+        opt(
+            "how maps are stored; default: int5, or a coarser one for lack of room", group=FEATURES
+        ),
+    ] = None
+    backbone: Annotated[
+        str | None, opt("backbone; default: that of fdet extract", group=FEATURES)
+    ] = None
+    weights: Annotated[
+        str | None, opt("weights FILE of the backbone, or 'random'", group=FEATURES)
+    ] = None
+    config: ConfigFile = None
+    assignments: Assignments = ()
+    seed: Annotated[
+        int,
+        between(0, 2**32 - 1),
+        opt("seed of the split, the views and the training", group=MODEL),
+    ] = 0
+    device: Device = "auto"
+    threads: Threads = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as values for a JSON file, with absolute paths."""
+        return {name: _plain(value) for name, value in self._values().items()}
+
+    def absolute(self) -> FitOptions:
+        """Return the options with absolute paths. `config` may be the name of a preset, which stays."""
+        paths: dict[str, Any] = {
+            name: value.absolute()
+            for name, value in self._values().items()
+            if isinstance(value, Path)
+        }
+        if self.config is not None and not self.config.exists():
+            del paths["config"]
+        return replace(self, **paths)
+
+    def _values(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value.absolute()) if value.exists() else str(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,0 +1,221 @@
+"""fit.json: the options of a fit, what was chosen, the steps that are done, and the seconds used.
+
+It is published whole after every step, carries its own sha256, and is data of unknown origin when it is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ....cache.codecs.form import get_form
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import CorruptCache, FdetError, InputError
+from ....cache.format.sealed import read_sealed, sealed_json
+from ...command import flag_of
+from ...dataset.views import ResizeRule, parse_views
+from ...runs.presets import preset_names
+from .canvas import Canvas
+from .length import Length
+from .options import FitOptions
+
+NAME = "fit.json"
+FORMAT = 1
+MAX_BYTES = 2**24
+_DAYS = 3650 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step that is done: its command, how long it took, and its exit status."""
+
+    words: tuple[str, ...]
+    seconds: float
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen before the extraction.
+
+    images, val_images: the numbers of images that it was chosen for. preset: the smaller detector, None for
+    that of the options. step, evaluation, after: with a limit of time, the seconds of a step, an evaluation
+    and all that follows training. measured: the figures that the choice followed from, by name.
+    """
+
+    canvas: Canvas
+    views: str
+    codec: str
+    images: int
+    val_images: int
+    preset: str | None = None
+    step: float = 0.0
+    evaluation: float = 0.0
+    after: float = 0.0
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class State:
+    """The state of a fit.
+
+    out: its folder. folder: where its first command was given, which the paths in its commands are relative
+    to. length: that of the training, where the time decided it. images: the folder of the images of a data
+    set that was split. seconds: those that were used so far.
+    """
+
+    out: Path
+    options: dict[str, Any]
+    folder: str
+    chosen: Chosen | None = None
+    length: Length | None = None
+    done: dict[str, Done] = field(default_factory=dict)
+    images: str | None = None
+    seconds: float = 0.0
+
+    @classmethod
+    def read(cls, out: Path) -> State | None:
+        """Return the state in a folder, None where nothing was begun. Raises CorruptCache, StorageError."""
+        if not (out / NAME).exists():
+            return None
+        data = read_sealed(out, NAME, MAX_BYTES)
+        try:
+            if data["format"] != FORMAT:
+                raise ValueError(f"format {data['format']}, expected {FORMAT}")
+            return cls(
+                out,
+                _mapping(data["options"]),
+                _text(data["folder"]),
+                None if data["chosen"] is None else _chosen(data["chosen"]),
+                None if data["length"] is None else _length(data["length"]),
+                dict(map(_done, _list(data["done"]))),
+                None if data["images"] is None else _text(data["images"]),
+                _number(data["seconds"], 0, _DAYS),
+            )
+        except (LookupError, TypeError, ValueError, OverflowError, FdetError) as error:
+            raise CorruptCache(
+                f"{out / NAME}: unreadable ({error}); choose another --out"
+            ) from error
+
+    def write(self) -> None:
+        """Publish the state. Raises StorageError."""
+        data = {
+            "format": FORMAT,
+            "options": self.options,
+            "folder": self.folder,
+            "chosen": None if self.chosen is None else asdict(self.chosen),
+            "length": None if self.length is None else asdict(self.length),
+            "done": [{"name": name, **asdict(step)} for name, step in self.done.items()],
+            "images": self.images,
+            "seconds": round(self.seconds, 3),
+        }
+        publish_bytes(self.out / NAME, sealed_json(data), existing="replace")
+
+    def refuse_other(self, options: FitOptions) -> None:
+        """Raise InputError, which names the option, where one differs from that of the first command."""
+        now = options.to_json()
+        for name in now:
+            before = self.options.get(name)
+            if name != "out" and before != now[name]:
+                raise InputError(
+                    f"{_flag(name)}: it was {_shown(before)} when {self.out} was begun, and is "
+                    f"{_shown(now[name])} now; give the command that it was begun with, or choose another "
+                    "--out"
+                )
+
+
+def _flag(name: str) -> str:
+    return {"data": "DATA", "assignments": "--set"}.get(name, flag_of(name))
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "not given"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _chosen(data: Any) -> Chosen:
+    values = _mapping(data)
+    preset, views, codec = values["preset"], _text(values["views"]), _text(values["codec"])
+    parse_views(views)
+    get_form(codec)
+    if preset is not None and preset not in preset_names():
+        raise ValueError(f"preset {preset!r}")
+    step, evaluation, after = (
+        _number(values[name], 0, _DAYS) for name in ("step", "evaluation", "after")
+    )
+    measured = {
+        name: _number(value, -math.inf, math.inf)
+        for name, value in _mapping(values["measured"]).items()
+    }
+    images, val_images = (_whole(values[name], 1, 2**31) for name in ("images", "val_images"))
+    return Chosen(
+        _canvas(values["canvas"]),
+        views,
+        codec,
+        images,
+        val_images,
+        preset,
+        step,
+        evaluation,
+        after,
+        measured,
+    )
+
+
+def _canvas(data: Any) -> Canvas:
+    values = _mapping(data)
+    short, long = (_whole(values[name], 1, 2**16) for name in ("short", "long"))
+    if not isinstance(values["square"], bool):
+        raise TypeError(f"square: {values['square']!r}")
+    ResizeRule(short, long, values["square"], 1)
+    return Canvas(short, long, values["square"])
+
+
+def _length(data: Any) -> Length:
+    values = _mapping(data)
+    epochs, every = (_whole(values[name], 1, 10**9) for name in ("epochs", "eval_every"))
+    share = values["fraction"]
+    return Length(epochs, every, None if share is None else _number(share, 1e-6, 1))
+
+
+def _done(data: Any) -> tuple[str, Done]:
+    values = _mapping(data)
+    words = tuple(map(_text, _list(values["words"])))
+    seconds = _number(values["seconds"], 0, _DAYS)
+    return _text(values["name"]), Done(words, seconds, _whole(values["status"], 0, 255))
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, got {value!r}")
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected an object, got {value!r}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {value!r}")
+    return value
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"expected a number, got {value!r}")
+    if not low <= float(value) <= high or not math.isfinite(value):
+        raise ValueError(f"expected a number from {low} to {high}, got {value}")
+    return float(value)
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected a whole number, got {value!r}")
+    return int(_number(value, low, high))

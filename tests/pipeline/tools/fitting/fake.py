@@ -1,0 +1,127 @@
+"""Commands that take no time: those of data sets are real, the others only leave what a fit looks for."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from fdet.pipeline.cli import app
+from fdet.pipeline.tools.fitting.child import Ended
+from fdet.pipeline.tools.fitting.session import Surroundings
+
+SIZES = {"int5": 1000.0, "int5+pca": 900.0, "int4": 700.0, "int4+pca": 600.0}
+
+
+@dataclass
+class Fake:
+    """Runs commands and notes them; `around` is what a fit gets.
+
+    sample, step, start: the seconds of an extracted sample, of a step, and of any command. free: the bytes
+    that are free. statuses: of commands by their first word, taken one after another. interrupted: those that
+    are asked to stop. at: called before a command runs.
+    """
+
+    sample: float = 0.1
+    step: float = 0.2
+    small_step: float = 0.1
+    start: float = 5.0
+    free: float = 1e9
+    accelerator: bool = False
+    statuses: dict[str, list[int]] = field(default_factory=dict)
+    interrupted: set[str] = field(default_factory=set)
+    now: float = 1000.0
+    calls: list[list[str]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def around(self) -> Surroundings:
+        return Surroundings(
+            self.run, self.said.append, lambda: self.now, lambda _: self.accelerator
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The first words of the commands that ran; the second one of `dataset`."""
+        return [words[1] if words[0] == "dataset" else words[0] for words in self.calls]
+
+    def of(self, name: str) -> list[list[str]]:
+        """The commands of that name that ran."""
+        return [c for c, n in zip(self.calls, self.names, strict=True) if n == name]
+
+    def run(self, words: Sequence[str], lines=None) -> Ended:
+        self.calls.append(list(words))
+        name = self.names[-1]
+        status = self.statuses[name].pop(0) if self.statuses.get(name) else 0
+        self.now += self.start
+        if status in (0, 3):
+            status = getattr(self, f"_{name.replace('-', '_')}")(list(words), lines) or status
+        return Ended(status, name in self.interrupted)
+
+    def _split(self, words, lines) -> int:
+        return CliRunner().invoke(app, words).exit_code
+
+    _check = _split
+
+    def _plan(self, words, lines) -> None:
+        views = 1 + option(words, "--views").count(",")
+        codecs = [
+            {"codec": name, "sample_bytes": size, "extraction_seconds": 10 * views * self.sample}
+            for name, size in SIZES.items()
+        ]
+        asked = option(words, "--codec")
+        plan = {
+            "asked": asked,
+            "samples": 10 * views,
+            "disk": {"free": self.free},
+            "codecs": codecs,
+        }
+        for line in json.dumps(plan, indent=2).splitlines():
+            lines(line)
+
+    def _extract(self, words, lines) -> None:
+        out = Path(option(words, "--out"))
+        out.mkdir(exist_ok=True)
+        (out / "manifest.json").write_text("{}")
+        images = int(option(words, "--limit") or 10)
+        self.now += self.sample * images
+
+    def _train_heads(self, words, lines) -> None:
+        run = Path(option(words, "--out"))
+        assert run.exists() == ("--resume" in words)
+        run.mkdir(exist_ok=True)
+        (run / "run.json").write_text("{}")
+        step = self.small_step if "tal-fpn-s" in words else self.step
+        rest = {"kind": "train", "loss": 1.0, "images_per_second": 1.0, "waiting": 0.0}
+        log = [
+            {**rest, "step": 4 * e, "epoch": e, "seconds": 4 * step, "process_memory_mb": 1}
+            for e in range(1, 6)
+        ]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        self.now += 20 * step
+        (run / "best.safetensors").touch()
+        for line in ("20 steps", "what to do next:", "- rest"):
+            lines(line)
+
+    def _evaluate(self, words, lines) -> None:
+        for line in ("AP 50.0", "what to do next:", "- rest"):
+            lines(line)
+
+    def _predict(self, words, lines) -> None:
+        Path(option(words, "--out")).mkdir()
+
+    def _report(self, words, lines) -> None:
+        Path(option(words, "--out")).write_text("page")
+
+
+def option(words: Sequence[str], flag: str) -> str:
+    """The value of an option, "" where it is not given."""
+    return words[words.index(flag) + 1] if flag in words else ""
+
+
+def settings(words: Sequence[str]) -> dict[str, str]:
+    """The settings that --set gives."""
+    pairs = pairwise(words)
+    return dict(value.split("=") for flag, value in pairs if flag == "--set")

@@ -1,0 +1,478 @@
+"""The steps of a fit, in order and once, with commands that take no time."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fdet.cache.disk.publish import only_writer
+from fdet.cache.errors import CorruptCache, InputError, StorageError
+from fdet.pipeline.cli import app
+from fdet.pipeline.tools.fitting import cli, session
+from fdet.pipeline.tools.fitting.fit import fit, pictured
+from fdet.pipeline.tools.fitting.ladder import PLAIN, SIX, THREE
+from fdet.pipeline.tools.fitting.options import FitOptions
+from fdet.pipeline.tools.fitting.session import StepFailed
+from fdet.pipeline.tools.fitting.state import State
+from fdet.pipeline.training import length as auto_length
+
+from ...dataset.made import sound
+from .fake import Fake, option, settings
+
+STEPS = ["check", "plan", "extract", "extract", "train-heads", "evaluate", "predict", "report"]
+MEASURED = ["plan", "extract", "train-heads"]
+
+
+@pytest.fixture(autouse=True)
+def as_for_users(monkeypatch, tmp_path):
+    monkeypatch.setattr(auto_length, "MIN_STEPS", 1500)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A folder with the splits train and val, six images each."""
+    made = sound(tmp_path / "data")
+    made.write()
+    return made.folder
+
+
+def options(data: Path, **more) -> FitOptions:
+    return FitOptions(data=data, out=Path("work"), **more)
+
+
+def fitted(data: Path, fake: Fake | None = None, **more) -> Fake:
+    fake = fake or Fake()
+    fit(options(data, **more), fake.around)
+    return fake
+
+
+def test_a_set_with_splits_is_checked_extracted_trained_and_shown(data):
+    fake = fitted(data)
+    assert fake.names == STEPS
+    train, val = fake.of("extract")
+    assert train[1] == val[1] == str(data)
+    assert (option(train, "--split"), option(val, "--split")) == ("train", "val")
+    assert (option(train, "--views"), option(val, "--views")) == (SIX, PLAIN)
+    for flag in ("--short", "--long", "--codec"):
+        assert option(train, flag) == option(val, flag) != ""
+    (training,) = fake.of("train-heads")
+    assert training[1:6] == ["work/train.fdet", "--val", "work/val.fdet", "--out", "work/run"]
+    assert settings(training) == {}
+    (prediction,) = fake.of("predict")
+    assert [Path(word).name for word in prediction[2:8]] == [f"{k}.png" for k in range(6, 12)]
+    assert option(prediction, "--annotations") == str(data)
+    assert option(prediction, "--split") == "val"
+
+
+def test_a_set_without_splits_is_split_first(data):
+    fake = fitted(data / "train.json", images=data / "images", seed=3)
+    assert fake.names == ["split", *STEPS]
+    (split,) = fake.of("split")
+    assert (option(split, "--seed"), option(split, "--out")) == ("3", "work/data")
+    train, val = fake.of("extract")
+    assert (train[1], val[1]) == ("work/data/train.json", "work/data/val.json")
+    assert option(train, "--images") == str(data / "images")
+    assert option(train, "--seed") == "3"
+    assert settings(fake.of("train-heads")[0]) == {"train.seed": "3"}
+
+
+def test_validation_data_may_be_named(data):
+    fake = fitted(data / "train.json", val=data / "val.json", images=data / "images")
+    assert fake.names == STEPS
+    assert fake.of("check")[0][2:4] == [str(data / "train.json"), str(data / "val.json")]
+    assert [words[1] for words in fake.of("extract")] == [
+        str(data / "train.json"),
+        str(data / "val.json"),
+    ]
+
+
+def test_what_runs_is_printed_and_written_to_be_copied(data):
+    fake = fitted(data)
+    lines = [line[3:] for line in fake.said if line.startswith("\n$ ")]
+    assert [line.split()[1] for line in lines] == [
+        "dataset" if name == "check" else name for name in STEPS
+    ]
+    kept = [line for line in lines if not line.startswith("fdet plan ")]
+    assert fake.said[-len(kept) :] == kept
+    script = Path("work/commands.sh")
+    text = script.read_text()
+    assert text.startswith(f"#!/bin/sh\nset -e\ncd {Path.cwd()}\n")
+    assert [line.removesuffix(" || [ $? = 3 ]") for line in text.splitlines()[3:]] == kept
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_advice_is_not_repeated_by_every_command(data):
+    fake = fitted(data)
+    assert "20 steps" in fake.said and "AP 50.0" in fake.said
+    assert not any("rest" in line or "what to do next" in line for line in fake.said)
+
+
+def test_nothing_runs_again_once_it_is_done(data):
+    first = fitted(data)
+    again = fitted(data)
+    assert again.calls == []
+    assert again.said[-7:] == first.said[-7:], "the commands are shown again"
+    assert sum(line.startswith("done before: ") for line in again.said) == 7
+
+
+@pytest.mark.parametrize("name", ["split", *dict.fromkeys(STEPS)])
+def test_it_goes_on_after_a_command_that_failed(name, data):
+    given = {"data": data / "train.json", "images": data / "images"}
+    with pytest.raises(StepFailed, match=f"fdet .*{name}.* failed .exit status 5.") as failed:
+        fitted(**given, fake=Fake(statuses={name: [5]}))
+    assert failed.value.status == 5
+    fake = fitted(**given)
+    everything = ["split", *STEPS]
+    # Until everything is chosen a fit begins again, as the data may have been corrected.
+    begun = 0 if name in ("split", "check", "plan") else everything.index(name)
+    assert fake.names == everything[begun:]
+    assert Path("work/report.html").read_text() == "page"
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(STEPS))
+def test_an_interrupted_command_ends_the_fit_and_is_repeated(name, data):
+    with pytest.raises(KeyboardInterrupt):
+        fitted(data, Fake(statuses={name: [130]}))
+    fake = fitted(data)
+    begun = 0 if name in ("check", "plan") else STEPS.index(name)
+    assert fake.names == STEPS[begun:]
+
+
+def test_a_command_that_was_done_before_the_request_to_stop_is_not_repeated(data):
+    with pytest.raises(KeyboardInterrupt):
+        fitted(data, Fake(interrupted={"train-heads"}))
+    assert fitted(data).names == ["evaluate", "predict", "report"]
+
+
+def test_a_training_that_had_begun_is_resumed(data):
+    def stop(fake):
+        Path("work/run").mkdir()
+        Path("work/run/run.json").touch()
+        return 130
+
+    first = Fake()
+    first._train_heads = lambda words, lines: stop(first)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(data, first)
+    fake = fitted(data)
+    assert fake.of("train-heads") == [[*first.of("train-heads")[0], "--resume"]]
+    assert not any("--resume" in line for line in fake.said[-8:]), "what is to be copied"
+
+
+def test_what_is_missing_is_made_again_and_all_that_follows(data):
+    fitted(data)
+    shutil.rmtree("work/run")
+    assert fitted(data).names == ["train-heads", "evaluate", "predict", "report"]
+    Path("work/report.html").unlink()
+    assert fitted(data).names == ["report"]
+
+
+def test_warnings_of_a_check_and_images_that_failed_do_not_stop_it(data):
+    fake = fitted(data, Fake(statuses={"extract": [3, 0], "check": [3], "predict": [3]}))
+    assert fake.names == STEPS
+    assert any("some images could not be read" in line for line in fake.said)
+    script = Path("work/commands.sh").read_text().splitlines()
+    assert [line.split()[1] for line in script if line.endswith(" || [ $? = 3 ]")] == [
+        "dataset",
+        "extract",
+        "predict",
+    ]
+
+
+def test_errors_in_the_data_stop_it_and_can_be_corrected(data):
+    path = data / "images" / "3.png"
+    sound_bytes = path.read_bytes()
+    path.write_bytes(b"none")
+    with pytest.raises(StepFailed, match="the data set has errors") as failed:
+        fitted(data)
+    assert failed.value.status == 2
+    path.write_bytes(sound_bytes)
+    assert fitted(data).names == STEPS
+
+
+def test_a_command_that_was_killed_has_a_signal(data):
+    with pytest.raises(StepFailed, match="SIGKILL") as failed:
+        fitted(data, Fake(statuses={"extract": [-9]}))
+    assert failed.value.status == 137
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"time": 7200.0}, "--time"),
+        ({"size": 96}, "--size"),
+        ({"seed": 1}, "--seed"),
+        ({"assignments": ["train.epochs=3"]}, "--set"),
+    ],
+)
+def test_other_options_than_before_are_refused(change, said, data):
+    fitted(data)
+    with pytest.raises(InputError, match=f"^{said}: it was .* choose another --out"):
+        fitted(data, **change)
+    assert fitted(data).calls == []
+
+
+def test_as_long_as_nothing_is_chosen_options_may_change(data):
+    whole = data / "train.json"
+    with pytest.raises(StepFailed):
+        fitted(whole, Fake(statuses={"plan": [2]}), images=data / "images")
+    fake = fitted(whole, images=data / "images", seed=5, size=64)
+    assert fake.names == ["split", *STEPS]
+
+
+def test_a_folder_of_something_else_is_left_alone(data):
+    Path("work").mkdir()
+    Path("work/thesis.tex").touch()
+    with pytest.raises(InputError, match=r"the folder holds other files \(thesis.tex\)"):
+        fitted(data)
+    assert list(Path("work").iterdir()) == [Path("work/thesis.tex")]
+
+
+def test_two_fits_in_one_folder_are_refused(data):
+    with only_writer(Path("work")), pytest.raises(StorageError, match="another fdet process"):
+        fitted(data)
+
+
+def test_an_altered_state_is_refused(data):
+    fitted(data)
+    path = Path("work/fit.json")
+    path.write_text(path.read_text().replace("plain", "plein"))
+    with pytest.raises(CorruptCache, match="altered"):
+        fitted(data)
+
+
+def test_it_goes_on_from_another_folder(data, tmp_path, monkeypatch):
+    with pytest.raises(StepFailed):
+        fitted(data.relative_to(tmp_path), Fake(statuses={"train-heads": [1]}))
+    monkeypatch.chdir(data)
+    fake = Fake()
+    fit(FitOptions(data=data, out=tmp_path / "work"), fake.around)
+    assert fake.of("train-heads")[0][1] == str(tmp_path / "work/train.fdet")
+    script = (tmp_path / "work/commands.sh").read_text()
+    assert f"cd {tmp_path}\n" in script
+
+
+def test_options_that_are_given_are_kept(data):
+    more = {"size": 96, "views": "plain,vflip", "codec": "int4", "backbone": "resnet18"}
+    fake = fitted(data, assignments=["train.epochs=3"], **more)
+    train, val = fake.of("extract")
+    for words in (train, val):
+        assert (option(words, "--size"), option(words, "--codec")) == ("96", "int4")
+        assert option(words, "--backbone") == "resnet18"
+    assert option(train, "--views") == "plain,vflip"
+    assert settings(fake.of("train-heads")[0]) == {"train.epochs": "3"}
+
+
+def test_an_accelerator_gets_larger_images(tmp_path):
+    made = sound(tmp_path / "large")
+    for coco in made.splits.values():
+        for image in coco["images"]:
+            image.update(width=1600, height=1200)
+        coco["annotations"] = [{**a, "bbox": [0, 0, 300, 300]} for a in coco["annotations"]]
+    made.write()
+    for accelerator, size in ((False, "480"), (True, "800")):
+        fake = Fake(accelerator=accelerator, statuses={"check": [3]})
+        fake._check = lambda words, lines: 0
+        fit(replace(options(made.folder), out=Path(f"work-{size}")), fake.around)
+        assert option(fake.of("extract")[0], "--short") == size
+
+
+@pytest.mark.parametrize(
+    ("room", "views", "codec"),
+    [(1e9, SIX, "int5"), (41_000, SIX, "int5+pca"), (31_000, SIX, "int4"), (25_500, THREE, "int5")],
+)
+def test_little_room_makes_the_codec_coarser_and_then_the_views_fewer(room, views, codec, data):
+    # 42 samples with six views, 24 with three.
+    fake = fitted(data, Fake(free=room))
+    train, _ = fake.of("extract")
+    assert (option(train, "--views"), option(train, "--codec")) == (views, codec)
+
+
+def test_disk_limits_the_caches_as_little_room_does(data):
+    fake = fitted(data, disk=31_000)
+    assert option(fake.of("extract")[0], "--codec") == "int4"
+    with pytest.raises(InputError, match=r"--disk: the caches need at least .* MiB"):
+        fit(replace(options(data, disk=1000), out=Path("other")), Fake().around)
+
+
+def test_without_a_limit_of_time_nothing_is_measured_but_the_plan(data):
+    fake = fitted(data)
+    assert len(fake.of("plan")) == 1 and not any("pilot" in word for c in fake.calls for word in c)
+    assert State.read(Path("work")).length is None
+
+
+def test_with_much_time_the_best_rung_is_trained_for_twice_the_usual_length(data):
+    fake = fitted(data, time=7200.0)
+    assert fake.names == ["check", *MEASURED, *STEPS[2:]]
+    pilot_cache, train, _ = fake.of("extract")
+    assert option(pilot_cache, "--limit") == "6" and option(pilot_cache, "--views") == "plain"
+    pilot, training = fake.of("train-heads")
+    assert settings(pilot)["train.epochs"] == "12"
+    assert option(train, "--views") == SIX
+    assert settings(training) == {"train.epochs": "2000", "train.eval_every": "200"}
+    assert not list(Path("work").glob("pilot*")), "what was only measured is removed"
+
+
+@pytest.mark.parametrize(
+    ("time", "small", "cut"),
+    [(600, False, False), (360, True, False), (200, True, True)],
+)
+def test_with_less_time_it_does_less(time, small, cut, data):
+    fake = fitted(data, time=float(time))
+    training = fake.of("train-heads")[-1]
+    assert (option(training, "--config") == "tal-fpn-s") == small
+    steps = int(settings(training)["train.epochs"]) * 6 / 4
+    assert (steps < 1490) == cut
+    assert any("too little for a full training" in line for line in fake.said) == cut
+    assert fake.now + steps * (0.1 if small else 0.2) - 1000 < time + 60
+
+
+def test_too_little_time_is_refused_with_the_time_that_would_be_enough(data):
+    with pytest.raises(
+        InputError, match=r"--time 60 s: .*--time \d+m is enough for the least"
+    ) as no:
+        fitted(data, time=60.0)
+    least, full = (int(minutes) for minutes in re.findall(r"--time (\d+)m", str(no.value)))
+    # As nothing is chosen yet, the same folder can be used with more time.
+    fake = fitted(data, time=60.0 * least + 60)
+    assert any("too little for a full training" in line for line in fake.said)
+    whole = Fake()
+    fit(replace(options(data, time=60.0 * full + 60), out=Path("other")), whole.around)
+    assert not any("too little" in line for line in whole.said)
+
+
+def test_a_number_of_epochs_that_was_asked_for_is_not_cut(data):
+    fixed = ["train.epochs=1000"]
+    with pytest.raises(InputError, match=r"not enough for train.epochs=1000; give --time \d+m"):
+        fitted(data, time=120.0, assignments=fixed)
+    fake = fitted(data, time=3600.0, assignments=fixed)
+    assert settings(fake.of("train-heads")[-1]) == {"train.epochs": "1000"}
+
+
+def test_a_detector_that_was_asked_for_stays(data):
+    fake = fitted(data, time=400.0, assignments=["head.convs=1"])
+    assert not any("tal-fpn-s" in call for call in fake.calls)
+
+
+def test_an_interval_of_evaluations_that_was_asked_for_stays(data):
+    fake = fitted(data, time=600.0, assignments=["train.eval_every=7"])
+    assert settings(fake.of("train-heads")[-1])["train.eval_every"] == "7"
+
+
+def test_the_time_counts_over_interruptions(data):
+    slow = Fake(statuses={"train-heads": [0, 130]}, sample=1.0)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(data, slow, time=900.0)
+    kept = State.read(Path("work"))
+    assert kept.seconds == pytest.approx(slow.now - 1000)
+    fake = fitted(data, time=900.0)
+    assert settings(fake.of("train-heads")[0]) == settings(slow.of("train-heads")[-1])
+    assert any(line.endswith("of 15 min") for line in fake.said)
+    assert State.read(Path("work")).seconds > kept.seconds + 15
+
+
+def test_pictures_have_names_of_their_own_and_files(tmp_path):
+    made = sound(tmp_path / "set")
+    made.add("train", "sub/0.png", (1, [2, 2, 9, 9]))
+    made.add("train", "gone.png", (1, [2, 2, 9, 9]))
+    (made.images / "sub").mkdir()
+    shutil.copy(made.images / "0.png", made.images / "sub" / "0.png")
+    (train, _) = made.write()
+    from fdet.pipeline.dataset.data_set import load_annotations
+
+    found = pictured(load_annotations(train)[0], made.images)
+    assert sorted(path.name for path in found) == [f"{k}.png" for k in range(6)]
+    assert len(pictured(load_annotations(train)[0], made.images, 3)) == 3
+    assert pictured(load_annotations(train)[0], tmp_path) == []
+
+
+def fdet(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_the_command_takes_the_options(data, monkeypatch):
+    fake = Fake()
+    monkeypatch.setattr(session, "Surroundings", lambda: fake.around)
+    monkeypatch.setattr("fdet.pipeline.tools.fitting.fit.Surroundings", lambda: fake.around)
+    done = fdet("fit", data, "--out", "work", "--size", 64, "--time", "1h30m", "--disk", "1GB")
+    assert (done.exit_code, done.stderr) == (0, "")
+    kept = json.loads(Path("work/fit.json").read_text())
+    assert kept["options"]["time"] == 5400 and kept["options"]["disk"] == 10**9
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (StepFailed("fdet extract: it failed", 7), 7, "fdet: fdet extract: it failed"),
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (InputError("wrong"), 2, "fdet: wrong"),
+    ],
+)
+def test_exit_statuses_are_passed_on(error, status, said, data, monkeypatch):
+    def stop(options):
+        raise error
+
+    monkeypatch.setattr("fdet.pipeline.tools.fitting.fit.fit", stop)
+    done = fdet("fit", data, "--out", "work")
+    assert (done.exit_code, done.stdout) == (status, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+    assert cli.fit_command is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere.json"], "nowhere.json: No such file"),
+        (["DATA", "--time", "5"], "--time '5': expected a time, e.g. 30m"),
+        (["DATA", "--disk", "much"], "--disk 'much': expected bytes"),
+        (["DATA", "--memory-limit", "4GX"], "--memory-limit '4GX': expected bytes"),
+        (["DATA", "--views", "plain,hfilp"], "did you mean 'hflip'"),
+        (["DATA", "--codec", "int7"], "unknown codec 'int7'"),
+        (["DATA", "--weights", "none.pth"], "none.pth: no such file"),
+        (["DATA", "--short", "96"], "give either --size N (square) or both --short N"),
+        (["DATA", "--config", "tal-fpn-x"], "no such file or preset"),
+        (["DATA", "--set", "optim.lrr=1"], "did you mean 'optim.lr'"),
+        (["DATA", "--device", "toaster"], "--device toaster"),
+        (["DATA", "--images", "nowhere"], "--images nowhere: no such folder"),
+        (["DATA", "--val-images", "nowhere"], "--val-images nowhere: no such folder"),
+        (["DATA", "--val", "nowhere"], "nowhere: No such file"),
+        (["DATA", "--seed", "-1"], "--seed: expected 0 to"),
+        (["DATA", "--threads", "0"], "--threads: expected at least 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_wrong_is_said_before_anything_is_made(words, said, data):
+    done = fdet("fit", *(data if w == "DATA" else w for w in words), "--out", "work")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert not Path("work").exists()
+
+
+def test_a_backbone_that_is_misspelt_is_said_at_once(data):
+    # In a process of its own, as names are looked up without the library only where it is not imported yet.
+    words = ["fit", str(data), "--out", "work", "--backbone", "resnet19"]
+    done = subprocess.run(
+        [sys.executable, "-m", "fdet", *words], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'resnet18'" in done.stderr and not Path("work").exists()
+
+
+def test_classes_that_differ_are_refused_before_anything_is_extracted(data):
+    val = json.loads((data / "val.json").read_text())
+    val["categories"][0]["name"] = "horse"
+    (data / "val.json").write_text(json.dumps(val))
+    fake = Fake()
+    fake._check = lambda words, lines: 0
+    with pytest.raises(InputError, match=r"differing \(id, name\): \(1, 'cat'\), \(1, 'horse'\)"):
+        fitted(data, fake)
+    assert fake.names == ["check"]
