@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.format.manifest import Manifest
-from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import read_position
 
 
 def fdet(*words: object) -> None:

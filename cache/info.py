@@ -27,6 +27,7 @@ def describe(root: Path) -> dict[str, Any]:
         ),
         **({"image vector": str(key.image_vector)} if key.image_vector else {}),
         "backbone": f"{key.backbone}, {key.weights_origin} weights {key.weights_sha256[:12]}",
+        **({"deep pixels": f"read as {key.bits} bits"} if key.bits else {}),
         "precision": f"{key.precision}, batch {key.batch_size}, {_device(header)}",
         "codec": " <- ".join([key.codec, *reversed(key.converted)]),
         "store": header.store,

@@ -19,6 +19,8 @@ Operation = Literal["resume", "reuse", "pair"]
 PAIRS: Mapping[str, bool] = {"pairs": True}
 VERSION: Mapping[str, bool] = {"version": True}
 CONTAINER: Mapping[str, bool] = {"container": True}
+# The fewest and the most bits that deep pixels may have.
+MIN_BITS, MAX_BITS = 8, 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,8 @@ class CacheKey:
     learnt, "" where it learns nothing. converted: the codecs that the values went through before this one.
     batch_size: the number of images in one backbone pass, which never spans two shards. threads: the
     number of torch's threads on a CPU, 0 on an accelerator. Both change the last bits of a feature.
-    image_vector: the vector of each image as a whole, where the cache keeps one.
+    image_vector: the vector of each image as a whole, where the cache keeps one. bits: how many bits deep
+    pixels have, which were read as 0 to 2^bits - 1; 0 stands for 16, and for floating-point pixels of 0 to 1.
     """
 
     backbone: str = field(metadata=PAIRS)
@@ -55,6 +58,7 @@ class CacheKey:
     square: bool = field(metadata=PAIRS)
     divisor: int = field(metadata=PAIRS)
     interpolation: str = field(metadata=PAIRS)
+    bits: int = field(default=0, metadata=PAIRS)
     levels: PyramidSpec = field(metadata=PAIRS)
     precision: str = field(metadata=PAIRS)
     image_vector: VectorSpec | None = None
@@ -82,6 +86,9 @@ class CacheKey:
                 raise ValueError(f"key: {f.name}: expected {f.type}, got {value!r}")
         if self.divisor < 1:
             raise ValueError(f"key: divisor: expected at least 1, got {self.divisor}")
+        # One meaning has one key: 16 bits are written as 0.
+        if self.bits and (self.bits == 16 or not MIN_BITS <= self.bits <= MAX_BITS):
+            raise ValueError(f"key: bits: expected 0 or {MIN_BITS} to {MAX_BITS}, got {self.bits}")
 
     def explain(self, other: CacheKey, operation: Operation) -> list[Difference]:
         """Return the differences that matter for the operation; library versions never prevent pairing."""
@@ -95,7 +102,7 @@ class CacheKey:
             }[operation]
             matters = fatal or (operation == "pair" and f.metadata.get("version"))
             if matters and mine != theirs:
-                mine, theirs = _described(mine), _described(theirs)
+                mine, theirs = _described(f.name, mine), _described(f.name, theirs)
                 differences.append(Difference(f.name, mine, theirs, fatal))
         return differences
 
@@ -105,8 +112,9 @@ class CacheKey:
 
     def to_json(self) -> dict[str, Any]:
         data = {**asdict(self), "levels": self.levels.to_json()}
-        if self.image_vector is None:
-            del data["image_vector"]
+        for name in ("image_vector", "bits"):
+            if not data[name]:
+                del data[name]
         return data
 
     @classmethod
@@ -143,7 +151,9 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _described(value: Any) -> Any:
+def _described(name: str, value: Any) -> Any:
+    if name == "bits":
+        return value or 16
     if isinstance(value, PyramidSpec):
         return " ".join(f"{v.name}(stride {v.stride}, {v.channels} ch)" for v in value.levels)
     return str(value) if isinstance(value, VectorSpec) else value

@@ -26,14 +26,15 @@ class PairedCache:
     """Two caches that read like one, whose header and images are those of `first`.
 
     The maps of each sample are those of `first`, followed by those of `second`, which may hold more images.
-    Raises KeyMismatch where views, images, their files or canvases differ, and on reading a sample that
-    was placed differently; InputError where a level's name does not allow the prefix of a second cache.
+    Raises KeyMismatch where views, --bits, images, their files or canvases differ, and on reading a sample
+    that was placed differently; InputError where a level's name does not allow the prefix of a second cache.
     """
 
     def __init__(self, first: ReadableCache, second: ReadableCache) -> None:
         self.first, self.second = first, second
         self.header = first.header
         _check_views(first, second)
+        _check_bits(first, second)
         _check_images(first, second)
         _check_content(first, second)
         try:
@@ -94,6 +95,15 @@ def _check_views(first: ReadableCache, second: ReadableCache) -> None:
         raise KeyMismatch(
             f"{first.name} and {second.name} have different views: {', '.join(mine)} in the first, "
             f"{', '.join(theirs)} in the second; extract both with the same --views"
+        )
+
+
+def _check_bits(first: ReadableCache, second: ReadableCache) -> None:
+    mine, theirs = (cache.header.key.bits or 16 for cache in (first, second))
+    if mine != theirs:
+        raise KeyMismatch(
+            f"deep pixels were read as {mine} bits for {first.name}, as {theirs} for {second.name}; extract "
+            "both with the same --bits"
         )
 
 

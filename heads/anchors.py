@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from ..cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
+from .family import Grid
 from .memo import Memo
 
-# The distance between neighbouring anchors of a level: its stride; or the canvas size divided by the
-# map size, rounded down as in torchvision, which is too little where the stride does not divide the
-# canvas.
-Grid = Literal["stride", "canvas"]
-GRID_HELP = (
-    "distance between anchors; stride: that of their level; canvas: the canvas size over the map size, "
-    "rounded down"
-)
 HW = tuple[int, int]
 
 

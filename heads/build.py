@@ -1,19 +1,21 @@
-"""Construction of a detector from settings."""
+"""Construction of a detector from settings; torch is imported when one is built."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..cache.errors import ConfigError
 from ..cache.pyramid import PyramidSpec
 from .dense import DENSE_HEADS
-from .detector import Detector, Neck
 from .family import HeadFamily, HeadSettings, NeckSettings
-from .fusion import FusedNeck
 from .necks import NECKS
 from .roi import ROI_HEADS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .detector import Detector, Neck
 
 HEADS: Mapping[str, HeadFamily] = {**DENSE_HEADS, **ROI_HEADS}
 
@@ -32,19 +34,28 @@ def build_detector(
     classes are told apart by vectors (`Head.use_embeddings`). Raises ConfigError when the cache lacks a
     level that they need, and for settings that do not go together.
     """
-    if neck.levels:
-        try:
-            spec = spec.only(neck.levels)
-        except ValueError as error:
-            raise ConfigError(f"setting 'neck.levels': {error}") from error
-    built_neck = _build_neck(spec, neck)
+    from .detector import Detector
+
+    built_neck = _build_neck(chosen_levels(spec, neck), neck)
     built_head = HEADS[head.name].build(built_neck.spec, classes, head)
     if embeddings is not None:
         built_head.use_embeddings(embeddings)
     return Detector(built_neck, built_head)
 
 
+def chosen_levels(spec: PyramidSpec, neck: NeckSettings) -> PyramidSpec:
+    """Return the cached levels that the settings choose. Raises ConfigError for a level that is not there."""
+    if not neck.levels:
+        return spec
+    try:
+        return spec.only(neck.levels)
+    except ValueError as error:
+        raise ConfigError(f"setting 'neck.levels': {error}") from error
+
+
 def _build_neck(spec: PyramidSpec, settings: NeckSettings) -> Neck:
+    from .fusion import FusedNeck
+
     first, second = spec.parted()
     if not first:
         raise ConfigError(

@@ -1,17 +1,33 @@
-"""The entries of the tables of necks and heads: how each is built, and the dataclass of its settings."""
+"""The rows of the tables of necks and heads, and the settings that all of them share, without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from ..cache.pyramid import PyramidSpec
 from .checks import check_range
-from .detector import Head, Neck
 from .ranges import at_least, between, check_fields
 
+if TYPE_CHECKING:
+    from .detector import Head, Neck
+
 Fusion = Literal["add", "concat"]
+# The norms and activations of norms.py, and those norms that suit the few images of a head's batches.
+Norm = Literal["none", "gn", "gn32", "ln", "bn", "sync-bn", "frozen-bn"]
+HeadNorm = Literal["none", "gn", "gn32"]
+Activation = Literal["none", "relu", "leaky", "silu", "gelu"]
+# What levels coarser than the cache's are made from (levels.py).
+Extra = Literal["c", "p", "subsample"]
+# The distance between neighbouring anchors of a level: its stride; or the canvas size divided by the
+# map size, rounded down as in torchvision, which is too little where the stride does not divide the
+# canvas.
+Grid = Literal["stride", "canvas"]
+GRID_HELP = (
+    "distance between anchors; stride: that of their level; canvas: the canvas size over the map size, "
+    "rounded down"
+)
 NMS_HELP = "IoU above which only the better of two boxes of a class is reported"
 CONVS_HELP = "convolutions of each of the two towers"
 
@@ -19,7 +35,8 @@ CONVS_HELP = "convolutions of each of the two towers"
 class NeckFamily(NamedTuple):
     """A kind of neck.
 
-    build: a function from the cached levels and the settings to a neck. settings: the settings' dataclass.
+    build: a function from the cached levels and the settings to a neck, which imports torch when it is
+    called. settings: the settings' dataclass.
     """
 
     build: Callable[[PyramidSpec, Any], Neck]
@@ -29,8 +46,8 @@ class NeckFamily(NamedTuple):
 class HeadFamily(NamedTuple):
     """A kind of head.
 
-    build: a function from the neck's levels, the number of classes and the settings to a head. settings:
-    the settings' dataclass.
+    build: a function from the neck's levels, the number of classes and the settings to a head, which
+    imports torch when it is called. settings: the settings' dataclass.
     """
 
     build: Callable[[PyramidSpec, int, Any], Head]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,9 +12,7 @@ from torch.nn import functional
 from ..cache.errors import ConfigError
 from ..cache.pyramid import LevelSpec, PyramidSpec
 from .convolutions import Downsampling, coarser, convolution, initialise
-from .family import NeckSettings
-
-Extra = Literal["c", "p", "subsample"]
+from .family import Extra, NeckSettings
 
 
 def levels_of(spec: PyramidSpec, settings: NeckSettings) -> tuple[list[int], PyramidSpec]:

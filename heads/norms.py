@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.convnext import LayerNorm2d
-
-Norm = Literal["none", "gn", "gn32", "ln", "bn", "sync-bn", "frozen-bn"]
-HeadNorm = Literal["none", "gn", "gn32"]
-Activation = Literal["none", "relu", "leaky", "silu", "gelu"]
 
 
 def norm_layer(name: str) -> Callable[[int], nn.Module] | None:

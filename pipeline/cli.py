@@ -12,15 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError, printable
+from .dataset.cli import dataset_app
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
 from .machines.interrupt import INTERRUPTED
+from .machines.streams import use_tolerant_streams
 from .runs.cli import settings_command
 from .tools.ablation.cli import ablate_command
 from .tools.browsing.cli import browse_command
 from .tools.capacity.cli import model_command
 from .tools.comparison.cli import compare_command
 from .tools.equivalence.cli import equivalence_command
+from .tools.fitting.cli import fit_command
 from .tools.planning.cli import plan_command
 from .tools.prediction.cli import predict_command
 from .tools.reporting.cli import report_command
@@ -80,6 +83,8 @@ app = typer.Typer(
     help="Train detection heads on cached feature maps of a frozen backbone.",
 )
 app.add_typer(cache_app, name="cache")
+app.add_typer(dataset_app, name="dataset")
+app.command("fit")(fit_command)
 app.command("plan")(plan_command)
 app.command("extract")(extract_command)
 app.command("train-heads")(train_command)
@@ -100,6 +105,7 @@ def main() -> None:
     # Waiting threads of libgomp would spin by default, which takes the cores from other processes. The
     # variable is read when torch is loaded, and child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    use_tolerant_streams()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler])

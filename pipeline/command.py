@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import partial, wraps
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -24,6 +26,8 @@ Given = Mapping[str, Any]
 
 # The groups of options in the help of a command that has many.
 DATA, MODEL, TRAINING, MACHINE = "Data", "Model", "Training", "Machine"
+# The help of --format.
+FORMAT = "format of the annotations: coco, lvis, yolo, voc or csv; default: found by looking"
 # The help of --masks.
 MASKS = "set head.masks: Mask R-CNN from faster-rcnn, Cascade Mask R-CNN from cascade-rcnn"
 
@@ -61,6 +65,7 @@ Device = Annotated[str, opt("torch device: auto, cpu, cuda or cuda:1", group=MAC
 Threads = Annotated[
     int | None, opt("number of torch threads on a CPU; default: torch's choice", group=MACHINE)
 ]
+Format = Annotated[str | None, opt(FORMAT)]
 Assignments = Annotated[
     Sequence[str],
     opt("a setting, section.name=value; `fdet settings` lists all", "--set", group=MODEL),
@@ -72,7 +77,8 @@ ConfigFile = Annotated[
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text, and escape control characters in it, which names of files may contain."""
-    typer.echo(printable(text), err=err, nl=nl)
+    # The file is named since click would write UTF-8 to a terminal that has nothing but ASCII.
+    typer.echo(printable(text), file=sys.stderr if err else sys.stdout, nl=nl)
 
 
 def flag_of(name: str) -> str:
@@ -86,6 +92,38 @@ def check_ranges(options: object) -> None:
         value, allowed = getattr(options, name), range_of(hint)
         if allowed is not None and value is not None and value not in allowed:
             raise InputError(f"{flag_of(name)}: expected {allowed}, got {value}")
+
+
+def check_file(option: str, path: Path | str | None) -> None:
+    """Raise InputError where the file that an option names is not there. None: no file is named."""
+    mode = None if path is None else _mode(path)
+    if mode is not None and not S_ISREG(mode):
+        what = "it is a folder; expected a file" if S_ISDIR(mode) else "no such file"
+        raise InputError(f"{option} {path}: {what}")
+
+
+def check_folder(option: str, path: Path | str | None) -> None:
+    """Raise InputError where the folder that an option names is not there. None: no folder is named."""
+    mode = None if path is None else _mode(path)
+    if mode is not None and not S_ISDIR(mode):
+        what = "it is a file; expected a folder" if S_ISREG(mode) else "no such folder"
+        raise InputError(f"{option} {path}: {what}")
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError where there is neither a file nor a folder at a path."""
+    if not _mode(path):
+        raise InputError(f"{path}: no such file or folder")
+
+
+def _mode(path: Path | str) -> int:
+    """Return the mode of what is at a path, 0 where nothing is. Raises PermissionError."""
+    try:
+        return Path(path).stat().st_mode
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # There is nothing, or the name is too long or not one.
+        return 0
 
 
 def takes(command: Command) -> Command:

@@ -10,7 +10,7 @@ import torch
 
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
-from fdet.pipeline.training import auto
+from fdet.pipeline.training import auto, length
 
 from .generated import make_dataset
 from .object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3
@@ -27,7 +27,7 @@ def plain_runs() -> Iterator[None]:
     """What is "auto" is short, and the same on every machine, whatever its processor can do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto, "native_precision", lambda device: "fp32")
-        patch.setattr(auto, "MIN_STEPS", 1)
+        patch.setattr(length, "MIN_STEPS", 1)
         yield
 
 

@@ -122,7 +122,7 @@ def test_ground_below_stages_below_tools_and_no_tool_imports_a_tool(name):
 def test_the_program_is_put_together_from_the_command_lines_of_its_rooms():
     taken = {t for t in imported("pipeline.cli") if room(t) == "pipeline"}
     command_lines = {n for n in in_pipeline() if n.endswith(".cli")}
-    assert taken == command_lines | {"pipeline.machines.interrupt"}
+    assert taken == command_lines | {"pipeline.machines.interrupt", "pipeline.machines.streams"}
 
 
 def circle_from(start: str) -> list[str] | None:
@@ -157,10 +157,8 @@ def test_imports_between_our_files_are_relative(name):
     assert not ours, f"{name} imports {ours}"
 
 
-def test_what_touches_the_disk_or_decodes_images_imports_no_torch():
-    names = [n for n in MODULES if room(n) == "cache" and n.split(".")[-1] not in WITH_TORCH]
-    assert {"cache.writer", "cache.verify", "cache.stores.hdf5_store"} <= set(names)
-    names += [n for n in MODULES if n.startswith("pipeline.dataset")]
+def assert_without_torch(names: list[str]) -> None:
+    """Import these modules in a new process, and fail at the first that loads torch."""
     program = "\n".join(
         [
             "import importlib, sys",
@@ -173,6 +171,24 @@ def test_what_touches_the_disk_or_decodes_images_imports_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_touches_the_disk_or_decodes_images_imports_no_torch():
+    names = [n for n in MODULES if room(n) == "cache" and n.split(".")[-1] not in WITH_TORCH]
+    assert {"cache.writer", "cache.verify", "cache.stores.hdf5_store"} <= set(names)
+    assert_without_torch(names + [n for n in MODULES if n.startswith("pipeline.dataset")])
+
+
+def test_what_is_checked_first_imports_no_torch():
+    """So that a wrong name, path or setting is said at once (tests/pipeline/test_before_torch.py)."""
+    last = {"checks", "cli", "command", "options", "settings"}
+    names = [n for n in MODULES if n.split(".")[-1] in last]
+    assert {"heads.dense.settings", "pipeline.runs.settings", "pipeline.training.checks"} <= {
+        *names
+    }
+    tables = ("heads.build", "heads.dense", "heads.necks", "heads.roi")
+    runs = ("config", "described", "folder", "history", "info", "position", "presets")
+    assert_without_torch([*names, *tables, *(f"pipeline.runs.{name}" for name in runs)])
 
 
 def test_the_cache_knows_no_model():

@@ -226,10 +226,16 @@ def test_a_vector_is_read_by_numpy_alone(cache):
 
 
 def test_a_head_without_vectors_lacks_their_fields_and_no_others():
-    mine, theirs = (make_header("int8", image_vector=v) for v in (None, VECTOR))
+    mine, theirs = make_header("int8"), make_header("int8", image_vector=VECTOR)
     lacking = set(fields(json.loads(theirs.to_bytes()))) - set(fields(json.loads(mine.to_bytes())))
     assert lacking == {row[0] for row in table_rows("fdet.json") if "image_vector" in row[0]}
     assert len(lacking) == 2
+
+
+def test_a_head_that_read_16_bits_lacks_the_field_that_says_so_and_no_other():
+    mine, theirs = (make_header("int8", bits=bits) for bits in (0, 12))
+    lacking = set(fields(json.loads(theirs.to_bytes()))) - set(fields(json.loads(mine.to_bytes())))
+    assert lacking == {"key.bits"}
 
 
 def test_the_kinds_of_vectors_are_documented():
@@ -331,7 +337,7 @@ def test_boxes_move_as_the_document_says(flip):
 def test_every_json_field_is_documented_and_no_other(title, tmp_path):
     found = set()
     for store in STORES:
-        header = make_header("int8", store, converted=("fp16",), image_vector=VECTOR)
+        header = make_header("int8", store, converted=("fp16",), image_vector=VECTOR, bits=12)
         root = make_cache(tmp_path / f"{store}.fdet", header, failed={FAILED}).root
         for path in root.glob(title.replace("<shard>", "*")):
             found |= set(fields(json.loads(path.read_bytes())))

@@ -19,29 +19,16 @@ ROOT = Path(__file__).parents[1]
 HEAD = '''"""A head of my own: an object is learnt by the points of its box that lie next to its centre."""
 
 import math
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
 
 import torch
 from torch.nn import functional
 
 from ..assign import BACKGROUND, assigned, locations_per_object
-from ..family import CONVS_HELP, HeadSettings
-from ..norms import HeadNorm
 from ..points import LocationsOf
-from ..ranges import between
 from ..types import Fit
 from .dense_head import Costs, DenseHead
 from .towers import Tower
-
-
-@dataclass(frozen=True, slots=True)
-class MineSettings(HeadSettings):
-    name: Literal["mine"] = "mine"
-    convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "the norm between them"] = "gn"
-    reach: Annotated[float, between(0, 8), "distance of points from the centre, in strides"] = 1.5
 
 
 class Mine(DenseHead):
@@ -89,6 +76,24 @@ class Mine(DenseHead):
         return match.where(nearest <= self.settings.reach, BACKGROUND)
 '''
 
+SETTINGS = """
+
+@dataclass(frozen=True, slots=True)
+class MineSettings(HeadSettings):
+    name: Literal["mine"] = "mine"
+    convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
+    norm: Annotated[HeadNorm, "the norm between them"] = "gn"
+    reach: Annotated[float, between(0, 8), "distance of points from the centre, in strides"] = 1.5
+"""
+
+BUILD = """
+
+def _mine(spec: PyramidSpec, classes: int, settings: MineSettings) -> Head:
+    from .mine import Mine
+
+    return Mine(spec, classes, settings)
+"""
+
 SOURCE = '''"""A backbone in the loop whose maps are multiplied by one."""
 
 from dataclasses import replace
@@ -133,9 +138,12 @@ def copy(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, package)
     dense, sources = package / "heads" / "dense", package / "pipeline" / "sources"
     (dense / "mine.py").write_text(HEAD)
+    with (dense / "settings.py").open("a") as settings:
+        settings.write(SETTINGS)
     table = dense / "__init__.py"
-    insert(table, "from .mine import Mine, MineSettings\n", before="\nDENSE_HEADS")
-    insert(table, '    "mine": HeadFamily(Mine, MineSettings),\n', before="}\n")
+    insert(table, "from .settings import MineSettings\n", before="\nif TYPE_CHECKING")
+    insert(table, BUILD, before="\n\nDENSE_HEADS")
+    insert(table, '    "mine": HeadFamily(_mine, MineSettings),\n', before="}\n")
     (sources / "mine.py").write_text(SOURCE)
     table = sources / "kinds.py"
     insert(table, MAKE, before="\n\n@dataclass")

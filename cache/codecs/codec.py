@@ -18,7 +18,7 @@ from ..errors import FeatureError, InputError
 from ..key import CacheKey
 from ..pyramid import FeaturePyramid, PyramidSpec
 from .calibration import LevelParameters, Parameters, parameters_of, read_parameter_files
-from .form import NUMBERS, Numbers, StoredForm, parse_form
+from .form import NUMBERS, Numbers, StoredForm, get_form, parse_form
 
 _FLOATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # What one sum and one product in float32 may add to an error, as a share of the value.
@@ -203,14 +203,6 @@ def codec_of(root: Path, key: CacheKey, device: torch.device | str = "cpu") -> C
 def codec_files(root: Path, key: CacheKey) -> dict[str, bytes]:
     """Return the files in a folder that the codec of its cache or run needs. Raises CorruptCache."""
     return read_parameter_files(root, parse_form(key.codec), key.levels, key.calibration)
-
-
-def get_form(name: str) -> StoredForm:
-    """Return the form that a user named. Raises InputError, which suggests the nearest name."""
-    try:
-        return parse_form(name)
-    except ValueError as error:
-        raise InputError(str(error)) from error
 
 
 def _tensors(parameters: LevelParameters | None, device: torch.device | str) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import did_you_mean
+from ..errors import InputError, did_you_mean
 
 _NAME = re.compile(r"([a-z]+[0-9]+)(?:\+pca([1-9][0-9]{0,5})?)?")
 
@@ -113,3 +113,11 @@ def parse_form(name: str) -> StoredForm:
         )
     components = int(found[2] or 0) if "+" in name else None
     return StoredForm(NUMBERS[found[1]], components)
+
+
+def get_form(name: str) -> StoredForm:
+    """Return the form that a user named. Raises InputError, which suggests the nearest name."""
+    try:
+        return parse_form(name)
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -125,17 +125,7 @@ class CacheHeader:
         fdet.json is damaged.
         """
         path = root / NAME
-        if not is_there(path):
-            raise InputError(
-                f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`"
-            )
-        raw = read_below(root, NAME, MAX_BYTES)
-        found = parse_json(raw, path).get("format")
-        if found != FORMAT:
-            raise InputError(
-                f"{path}: format {str(found)[:20]}; this fdet reads format {FORMAT}: make the cache again, "
-                "or use the fdet that made it"
-            )
+        raw, _ = _read_json(root)
         data = parse_sealed(raw, path)
         if data.get("store") not in STORE_NAMES:
             known = ", ".join(STORE_NAMES)
@@ -151,3 +141,32 @@ class CacheHeader:
         if header.id != data.get("id"):
             raise CorruptCache(f"{path}: its id is not that of its key and layout")
         return header
+
+
+@retry_from_objects
+def read_key(root: Path) -> CacheKey:
+    """Read only the key of the cache below `root`, which is quick for any number of images.
+
+    The rest of fdet.json is not checked, and nor is its checksum. Raises as `CacheHeader.read` does.
+    """
+    _, data = _read_json(root)
+    try:
+        return CacheKey.from_json(data["key"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise CorruptCache(f"{root / NAME}: unreadable header ({error!r})") from error
+
+
+def _read_json(root: Path) -> tuple[bytes, dict[str, Any]]:
+    """Return the bytes of fdet.json and its fields. Raises InputError, CorruptCache."""
+    path = root / NAME
+    if not is_there(path):
+        raise InputError(f"{root} is not a cache: it has no {NAME}; make one with `fdet extract`")
+    raw = read_below(root, NAME, MAX_BYTES)
+    data = parse_json(raw, path)
+    found = data.get("format")
+    if found != FORMAT:
+        raise InputError(
+            f"{path}: format {str(found)[:20]}; this fdet reads format {FORMAT}: make the cache again, "
+            "or use the fdet that made it"
+        )
+    return raw, data

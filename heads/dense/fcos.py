@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,31 +13,13 @@ from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegres
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..assign import assigned, centre_match, locations_per_object
-from ..family import CONVS_HELP, NMS_HELP, HeadSettings
 from ..losses import focal_loss, giou_loss
 from ..memo import Memo
-from ..norms import HeadNorm, norm_layer
+from ..norms import norm_layer
 from ..points import FIRST_DISTANCE, Locations, LocationsOf, per_location
-from ..ranges import at_least, between
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
-
-
-@dataclass(frozen=True, slots=True)
-class FCOSSettings(HeadSettings):
-    """The settings of FCOS."""
-
-    name: Literal["fcos"] = "fcos"
-    nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.6
-    radius: Annotated[float, at_least(0), "radius of centre sampling, in strides"] = 1.5
-    convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
-    offset: Annotated[
-        float,
-        between(0, 1),
-        "position of a point in its cell, in strides; 0.5: the centre, as in the paper; 0: the corner, as in "
-        "torchvision's model",
-    ] = 0.5
+from .settings import FCOSSettings
 
 
 class FCOS(DenseHead):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -14,53 +12,14 @@ from torchvision.models.detection.retinanet import (
 )
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
-from ..anchors import GRID_HELP, Anchors, Grid, best_iou, canvas_anchors
+from ..anchors import Anchors, best_iou, canvas_anchors
 from ..assign import assigned, iou_match, locations_per_object
-from ..checks import Auto, check_anchors, check_range
-from ..family import CONVS_HELP, HeadSettings
 from ..losses import focal_loss
-from ..norms import HeadNorm, norm_layer
-from ..ranges import between
+from ..norms import norm_layer
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
+from .settings import RetinaNetSettings
 from .towers import resized_tower
-
-SCALES = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
-
-
-@dataclass(frozen=True, slots=True)
-class RetinaNetSettings(HeadSettings):
-    """The settings of RetinaNet. Anchors whose IoU lies between the two bounds train no class."""
-
-    name: Literal["retinanet"] = "retinanet"
-    anchor_scales: Annotated[
-        tuple[float, ...] | Auto,
-        "sides of the anchors of every level, in strides; auto: the paper's, and more where the training "
-        "boxes need them",
-    ] = "auto"
-    ratios: Annotated[tuple[float, ...], "ratios of the anchors' height to width"] = (
-        0.5,
-        1.0,
-        2.0,
-    )
-    anchor_grid: Annotated[Grid, GRID_HELP] = "stride"
-    convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
-    iou_foreground: Annotated[
-        float, between(0, 1), "minimum IoU of an anchor with the object that it learns"
-    ] = 0.5
-    iou_background: Annotated[
-        float, between(0, 1), "IoU below which an anchor learns that there is no object"
-    ] = 0.4
-
-    def __post_init__(self) -> None:
-        HeadSettings.__post_init__(self)
-        check_anchors(self.anchor_scales, self.ratios)
-        check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
-
-    def scales(self, spec: PyramidSpec) -> tuple[float, ...]:
-        """Return the scales of the anchors on the levels of `spec`."""
-        return SCALES if self.anchor_scales == "auto" else self.anchor_scales
 
 
 class RetinaNet(DenseHead):

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
@@ -17,36 +15,16 @@ from torch.nn import functional
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..assign import Alignment, assigned
-from ..family import CONVS_HELP, NMS_HELP, HeadSettings
 from ..losses import giou_loss, quality_focal_loss
-from ..norms import HeadNorm
 from ..points import FIRST_DISTANCE, LocationsOf
-from ..ranges import at_least, between
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
+from .settings import TALSettings
 from .towers import Tower
 
 # The usual sum of the qualities of an object's points, from the middle of a training on.
 QUALITY = 4.0
 PRIOR = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class TALSettings(HeadSettings):
-    """The settings of the head with task-aligned assignment."""
-
-    name: Literal["tal"] = "tal"
-    nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.6
-    convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
-    norm: Annotated[HeadNorm, "norm after each convolution of the towers"] = "gn"
-    alpha: Annotated[
-        float, between(0, 100), "weight of the score in the choice of an object's points"
-    ] = 1.0
-    beta: Annotated[
-        float, between(0, 100), "weight of the IoU in the choice of an object's points"
-    ] = 6.0
-    top_k: Annotated[int, between(1, 2**20), "maximum number of points that learn an object"] = 13
-    box_weight: Annotated[float, at_least(0), "weight of the box loss"] = 2.0
 
 
 class TAL(DenseHead):

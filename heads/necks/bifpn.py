@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
 from ..convolutions import coarser, finer, separable
-from ..family import NeckSettings
-from ..norms import Activation, Norm, activation_layer
-from ..ranges import between
+from ..norms import activation_layer
 from ..repeated import RepeatedNeck
-
-
-@dataclass(frozen=True, slots=True)
-class BiFPNSettings(NeckSettings):
-    """The settings of BiFPN."""
-
-    name: Literal["bifpn"] = "bifpn"
-    repeats: Annotated[
-        int, between(1, 64), "how often the two paths come, each time with new weights"
-    ] = 3
-    norm: Annotated[
-        Norm, "the norm; the paper's is sync-bn, for its batches of 128; gn needs no large ones"
-    ] = "gn"
-    activation: Annotated[Activation, "the activation"] = "silu"
-    order: Annotated[
-        Literal["act-conv-norm", "conv-norm-act"],
-        "of the layers after a fusion; the paper's own code has the activation first",
-    ] = "act-conv-norm"
-
-    def __post_init__(self) -> None:
-        NeckSettings.__post_init__(self)
-        if self.max_level == self.min_level:
-            raise ConfigError(
-                f"setting 'neck.max_level': neck bifpn needs two levels, got only {self.min_level}"
-            )
+from .settings import BiFPNSettings
 
 
 class BiFPN(RepeatedNeck):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -12,30 +10,9 @@ from torchvision.ops.feature_pyramid_network import ExtraFPNBlock
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Neck
-from ..family import NeckSettings
-from ..levels import Extra, ExtraLevels, levels_of
-from ..norms import Activation, Norm, activation_layer, norm_layer
-
-
-@dataclass(frozen=True, slots=True)
-class TopDownSettings(NeckSettings):
-    """The settings of necks with FPN's top-down path.
-
-    All cached levels from min_level on take part, including those above max_level.
-    """
-
-    extra: Annotated[Extra, "what levels coarser than the cache's are made from"] = "p"
-    norm: Annotated[Norm, "the norm after every convolution"] = "gn"
-
-
-@dataclass(frozen=True, slots=True)
-class FPNSettings(TopDownSettings):
-    """The settings of FPN."""
-
-    name: Literal["fpn"] = "fpn"
-    activation: Annotated[
-        Activation, "after the 3x3 convolution of every level; the original FPN has none"
-    ] = "none"
+from ..levels import ExtraLevels, levels_of
+from ..norms import activation_layer, norm_layer
+from .settings import FPNSettings, TopDownSettings
 
 
 class TopDown(Neck):

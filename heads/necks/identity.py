@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Literal
 
 from torch import nn
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..detector import Neck
-from ..family import NeckSettings
-from ..ranges import between
-
-
-@dataclass(frozen=True, slots=True)
-class IdentitySettings(NeckSettings):
-    """The settings of the identity neck, which makes no level of its own."""
-
-    name: Literal["identity"] = "identity"
-    channels: Annotated[
-        int, between(0, 2**16), "channels that the cached levels must have; 0: any"
-    ] = 0
-    min_level: Annotated[int, between(0, 20), "first cached level that is used"] = 0
-    max_level: Annotated[int, between(0, 20), "last cached level that is used"] = 16
+from .settings import IdentitySettings
 
 
 class Identity(Neck):

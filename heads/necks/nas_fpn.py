@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
 from ..convolutions import convolution, resampled
-from ..family import NeckSettings
-from ..norms import Activation, Norm, activation_layer
-from ..ranges import between
+from ..norms import activation_layer
 from ..repeated import RepeatedNeck
+from .settings import NASFPNSettings
 
 
 class Cell(NamedTuple):
@@ -41,20 +39,6 @@ CELLS = (
     Cell(3, "attention", (9, 10)),
 )
 LEVELS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class NASFPNSettings(NeckSettings):
-    """The settings of NAS-FPN."""
-
-    name: Literal["nas-fpn"] = "nas-fpn"
-    repeats: Annotated[
-        int, between(1, 7), "how often the graph comes, each time with new weights"
-    ] = 5
-    norm: Annotated[
-        Norm, "the norm; the paper's is sync-bn, for its batches of 64; gn needs no large ones"
-    ] = "gn"
-    activation: Annotated[Activation, "before each 3x3 convolution"] = "relu"
 
 
 class NASFPN(RepeatedNeck):

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..convolutions import convolution
 from ..levels import doubling_levels_of
-from ..norms import Activation
-from .fpn import TopDown, TopDownSettings
-
-
-@dataclass(frozen=True, slots=True)
-class PAFPNSettings(TopDownSettings):
-    """The settings of PAFPN."""
-
-    name: Literal["pafpn"] = "pafpn"
-    activation: Annotated[Activation, "after each convolution of the path"] = "relu"
+from .fpn import TopDown
+from .settings import PAFPNSettings
 
 
 class PAFPN(TopDown):

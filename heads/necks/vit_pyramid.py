@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +10,9 @@ from torch import Tensor, nn
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..convolutions import coarser, convolution
 from ..detector import Neck
-from ..family import NeckSettings
 from ..levels import levels_of_taps
-from ..norms import Activation, Norm, activation_layer, norm_layer
-
-
-@dataclass(frozen=True, slots=True)
-class ViTPyramidSettings(NeckSettings):
-    """The settings of the ViT pyramid. The paper has levels from 2 on."""
-
-    name: Literal["vit-pyramid"] = "vit-pyramid"
-    norm: Annotated[Norm, "the norm after every convolution"] = "ln"
-    activation: Annotated[Activation, "between two deconvolutions"] = "gelu"
+from ..norms import activation_layer, norm_layer
+from .settings import ViTPyramidSettings
 
 
 class ViTPyramid(Neck):

@@ -22,14 +22,12 @@ from ..long_tail import label_weights
 from ..norms import norm_layer
 from ..types import Targets
 from .pooling import RoIPool
-from .settings import RoISettings
+from .settings import RoISettings, Weights
 
 # The score of every class in a fresh head, where the classifier is a sigmoid.
 PRIOR = 0.01
 # The label of a RoI that is neither an object nor background.
 IGNORED = -1
-
-Weights = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

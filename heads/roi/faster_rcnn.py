@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
-
 from ...cache.pyramid import PyramidSpec
-from ..ranges import between
-from .settings import RoISettings
+from .settings import FasterRCNNSettings
 from .two_stage import TwoStage
-
-
-@dataclass(frozen=True, slots=True)
-class FasterRCNNSettings(RoISettings):
-    """The settings of Faster R-CNN."""
-
-    name: Literal["faster-rcnn"] = "faster-rcnn"
-    iou_foreground: Annotated[
-        float, between(0, 1), "the overlap with an object from which a RoI counts as one"
-    ] = 0.5
 
 
 class FasterRCNN(TwoStage):

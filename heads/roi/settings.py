@@ -1,19 +1,21 @@
-"""The settings that all RoI heads share, checked when they are made."""
+"""The settings of the RoI heads, without torch, so that they can be checked before it is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
-from ..anchors import GRID_HELP, Grid
 from ..checks import Auto, check_anchors
-from ..family import HeadSettings
-from ..norms import HeadNorm
+from ..family import GRID_HELP, Grid, HeadNorm, HeadSettings
 from ..ranges import at_least, between
 
 # The side of the smallest anchors, px, as in FPN (Lin et al., arXiv 1612.03144, section 4.1).
 FIRST_SIDE = 32.0
+# The factors of the offsets (x, y, w, h) of a box.
+Weights = tuple[float, float, float, float]
+StageLosses = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +82,54 @@ class RoISettings(HeadSettings):
         if self.anchor_scales == "auto":
             return (FIRST_SIDE / spec.strides[0],)
         return self.anchor_scales
+
+
+@dataclass(frozen=True, slots=True)
+class FasterRCNNSettings(RoISettings):
+    """The settings of Faster R-CNN."""
+
+    name: Literal["faster-rcnn"] = "faster-rcnn"
+    iou_foreground: Annotated[
+        float, between(0, 1), "the overlap with an object from which a RoI counts as one"
+    ] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeRCNNSettings(RoISettings):
+    """The settings of Cascade R-CNN, with one value of iou_thresholds and box_weights for each stage.
+
+    The box weights grow as the remaining correction shrinks.
+    """
+
+    name: Literal["cascade-rcnn"] = "cascade-rcnn"
+    class_agnostic: Annotated[bool, "one box per RoI, instead of one per class"] = True
+    stage_losses: Annotated[
+        StageLosses, "how the losses of the stages are combined; Detectron2 adds them up"
+    ] = "mean"
+    iou_thresholds: Annotated[
+        tuple[float, ...],
+        between(0, 1),
+        "the overlap with an object from which a RoI counts as one, by stage",
+    ] = (0.5, 0.6, 0.7)
+    box_weights: Annotated[
+        tuple[Weights, ...], "the factors of the offsets (x, y, w, h), by stage"
+    ] = (
+        (10.0, 10.0, 5.0, 5.0),
+        (20.0, 20.0, 10.0, 10.0),
+        (30.0, 30.0, 15.0, 15.0),
+    )
+
+    def __post_init__(self) -> None:
+        RoISettings.__post_init__(self)
+        stages = len(self.iou_thresholds)
+        if not 1 <= stages <= 16:
+            raise ConfigError(f"setting 'head.iou_thresholds': expected 1 to 16, got {stages}")
+        if len(self.box_weights) != stages:
+            raise ConfigError(
+                "setting 'head.box_weights': expected four numbers for each of the "
+                f"{stages} stages of 'head.iou_thresholds', got {len(self.box_weights)}"
+            )
+        if min(map(min, self.box_weights)) <= 0:
+            raise ConfigError(
+                f"setting 'head.box_weights': expected positive numbers, got {self.box_weights}"
+            )

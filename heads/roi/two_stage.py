@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +20,13 @@ from ..long_tail import federated_classes
 from ..recompute import recomputed
 from ..sampling import balanced, some
 from ..types import Detections, Fit, Targets
-from .box_head import BoxHead, LabelledRoIs, Weights, of_class
+from .box_head import BoxHead, LabelledRoIs, of_class
 from .mask_head import MaskHead, mask_loss
 from .rpn import RPN
-from .settings import RoISettings
+from .settings import RoISettings, StageLosses, Weights
 
 # The logits (N, L) and box deltas (N, R, 4) of one image.
 _Outputs = tuple[Tensor, Tensor]
-StageLosses = Literal["mean", "sum"]
 
 
 class TwoStage(Head):

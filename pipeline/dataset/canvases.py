@@ -26,12 +26,16 @@ from .views import ResizeRule, View, place, view_from_name
 
 @dataclass(frozen=True, slots=True)
 class CanvasRecipe:
-    """Everything that determines how an image becomes its canvases."""
+    """Everything that determines how an image becomes its canvases.
+
+    bits: how many bits deep pixels have, as in `CacheKey`.
+    """
 
     folder: Path
     rule: ResizeRule
     views: tuple[View, ...]
     seed: int
+    bits: int = 0
 
     def place(self, image: ImageEntry, view: int) -> Placement:
         return place(
@@ -47,7 +51,7 @@ class CanvasRecipe:
 def recipe_of(key: CacheKey, images: Path) -> CanvasRecipe:
     """Return the recipe for the canvases of a cache."""
     rule = ResizeRule(key.short, key.long, key.square, key.divisor)
-    return CanvasRecipe(images, rule, tuple(map(view_from_name, key.views)), key.seed)
+    return CanvasRecipe(images, rule, tuple(map(view_from_name, key.views)), key.seed, key.bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def render(recipe: CanvasRecipe, image: ImageEntry, views: tuple[int, ...]) -> C
     """Render some views of one image; a file that cannot be read is noted as a failure, not raised."""
     placements = tuple(recipe.place(image, view) for view in views)
     try:
-        upright, sha256 = load_image(recipe.folder / image.file_name, image.hw)
+        upright, sha256 = load_image(recipe.folder / image.file_name, image.hw, recipe.bits)
         pixels = np.stack([draw_canvas(upright, placement) for placement in placements])
     except ImageError as error:
         return Canvases(image, placements, None, "", str(error))

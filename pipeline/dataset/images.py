@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,15 +13,11 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from ...cache.errors import InputError
 from ...cache.placement import Placement
+from .pixels import Stored, Values, deep_values, to_rgb
 
 # The formats that data sets use. Pillow knows forty more, one of which starts a program.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
-# The suffixes by which images in a folder are found.
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
-)
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 MAX_FILE_BYTES = 2**29
 MAX_PIXELS = 89_478_485  # Pillow itself warns about larger images.
 INTERPOLATION = "pillow-bilinear-antialias"
@@ -45,10 +40,14 @@ class ImageError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """The size of the stored raster in px, and the EXIF orientation (1: upright)."""
+    """The size of the stored raster in px, and the EXIF orientation (1: upright).
+
+    deep: whether its pixels have more than 8 bits.
+    """
 
     stored_hw: tuple[int, int]
     orientation: int
+    deep: bool = False
 
     @property
     def upright_hw(self) -> tuple[int, int]:
@@ -96,24 +95,26 @@ def file_sha256(path: Path) -> str:
         return ""
 
 
-def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Image.Image, str]:
+def load_image(
+    path: Path, image_hw: tuple[int, int] | None = None, bits: int = 0
+) -> tuple[Image.Image, str]:
     """Read the upright RGB image and the sha256 of its file.
 
-    image_hw: the size that the annotations name, or None where there are no annotations. Raises
-    ImageError.
+    image_hw: the size that the annotations name, or None where there are no annotations. bits: how many bits
+    deep pixels have, as in `CacheKey`; 8-bit pixels stay as they are. Raises ImageError.
     """
     try:
         _check_file(path)
         raw = path.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
+            stored = Stored.of(image)
             header = _header(image)
             rotate = header.rotate(image_hw or header.upright_hw)
             if rotate is None:
                 raise ImageError(f"its size (h, w) is {header.upright_hw}, expected {image_hw}")
-            image.load()
+            rgb = to_rgb(image, stored, raw, bits)
             # Pillow rotates TIFF files by itself when it loads them.
             turned = _orientation(image) != header.orientation
-            rgb = _to_rgb(image)
     except ImageError:
         raise
     except Exception as error:  # Every decoder fails in its own way.
@@ -123,6 +124,31 @@ def load_image(path: Path, image_hw: tuple[int, int] | None = None) -> tuple[Ima
     elif turned and not rotate:
         rgb = rgb.transpose(_UPRIGHT[_TURNED_BACK.get(header.orientation, header.orientation)])
     return rgb, hashlib.sha256(raw).hexdigest()
+
+
+def has_deep_pixels(path: Path) -> bool:
+    """Return whether a file can be opened and stores pixels of more than 8 bits, without decoding it."""
+    try:
+        _check_file(path)
+        with Image.open(path) as image:
+            return image.format in FORMATS and Stored.of(image).deep
+    except Exception:  # Every decoder fails in its own way.
+        return False
+
+
+def load_deep_values(path: Path) -> Values | None:
+    """Read the deep pixels of a file as they are stored; None where it has none. Raises ImageError."""
+    try:
+        _check_file(path)
+        raw = path.read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            stored = Stored.of(image)
+            _check_format(image)
+            return deep_values(image, stored, raw)
+    except ImageError:
+        raise
+    except Exception as error:  # Every decoder fails in its own way.
+        raise ImageError(_reason(error)) from error
 
 
 def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint8]:
@@ -155,37 +181,21 @@ def _header(image: Image.Image) -> ImageHeader:
     stored_hw = (image.height, image.width)
     if isinstance(image, TiffImageFile):
         stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
+    _check_format(image)
+    deep = Stored.of(image).deep
+    return ImageHeader(stored_hw, _orientation(image), deep)
+
+
+def _check_format(image: Image.Image) -> None:
     if image.format not in FORMATS:
         raise ImageError(f"a file of format {image.format}; known: {', '.join(FORMATS)}")
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}")
-    return ImageHeader(stored_hw, _orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     return int(orientation) if orientation in _UPRIGHT else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert to 8-bit RGB: 16-bit grey is scaled down, transparency is laid over white as viewers do."""
-    if image.mode.startswith("I"):
-        return _grey(np.asarray(image).astype(np.int64))
-    if image.mode == "F":
-        raise ImageError(
-            "it stores floating-point pixels, whose range is unknown; convert it to 8 bits"
-        )
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
-
-
-def _grey(values: npt.NDArray[np.int64]) -> Image.Image:
-    if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"its pixels reach {values.min()}..{values.max()}, expected 0..65535")
-    return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert("RGB")
 
 
 def _reason(error: Exception) -> str:
@@ -194,22 +204,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read"
     return str(error) or type(error).__name__
-
-
-def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return every image once, as its path and the name to display, relative to the folder given."""
-    files: dict[Path, str] = {}
-    for path in paths:
-        if path.is_file():
-            files.setdefault(path, path.name)
-        elif path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-            for p in inside:
-                files.setdefault(p, p.relative_to(path).as_posix())
-        else:
-            raise InputError(f"{path}: no such file or folder")
-    if not files:
-        raise InputError(
-            f"no images in {', '.join(map(str, paths))}; known: {', '.join(sorted(SUFFIXES))}"
-        )
-    return list(files.items())

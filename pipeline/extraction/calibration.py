@@ -45,7 +45,8 @@ def learn(
             progress.advance()
     if not any(found.values()):
         raise InputError(
-            f"none of the {len(images)} images that calibrate the codec could be read; give more "
+            f"none of the {len(images)} images that calibrate the codec could be read "
+            f"({images[0].file_name}: {render(recipe, images[0], (0,)).failure}); give more "
             "--calibration-images, or another cache's --calibration"
         )
     return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
@@ -95,14 +96,6 @@ def evenly(images: Sequence[ImageEntry], count: int) -> list[ImageEntry]:
     """Return at most `count` of the images, evenly spread over all of them."""
     count = min(count, len(images))
     return [images[k * len(images) // count] for k in range(count)]
-
-
-def refuse_unused(form: StoredForm, calibration: Path | None) -> None:
-    """Raise InputError where a codec that has no scales is to take those of another cache."""
-    if calibration is not None and not form.calibrated:
-        raise InputError(
-            f"--calibration {calibration}: codec {form.name} has no scales; leave it out"
-        )
 
 
 def calibration_of(root: Path, key: CacheKey, option: str) -> dict[str, bytes]:

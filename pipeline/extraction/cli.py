@@ -15,6 +15,10 @@ def extract_command(config: ExtractConfig) -> None:
     Exit 0: the cache is complete (or this process's part of it, where several fill it). 3: it is complete
     but some images could not be read. 2: bad input.
     """
+    from .checks import check_extraction, check_out
+
+    check_extraction(config)
+    check_out(config.out)
     from .extract import extract
 
     summary = extract(config)

@@ -9,24 +9,28 @@ from dataclasses import replace
 import torch
 
 from ...cache.codecs.calibration import calibration_digest, has_parameter_files
-from ...cache.codecs.codec import get_form
+from ...cache.codecs.form import get_form
 from ...cache.errors import InputError, KeyMismatch
 from ...cache.format import header as header_file
 from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import record_name
 from ...cache.key import CacheKey
-from ...cache.layout import ImageEntry
+from ...cache.layout import ImageEntry, Layout
 from ...cache.stores import STORES
 from ...cache.writer import create_cache
+from ..backbones.fitting import fitting_rule
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.canvases import recipe_of
 from ..dataset.check import check_images
+from ..dataset.depth import find_bits, recorded_bits
 from ..dataset.images import INTERPOLATION
-from ..dataset.views import ResizeRule, parse_views
+from ..dataset.names import normalised
+from ..dataset.views import parse_views
 from ..machines.devices import environment
 from ..machines.world import World
 from .calibration import calibration_of, evenly, learn
+from .checks import refuse_foreign_folder
 from .layout import plan_layout
 from .options import ExtractConfig
 
@@ -42,10 +46,13 @@ def planned_header(
     images: Sequence[ImageEntry],
     device: torch.device,
 ) -> CacheHeader:
-    """Return the header that the command asks for, except the calibration of the codec."""
+    """Return the header that the command asks for, except the calibration of the codec.
+
+    Raises InputError where the backbone does not take the canvases.
+    """
     short, long = config.size or config.short, config.size or config.long
     assert short is not None and long is not None
-    rule = ResizeRule(short, long, config.size is not None, backbone.divisor)
+    rule = fitting_rule(backbone, short, long, config.size is not None)
     views, form = parse_views(config.views), get_form(config.codec)
     key = CacheKey(
         backbone=backbone.name,
@@ -58,6 +65,7 @@ def planned_header(
         square=rule.square,
         divisor=rule.divisor,
         interpolation=INTERPOLATION,
+        bits=_bits(config, images),
         levels=backbone.spec,
         precision=config.precision,
         image_vector=backbone.image_vector,
@@ -80,6 +88,20 @@ def planned_header(
     return CacheHeader(key, layout, {}, config.store)
 
 
+def _bits(config: ExtractConfig, images: Sequence[ImageEntry]) -> int:
+    """Return how many bits deep pixels have, as the key has it.
+
+    It is what the command says, else what holds for the cache that is continued or taken from, else what the
+    images show.
+    """
+    if config.bits is not None:
+        return recorded_bits(config.bits)
+    for cache in (config.out, config.update, config.calibration):
+        if cache is not None and (cache / header_file.NAME).exists():
+            return CacheHeader.read(cache).key.bits
+    return find_bits(config.image_folder, [image.file_name for image in images])
+
+
 def created_or_resumed(
     config: ExtractConfig, world: World, header: CacheHeader, backbone: FrozenBackbone, raw: bytes
 ) -> CacheHeader:
@@ -87,16 +109,10 @@ def created_or_resumed(
 
     A new cache is made only once the images have been checked.
     """
-    # The folder is listed before looking for a header, which another process may be writing.
-    others = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
+    refuse_foreign_folder(config.out)
     before = CacheHeader.read(config.out) if (config.out / header_file.NAME).exists() else None
     if before is not None:
         _refuse_other_inputs(config, header, before)
-    elif others:
-        raise InputError(
-            f"--out {config.out}: the folder is not empty ({others[0]}, ...) and holds no cache; "
-            "choose another"
-        )
     # With a wrong --images the cache would be sealed with every remaining image failed.
     undone = [
         image
@@ -105,7 +121,7 @@ def created_or_resumed(
         for image in shard.images
     ]
     if undone:
-        check_images(config.images, undone)
+        check_images(config.image_folder, undone)
     complete = before is not None and has_parameter_files(config.out, before.other_files)
     files = {} if complete else _codec_files(config, header, backbone)
     facts = {
@@ -151,7 +167,7 @@ def _codec_files(
         # Features that are taken over were stored with the older cache's calibration.
         return calibration_of(config.update, header.key, "--update")
     images = evenly(header.layout.images, config.calibration_images)
-    return learn(header.form, backbone, recipe_of(header.key, config.images), images)
+    return learn(header.form, backbone, recipe_of(header.key, config.image_folder), images)
 
 
 def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: CacheHeader) -> None:
@@ -172,13 +188,22 @@ def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: Cach
             f"{out} was made from other inputs: {'; '.join(map(str, differences))} (here: this "
             "command, there: the cache); repeat the command it was made with, or choose another --out"
         )
-    if wanted.layout != found.layout:
-        mine, theirs = set(wanted.layout.images), set(found.layout.images)
+    there = _with_normal_names(found.layout)
+    if wanted.layout != there:
+        mine, theirs = set(wanted.layout.images), set(there.images)
         raise KeyMismatch(
             f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "
             f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out "
             f"(with --update {out} it takes over what has not changed)"
         )
+
+
+def _with_normal_names(layout: Layout) -> Layout:
+    """Return the layout with names as they are read today."""
+    buckets = [
+        replace(bucket, images=tuple(map(normalised, bucket.images))) for bucket in layout.buckets
+    ]
+    return replace(layout, buckets=tuple(buckets))
 
 
 def _wanted_key(config: ExtractConfig, wanted: CacheHeader, found: CacheHeader) -> CacheKey:

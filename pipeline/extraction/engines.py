@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol
 
 from ...cache.codecs.codec import codec_of
-from ...cache.errors import InputError, did_you_mean
 from ...cache.format import manifest as manifest_file
 from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
 from ..dataset.canvases import recipe_of
+from ..dataset.data_set import DataSet
 from ..machines.world import World
 from .creation import created_or_resumed
 from .options import ExtractConfig
@@ -51,7 +51,7 @@ class Local:
     def write(self, header: CacheHeader, shards: Sequence[Shard]) -> Iterator[int]:
         """Write all shards, then yield for each how many of its images were taken over."""
         config, begun, reused = self.config, self.begun, Reused()
-        recipe = recipe_of(header.key, config.images)
+        recipe = recipe_of(header.key, config.image_folder)
         if self.older is not None:
             check_same_codec(self.older, header)
             reused = find_reusable(self.older, recipe, shards)
@@ -65,27 +65,21 @@ class Local:
 
 
 @contextmanager
-def local(config: ExtractConfig, world: World) -> Iterator[Engine]:
+def local(config: ExtractConfig, world: World, data: DataSet) -> Iterator[Engine]:
     """Yield the engine that writes in this process. Raises InputError, KeyMismatch."""
-    begun = prepared(config, world)
+    begun = prepared(config, world, data)
     older = None
     if config.update is not None and not (config.out / manifest_file.NAME).exists():
         older = open_older(config.update, begun.header)
     yield Local(config, world, begun, older)
 
 
-ENGINES: Mapping[str, Callable[[ExtractConfig, World], AbstractContextManager[Engine]]] = {
+ENGINES: Mapping[str, Callable[[ExtractConfig, World, DataSet], AbstractContextManager[Engine]]] = {
     "local": local,
     "ray": on_ray,
 }
 
 
-def engine_of(config: ExtractConfig, world: World) -> AbstractContextManager[Engine]:
-    """Return the engine that the command names, as a context manager. Raises InputError."""
-    if config.engine not in ENGINES:
-        raise InputError(f"--engine {config.engine!r}{did_you_mean(config.engine, ENGINES)}")
-    if config.engine == "local":
-        for f in fields(config):
-            if f.name.startswith("ray_") and getattr(config, f.name) != f.default:
-                raise InputError(f"--{f.name.replace('_', '-')}: belongs to --engine ray")
-    return ENGINES[config.engine](config, world)
+def engine_of(config: ExtractConfig, world: World, data: DataSet) -> AbstractContextManager[Engine]:
+    """Return the engine that a command which `check_extraction` passed names, as a context manager."""
+    return ENGINES[config.engine](config, world, data)

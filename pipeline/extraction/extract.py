@@ -25,6 +25,7 @@ from ..machines.world import World, find_world
 from .changed import changed_images, refuse_changed
 from .engines import engine_of
 from .options import ExtractConfig
+from .preparation import with_data
 from .ray_engine import role_of
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def extract(config: ExtractConfig) -> ExtractSummary:
     started = time.monotonic()
     world = find_world(config.rank, config.world, os.environ)
     reused = 0
-    with engine_of(config, world) as engine, only_writer(config.out, role_of(world)):
+    config, data = with_data(config)
+    with engine_of(config, world, data) as engine, only_writer(config.out, role_of(world)):
         header = engine.create()
         checked = written_records(config.out, header)
         changed = _changed(config, header, checked)
@@ -118,7 +120,7 @@ def _changed(
 ) -> list[ImageEntry]:
     """Return the images of written shards that were edited since."""
     return changed_images(
-        config.out, header, records.values(), config.images, look_at_all=config.verify_images
+        config.out, header, records.values(), config.image_folder, look_at_all=config.verify_images
     )
 
 
@@ -143,7 +145,7 @@ def _shards_to_do(
             or (config.retry_failed and _can_improve(config, header, shard, record))
         ):
             # The whole shard is computed anew, so all of its images must exist first.
-            check_images(config.images, shard.images)
+            check_images(config.image_folder, shard.images)
             remove_shard(config.out, record)
             record = None
         if record is None:
@@ -155,7 +157,7 @@ def _can_improve(
     config: ExtractConfig, header: CacheHeader, shard: Shard, record: ShardRecord
 ) -> bool:
     """Return whether an image of the shard that failed can be read now."""
-    recipe, samples = recipe_of(header.key, config.images), header.layout.samples(shard)
+    recipe, samples = recipe_of(header.key, config.image_folder), header.layout.samples(shard)
     failed = {samples[slot][0] for slot in record.failures}
     suspects = [image for image in shard.images if image.id in failed]
     return any(render(recipe, image, (0,)).pixels is not None for image in suspects)

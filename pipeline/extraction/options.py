@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ..command import MACHINE, Device, Threads, argument, cache_opt, opt
+from ...cache.key import MAX_BITS, MIN_BITS
+from ...heads.ranges import at_least, between
+from ..command import DATA, FORMAT, MACHINE, Device, Threads, argument, cache_opt, opt
 
 CALIBRATION_IMAGES = 32
-INPUT, FEATURES, CLUSTER = "Input", "Features", "Several processes"
+FEATURES, CLUSTER = "Features", "Several processes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,30 +26,45 @@ class ExtractConfig:
     anything to learn.
     """
 
-    annotations: Annotated[Path, argument("COCO JSON")]
-    images: Annotated[Path, opt("folder of the images", group=INPUT)]
-    out: Annotated[Path, cache_opt("cache to make or to continue", group=INPUT)]
+    annotations: Annotated[Path, argument("data set: a COCO JSON, YOLO, VOC or CSV file or folder")]
+    out: Annotated[Path, cache_opt("cache to make or to continue", group=DATA)]
+    images: Annotated[
+        Path | None, opt("folder of the images; default: found beside the annotations", group=DATA)
+    ] = None
+    format: Annotated[str | None, opt(FORMAT, group=DATA)] = None
+    split: Annotated[str | None, opt("split of the data set, e.g. train", group=DATA)] = None
     views: Annotated[
         str,
         opt(
             "views of each image, plain first; then hflip, vflip, scale=0.7..1.4, crop=0.5, combined by + "
             "and repeated by xN",
-            group=INPUT,
+            group=DATA,
         ),
     ] = "plain"
-    size: Annotated[int | None, opt("square canvas: its side, px", group=INPUT)] = None
-    short: Annotated[int | None, opt("aspect kept: the shorter side, px", group=INPUT)] = None
-    long: Annotated[int | None, opt("aspect kept: limit of the longer side, px", group=INPUT)] = (
-        None
-    )
-    limit: Annotated[int | None, opt("only the first N images", group=INPUT)] = None
+    size: Annotated[int | None, at_least(1), opt("square canvas: its side, px", group=DATA)] = None
+    short: Annotated[
+        int | None, at_least(1), opt("aspect kept: the shorter side, px", group=DATA)
+    ] = None
+    long: Annotated[
+        int | None, at_least(1), opt("aspect kept: limit of the longer side, px", group=DATA)
+    ] = None
+    limit: Annotated[int | None, at_least(1), opt("only the first N images", group=DATA)] = None
+    bits: Annotated[
+        int | None,
+        between(MIN_BITS, MAX_BITS),
+        opt(
+            "bits of deep pixels, which are read as 0 to 2^N - 1; default: looked at, once for the cache",
+            group=DATA,
+        ),
+    ] = None
     backbone: Annotated[
         str, opt("name of a timm model, or torchvision/resnet50", group=FEATURES)
     ] = "tf_efficientnet_lite0"
     weights: Annotated[
         str | None,
         opt(
-            "weights FILE (.safetensors, .pth) or 'random'; default: installed package, else download",
+            "weights FILE (.safetensors, .pth), FILE#NAME for one of several sets in it, or 'random'; "
+            "default: installed package, else download",
             group=FEATURES,
         ),
     ] = None
@@ -74,7 +91,9 @@ class ExtractConfig:
         ),
     ] = None
     calibration_images: Annotated[
-        int, opt("int and pca codecs: number of images that decide the scales", group=FEATURES)
+        int,
+        at_least(1),
+        opt("int and pca codecs: number of images that decide the scales", group=FEATURES),
     ] = CALIBRATION_IMAGES
     image_vectors: Annotated[
         bool,
@@ -83,9 +102,13 @@ class ExtractConfig:
             group=FEATURES,
         ),
     ] = False
-    seed: Annotated[int, opt("seed of random views and random weights", group=FEATURES)] = 0
+    seed: Annotated[
+        int, between(0, 2**63 - 1), opt("seed of random views and random weights", group=FEATURES)
+    ] = 0
     store: Annotated[str, opt("store of the maps: zarr or hdf5", group=FEATURES)] = "zarr"
-    shard_mb: Annotated[int, opt("MiB of uncompressed maps per shard", group=FEATURES)] = 256
+    shard_mb: Annotated[
+        int, at_least(1), opt("MiB of uncompressed maps per shard", group=FEATURES)
+    ] = 256
     retry_failed: Annotated[bool, opt("try images that failed before again")] = False
     verify_images: Annotated[
         bool,
@@ -104,9 +127,12 @@ class ExtractConfig:
     device: Device = "auto"
     batch_size: Annotated[
         int | None,
+        at_least(1),
         opt("samples per backbone pass; default: 1 on a CPU, 16 on an accelerator", group=MACHINE),
     ] = None
-    workers: Annotated[int, opt("processes that decode images; 0: none", group=MACHINE)] = 1
+    workers: Annotated[
+        int, at_least(0), opt("processes that decode images; 0: none", group=MACHINE)
+    ] = 1
     threads: Threads = None
     rank: Annotated[
         int | None,
@@ -143,3 +169,9 @@ class ExtractConfig:
             "GPUs that a worker claims, e.g. 0.5; default: 1 if the cluster has any", group=CLUSTER
         ),
     ] = None
+
+    @property
+    def image_folder(self) -> Path:
+        """The folder of the images, which `preparation.with_data` finds where none is given."""
+        assert self.images is not None
+        return self.images

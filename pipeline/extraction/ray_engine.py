@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from ...cache.disk.files import is_there
-from ...cache.disk.objects import ObjectPath
 from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import record_name
 from ...cache.layout import Shard
+from ..backbones.weights_option import absolute
+from ..dataset.data_set import DataSet
 from ..machines.interrupt import interruptible
 from ..machines.progress import ProgressLine, progress_line
 from ..machines.queue import TRIES, GivenUp, WorkQueue
@@ -126,23 +127,12 @@ class RayEngine:
 
 
 @contextmanager
-def on_ray(config: ExtractConfig, world: World) -> Iterator[RayEngine]:
-    """Yield the engine once a worker is ready.
+def on_ray(config: ExtractConfig, world: World, data: DataSet) -> Iterator[RayEngine]:
+    """Yield the engine once a worker is ready; workers read the data set themselves.
 
     Raises InputError where there is no Ray, and the error with which a worker refuses.
     """
-    if world.size > 1:
-        raise InputError(
-            f"--engine ray: this is {world}; one process gives the shards to Ray: leave out --rank and "
-            "--world, or start it without srun and torchrun"
-        )
-    if isinstance(config.out, ObjectPath):
-        raise InputError(
-            f"--out {config.out}: --engine ray writes to a folder that all nodes share; copy the cache "
-            "from there with `fdet cache copy`"
-        )
     place = RayOptions(config.ray_address, config.ray_workers, config.ray_cpus, config.ray_gpus)
-    place.check("--ray-cpus", "--ray-gpus")
     make = partial(ShardWorker, worker_config(config), role_of(world))
     with connected(place.address) as ray, interruptible() as stop_requests:
         needs = needs_of(ray, place, accelerators=config.device != "cpu")
@@ -159,8 +149,6 @@ def worker_config(config: ExtractConfig) -> ExtractConfig:
     """
     names = ("annotations", "images", "out", "update", "calibration")
     paths = {name: path.absolute() for name in names if (path := getattr(config, name)) is not None}
-    weights = config.weights
-    if weights is not None and Path(weights).is_file():
-        weights = str(Path(weights).absolute())
+    weights = None if config.weights is None else absolute(config.weights)
     threads = config.threads or config.ray_cpus
     return replace(config, **paths, weights=weights, threads=threads)

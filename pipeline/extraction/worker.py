@@ -21,7 +21,7 @@ from ..machines.workers import Result, Task
 from ..machines.world import World
 from .creation import created_or_resumed, joined
 from .options import ExtractConfig
-from .preparation import Prepared, prepared
+from .preparation import Prepared, prepared, with_data
 from .reuse import Reused, check_same_codec, find_reusable, open_older
 from .writing import write_shards
 
@@ -52,7 +52,8 @@ class ShardWorker:
     def begin(self) -> None:
         """Load the backbone, and open the older cache where there is one."""
         with _warnings() as self._early_warnings:
-            self._begun = prepared(self._config, World())
+            config, data = with_data(self._config)
+            self._begun = prepared(config, World(), data)
             if self._config.update is not None:
                 self._older = open_older(self._config.update, self._begun.header)
 
@@ -91,8 +92,8 @@ class ShardWorker:
         header = self._header = self._header or joined(config, begun.header)
         shards = [header.layout.shards[number] for number in numbers]
         # A node that does not see the images would write shards of nothing but failures.
-        check_there(config.images, [image for shard in shards for image in shard.images])
-        recipe = recipe_of(header.key, config.images)
+        check_there(config.image_folder, [image for shard in shards for image in shard.images])
+        recipe = recipe_of(header.key, config.image_folder)
         reused = self._reused(header, shards)
         codec = codec_of(config.out, header.key, begun.device)
         backbone, workers = begun.backbone, config.workers
@@ -110,7 +111,7 @@ class ShardWorker:
         if self._older is None:
             return Reused()
         check_same_codec(self._older, header)
-        return find_reusable(self._older, recipe_of(header.key, self._config.images), shards)
+        return find_reusable(self._older, recipe_of(header.key, self._config.image_folder), shards)
 
     def _wrote(self, stored_bytes: int) -> None:
         if self._stopping.is_set():

@@ -94,7 +94,7 @@ class RayChildren:
         if isinstance(result, GivenUp):
             process = self._started.pop(result.task)
             process.returncode = 1
-            with process.log.open("a") as log:
+            with process.log.open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"lost {TRIES} times, the last time: {result.why}\n")
             return process
         task, status = result

@@ -8,15 +8,15 @@ import resource
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...cache.errors import InputError
 from ...heads.checks import Auto
+from .choices import Precision, check_device, check_threads
 
-Precision = Literal["fp32", "bf16", "fp16"]
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -26,6 +26,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     local_rank: the number of this process on this machine; 'auto' and 'cuda' give each process another
     accelerator.
     """
+    check_device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         name = "cuda" if count else "cpu"
@@ -44,11 +45,9 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 def use_threads(threads: int | None) -> None:
     """Set the number of torch's threads on a CPU; None leaves it to torch. Raises InputError."""
-    if threads is None:
-        return
-    if threads < 1:
-        raise InputError(f"--threads: expected at least 1, got {threads}")
-    torch.set_num_threads(threads)
+    check_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -6,16 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -82,6 +77,16 @@ def progress_line(
     begun: the part of `total` that earlier runs have done. shown: False where another process of the same
     command shows the line.
     """
+    # What is refused before any work starts does not wait for rich.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True, quiet=not shown)
     bar = Progress(
         TextColumn("{task.description}"),

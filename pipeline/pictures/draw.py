@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ...heads.masks import paste_masks
 from ...heads.types import Detections
+from .text import line_of
 
 Boxes = npt.NDArray[np.floating]
 # The share of the class's colour in the fill of a mask.
@@ -44,12 +45,12 @@ def _write(
 ) -> None:
     """Write a text above its box, or at the nearest position within the picture."""
     width = _pen_width(picture)
-    font = ImageFont.load_default(size=max(14, 8 * width))
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
+    line = line_of(text, max(14, 8 * width))
+    left, top, right, bottom = line.box(pen)
     x = max(0, min(box[0], picture.width - (right - left) - 3))
     y = max(0, min(box[1], picture.height) - (bottom - top) - 2 * width)
     pen.rectangle((x, y, x + right - left + 2, y + bottom - top + 4), fill=colour)
-    pen.text((x + 1 - left, y + 2 - top), text, fill="black", font=font)
+    line.write(pen, x + 1 - left, y + 2 - top)
 
 
 def draw_masks(
@@ -104,16 +105,16 @@ def _tint(
 def under_titles(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
     """Put pictures of one size next to each other, each under its title."""
     first = panels[0][1]
-    font = ImageFont.load_default(size=max(14, first.width // 30))
-    head = round(1.8 * font.size) if isinstance(font, ImageFont.FreeTypeFont) else 20
+    lines = [line_of(title, max(14, first.width // 30)) for title, _ in panels]
+    head = round(1.8 * lines[0].size)
     gap = max(4, first.width // 80)
-    width = max(first.width, *(round(font.getlength(title)) + 8 for title, _ in panels))
+    width = max(first.width, *(round(line.length) + 8 for line in lines))
     sheet = Image.new("RGB", (len(panels) * (width + gap) - gap, head + first.height), "white")
     pen = ImageDraw.Draw(sheet)
-    for k, (title, picture) in enumerate(panels):
+    for k, (line, (_, picture)) in enumerate(zip(lines, panels, strict=True)):
         x = k * (width + gap)
         sheet.paste(picture, (x, head))
-        pen.text((x + 4, head * 0.15), title, fill="black", font=font)
+        line.write(pen, x + 4, round(head * 0.7))
     return sheet
 
 

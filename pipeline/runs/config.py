@@ -6,21 +6,23 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from ...cache.errors import ConfigError, did_you_mean
+from ...heads.augment_settings import AugmentSettings
 from ...heads.build import HEADS
 from ...heads.checks import Auto, check_range
 from ...heads.family import HeadSettings, NeckSettings
-from ...heads.feature_augment import AugmentSettings
 from ...heads.necks import NECKS
 from ...heads.ranges import at_least, between, check_fields
 from ...heads.roi import ROI_HEADS
 from ...heads.roi.settings import RoISettings
-from ..machines.devices import Precision
+from ..machines.choices import Precision
 from .presets import config_file
 from .settings import from_mapping, read_toml, shown_value, with_setting
+from .suggestions import unknown_section, unknown_setting
 
 T = TypeVar("T", int, float, Precision)
 # The neck and head of a run that names none.
@@ -233,22 +235,14 @@ class RunConfig:
 
         Raises ConfigError for an unknown section, neck, head or setting, and for wrong types.
         """
-        plain = {
-            "backbone": BackboneSettings,
-            "augment": AugmentSettings,
-            "train": TrainSettings,
-            "optim": OptimSettings,
-            "schedule": ScheduleSettings,
-        }
-        known = ["neck", "head", *plain]
-        for section in values:
-            if section not in known:
-                raise ConfigError(f"unknown section '{section}'{did_you_mean(section, known)}")
+        for section, given in values.items():
+            if section not in ("neck", "head", *_PLAIN):
+                raise ConfigError(unknown_section(section, given, setting_names()))
         chosen: dict[str, Any] = {
-            name: from_mapping(kind, values.get(name, {}), name) for name, kind in plain.items()
+            name: _settings(kind, values.get(name, {}), name) for name, kind in _PLAIN.items()
         }
-        neck = _chosen("neck", {n: v.settings for n, v in NECKS.items()}, values, NECK)
-        head = _chosen("head", {n: v.settings for n, v in HEADS.items()}, values, HEAD)
+        neck = _chosen("neck", values, NECK)
+        head = _chosen("head", values, HEAD)
         return cls(neck=neck, head=head, **chosen)
 
 
@@ -263,18 +257,58 @@ def digest_of(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _chosen(
-    section: str, table: Mapping[str, type[Any]], values: Mapping[str, Any], default: str
-) -> Any:
-    settings = values.get(section, {})
+def _chosen(section: str, values: Mapping[str, Any], default: str) -> Any:
+    """Return the settings of the neck or head that the section names."""
+    settings, table = values.get(section, {}), _FAMILIES[section]
     if not isinstance(settings, Mapping):
-        raise ConfigError(f"setting '{section}': expected a section, got {shown_value(settings)}")
+        hint = f"; did you mean '{section}.name'?" if isinstance(settings, str) else ""
+        given = shown_value(settings)
+        raise ConfigError(f"setting '{section}': expected a section, got {given}{hint}")
     name = settings.get("name", default)
     if not isinstance(name, str) or name not in table:
         given = shown_value(name)
         hint = did_you_mean(name if isinstance(name, str) else "", table)
         raise ConfigError(f"unknown {section} {given}{hint}")
-    return from_mapping(table[name], settings, section)
+    for each in settings:
+        owners = [n for n, kind in table.items() if each in _names(kind)]
+        if owners and name not in owners:
+            raise ConfigError(
+                f"unknown setting '{section}.{each}' of {section} {name}; only {', '.join(owners)} "
+                "have it"
+            )
+    return _settings(table[name], settings, section)
+
+
+def _settings(kind: type[Any], values: object, section: str) -> Any:
+    """Make a section from its values. Raises ConfigError, with what an unknown name may stand for."""
+    for name in values if isinstance(values, Mapping) else ():
+        if name not in _names(kind):
+            raise ConfigError(unknown_setting(f"{section}.{name}", setting_names(), _names(kind)))
+    return from_mapping(kind, values, section)
+
+
+@cache
+def setting_names() -> tuple[str, ...]:
+    """Return the full names of all settings, of every neck and head."""
+    kinds = [*_PLAIN.items(), *((s, k) for s, table in _FAMILIES.items() for k in table.values())]
+    return tuple(sorted({f"{section}.{name}" for section, kind in kinds for name in _names(kind)}))
+
+
+def _names(kind: type[Any]) -> list[str]:
+    return [f.name for f in fields(kind)]
+
+
+_PLAIN: Mapping[str, type[Any]] = {
+    "backbone": BackboneSettings,
+    "augment": AugmentSettings,
+    "train": TrainSettings,
+    "optim": OptimSettings,
+    "schedule": ScheduleSettings,
+}
+_FAMILIES: Mapping[str, Mapping[str, type[Any]]] = {
+    "neck": {name: family.settings for name, family in NECKS.items()},
+    "head": {name: family.settings for name, family in HEADS.items()},
+}
 
 
 def load_config(

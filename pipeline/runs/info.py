@@ -16,6 +16,8 @@ config.toml, metrics.jsonl, before.json and pictures/ are for people, and nothin
 
 Where the backbone was trained too, both checkpoints hold its weights with the others; where it has
 adapters, they hold only those of the adapters.
+
+run.json is read without torch, which is imported only where a detector is built.
 """
 
 from __future__ import annotations
@@ -24,24 +26,23 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ...cache.disk.files import read_below
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
-from ...cache.format.header import CacheHeader
 from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
 from ...cache.key import CacheKey, Difference
 from ...cache.pyramid import PyramidSpec
-from ...heads.detector import Detector
 from ..dataset.annotations import Annotations
 from ..dataset.embeddings import ClassEmbeddings
 from ..sources.kinds import SOURCES
 from .config import RunConfig, digest_of
-from .model import fresh_detector
 from .older import FORMAT, OLDEST, SEALED, current_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...heads.detector import Detector
 
 # The folder in a run for the files of a second backbone's cache.
 SECOND_FOLDER = "second"
@@ -219,8 +220,18 @@ class RunInfo:
                 "its own, and cached features come from another; give --images"
             )
 
+    def check_embeddings(self, source: Path | str) -> None:
+        """Raise InputError where the classes of a run are not identified by vectors. source: those given."""
+        if not self.embedding:
+            raise InputError(
+                f"--class-embeddings {source}: this run was trained without them and knows only its own "
+                "classes; train one with --class-embeddings"
+            )
+
     def check_size(self, path: Path) -> None:
         """Raise CorruptCache where a checkpoint is too small for the weights of the configuration."""
+        import torch
+
         with torch.device("meta"):
             state = self.fresh_detector().state_dict().values()
         needed = sum(v.numel() * v.element_size() for v in state)
@@ -233,6 +244,10 @@ class RunInfo:
         vectors: those that identify the classes, where vectors do; None where they will be loaded. Raises
         ConfigError for a missing level.
         """
+        import torch
+
+        from .model import fresh_detector
+
         classes = len(self.class_ids)
         if vectors is None and self.embedding:
             vectors = torch.zeros(classes, self.embedding)
@@ -253,28 +268,26 @@ class RunInfo:
         further = mine.explain(theirs, "pair")
         return [*found, *(replace(d, field=f"second cache's {d.field}") for d in further)]
 
-    def check_pairs(self, header: CacheHeader, cache: Path | str) -> list[str]:
+    def check_pairs(self, key: CacheKey, cache: Path | str) -> list[str]:
         """Return the harmless differences of a cache (library versions). Raises KeyMismatch for others."""
-        return _check_pair(self.key, header, f"{cache} holds", "training cache")
+        return _check_pair(self.key, key, f"{cache} holds", "training cache")
 
-    def check_second(self, header: CacheHeader | None, cache: Path | str | None) -> list[str]:
+    def check_second(self, key: CacheKey | None, cache: Path | str | None) -> list[str]:
         """Return the harmless differences of the cache of a second backbone, as `check_pairs` does.
 
         Raises KeyMismatch, and InputError where there is such a cache but the run has none, or vice versa.
         """
-        if self.second is None and header is None:
+        if self.second is None and key is None:
             return []
         if self.second is None:
             raise InputError(
                 f"--with {cache}: this run was trained on one cache alone; leave it out"
             )
-        if header is None:
+        if key is None:
             raise InputError(
                 f"this run was trained on two caches; give one of {self.second.backbone} too, with --with"
             )
-        return _check_pair(
-            self.second, header, f"--with {cache}: it holds", "second training cache"
-        )
+        return _check_pair(self.second, key, f"--with {cache}: it holds", "second training cache")
 
     def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
         """Return this run with other classes: those of the annotations, or all that are given.
@@ -310,8 +323,8 @@ def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:
         raise CorruptCache(f"{error}; undo the change, or put a copy of the file back") from error
 
 
-def _check_pair(mine: CacheKey, header: CacheHeader, who: str, like: str) -> list[str]:
-    differences = mine.explain(header.key, "pair")
+def _check_pair(mine: CacheKey, theirs: CacheKey, who: str, like: str) -> list[str]:
+    differences = mine.explain(theirs, "pair")
     fatal = [str(d) for d in differences if d.fatal]
     if fatal:
         raise KeyMismatch(

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from ...cache.codecs.codec import Codec, codec_of
-from ...cache.errors import InputError
 from ...cache.pairs import PairedCodec
 from ...heads.detector import Detector
 from ..backbones.loading import load_backbone_of, random_backbone_of
@@ -52,11 +51,7 @@ def exchange_classes(info: RunInfo, detector: Detector, given: ClassEmbeddings) 
     The classes need not be those of its training. Raises InputError, and ConfigError for vectors of another
     length.
     """
-    if not info.embedding:
-        raise InputError(
-            f"--class-embeddings {given.source}: this run was trained without them and knows only its own "
-            "classes; train one with --class-embeddings"
-        )
+    info.check_embeddings(given.source)
     detector.head.use_embeddings(torch.from_numpy(given.of(info.class_names)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -17,13 +18,42 @@ _MOST_VALUES = 10_000
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file. Raises ConfigError."""
+    """Read a TOML file in UTF-8, or in UTF-16 or UTF-32 with its byte order mark. Raises ConfigError."""
     try:
-        return tomllib.loads(path.read_text())
+        raw = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, too long, too deep
+    text = _decoded(path, raw)
+    try:
+        return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
+    except (ValueError, RecursionError) as error:  # not TOML, too long, too deep
         raise ConfigError(f"config {path}: not TOML: {error}") from error
+
+
+# The longer marks come first, for that of UTF-32 begins with that of UTF-16.
+_MARKS: Mapping[bytes, str] = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def _decoded(path: Path, raw: bytes) -> str:
+    """Return the text of a file by its byte order mark, or as UTF-8. Raises ConfigError."""
+    encoding = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "utf-8-sig")
+    wanted = "UTF-8" if encoding == "utf-8-sig" else f"{encoding.upper()} as its mark says"
+    try:
+        text = raw.decode(encoding)
+        found = "UTF-16 without a byte order mark, or no text" if "\0" in text else ""
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{raw[error.start]:02x} in line {line}"
+    if found:
+        raise ConfigError(
+            f"config {path}: not TOML: expected {wanted}, got {found}; save it as UTF-8"
+        )
+    return text
 
 
 def with_setting(values: Mapping[str, Any], assignment: str) -> dict[str, Any]:

@@ -25,10 +25,8 @@ from ..runs.config import RunConfig, TrainSettings, fixed
 from ..runs.model import fresh_detector
 from ..sources.batches import targets_of
 from ..sources.data import Data
+from .length import EVALUATIONS, auto_epochs
 
-# A small data set is trained on for at least so many steps, a large one for at least so many epochs.
-MIN_STEPS, MIN_EPOCHS = 1500, 12
-EVALUATIONS = 10
 # Peak rates for a batch of 4 (AdamW) and 64 (SGD). The size of Adam's steps is the rate, whatever the size
 # of the gradient, so its rate follows the noise, the square root of the batch size; SGD's follows the size.
 ADAMW_RATE, SGD_RATE = 2e-3, 0.16
@@ -81,11 +79,6 @@ def settled(config: RunConfig, data: Data, device: torch.device) -> RunConfig:
         optim = replace(optim, lr=auto_rate(optim.name, train.batch_size))
     config = replace(config, train=train, optim=optim)
     return replace(config, head=_settled_head(config, data)) if _unsettled(config.head) else config
-
-
-def auto_epochs(images: int, batch_size: int) -> int:
-    """Return the number of epochs: at least MIN_EPOCHS, and enough for MIN_STEPS steps."""
-    return max(MIN_EPOCHS, math.ceil(MIN_STEPS * batch_size / images))
 
 
 def auto_rate(optimiser: str, batch_size: int) -> float:

@@ -39,19 +39,26 @@ def train_command(
     """
     from ..machines.world import find_world
     from ..runs.config import load_config
-    from .train import train
+    from .checks import check_training
 
-    logging.getLogger("fdet").setLevel(logging.INFO)
     settings = load_config(
         config, neck=neck, head=head, masks=masks, adapters=adapters, assignments=assignments
     )
+    check_training(settings, options)
+    from ..runs.inspection import steps_after_training
+    from .train import train
+
+    logging.getLogger("fdet").setLevel(logging.INFO)
     summary = train(settings, options)
     if find_world(None, None, os.environ).rank:
         return  # only the first process prints
     best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
-        best += f", best AP {summary.best_ap:.3f} (epoch {summary.best_epoch})"
+        ap50 = "" if summary.best_ap50 is None else f", AP50 {summary.best_ap50:.3f}"
+        best += f", best AP {summary.best_ap:.3f}{ap50} (epoch {summary.best_epoch})"
     echo(
         f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
         f"{summary.waiting:.1%}{best}, {summary.out}"
     )
+    for line in steps_after_training(summary.out):
+        echo(line)

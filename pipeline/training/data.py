@@ -18,6 +18,7 @@ from ..machines.processes import Processes
 from ..runs.config import RunConfig
 from ..runs.model import OwnBackbone, adapted_backbone
 from ..sources.data import Data, open_cached, open_live
+from .checks import check_views
 from .memory_limit import Fit
 from .options import TrainOptions
 
@@ -46,17 +47,13 @@ def chosen(config: RunConfig, data: Data) -> Data:
     Raises ConfigError for more views than there are, and for a federated loss where all classes are
     labelled.
     """
-    settings, available = config.train, len(data.header.layout.views)
+    settings = config.train
     if config.head.federated and data.annotations.coverage is None:
         raise ConfigError(
             f"setting 'head.federated': the annotations of {data.name} do not say which classes were "
             "looked for in each image (LVIS' neg_category_ids), so all count; expected 0"
         )
-    if settings.views > available:
-        raise ConfigError(
-            f"setting 'train.views': expected at most the {available} views of {data.name}, got "
-            f"{settings.views}"
-        )
+    check_views(config, len(data.header.layout.views), data.name)
     if settings.fraction == 1:
         return data
     return replace(data, image_ids=share_of(data.image_ids, settings.fraction))
@@ -107,7 +104,7 @@ def _training_data(
     if not options.kind.live:
         return open_cached(
             options.caches,
-            options.annotations,
+            options.data,
             device,
             second=options.seconds,
             workers=settings.workers,
@@ -122,7 +119,7 @@ def _training_data(
     live = backbone or load_backbone_of(header.key, device, options.weights)
     return open_live(
         options.caches[0],
-        options.annotations,
+        options.data,
         options.images,
         live,
         settings.workers,
@@ -149,7 +146,7 @@ def _validation_data(
         if plain and same and options.on_corrupt == "raise":
             return data
     workers, prefetch = config.train.workers, config.train.prefetch
-    annotations = options.val_annotations
+    annotations = options.val_data
     if backbone is None:
         return open_cached(
             [options.val],

@@ -28,13 +28,15 @@ from ..machines.interrupt import interruptible
 from ..machines.progress import ProgressLine, progress_line
 from ..machines.world import World
 from ..runs import metrics_log
-from ..runs.checkpoint import BEST, LAST, Position, save_state, save_weights
+from ..runs.checkpoint import save_state, save_weights
 from ..runs.config import RunConfig, TrainSettings, fixed
-from ..runs.history import read_history
+from ..runs.history import evaluation_after, read_history
+from ..runs.position import BEST, LAST, Position
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from ..watching.events import Event, Hook
 from .curve import draw_curve
+from .divergence import remedies
 from .meter import Meter
 from .opening import described_time
 from .step import Samples, Stepper, parts_of
@@ -52,8 +54,8 @@ Parts = list[list[SampleId]]
 class TrainSummary:
     """A summary of what a run has reached.
 
-    metrics: the metrics of the last evaluation. best_ap: the AP of the best one. waiting: the share of time
-    without data. skipped: the number of samples left out as damaged.
+    metrics: the metrics of the last evaluation. best_ap, best_ap50: the AP of the best one. waiting: the
+    share of time without data. skipped: the number of samples left out as damaged.
     """
 
     out: Path
@@ -64,6 +66,7 @@ class TrainSummary:
     best_ap: float | None
     best_epoch: int
     metrics: Metrics | None
+    best_ap50: float | None = None
 
 
 Stepwise = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
@@ -209,16 +212,12 @@ class Loop:
             log.info("%s", described_time(self.config, left))
         meter.reset()
         loss = sum(losses.values())
-        if not loss < float("inf"):
-            raise FdetError(
-                f"the loss is {loss} at step {self.position.step} ({losses}); lower optim.lr or "
-                "train.clip_norm; the last checkpoint is kept"
-            )
+        finite = loss < float("inf")
         memory = device_memory_mb(processes.device)
         line: dict[str, Any] = {"epoch": epoch + 1}
         line["lr"] = self.stepper.rate(self.position.step - 1, self.total)
         if losses:
-            line |= {"loss": loss, "losses": losses}
+            line |= {"loss": loss, "losses": losses} if finite else {"diverged": str(loss)}
         line |= {"seconds": round(seconds, 4), "images_per_second": round(rate, 4)}
         line["waiting"] = round(waiting, 4)
         line["process_memory_mb"] = round(process_memory_mb())
@@ -227,6 +226,11 @@ class Loop:
         if skipped := self._skipped():
             line["skipped"] = skipped
         self._report(Event({"kind": "train", "step": self.position.step, **line}))
+        if not finite:
+            what_to_do = remedies(self.config, self.out, self.position)
+            raise FdetError(
+                f"the loss is {loss} at step {self.position.step} ({losses}); {what_to_do}"
+            )
         progress.note(
             f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
             f"waiting {waiting:.0%}, {memory or process_memory_mb():.0f} MB"
@@ -331,6 +335,8 @@ class Loop:
                 skipped,
                 self.data.name,
             )
+        history = read_history(self.out) if self.stepper.processes.first else []
+        best = evaluation_after(history, self.position.best_epoch)
         return TrainSummary(
             out=self.out,
             steps=self.position.step,
@@ -340,6 +346,7 @@ class Loop:
             best_ap=self.position.best_ap,
             best_epoch=self.position.best_epoch,
             metrics=self.metrics,
+            best_ap50=best.metrics.get("ap50") if best else None,
         )
 
     def _skipped(self) -> int:

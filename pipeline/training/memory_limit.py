@@ -133,7 +133,7 @@ def choose(
     minimum = "more than this machine has" if needed is None else format_bytes(needed * SPARE)
     raise InputError(
         f"--memory-limit {format_bytes(limit)}: {_described_way(last, processes)} still needs {minimum}; "
-        "allow that, or train less: a smaller neck or head, fewer stages of a backbone"
+        "allow that, or train less: a smaller neck or head, or fewer stages of a backbone that is trained"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from ...heads.detector import Head
+from ..machines.duration import shown_time
 from ..runs.config import RunConfig, fixed
 from ..runs.presets import smaller_preset
 from .auto import SeenTargets, class_shares
@@ -68,10 +69,3 @@ def described_time(config: RunConfig, seconds: float) -> str:
     neck, head = config.neck, config.head
     smaller = smaller_preset(neck.name, head.name, neck.channels)
     return line if smaller is None else f"{line}; --config {smaller} is a smaller detector"
-
-
-def shown_time(seconds: float) -> str:
-    """Return a duration as it is displayed: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

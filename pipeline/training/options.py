@@ -12,6 +12,7 @@ from ...cache.disk.sizes import parse_bytes
 from ...cache.errors import InputError, OnCorrupt, did_you_mean
 from ..command import (
     DATA,
+    FORMAT,
     MACHINE,
     TRAINING,
     Device,
@@ -21,6 +22,7 @@ from ..command import (
     flag_of,
     opt,
 )
+from ..dataset.data_name import DataName
 from ..sources.kinds import CACHED, SOURCES, Residence, SourceKind
 
 
@@ -64,6 +66,9 @@ class TrainOptions:
     val_annotations: Annotated[
         Path | None, opt("annotation file to use instead of the validation cache's", group=DATA)
     ] = None
+    format: Annotated[str | None, opt(FORMAT, group=DATA)] = None
+    split: Annotated[str | None, opt("split of --annotations", group=DATA)] = None
+    val_split: Annotated[str | None, opt("split of --val-annotations", group=DATA)] = None
     source: Annotated[
         str,
         opt(
@@ -134,6 +139,18 @@ class TrainOptions:
     hooks: Sequence[Any] = ()
 
     @property
+    def data(self) -> DataName | None:
+        """The data set of --annotations."""
+        given = self.annotations
+        return None if given is None else DataName(given, self.format, self.split)
+
+    @property
+    def val_data(self) -> DataName | None:
+        """The data set of --val-annotations."""
+        given = self.val_annotations
+        return None if given is None else DataName(given, self.format, self.val_split)
+
+    @property
     def caches(self) -> tuple[Path, ...]:
         """The paths of all training caches."""
         return _paths(self.cache)
@@ -177,12 +194,26 @@ class TrainOptions:
         else:
             self._check_live()
         if self.val is None:
-            self._refuse("needs --val", val_annotations=None, val_images=None)
+            for name in ("val_annotations", "val_images"):
+                if getattr(self, name) is not None:
+                    raise InputError(f"{flag_of(name)} needs --val; give both, or leave it out")
+        self._check_annotations()
         self._check_second()
         if self.track:
             from ..watching.tracking import check_trackers
 
             check_trackers(self.track)
+
+    def _check_annotations(self) -> None:
+        either = self.annotations or self.val_annotations
+        for flag, value, belongs in (
+            ("--format", self.format, either),
+            ("--split", self.split, self.annotations),
+            ("--val-split", self.val_split, self.val_annotations),
+        ):
+            if value is not None and belongs is None:
+                to = "--val-annotations" if flag == "--val-split" else "--annotations"
+                raise InputError(f"{flag} {value}: it goes with {to}; leave it out")
 
     def _check_second(self) -> None:
         if self.seconds and self.kind.live:

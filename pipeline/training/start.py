@@ -14,8 +14,8 @@ from ...cache.errors import InputError, KeyMismatch
 from ..runs.checkpoint import load_weights
 from ..runs.info import FREE, FRESH, RunInfo
 from ..runs.model import Model
-
-_WEIGHTS = "best.safetensors"
+from ..runs.position import BEST
+from .checks import weights_to_start_from
 
 
 def start_digest(run: Path | None) -> str:
@@ -26,10 +26,7 @@ def start_digest(run: Path | None) -> str:
     if run is None:
         return FRESH
     RunInfo.read(run)
-    path = run / _WEIGHTS
-    if not path.is_file():
-        raise InputError(f"--start {run}: it has no {_WEIGHTS}; has the run finished an epoch?")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(weights_to_start_from(run).read_bytes()).hexdigest()
 
 
 def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -> None:
@@ -64,8 +61,8 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
             f"{info.embedding} (0: none); give those of the same encoder"
         )
     _check_backbone(run, before, info, given)
-    before.check_size(run / _WEIGHTS)
-    load_weights(run / _WEIGHTS, model if before.own_backbone else Model(model.detector), before)
+    before.check_size(run / BEST)
+    load_weights(run / BEST, model if before.own_backbone else Model(model.detector), before)
 
 
 def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> None:

@@ -26,11 +26,12 @@ from ..runs.folder import refuse_taken
 from ..runs.info import RunInfo
 from ..sources.batches import Batch
 from ..sources.data import Data
+from .checks import check_settings
 from .data import open_data
 from .loop import Loop, Parts, Stepwise, TrainSummary
 from .options import TrainOptions
 from .threads import check_threads, take_threads
-from .train import check_settings, prepared
+from .train import prepared
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _check(runs: Sequence[Run]) -> None:
 def _prepared(run: Run, processes: Processes, shared: tuple[Data, Data | None]) -> Iterator[Loop]:
     config, options = run
     options.check()
-    check_settings(config, options, processes)
+    check_settings(config, options, processes.world.size)
     refuse_taken(options.out, resume=options.resume)
     check_threads(options, processes)
     if options.resume:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...cache.codecs.codec import codec_files
-from ...cache.errors import ConfigError, FdetError
+from ...cache.errors import FdetError
 from ...cache.format.header import CacheHeader
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
@@ -24,11 +24,12 @@ from ..machines.devices import cap_device_memory
 from ..machines.processes import Processes, join_processes
 from ..pictures.choice import check_pictured, choose_images
 from ..runs import metrics_log
-from ..runs.checkpoint import LAST, Position, load_state
+from ..runs.checkpoint import load_state
 from ..runs.config import RunConfig
-from ..runs.folder import forget_folder, held_folder, prepare_folder, refuse_taken
+from ..runs.folder import forget_folder, held_folder, prepare_folder
 from ..runs.info import SECOND_FOLDER, RunInfo
 from ..runs.model import Model
+from ..runs.position import LAST, Position
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from ..watching.events import Hook
@@ -37,6 +38,7 @@ from ..watching.trackers.tracker import tracker_hook
 from ..watching.tracking import opened_trackers
 from .auto import seen_targets, settled
 from .averaging import MovingAverage
+from .checks import check_training
 from .data import chosen, open_data, trained_backbone
 from .loop import Loop, TrainSummary, evaluated_at_once
 from .memory_limit import Fit, find_fit
@@ -59,12 +61,10 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
 
     Evaluates on `val` where one is given. Raises InputError, ConfigError (e.g. for a level that the cache
     lacks), KeyMismatch (train and val do not pair), FdetError (the loss is not finite any more); the last
-    checkpoint survives all of them.
+    checkpoint, where there is one, survives all of them.
     """
-    options.check()
+    check_training(config, options)
     processes = join_processes(options.device)
-    check_settings(config, options, processes)
-    refuse_taken(options.out, resume=options.resume)
     take_threads([options], processes)
     check_threads(options, processes)
     if options.resume:
@@ -172,8 +172,8 @@ def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterato
     ) as trackers:
         hooks = [*map(tracker_hook, trackers), *options.hooks]
         if val is not None and options.shown_images is not None:
-            of_val = (val.annotations, val.image_ids)
-            hooks.append(pictures_hook(options.out, options.shown_images, *of_val, trackers))
+            of_val, bits = (val.annotations, val.image_ids), val.header.key.bits
+            hooks.append(pictures_hook(options.out, options.shown_images, *of_val, trackers, bits))
         yield hooks
 
 
@@ -187,44 +187,6 @@ def describe_training(info: RunInfo, model: Model) -> str:
         f"trained, {frozen / 1e6:.2f} M of {info.backbones} are frozen; trained share "
         f"{trained / (trained + frozen):.1%}"
     )
-
-
-def check_settings(config: RunConfig, options: TrainOptions, processes: Processes) -> None:
-    """Raise ConfigError where settings that are sound by themselves do not go with the options."""
-    train, backbone, size = config.train, config.backbone, processes.world.size
-    if train.patience and options.val is None:
-        raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
-    if train.batch_size < size * train.accumulate:
-        raise ConfigError(
-            f"setting 'train.batch_size': {train.batch_size} images cannot be shared by {size} "
-            f"processes with train.accumulate={train.accumulate}; expected at least "
-            f"{size * train.accumulate}"
-        )
-    if options.kind.fresh and (backbone.train_from or backbone.norm == "frozen"):
-        raise ConfigError(
-            f"--source {options.source} trains all of the backbone: expected backbone.train_from='' and "
-            f"backbone.norm auto or batch, got {backbone.train_from!r} and {backbone.norm}"
-        )
-    if backbone.adapters:
-        _check_adapters(config, options)
-
-
-def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
-    if not options.kind.live:
-        raise ConfigError(
-            "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass through "
-            "them; expected --source online --images DIR"
-        )
-    if options.trains_backbone:
-        raise ConfigError(
-            f"--adapters (backbone.adapters) are for a frozen backbone, and --source {options.source} trains "
-            "it; expected --source online"
-        )
-    if config.backbone.norm == "batch":
-        raise ConfigError(
-            "setting 'backbone.norm': a backbone with adapters keeps its statistics; expected auto or "
-            "frozen, got batch"
-        )
 
 
 def _try(config: RunConfig, options: TrainOptions, processes: Processes) -> int:
@@ -329,8 +291,8 @@ def run_info(
 def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
     """Raise KeyMismatch or InputError where a run cannot be evaluated on these data."""
     for difference in (
-        *info.check_pairs(val.header, val.name),
-        *info.check_second(val.second, options.val_second),
+        *info.check_pairs(val.header.key, val.name),
+        *info.check_second(val.second.key if val.second else None, options.val_second),
     ):
         log.warning("training and validation caches differ in %s", difference)
     info.check_classes(val.annotations, f"validation annotations of {val.name}")

@@ -77,9 +77,11 @@ def peak_of(
     if isinstance(result, Exception):
         raise result
     if result is None and process.exitcode not in (0, _TOO_LARGE, _KILLED):
+        # A new process imports the script that started it, and fails where that would train at once.
+        hint = "; a script that trains needs `if __name__ == '__main__':`"
         raise FdetError(
-            f"the process of a trial step ended with {process.exitcode}; a script that trains needs "
-            "`if __name__ == '__main__':`"
+            f"the process of a trial step ended with {process.exitcode}"
+            f"{hint if process.exitcode == 1 else ''}"
         )
     return result
 

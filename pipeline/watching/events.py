@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...heads.types import Detections
+if TYPE_CHECKING:
+    from ...heads.types import Detections
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from ..dataset.annotations import Annotations
 from ..dataset.images import ImageError, load_image
 from ..pictures.choice import check_pictured, choose_images
 from ..pictures.sheet import draw_sheet, sure_or_best
+from ..pictures.text import legible_names
 from .events import Event, Hook
 from .trackers.tracker import Tracker
 
@@ -35,13 +36,15 @@ def pictures_hook(
     annotations: Annotations,
     image_ids: Sequence[int],
     trackers: Sequence[Tracker] = (),
+    bits: int = 0,
 ) -> Hook:
     """Return a hook that draws pictures after an evaluation.
 
     They are written to RUN/pictures/<name>.png, and given to the trackers as pictures/<name>.
 
     images: the folder that the validation cache was made from. image_ids: the ids of the images of the
-    validation set. Raises InputError where an image is missing or differs in size.
+    validation set. bits: how many bits deep pixels have, as in `CacheKey`. Raises InputError where an image
+    is missing or differs in size.
     """
     chosen = choose_images(annotations, image_ids)
     check_pictured(images, chosen)
@@ -50,7 +53,7 @@ def pictures_hook(
     def show(event: Event) -> None:
         for entry in chosen if event.kind == "eval" else ():
             try:
-                png = draw_detections(images, entry, annotations, event.detections[entry.id])
+                png = draw_detections(images, entry, annotations, event.detections[entry.id], bits)
             except ImageError as error:
                 log.warning("no picture of %s: %s", entry.file_name, error)
                 continue
@@ -73,17 +76,22 @@ def picture_names(chosen: Sequence[ImageEntry]) -> dict[int, str]:
 
 
 def draw_detections(
-    images: Path, entry: ImageEntry, annotations: Annotations, detections: Detections
+    images: Path,
+    entry: ImageEntry,
+    annotations: Annotations,
+    detections: Detections,
+    bits: int = 0,
 ) -> bytes:
     """Return a PNG file with the ground truth on the left and the detections on the right.
 
     Where no detection reaches DRAW_ABOVE, the best few are drawn, as many as there are objects: early in
     training they say more than an empty picture. Raises ImageError.
     """
-    image, _ = load_image(images / entry.file_name, entry.hw)
+    image, _ = load_image(images / entry.file_name, entry.hw, bits)
     objects = annotations.of_image(entry.id)
     shown, title = sure_or_best(detections, DRAW_ABOVE, len(objects))
-    sheet = draw_sheet(image, shown, title, annotations.class_names, objects, LARGEST_SIDE)
+    names = legible_names(tuple(annotations.class_names), tuple(annotations.class_ids))
+    sheet = draw_sheet(image, shown, title, names, objects, LARGEST_SIDE)
     file = io.BytesIO()
     sheet.save(file, "PNG")
     return file.getvalue()

@@ -190,6 +190,7 @@ OTHERS = {
     "mean": (0.0, 0.0, 0.0),
     "std": (1.0, 1.0, 1.0),
     "square": True,
+    "bits": 12,
     "views": ("plain", "vflip"),
     "codec": "fp16",
     "converted": ("fp32",),

@@ -12,7 +12,7 @@ from .handmade import LEVELS, VECTOR, make_key
 # Written out, not read from the metadata: a field that lands in the wrong class must be seen.
 CLASSES = {
     "pairs": "backbone weights_sha256 mean std short long square divisor "
-    "interpolation levels precision",
+    "interpolation bits levels precision",
     "free": "weights_origin image_vector codec calibration converted views seed batch_size threads "
     "device",
     "version": "torch torchvision timm pillow numpy",
@@ -25,6 +25,8 @@ NAMES = [f.name for f in fields(CacheKey)]
 def changed(key: CacheKey, name: str) -> CacheKey:
     """The same key with another value of the same type in one field."""
     value = getattr(key, name)
+    if name == "bits":
+        return replace(key, bits=12)
     if isinstance(value, PyramidSpec):
         return replace(key, levels=PyramidSpec((*value.levels, LevelSpec("p5", 32, 7))))
     if value is None:
@@ -113,9 +115,24 @@ def test_a_key_without_vectors_does_not_name_them():
         CacheKey.from_json({**make_key().to_json(), "image_vector": None})
 
 
+def test_sixteen_bits_are_not_named_and_have_one_form():
+    """A cache from before deep pixels had a depth says nothing of it."""
+    assert "bits" not in make_key().to_json()
+    assert CacheKey.from_json(make_key().to_json()).bits == 0
+    assert make_key(bits=12).to_json()["bits"] == 12
+    (difference,) = make_key(bits=12).explain(make_key(), "pair")
+    assert str(difference) == "bits: 12 here, 16 there" and difference.fatal
+
+
+@pytest.mark.parametrize("bits", [-1, 1, 7, 16, 32, True, "12"])
+def test_a_depth_that_no_key_has_is_refused(bits):
+    with pytest.raises(ValueError, match="bits: expected"):
+        CacheKey.from_json({**make_key().to_json(), "bits": bits})
+
+
 @pytest.mark.parametrize("vector", [None, VECTOR])
 def test_a_key_survives_json_exactly(vector):
-    key = make_key(mean=(0.1, 1 / 3, 0.0), image_vector=vector)
+    key = make_key(mean=(0.1, 1 / 3, 0.0), image_vector=vector, bits=12 if vector else 0)
     assert CacheKey.from_json(json.loads(json.dumps(key.to_json()))) == key
 
 

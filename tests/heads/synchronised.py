@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
-from fdet.heads.dense.retinanet import RetinaNetSettings
-from fdet.heads.necks.bifpn import BiFPNSettings
+from fdet.heads.dense.settings import RetinaNetSettings
+from fdet.heads.necks.settings import BiFPNSettings
 from fdet.heads.norms import SyncBatchNorm
 from fdet.heads.recompute import recomputed
 from fdet.tests.heads.reference import SPEC, batch

@@ -6,7 +6,7 @@ from torch import nn
 
 from fdet.heads.build import build_detector
 from fdet.heads.convolutions import Downsampling, convolution
-from fdet.heads.dense.fcos import FCOSSettings
+from fdet.heads.dense.settings import FCOSSettings
 from fdet.heads.necks import NECKS
 
 from .reference import SPEC, batch, placement, pyramid

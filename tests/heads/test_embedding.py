@@ -8,7 +8,7 @@ from fdet.cache.errors import ConfigError
 from fdet.heads.build import HEADS, build_detector
 from fdet.heads.dense import DENSE_HEADS
 from fdet.heads.embedding import PlaceClassifier, RoIClassifier
-from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.necks.settings import FPNSettings
 from fdet.heads.roi import ROI_HEADS
 
 from .reference import SPEC, batch, placement, pyramid

@@ -10,7 +10,8 @@ import torch
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.heads import feature_augment
-from fdet.heads.feature_augment import AugmentSettings, augmented
+from fdet.heads.augment_settings import AugmentSettings
+from fdet.heads.feature_augment import augmented
 
 SPEC = PyramidSpec((LevelSpec("c3", 8, 3), LevelSpec("c4", 16, 5)))
 VARIANTS = ("map", "channel", "channel-range")

@@ -6,7 +6,7 @@ import torch
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import SECOND, FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.heads.build import build_detector
-from fdet.heads.dense import RetinaNetSettings
+from fdet.heads.dense.settings import RetinaNetSettings
 from fdet.heads.fusion import FusedLevel, at_stride
 from fdet.heads.necks import NECKS
 

@@ -10,7 +10,7 @@ from fdet.heads.anchors import canvas_anchors
 from fdet.heads.assign import BACKGROUND, IGNORED, assigned, within_ignored
 from fdet.heads.build import HEADS, build_detector
 from fdet.heads.dense import DENSE_HEADS
-from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.necks.settings import FPNSettings
 from fdet.heads.roi import ROI_HEADS
 from fdet.heads.types import Targets
 

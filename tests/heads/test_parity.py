@@ -13,10 +13,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
-from fdet.heads.dense.fcos import FCOSSettings
-from fdet.heads.dense.retinanet import RetinaNetSettings
-from fdet.heads.necks.fpn import FPNSettings
-from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
+from fdet.heads.dense.settings import FCOSSettings, RetinaNetSettings
+from fdet.heads.necks.settings import FPNSettings
+from fdet.heads.roi.settings import FasterRCNNSettings
 from fdet.heads.types import Targets
 
 from .reference import (

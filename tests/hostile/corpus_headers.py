@@ -366,6 +366,7 @@ CASES = [
         "(2,)f2",
         "(1000000,)f4",
     ),
+    values("bits: of no pixels", ("key", "bits"), 1, 7, 16, 32, -12, 2**70, "12", 12.5, [], True),
     # Structure.
     values("buckets: none", ("layout", "buckets"), [], {}, "", None, [[]], [{}]),
     edited(

@@ -15,11 +15,12 @@ from safetensors.torch import load, save
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
 from fdet.cache.format.sealed import SEAL, sealed_json
-from fdet.pipeline.runs.checkpoint import Position, load_state, save_state, save_weights
+from fdet.pipeline.runs.checkpoint import load_state, save_state, save_weights
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import MAX_BYTES, RunInfo
 from fdet.pipeline.runs.loading import load_run
 from fdet.pipeline.runs.model import Model
+from fdet.pipeline.runs.position import Position
 from fdet.pipeline.training.optimiser import make_optimiser
 
 from ..cache.handmade import make_header, make_key
@@ -68,7 +69,7 @@ def attempts(folder: Path) -> Iterator[tuple[str, Thunk]]:
 
 def _loaded(run: Path, checkpoint: str) -> None:
     info, detector = load_run(run, checkpoint)
-    info.check_pairs(make_header(), run)
+    info.check_pairs(make_header().key, run)
     assert all(type(name) is str for name in info.class_names), f"{info.class_names!r:.80}"
     assert len(info.class_ids) == len(info.class_names), f"{info.class_ids!r:.80}"
     assert all(type(i) is int for i in info.class_ids), f"{info.class_ids!r:.80}"

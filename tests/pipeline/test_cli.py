@@ -63,7 +63,7 @@ BAD = [
     ([*EXTRACT, "--size", "64", "--ray-cpus", "2"], "--ray-cpus: belongs to --engine ray"),
     ([*EXTRACT, "--size", "0"], "--size: expected at least 1, got 0"),
     ([*EXTRACT, "--short", "90", "--long", "60"], "expected 1 <= short <= long"),
-    ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'?"),
+    ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'"),
     ([*EXTRACT, "--size", "64", "--codec", "fp61"], "unknown codec 'fp61'; did you mean 'fp16'?"),
     ([*EXTRACT, "--size", "64", "--codec", "int7"], "unknown codec 'int7'; did you mean 'int"),
     (
@@ -220,6 +220,8 @@ def test_bad_input_in_a_real_process_is_one_line(tmp_path):
                 ["retrain-classifier"],
                 ["cache"],
                 ["cache", "rm"],
+                ["dataset"],
+                ["dataset", "split"],
                 ["check-equivalence"],
             )
         ),

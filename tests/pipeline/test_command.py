@@ -14,7 +14,17 @@ from fdet.cache.disk.objects import ObjectPath, located
 from fdet.cache.errors import InputError
 from fdet.heads.ranges import at_least
 from fdet.pipeline.cli import app
-from fdet.pipeline.command import argument, cache_argument, cache_opt, check_ranges, opt, takes
+from fdet.pipeline.command import (
+    argument,
+    cache_argument,
+    cache_opt,
+    check_file,
+    check_folder,
+    check_path,
+    check_ranges,
+    opt,
+    takes,
+)
 
 
 def _halves(text: str) -> tuple[str, ...]:
@@ -90,8 +100,9 @@ def test_ranges_are_those_of_the_fields():
 def options():
     """(command, its parameter) of all that fdet's commands take."""
     named = {c.name: c.callback for c in app.registered_commands}
-    (caches,) = app.registered_groups
-    named |= {f"cache {c.name}": c.callback for c in caches.typer_instance.registered_commands}
+    for group in app.registered_groups:
+        for c in group.typer_instance.registered_commands:
+            named[f"{group.name} {c.name}"] = c.callback
     for name, callback in named.items():
         for parameter in inspect.signature(callback).parameters.values():
             yield name, parameter
@@ -102,10 +113,12 @@ def info_of(parameter):
 
 
 CACHES = {"cache", "val", "second", "val_second", "update", "calibration", "first"}
+# Commands whose --val is a share of a data set, or a data set.
+OF_DATA_SETS = {"dataset split", "fit"}
 
 
 def test_a_cache_may_lie_in_an_object_store_wherever_a_cache_is_taken():
-    taken = [(name, p) for name, p in options() if p.name in CACHES]
+    taken = [(n, p) for n, p in options() if p.name in CACHES and n not in OF_DATA_SETS]
     assert len(taken) > 25
     assert {"train-heads", "retrain-classifier", "cache copy", "report"} <= {n for n, _ in taken}
     for name, parameter in taken:
@@ -116,3 +129,34 @@ def test_a_cache_may_lie_in_an_object_store_wherever_a_cache_is_taken():
 def test_every_option_has_a_help():
     for name, parameter in options():
         assert info_of(parameter).help, f"{name} {parameter.name}"
+
+
+def test_a_file_and_a_folder_are_what_they_are(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for good in (lambda: check_file("--a", file), lambda: check_folder("--a", tmp_path)):
+        good()
+    check_file("--a", None)
+    check_folder("--a", None)
+    for path in (file, tmp_path):
+        check_path(path)
+
+
+@pytest.mark.parametrize("name", ["no", "file/below", "n" * 1000, "a\0b"])
+def test_what_is_not_there_is_named(name, tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(InputError, match=r"--a .*: no such file$"):
+        check_file("--a", path)
+    with pytest.raises(InputError, match=r"--a .*: no such folder$"):
+        check_folder("--a", path)
+    with pytest.raises(InputError, match=r": no such file or folder$"):
+        check_path(path)
+
+
+def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="it is a folder; expected a file"):
+        check_file("--a", tmp_path)
+    with pytest.raises(InputError, match="it is a file; expected a folder"):
+        check_folder("--a", tmp_path / "file")

@@ -99,6 +99,12 @@ TARGETS = {
         lambda ground, out: ["cache", "rm", out, "--yes"],
         lambda ground, out: shutil.copytree(ground.cache, out),
     ),
+    "dataset split": Target(
+        lambda ground, out: ["dataset", "split", ground.dataset, "--out", out, "--val", "0.4"]
+    ),
+    "dataset convert": Target(
+        lambda ground, out: ["dataset", "convert", ground.dataset, "--out", out, "--to", "yolo"]
+    ),
     "train-heads": Target(_resumable, kept=_weights),
     "evaluate": Target(
         lambda ground, out: ["evaluate", out, ground.cache, "--device", "cpu"],

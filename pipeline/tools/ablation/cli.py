@@ -22,6 +22,9 @@ def ablate_command(
     The same command goes on where it was interrupted, and runs only what is new after the plan has
     changed. A trial that fails is recorded with its reason, and the others go on; the exit status is then 1.
     """
+    from .checks import check_ablation
+
+    check_ablation(options)
     from rich.console import Console
 
     from .results import lines_of

@@ -23,8 +23,9 @@ from ...runs.config import RunConfig, fixed
 from ...sources.kinds import Residence
 from ...training.options import TrainOptions
 from ...training.together import Ended, Run, train_together
+from .combinations import Caches
 from .pruning import Pruned, Pruning, PruningSettings, pruning_of
-from .trials import Caches, Trial
+from .trials import Trial
 
 
 @dataclass(frozen=True, slots=True)

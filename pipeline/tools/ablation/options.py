@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ....cache.errors import InputError, did_you_mean
+from ....cache.errors import InputError
 from ....heads.ranges import at_least
 from ...command import MACHINE, Device, argument, cache_opt, check_ranges, flag_of, opt
+from ...machines.choices import check_engine
 from ...machines.ray_cluster import RayOptions
 from ...sources.kinds import Residence
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from .group import Place
     from .plan import Plan
 
-ENGINES = ("local", "ray")
 MAX_TOGETHER = 16
 RAY = "Ray"
 
@@ -122,8 +122,7 @@ class AblateOptions:
     @property
     def ray_options(self) -> RayOptions | None:
         """The cluster, None for the local engine. Raises InputError for options that do not go together."""
-        if self.engine not in ENGINES:
-            raise InputError(f"--engine {self.engine!r}{did_you_mean(self.engine, ENGINES)}")
+        check_engine(self.engine)
         if self.engine == "ray":
             place = RayOptions(
                 self.ray_address, self.ray_workers, self.cpus_per_trial, self.gpus_per_trial

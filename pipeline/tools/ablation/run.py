@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from ....cache.disk.publish import make_folder, only_writer, publish_bytes
-from ....cache.errors import InputError
 from ....cache.format.sealed import parse_json
 from ...machines.children import ray_children
 from ...machines.devices import pick_device
@@ -25,6 +24,7 @@ from ...machines.world import World
 from ...runs.history import read_history
 from ...runs.rows import Row
 from ...training.threads import threads_of_run
+from .checks import check_ablation
 from .estimate import Costs
 from .group import Place, answer_of, job_of
 from .options import AblateOptions
@@ -62,12 +62,12 @@ def prepared(options: AblateOptions) -> Prepared:
 
     Raises FdetError of every kind.
     """
-    plan, place, ray = options.read_plan(), options.place, options.ray_options
+    plan = check_ablation(options)
+    place, ray = options.place, options.ray_options
     if ray is not None:
         import_ray()
         check_reachable(ray.address)
-    if plan.out is None:
-        raise InputError("--out: expected in the plan or on the command line")
+    assert plan.out is not None
     # Ray's nodes may have accelerators that this machine lacks.
     device = pick_device("cpu" if ray else place.device)
     opened = Opened(Processes(World(), device))

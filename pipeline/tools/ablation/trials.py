@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, product
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ....cache.errors import ConfigError, FdetError, InputError
 from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import digest
 from ...dataset.long_tail import frequencies
@@ -23,35 +17,10 @@ from ...runs.info import RunInfo
 from ...sources.data import Data
 from ...sources.epochs import sampler_of
 from ...training.auto import settled
+from ...training.checks import check_settings
 from ...training.data import chosen, open_data
-from ...training.options import TrainOptions
-from ...training.train import check_settings
-from .plan import PATHS, Choice, Plan, merged
-
-log = logging.getLogger(__name__)
-
-# Nobody waits for more trials than this; mode "random" draws fewer of them.
-MOST = 10_000
-_MAX_SHOWN = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Caches:
-    """The caches for training and validation, and the annotations where they are not the caches' own."""
-
-    cache: Path
-    val: Path
-    annotations: Path | None = None
-    val_annotations: Path | None = None
-
-    @property
-    def paths(self) -> dict[str, Path]:
-        """The paths that are given, by name."""
-        return {name: path for name in PATHS if (path := getattr(self, name)) is not None}
-
-    def options(self, out: Path, **more: Any) -> TrainOptions:
-        """Return the options of a run on these caches."""
-        return TrainOptions(**{**self.paths, "out": out, **more})
+from .combinations import Caches, Faults, asked_config, caches_of, combinations_of, labels_of
+from .plan import Choice, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +73,7 @@ class Opened:
             data, val = open_data(config, options, header, None, self.processes)
             assert val is not None
             info = _info(config, data)
-            info.check_pairs(val.header, val.name)
+            info.check_pairs(val.header.key, val.name)
             info.check_classes(val.annotations, f"validation annotations of {val.name}")
             self._data[key] = data, val
         return self._data[key]
@@ -137,68 +106,21 @@ def trials_of(plan: Plan, opened: Opened) -> list[Trial]:
     """
     combinations = [(seed, choices) for seed in plan.seeds for choices in combinations_of(plan)]
     found: dict[str, Trial] = {}
-    faults: dict[str, list[str]] = {}
+    faults = Faults(len(combinations))
     for seed, choices in combinations:
-        labels = dict(zip(plan.axes, (choice.label for choice in choices), strict=True))
-        try:
-            trial = _trial(plan, labels, choices, seed, opened)
-        except FdetError as error:
-            faults.setdefault(str(error), []).append(", ".join(labels.values()) or "base")
-        else:
+        with faults.noted(choices):
+            trial = _trial(plan, labels_of(plan, choices), choices, seed, opened)
             found.setdefault(trial.digest, trial)
-    _refuse(faults, len(combinations))
+    faults.refuse()
     return list(found.values())
-
-
-def combinations_of(plan: Plan) -> Iterator[tuple[Choice, ...]]:
-    """Yield combinations, each a choice of every axis: all, or in mode "random" the first `budget` drawn.
-
-    Each is drawn once, and a larger budget goes on where a smaller one ended. Raises ConfigError for more
-    than MOST trials.
-    """
-    axes = list(plan.axes.values())
-    count = math.prod(map(len, axes))
-    wanted = min(plan.budget, count) if plan.mode == "random" else count
-    if wanted * len(plan.seeds) > MOST:
-        raise ConfigError(
-            f"{wanted * len(plan.seeds)} trials are more than {MOST}; set mode = 'random' and a budget"
-        )
-    if plan.mode != "random":
-        yield from product(*axes)
-        return
-    for number in islice(_drawn(count, plan.random_seed), wanted):
-        choices = []
-        for axis in reversed(axes):
-            number, index = divmod(number, len(axis))
-            choices.append(axis[index])
-        yield tuple(reversed(choices))
-
-
-def _drawn(count: int, seed: int) -> Iterator[int]:
-    """Yield the numbers below `count` in random order, each once."""
-    generator, seen = random.Random(seed), set[int]()
-    while len(seen) < count:
-        number = generator.randrange(count)
-        if number not in seen:
-            seen.add(number)
-            yield number
 
 
 def _trial(
     plan: Plan, labels: Mapping[str, str], choices: Sequence[Choice], seed: int, opened: Opened
 ) -> Trial:
-    paths = dict(plan.paths)
-    for choice in choices:
-        paths |= choice.paths
-    for name in ("cache", "val"):
-        if name not in paths:
-            raise InputError(f"--{name}: expected in the plan or on the command line")
-    caches = Caches(**paths)
-    values = merged(plan.base, [choice.sections for choice in choices])
-    values = merged(values, [{"train": {"seed": seed}}])
-    asked = RunConfig.from_mapping(values)
+    caches, asked = caches_of(plan, choices), asked_config(plan, choices, seed)
     data, val = opened.of(caches, asked)
-    check_settings(asked, caches.options(Path()), opened.processes)
+    check_settings(asked, caches.options(Path()), opened.processes.world.size)
     used = chosen(asked, data)
     # Settings as asked for make the digest the same on every machine, whatever "auto" gives there.
     content = {"config": asked.digest, "train": data.fingerprint, "val": val.fingerprint}
@@ -214,25 +136,6 @@ def _trial(
         trained,
         trained + int(data.header.backbone["parameters"]),
     )
-
-
-def _refuse(faults: Mapping[str, Sequence[str]], count: int) -> None:
-    if not faults:
-        return
-    messages = [f"{who[0]}{_others(len(who))}: {why}" for why, who in faults.items()]
-    if len(messages) == 1:
-        raise ConfigError(f"nothing was run: {messages[0]}")
-    for line in messages[:_MAX_SHOWN]:
-        log.error("%s", line)
-    bad = sum(map(len, faults.values()))
-    raise ConfigError(
-        f"nothing was run: {bad} of {count} trials are impossible, for {len(messages)} reasons: "
-        + " | ".join(messages[:_MAX_SHOWN])
-    )
-
-
-def _others(count: int) -> str:
-    return f" and {count - 1} others" if count > 1 else ""
 
 
 def comparable(trial: Trial, trials: Sequence[Trial]) -> list[Trial]:

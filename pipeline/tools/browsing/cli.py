@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ...command import cache_argument, echo, opt, takes
+from ...command import Format, cache_argument, echo, opt, takes
+from ...dataset.data_name import named
 
 
 @takes
@@ -15,16 +16,22 @@ def browse_command(
     annotations: Annotated[
         Path | None, opt("annotation file to use instead of the cache's")
     ] = None,
+    format: Format = None,
+    split: Annotated[str | None, opt("split of --annotations")] = None,
     port: Annotated[int, opt("port of 127.0.0.1; 0: any free one", min=0, max=65535)] = 0,
     open_browser: Annotated[bool, opt("open the page in the browser too", "--open")] = False,
 ) -> None:
     """Look at a cache in the browser: images and boxes under each view, maps, histograms, sizes."""
     import webbrowser
 
+    from .checks import check_browsing
+
+    data = named(annotations, format, split)
+    check_browsing(cache, images, data)
     from .collection import open_collection
     from .server import BrowsingServer
 
-    with BrowsingServer(open_collection(cache, images, annotations), port) as server:
+    with BrowsingServer(open_collection(cache, images, data), port) as server:
         echo(f"{server.address}\nonly this machine can open it; Ctrl-C ends it")
         if open_browser:
             webbrowser.open(server.address)

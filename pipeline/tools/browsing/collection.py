@@ -21,7 +21,12 @@ from ....cache.layout import ImageEntry
 from ....cache.loader import load_batch
 from ....cache.reader import FeatureCache
 from ....cache.sampler import SampleId
-from ...dataset.annotations import Annotations, load_annotations, parse_annotations
+from ...dataset.annotations import Annotations
+from ...dataset.coco_json import parse_annotations
+from ...dataset.data_name import DataName
+from ...dataset.data_set import load_annotations
+from ...dataset.names import normalised
+from .checks import check_browsing
 from .components import Components, fit_components
 
 log = logging.getLogger(__name__)
@@ -60,7 +65,8 @@ class Collection:
             return {}
         counts = np.diff(self.annotations.starts).tolist()
         pairs = zip(self.annotations.images, counts, strict=True)
-        return {image.id: count for image, count in pairs if self.images.get(image.id) == image}
+        mine = {image.id: normalised(image) for image in self.images.values()}
+        return {image.id: count for image, count in pairs if mine.get(image.id) == image}
 
     @cached_property
     def maps(self) -> Callable[[SampleId], tuple[Maps, ...]]:
@@ -100,11 +106,12 @@ class Collection:
         return cells[:: -(-len(cells) // COMPONENT_CELLS)]
 
 
-def open_collection(path: Path, images: Path | None, annotations: Path | None) -> Collection:
+def open_collection(
+    path: Path, images: Path | None, annotations: DataName | Path | None
+) -> Collection:
     """Open a finished cache for browsing. Raises InputError, IncompleteCache, CorruptCache."""
+    check_browsing(path, images, annotations)
     cache = FeatureCache.open(path)
-    if images is not None and not images.is_dir():
-        raise InputError(f"--images {images}: no such folder")
     codec = codec_of(path, cache.header.key, torch.device("cpu"))
     collection = Collection(cache, codec, _annotations(cache, annotations), images)
     if annotations is not None and not collection.box_counts:
@@ -115,7 +122,7 @@ def open_collection(path: Path, images: Path | None, annotations: Path | None) -
     return collection
 
 
-def _annotations(cache: FeatureCache, path: Path | None) -> Annotations | None:
+def _annotations(cache: FeatureCache, path: DataName | Path | None) -> Annotations | None:
     """Return the annotations of the file if one is given, else the cache's own where these are readable."""
     if path is not None:
         return load_annotations(path)[0]

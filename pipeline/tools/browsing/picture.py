@@ -22,7 +22,9 @@ def picture(collection: Collection, image_id: int, view: int) -> dict[str, Any]:
     image = collection.cache.header.layout.image(image_id)
     entry = collection.cache.entry(image_id, view)
     try:
-        upright, sha256 = load_image(collection.folder / image.file_name, image.hw)
+        upright, sha256 = load_image(
+            collection.folder / image.file_name, image.hw, collection.cache.header.key.bits
+        )
     except ImageError as error:
         raise InputError(f"{image.file_name}: {error}") from error
     file = io.BytesIO()

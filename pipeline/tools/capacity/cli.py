@@ -22,18 +22,19 @@ def model_command(
     from ....cache.errors import InputError
     from ....cache.format.annotation_copy import read_annotations
     from ....cache.format.header import CacheHeader
-    from ...dataset.annotations import parse_annotations
+    from ...dataset.coco_json import parse_annotations
     from ...runs.config import load_config
     from ...runs.info import RunInfo
-    from .measure import measure
-    from .report import capacity_lines
 
-    header = CacheHeader.read(cache)
-    annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
     if model.is_dir() and not (model / "config.toml").is_file():
         raise InputError(f"{model}: a folder, but no run: it has no config.toml")
     path = model / "config.toml" if model.is_dir() else model
     config = load_config(path, masks=masks, assignments=assignments)
+    header = CacheHeader.read(cache)
+    annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
+    from .measure import measure
+    from .report import capacity_lines
+
     for line in capacity_lines(measure(config, header, len(annotations.class_ids))):
         echo(line)
     if config.backbone.adapters:

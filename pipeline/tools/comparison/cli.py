@@ -16,6 +16,9 @@ def compare_command(options: CompareOptions) -> None:
 
     Each run is kept; the same command goes on where it was interrupted.
     """
+    from .checks import check_comparison
+
+    check_comparison(options)
     from .compare import compare
     from .runs import RunEnded
 

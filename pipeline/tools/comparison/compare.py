@@ -11,13 +11,14 @@ from pathlib import Path
 from statistics import fmean
 
 from ....cache.disk.publish import only_writer, publish_bytes
-from ....cache.errors import IncompleteCache, InputError
+from ....cache.errors import IncompleteCache
 from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ...machines.launching import launched
 from ...runs.figures import RunFigures
 from ...runs.history import read_history
 from ...sources.kinds import CACHED, SOURCES
+from .checks import check_comparison
 from .extraction import Extraction, extraction_cost
 from .figures import SourceFigures
 from .options import CompareOptions
@@ -42,15 +43,12 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
     launch: a function that runs `fdet` with the given words to its end and returns its exit status. Raises
     InputError, ConfigError, what an extraction raises, and RunEnded where a run ended early.
     """
-    options.check()
+    check_comparison(options)
     for name, cache in (("cache", options.cache), ("val", options.val)):
         if Manifest.read(cache, CacheHeader.read(cache)) is None:
             raise IncompleteCache(
                 f"--{name} {cache}: its extraction has not finished; `fdet extract` goes on with it"
             )
-    for name, folder in (("images", options.images), ("val-images", options.val_images)):
-        if folder is not None and not folder.is_dir():
-            raise InputError(f"--{name} {folder}: no such folder")
     runs = planned(options)
     refuse_others(runs, options)
     with only_writer(options.out):

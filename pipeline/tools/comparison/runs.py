@@ -10,22 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ....cache.disk.files import read_below
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import ConfigError, FdetError, InputError
 from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import canonical_json, parse_json
 from ...machines.launching import signal_of
-from ...machines.processes import Processes
-from ...machines.world import World
 from ...runs.folder import changed_settings
 from ...runs.history import is_finished
 from ...runs.info import MAX_BYTES, RunInfo
 from ...sources.kinds import SOURCES
 from ...training.options import TrainOptions
-from ...training.train import check_settings
 from .options import CompareOptions
 
 CONDITIONS = "conditions.json"
@@ -97,19 +92,13 @@ def _conditions(options: CompareOptions) -> dict[str, Any]:
 
 
 def refuse_others(runs: Sequence[Run], options: CompareOptions) -> None:
-    """Raise ConfigError or InputError where an existing run had other settings or other data.
-
-    Raises these too where the settings of a run do not go with its source.
-    """
+    """Raise ConfigError or InputError where an existing run had other settings or other data."""
     ids = {
         "training data": CacheHeader.read(options.cache).id,
         "validation data": CacheHeader.read(options.val).id,
     }
     for run in runs:
         config = options.config_of(run.source, run.seed)
-        check_settings(
-            config, _train_options(run, options), Processes(World(), torch.device("cpu"))
-        )
         if not run.begun:
             continue
         before = RunInfo.read(run.folder)
@@ -132,7 +121,8 @@ def _needs_val_images(run: Run, options: CompareOptions) -> bool:
     return SOURCES[run.source].live and options.config_of(run.source, run.seed).backbone.adapters
 
 
-def _train_options(run: Run, options: CompareOptions) -> TrainOptions:
+def train_options(run: Run, options: CompareOptions) -> TrainOptions:
+    """Return the options of a run that its settings have to go with."""
     return TrainOptions(
         cache=options.cache,
         out=run.folder,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ....cache.codecs.codec import codec_of, get_form
+from ....cache.codecs.codec import codec_of
 from ....cache.errors import InputError
 from ....cache.key import CacheKey
 from ....cache.reader import FeatureCache
@@ -25,6 +25,7 @@ from ...sources.live import LiveSource
 from ...sources.source import PyramidSource
 from ...training.auto import settled
 from ...training.probe import first_batches, fresh_model, train_steps, weights_of
+from .checks import check_options
 from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
 from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
@@ -78,10 +79,9 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     config: the configuration of the detector that is trained. Raises InputError, KeyMismatch (other weights),
     IncompleteCache, CorruptCache, ConfigError.
     """
-    options.check()
+    check_options(path, options)
     cache = FeatureCache.open(path)
     key, layout = cache.header.key, cache.header.layout
-    _refuse_converted(path, key)
     device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
     use_threads(options.threads if options.threads is not None else key.threads or None)
     data = open_cached([path], options.annotations, device, masks=config.masks)
@@ -116,15 +116,6 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
         training=training,
         failures=tuple(failures),
     )
-
-
-def _refuse_converted(path: Path, key: CacheKey) -> None:
-    """Raise InputError where integer codes came before: what these lost, only their own cache knows."""
-    if any(get_form(name).calibrated for name in key.converted):
-        raise InputError(
-            f"{path}: converted from {' and '.join(key.converted)}, whose scales it does not have: check the "
-            "cache that it was converted from"
-        )
 
 
 def _promise(path: Path, key: CacheKey) -> str:

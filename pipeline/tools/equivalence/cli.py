@@ -23,11 +23,14 @@ def equivalence_command(
     Equal bits are expected where device, threads, versions and batches allow them, otherwise differences
     within the codec's bound. Exit 0: equivalent. 1: not; each wrong sample is named. 2: bad input.
     """
+    from .checks import check_options, steps_config
+
+    check_options(cache, options)
+    settings = steps_config(cache, config, assignments)
     from .check import check_equivalence
     from .report import report_lines
-    from .steps import steps_config
 
-    found = check_equivalence(cache, steps_config(cache, config, assignments), options)
+    found = check_equivalence(cache, settings, options)
     for line in report_lines(found):
         echo(line)
     if not found.equivalent:

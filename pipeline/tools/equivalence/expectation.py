@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ....cache.key import CacheKey
-from ...machines.devices import Precision, environment
+from ...machines.choices import Precision
+from ...machines.devices import environment
 
 
 @dataclass(frozen=True, slots=True)

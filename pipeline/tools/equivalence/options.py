@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ....cache.errors import InputError
 from ....heads.ranges import at_least, between
-from ...command import check_ranges, opt
+from ...command import opt
 
 _LARGEST = 2**63 - 1
 
@@ -39,9 +38,3 @@ class EquivalenceOptions:
     elsewhere: Annotated[
         bool, opt("do not expect equal bits, as the cache was made on another processor")
     ] = False
-
-    def check(self) -> None:
-        """Raise InputError for an impossible value."""
-        check_ranges(self)
-        if not self.images.is_dir():
-            raise InputError(f"--images {self.images}: no such folder")

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ....cache.errors import InputError
-from ....cache.format.header import CacheHeader
-from ...runs.config import RunConfig, load_config
 from ...training.probe import Trained
-
-# Differing bits show in a small detector as well as in a large one.
-_SMALL = ("neck.channels=64", "train.batch_size=4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +31,6 @@ class TrainingDistance:
             f"losses {self.loss:.2g} of a step's total apart, weights {self.weights:.2g} of the way "
             "they moved"
         )
-
-
-def steps_config(cache: Path, path: Path | None, assignments: Sequence[str]) -> RunConfig:
-    """Return the configuration of a small detector on all levels of a cache, or that of a given file.
-
-    Raises ConfigError, InputError.
-    """
-    if path is not None:
-        config = load_config(path, assignments=assignments)
-    else:
-        finest = CacheHeader.read(cache).key.levels.strides[0]
-        above_all = f"neck.min_level={round(math.log2(finest))}"
-        config = load_config(assignments=[*_SMALL, above_all, *assignments])
-    if config.backbone.adapters:
-        raise InputError(
-            "backbone.adapters: cached maps have not passed through adapters, so nothing can be compared; "
-            "add --set backbone.adapters=false"
-        )
-    return _in_fp32(config)
-
-
-def _in_fp32(config: RunConfig) -> RunConfig:
-    """Return the configuration in fp32 unless it asks for another precision, since bits are compared."""
-    if config.train.precision != "auto":
-        return config
-    return replace(config, train=replace(config.train, precision="fp32"))
 
 
 def training_distance(

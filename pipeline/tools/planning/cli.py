@@ -19,6 +19,10 @@ def plan_command(
     Also estimates after how many epochs the cache has paid for itself. Tries some images and the target disk,
     and leaves nothing there.
     """
+    from ...extraction.checks import check_extraction
+
+    options.check()
+    check_extraction(options.extraction)
     from .measure import make_plan
     from .report import plan_lines
 

@@ -13,7 +13,7 @@ from ...dataset.canvases import recipe_of
 from ...dataset.check import check_images
 from ...extraction.calibration import calibration_of
 from ...extraction.options import ExtractConfig
-from ...extraction.preparation import Prepared, prepared
+from ...extraction.preparation import Prepared, prepared, with_data
 from ...extraction.reuse import open_older
 from ...machines.world import find_world
 from .codec_trial import try_codecs
@@ -36,12 +36,13 @@ def make_plan(options: PlanOptions) -> Plan:
     options.check()
     config = options.extraction
     folder = existing_folder(config.out)
-    begun = prepared(config, find_world(config.rank, config.world, os.environ))
+    config, data = with_data(config)
+    begun = prepared(config, find_world(config.rank, config.world, os.environ), data)
     header = begun.header
     given = _given_calibration(config, header)
     images = choose(header, options.trial_images)
-    check_images(config.images, images)
-    recipe = recipe_of(header.key, config.images)
+    check_images(config.image_folder, images)
+    recipe = recipe_of(header.key, config.image_folder)
     trial = try_backbone(header, begun.backbone, recipe, images)
     codecs, refused = try_codecs(trial.samples, header.form, given, begun.device)
     disk = measure_disk(folder, options.write_trial)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ...command import Checkpoint, Device, argument, echo, opt, takes
+from ...command import Checkpoint, Device, Format, argument, echo, opt, takes
+from ...dataset.data_name import named
 
 
 @takes
@@ -20,6 +21,8 @@ def predict_command(
         Path | None,
         opt("COCO JSON whose ids to use, and whose boxes to draw next to the detections"),
     ] = None,
+    format: Format = None,
+    split: Annotated[str | None, opt("split of --annotations")] = None,
     weights: Annotated[
         str | None, opt("weights file of the backbone, if extraction was given one")
     ] = None,
@@ -37,21 +40,22 @@ def predict_command(
     threads: Annotated[int | None, opt("torch threads on a CPU; default: the cache's")] = None,
 ) -> None:
     """Detect objects in image files, and write COCO result JSON and pictures."""
+    from .checks import check_prediction
+
+    given: dict[str, Any] = {
+        "annotations": named(annotations, format, split),
+        "weights": weights,
+        "second_weights": second_weights,
+        "class_embeddings": class_embeddings,
+        "checkpoint": checkpoint.value,
+        "draw_above": draw_above,
+        "device": device,
+        "threads": threads,
+    }
+    check_prediction(run, images, out, **given)
     from .predict import predict
 
-    summary = predict(
-        run,
-        images,
-        out,
-        annotations=annotations,
-        weights=weights,
-        second_weights=second_weights,
-        class_embeddings=class_embeddings,
-        checkpoint=checkpoint.value,
-        draw_above=draw_above,
-        device=device,
-        threads=threads,
-    )
+    summary = predict(run, images, out, **given)
     for name, why in summary.failed.items():
         echo(f"failed: {name}: {why}", err=True)
     echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")

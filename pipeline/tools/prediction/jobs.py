@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ...dataset.annotations import Annotations, ImageBoxes, load_annotations
+from ...dataset.annotations import Annotations, ImageBoxes
+from ...dataset.data_name import DataName
+from ...dataset.data_set import load_annotations
 from ...runs.info import RunInfo
 
 
@@ -32,7 +34,9 @@ class Job:
         return self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
 
 
-def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | None) -> list[Job]:
+def find_jobs(
+    files: Sequence[tuple[Path, str]], info: RunInfo, path: DataName | Path | None
+) -> list[Job]:
     """Return a job for each file, with its annotation in the file `path` if one is given.
 
     files: their paths and displayed names. Raises InputError before anything is computed.
@@ -54,7 +58,7 @@ def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: Path | Non
     return jobs
 
 
-def _with_annotations(job: Job, annotations: Annotations, source: Path) -> Job:
+def _with_annotations(job: Job, annotations: Annotations, source: DataName | Path) -> Job:
     """Return the job with the annotated image whose file name is the longest suffix of its path."""
     parts = job.path.absolute().parts
     suffixes = ("/".join(parts[k:]) for k in range(1, len(parts)))

@@ -13,17 +13,21 @@ from PIL import Image
 from ....cache.disk.publish import publish_bytes, storage_error
 from ....cache.errors import FeatureError, InputError
 from ....heads.types import Detections
-from ...dataset.annotations import load_annotations
+from ...dataset.data_name import DataName
+from ...dataset.data_set import load_annotations
 from ...dataset.embeddings import ClassEmbeddings, read_embeddings
-from ...dataset.images import ImageError, find_images, load_image
+from ...dataset.image_files import find_images
+from ...dataset.images import ImageError, load_image
 from ...evaluation.coco import to_coco_results
 from ...evaluation.detecting import detect_image, load_trained
 from ...machines.devices import pick_device, use_threads
 from ...machines.progress import progress_line
 from ...pictures.sheet import draw_sheet, sure
+from ...pictures.text import legible_names
 from ...runs.folder import new_folder
 from ...runs.info import RunInfo
 from ...runs.loading import codec_of_run, exchange_classes
+from .checks import check_prediction
 from .jobs import Job, find_jobs
 
 
@@ -46,7 +50,7 @@ def predict(
     paths: Sequence[Path],
     out: Path,
     *,
-    annotations: Path | None = None,
+    annotations: DataName | Path | None = None,
     weights: str | None = None,
     second_weights: str | None = None,
     class_embeddings: Path | None = None,
@@ -64,8 +68,20 @@ def predict(
     trained with class embeddings. The classes are then those of the annotations, found by name in the file,
     or without annotations all in the file, numbered from 1 on. Raises InputError, KeyMismatch.
     """
+    info = check_prediction(
+        run,
+        paths,
+        out,
+        annotations=annotations,
+        weights=weights,
+        second_weights=second_weights,
+        class_embeddings=class_embeddings,
+        checkpoint=checkpoint,
+        draw_above=draw_above,
+        device=device,
+        threads=threads,
+    )
     on = pick_device(device)
-    info = RunInfo.read(run)
     # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
     use_threads(threads if threads is not None else info.key.threads or None)
     given = None if class_embeddings is None else read_embeddings(class_embeddings)
@@ -75,6 +91,7 @@ def predict(
     if given is not None:
         exchange_classes(known, detector, given)
     codec = codec_of_run(run, info, on)
+    names = legible_names(tuple(known.class_names), tuple(known.class_ids))
     with new_folder(out):
         found: dict[int, Detections] = {}
         sizes: dict[int, tuple[int, int]] = {}
@@ -82,14 +99,14 @@ def predict(
         with progress_line("predict", len(jobs)) as progress:
             for job in jobs:
                 try:
-                    image, _ = load_image(job.path, job.hw)
+                    image, _ = load_image(job.path, job.hw, info.key.bits)
                     found[job.image_id] = detect_image(image, info, backbone, detector, codec)
                     sizes[job.image_id] = (image.height, image.width)
                 except (ImageError, FeatureError) as error:
                     failed[str(job.path)] = str(error)
                 else:
                     shown, title = sure(found[job.image_id], draw_above)
-                    picture = draw_sheet(image, shown, title, known.class_names, job.objects)
+                    picture = draw_sheet(image, shown, title, names, job.objects)
                     _save_picture(picture, out / "pictures" / job.picture)
                 progress.note(f"{progress.rate:.1f} images/s")
                 progress.advance()
@@ -116,7 +133,9 @@ def _results(
     ]
 
 
-def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: Path | None) -> RunInfo:
+def _of_classes(
+    info: RunInfo, given: ClassEmbeddings, annotations: DataName | Path | None
+) -> RunInfo:
     if annotations is None:
         return info.of_classes(given, None)
     return info.of_classes(given, load_annotations(annotations)[0])

@@ -28,6 +28,9 @@ def retrain_command(
 
     This is stage 2 for long-tailed data.
     """
+    from .checks import check_retraining
+
+    check_retraining(run, options, settings, assignments)
     from ...evaluation.table import change_table
     from .retrain import retrain
 

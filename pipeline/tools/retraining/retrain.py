@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,16 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from ....cache.disk.publish import publish_bytes
-from ....cache.errors import InputError
 from ....cache.format.header import CacheHeader
 from ....heads.roi.last_layer import class_losses
 from ....heads.roi.settings import RoISettings
 from ...machines.processes import Processes, join_processes
-from ...machines.world import find_world
 from ...runs import metrics_log
 from ...runs.config import RunConfig
-from ...runs.folder import refuse_taken
-from ...runs.history import evaluations_of, is_finished, read_history
+from ...runs.history import evaluations_of, read_history
 from ...runs.info import STAGE_2, RunInfo
 from ...sources.batches import Batch
 from ...sources.data import Data
@@ -35,12 +31,12 @@ from ...training.step import Stepper
 from ...training.threads import check_threads, take_threads, threads_now
 from ...training.train import (
     begin,
-    check_settings,
     check_validation,
     held_run,
     run_info,
     saved_state,
 )
+from .checks import check_retraining
 from .config import stage_2_config
 from .frozen import FrozenModel
 from .loop import PooledLoop
@@ -80,17 +76,12 @@ def retrain(
     `training.train.train` raises.
     """
     settings = settings or RetrainSettings()
-    before = _finished(run)
+    before = check_retraining(run, options, settings, assignments)
     of_rois = isinstance(before.config.head, RoISettings)
     # Box heads read each map only once, so no map needs to stay resident.
     options = replace(options, start=run, resident="none" if of_rois else options.resident)
-    options.check()
-    if find_world(None, None, os.environ).size > 1:
-        raise InputError("retrain-classifier runs in one process only; start it by itself")
     processes = join_processes(options.device)
     config = stage_2_config(before.config, settings, assignments)
-    check_settings(config, options, processes)
-    refuse_taken(options.out, resume=options.resume)
     take_threads([options], processes)
     check_threads(options, processes)
     info, model, data, val = _open(config, options, before, settings, processes)
@@ -105,21 +96,6 @@ def retrain(
             loop = _pooled_loop(loop, settings.samplings)
         summary = loop.run()
     return Retrained(summary, figures, _figures_after(summary))
-
-
-def _finished(run: Path) -> RunInfo:
-    """Return the info of a finished run. Raises InputError where its last layer cannot be retrained."""
-    info = RunInfo.read(run)
-    if info.own_backbone:
-        raise InputError(
-            f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
-            "own, and cached features are of another; retrain-classifier takes runs on cached maps"
-        )
-    if not is_finished(run):
-        raise InputError(
-            f"{run} is not finished; continue it with `fdet train-heads ... --resume` first"
-        )
-    return info
 
 
 def _open(

@@ -109,11 +109,14 @@ def convert_command(
 
     Needs no backbone; every sample is checked as it is read. The same command goes on where it stopped.
     """
-    from .convert import Conversion, convert
+    from .checks import Conversion, check_conversion
 
     wanted = Conversion(
         store=store, codec=codec, calibration=calibration, calibration_images=calibration_images
     )
+    check_conversion(cache, out, wanted)
+    from .convert import convert
+
     samples, size = convert(cache, out, wanted)
     echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
@@ -133,10 +136,14 @@ def copy_command(
 
     Every byte is checked on its way. The same command goes on where it stopped.
     """
-    from .copy import Part, copy
+    from .checks import Part, check_copy
 
     names = None if levels is None else tuple(levels.split(","))
-    samples, size = copy(cache, out, Part(levels=names, images_from=images_from, limit=limit))
+    part = Part(levels=names, images_from=images_from, limit=limit)
+    check_copy(cache, out, part)
+    from .copy import copy
+
+    samples, size = copy(cache, out, part)
     echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
 
 

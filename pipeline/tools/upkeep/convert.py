@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from ....cache.codecs.calibration import (
     parameter_files,
 )
 from ....cache.codecs.clipping import ClippingCounts
-from ....cache.codecs.codec import Codec, codec_files, codec_of, get_form
-from ....cache.codecs.form import StoredForm
+from ....cache.codecs.codec import Codec, codec_files, codec_of
+from ....cache.codecs.form import StoredForm, get_form
 from ....cache.disk.publish import only_writer, remove_leftovers
-from ....cache.errors import FeatureError, InputError, KeyMismatch, did_you_mean
+from ....cache.errors import FeatureError, InputError, KeyMismatch
 from ....cache.format import header as header_file
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.chunks import Frame
@@ -36,26 +36,13 @@ from ....cache.reader import FeatureCache
 from ....cache.sampler import SampleId
 from ....cache.stores import STORES
 from ....cache.writer import create_cache, seal, written_record
-from ...extraction.calibration import CELLS, calibration_of, evenly, refuse_unused, some_cells
-from ...extraction.options import CALIBRATION_IMAGES
+from ...extraction.calibration import CELLS, calibration_of, evenly, some_cells
+from ...extraction.checks import refuse_foreign_folder
 from ...machines.progress import progress_line
+from .checks import Conversion, wanted_form
 
 _WAITING_SAMPLES = 16
 _READING = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """The form that a cache is converted to.
-
-    store, codec: the new ones, None to keep those of the source. calibration: a cache whose scales a new
-    codec takes; without it they are learnt from `calibration_images` images of the source.
-    """
-
-    store: str | None = None
-    codec: str | None = None
-    calibration: Path | None = None
-    calibration_images: int = CALIBRATION_IMAGES
 
 
 def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
@@ -65,7 +52,8 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
     (another cache is in `out`), StorageError; finished shards survive all of them.
     """
     cache = FeatureCache.open(source)
-    form, key = _wanted_form(cache, wanted), _wanted_key(cache.header, wanted)
+    form = wanted_form(source, cache.header.form, wanted)
+    key = _wanted_key(cache.header, wanted)
     with only_writer(out, "rank-0-of-1"):
         files = _codec_files(cache, out, form, key, wanted)
         key = replace(key, calibration=calibration_digest(files))
@@ -82,32 +70,6 @@ def convert(source: Path, out: Path, wanted: Conversion) -> tuple[int, int]:
         if form != cache.header.form:
             clipping_counts.tell()
     return manifest.samples, manifest.stored_bytes
-
-
-def _wanted_form(cache: FeatureCache, wanted: Conversion) -> StoredForm:
-    """Return the wanted stored form. Raises InputError where it cannot be made from this cache."""
-    if wanted.store is None and wanted.codec is None:
-        raise InputError("nothing to convert: give --store, --codec or both")
-    if wanted.store is not None and wanted.store not in STORES:
-        raise InputError(f"--store {wanted.store!r}{did_you_mean(wanted.store, STORES)}")
-    if wanted.calibration_images < 1:
-        raise InputError(
-            f"--calibration-images: expected at least 1, got {wanted.calibration_images}"
-        )
-    current = cache.header.form
-    form = current if wanted.codec is None else get_form(wanted.codec)
-    if form != current and not form.coarser_than(current):
-        raise InputError(
-            f"--codec {form.name}: {cache.root} has {current.name}, whose losses cannot be undone; "
-            "extract again instead"
-        )
-    refuse_unused(form, wanted.calibration)
-    if form == current and wanted.calibration is not None:
-        raise InputError(
-            f"--calibration {wanted.calibration}: {cache.root} is {current.name} already, and its codes "
-            "stay as they are; leave it out"
-        )
-    return form
 
 
 def _wanted_key(header: CacheHeader, wanted: Conversion) -> CacheKey:
@@ -162,13 +124,6 @@ def created(
     if found.id != header.id:
         raise KeyMismatch(f"{out} holds another cache ({found.id[:12]}); choose another folder")
     return found
-
-
-def refuse_foreign_folder(out: Path) -> None:
-    """Raise InputError where a folder holds other files and no cache."""
-    others = [p.name for p in out.iterdir() if not p.name.startswith(".")]
-    if others and not (out / header_file.NAME).exists():
-        raise InputError(f"{out}: the folder is not empty ({others[0]}, ...) and holds no cache")
 
 
 def write_samples(

@@ -6,7 +6,7 @@ A whole copy has the same files. A partial copy is a cache of its own, whose fra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -22,22 +22,13 @@ from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.stores import STORES
 from ....cache.transfer import copy_files
-from ...dataset.annotations import load_annotations, parse_annotations
+from ...dataset.coco_json import parse_annotations
+from ...dataset.data_set import load_annotations
+from ...dataset.names import normalised
+from ...extraction.checks import refuse_foreign_folder
 from ...machines.progress import progress_line
-from .convert import created, put_frames, refuse_foreign_folder, write_samples
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The part of a cache that is copied.
-
-    levels: the names of its levels. images_from: an annotation file with its images, which the copy then
-    carries. limit: the number of images, of which the first are copied. None stands for all.
-    """
-
-    levels: tuple[str, ...] | None = None
-    images_from: Path | None = None
-    limit: int | None = None
+from .checks import Part, copied_levels
+from .convert import created, put_frames, write_samples
 
 
 def copy(source: Path, out: Path, part: Part) -> tuple[int, int]:
@@ -78,7 +69,7 @@ def _copy_whole(cache: FeatureCache, out: Path) -> None:
 def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dict[str, bytes]]:
     """Return the header of the copy, the bytes of its annotations, and the files of its codec."""
     current = cache.header
-    levels = _levels(current.key.levels, part.levels)
+    levels = copied_levels(current.key.levels, part)
     files = _files_of(codec_files(cache.root, current.key), levels)
     images, annotations = _images(cache, part)
     key = current.key.in_container(STORES[current.store].versions())
@@ -87,21 +78,12 @@ def _header_of(cache: FeatureCache, part: Part) -> tuple[CacheHeader, bytes, dic
     return header, annotations, files
 
 
-def _levels(spec: PyramidSpec, names: tuple[str, ...] | None) -> PyramidSpec:
-    try:
-        return spec if names is None else spec.only(names)
-    except ValueError as error:
-        raise InputError(f"--levels: {error}") from error
-
-
 def _files_of(files: Mapping[str, bytes], levels: PyramidSpec) -> dict[str, bytes]:
     return {name: data for name, data in files.items() if name.split("/")[1] in levels.names}
 
 
 def _images(cache: FeatureCache, part: Part) -> tuple[Sequence[ImageEntry], bytes]:
     """Return the images in the order of the annotations, and the bytes of the annotations."""
-    if part.limit is not None and part.limit < 1:
-        raise InputError(f"--limit: expected at least 1, got {part.limit}")
     layout = cache.header.layout
     if part.images_from is not None:
         annotations, raw = load_annotations(part.images_from)
@@ -124,7 +106,7 @@ def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path
         )
     for image in images:
         found = layout.image(image.id)
-        if found != image:
+        if normalised(found) != image:
             raise InputError(
                 f"--images-from {path}: image id {image.id} is {image.file_name} {image.hw} there, "
                 f"{found.file_name} {found.hw} in {cache.root}; they are of different data sets"

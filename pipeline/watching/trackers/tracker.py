@@ -15,6 +15,8 @@ from ....cache.disk.publish import publish_bytes
 from ..events import Event, Hook
 
 MAX_ID_BYTES = 512
+# Numbers of an evaluation that never change.
+_COUNTS = "objects", "sizes"
 
 
 class Tracker(Protocol):
@@ -51,7 +53,9 @@ def scalars(line: Mapping[str, Any]) -> dict[str, float]:
     figures = {
         name: value for name, value in line.items() if name not in ("kind", "step", "metrics")
     }
-    named = flat({**figures, **line.get("metrics", {})}, "/")
+    metrics = line.get("metrics", {})
+    measured = {name: value for name, value in metrics.items() if name not in _COUNTS}
+    named = flat({**figures, **measured}, "/")
     return {f"{line['kind']}/{name}": value for name, value in named if type(value) in (int, float)}
 
 

@@ -10,11 +10,10 @@ from fdet.cache.codecs.codec import (
     LevelCodec,
     codec_files,
     codec_of,
-    get_form,
     make_codec,
     plain_codec,
 )
-from fdet.cache.codecs.form import NUMBERS, parse_form
+from fdet.cache.codecs.form import NUMBERS, get_form, parse_form
 from fdet.cache.errors import FeatureError, InputError
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 

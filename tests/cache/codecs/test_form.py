@@ -4,8 +4,7 @@ from itertools import product
 
 import pytest
 
-from fdet.cache.codecs.codec import get_form
-from fdet.cache.codecs.form import NUMBERS, StoredForm, parse_form
+from fdet.cache.codecs.form import NUMBERS, StoredForm, get_form, parse_form
 from fdet.cache.errors import InputError
 
 from ..handmade import CODECS

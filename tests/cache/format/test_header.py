@@ -8,7 +8,7 @@ from fdet.cache.disk.files import FileEntry
 from fdet.cache.disk.publish import publish_bytes
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.cache.format.chunks import MAX_SAMPLE_BYTES
-from fdet.cache.format.header import FORMAT, NAME, CacheHeader
+from fdet.cache.format.header import FORMAT, NAME, CacheHeader, read_key
 from fdet.cache.format.sealed import canonical_json, sealed_json
 from fdet.cache.layout import Bucket, Layout
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
@@ -251,3 +251,23 @@ def test_a_header_larger_than_any_is_not_read(folder):
         file.truncate(2**40)
     with pytest.raises(CorruptCache, match="expected at most"):
         CacheHeader.read(folder)
+
+
+def test_the_key_can_be_read_alone(folder):
+    assert read_key(folder) == CacheHeader.read(folder).key
+
+
+def test_the_key_alone_comes_with_the_checks_of_name_and_format(folder):
+    path = folder / NAME
+    content = json.loads(path.read_bytes())
+    for change, said in (
+        ({"format": FORMAT + 1}, "this fdet reads format"),
+        ({"key": {}}, "unreadable header"),
+        ({"key": None}, "unreadable header"),
+    ):
+        path.write_text(json.dumps(content | change))
+        with pytest.raises((CorruptCache, InputError), match=said):
+            read_key(folder)
+    path.unlink()
+    with pytest.raises(InputError, match=f"is not a cache: it has no {NAME}"):
+        read_key(folder)

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fdet.cache.errors import ConfigError
-from fdet.heads.necks.bifpn import BiFPN, BiFPNSettings
+from fdet.heads.necks.bifpn import BiFPN
+from fdet.heads.necks.settings import BiFPNSettings
 
 from ..reference import SPEC, pyramid
 from .literal import Weights, assert_same, conv, group_norm, pooled, repeated, scrambled

@@ -5,7 +5,8 @@ import torch
 
 from fdet.cache.errors import ConfigError
 from fdet.heads.build import HEADS, build_detector
-from fdet.heads.necks.identity import Identity, IdentitySettings
+from fdet.heads.necks.identity import Identity
+from fdet.heads.necks.settings import IdentitySettings
 from fdet.pipeline.runs.config import OptimSettings
 from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training.optimiser import make_optimiser

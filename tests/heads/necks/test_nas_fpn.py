@@ -5,7 +5,8 @@ import torch
 
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import FeaturePyramid
-from fdet.heads.necks.nas_fpn import CELLS, NASFPN, NASFPNSettings
+from fdet.heads.necks.nas_fpn import CELLS, NASFPN
+from fdet.heads.necks.settings import NASFPNSettings
 
 from ..reference import SPEC, pyramid
 from .literal import Weights, assert_same, conv, group_norm, pooled, repeated, scrambled

@@ -11,8 +11,8 @@ from torch import nn
 from fdet.cache.errors import ConfigError
 from fdet.heads.build import HEADS
 from fdet.heads.detector import Detector
+from fdet.heads.family import Activation, Norm
 from fdet.heads.necks import NECKS
-from fdet.heads.norms import Activation, Norm
 from fdet.pipeline.runs.config import RunConfig, load_config
 
 from ..reference import CACHED, SPEC, batch, neck_settings, pyramid

@@ -5,8 +5,9 @@ import torch
 
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.heads.necks.fpn import FPN, FPNSettings
-from fdet.heads.necks.pafpn import PAFPN, PAFPNSettings
+from fdet.heads.necks.fpn import FPN
+from fdet.heads.necks.pafpn import PAFPN
+from fdet.heads.necks.settings import FPNSettings, PAFPNSettings
 
 from ..reference import SPEC, pyramid
 from .literal import Weights, assert_same, conv, group_norm, scrambled

@@ -5,7 +5,8 @@ import torch
 
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.heads.necks.vit_pyramid import ViTPyramid, ViTPyramidSettings
+from fdet.heads.necks.settings import ViTPyramidSettings
+from fdet.heads.necks.vit_pyramid import ViTPyramid
 
 from ..reference import SPEC, TAPS, pyramid
 from .literal import Weights, assert_same, conv, layer_norm, pooled, scrambled

@@ -9,9 +9,8 @@ from torchvision.ops import roi_align
 
 from fdet.cache.errors import ConfigError
 from fdet.heads.build import build_detector
-from fdet.heads.necks.fpn import FPNSettings
-from fdet.heads.roi.cascade_rcnn import CascadeRCNNSettings
-from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
+from fdet.heads.necks.settings import FPNSettings
+from fdet.heads.roi.settings import CascadeRCNNSettings, FasterRCNNSettings
 from fdet.heads.sampling import balanced
 from fdet.heads.types import Targets
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fdet.heads.build import build_detector
-from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.necks.settings import FPNSettings
 from fdet.heads.roi import ROI_HEADS
 from fdet.heads.roi.box_head import PRIOR
 

@@ -12,8 +12,8 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
-from fdet.heads.necks.fpn import FPNSettings
-from fdet.heads.roi.faster_rcnn import FasterRCNNSettings
+from fdet.heads.necks.settings import FPNSettings
+from fdet.heads.roi.settings import FasterRCNNSettings
 from fdet.heads.types import Targets
 
 from ..reference import (

@@ -7,7 +7,7 @@ from torchvision.ops.poolers import LevelMapper
 
 from fdet.cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from fdet.heads.build import build_detector
-from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.necks.settings import FPNSettings
 from fdet.heads.roi import ROI_HEADS
 from fdet.heads.roi.pooling import RoIPool
 

@@ -10,7 +10,7 @@ from torchvision.models.detection.rpn import RPNHead
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import build_detector
-from fdet.heads.necks.fpn import FPNSettings
+from fdet.heads.necks.settings import FPNSettings
 from fdet.heads.roi import ROI_HEADS, two_stage
 from fdet.heads.types import Targets
 

@@ -14,8 +14,8 @@ from fdet.cache.errors import FdetError
 from fdet.cache.layout import ImageEntry
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.dataset import canvases
-from fdet.pipeline.dataset.annotations import load_annotations
 from fdet.pipeline.dataset.canvases import CanvasRecipe, recipe_of, render, rendered
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.dataset.images import draw_canvas, load_image
 from fdet.pipeline.dataset.views import ResizeRule, parse_views
 

@@ -201,12 +201,6 @@ def test_a_decompression_bomb_is_refused(read, tmp_path, monkeypatch):
         read(path)
 
 
-def test_floating_point_pixels_are_refused(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(ImageError, match="floating-point pixels, whose range is unknown"):
-        load_image(tmp_path / "a.tiff")
-
-
 @pytest.mark.parametrize("values", [[0, 70000], [-1, 5]])
 def test_integers_beyond_16_bits_are_refused(values, tmp_path):
     Image.fromarray(np.array([values], np.int32)).save(tmp_path / "a.tiff")

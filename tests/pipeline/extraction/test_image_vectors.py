@@ -23,8 +23,8 @@ from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.equivalence.check import check_equivalence
+from fdet.pipeline.tools.equivalence.checks import steps_config
 from fdet.pipeline.tools.equivalence.options import EquivalenceOptions
-from fdet.pipeline.tools.equivalence.steps import steps_config
 from fdet.pipeline.tools.planning.measure import contents_of
 from fdet.pipeline.tools.upkeep.convert import Conversion, convert
 from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged

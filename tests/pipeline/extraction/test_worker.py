@@ -13,6 +13,7 @@ from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import seal
 from fdet.pipeline.extraction import ray_engine
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.extraction.preparation import with_data
 from fdet.pipeline.extraction.ray_engine import RayEngine, on_ray, role_of, worker_config
 from fdet.pipeline.extraction.worker import CREATE, ShardWorker
 from fdet.pipeline.machines.queue import WorkQueue
@@ -96,7 +97,7 @@ def test_an_object_store_is_no_place_for_ray(dataset):
     config = replace(quick(dataset, "c"), out=located("s3://bucket/c"), engine="ray")
     with (
         pytest.raises(InputError, match="--engine ray writes to a folder"),
-        on_ray(config, World()),
+        on_ray(config, World(), with_data(config)[1]),
     ):
         pass
 
@@ -172,9 +173,10 @@ def test_one_process_alone_gives_the_shards_to_ray(dataset, tmp_path):
     config = quick(dataset, tmp_path / "c", engine="ray", rank=1, world=2)
     with pytest.raises(InputError, match=r"rank 1 of 2; .*leave out --rank and --world"):
         extract(config)
+    config = quick(dataset, tmp_path / "c", engine="ray", ray_gpus=1.5)
     with (
         pytest.raises(InputError, match="--ray-gpus"),
-        on_ray(quick(dataset, tmp_path / "c", engine="ray", ray_gpus=1.5), World()),
+        on_ray(config, World(), with_data(config)[1]),
     ):
         pass
     assert not (tmp_path / "c").exists()

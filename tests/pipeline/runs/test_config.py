@@ -117,10 +117,12 @@ def test_without_any_input_all_defaults_hold():
     ("assignment", "said"),
     [
         ("optim.lrr=1", "unknown setting 'optim.lrr'; did you mean 'optim.lr'?"),
-        ("optm.lr=1", "unknown section 'optm'; did you mean 'optim'?"),
+        ("optm.lr=1", "unknown setting 'optm.lr'; did you mean 'optim.lr'?"),
+        ("epochs=3", "unknown setting 'epochs'; did you mean 'train.epochs'?"),
+        ("train={lr = 1}", "unknown setting 'train.lr'; did you mean 'optim.lr'?"),
         (
-            "epochs=3",
-            "unknown section 'epochs'; known: augment, backbone, head, neck, optim, schedule, train",
+            "zzz.project=x",
+            "unknown section 'zzz'; known: augment, backbone, head, neck, optim, schedule, tr",
         ),
         (
             "train.epochs=many",
@@ -177,10 +179,13 @@ def test_without_any_input_all_defaults_hold():
         ("neck.name=fpm", "unknown neck 'fpm'; did you mean 'fpn'?"),
         ("head.name=retnanet", "unknown head 'retnanet'; did you mean 'retinanet'?"),
         ("head.name=[1]", "unknown head [1]; known: "),
-        ("neck=fpn", "setting 'neck': expected a section, got 'fpn'"),
+        ("neck=fpn", "setting 'neck': expected a section, got 'fpn'; did you mean 'neck.name'?"),
         ("train=5", "setting 'train': expected a section, got 5"),
         ("neck.chanels=8", "unknown setting 'neck.chanels'; did you mean 'neck.channels'?"),
-        ("head.rpn_nms_iou=0.5", "unknown setting 'head.rpn_nms_iou'"),
+        (
+            "head.rpn_nms_iou=0.5",
+            "unknown setting 'head.rpn_nms_iou' of head retinanet; only faster-rcnn, cascade-rcnn have it",
+        ),
     ],
 )
 def test_a_bad_setting_is_named(assignment, said):
@@ -200,5 +205,5 @@ def test_a_neck_given_as_a_word_is_refused_with_and_without_an_option(tmp_path):
 def test_unknown_names_are_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="unknown head 'faster_rcnn'; did you mean 'faster-rcnn'"):
         load_config(head="faster_rcnn")
-    with pytest.raises(ConfigError, match="unknown neck 'FPN'"):
+    with pytest.raises(ConfigError, match="unknown neck 'FPN'; did you mean 'fpn'"):
         load_config(neck="FPN")

@@ -10,7 +10,8 @@ from fdet.cache.errors import CorruptCache
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.tools.reporting.assemble import assemble
-from fdet.pipeline.tools.reporting.records import find_runs, read_records
+from fdet.pipeline.tools.reporting.checks import find_runs
+from fdet.pipeline.tools.reporting.records import read_records
 
 from ..tools.reporting.made_up import write_run
 

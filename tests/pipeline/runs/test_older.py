@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.cache.format.sealed import SEAL, sealed_json
 from fdet.pipeline.evaluation.evaluate import evaluate_run
-from fdet.pipeline.runs.checkpoint import read_position, save_weights
+from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.config import digest_of, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.older import FORMAT
+from fdet.pipeline.runs.position import read_position
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 

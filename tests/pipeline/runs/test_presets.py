@@ -93,6 +93,26 @@ def test_a_file_goes_before_a_preset(tmp_path, monkeypatch):
     assert preset("retinanet-fpn").train.epochs == 3
 
 
+def test_a_folder_of_a_presets_name_does_not_hide_the_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("retinanet-fpn").mkdir()
+    assert preset("retinanet-fpn").neck.channels == 256
+
+
+def test_for_the_folder_of_a_run_its_file_is_named(tmp_path):
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(ConfigError, match=r"a folder; the settings of its run are in config\.toml"):
+        preset(tmp_path)
+
+
+def test_for_an_absent_file_one_beside_it_or_a_preset_is_proposed(tmp_path):
+    (tmp_path / "recipe.toml").touch()
+    with pytest.raises(ConfigError, match=r"did you mean '.*/recipe\.toml'"):
+        preset(tmp_path / "recpie.toml")
+    with pytest.raises(ConfigError, match=r"No such file .* did you mean 'retinanet-fpn'"):
+        preset("retinanet-fpn.toml")
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

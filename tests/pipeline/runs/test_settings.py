@@ -107,8 +107,40 @@ def test_a_value_is_no_section():
 def test_toml_files_that_cannot_be_read_are_named(tmp_path):
     bad, binary = tmp_path / "bad.toml", tmp_path / "binary.toml"
     bad.write_text("[train\n")
-    binary.write_bytes(b"\xff\xfe")
+    binary.write_bytes(b"a = 1\n\xe9 = 2\n")
     cases = ((bad, "not TOML"), (binary, "not TOML"), (tmp_path, "Is a directory"))
     for path, said in (*cases, (tmp_path / "absent.toml", "No such file")):
         with pytest.raises(ConfigError, match=f"{path.name}: {said}"):
             read_toml(path)
+
+
+TEXT = '# über\nname = "größe"\ncount = 3\n'
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", ("utf-16-be", "\ufeff")]
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_toml_is_read_in_the_encodings_that_editors_write(encoding, line_end, tmp_path):
+    name, mark = encoding if isinstance(encoding, tuple) else (encoding, "")
+    (tmp_path / "a.toml").write_bytes((mark + TEXT).replace("\n", line_end).encode(name))
+    assert read_toml(tmp_path / "a.toml") == {"name": "größe", "count": 3}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (TEXT.encode("latin-1"), "expected UTF-8, got byte 0xfc in line 1; save it as UTF-8"),
+        ("a = 'x'\nb = 'é'".encode("cp1252"), "expected UTF-8, got byte 0xe9 in line 2"),
+        ("a = 1".encode("utf-16-le"), "got UTF-16 without a byte order mark, or no text"),
+        ("a = 1".encode("utf-16-be"), "got UTF-16 without a byte order mark, or no text"),
+        ("a = 1".encode("utf-16")[:-1], "expected UTF-16 as its mark says, got byte"),
+    ],
+)
+def test_toml_in_another_encoding_is_refused_in_one_line(raw, said, tmp_path):
+    (tmp_path / "a.toml").write_bytes(raw)
+    with pytest.raises(ConfigError) as caught:
+        read_toml(tmp_path / "a.toml")
+    message = str(caught.value)
+    assert message.startswith(f"config {tmp_path / 'a.toml'}: not TOML: ")
+    assert said in message and "\n" not in message

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdet.cache.placement import Placement
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.sources.batches import batches_from, targets_of
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from fdet.cache.errors import CorruptCache, InputError, KeyMismatch
 from fdet.cache.format.annotation_copy import NAME as ANNOTATIONS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.sampler import plain_batches
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.sources.data import open_cached
 

@@ -16,8 +16,9 @@ from fdet.pipeline.machines import devices
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import open_cached
-from fdet.pipeline.training import auto
-from fdet.pipeline.training.auto import auto_epochs, auto_rate, class_shares, settled
+from fdet.pipeline.training import auto, length
+from fdet.pipeline.training.auto import auto_rate, class_shares, settled
+from fdet.pipeline.training.length import auto_epochs
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
@@ -33,7 +34,7 @@ def data(exact_cache):
 
 @pytest.fixture(autouse=True)
 def as_for_users(monkeypatch):
-    monkeypatch.setattr(auto, "MIN_STEPS", 1500)
+    monkeypatch.setattr(length, "MIN_STEPS", 1500)
 
 
 def open_config(head="tal", *more):
@@ -140,8 +141,8 @@ def worst_share(head, seen):
 
 
 def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(auto, "MIN_STEPS", 6)
-    monkeypatch.setattr(auto, "MIN_EPOCHS", 2)
+    monkeypatch.setattr(length, "MIN_STEPS", 6)
+    monkeypatch.setattr(length, "MIN_EPOCHS", 2)
     config = load_config(
         head="retinanet", assignments=["neck.channels=8", "neck.max_level=5", "head.convs=1"]
     )
@@ -158,7 +159,7 @@ def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, mon
     assert "anchors of" in caplog.text
     assert "the steps will take about" in caplog.text
     # Even where "auto" would now mean something else.
-    monkeypatch.setattr(auto, "MIN_EPOCHS", 3)
+    monkeypatch.setattr(length, "MIN_EPOCHS", 3)
     summary = train(config, replace(given, resume=True))
     assert summary.steps == 6
     longer = replace(config, train=replace(config.train, epochs=5))

@@ -10,8 +10,8 @@ import torch
 from fdet.cache.errors import FdetError
 from fdet.pipeline.evaluation.coco import Metrics
 from fdet.pipeline.runs import metrics_log
-from fdet.pipeline.runs.checkpoint import read_position
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.position import read_position
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training import loop as loop_module
 from fdet.pipeline.training.step import Stepper

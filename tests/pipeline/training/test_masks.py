@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.dataset.outlines import Outlines
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config

@@ -11,12 +11,7 @@ from fdet.heads.build import HEADS, build_detector
 from fdet.heads.types import Targets
 from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.training.auto import SeenTargets
-from fdet.pipeline.training.opening import (
-    described_fit,
-    described_length,
-    described_time,
-    shown_time,
-)
+from fdet.pipeline.training.opening import described_fit, described_length, described_time
 
 CACHED = PyramidSpec((LevelSpec("c3", 8, 4), LevelSpec("c4", 16, 4)))
 CANVAS = (128, 128)
@@ -127,18 +122,3 @@ def test_a_run_above_an_hour_is_shown_the_smaller_preset():
 def test_where_no_preset_is_smaller_none_is_shown(head, channels):
     config = settings(head, f"neck.channels={channels}")
     assert described_time(config, 1e5) == ("the steps will take about 27.8 h, without evaluations")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0.2, "0 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (720, "12 min"),
-        (7200, "2.0 h"),
-        (12600, "3.5 h"),
-    ],
-)
-def test_times_have_two_digits_or_so(seconds, shown):
-    assert shown_time(seconds) == shown

@@ -120,7 +120,7 @@ def test_other_classes_are_refused(heads_first, live_cache, dataset, tmp_path):
 def test_a_run_without_weights_is_refused(heads_first, live_cache, tmp_path):
     run = shutil.copytree(heads_first, tmp_path / "heads")
     (run / "best.safetensors").unlink()
-    with pytest.raises(InputError, match="has the run finished an epoch"):
+    with pytest.raises(InputError, match=r"it has no best\.safetensors, which a run has from"):
         train(tiny(), options(live_cache, tmp_path / "run", start=run))
     with pytest.raises(InputError, match="is not a run"):
         train(tiny(), options(live_cache, tmp_path / "run", start=tmp_path))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,17 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from fdet.cache.errors import ConfigError, CorruptCache, FdetError, InputError, KeyMismatch
+from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.inspection import steps_after_training
+from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training import train as train_module
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.step import Stepper
@@ -408,10 +413,81 @@ def test_train_and_val_may_be_one_cache_with_one_warning(exact_cache, tmp_path, 
     assert sum("same cache" in record.message for record in caplog.records) == 1
 
 
-def test_a_loss_that_is_no_number_stops_the_run(exact_cache, tmp_path):
-    config = small("retinanet", "optim.lr=1e15", "train.clip_norm=0", "schedule.warmup_steps=0")
-    with pytest.raises(FdetError, match=r"lower optim\.lr"):
-        train(config, TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1))
+def test_the_command_ends_with_the_best_figures_and_what_to_do_next(exact_cache, tmp_path):
+    words = ["train-heads", exact_cache, "--val", exact_cache, "--out", tmp_path / "run"]
+    settings = ["--set", "neck.channels=8", "--set", "train.epochs=1", "--threads", "1"]
+    done = CliRunner().invoke(app, [str(word) for word in [*words, *settings]])
+    assert done.exit_code == 0
+    first, heading, *lines = done.stdout.splitlines()
+    assert re.search(r"best AP 0\.\d{3}, AP50 0\.\d{3} \(epoch 1\)", first)
+    assert heading == "what to do next:" and 1 <= len(lines) <= 3
+    assert lines[0].startswith("- AP is that of images that were trained on")
+
+
+DIVERGING = ("optim.lr=1e15", "optim.name=sgd", "train.clip_norm=0", "schedule.warmup_steps=0")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            (),
+            r"limit the gradient with train\.clip_norm=1 \(now 0, no limit\) or begin with schedule\.",
+        ),
+        (
+            ("train.clip_norm=1e9",),
+            r"lower train\.clip_norm \(now 1e\+09\) or begin with schedule\.",
+        ),
+        (
+            ("schedule.name=onecycle",),
+            r"or limit the gradient with train\.clip_norm=1 \(now 0, no limit\);",
+        ),
+    ],
+)
+def test_a_loss_that_is_no_number_stops_the_run(settings, said, exact_cache, tmp_path):
+    config = small("retinanet", *DIVERGING, "train.epochs=3", *settings)
+    options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
+    with pytest.raises(FdetError, match=rf"lower optim\.lr \(now 1e\+15\).*{said}") as raised:
+        train(config, options)
+    assert str(raised.value).endswith("; no weights were kept yet")
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    (line,) = metrics_log.read(tmp_path / "run")
+    assert line["diverged"] in ("nan", "inf") and "loss" not in line
+    (record,) = read_records([tmp_path / "run"])
+    assert record.state == "unfinished" and "--resume" not in record.note
+    assert f"its loss was {line['diverged']} at step {line['step']}" in record.note
+    assert steps_after_training(tmp_path / "run")[1].startswith("- training diverged")
+
+
+def test_the_weights_that_there_are_after_a_divergence_are_named(
+    exact_cache, tmp_path, monkeypatch
+):
+    """The loss is no number in the second epoch, after the first was evaluated and saved."""
+    original = Stepper.step
+
+    def diverging(stepper, batches, size, number, total):
+        done = original(stepper, batches, size, number, total)
+        losses = {
+            name: loss * (float("nan") if number >= 6 else 1) for name, loss in done.losses.items()
+        }
+        return done._replace(losses=losses)
+
+    monkeypatch.setattr(Stepper, "step", diverging)
+    out = tmp_path / "run"
+    options = TrainOptions(cache=exact_cache, val=exact_cache, out=out, threads=1)
+    config = small("retinanet", "train.epochs=2", "train.eval_every=1")
+    with pytest.raises(FdetError) as raised:
+        train(config, options)
+    assert str(raised.value).endswith(
+        "; best.safetensors has the weights of epoch 1, AP 0.000, last.safetensors has the last checkpoint"
+    )
+    assert sorted(path.name for path in out.glob("*.safetensors")) == [
+        "best.safetensors",
+        "last.safetensors",
+    ]
+    monkeypatch.setattr(Stepper, "step", original)
+    assert train(config, replace(options, resume=True)).steps == 12
+    assert not any("diverged" in line for line in metrics_log.read(out))
 
 
 def test_a_level_that_is_lacking_is_said_before_a_folder_is_made(exact_cache, tmp_path):

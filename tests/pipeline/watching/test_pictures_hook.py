@@ -14,7 +14,7 @@ from PIL import Image
 from fdet.cache.errors import InputError
 from fdet.cache.layout import ImageEntry
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.annotations import load_annotations
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.pictures.choice import choose_images
 from fdet.pipeline.pictures.draw import OPACITY, class_colour
 from fdet.pipeline.watching.events import Event

@@ -7,8 +7,8 @@ import pytest
 
 from fdet.cache.errors import ConfigError
 from fdet.pipeline.runs.config import RunConfig
+from fdet.pipeline.tools.ablation.combinations import combinations_of
 from fdet.pipeline.tools.ablation.plan import merged, read_plan
-from fdet.pipeline.tools.ablation.trials import combinations_of
 
 ROOT = Path(__file__).parents[4]
 
@@ -74,7 +74,15 @@ def test_a_named_section_replaces_and_comes_before_what_changes_it():
         ("[axis]", "unknown key 'axis'; did you mean 'axes'"),
         ("[base.neks]", r"unknown key 'base.neks'; did you mean 'neck'"),
         ("[base]\nconfig = 'retinanet-fpm-s'", "did you mean 'retinanet-fpn-s'"),
-        ("[axes]\n'optin.lr' = [1]", "axis 'optin.lr': unknown section; did you mean 'optim'"),
+        ("[axes]\n'optin.lr' = [1]", "axis 'optin.lr': unknown section; did you mean 'optim.lr'"),
+        ("[axes]\nlr = [1, 2]", "axis 'lr': unknown setting; did you mean 'optim.lr'"),
+        ("[axes]\n'optn.x' = [1]", "axis 'optn.x': unknown section; did you mean 'optim'"),
+        ("[axes]\nsize = [{batch = 3}]", "unknown key 'batch'; did you mean 'train.batch_size'"),
+        (
+            "lr = 1",
+            "unknown key 'lr'; did you mean 'optim.lr'. settings belong to .base. or .axes.",
+        ),
+        ("[base]\nepochs = 1", "unknown key 'base.epochs'; did you mean 'train.epochs'"),
         ("[axes]\nsize = [{chanels = 3}]", "axis 'size': unknown key 'chanels'"),
         ("[axes]\nsize = [3]", "axis 'size': expected a table, got 3"),
         ("[axes]\n'optim.lr' = 0.1", "axis 'optim.lr': expected a list, got 0.1"),
@@ -107,6 +115,17 @@ def test_what_no_plan_has_is_refused_by_name(text, said, tmp_path):
 def test_a_list_is_an_axis_of_its_own(tmp_path):
     found = plan(tmp_path, "mode = 'list'\n[[trials]]\n'optim.lr' = 1.0\n[[trials]]\nlabel='b'")
     assert [choice.label for choice in found.axes["trial"]] == ["lr 1.0", "b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_plan_is_read_in_the_encodings_that_editors_write(encoding, line_end, tmp_path):
+    text = "seeds = [1, 2]\nout = 'Größe'\n[axes]\n'optim.lr' = [0.1]\n"
+    path = tmp_path / "plan.toml"
+    path.write_bytes(text.replace("\n", line_end).encode(encoding))
+    found = read_plan(path)
+    assert (found.seeds, found.out) == ((1, 2), tmp_path / "Größe")
+    assert found.axes["optim.lr"][0].sections == {"optim": {"lr": 0.1}}
 
 
 def configurations(found):

@@ -7,8 +7,9 @@ import pytest
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.dataset.long_tail import repeat_factors
+from fdet.pipeline.tools.ablation.combinations import MOST, combinations_of
 from fdet.pipeline.tools.ablation.plan import read_plan
-from fdet.pipeline.tools.ablation.trials import MOST, combinations_of, comparable, trials_of
+from fdet.pipeline.tools.ablation.trials import comparable, trials_of
 
 RATES = '"optim.lr" = [0.1, 0.2, 0.3]'
 HEADS = 'head = [{name = "fcos", convs = 1}, {name = "tal", convs = 1}]'

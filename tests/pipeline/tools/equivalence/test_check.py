@@ -24,10 +24,10 @@ from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.equivalence.check import check_equivalence
+from fdet.pipeline.tools.equivalence.checks import steps_config
 from fdet.pipeline.tools.equivalence.expectation import ALLOWANCES
 from fdet.pipeline.tools.equivalence.options import EquivalenceOptions
 from fdet.pipeline.tools.equivalence.passes import sampled_passes
-from fdet.pipeline.tools.equivalence.steps import steps_config
 from fdet.pipeline.tools.upkeep.convert import Conversion, convert
 from fdet.pipeline.training.step import Stepper
 

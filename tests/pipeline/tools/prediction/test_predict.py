@@ -54,6 +54,19 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
         assert picture.width > 2 * picture.height * 0.8
 
 
+def test_what_is_no_image_is_skipped_in_one_line_and_is_no_failure(run, dataset, tmp_path, caplog):
+    photos = tmp_path / "photos"
+    (photos / ".ipynb_checkpoints").mkdir(parents=True)
+    picture = dataset.parent / "images" / "10.png"
+    for name in ("a.png", "._a.png", "notes.txt", ".ipynb_checkpoints/a-checkpoint.png"):
+        shutil.copy(picture, photos / name)
+    Image.open(picture).save(photos / "b.JFIF", "JPEG")
+    summary = predict(run, [photos], tmp_path / "out")
+    assert summary.images == 2
+    assert summary.failed == {}
+    assert caplog.messages == ["skipped: 1 .txt, 1 hidden file, 1 hidden folder"]
+
+
 def test_jobs_know_outlines_where_the_run_finds_masks(run, dataset):
     info = RunInfo.read(run)
     file = dataset.parent / "images" / "10.png"

@@ -32,6 +32,7 @@ FIELDS = {
     "square": (PAIR, False, "True | False"),
     "divisor": (PAIR, 64, "4 | 64"),
     "interpolation": (PAIR, "nearest", " | nearest"),
+    "bits": (PAIR, 12, "16 | 12"),
     "levels": (PAIR, PyramidSpec((LevelSpec("c9", 4, 7),)), "c9(stride 4, 7 ch)"),
     "precision": (PAIR, "bf16", "fp32 | bf16"),
     "image_vector": (REUSE, VectorSpec("class-token", 5), "None | class-token(5 ch)"),

@@ -20,7 +20,10 @@ EVAL_LINE = {
     "kind": "eval",
     "step": 20,
     "epoch": 2,
-    "metrics": {"ap": 0.25, "ap_small": None, "per_class": {"disc": 0.5, "": None}, "images": 4},
+    "metrics": {
+        **{"ap": 0.25, "ap_small": None, "per_class": {"disc": 0.5, "": None}, "images": 4},
+        **{"objects": {"disc": 3}, "sizes": {"small": 3}},
+    },
 }
 PARAMETERS = {"neck": {"name": "fpn", "channels": 256}, "optim": {"lr": 5e-4}}
 

@@ -1,0 +1,17 @@
+"""Whether the data sets that a command names are there; the formats are imported only where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .data_name import DataName
+
+
+def check_data(*given: DataName | Path | None) -> None:
+    """Raise InputError for a data set that is not there, or has no such format or split; None is none."""
+    names = [data for data in given if data is not None]
+    if names:
+        from .data_set import check_data_name
+
+        for data in names:
+            check_data_name(data)
