@@ -46,7 +46,7 @@ def test_an_unknown_name_gets_the_nearest_one(name, nearest):
 
 
 def test_a_name_like_no_other_gets_all_of_them():
-    for name in ("", "+pca", "zstd", "INT5", "x" * 1000):
+    for name in ("", "+pca", "zstd", "x" * 1000):
         with pytest.raises(ValueError, match="known: bf16, fp16, fp32, int4, int5, int6, int8"):
             parse_form(name)
 
