@@ -25,6 +25,8 @@ Existing = Literal["aside", "keep", "replace"]
 
 SCRATCH = ".scratch"
 PATIENCE_SECONDS = 10.0
+# What a file system without hard links answers: FAT and exFAT, SMB, and file systems of programs.
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV})
 
 
@@ -162,11 +164,26 @@ def _reserve(file: BinaryIO, size: int) -> None:
 def _link(scratch: Path, path: Path, *, keep: bool) -> None:
     """Link a file to its name; unlike a rename, a link never replaces a file that exists."""
     try:
-        os.link(scratch, path)
+        _name(scratch, path)
     except FileExistsError:
         if not keep and not filecmp.cmp(scratch, path, shallow=False):
             os.rename(path, _aside(path))
-            os.link(scratch, path)
+            _name(scratch, path)
+
+
+def _name(scratch: Path, path: Path) -> None:
+    """Give a file its name, by a rename where the file system has no links.
+
+    The lock on the scratch file keeps out other writers of the name. Raises FileExistsError.
+    """
+    try:
+        os.link(scratch, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        os.rename(scratch, path)
 
 
 def _aside(path: Path) -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
+from .names import folded
 from .outlines import Outlines, joined_outlines
 
 
@@ -78,9 +79,21 @@ class Annotations:
         """The images by file name."""
         return {image.file_name: image for image in self.images}
 
+    @cached_property
+    def named_loosely(self) -> dict[str, ImageEntry]:
+        """The images by `folded` file name, without names of which several are the same so."""
+        count = Counter(folded(image.file_name) for image in self.images)
+        names = ((folded(image.file_name), image) for image in self.images)
+        return {name: image for name, image in names if count[name] == 1}
+
     def image(self, image_id: int) -> ImageEntry:
         """Return the entry of an image that the file names."""
         return self.images[self._positions[image_id]]
+
+    def named_as(self, entries: Iterable[ImageEntry]) -> Annotations:
+        """Return the annotations with the entries, and so the file names, that others have for their ids."""
+        known = {entry.id: entry for entry in entries}
+        return replace(self, images=tuple(known.get(image.id, image) for image in self.images))
 
     def warnings(self) -> list[str]:
         """Return the remarks, and one sentence for each reason for which boxes were left out."""

@@ -12,6 +12,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 # Annotators and rounding leave boxes that reach this far beyond their image, px.
 SLACK = 1.0
+# Corners read as sides leave the image in at least this share of boxes; a few boxes are no evidence.
+_CORNERS_BEYOND, _FEW = 0.2, 5
 
 
 def box_remarks(boxes: Floats, hw: Floats) -> list[str]:
@@ -39,7 +41,7 @@ def seem_fractions(boxes: Floats, hw: Floats) -> bool:
 
 def seem_corners(boxes: Floats, hw: Floats) -> bool:
     """Return whether boxes leave their images, and none would if their sides were the second corner."""
-    if not beyond_image(boxes, hw).any():
+    if len(boxes) < _FEW or beyond_image(boxes, hw).mean() < _CORNERS_BEYOND:
         return False
     corners = boxes[:, 2:] - boxes[:, :2]  # what the file has in the places of width and height
     return bool((corners > boxes[:, :2]).all() and (corners <= hw[:, ::-1] + SLACK).all())

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ..machines.progress import progress_line
+from .formats.files import first_few
 from .images import ImageError, ImageHeader, read_header
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
     if differing:
         raise InputError(
             f"{len(differing)} images differ in size from what the annotations say: "
-            f"{_first(differing)}; these annotations belong to other files"
+            f"{first_few(differing)}; these annotations belong to other files"
         )
     if turned or ignored:
         log.warning(
@@ -61,7 +62,7 @@ def check_there(folder: Path, images: Sequence[ImageEntry]) -> None:
     missing = [image.file_name for image in images if not _is_file(folder / image.file_name)]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(images)} images are missing below {folder}: {_first(missing)}; "
+            f"{len(missing)} of {len(images)} images are missing below {folder}: {first_few(missing)}; "
             "check --images"
         )
 
@@ -82,7 +83,3 @@ def _header(path: Path) -> ImageHeader | None:
 
 def _size(hw: tuple[int, int]) -> str:
     return f"{hw[1]}x{hw[0]}"
-
-
-def _first(names: Sequence[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -27,6 +27,13 @@ _Splits = Annotated[
     Sequence[str], opt("only this split, e.g. train; may be repeated; default: all", "--split")
 ]
 _Images = Annotated[Path | None, opt("folder of the images; default: found beside the annotations")]
+_ImagesOfEach = Annotated[
+    Sequence[Path],
+    opt(
+        "folder of the images, or one for each DATA, in their order; default: found beside the annotations",
+        "--images",
+    ),
+]
 _Out = Annotated[Path, opt("folder to make")]
 _BoxesOnly = Annotated[
     bool, opt("leave outlines out, so that every box is kept as it is", "--boxes-only")
@@ -38,7 +45,7 @@ _To = Annotated[str, opt("format to write: coco, yolo or voc")]
 @takes
 def check_command(
     data: _Several,
-    images: _Images = None,
+    images: _ImagesOfEach = (),
     format: Format = None,
     split: _Splits = (),
     full: Annotated[
@@ -99,7 +106,7 @@ def convert_command(
 ) -> None:
     """Write a data set in another format, with its images as links, or as copies where there are no links.
 
-    What the format cannot keep is printed.
+    What reading left out or assumed, and what the format cannot keep, is printed.
     """
     from .conversion import check_format, convert_data_set, with_outlines
     from .data_set import splits_of
@@ -113,7 +120,11 @@ def convert_command(
     found = read(False) if boxes_only else with_outlines(read)
     several = len(data) > 1 or bool(splits_of(data[0], format))
     named = {name if several else None: part for name, part in found.items()}
-    for remark in convert_data_set(named, out, to):
+    remarks = convert_data_set(named, out, to)
+    for name, part in found.items():
+        for remark in part.annotations.warnings():
+            echo(f"{name}: {remark}" if len(found) > 1 else remark, err=True)
+    for remark in remarks:
         echo(remark, err=True)
     counts = ", ".join(f"{len(d.annotations.images)} images of {n}" for n, d in found.items())
     echo(f"{counts}, {out}")
@@ -152,6 +163,8 @@ def split_command(
     counts = [[n, str(images), str(groups)] for n, (images, groups) in result.images.items()]
     lines = table([["split", "images", "groups"], *counts])
     echo("\n".join([*lines, "", *class_lines(list(result.images), result.classes), ""]))
-    for remark in result.remarks:
+    # Files of COCO keep all boxes, also those that count for nothing.
+    read_so = found.annotations.remarks if to == "coco" else found.annotations.warnings()
+    for remark in (*read_so, *result.remarks):
         echo(remark, err=True)
     echo(f"{out}: the images are in {found.images} (--images)" if to == "coco" else f"{out}")

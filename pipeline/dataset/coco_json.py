@@ -76,7 +76,7 @@ def whole_number(value: object) -> int | None:
     if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
         return int(value)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
+        return number if (number := int(value)) < 2**63 else None
     return None
 
 
@@ -164,8 +164,8 @@ class _Reader:
         for where, entry in self._objects(data):
             owner = self._known(entry, "image_id", where, image_at)
             class_label = self._known(entry, "category_id", where, label_of)
-            box = self._bbox(entry, where)
             hw = images[owner].hw
+            box = self._bbox(entry, where, hw)
             if (why := _useless(box, hw)) is not None or box is None:
                 dropped[why or ""] += 1
                 continue
@@ -216,9 +216,8 @@ class _Reader:
         given = [entry.get("id") for _, entry in entries]
         for (where, _), value in zip(entries, given, strict=True):
             number = whole_number(value)
-            if not (isinstance(value, str) and value) and (
-                number is None or not 0 <= number < 2**63
-            ):
+            beyond = number is not None and not 0 <= number < 2**63
+            if beyond or (number is None and not (isinstance(value, str) and value)):
                 raise self._error(f"{where}.id", "an integer >= 0 or a text", value)
         numbers = [whole_number(value) for value in given]
         whole = [n for n in numbers if n is not None]
@@ -281,12 +280,12 @@ class _Reader:
         return rows, columns
 
     def _bbox(
-        self, entry: Mapping[str, Any], where: str
+        self, entry: Mapping[str, Any], where: str, hw: tuple[int, int]
     ) -> tuple[float, float, float, float] | None:
-        """Return a box, from the polygons where none is given; None where there are no polygons either."""
+        """Return a box, around the outline where none is given; None where there is no outline either."""
         box = entry.get("bbox")
         if box is None or box == []:
-            return _around(entry.get("segmentation"))
+            return _around(entry.get("segmentation"), hw)
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
             raise self._error(f"{where}.bbox", "four finite numbers [x, y, width, height]", box)
         return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
@@ -364,15 +363,33 @@ def _useless(box: tuple[float, float, float, float] | None, hw: tuple[int, int])
     return "outside their image" if outside else None
 
 
-def _around(segmentation: object) -> tuple[float, float, float, float] | None:
-    """Return the box (x, y, w, h) around polygons; None where these are no polygons."""
-    if not isinstance(segmentation, list):
+def _around(segmentation: object, hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Return the box (x, y, w, h) around an outline; None where there is none that can be read."""
+    try:
+        in_runs, rings = read_segmentation(segmentation, hw)
+    except ValueError:
         return None
-    values = [v for ring in segmentation if isinstance(ring, list) for v in ring]
-    if len(values) < 6 or len(values) % 2 or not all(_is_number(v) for v in values):
+    if in_runs:
+        return _around_runs(np.array(rings[0], dtype=np.int64), hw[0])
+    corners = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
+    x, y, right, bottom = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+    return (x, y, right - x, bottom - y)
+
+
+def _around_runs(
+    runs: npt.NDArray[np.int64], rows: int
+) -> tuple[float, float, float, float] | None:
+    """Return the box around the foreground of run lengths, column by column; None without foreground."""
+    ends = np.cumsum(runs)
+    first, last = (ends - runs)[1::2], ends[1::2] - 1
+    first, last = first[last >= first], last[last >= first]
+    if not len(first):
         return None
-    xs, ys = values[::2], values[1::2]
-    return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
+    left, right = int(first[0]) // rows, int(last[-1]) // rows
+    within = first // rows == last // rows
+    top = int((first % rows).min()) if within.all() else 0
+    bottom = int((last % rows).max()) if within.all() else rows - 1
+    return (float(left), float(top), float(right - left + 1), float(bottom - top + 1))
 
 
 def _is_number(value: object) -> bool:

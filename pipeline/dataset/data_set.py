@@ -7,17 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ...cache.errors import InputError, did_you_mean
 from .annotations import Annotations
-from .coco_json import annotations_of, given_name
+from .coco_json import annotations_of
 from .data_name import DataName
-from .folders import actual_names, images_folder
+from .folders import images_folder
 from .formats import FORMATS
 from .formats.format import Contents
-from .image_sizes import read_sizes
-from .names import normal_name
+from .settling import folder_of_all, given_names, settled, sizes_missing
 
 log = logging.getLogger(__name__)
 
@@ -60,24 +58,30 @@ def read_data_set(
     InputError.
     """
     name, contents = _read(path, images, format, split)
-    folder = images or contents.images
-    if folder is None:
-        folder = images_folder(Path(contents.source), _names(contents))
-    return _data_set(name, _settled(contents, folder), outlines)
+    return _data_set(name, settled(contents, images or _folder(contents)), outlines)
 
 
 def load_annotations(data: Path | DataName, *, outlines: bool = False) -> tuple[Annotations, bytes]:
-    """Read the annotations of a data set, and their COCO JSON; its images need not be there.
+    """Read the annotations of a data set, and their COCO JSON.
 
-    outlines: whether to keep the objects' outlines. Raises InputError.
+    The images need not be there, unless only they have the sizes; where they are found, names and sizes are
+    those of `read_data_set`. outlines: whether to keep the objects' outlines. Raises InputError.
     """
     given = DataName(data) if isinstance(data, Path) else data
     name, contents = _read(given.path, None, given.format, given.split)
-    if _sizes_missing(contents):
-        folder = contents.images or images_folder(Path(contents.source), _names(contents))
-        contents = _settled(contents, folder)
+    try:
+        contents = settled(contents, _folder(contents))
+    except InputError:
+        if sizes_missing(contents):
+            raise
     read = _data_set(name, contents, outlines)
     return read.annotations, read.raw
+
+
+def _folder(contents: Contents) -> Path:
+    """Return the folder of the images, as the format says or found beside the annotations."""
+    known = contents.images or folder_of_all(contents)
+    return known or images_folder(Path(contents.source), given_names(contents))
 
 
 def check_data_name(data: Path | DataName) -> None:
@@ -134,133 +138,6 @@ def _split_of(path: Path, splits: Sequence[str], split: str | None) -> str | Non
         if name in splits:
             return name
     raise InputError(f"--split {split!r}: {path} has {', '.join(splits)}")
-
-
-def _images(contents: Contents) -> list[dict[str, Any]]:
-    entries = contents.coco.get("images")
-    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-
-
-def _names(contents: Contents) -> list[str]:
-    """Return the names of the image files, as far as they are valid."""
-    return [name for entry in _images(contents) if (name := _valid_name(entry))]
-
-
-def _sizes_missing(contents: Contents) -> bool:
-    return any(_lacks_size(entry) for entry in _images(contents))
-
-
-def _lacks_size(entry: dict[str, Any]) -> bool:
-    return any(not entry.get(name) for name in ("height", "width"))
-
-
-def _settled(contents: Contents, folder: Path) -> Contents:
-    """Return the contents with names relative to the folder of the images, and with all sizes."""
-    named = _with_actual_names(_with_relative_names(contents, folder), folder)
-    if not _sizes_missing(named):
-        return replace(named, images=folder)
-    return replace(_with_sizes(named, folder), images=folder)
-
-
-def _with_relative_names(contents: Contents, folder: Path) -> Contents:
-    """Return the contents with absolute names below the folder made relative to it."""
-    root = folder.absolute().as_posix().rstrip("/") + "/"
-    renamed = {
-        name: name[len(root) :]
-        for entry in _images(contents)
-        if (name := given_name(entry) or "").startswith(root)
-    }
-    return _renamed(contents, renamed)
-
-
-def _with_actual_names(contents: Contents, folder: Path) -> Contents:
-    renamed = actual_names(folder, _names(contents))
-    if not renamed:
-        return contents
-    first = next(iter(renamed.items()))
-    remark = f"{len(renamed)} images were found under another name or folder, e.g. {first[0]} as {first[1]}"
-    given = {given_name(e) or "": e for e in _images(contents)}
-    by_given = {}
-    for name in given:
-        try:
-            actual = renamed.get(normal_name(name))
-        except ValueError:
-            continue
-        if actual is not None:
-            by_given[name] = actual
-    return replace(_renamed(contents, by_given), remarks=(*contents.remarks, remark))
-
-
-def _renamed(contents: Contents, names: dict[str, str]) -> Contents:
-    if not names:
-        return contents
-    images = [
-        {**entry, "file_name": names[name]} if (name := given_name(entry) or "") in names else entry
-        for entry in contents.coco["images"]
-    ]
-    return replace(contents, coco={**contents.coco, "images": images}, raw=None)
-
-
-def _with_sizes(contents: Contents, folder: Path) -> Contents:
-    """Return the contents with the sizes of images that name none, read from their files.
-
-    Images that cannot be read are left out. Raises InputError for missing ones, and where all are left out.
-    """
-    lacking = {
-        id(e): name for e in _images(contents) if _lacks_size(e) and (name := _valid_name(e))
-    }
-    missing = [name for name in lacking.values() if not (folder / name).is_file()]
-    if missing:
-        raise InputError(
-            f"{contents.source}: {len(missing)} images, whose sizes are not given, are missing below "
-            f"{folder}: {missing[0]}; check --images"
-        )
-    found = read_sizes([folder / name for name in lacking.values()])
-    sizes = {key: hw for key, hw in zip(lacking, found, strict=True) if not isinstance(hw, str)}
-    unread = [
-        f"{n} ({why})"
-        for n, why in zip(lacking.values(), found, strict=True)
-        if isinstance(why, str)
-    ]
-    images = [
-        {**entry, "height": sizes[id(entry)][0], "width": sizes[id(entry)][1]}
-        if id(entry) in sizes
-        else entry
-        for entry in contents.coco["images"]
-    ]
-    sized = replace(contents, coco={**contents.coco, "images": images}, raw=None)
-    if not unread:
-        return sized
-    if len(unread) == len(images):
-        raise InputError(f"{contents.source}: no image can be read: {unread[0]}; check --images")
-    remark = (
-        f"{len(unread)} images without a size cannot be read and are left out, e.g. {unread[0]}"
-    )
-    return replace(_without_sizeless(sized), remarks=(*contents.remarks, remark))
-
-
-def _valid_name(entry: dict[str, Any]) -> str:
-    """Return the name of an image's file, "" where it is none and will be refused."""
-    try:
-        return normal_name(given_name(entry) or "")
-    except ValueError:
-        return ""
-
-
-def _without_sizeless(contents: Contents) -> Contents:
-    """Return the contents without the images that have no size, and without their objects."""
-    left_out = {str(e.get("id")) for e in _images(contents) if _lacks_size(e) and _valid_name(e)}
-    images = [
-        e
-        for e in contents.coco["images"]
-        if not (isinstance(e, dict) and str(e.get("id")) in left_out)
-    ]
-    objects = contents.coco.get("annotations")
-    if isinstance(objects, list):
-        objects = [
-            o for o in objects if not (isinstance(o, dict) and str(o.get("image_id")) in left_out)
-        ]
-    return replace(contents, coco={**contents.coco, "images": images, "annotations": objects})
 
 
 def _data_set(name: str, contents: Contents, outlines: bool) -> DataSet:

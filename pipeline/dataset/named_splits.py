@@ -12,7 +12,7 @@ from .data_set import DataSet, read_data_set, splits_of
 
 def read_splits(
     paths: Sequence[Path],
-    images: Path | None = None,
+    images: Path | Sequence[Path] | None = None,
     *,
     format: str | None = None,
     names: Sequence[str] = (),
@@ -21,22 +21,34 @@ def read_splits(
     """Read splits and return them by name.
 
     paths: a path with all of its splits, or a path for each split, which is then called by its file.
-    images: the folder of all images, None to look for them. format: a row of FORMATS, None to find out.
-    names: the splits to read of one path, () for all. outlines: whether to keep the objects' outlines.
-    Raises InputError.
+    images: the folder of all images, or one for each path; None or () to look for them. format: a row of
+    FORMATS, None to find out. names: the splits to read of one path, () for all. outlines: whether to keep
+    the objects' outlines. Raises InputError.
     """
     if len(paths) > 1 and names:
         raise InputError("--split chooses among the splits of one path; give one, or leave it out")
+    folders = dict(zip(paths, _folders(paths, images), strict=True))
     found = [
         (path, split) for path in paths for split in (names or splits_of(path, format) or (None,))
     ]
     read = {
-        name: read_data_set(path, images, format=format, split=split, outlines=outlines)
+        name: read_data_set(path, folders[path], format=format, split=split, outlines=outlines)
         for name, (path, split) in zip(_named(found), found, strict=True)
     }
     if len(read) < len(found):
         raise InputError(f"{', '.join(map(str, paths))}: a path is given twice")
     return read
+
+
+def _folders(paths: Sequence[Path], images: Path | Sequence[Path] | None) -> Sequence[Path | None]:
+    """Return the folder of the images of each path. Raises InputError."""
+    given: Sequence[Path | None] = images if isinstance(images, Sequence) else [images]
+    given = given or [None]
+    if len(given) not in (1, len(paths)):
+        raise InputError(
+            f"--images: expected one folder, or one for each of {len(paths)} paths, got {len(given)}"
+        )
+    return given if len(given) == len(paths) else list(given) * len(paths)
 
 
 def _named(found: Sequence[tuple[Path, str | None]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -18,6 +19,25 @@ def normal_name(text: str) -> str:
     if absolute or ".." in path.parts or "\0" in text or not path.parts:
         raise ValueError(f"{text!r}: expected a path below the image folder")
     return str(path)
+
+
+def valid_name(text: str) -> str:
+    """Return the normal form of a name, "" where it has none."""
+    try:
+        return normal_name(text)
+    except ValueError:
+        return ""
+
+
+def same_image(first: ImageEntry, second: ImageEntry) -> bool:
+    """Return whether two entries of one id are the same image: of one size and, as `folded`, of one name."""
+    mine, theirs = (folded(normalised(entry).file_name) for entry in (first, second))
+    return first.hw == second.hw and mine == theirs
+
+
+def folded(name: str) -> str:
+    """Return a name without the differences that file systems and programs make: composition and case."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def normalised(entry: ImageEntry) -> ImageEntry:

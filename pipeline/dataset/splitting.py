@@ -18,6 +18,7 @@ from .check import check_there
 from .coco_json import decoded, whole_number
 from .conversion import write_split
 from .data_set import DataSet
+from .formats.files import first_few
 from .images import file_sha256
 from .partition import Group, joined_groups, lacking, partitioned
 from .split_options import FOLDER, SplitOptions
@@ -203,14 +204,9 @@ def _absent(groups: Sequence[Group], splits: Sequence[int], count: int) -> list[
     remarks = []
     if few:
         remarks.append(
-            f"{len(few)} classes have too few groups of images for all splits: {_first(few)}"
+            f"{len(few)} classes have too few groups of images for all splits: {first_few(few, 5)}"
         )
     if entangled:
-        remarks.append(
-            f"{len(entangled)} classes lack in a split, since others need their images: {_first(entangled)}"
-        )
+        what = "classes lack in a split, since others need their images"
+        remarks.append(f"{len(entangled)} {what}: {first_few(entangled, 5)}")
     return remarks
-
-
-def _first(names: Sequence[str], count: int = 5) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -21,6 +21,8 @@ from .lvis import LVIS_DETECTIONS
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
+# The ranges of scores in which hits are counted.
+BINS = 10
 _RECALLS = np.linspace(0, 1, 101)
 
 
@@ -35,11 +37,15 @@ class ErrorBreakdown:
     one of another class by 0.5 or more ("classification"), or one of its own class that a better detection
     has taken ("duplicate"), or nothing by more than 0.1 ("background"); otherwise it is wrong in "both".
     "missed" are objects that no detection took, and that none would take with a better box or class.
+
+    reliability: the detections whose scores are in each tenth of 0 to 1: how many count, their mean score,
+    and the share of them that are hits.
     """
 
     ap50: float | None
     counts: Mapping[str, int]
     gains: Mapping[str, float]
+    reliability: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,7 +79,18 @@ def error_breakdown(annotations: Annotations, found: Mapping[int, Detections]) -
     if before is None:
         return ErrorBreakdown(None, counts, dict.fromkeys(KINDS, 0.0))
     gains = {kind: (_ap(images, classes, kind) or 0.0) - before for kind in KINDS}
-    return ErrorBreakdown(before, counts, gains)
+    return ErrorBreakdown(before, counts, gains, _reliability(images))
+
+
+def _reliability(images: Sequence[_Image]) -> tuple[tuple[int, float, float], ...]:
+    """Return the number, the mean score and the share of hits of the detections in each tenth of scores."""
+    counted = [~image.ignored for image in images]
+    scores = np.concatenate([i.scores[c] for i, c in zip(images, counted, strict=True)])
+    hits = np.concatenate([i.hits[c] >= 0 for i, c in zip(images, counted, strict=True)])
+    tenth = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    number = np.bincount(tenth, minlength=BINS)
+    means = [np.bincount(tenth, v, BINS) / np.maximum(1, number) for v in (scores, hits)]
+    return tuple(zip(number.tolist(), *(mean.tolist() for mean in means), strict=True))
 
 
 def _of_image(annotations: Annotations, image_id: int, found: Detections) -> _Image:

@@ -34,6 +34,9 @@ VIEWS = "plain,hflip,scale=0.7..1.4x4"
 # The canvas of a new extraction, as a factor of the present one, in multiples of so many px.
 LARGER, MULTIPLE = 1.5, 32
 NAMED = 3
+# Scores of detections that are drawn are too high or too low from this difference to the share of hits on,
+# where there are enough of them.
+DRAWN, CALIBRATED, ENOUGH = 0.3, 0.15, 50
 
 About = Literal["training", "evaluation"]
 
@@ -238,6 +241,31 @@ def _rare_classes(facts: Facts) -> str | None:
     )
 
 
+def _calibration(facts: Facts) -> str | None:
+    s = facts.scores
+    if s is None or not s.reliability:
+        return None
+    tenths = len(s.reliability)
+    drawn = [tenth for k, tenth in enumerate(s.reliability) if k >= DRAWN * tenths]
+    count = sum(n for n, _, _ in drawn)
+    if count < ENOUGH:
+        return None
+    score, right = (sum(t[0] * t[k] for t in drawn) / count for k in (1, 2))
+    if abs(score - right) <= max(CALIBRATED, 2 * standard_error(right, s.images, count)):
+        return None
+    half = next((k for k, t in enumerate(s.reliability) if t[0] >= 10 and t[2] >= 0.5), None)
+    start = (
+        f"scores are too {'high' if score > right else 'low'}: detections from a score of {DRAWN:g} on have "
+        f"a mean score of {score:.2f}, and {100 * right:.0f} % of them are right"
+    )
+    if half is None:
+        return f"{start}: do not read scores as probabilities"
+    return (
+        f"{start}: choose thresholds (`fdet predict --draw-above`) by that; from {half / tenths:g} to "
+        f"{(half + 1) / tenths:g}, {100 * s.reliability[half][2]:.0f} % are right"
+    )
+
+
 def _few_evaluations(facts: Facts) -> str | None:
     count = len(facts.curve)
     # Where train.patience ended the training, AP did not rise any more.
@@ -269,6 +297,7 @@ RULES: tuple[Rule, ...] = (
     Rule("loose boxes", "canvas", "evaluation", _loose_boxes),
     Rule("small objects", "canvas", "evaluation", _small_objects),
     Rule("rare classes", "classes", "evaluation", _rare_classes),
+    Rule("scores", "scores", "evaluation", _calibration),
     Rule("few evaluations", "evaluation", "training", _few_evaluations),
 )
 

@@ -25,7 +25,8 @@ class Scores:
 
     images: the number of images. objects, sizes: the numbers of objects by class and by size (small, medium,
     large), {} where they are not known. per_class: AP by class. gains: what AP50 would gain without each kind
-    of error, {} where the errors were not counted.
+    of error, {} where the errors were not counted. reliability: the number, the mean score and the share of
+    hits of the detections in each tenth of scores, the lowest first, () where they were not counted.
     """
 
     ap: float
@@ -38,6 +39,7 @@ class Scores:
     sizes: Mapping[str, int] = field(default_factory=dict)
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     gains: Mapping[str, float] = field(default_factory=dict)
+    reliability: tuple[tuple[int, float, float], ...] = ()
 
     @property
     def counted(self) -> int | None:

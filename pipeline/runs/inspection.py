@@ -105,7 +105,21 @@ def scores_of(metrics: Mapping[str, Any] | None) -> Scores | None:
         sizes=_counts(metrics.get("sizes")),
         per_class={k: _number(v) for k, v in _mapping(metrics.get("per_class")).items()},
         gains=_numbers(_mapping(metrics.get("errors")).get("gains")),
+        reliability=_reliability(_mapping(metrics.get("errors")).get("reliability")),
     )
+
+
+def _reliability(value: object) -> tuple[tuple[int, float, float], ...]:
+    """Return the tenths of scores as an evaluation keeps them, () for anything else."""
+    rows = value if isinstance(value, list | tuple) else ()
+    found = []
+    for row in rows:
+        numbers = [_number(v) for v in row] if isinstance(row, list | tuple) else []
+        if len(numbers) != 3 or None in numbers:
+            return ()
+        count, score, share = (v or 0.0 for v in numbers)
+        found.append((int(count), score, share))
+    return tuple(found)
 
 
 def _of_best_weights(run: Path) -> list[KeptEvaluation]:

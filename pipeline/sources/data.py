@@ -26,7 +26,7 @@ from ..dataset.coco_json import parse_annotations
 from ..dataset.data_name import DataName
 from ..dataset.data_set import load_annotations
 from ..dataset.long_tail import class_images
-from ..dataset.names import normalised
+from ..dataset.names import same_image
 from .batches import Batch, batches_from
 from .cached import CachedSource
 from .kinds import SOURCES, Residence
@@ -153,7 +153,8 @@ def _data(
         log.warning("%s: %s", annotations or name, warning)
     ids = " ".join(of_root.id for of_root in roots.values())
     fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
-    return Data(name, header, boxes, _usable(name, header, boxes, failed), source, fingerprint)
+    usable = _usable(name, header, boxes, failed)
+    return Data(name, header, boxes.named_as(header.layout.images), usable, source, fingerprint)
 
 
 def _own_annotations(roots: Mapping[Path, CacheHeader], masks: bool) -> tuple[Annotations, bytes]:
@@ -185,7 +186,7 @@ def _usable(
     if failed:
         log.warning("%s: %d images failed at extraction and are left out", name, len(failed))
     usable = tuple(image_id for image_id in present if image_id in annotations)
-    others = [i for i in usable if annotations.image(i) != normalised(header.layout.image(i))]
+    others = [i for i in usable if not same_image(annotations.image(i), header.layout.image(i))]
     if others:
         mine, theirs = header.layout.image(others[0]), annotations.image(others[0])
         raise InputError(

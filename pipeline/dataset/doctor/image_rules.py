@@ -10,6 +10,8 @@ from .subject import Split, Subject
 
 # From this share of a split on, images that are in another split too make its AP wrong.
 _LEAK_SHARE = 0.01
+# From this share on, images that cannot be read are no exception: an extraction goes on without a few.
+_UNREADABLE_SHARE = 0.05
 
 
 def missing(subject: Subject) -> Finding | None:
@@ -25,13 +27,15 @@ def missing(subject: Subject) -> Finding | None:
 
 def unreadable(subject: Subject) -> Finding | None:
     """Find image files that cannot be read."""
+    faults = [
+        subject.label(split, f"{image.file_name}: {file.fault}")
+        for split, image, file in subject.known
+        if file.fault
+    ]
+    many = len(faults) >= _UNREADABLE_SHARE * subject.image_count
     return found(
-        Severity.error,
-        [
-            subject.label(split, f"{image.file_name}: {file.fault}")
-            for split, image, file in subject.known
-            if file.fault
-        ],
+        Severity.error if many else Severity.warning,
+        faults,
         subject.image_count,
         "images cannot be read",
         "restore or remove them; an extraction goes on without them",

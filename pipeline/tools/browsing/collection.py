@@ -25,7 +25,7 @@ from ...dataset.annotations import Annotations
 from ...dataset.coco_json import parse_annotations
 from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
-from ...dataset.names import normalised
+from ...dataset.names import same_image
 from .checks import check_browsing
 from .components import Components, fit_components
 
@@ -65,8 +65,11 @@ class Collection:
             return {}
         counts = np.diff(self.annotations.starts).tolist()
         pairs = zip(self.annotations.images, counts, strict=True)
-        mine = {image.id: normalised(image) for image in self.images.values()}
-        return {image.id: count for image, count in pairs if mine.get(image.id) == image}
+        return {
+            image.id: count
+            for image, count in pairs
+            if image.id in self.images and same_image(self.images[image.id], image)
+        }
 
     @cached_property
     def maps(self) -> Callable[[SampleId], tuple[Maps, ...]]:

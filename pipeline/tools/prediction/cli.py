@@ -19,7 +19,7 @@ def predict_command(
     out: Annotated[Path, opt("folder to write to")],
     annotations: Annotated[
         Path | None,
-        opt("COCO JSON whose ids to use, and whose boxes to draw next to the detections"),
+        opt("data set whose ids to use, and whose boxes to draw next to the detections"),
     ] = None,
     format: Format = None,
     split: Annotated[str | None, opt("split of --annotations")] = None,

@@ -11,6 +11,7 @@ from ....cache.errors import InputError
 from ...dataset.annotations import Annotations, ImageBoxes
 from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
+from ...dataset.names import folded
 from ...runs.info import RunInfo
 
 
@@ -59,10 +60,20 @@ def find_jobs(
 
 
 def _with_annotations(job: Job, annotations: Annotations, source: DataName | Path) -> Job:
-    """Return the job with the annotated image whose file name is the longest suffix of its path."""
+    """Return the job with the annotated image whose file name is the longest suffix of its path.
+
+    A name that only `folded` makes a suffix is the second choice.
+    """
     parts = job.path.absolute().parts
-    suffixes = ("/".join(parts[k:]) for k in range(1, len(parts)))
-    image = next((annotations.named[s] for s in suffixes if s in annotations.named), None)
+    suffixes = ["/".join(parts[k:]) for k in range(1, len(parts))]
+    exact, loose = annotations.named, annotations.named_loosely
+    found = (
+        names[s]
+        for names, of in ((exact, str), (loose, folded))
+        for s in map(of, suffixes)
+        if s in names
+    )
+    image = next(found, None)
     if image is None:
         raise InputError(
             f"{job.path}: {source} names no such image; leave out the file or --annotations"

@@ -24,7 +24,7 @@ from ....cache.stores import STORES
 from ....cache.transfer import copy_files
 from ...dataset.coco_json import parse_annotations
 from ...dataset.data_set import load_annotations
-from ...dataset.names import normalised
+from ...dataset.names import same_image
 from ...extraction.checks import refuse_foreign_folder
 from ...machines.progress import progress_line
 from .checks import Part, copied_levels
@@ -106,7 +106,7 @@ def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path
         )
     for image in images:
         found = layout.image(image.id)
-        if normalised(found) != image:
+        if not same_image(found, image):
             raise InputError(
                 f"--images-from {path}: image id {image.id} is {image.file_name} {image.hw} there, "
                 f"{found.file_name} {found.hw} in {cache.root}; they are of different data sets"

@@ -506,3 +506,38 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot write"), only_writer(tmp_path / "file" / "a"):
         pytest.fail("held what does not exist")
+
+
+@pytest.fixture(params=[errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def no_links(request, monkeypatch):
+    """A file system without hard links."""
+
+    def refuse(*_):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(os, "link", refuse)
+
+
+def test_without_links_a_file_still_never_replaces_another(tmp_path, no_links):
+    path = tmp_path / "a"
+    publish_bytes(path, b"first")
+    publish_bytes(path, b"second", existing="keep")
+    assert path.read_bytes() == b"first"
+    publish_bytes(path, b"first")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"], "the same bytes set nothing aside"
+    publish_bytes(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert (tmp_path / ".a.aside-1").read_bytes() == b"first"
+    publish_bytes(path, b"third", existing="replace")
+    assert path.read_bytes() == b"third"
+    assert not leftovers(tmp_path)
+
+
+def test_a_link_that_fails_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StorageError, match="Input/output error"):
+        publish_bytes(tmp_path / "a", b"first")
+    assert not list(tmp_path.iterdir())

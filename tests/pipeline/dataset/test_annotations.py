@@ -381,6 +381,27 @@ def test_an_object_of_polygons_alone_has_the_box_around_them():
     assert parse(data).dropped == {}
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        [3 * 60 + 10, 5, 55, 8, 2400 - 258],
+        [60, 61, 2400 - 121],
+        [0, 1, 2399],
+        [5, 1, 0, 2, 2392],
+    ],
+)
+def test_an_object_of_run_lengths_alone_has_the_box_around_them(counts):
+    data = changed("annotations.0.bbox", None)
+    data["annotations"][0]["segmentation"] = {"size": [60, 40], "counts": counts}
+    flat = np.repeat(np.arange(len(counts)) % 2, counts).reshape(40, 60).T
+    rows, columns = np.nonzero(flat)
+    x, y = columns.min(), rows.min()
+    expected = [x, y, columns.max() + 1, rows.max() + 1]
+    assert parse(data).of_image(3).boxes[0].tolist() == expected
+    data["annotations"][0]["segmentation"] = {"size": [60, 40], "counts": [2400]}
+    assert parse(data).dropped == {"without a box": 1}
+
+
 def test_a_file_that_lists_images_alone_has_no_objects():
     read = parse(changed("annotations", ABSENT))
     assert len(read.packed) == 0 and len(read.images) == 3
@@ -406,12 +427,15 @@ def test_boxes_that_look_like_corners_or_fractions_are_remarked():
     data["annotations"][0]["bbox"] = [5, 6, 39, 59]
     data["annotations"][1]["bbox"] = [60, 40, 100, 80]
     data["annotations"][2]["bbox"] = [30, 40, 38, 59]
+    assert parse(data).remarks == ("3 of 3 boxes reach beyond their image",), "few are no evidence"
+    data["annotations"] += [dict(box) for box in data["annotations"]]
     assert parse(data).remarks == (
-        "3 of 3 boxes reach beyond their image: they seem to be x1, y1, x2, y2, and x, y, width, "
+        "6 of 6 boxes reach beyond their image: they seem to be x1, y1, x2, y2, and x, y, width, "
         "height are expected",
     )
     data["annotations"][2]["bbox"] = [30, 40, 5, 5]
-    assert parse(data).remarks == ("2 of 3 boxes reach beyond their image",)
+    assert parse(data).remarks == ("5 of 6 boxes reach beyond their image",)
+    del data["annotations"][3:]
     for box in data["annotations"]:
         box["bbox"] = [0.2, 0.3, 0.5, 0.7]
     assert parse(data).remarks == (

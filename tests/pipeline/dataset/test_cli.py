@@ -246,3 +246,28 @@ def test_torch_is_imported_by_none_of_them(made):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("to", ["yolo", "voc"])
+@pytest.mark.parametrize("command", ["convert", "split"])
+def test_what_reading_left_out_is_printed(command, to, made):
+    made.add("train", "6.png", (1, [5, 5, 0, 3]), (1, [99, 5, 3, 3]))
+    path = made.write()[0]
+    out = made.folder / "out"
+    result = fdet(command, path, "--out", out, "--to", to)
+    assert result.exit_code == 0, result.stderr
+    assert "1 boxes of zero size are left out\n" in result.stderr
+    assert "1 boxes outside their image are left out\n" in result.stderr
+    if command == "convert":
+        both = fdet("convert", *made.write(), "--out", made.folder / "both", "--to", to)
+        assert "train: 1 boxes of zero size are left out\n" in both.stderr
+        assert "val: 1 boxes" not in both.stderr
+
+
+def test_a_split_as_coco_keeps_every_box_and_does_not_say_otherwise(made):
+    made.add("train", "6.png", (1, [5, 5, 0, 3]))
+    out = made.folder / "out"
+    result = fdet("split", made.write()[0], "--out", out)
+    assert "left out" not in result.stderr
+    written = [json.loads((out / f"{name}.json").read_text()) for name in ("train", "val")]
+    assert sum(len(part["annotations"]) for part in written) == 13

@@ -178,3 +178,83 @@ def test_names_of_classes_are_the_same_everywhere(tmp_path):
         assert sorted(read_data_set(build(tmp_path / name)).annotations.class_names) == sorted(
             NAMES
         )
+
+
+def three(folder, names, **image):
+    """Three images, drawn below `folder`, with a box each, under the names that the file gives them."""
+    entries = [
+        {"id": k, "file_name": n, "width": 40, "height": 30, **image} for k, n in enumerate(names)
+    ]
+    boxes = [
+        {"id": k, "image_id": k, "category_id": 1, "bbox": [1, 2, 9, 8]} for k in range(len(names))
+    ]
+    data = {"images": entries, "annotations": boxes, "categories": [{"id": 1, "name": "disc"}]}
+    return write(folder / "train.json", json.dumps(data))
+
+
+def drawn(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(folder / name)
+    return folder
+
+
+def test_a_missing_image_is_not_another_one_of_its_name(tmp_path):
+    images = drawn(tmp_path / "images", "train/0.png", "train/1.png", "val/2.png")
+    path = three(tmp_path, ["train/0.png", "train/1.png", "train/2.png"])
+    read = read_data_set(path, images)
+    assert [i.file_name for i in read.annotations.images][2] == "train/2.png"
+    assert read.annotations.remarks == ()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["/home/me/set/images/", "C:\\set\\images\\", "../images/", "/images/"]
+)
+def test_paths_of_another_machine_are_read_by_their_ends(prefix, tmp_path):
+    images = drawn(tmp_path / "images", "a/0.png", "a/1.png", "b/0.png")
+    end = [n.replace("/", "\\") if "\\" in prefix else n for n in ("a/0.png", "a/1.png", "b/0.png")]
+    path = three(tmp_path, [prefix + name for name in end])
+    for read in (read_data_set(path, images), read_data_set(path)):
+        assert [i.file_name for i in read.annotations.images] == ["a/0.png", "a/1.png", "b/0.png"]
+        (remark,) = read.annotations.remarks
+        assert remark.startswith("3 images are given by paths that leave the folder, e.g. ")
+
+
+def test_paths_that_leave_the_folder_and_mean_no_file_of_it_are_refused(tmp_path):
+    images = drawn(tmp_path / "images", "0.png", "1.png")
+    for names in (["/x/0.png", "/x/1.png", "/x/9.png"], ["/x/0.png", "/y/0.png", "/x/1.png"]):
+        with pytest.raises(InputError, match="leaves the image folder"):
+            read_data_set(three(tmp_path, names), images)
+
+
+def test_absolute_names_of_files_that_exist_need_no_folder(tmp_path):
+    far = drawn(tmp_path / "far", "a/0.png", "b/1.png", "b/2.png")
+    path = three(tmp_path / "set", [str(far / n) for n in ("a/0.png", "b/1.png", "b/2.png")])
+    read = read_data_set(path)
+    assert read.images == far
+    assert [i.file_name for i in read.annotations.images] == ["a/0.png", "b/1.png", "b/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "size"),
+    [
+        (["A.PNG", "b.png", "c.png"], {}),
+        (["a.png", "b.png", "c.png"], {"width": None}),
+        (["a.png", "b.png", "c.png"], {"width": 0, "height": "0"}),
+        (["/x/a.png", "/x/b.png", "/x/c.png"], {}),
+    ],
+)
+def test_annotations_alone_are_read_as_in_an_extraction(names, size, tmp_path):
+    drawn(tmp_path / "images", "a.png", "b.png", "c.png")
+    path = three(tmp_path, names, **size)
+    read = read_data_set(path)
+    annotations, raw = load_annotations(path)
+    assert annotations.images == read.annotations.images and raw == read.raw
+    assert [i.file_name for i in annotations.images] == ["a.png", "b.png", "c.png"]
+
+
+def test_annotations_are_read_where_their_images_are_not(tmp_path):
+    path = three(tmp_path, ["a.png", "b.png", "c.png"])
+    annotations, raw = load_annotations(path)
+    assert [i.file_name for i in annotations.images] == ["a.png", "b.png", "c.png"]
+    assert raw == path.read_bytes()

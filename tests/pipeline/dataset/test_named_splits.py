@@ -47,8 +47,20 @@ def test_a_folder_has_all_its_splits_or_those_asked_for(tmp_path):
     assert list(read_splits([tmp_path], names=["val"])) == ["val"]
 
 
+def test_each_path_may_have_its_own_images(tmp_path):
+    paths = sound(tmp_path).write()
+    (tmp_path / "images").rename(tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    read = read_splits(paths, [tmp_path / "other", tmp_path / "empty"])
+    assert [data.images for data in read.values()] == [tmp_path / "other", tmp_path / "empty"]
+    read = read_splits(paths, [tmp_path / "other"])
+    assert [data.images for data in read.values()] == [tmp_path / "other"] * 2
+
+
 def test_what_cannot_be_meant_is_refused(tmp_path):
     paths = sound(tmp_path).write()
+    with pytest.raises(InputError, match="--images: expected one folder, or one for each of 2"):
+        read_splits(paths, [tmp_path] * 3)
     with pytest.raises(InputError, match="a path is given twice"):
         read_splits([paths[0], paths[0]])
     with pytest.raises(InputError, match="--split chooses among the splits of one path"):

@@ -121,3 +121,18 @@ def test_ap50_is_that_of_coco(seed, dataset):
     assert errors.ap50 == pytest.approx(coco_metrics(annotations, detections).ap50, abs=1e-9)
     assert all(gain >= -1e-9 for gain in errors.gains.values())
     assert sum(errors.counts.values()) > 0
+
+
+def test_hits_are_counted_in_tenths_of_the_scores():
+    truth = MadeUp((OBJECT, 0, False), (FAR, 1, False), ([80.0, 80.0, 90.0, 90.0], 0, True))
+    boxes = found(
+        (OBJECT, 0, 0.95),
+        (OBJECT, 0, 0.93),
+        (FAR, 1, 0.31),
+        (NEAR, 1, 0.05),
+        ([80.0, 80.0, 90.0, 90.0], 0, 0.95),
+    )
+    rows = error_breakdown(truth, boxes).reliability
+    assert [n for n, _, _ in rows] == [1, 0, 0, 1, 0, 0, 0, 0, 0, 2], "not those within crowds"
+    assert rows[9] == pytest.approx((2, 0.94, 0.5)) and rows[3] == pytest.approx((1, 0.31, 1.0))
+    assert rows[0][2] == 0 and rows[5] == (0, 0.0, 0.0)

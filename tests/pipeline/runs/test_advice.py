@@ -53,6 +53,11 @@ PEAKED_EARLY = (0.40, 0.52, 0.53, 0.51, 0.46, 0.44, 0.44, 0.445, 0.44, 0.44)
 FALLING_LOSS = tuple(np.linspace(1, 0.1, 60))
 GAINS = dict.fromkeys(KINDS, 0.02)
 NOTHING = facts(SATURATED)
+# Tenths of scores: the number of detections, their mean score and the share of hits.
+LOW = (
+    *((900, 0.05, 0.05), (300, 0.15, 0.2), (100, 0.25, 0.6), (100, 0.35, 0.85), (100, 0.55, 0.95)),
+    *((0, 0.0, 0.0),) * 5,
+)
 
 
 def names(known):
@@ -128,6 +133,10 @@ SPEAKS = {
         replace(NOTHING, rare=("dish",)),
         ("'dish' (AP 0.400)", "train.repeat_factor", "fdet retrain-classifier RUN"),
     ),
+    "scores": (
+        replace(NOTHING, scores=scores(reliability=LOW)),
+        ("too low", "mean score of 0.45", "90 % of them", "from 0.2 to 0.3, 60 % are right"),
+    ),
     "few evaluations": (
         replace(NOTHING, curve=((60, 0.5),), eval_every=60),
         ("1 evaluation cannot", "train.eval_every=6"),
@@ -143,6 +152,27 @@ def test_each_rule_speaks_alone_and_with_figures(rule):
     for part in parts:
         assert part in advice.text
     assert "\n" not in advice.text and not advice.text.endswith(".")
+
+
+@pytest.mark.parametrize("seed", SEEDS[::10])
+def test_scores_that_are_shares_of_hits_but_for_chance_are_no_matter(seed):
+    random = np.random.default_rng(seed)
+    drawn = random.uniform(0, 1, 300)
+    tenth = (drawn * 10).astype(int)
+    hits = random.uniform(0, 1, 300) < drawn
+    rows = [
+        (int((tenth == k).sum()), drawn[tenth == k].mean(), hits[tenth == k].mean())
+        for k in range(10)
+    ]
+    assert advise(replace(NOTHING, scores=scores(reliability=tuple(rows)))) == []
+    few = tuple((n // 20, score, share) for n, score, share in LOW)
+    assert advise(replace(NOTHING, scores=scores(reliability=few))) == []
+
+
+def test_scores_that_are_too_high_are_named_too():
+    high = tuple((100, (k + 0.5) / 10, 0.1) for k in range(10))
+    (advice,) = advise(replace(NOTHING, scores=scores(reliability=high)))
+    assert "too high" in advice.text and advice.text.endswith("do not read scores as probabilities")
 
 
 @pytest.mark.parametrize("rule", SPEAKS)

@@ -1,0 +1,162 @@
+"""The contents of a data set, settled by its image files: their names, and sizes that are not given."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...cache.errors import InputError
+from .coco_json import given_name, whole_number
+from .folders import actual_names, file_below, is_file
+from .formats.format import Contents
+from .image_sizes import read_sizes
+from .names import valid_name
+
+# How many files are looked for before a folder is taken for that of the images.
+_TRIED = 50
+
+
+def settled(contents: Contents, folder: Path) -> Contents:
+    """Return the contents with names relative to the folder of the images, and with all sizes.
+
+    Raises InputError where sizes are not given and images are missing.
+    """
+    named = _with_actual_names(_with_relative_names(contents, folder), folder)
+    if not sizes_missing(named):
+        return replace(named, images=folder)
+    return replace(_with_sizes(named, folder), images=folder)
+
+
+def sizes_missing(contents: Contents) -> bool:
+    """Return whether the size of some image has to be taken from its file."""
+    return any(_lacks_size(entry) for entry in _images(contents))
+
+
+def given_names(contents: Contents) -> list[str]:
+    """Return the names of the image files as they are given."""
+    return [name for entry in _images(contents) if (name := given_name(entry))]
+
+
+def folder_of_all(contents: Contents) -> Path | None:
+    """Return the folder in which all images lie, where the names are absolute and their files exist."""
+    given = [Path(given_name(entry) or "") for entry in _images(contents)]
+    if not given or not all(path.is_absolute() for path in given):
+        return None
+    if not all(is_file(path) for path in given[:: max(1, len(given) // _TRIED)]):
+        return None
+    return Path(os.path.commonpath([path.parent for path in given]))
+
+
+def _images(contents: Contents) -> list[dict[str, Any]]:
+    entries = contents.coco.get("images")
+    return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+
+
+def _lacks_size(entry: dict[str, Any]) -> bool:
+    return any(entry.get(name) in (None, "", 0, "0") for name in ("height", "width"))
+
+
+def _with_relative_names(contents: Contents, folder: Path) -> Contents:
+    """Return the contents with paths that leave the folder, such as absolute ones, made relative to it.
+
+    Nothing is changed where some of them mean no file of the folder, or two mean one; they are refused later.
+    """
+    given = dict.fromkeys(given_names(contents))
+    leaving = [name for name in given if not valid_name(name)]
+    found = {name: file_below(folder, name) for name in leaving}
+    taken = [*found.values(), *(valid_name(name) for name in given if name not in found)]
+    if not all(found.values()) or not found or len(set(taken)) < len(taken):
+        return contents
+    return _renamed(
+        contents,
+        found,
+        "are given by paths that leave the folder",
+    )
+
+
+def _with_actual_names(contents: Contents, folder: Path) -> Contents:
+    """Return the contents with the names that the files have, where that is beyond doubt."""
+    given = [given_name(entry) or "" for entry in _images(contents)]
+    found = actual_names(folder, [valid_name(name) for name in given if valid_name(name)])
+    if not found:
+        return contents
+    renamed = {name: found[valid_name(name)] for name in given if valid_name(name) in found}
+    return _renamed(contents, renamed, "were found under another name or folder")
+
+
+def _renamed(contents: Contents, names: dict[str, str], how: str) -> Contents:
+    """Return the contents with other names, and with a remark that says how the names were."""
+    first = next(iter(names.items()))
+    remark = f"{len(names)} images {how}, e.g. {first[0]} as {first[1]}"
+    images = [
+        {**entry, "file_name": names[name]} if (name := given_name(entry) or "") in names else entry
+        for entry in contents.coco["images"]
+    ]
+    return replace(
+        contents,
+        coco={**contents.coco, "images": images},
+        raw=None,
+        remarks=(*contents.remarks, remark),
+    )
+
+
+def _with_sizes(contents: Contents, folder: Path) -> Contents:
+    """Return the contents with the sizes of images that name none, read from their files.
+
+    Images that cannot be read are left out. Raises InputError for missing ones, and where all are left out.
+    """
+    lacking = {
+        id(e): name
+        for e in _images(contents)
+        if _lacks_size(e) and (name := valid_name(given_name(e) or ""))
+    }
+    missing = [name for name in lacking.values() if not (folder / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{contents.source}: {len(missing)} images, whose sizes are not given, are missing below "
+            f"{folder}: {missing[0]}; check --images"
+        )
+    found = read_sizes([folder / name for name in lacking.values()])
+    sizes = {key: hw for key, hw in zip(lacking, found, strict=True) if not isinstance(hw, str)}
+    unread = [
+        f"{n} ({why})"
+        for n, why in zip(lacking.values(), found, strict=True)
+        if isinstance(why, str)
+    ]
+    images = [
+        {**entry, "height": sizes[id(entry)][0], "width": sizes[id(entry)][1]}
+        if id(entry) in sizes
+        else entry
+        for entry in contents.coco["images"]
+    ]
+    sized = replace(contents, coco={**contents.coco, "images": images}, raw=None)
+    if not unread:
+        return sized
+    if len(unread) == len(images):
+        raise InputError(f"{contents.source}: no image can be read: {unread[0]}; check --images")
+    remark = (
+        f"{len(unread)} images without a size cannot be read and are left out, e.g. {unread[0]}"
+    )
+    return replace(_without_sizeless(sized), remarks=(*contents.remarks, remark))
+
+
+def _without_sizeless(contents: Contents) -> Contents:
+    """Return the contents without the images that have no size, and without their objects."""
+    images = contents.coco["images"]
+    sizeless = [e for e in images if isinstance(e, dict) and _lacks_size(e)]
+    left_out = {_id(e.get("id")) for e in sizeless if valid_name(given_name(e) or "")}
+    objects = contents.coco.get("annotations")
+    if isinstance(objects, list):
+        objects = [
+            o for o in objects if not (isinstance(o, dict) and _id(o.get("image_id")) in left_out)
+        ]
+    kept = [e for e in images if not (isinstance(e, dict) and _id(e.get("id")) in left_out)]
+    return replace(contents, coco={**contents.coco, "images": kept, "annotations": objects})
+
+
+def _id(value: object) -> str:
+    """Return an id in a form in which 2, 2.0 and "2" are the same."""
+    number = whole_number(value)
+    return str(value if number is None else number)
