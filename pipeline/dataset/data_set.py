@@ -15,16 +15,10 @@ from .data_name import DataName
 from .folders import images_folder
 from .formats import FORMATS
 from .formats.format import Contents
+from .formats.splits import SAME, usual_name
 from .settling import folder_of_all, given_names, settled, sizes_missing
 
 log = logging.getLogger(__name__)
-
-# Names that people give to one split.
-_SAME_SPLIT = {
-    "val": ("val", "valid", "validation", "dev"),
-    "train": ("train", "training"),
-    "test": ("test",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +74,10 @@ def load_annotations(data: Path | DataName, *, outlines: bool = False) -> tuple[
 
 def _folder(contents: Contents) -> Path:
     """Return the folder of the images, as the format says or found beside the annotations."""
-    known = contents.images or folder_of_all(contents)
-    return known or images_folder(Path(contents.source), given_names(contents))
+    known, source, names = contents.images, Path(contents.source), given_names(contents)
+    if not names:  # Why there are none is said where the fields are checked.
+        return source.parent
+    return known or folder_of_all(contents) or images_folder(source, names)
 
 
 def check_data_name(data: Path | DataName) -> None:
@@ -133,7 +129,7 @@ def _split_of(path: Path, splits: Sequence[str], split: str | None) -> str | Non
         return splits[0] if splits else None
     if not splits:
         raise InputError(f"--split {split}: {path} is a single set; leave it out")
-    same = next((names for names in _SAME_SPLIT.values() if split in names), (split,))
+    same = SAME.get(usual_name(split), ())
     for name in (split, *same):
         if name in splits:
             return name

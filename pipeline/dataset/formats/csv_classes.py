@@ -10,7 +10,7 @@ from pathlib import Path
 from ....cache.errors import InputError
 from ..coco_json import whole_number
 from .assembly import numbered
-from .files import read_text
+from .files import one_line, read_text
 
 # Files with a class and its id in each line, the likeliest first.
 _MAPS = ("classes.csv", "class_map.csv", "class_mapping.csv", "class_list.csv", "labels.csv")
@@ -26,7 +26,12 @@ def class_ids(labels: set[str], folders: Sequence[Path]) -> tuple[dict[str, int]
     files = [folder / name for folder in folders for name in _MAPS if (folder / name).is_file()]
     remarks = []
     for file in files:
-        given = _map(file)
+        given, twice = _map(file)
+        if twice and not labels <= set(given):
+            remarks.append(f"{file.name} is no list of classes and is not used: {twice}")
+            continue
+        if twice:
+            raise InputError(f"{file}: {twice}")
         if not given:
             continue
         if lacking := sorted(labels - set(given)):
@@ -53,9 +58,11 @@ def described(labels: set[str], folders: Sequence[Path]) -> dict[str, str]:
     return {}
 
 
-def _map(file: Path) -> dict[str, int]:
-    """Return the ids of a file of classes; {} where it is another kind of file."""
+def _map(file: Path) -> tuple[dict[str, int], str]:
+    """Return the ids of a file of classes, and what it has twice, if anything; {} for other files."""
     ids: dict[str, int] = {}
+    used: set[int] = set()
+    twice = ""
     for line, (first, second) in _pairs(file):
         name, number = (first, whole_number(second))
         if number is None:
@@ -63,13 +70,12 @@ def _map(file: Path) -> dict[str, int]:
         if number is None:
             if line == 1:
                 continue  # its header
-            return {}
-        if name in ids or number in ids.values():
-            raise InputError(
-                f"{file}: line {line}: class {name!r} with the id {number} is there already"
-            )
+            return {}, ""
+        if not twice and (name in ids or number in used):
+            twice = f"line {line}: class {one_line(name)!r} with the id {number} is there already"
         ids[name] = number
-    return ids
+        used.add(number)
+    return ids, twice
 
 
 def _pairs(file: Path) -> Iterator[tuple[int, tuple[str, str]]]:

@@ -7,12 +7,13 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
 from ..coco_json import whole_number
 from ..image_files import SUFFIXES
-from .files import MAX_TABLE_BYTES, head_of, number, read_text
+from .files import MAX_TABLE_BYTES, head_of, number, read_text, state_of
 
 # The names that programs give to columns, in lower case and without signs, the likeliest first.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -115,6 +116,24 @@ def read_rows(file: Path, columns: Columns) -> Iterator[Row]:
             yield _row(cells, columns.at, reader.line_num, f"{file}: line {reader.line_num}")
     except csv.Error as error:
         raise InputError(f"{file}: line {reader.line_num}: not CSV: {error}") from error
+
+
+def named_in(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the splits and the classes that a table names; it is read once, until it changes.
+
+    Raises InputError.
+    """
+    return _named_in(file, state_of(file))
+
+
+# The rows themselves are not kept: those of a large table would fill the memory.
+@lru_cache(maxsize=16)
+def _named_in(file: Path, state: tuple[int, int]) -> tuple[frozenset[str], frozenset[str]]:
+    splits, labels = set(), set()
+    for row in read_rows(file, columns_of(file)):
+        splits.add(row.split)
+        labels.add(row.label)
+    return frozenset(splits - {""}), frozenset(labels - {""})
 
 
 def _columns(head: str) -> Columns | str:

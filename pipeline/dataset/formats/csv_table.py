@@ -15,7 +15,7 @@ from ..image_sizes import read_sizes
 from ..names import normal_name
 from .assembly import ImageObjects, ObjectEntry, between, coco_form
 from .csv_classes import class_ids, described
-from .csv_columns import Columns, Row, columns_of, looks_like_boxes, read_rows
+from .csv_columns import Columns, Row, columns_of, looks_like_boxes, named_in, read_rows
 from .files import first_few, names_in, one_line, plain_path, shared_folder
 from .format import Contents, Format
 from .splits import SPLITS, split_folders, split_in
@@ -54,8 +54,7 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     columns = columns_of(table)
     rows = list(read_rows(table, columns))
     others = [other for other in _siblings(table, path) if other != table]
-    labels = {row.label for other in others for row in read_rows(other, columns_of(other))}
-    labels |= {row.label for row in rows}
+    labels = {row.label for row in rows}.union(*(named_in(other)[1] for other in others))
     folders = list(dict.fromkeys([table.parent, path if path.is_dir() else table.parent]))
     names = described(labels - {""}, folders) if columns.fractions else {}
     ids, remarks = class_ids({names.get(label, label) for label in labels - {""}}, folders)
@@ -265,10 +264,9 @@ def _pattern(table: Path) -> str:
 
 def _splits_in(table: Path) -> tuple[str, ...]:
     """Return the splits that the column of a table names, in the usual order."""
-    columns = columns_of(table)
-    if "split" not in columns.at:
+    if "split" not in columns_of(table).at:
         return ()
-    found = {row.split for row in read_rows(table, columns)}
+    found, _ = named_in(table)
     return tuple(sorted(found, key=lambda s: (SPLITS.index(s) if s in SPLITS else len(SPLITS), s)))
 
 

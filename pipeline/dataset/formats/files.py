@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
@@ -49,6 +49,18 @@ def read_text(path: Path, limit: int = MAX_PAGE_BYTES) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line}: not UTF-8; save the file in UTF-8") from error
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Return the size of a file in bytes and when it changed, in ns: others, and it has to be read again.
+
+    Raises InputError.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns
 
 
 def encoding_of(raw: bytes) -> str | None:
@@ -175,6 +187,6 @@ def one_line(text: str) -> str:
     return plain if len(plain) <= 120 else f"{plain[:117]}..."
 
 
-def first_few(items: list[str], count: int = 3) -> str:
+def first_few(items: Sequence[str], count: int = 3) -> str:
     """Return the first items of a list for a message."""
     return ", ".join(items[:count]) + (", ..." if len(items) > count else "")

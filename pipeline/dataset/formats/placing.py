@@ -9,15 +9,19 @@ import re
 import shutil
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from ....cache.disk.publish import make_folder, publish_bytes, published, storage_error
 from ....cache.errors import InputError
-from ..annotations import Annotations
+from ..annotations import Annotations, ImageBoxes
 from ..image_files import SUFFIXES, is_hidden
 from ..names import normal_name
+from ..outlines import joined_outlines
 from ..threads import in_threads
+from .files import first_few
 
 # What file systems answer that have no hard links, or none to such a file.
 _NO_LINK = frozenset(
@@ -52,8 +56,8 @@ class Placed:
 
 def place_all(images: Sequence[Placed]) -> None:
     """Link the images, and publish the files of their objects. Raises InputError, StorageError."""
-    # Most of the time is spent waiting for the disk.
-    in_threads("writing images", _place, images)
+    # A file may be listed twice. Most of the time is spent waiting for the disk.
+    in_threads("writing images", _place, list(dict.fromkeys(images)))
 
 
 def _place(image: Placed) -> None:
@@ -75,13 +79,12 @@ def place_image(source: Path, target: Path) -> None:
         raise InputError(f"{source}: {error.strerror}; check --images") from error
     make_folder(target.parent)
     if target.exists():
-        if not _same(source, target):
-            raise InputError(
-                f"{target}: it is there already, and differs from {source}; choose another --out"
-            )
+        _refuse_other(source, target)
         return
     try:
         os.link(source.resolve(), target)
+    except FileExistsError:  # Another thread or program was faster.
+        _refuse_other(source, target)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise storage_error(target, error) from error
@@ -97,8 +100,56 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(file, scratch)
 
 
-def _same(source: Path, target: Path) -> bool:
-    return source.samefile(target) or filecmp.cmp(source, target, shallow=False)
+def _refuse_other(source: Path, target: Path) -> None:
+    """Raise InputError where the target is another file than the source."""
+    try:
+        same = source.samefile(target) or filecmp.cmp(source, target, shallow=False)
+    except OSError as error:
+        raise InputError(f"{target}: {error.strerror}; choose another --out") from error
+    if not same:
+        raise InputError(
+            f"{target}: it is there already, and differs from {source}; choose another --out"
+        )
+
+
+def merged_by_file(annotations: Annotations) -> tuple[Annotations, list[str]]:
+    """Return the annotations with one entry for each image file, which has the objects of all its entries.
+
+    The first entry's id stays. A remark says how many files are listed more than once. Raises InputError
+    where the entries of a file differ in size.
+    """
+    entries: dict[str, list[int]] = {}
+    for position, image in enumerate(annotations.images):
+        entries.setdefault(image.file_name, []).append(position)
+    repeated = [name for name, positions in entries.items() if len(positions) > 1]
+    if not repeated:
+        return annotations, []
+    for name in repeated:
+        sizes = {annotations.images[p].hw for p in entries[name]}
+        if len(sizes) > 1:
+            shown = " and ".join(f"{columns}x{rows}" for rows, columns in sorted(sizes))
+            raise InputError(f"{name}: it is listed with the sizes {shown}; correct one of them")
+    starts, packed = annotations.starts, annotations.packed
+    parts = [
+        (int(starts[p]), int(starts[p + 1])) for positions in entries.values() for p in positions
+    ]
+    order = np.concatenate([np.arange(*part) for part in parts]).astype(np.int64)
+    counts = [sum(int(starts[p + 1] - starts[p]) for p in ps) for ps in entries.values()]
+    outlines = packed.outlines
+    merged = replace(
+        annotations,
+        images=tuple(annotations.images[positions[0]] for positions in entries.values()),
+        packed=ImageBoxes(
+            packed.boxes[order],
+            packed.labels[order],
+            packed.crowd[order],
+            packed.area[order],
+            None if outlines is None else joined_outlines([outlines.part(*p) for p in parts]),
+        ),
+        starts=np.cumsum([0, *counts]),
+    )
+    what = "image files are listed more than once and get the objects of all their entries"
+    return merged, [f"{len(repeated)} {what}: {first_few(repeated)}"]
 
 
 def own_names(annotations: Annotations) -> tuple[dict[str, str], list[str]]:
@@ -124,9 +175,11 @@ def own_names(annotations: Annotations) -> tuple[dict[str, str], list[str]]:
     remarks = []
     if changed:
         what = "another name, since a label file has the name of its image without the suffix"
-        remarks.append(f"{len(changed)} images get {what}: {_few(changed)}")
+        remarks.append(f"{len(changed)} images get {what}: {first_few(changed)}")
     if strange:
-        remarks.append(f"{len(strange)} images have a suffix that no image has: {_few(strange)}")
+        remarks.append(
+            f"{len(strange)} images have a suffix that no image has: {first_few(strange)}"
+        )
     return names, remarks
 
 
@@ -134,7 +187,3 @@ def class_names(annotations: Annotations) -> list[str]:
     """Return the names of the classes as text formats can hold them: without blanks around, and not empty."""
     pairs = zip(annotations.class_ids, annotations.class_names, strict=True)
     return [name.strip() or f"class {number}" for number, name in pairs]
-
-
-def _few(items: Sequence[str], count: int = 3) -> str:
-    return ", ".join(items[:count]) + (", ..." if len(items) > count else "")

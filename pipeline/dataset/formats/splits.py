@@ -9,6 +9,13 @@ from pathlib import Path
 from .files import names_in
 
 SPLITS = ("train", "val", "valid", "validation", "test")
+"""The splits that files and folders are named after."""
+SAME: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test",),
+}
+"""The names that people give to one split, by the usual one."""
 _NUMBERED = re.compile(rf"({'|'.join(SPLITS)})\d*")
 
 
@@ -16,6 +23,11 @@ def split_in(name: str) -> str | None:
     """Return the split that a file or folder is named after, val for "val2017"; None for another name."""
     found = _NUMBERED.fullmatch(name.casefold())
     return found[1] if found else None
+
+
+def usual_name(split: str) -> str:
+    """Return the usual name of a split, val for "valid"; another name stays as it is."""
+    return next((usual for usual, names in SAME.items() if split in names), split)
 
 
 def split_folders(folder: Path) -> Mapping[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ....cache.errors import InputError
 from ...machines.progress import progress_line
 from ..names import normal_name
 from .assembly import ImageObjects, ObjectEntry, coco_form, numbered
-from .files import files_below, first_few, names_in, read_text, some_files
+from .files import files_below, first_few, names_in, read_text, some_files, state_of
 from .format import Contents, Format
 from .splits import SPLITS, split_folders, split_in
 from .voc_images import named_images
@@ -20,6 +21,8 @@ _XML = frozenset({".xml"})
 _LISTED = (*SPLITS, "trainval")
 # How many XML files are looked at before a folder is taken for one without any of VOC's.
 _TRIED = 20
+# Of so many files the contents are kept for the next split of their data set, some 100 MB.
+_MAX_KEPT = 100_000
 
 
 def recognises(path: Path) -> bool:
@@ -42,8 +45,7 @@ def splits(path: Path) -> Sequence[str]:
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
     """Read the XML files of a split. Raises InputError."""
     chosen, remarks = _xml_files(path, split)
-    everything = list(dict.fromkeys([*chosen, *_files_for_classes(path)]))
-    found, others = _read_all(everything)
+    found, others = _read_all(sorted({*chosen, *_files_for_classes(path)}))
     parsed = [found[file] for file in chosen if file in found]
     if not parsed:
         raise InputError(f"{path}: expected XML files that begin with <annotation>, found none")
@@ -74,8 +76,19 @@ def _entries(image: VocImage, ids: dict[str, int]) -> list[ObjectEntry]:
     return [ObjectEntry(ids[o.name], o.box, o.polygon, o.difficult) for o in image.objects]
 
 
-def _read_all(files: Sequence[Path]) -> tuple[dict[Path, VocImage], list[str]]:
-    """Return what the XML files say, and the names of those that are something else."""
+def _read_all(files: Sequence[Path]) -> tuple[Mapping[Path, VocImage], Sequence[str]]:
+    """Return what the XML files say, and the names of those that are something else.
+
+    They are read once for all splits, until one changes. Raises InputError.
+    """
+    read = _read_once if len(files) <= _MAX_KEPT else _read_once.__wrapped__
+    return read(tuple(files), tuple(state_of(file) for file in files))
+
+
+@lru_cache(maxsize=1)
+def _read_once(
+    files: Sequence[Path], states: Sequence[tuple[int, int]]
+) -> tuple[Mapping[Path, VocImage], Sequence[str]]:
     found, others = {}, []
     alone = len(files) == 1
     with progress_line("reading XML files", len(files)) as progress:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
 from ..image_files import SUFFIXES, is_hidden
+from ..names import folded
 from .files import first_few, plain_path, shared_folder
 from .voc_xml import VocImage
 
@@ -74,7 +74,7 @@ class _Finder:
         tried = [given.name, given.stem] if entry.filename else []
         for name in [*tried, entry.file.stem]:
             for folder in self.looked[here]:
-                if len(found := self._in(folder).get(_folded(name), [])) == 1:
+                if len(found := self._in(folder).get(folded(name), [])) == 1:
                     return folder / found[0]
         return None
 
@@ -86,12 +86,12 @@ class _Finder:
             for entry, file in pairs
             if file is not None and PurePosixPath(entry.filename).name not in ("", file.name)
         ]
-        used, stems = set(there), {_folded(stem) for stem in known}
+        used, stems = set(there), {folded(stem) for stem in known}
         without = [
             name
             for folder in dict.fromkeys(file.parent for file in there)
             for name in ([] if self.path.is_file() else _image_names(folder))
-            if folder / name not in used and _folded(PurePosixPath(name).stem) not in stems
+            if folder / name not in used and folded(PurePosixPath(name).stem) not in stems
         ]
         said = []
         if other:
@@ -142,7 +142,7 @@ class _Finder:
         if folder not in self.listed:
             by_name: dict[str, list[str]] = {}
             for name in _image_names(folder):
-                for key in {_folded(name), _folded(PurePosixPath(name).stem)}:
+                for key in {folded(name), folded(PurePosixPath(name).stem)}:
                     by_name.setdefault(key, []).append(name)
             self.listed[folder] = by_name
         return self.listed[folder]
@@ -154,7 +154,3 @@ def _image_names(folder: Path) -> list[str]:
         return []
     names = sorted(os.listdir(folder))  # noqa: PTH208
     return [n for n in names if PurePosixPath(n).suffix.lower() in SUFFIXES and not is_hidden(n)]
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()

@@ -17,8 +17,13 @@ from .files import MAX_PAGE_BYTES, encoding_of, head_of, number, one_line, read_
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # The most tags of a file, which bounds the memory that its elements take.
 _MAX_TAGS = 2**22
-_DECLARED = re.compile(rb"""<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
-_BEFORE_ELEMENTS = re.compile(r"(?s)<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[.*?\]\s*)?>|\ufeff")
+_DECLARED = re.compile(rb"""encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+# The longest declaration of an encoding.
+_MAX_DECLARATION = 256
+# What may stand before the first element, besides a document type.
+_ASIDES = (("<?", "?>"), ("<!--", "-->"))
+_BLANKS, _TO_SUBSET = re.compile(r"[\s\ufeff]*"), re.compile(r"<!DOCTYPE[^>\[]*")
+_ELEMENT = re.compile(r"<([A-Za-z_][\w:.-]*)")
 # How the names of encodings begin that are ways to write text; Python knows others, such as "punycode".
 _TEXT_ENCODINGS = re.compile(
     r"utf|ascii|iso8859|latin|cp\d|gb|hz|big5|shift_jis|euc|koi8|mac|johab|tis|kz1048|ptcp|hp_roman"
@@ -60,9 +65,42 @@ def is_other_xml(file: Path) -> bool:
 
 def _first_element(file: Path) -> str:
     """Return the name of the first element, from the beginning of a file; "" where there is none."""
-    head = re.sub(_BEFORE_ELEMENTS, "", head_of(file))
-    found = re.match(r"\s*<([A-Za-z_][\w:.-]*)", head)
+    head = head_of(file)
+    found = _ELEMENT.match(head, elements_at(head))
     return found[1] if found else ""
+
+
+def elements_at(text: str) -> int:
+    """Return where the elements of an XML text begin: behind comments and the like, or its length.
+
+    Each step goes on where the last one ended, so hostile texts take no longer than others.
+    """
+    at = 0
+    while (end := _end_of_aside(text, at)) > at:
+        at = end
+    return at
+
+
+def _end_of_aside(text: str, at: int) -> int:
+    """Return where the blanks, and a comment, instruction or document type, that begin at a place end."""
+    at = _end_of(_BLANKS, text, at)
+    for opening, closing in _ASIDES:
+        if text.startswith(opening, at):
+            return _behind(text, closing, at + len(opening))
+    end = _end_of(_TO_SUBSET, text, at)
+    if end == at:
+        return at
+    return _behind(text, ">", _behind(text, "]", end) if text.startswith("[", end) else end)
+
+
+def _end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at
+
+
+def _behind(text: str, closing: str, at: int) -> int:
+    found = text.find(closing, at)
+    return len(text) if found < 0 else found + len(closing)
 
 
 def read_image(file: Path) -> VocImage:
@@ -97,7 +135,8 @@ def _parsed(file: Path) -> ElementTree.Element:
 def _text(file: Path) -> str:
     """Return the text of a file in the encoding that it declares, UTF-8 by default, without the mark."""
     raw = read_bytes(file, MAX_PAGE_BYTES)
-    declared = _DECLARED.match(raw.lstrip())
+    head = raw.lstrip()[:_MAX_DECLARATION].partition(b">")[0]
+    declared = _DECLARED.search(head) if head.startswith(b"<?xml") else None
     encoding = encoding_of(raw) or (declared[1].decode() if declared else "utf-8")
     try:
         if not _TEXT_ENCODINGS.match(codecs.lookup(encoding).name):
@@ -163,17 +202,21 @@ def _polygon(element: ElementTree.Element, where: str) -> tuple[float, ...]:
     if points:
         values = [_coordinate(point, name, place) for point in points for name in ("x", "y")]
     else:
+        # Looking for each corner among all would take quadratic time.
+        texts = {child.tag: child.text or "" for child in reversed(given)}  # The first of a name.
         count = sum(1 for child in given if re.fullmatch(r"x\d+", child.tag))
-        values = [
-            _coordinate(given, f"{n}{k}", place) for k in range(1, count + 1) for n in ("x", "y")
-        ]
+        named = [f"{n}{k}" for k in range(1, count + 1) for n in ("x", "y")]
+        values = [_px(texts.get(name), name, place) for name in named]
     if 0 < len(values) < 6:
         raise InputError(f"{place}: expected three corners or more, got {len(values) // 2}")
     return tuple(values)
 
 
 def _coordinate(element: ElementTree.Element, name: str, where: str) -> float:
-    text = element.findtext(name)
+    return _px(element.findtext(name), name, where)
+
+
+def _px(text: str | None, name: str, where: str) -> float:
     value = number((text or "").strip())
     if value is None:
         got = "nothing" if text is None else repr(text.strip()[:40])

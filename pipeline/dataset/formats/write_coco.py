@@ -17,7 +17,8 @@ from .placing import Placed, place_all, split_name
 def write_coco(annotations: Annotations, images: Path, out: Path, split: str | None) -> list[str]:
     """Write out/SPLIT.json and out/images/SPLIT, or out/annotations.json and out/images without a split.
 
-    Everything is kept. Raises InputError, StorageError.
+    Ids, classes, boxes, areas, crowds, the fields of LVIS, and outlines where they were read are kept; other
+    fields of the file that was read are not. Raises InputError, StorageError.
     """
     folder = out / "images" / split_name(split, "")
     place_all(

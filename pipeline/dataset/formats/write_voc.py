@@ -11,9 +11,9 @@ from ....cache.disk.publish import publish_bytes
 from ....cache.errors import InputError
 from ..annotations import Annotations
 from .assembly import numbered
-from .files import read_text
+from .files import first_few, read_text
 from .losses import lost_details, lost_image_ids, outline_of
-from .placing import Placed, class_names, own_names, place_all, split_name
+from .placing import Placed, class_names, merged_by_file, own_names, place_all, split_name
 
 # What XML cannot hold, even escaped.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -25,6 +25,7 @@ def write_voc(annotations: Annotations, images: Path, out: Path, split: str | No
 
     Raises InputError, StorageError.
     """
+    annotations, merged = merged_by_file(annotations)
     listed = out / "ImageSets" / "Main" / f"{split_name(split, 'train')}.txt"
     classes = class_names(annotations)
     _refuse_unwritable([*classes, *(image.file_name for image in annotations.images)])
@@ -44,6 +45,7 @@ def write_voc(annotations: Annotations, images: Path, out: Path, split: str | No
     if split is not None:
         publish_bytes(listed, "".join(f"{stem}\n" for stem in stems).encode(), existing="replace")
     return [
+        *merged,
         *remarks,
         *_lost(annotations, classes),
         *lost_image_ids(annotations),
@@ -113,8 +115,8 @@ def _lost(annotations: Annotations, classes: Sequence[str]) -> list[str]:
             f"{len(classes) - len(set(classes))} classes have the name of another and become one"
         )
     if unused := sorted(set(classes) - used):
-        few = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
-        said.append(f"{len(unused)} classes without an object in this split are not written: {few}")
+        what = "classes without an object in this split are not written"
+        said.append(f"{len(unused)} {what}: {first_few(unused)}")
     if numbered(classes) != dict(zip(classes, annotations.class_ids, strict=True)):
         said.append(
             "class ids are not kept: classes are numbered from 1 in the order of their names"

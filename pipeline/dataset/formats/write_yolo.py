@@ -14,8 +14,8 @@ from ..images import ImageError, read_header
 from ..threads import in_threads
 from .files import first_few
 from .losses import lost_details, lost_image_ids, outline_of
-from .placing import Placed, class_names, own_names, place_all, split_name
-from .splits import SPLITS
+from .placing import Placed, class_names, merged_by_file, own_names, place_all, split_name
+from .splits import SPLITS, usual_name
 from .yolo_layout import label_places
 from .yolo_yaml import yaml_mapping, yaml_names
 
@@ -28,6 +28,7 @@ def write_yolo(annotations: Annotations, images: Path, out: Path, split: str | N
     A set without splits is written as "train". Raises InputError, StorageError.
     """
     _refuse_turned(annotations, images)
+    annotations, merged = merged_by_file(annotations)
     folder = split_name(split, "train")
     names, remarks = own_names(annotations)
     labels = _Labels(annotations)
@@ -43,7 +44,8 @@ def write_yolo(annotations: Annotations, images: Path, out: Path, split: str | N
         remarks.append(
             "class ids are not kept: classes are numbered from 0 in the order of their ids"
         )
-    return [*remarks, *lost_image_ids(annotations), *lost_details(annotations, boxes=False)]
+    lost = [*lost_image_ids(annotations), *lost_details(annotations, boxes=False)]
+    return [*merged, *remarks, *lost]
 
 
 def _refuse_turned(annotations: Annotations, images: Path) -> None:
@@ -139,13 +141,15 @@ def _described(annotations: Annotations, file: Path, folder: str) -> list[str]:
     import yaml
 
     names = dict(enumerate(class_names(annotations)))
-    key = "val" if folder in ("valid", "validation") else folder
     given = yaml_mapping(file) if file.is_file() else {}
     if given and yaml_names(given, file) != names:
         raise InputError(
             f"{file}: its classes differ from those of the split {folder}; choose another --out"
         )
-    places = {split: given[split] for split in SPLITS if split in given} | {key: f"images/{folder}"}
+    places = {split: given[split] for split in SPLITS if split in given}
+    # A set may have both "val" and "valid".
+    key = usual_name(folder) if usual_name(folder) not in places else folder
+    places[key] = f"images/{folder}"
     data = {**places, "nc": len(names), "names": names}
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=10**6)
     publish_bytes(file, text.encode(), existing="replace")

@@ -110,8 +110,9 @@ def _images_at(layout: Layout, split: str, text: str, images: Path | None) -> _I
         remarks = (f"{one_line(text)} is not there: {hit[0]} is taken",)
     place = hit[0] if hit else layout.bases[0] / text
     if place.is_file():
-        listed = _listed(place, layout, images)
-        return _Images({f: _label_of(f) for f in listed}, shared_folder(listed), (), remarks)
+        listed, guessed = _listed(place, layout, images)
+        files = {file: _label_of(file) for file in listed}
+        return _Images(files, shared_folder(listed), (), (*remarks, *guessed))
     if images is not None and not place.is_relative_to(plain_path(images)):
         return _moved(place, images)
     files = {file: _label_of(file) for file, _ in find_images([place], quiet=True)}
@@ -119,12 +120,15 @@ def _images_at(layout: Layout, split: str, text: str, images: Path | None) -> _I
     return _Images(files, place, (labels,) if labels else (), remarks)
 
 
-def _listed(file: Path, layout: Layout, images: Path | None) -> list[Path]:
-    """Return the images that a text file lists, a path in each line. Raises InputError."""
+def _listed(file: Path, layout: Layout, images: Path | None) -> tuple[list[Path], list[str]]:
+    """Return the images that a text file lists, a path in each line, and a remark on those taken instead.
+
+    Raises InputError where an image is nowhere, and where two rows mean one.
+    """
     rows = [row.strip() for row in read_text(file, MAX_TABLE_BYTES).splitlines()]
     bases = [*([images] if images else []), file.parent, *layout.bases]
     found: dict[Path, str] = {}
-    lost = []
+    lost, guessed = [], []
     for line, row in enumerate(rows, 1):
         hit = located(row, bases)
         hit = hit if hit is not None and hit[0].is_file() else None
@@ -132,6 +136,8 @@ def _listed(file: Path, layout: Layout, images: Path | None) -> list[Path]:
             raise InputError(
                 f"{file}: line {line}: {row!r} and {found[hit[0]]!r} are one file, {hit[0]}"
             )
+        if hit is not None and not hit[1]:
+            guessed.append(f"{one_line(row)} as {hit[0]}")
         if row and hit is None:
             lost.append(f"{row[:200]} (line {line})")
     if lost:
@@ -140,7 +146,8 @@ def _listed(file: Path, layout: Layout, images: Path | None) -> list[Path]:
         )
     if not found:
         raise InputError(f"{file}: expected the path of an image in each line, got none")
-    return list(found)
+    what = "images of the list are not there, and were found in another folder, e.g."
+    return list(found), [f"{file.name}: {len(guessed)} {what} {guessed[0]}"] if guessed else []
 
 
 def _moved(place: Path, images: Path) -> _Images:

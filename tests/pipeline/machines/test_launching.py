@@ -16,7 +16,7 @@ def program(monkeypatch, text):
     popen = subprocess.Popen
 
     def started(words, **more):
-        return popen([sys.executable, "-S", "-c", text, *words[3:]], **more)
+        return popen([sys.executable, "-S", "-c", text, *words[words.index("fdet") + 1 :]], **more)
 
     monkeypatch.setattr(launching.subprocess, "Popen", started)
 
@@ -25,6 +25,12 @@ def test_a_process_gets_its_words_and_its_status_is_told(monkeypatch):
     program(monkeypatch, "import sys; sys.exit(7 if sys.argv[1:] == ['a', 'b c'] else 0)")
     assert launched(["a", "b c"]) == 7
     assert launched(["a"]) == 0
+
+
+def test_nothing_is_imported_from_the_current_folder(monkeypatch, tmp_path):
+    (tmp_path / "typer.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert launched(["settings", "optim"]) == 0
 
 
 @pytest.mark.parametrize("ends", ["sys.exit(130)", "sys.exit(0)"])

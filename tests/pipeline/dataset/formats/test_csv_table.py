@@ -1,11 +1,15 @@
 """Tables of boxes in the columns and dialects that programs write, read as their COCO form."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set, splits_of
+from fdet.pipeline.dataset.formats import csv_columns
+from fdet.pipeline.dataset.formats.files import read_text
+from fdet.pipeline.dataset.named_splits import read_splits
 
 from .builders import (
     ALPHABETICAL,
@@ -224,3 +228,40 @@ def test_other_tables_of_a_folder_are_none_of_boxes(tmp_path):
     write(path.parent / "results.csv", "epoch,loss\n1,2\n")
     write(path.parent / "empty.csv", "")
     assert_same(path.parent, ALPHABETICAL, tmp_path)
+
+
+@pytest.mark.parametrize("rows", ["a.jpg,3\nb.jpg,3\n", "a.jpg,3\na.jpg,4\n", "id,n\n3,x\n3,y\n"])
+def test_a_file_with_an_id_twice_is_no_list_of_classes(rows, tmp_path):
+    path = write_csv(tmp_path / "set")
+    write(path.parent / "labels.csv", rows)
+    (said,) = assert_same(path, ALPHABETICAL, tmp_path).annotations.warnings()
+    assert said.startswith("labels.csv is no list of classes and is not used: line ")
+
+
+def test_a_list_of_many_classes_is_read_at_once(tmp_path):
+    path = write_csv(tmp_path / "set")
+    more = "".join(f"class {k},{k}\n" for k in range(3, 20_000))
+    write(path.parent / "classes.csv", f"cat,0\ndog,1\nant,2\n{more}")
+    assert read_data_set(path).annotations.class_ids[:3] == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("layout", "most"), [(column, 1), (files, 2), (folders, 2)])
+def test_a_table_is_read_once_for_each_split_and_once_for_all(layout, most, tmp_path, monkeypatch):
+    layout(tmp_path)
+    read = Counter()
+
+    def counting(path, limit):
+        read[path.name] += 1
+        return read_text(path, limit)
+
+    monkeypatch.setattr(csv_columns, "read_text", counting)
+    assert len(read_splits([tmp_path])) == 2
+    assert read.total() == len(list(tmp_path.rglob("*.csv"))) * most + (layout is column) * 2
+
+
+def test_a_table_that_changed_is_read_again(tmp_path):
+    column(tmp_path)
+    assert splits_of(tmp_path) == ("train", "validation")
+    path = tmp_path / "all.csv"
+    path.write_text(path.read_text().replace("Validation", "test"))
+    assert splits_of(tmp_path) == ("train", "test")

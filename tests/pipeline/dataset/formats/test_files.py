@@ -14,7 +14,7 @@ from fdet.pipeline.dataset.formats.files import (
     read_text,
     some_files,
 )
-from fdet.pipeline.dataset.formats.splits import by_split, split_in
+from fdet.pipeline.dataset.formats.splits import SAME, SPLITS, by_split, split_in, usual_name
 
 from .builders import write
 
@@ -99,3 +99,17 @@ def test_names_of_splits():
         "train2014": "train2014",
         "train2017": "train2017",
     }
+
+
+def test_every_name_of_a_split_has_a_usual_one():
+    assert {name: usual_name(name) for names in SAME.values() for name in names} == {
+        "train": "train",
+        "training": "train",
+        "val": "val",
+        "valid": "val",
+        "validation": "val",
+        "dev": "val",
+        "test": "test",
+    }
+    assert {usual_name(name) for name in SPLITS} == set(SAME)
+    assert usual_name("trainval") == "trainval"

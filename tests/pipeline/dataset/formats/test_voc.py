@@ -6,7 +6,9 @@ import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set, splits_of
-from fdet.pipeline.dataset.formats.voc_xml import read_image
+from fdet.pipeline.dataset.formats import voc, voc_xml
+from fdet.pipeline.dataset.formats.voc_xml import elements_at, read_image
+from fdet.pipeline.dataset.named_splits import read_splits
 
 from .builders import (
     ALPHABETICAL,
@@ -272,3 +274,66 @@ def test_a_file_of_many_tags_is_refused_before_it_is_parsed(tmp_path, monkeypatc
     monkeypatch.setattr("fdet.pipeline.dataset.formats.voc_xml._MAX_TAGS", 10)
     with pytest.raises(InputError, match="expected at most 10 tags, got 18"):
         read_image(one(tmp_path, annotation(OBJECT)))
+
+
+@pytest.mark.parametrize("layout", [lists, folders, annotation_folders], ids=lambda f: f.__name__)
+def test_each_file_is_read_once_for_all_splits(layout, tmp_path, monkeypatch):
+    layout(tmp_path)
+    read = []
+    monkeypatch.setattr(voc, "read_image", lambda file: (read.append(file), read_image(file))[1])
+    assert len(read_splits([tmp_path])) == 2
+    assert sorted(read) == sorted(tmp_path.rglob("*.xml"))
+    write(read[0], read[0].read_text().replace("<name>cat", "<name>lynx"))
+    write(read[1], read[1].read_text().replace("<name>cat", "<name>lynx"))
+    (changed, _) = read_splits([tmp_path]).values()
+    assert "lynx" in changed.annotations.class_names
+
+
+class Counted(str):
+    """A text that counts how many characters searches have passed."""
+
+    passed = 0
+
+    def find(self, sub, start=0):
+        found = super().find(sub, start)
+        Counted.passed += (len(self) if found < 0 else found) - start
+        return found
+
+
+HOSTILE = ("<!--", "<!-->", "<?", "<?a?>", "<!DOCTYPE", "<!DOCTYPE[", "<!DOCTYPE []>", "<!---->")
+
+
+@pytest.mark.parametrize("unit", [*HOSTILE, "<!DOCTYPE a [ ", " \n", "\ufeff", "<", "-->", "<!"])
+def test_a_hostile_beginning_is_looked_through_once(unit, tmp_path):
+    text = Counted(unit * (2**20 // len(unit)))
+    Counted.passed = 0
+    assert 0 <= elements_at(text) <= len(text)
+    assert Counted.passed <= len(text)
+    file = write(tmp_path / "a.xml", text.encode())
+    with pytest.raises(InputError, match=r"not XML|not accepted"):
+        read_image(file)
+
+
+def test_what_stands_before_the_first_element_is_skipped():
+    for before in (
+        "",
+        "<?xml version='1.0'?>\n",
+        "<!-- <a> -->",
+        "<!DOCTYPE a>",
+        "<!DOCTYPE a [<b>]>",
+    ):
+        text = f"\ufeff {before} <!-- - --> <annotation>"
+        assert text[elements_at(text) :] == "<annotation>"
+
+
+def test_a_polygon_of_many_corners_is_read_corner_by_corner(tmp_path, monkeypatch):
+    corners = "".join(f"<x{k}>{k}</x{k}><y{k}>{k % 7}</y{k}>" for k in range(1, 10_001))
+    file = write(
+        tmp_path / "a.xml",
+        f"<annotation><object><name>cat</name><polygon>{corners}</polygon></object></annotation>",
+    )
+    looked = []
+    monkeypatch.setattr(voc_xml, "_coordinate", lambda *given: looked.append(given))
+    (found,) = read_image(file).objects
+    assert not looked, "no search among all corners for each"
+    assert found.polygon[-2:] == (10_000.0, 10_000.0 % 7) and len(found.polygon) == 20_000

@@ -12,6 +12,7 @@ from PIL import Image
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.coco_json import parse_annotations
 from fdet.pipeline.dataset.data_set import read_data_set, splits_of
+from fdet.pipeline.dataset.formats.placing import place_image
 from fdet.pipeline.dataset.formats.writing import WRITERS
 
 from .builders import write
@@ -342,3 +343,83 @@ def test_a_class_without_a_name_gets_its_number(tmp_path):
     for to in ("yolo", "voc"):
         WRITERS[to](annotations, images, tmp_path / to, None)
         assert "class 0" in read_data_set(tmp_path / to).annotations.class_names
+
+
+def listed_twice(*, outlines=False, hw=(30, 40)):
+    """Annotations in which each of twenty files is listed twice, with objects of its own."""
+    names = [f"{k}.png" for k in range(20)]
+    images = [
+        {"id": k, "file_name": name, "width": 40, "height": 30} for k, name in enumerate(names)
+    ]
+    images += [{**image, "id": 100 + image["id"], "height": hw[0]} for image in images]
+    objects = [
+        {
+            "image_id": image["id"],
+            "category_id": image["id"] // 100,
+            "bbox": [image["id"] % 100, 2, 5, 6],
+            "segmentation": [[1, 1, image["id"] % 100 + 9, 1, 1, 9]],
+        }
+        for image in images
+    ]
+    categories = [{"id": k, "name": name} for k, name in enumerate(CLASSES)]
+    data = {"images": images, "annotations": objects, "categories": categories}
+    return parse_annotations(json.dumps(data).encode(), "a.json", outlines=outlines)
+
+
+@pytest.mark.parametrize("outlines", [False, True])
+@pytest.mark.parametrize("to", WRITERS)
+def test_a_file_that_is_listed_twice_keeps_the_objects_of_both(to, outlines, tmp_path):
+    annotations = listed_twice(outlines=outlines)
+    images = drawn(tmp_path / "photos", annotations)
+    said = WRITERS[to](annotations, images, tmp_path / "out", "train")
+    found = read_data_set(tmp_path / "out", split="train").annotations
+    assert len(found.packed) == len(annotations.packed) == 40
+    if to != "coco":  # COCO can list a file twice.
+        assert said[0].startswith(
+            "20 image files are listed more than once and get the objects of all their entries: 0.png,"
+        )
+        assert len(found.images) == 20
+        for image in found.images:
+            objects = found.of_image(image.id)
+            assert [found.class_names[k] for k in objects.labels] == ["zebra", CLASSES[1]]
+            if not outlines:
+                left = float(image.file_name.rpartition("/")[2].removesuffix(".png"))
+                assert objects.boxes[:, 0].tolist() == pytest.approx([left, left], abs=1e-4)
+
+
+@pytest.mark.parametrize("to", ["yolo", "voc"])
+def test_a_file_that_is_listed_with_two_sizes_is_refused(to, tmp_path):
+    annotations = listed_twice(hw=(31, 40))
+    images = drawn(tmp_path / "photos", annotations)
+    with pytest.raises(InputError, match=r"0\.png.*40x3[01]"):
+        WRITERS[to](annotations, images, tmp_path / "out", None)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_target_that_appears_meanwhile_is_compared(same, tmp_path, monkeypatch):
+    source = write(tmp_path / "a.png", b"a")
+    target = tmp_path / "out" / "a.png"
+
+    def overtaken(source, target):
+        write(target, b"a" if same else b"b")
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+
+    monkeypatch.setattr(os, "link", overtaken)
+    if same:
+        place_image(source, target)
+    else:
+        with pytest.raises(InputError, match="it is there already, and differs from"):
+            place_image(source, target)
+
+
+def test_two_names_of_one_split_are_written_as_two(tmp_path):
+    annotations = annotations_of({"x.png": [(0, BOXES[2])]})
+    images = drawn(tmp_path / "photos", annotations)
+    for split in ("training", "val", "dev"):
+        WRITERS["yolo"](annotations, images, tmp_path / "out", split)
+    written = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
+    assert [written[key] for key in ("train", "val", "dev")] == [
+        "images/training",
+        "images/val",
+        "images/dev",
+    ]

@@ -382,3 +382,28 @@ def test_one_folder_is_not_taken_for_two_splits(tmp_path):
         read_data_set(file, split="train")
     file.write_text(f"train: /a/images/train\nval: /a/images/train\n{NAMED}")
     assert len(read_data_set(file, split="train").annotations.images) == 3
+
+
+def moved_list(root: Path, rows: str) -> Path:
+    draw_all(root / "images")
+    write_labels(root / "labels")
+    write(root / "train.txt", rows)
+    return write(root / "data.yaml", f"train: train.txt\n{NAMED}")
+
+
+def test_rows_of_a_list_that_were_looked_for_elsewhere_are_counted(tmp_path):
+    rows = "".join(f"/gone/cam1/images/{name}\n" for name in ("a.png", "b.png")) + "images/c.png\n"
+    read = assert_same(moved_list(tmp_path / "set", rows), FROM_ZERO, tmp_path)
+    (said,) = read.annotations.warnings()
+    assert said == (
+        "train.txt: 2 images of the list are not there, and were found in another folder, e.g. "
+        f"/gone/cam1/images/a.png as {tmp_path / 'set' / 'images' / 'a.png'}"
+    )
+
+
+def test_two_rows_of_a_list_that_would_mean_one_file_are_refused(tmp_path):
+    file = moved_list(tmp_path, "/gone/cam1/images/a.png\n/gone/cam2/images/a.png\n")
+    with pytest.raises(
+        InputError, match=r"line 2: '/gone/cam2/.*' and '/gone/cam1/.*' are one file"
+    ):
+        read_data_set(file)

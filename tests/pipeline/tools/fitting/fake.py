@@ -8,9 +8,17 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from fdet.cache.disk.files import FileEntry
+from fdet.cache.format.annotation_copy import NAME as COPY
+from fdet.cache.format.annotation_copy import annotations_to_bytes
+from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.cli import app
+from fdet.pipeline.dataset.data_set import read_data_set
+from fdet.pipeline.dataset.depth import recorded_bits
 from fdet.pipeline.tools.fitting.child import Ended
 from fdet.pipeline.tools.fitting.session import Surroundings
+
+from ....cache.handmade import make_key, make_layout
 
 SIZES = {"int5": 1000.0, "int5+pca": 900.0, "int4": 700.0, "int4+pca": 600.0}
 
@@ -21,7 +29,7 @@ class Fake:
 
     sample, step, start: the seconds of an extracted sample, of a step, and of any command. free: the bytes
     that are free. statuses: of commands by their first word, taken one after another. interrupted: those that
-    are asked to stop. at: called before a command runs.
+    are asked to stop. bits: those of deep pixels that an extraction finds, by the name of its cache.
     """
 
     sample: float = 0.1
@@ -32,6 +40,7 @@ class Fake:
     accelerator: bool = False
     statuses: dict[str, list[int]] = field(default_factory=dict)
     interrupted: set[str] = field(default_factory=set)
+    bits: dict[str, int] = field(default_factory=dict)
     now: float = 1000.0
     calls: list[list[str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -61,7 +70,10 @@ class Fake:
         return Ended(status, name in self.interrupted)
 
     def _split(self, words, lines) -> int:
-        return CliRunner().invoke(app, words).exit_code
+        done = CliRunner().invoke(app, words)
+        for line in done.stdout.splitlines() if lines else ():
+            lines(line)
+        return done.exit_code
 
     _check = _split
 
@@ -84,6 +96,7 @@ class Fake:
     def _extract(self, words, lines) -> None:
         out = Path(option(words, "--out"))
         out.mkdir(exist_ok=True)
+        _write_header(out, words, self.bits.get(out.name, 0))
         (out / "manifest.json").write_text("{}")
         images = int(option(words, "--limit") or 10)
         self.now += self.sample * images
@@ -114,6 +127,19 @@ class Fake:
 
     def _report(self, words, lines) -> None:
         Path(option(words, "--out")).write_text("page")
+
+
+def _write_header(out: Path, words: Sequence[str], found: int) -> None:
+    """Write the header of a cache, and its copy of the annotations."""
+    given = (option(words, flag) or None for flag in ("--images", "--format", "--split"))
+    images, format, split = given
+    folder = None if images is None else Path(images)
+    data = read_data_set(Path(words[1]), folder, format=format, split=split)
+    copy = annotations_to_bytes(data.raw)
+    (out / COPY).write_bytes(copy)
+    key = make_key(bits=recorded_bits(int(option(words, "--bits") or found)))
+    header = CacheHeader(key, make_layout(), {}, other_files={COPY: FileEntry.of(copy)})
+    (out / "fdet.json").write_bytes(header.to_bytes())
 
 
 def option(words: Sequence[str], flag: str) -> str:

@@ -35,6 +35,12 @@ def test_a_command_is_this_program_and_its_lines_can_be_taken():
     assert any("optim.lr" in line for line in lines)
 
 
+def test_nothing_is_imported_from_the_folder_of_the_data(tmp_path, monkeypatch):
+    (tmp_path / "typer.py").write_text("raise SystemExit(7)")
+    monkeypatch.chdir(tmp_path)
+    assert run_command(["settings", "optim"], lambda line: None) == Ended(0)
+
+
 def test_its_status_is_returned_and_what_it_says_goes_to_the_terminal(capfd):
     assert run_command(["settings", "optimm"]) == Ended(2)
     assert "did you mean 'optim'" in capfd.readouterr().err
@@ -44,7 +50,7 @@ def test_it_gets_its_words_as_they_are(stand_in):
     stand_in('for word in "$@"; do echo "<$word>"; done')
     lines = []
     run_command(["extract", "a b", "it's", ""], lines.append)
-    assert lines == ["<-m>", "<fdet>", "<extract>", "<a b>", "<it's>", "<>"]
+    assert lines == ["<-P>", "<-m>", "<fdet>", "<extract>", "<a b>", "<it's>", "<>"]
 
 
 def test_much_output_does_not_block_it(stand_in):
@@ -110,7 +116,7 @@ def test_a_device_that_is_named_is_believed(device, there):
 @pytest.mark.parametrize("status", [0, 1])
 def test_torch_is_asked_only_where_there_is_a_driver(status, stand_in, tmp_path, monkeypatch):
     asked, driver = tmp_path / "asked", tmp_path / "driver"
-    stand_in(f"touch {asked}; exit {status}")
+    stand_in(f'test "$1" = -P || exit 9; touch {asked}; exit {status}')
     monkeypatch.setattr(child, "_DRIVERS", (str(driver),))
     assert not has_accelerator("auto") and not asked.exists()
     driver.touch()

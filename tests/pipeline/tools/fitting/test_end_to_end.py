@@ -84,14 +84,14 @@ def test_a_folder_becomes_a_detector_though_it_is_interrupted(yolo, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 130, f"{said}\n{errors}"
-    assert errors.count("the same command goes on") == 1 and "Traceback" not in errors
+    assert errors.count("run the same command to continue") == 1 and "Traceback" not in errors
     assert not (out / "report.html").exists()
 
-    again = finished(command(yolo, out))
-    assert again.returncode == 0, f"{again.stdout}\n{again.stderr}"
+    second = finished(command(yolo, out))
+    assert second.returncode == 0, f"{second.stdout}\n{second.stderr}"
     for line in ("done before: fdet extract", "done before: fdet dataset split", " --resume"):
-        assert line in again.stdout
-    assert again.stdout.count("what to do next:") <= 1
+        assert line in second.stdout
+    assert second.stdout.count("what to do next:") <= 1
     assert (out / "report.html").stat().st_size > 10_000
     assert list((out / "found" / "pictures").glob("*.png"))
     epochs = [

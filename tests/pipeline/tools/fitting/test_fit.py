@@ -9,13 +9,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.pipeline.cli import app
-from fdet.pipeline.tools.fitting import cli, session
+from fdet.pipeline.tools.fitting import cli, data_check, session
 from fdet.pipeline.tools.fitting.fit import fit, pictured
 from fdet.pipeline.tools.fitting.ladder import PLAIN, SIX, THREE
 from fdet.pipeline.tools.fitting.options import FitOptions
@@ -23,6 +24,7 @@ from fdet.pipeline.tools.fitting.session import StepFailed
 from fdet.pipeline.tools.fitting.state import State
 from fdet.pipeline.training import length as auto_length
 
+from ...dataset.deep_files import write_png
 from ...dataset.made import sound
 from .fake import Fake, option, settings
 
@@ -54,7 +56,7 @@ def fitted(data: Path, fake: Fake | None = None, **more) -> Fake:
     return fake
 
 
-def test_a_set_with_splits_is_checked_extracted_trained_and_shown(data):
+def test_a_set_with_splits_is_checked_extracted_trained_and_drawn(data):
     fake = fitted(data)
     assert fake.names == STEPS
     train, val = fake.of("extract")
@@ -68,8 +70,7 @@ def test_a_set_with_splits_is_checked_extracted_trained_and_shown(data):
     assert settings(training) == {}
     (prediction,) = fake.of("predict")
     assert [Path(word).name for word in prediction[2:8]] == [f"{k}.png" for k in range(6, 12)]
-    assert option(prediction, "--annotations") == str(data)
-    assert option(prediction, "--split") == "val"
+    assert option(prediction, "--annotations") == "work/val.json"
 
 
 def test_a_set_without_splits_is_split_first(data):
@@ -118,10 +119,10 @@ def test_advice_is_not_repeated_by_every_command(data):
 
 def test_nothing_runs_again_once_it_is_done(data):
     first = fitted(data)
-    again = fitted(data)
-    assert again.calls == []
-    assert again.said[-7:] == first.said[-7:], "the commands are shown again"
-    assert sum(line.startswith("done before: ") for line in again.said) == 7
+    second = fitted(data)
+    assert second.calls == []
+    assert second.said[-7:] == first.said[-7:], "the commands are printed once more"
+    assert sum(line.startswith("done before: ") for line in second.said) == 7
 
 
 @pytest.mark.parametrize("name", ["split", *dict.fromkeys(STEPS)])
@@ -132,7 +133,7 @@ def test_it_goes_on_after_a_command_that_failed(name, data):
     assert failed.value.status == 5
     fake = fitted(**given)
     everything = ["split", *STEPS]
-    # Until everything is chosen a fit begins again, as the data may have been corrected.
+    # Until everything is chosen a fit starts anew, as the data may have been corrected.
     begun = 0 if name in ("split", "check", "plan") else everything.index(name)
     assert fake.names == everything[begun:]
     assert Path("work/report.html").read_text() == "page"
@@ -197,6 +198,118 @@ def test_errors_in_the_data_stop_it_and_can_be_corrected(data):
     assert failed.value.status == 2
     path.write_bytes(sound_bytes)
     assert fitted(data).names == STEPS
+
+
+def test_errors_in_the_data_can_be_ignored(data):
+    (data / "images" / "3.png").write_bytes(b"none")
+    fake = fitted(data, ignore_errors=True)
+    assert fake.names == STEPS
+    assert sum("--ignore-errors ignores" in line for line in fake.said) == 1
+    lines = Path("work/commands.sh").read_text().splitlines()
+    assert [line.split()[2] for line in lines if line.endswith(" || [ $? = 2 ]")] == ["check"]
+    assert fitted(data).calls == [], "it is no other fit"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_check_that_refuses_is_not_taken_for_errors_in_the_data(ignored, data):
+    with pytest.raises(StepFailed, match="exit status 2") as failed:
+        fitted(data, Fake(statuses={"check": [2]}), ignore_errors=ignored)
+    assert "has errors" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "more", "quick"),
+    [
+        ("DECODED", {}, True),
+        ("DECODED_IN_TIME", {}, False),
+        ("DECODED_IN_TIME", {"time": 7200.0}, True),
+    ],
+)
+def test_of_many_images_the_headers_alone_are_checked(limit, more, quick, data, monkeypatch):
+    monkeypatch.setattr(data_check, limit, 12)
+    assert "--quick" not in fitted(data, **more).of("check")[0]
+    monkeypatch.setattr(data_check, limit, 11)
+    fake = Fake()
+    fit(replace(options(data, **more), out=Path("other")), fake.around)
+    assert ("--quick" in fake.of("check")[0]) == quick
+    assert any("(--quick)" in line for line in fake.said) == quick
+
+
+def test_images_in_both_parts_are_found_in_two_folders_of_images(data):
+    (data / "other").mkdir()
+    for path in (data / "images").iterdir():
+        shutil.copy(path, data / "other")
+    shutil.copy(data / "images" / "0.png", data / "other" / "7.png")
+    given = {"val": data / "val.json", "val_images": data / "other"}
+    fake = fitted(data / "train.json", ignore_errors=True, **given)
+    assert len(fake.of("check")) == 1
+    (said,) = (line for line in fake.said if "leak" in line)
+    assert said.startswith("error")
+
+
+def test_parts_that_are_checked_apart_are_said_to_be(data):
+    fake = fitted(data, val_images=data / "images", images=data / ".." / "data" / "images")
+    assert len(fake.of("check")) == 2
+    assert any("images that are in both are not found" in line for line in fake.said)
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "of_train", "of_val"),
+    [(12, None, "", "12"), (12, 14, "14", "14"), (0, None, "", "")],
+)
+def test_deep_pixels_for_validation_are_read_as_those_of_training(
+    found, given, of_train, of_val, data
+):
+    fake = fitted(data, Fake(bits={"train.fdet": found, "val.fdet": 10}), bits=given)
+    train, val = fake.of("extract")
+    assert (option(train, "--bits"), option(val, "--bits")) == (of_train, of_val)
+    assert option(fake.of("plan")[0], "--bits") == of_train
+
+
+def test_deep_pixels_for_validation_have_16_bits_where_those_of_training_have(data):
+    values = np.arange(48 * 32, dtype=np.uint16).reshape(32, 48)
+    write_png(data / "images" / "8.png", values)
+    fake = fitted(data, Fake(bits={"train.fdet": 16, "val.fdet": 12}))
+    assert [option(words, "--bits") for words in fake.of("extract")] == ["", "16"]
+
+
+def test_pictures_are_of_the_annotations_that_the_cache_keeps(data):
+    val = json.loads((data / "val.json").read_text())
+    for image in val["images"]:
+        image["file_name"] = f"elsewhere/{image['file_name']}"
+        del image["width"], image["height"]
+    (data / "val.json").write_text(json.dumps(val))
+    fake = fitted(data, images=data / "images")
+    (prediction,) = fake.of("predict")
+    kept = json.loads(Path(option(prediction, "--annotations")).read_text())
+    names = [image["file_name"] for image in kept["images"]]
+    assert names == [f"{k}.png" for k in range(6, 12)]
+    assert {image["width"] for image in kept["images"]} == {48}
+    assert [Path(word).name for word in prediction[2:8]] == names
+
+
+def test_a_report_is_written_where_pictures_cannot_be_drawn(data):
+    with pytest.raises(StepFailed, match="fdet predict"):
+        fitted(data, Fake(statuses={"predict": [2]}))
+    assert Path("work/report.html").exists()
+    assert fitted(data).names == ["predict", "report"]
+
+
+@pytest.mark.parametrize("name", dict.fromkeys(STEPS[2:]))
+def test_the_commands_that_are_done_are_written_though_one_fails(name, data):
+    with pytest.raises(StepFailed):
+        fitted(data, Fake(statuses={name: [1]}))
+    written = Path("work/commands.sh").read_text().splitlines()[3:]
+    made = [line.split()[1] for line in written]
+    assert "dataset" in made and (name == "extract" or "extract" in made)
+    assert name not in made
+
+
+def test_a_set_of_validation_images_alone_is_split(data):
+    (data / "train.json").unlink()
+    fake = fitted(data)
+    assert fake.names == ["split", *STEPS]
+    assert option(fake.of("split")[0], "--split") == "val"
 
 
 def test_a_command_that_was_killed_has_a_signal(data):
@@ -413,7 +526,7 @@ def test_the_command_takes_the_options(data, monkeypatch):
     ("error", "status", "said"),
     [
         (StepFailed("fdet extract: it failed", 7), 7, "fdet: fdet extract: it failed"),
-        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (KeyboardInterrupt(), 130, "run the same command to continue"),
         (InputError("wrong"), 2, "fdet: wrong"),
     ],
 )

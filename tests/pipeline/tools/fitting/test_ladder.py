@@ -28,7 +28,7 @@ from fdet.pipeline.tools.fitting.ladder import (
 BASE = Canvas(480, 640)
 BYTES = {"int5": 100.0, "int5+pca": 90.0, "int4": 70.0, "int4+pca": 60.0}
 RATES = Rates(BASE, sample=0.5, bytes=BYTES, free=1e9, start=10.0, train_start=20.0)
-WORK = Work(images=100, val_images=20, trained=100, batch_size=4, least_steps=1500)
+WORK = Work(images=100, val_images=20, trained=100, batch_size=4, minimum_steps=1500)
 
 
 def rungs(canvas=BASE, views=SIX, *, sizes=True, fewer=True, heads=False):
@@ -136,7 +136,7 @@ def test_evaluations_have_at_most_a_fifth_of_the_time(evaluation, seconds, expec
 @pytest.mark.parametrize("steps", [200, 1500, 20_000])
 def test_the_time_that_is_needed_is_enough_and_little_less_is_not(evaluation, steps):
     costs = Costs(100.0, 0.5, evaluation, 30.0)
-    work = replace(WORK, least_steps=steps)
+    work = replace(WORK, minimum_steps=steps)
     needed = seconds_needed(costs, steps)
     # Evaluations come whole: one more or less of them makes the difference.
     assert fits(costs, work, needed + evaluation + 1e-6)

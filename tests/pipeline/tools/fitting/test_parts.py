@@ -61,6 +61,17 @@ def test_a_set_without_splits_is_to_be_split(folder):
     )
 
 
+def test_one_split_is_not_both_parts(folder, tmp_path):
+    data = with_splits(tmp_path, folder, "val")
+    assert named_parts(options(data)) == (Part(data, split="val"), None)
+    assert named_parts(options(folder, split="val")) == (Part(folder, split="val"), None)
+    assert named_parts(options(folder, split="valid")) == (Part(folder, split="valid"), None)
+    file = folder / "train.json"
+    for more in ({"data": data, "val_split": "val"}, {"data": file, "val": file}):
+        with pytest.raises(InputError, match=r"the same data would be .* split off a fifth"):
+            named_parts(options(**more))
+
+
 def test_validation_data_have_their_own_path_and_by_default_the_same_images(folder):
     train, val, images = folder / "train.json", folder / "val.json", folder / "images"
     given = options(train, val=val, images=images, format="coco")
@@ -114,10 +125,19 @@ def test_one_check_sees_both_parts_where_that_is_possible(folder):
     assert check_words(train, val) == [
         ["train.json", "val.json", "--images", "i", "--format", "coco"]
     ]
-    apart = Part(Path("val.json"), Path("j"), "coco")
-    assert check_words(train, apart) == [train.words, apart.words]
-    split = Part(Path("d"), Path("i"), "coco", "val")
-    assert check_words(train, split) == [train.words, split.words]
+    other = Part(Path("val.json"), Path("j"), "coco")
+    assert check_words(train, other) == [
+        ["train.json", "val.json", "--images", "i", "--images", "j", "--format", "coco"]
+    ]
+
+
+def test_two_checks_are_made_where_one_cannot_name_both_parts(folder, tmp_path):
+    train, val = Part(folder, Path("i"), None, "train"), Part(folder, Path("j"), None, "val")
+    assert check_words(train, val) == [train.words, val.words]
+    alone = Part(with_splits(tmp_path, folder, "val"), Path("i"), None, "val")
+    assert check_words(train, alone) == [train.words, alone.words]
+    whole = Part(folder / "train.json", Path("i"))
+    assert check_words(whole, alone) == [[str(whole.path), str(alone.path), "--images", "i"]]
 
 
 @pytest.mark.parametrize(("format", "kept"), [(None, None), ("yolo", None), ("lvis", "lvis")])

@@ -147,6 +147,7 @@ def _seal(out: Path, data: dict) -> None:
         ({"data": Path("/other.json")}, "DATA: it was .*data.json .* is /other.json now"),
         ({"val_split": "val"}, "--val-split: it was not given"),
         ({"threads": 2}, "--threads: it was not given"),
+        ({"bits": 12}, "--bits: it was not given"),
     ],
 )
 def test_another_option_is_named(change, said, state, options):

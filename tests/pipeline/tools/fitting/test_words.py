@@ -11,12 +11,12 @@ from fdet.pipeline.tools.fitting.canvas import Canvas
 from fdet.pipeline.tools.fitting.options import FitOptions
 from fdet.pipeline.tools.fitting.parts import Part
 from fdet.pipeline.tools.fitting.words import (
+    command_text,
     evaluate_words,
     extract_words,
     plan_words,
     predict_words,
     report_words,
-    shown,
     split_words,
     train_words,
 )
@@ -27,6 +27,7 @@ FULL = replace(
     PLAIN,
     backbone="resnet18",
     weights="a.pth",
+    bits=12,
     config=Path("tal-fpn-s"),
     assignments=["train.batch_size=2", "optim.lr=1e-3"],
     memory_limit="4GiB",
@@ -77,7 +78,10 @@ def test_what_was_asked_for_reaches_the_commands():
     assert "--config tal-fpn-s" in line and "--memory-limit 4GiB" in line
     for name in ("plan", "extract"):
         line = " ".join(made[name])
-        assert "--backbone resnet18 --weights a.pth --seed 7 --device cpu --threads 2" in line
+        assert (
+            "--bits 12 --backbone resnet18 --weights a.pth --seed 7 --device cpu --threads 2"
+            in line
+        )
         assert "--short 96 --long 128 --views plain,hflip --codec int5" in line
     assert "--weights a.pth --device cpu" in " ".join(made["predict"])
     assert "--threads" not in made["predict"], "a prediction has the threads of its cache"
@@ -89,4 +93,4 @@ def test_a_smaller_detector_takes_the_place_of_the_settings():
 
 
 def test_a_command_can_be_copied():
-    assert shown(["extract", "a b.json", "it's"]) == "fdet extract 'a b.json' 'it'\"'\"'s'"
+    assert command_text(["extract", "a b.json", "it's"]) == "fdet extract 'a b.json' 'it'\"'\"'s'"
