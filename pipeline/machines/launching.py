@@ -62,14 +62,14 @@ class Children:
     _signalled: list[Process] = field(default_factory=list)
 
     def start(self, words: Sequence[str], log: Path | None = None) -> Process:
-        """Start `python -m` with the arguments `words`.
+        """Start `python -m` with the arguments `words`; nothing is imported from the current folder.
 
         log: the file that its output is appended to; None for stderr.
         """
         with ExitStack() as opened:
             output = None if log is None else opened.enter_context(log.open("ab"))
             process = subprocess.Popen(  # noqa: S603 - this program itself
-                [sys.executable, "-m", *words],
+                [sys.executable, "-P", "-m", *words],
                 stdin=subprocess.PIPE if self.tied else subprocess.DEVNULL,
                 stdout=output or sys.__stderr__,
                 stderr=output,

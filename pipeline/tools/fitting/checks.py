@@ -48,6 +48,7 @@ def extraction_of(options: FitOptions, split: str | None) -> ExtractConfig:
         size=_SOME_SIZE if options.size is None and not aspect else options.size,
         short=options.short,
         long=options.long,
+        bits=options.bits,
         weights=options.weights,
         seed=options.seed,
         device=options.device,

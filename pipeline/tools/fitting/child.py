@@ -61,8 +61,9 @@ def run_command(words: Sequence[str], lines: Lines | None = None) -> Ended:
 
 
 def _started(words: Sequence[str], read: bool) -> subprocess.Popen[str]:
+    # -P: a typer.py in the current folder, which may be one of data, is not imported.
     return subprocess.Popen(  # noqa: S603 - this program itself
-        [sys.executable, "-m", "fdet", *words],
+        [sys.executable, "-P", "-m", "fdet", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE if read else None,
         text=True,
@@ -87,11 +88,12 @@ def _reader(process: subprocess.Popen[str], lines: Lines | None) -> Thread:
 def has_accelerator(device: str) -> bool:
     """Return whether a command would run on an accelerator. device: the option --device.
 
-    torch is asked in a process of its own, whose memory is free again when the other commands run.
+    torch is asked in a process of its own, whose memory is free when the other commands run.
     """
     if device != "auto":
         return device != "cpu"
     if not any(Path(path).exists() for path in _DRIVERS):
         return False
     question = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([sys.executable, "-c", question], check=False).returncode == 0  # noqa: S603
+    command = [sys.executable, "-P", "-c", question]
+    return subprocess.run(command, check=False).returncode == 0  # noqa: S603

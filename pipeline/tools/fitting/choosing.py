@@ -28,9 +28,9 @@ from .ladder import (
 )
 from .length import FEWEST_STEPS
 from .parts import Part
-from .session import PILOTS, Session
+from .pilots import Pilots, planned, work_of
+from .session import PILOT_NAMES, Session
 from .state import Chosen
-from .trials import Trials, planned, work_of
 
 # The shares of the time and of the free disk space that are planned for.
 PLANNED, ROOM = 0.9, 0.95
@@ -59,14 +59,14 @@ def choose(
     views = options.views or views_for(images)
     session.say(f"views: {views}{'' if options.views else f', as there are {images} images'}")
     rates = planned(session, part, canvas, views)
-    trials = Trials(session, config, part, work_of(config, images, val_images), rates)
+    pilots = Pilots(session, config, part, work_of(config, images, val_images), rates)
     first = Rung(canvas, views)
-    choice = _choice(trials, first)
-    for line in _described(trials, choice, first):
+    choice = _choice(pilots, first)
+    for line in _described(pilots, choice, first):
         session.say(line)
-    for name in PILOTS:
+    for name in PILOT_NAMES:
         shutil.rmtree(session.out / name, ignore_errors=True)
-    return _chosen(trials, choice)
+    return _chosen(pilots, choice)
 
 
 def _canvas(session: Session, annotations: Annotations) -> Canvas:
@@ -87,73 +87,73 @@ def _canvas(session: Session, annotations: Annotations) -> Canvas:
     return found.canvas
 
 
-def _rungs(trials: Trials, first: Rung) -> Iterator[Rung]:
-    options = trials.options
+def _rungs(pilots: Pilots, first: Rung) -> Iterator[Rung]:
+    options = pilots.options
     return ladder(
         first.canvas,
         first.views,
         sizes=options.size is None and options.short is None,
         fewer=options.views is None,
-        heads=options.time is not None and trials.preset is not None,
+        heads=options.time is not None and pilots.preset is not None,
     )
 
 
-def _choice(trials: Trials, first: Rung) -> _Choice:
+def _choice(pilots: Pilots, first: Rung) -> _Choice:
     """Return the best rung that fits into room and time, and its codec. Raises InputError."""
-    options = trials.options
+    options = pilots.options
     codecs = CODECS if options.codec is None else (options.codec,)
-    room = ROOM * min(trials.rates.free, options.disk or float("inf"))
+    room = ROOM * min(pilots.rates.free, options.disk or float("inf"))
     roomy = []
-    for rung in _rungs(trials, first):
-        codec = codec_that_fits(rung, trials.work, trials.rates, codecs, room)
+    for rung in _rungs(pilots, first):
+        codec = codec_that_fits(rung, pilots.work, pilots.rates, codecs, room)
         if codec is None:
             continue
-        if _in_time(trials, rung):
+        if _in_time(pilots, rung):
             return _Choice(rung, codec)
         roomy.append(_Choice(rung, codec))
     if not roomy:
-        rungs = _rungs(trials, first)
-        sizes = [cache_bytes(r, trials.work, trials.rates, c) for r in rungs for c in codecs]
+        rungs = _rungs(pilots, first)
+        sizes = [cache_bytes(r, pilots.work, pilots.rates, c) for r in rungs for c in codecs]
         raise InputError(
             f"--disk: the caches need at least {format_bytes(min(sizes) / ROOM)}, and there is room for "
             f"{format_bytes(room / ROOM)}: make room, or give a smaller input, fewer --views or fewer images"
         )
-    return _cheapest(trials, roomy)
+    return _cheapest(pilots, roomy)
 
 
-def _in_time(trials: Trials, rung: Rung) -> bool:
-    if trials.options.time is None:
+def _in_time(pilots: Pilots, rung: Rung) -> bool:
+    if pilots.options.time is None:
         return True
-    return fits(trials.costs(rung), trials.work, _time_left(trials))
+    return fits(pilots.costs(rung), pilots.work, _time_left(pilots))
 
 
-def _time_left(trials: Trials) -> float:
-    assert trials.options.time is not None
-    return PLANNED * trials.options.time - trials.session.used
+def _time_left(pilots: Pilots) -> float:
+    assert pilots.options.time is not None
+    return PLANNED * pilots.options.time - pilots.session.used
 
 
-def _steps_left(trials: Trials, rung: Rung) -> float:
+def _steps_left(pilots: Pilots, rung: Rung) -> float:
     """Return how many steps of a rung there is time for."""
-    costs = trials.costs(rung)
-    return length_within(costs, _time_left(trials) - costs.fixed)[0]
+    costs = pilots.costs(rung)
+    return length_within(costs, _time_left(pilots) - costs.fixed)[0]
 
 
-def _cheapest(trials: Trials, roomy: Sequence[_Choice]) -> _Choice:
+def _cheapest(pilots: Pilots, roomy: Sequence[_Choice]) -> _Choice:
     """Return the best of the cheapest choices, whose training is cut to end in time. Raises InputError."""
-    full = trials.work.least_steps
-    steps_of = {choice: _steps_left(trials, choice.rung) for choice in roomy}
-    most = max(steps_of.values())
-    choice, steps = next((c, steps) for c, steps in steps_of.items() if steps >= CHEAPEST * most)
-    costs = trials.costs(choice.rung)
+    full = pilots.work.minimum_steps
+    steps_of = {choice: _steps_left(pilots, choice.rung) for choice in roomy}
+    maximum = max(steps_of.values())
+    choice, steps = next((c, steps) for c, steps in steps_of.items() if steps >= CHEAPEST * maximum)
+    costs = pilots.costs(choice.rung)
 
     def enough(steps: float) -> str:
-        seconds = trials.session.used + seconds_needed(costs, steps)
+        seconds = pilots.session.used + seconds_needed(costs, steps)
         return f"--time {written_duration(seconds / PLANNED)}"
 
-    given = f"--time {shown_time(trials.options.time or 0)}"
-    if trials.config.train.epochs != "auto":
+    given = f"--time {shown_time(pilots.options.time or 0)}"
+    if pilots.config.train.epochs != "auto":
         raise InputError(
-            f"{given}: it is not enough for train.epochs={trials.config.train.epochs}; give {enough(full)}, "
+            f"{given}: it is not enough for train.epochs={pilots.config.train.epochs}; give {enough(full)}, "
             "or leave the epochs to fdet fit"
         )
     if steps < FEWEST_STEPS:
@@ -161,39 +161,39 @@ def _cheapest(trials: Trials, roomy: Sequence[_Choice]) -> _Choice:
             f"{given}: it is too little for these data; {enough(FEWEST_STEPS)} is enough for the least "
             f"training, {enough(full)} for a full one; or give fewer images"
         )
-    trials.session.say(
+    pilots.session.say(
         f"time: too little for a full training: it is cut to about {steps:.0f} of {full:.0f} steps, which "
         f"costs AP; {enough(full)} would be enough"
     )
     return choice
 
 
-def _described(trials: Trials, choice: _Choice, first: Rung) -> Iterator[str]:
+def _described(pilots: Pilots, choice: _Choice, first: Rung) -> Iterator[str]:
     """Yield the lines on what was chosen, and where it is less than the first rung."""
     rung = choice.rung
     changes = {
         " ".join(rung.canvas.words): rung.canvas != first.canvas,
         f"--views {rung.views}": rung.views != first.views,
-        f"--config {trials.preset}": rung.small,
+        f"--config {pilots.preset}": rung.small,
     }
     if any(changes.values()):
-        why = "room" if trials.options.time is None else "time"
+        why = "room" if pilots.options.time is None else "time"
         yield f"{why}: {', '.join(text for text, made in changes.items() if made)}, so that it fits"
-    size = cache_bytes(rung, trials.work, trials.rates, choice.codec)
+    size = cache_bytes(rung, pilots.work, pilots.rates, choice.codec)
     yield (
         f"codec: {choice.codec}; both caches take about {format_bytes(size)}, and "
-        f"{format_bytes(trials.rates.free)} are free"
+        f"{format_bytes(pilots.rates.free)} are free"
     )
-    if trials.options.time is not None:
-        costs = trials.costs(rung)
+    if pilots.options.time is not None:
+        costs = pilots.costs(rung)
         yield (
             f"time: extraction takes about {shown_time(costs.extraction)}, a step {costs.step:.2g} s, an "
             f"evaluation {shown_time(costs.evaluation)}"
         )
 
 
-def _chosen(trials: Trials, choice: _Choice) -> Chosen:
-    rung, rates = choice.rung, trials.rates
+def _chosen(pilots: Pilots, choice: _Choice) -> Chosen:
+    rung, rates = choice.rung, pilots.rates
     measured: dict[str, float] = {
         "sample_seconds": rates.sample,
         "sample_bytes": rates.bytes[choice.codec],
@@ -205,15 +205,15 @@ def _chosen(trials: Trials, choice: _Choice) -> Chosen:
         rung.canvas,
         rung.views,
         choice.codec,
-        trials.work.images,
-        trials.work.val_images,
-        trials.preset if rung.small else None,
+        pilots.work.images,
+        pilots.work.val_images,
+        pilots.preset if rung.small else None,
         measured=measured,
     )
-    if trials.options.time is None:
+    if pilots.options.time is None:
         return chosen
-    costs = trials.costs(rung)
+    costs = pilots.costs(rung)
     measured |= {"start_seconds": rates.start, "train_start_seconds": rates.train_start}
-    for small, seconds in trials.steps.items():
+    for small, seconds in pilots.steps.items():
         measured["small_step_seconds" if small else "step_seconds"] = seconds
     return replace(chosen, step=costs.step, evaluation=costs.evaluation, after=costs.after)

@@ -16,7 +16,7 @@ def fit_command(options: FitOptions) -> None:
     """Make a detector of any data set: split and check it, extract, train, evaluate, draw and report.
 
     Options that are given are kept; all else is chosen from the data, the room and the time. The commands
-    that do the work are printed, to copy. The same command goes on where it was interrupted.
+    that do the work are printed, to copy. Run the same command to continue where it was interrupted.
     """
     from .fit import fit
     from .session import StepFailed
@@ -28,5 +28,8 @@ def fit_command(options: FitOptions) -> None:
         echo(f"fdet: {error}", err=True)
         raise typer.Exit(error.status) from error
     except KeyboardInterrupt as error:
-        echo("fdet: interrupted; what was finished is kept: the same command goes on", err=True)
+        echo(
+            "fdet: interrupted; what was finished is kept; run the same command to continue",
+            err=True,
+        )
         raise typer.Exit(INTERRUPTED) from error

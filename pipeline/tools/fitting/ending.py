@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
-from ....cache.disk.publish import publish_bytes
 from ....cache.errors import FdetError
 from ...machines.duration import shown_time
 from ...runs.inspection import inspected, steps_after_training
 from .session import COMMANDS, FOUND, REPORT, RUN, Session
-from .words import shown
+from .words import command_text
 
 
 def command_lines(current: Session) -> list[str]:
     """Return the commands of all steps that made something, as they ran."""
-    return [shown(step.words) for step in current.state.done.values()]
-
-
-def write_commands(current: Session) -> None:
-    """Write all commands as a script. Raises StorageError."""
-    path = current.out / COMMANDS
-    lines = ["#!/bin/sh", "set -e", f"cd {shlex.quote(current.state.folder)}"]
-    for name, step in current.state.done.items():
-        # These end with status 3 where there is something to remark.
-        remarks = step.status != 0 or name.startswith("check")
-        lines.append(f"{shown(step.words)}{' || [ $? = 3 ]' if remarks else ''}")
-    publish_bytes(path, "\n".join([*lines, ""]).encode(), existing="replace")
-    path.chmod(0o755)
+    return [command_text(step.words) for step in current.state.done.values()]
 
 
 def closing_lines(current: Session) -> Iterator[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ....cache.errors import InputError
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import FdetError, InputError
+from ....cache.format.annotation_copy import read_annotations
+from ....cache.format.header import CacheHeader, read_key
 from ...dataset.annotations import Annotations
 from ...dataset.data_set import DataSet
+from ...dataset.images import has_deep_pixels
 from ...machines.duration import shown_time
 from ...pictures.choice import choose_images
 from ...runs.config import RunConfig
@@ -16,11 +20,13 @@ from ...runs.inspection import HEADING
 from .checks import check_fit
 from .child import Lines
 from .choosing import PLANNED, choose
-from .ending import closing_lines, write_commands
-from .ladder import Costs
+from .data_check import check_parts
+from .ending import closing_lines
+from .ladder import PLAIN, Costs
 from .length import FEWEST_STEPS, Length, length_for
 from .options import FitOptions
-from .parts import Part, check_words, named_parts, split_parts
+from .parts import JSON, Part, named_parts, split_parts
+from .pilots import work_of
 from .session import (
     DATA,
     FOUND,
@@ -29,12 +35,11 @@ from .session import (
     RUN,
     TRAIN,
     VAL,
+    VAL_ANNOTATIONS,
     Session,
-    StepFailed,
     Surroundings,
     session,
 )
-from .trials import work_of
 from .words import (
     PICTURES,
     evaluate_words,
@@ -59,8 +64,7 @@ def fit(options: FitOptions, around: Surroundings | None = None) -> None:
             _choose(current, config, parts)
         _extract(current, parts)
         _train(current, config)
-        _show(current, parts)
-        write_commands(current)
+        _finish(current, parts)
         for line in closing_lines(current):
             current.say(line)
 
@@ -75,19 +79,8 @@ def _parts(current: Session) -> tuple[Part, Part]:
         if current.state.images is None:
             current.state.images = str(whole.read().images)
         train, val = split_parts(folder, Path(current.state.images), options)
-    for k, words in enumerate(check_words(train, val), start=1):
-        _check(current, f"check {k}", words)
+    check_parts(current, train, val)
     return train, val
-
-
-def _check(current: Session, name: str, words: Sequence[str]) -> None:
-    try:
-        current.step(name, ["dataset", "check", *words])
-    except StepFailed as error:
-        if error.status == 2:
-            text = "the data set has errors (above): correct them, then the same command goes on"
-            raise StepFailed(text, error.status) from error
-        raise
 
 
 def _choose(current: Session, config: RunConfig, parts: tuple[Part, Part]) -> None:
@@ -115,12 +108,29 @@ def _classes(annotations: Annotations) -> dict[int, str]:
 def _extract(current: Session, parts: tuple[Part, Part]) -> None:
     chosen = current.state.chosen
     assert chosen is not None
-    for part, name, views in zip(parts, (TRAIN, VAL), (chosen.views, "plain"), strict=True):
-        out = current.out / name
-        words = extract_words(current.options, part, out, chosen.canvas, views, chosen.codec)
-        current.step(f"extract {name}", words, product=out / "manifest.json")
+    for part, name, views in zip(parts, (TRAIN, VAL), (chosen.views, PLAIN), strict=True):
+        out, options = current.out / name, current.options
+        product = out / "manifest.json"
+        if name == VAL and not current.is_done(f"extract {name}", product):
+            options = replace(options, bits=_bits_as_trained(current, part))
+        words = extract_words(options, part, out, chosen.canvas, views, chosen.codec)
+        current.step(f"extract {name}", words, product=product)
         if current.state.done[f"extract {name}"].status == REMARKS:
             current.say(f"{out}: some images could not be read, and are left out")
+
+
+def _bits_as_trained(current: Session, val: Part) -> int | None:
+    """Return the bits with which deep pixels for validation are read as those of the training cache are.
+
+    None where both have none. Raises InputError, CorruptCache.
+    """
+    bits = current.options.bits or read_key(current.out / TRAIN).bits
+    if bits:
+        return bits
+    data = val.read()
+    assert data.images is not None
+    files = (data.images / image.file_name for image in data.annotations.images)
+    return 16 if any(map(has_deep_pixels, files)) else None
 
 
 def _train(current: Session, config: RunConfig) -> None:
@@ -168,23 +178,45 @@ def _set_length(current: Session, config: RunConfig) -> None:
         current.say(f"time: fewer than {FEWEST_STEPS} steps make no detector: it will take longer")
 
 
-def _show(current: Session, parts: tuple[Part, Part]) -> None:
-    """Evaluate the run, draw pictures of what it finds, and write the report."""
+def _finish(current: Session, parts: tuple[Part, Part]) -> None:
+    """Evaluate the run, draw pictures of what it finds, and write the report, also without pictures."""
     options, out = current.options, current.out
     run, val = out / RUN, out / VAL
     evaluation = evaluate_words(options, run, val)
     current.step("evaluate", evaluation, lines=_without_advice(current))
-    data = parts[1].read()
-    assert data.images is not None
-    found = out / FOUND
-    images = pictured(data.annotations, data.images)
-    if current.again or "predict" not in current.state.done:
-        shutil.rmtree(found, ignore_errors=True)  # An interrupted prediction begins again.
-    if images:
-        words = predict_words(options, run, parts[1], images, found)
-        current.step("predict", words, product=found)
+    images = parts[1].images or parts[1].read().images
+    assert images is not None
+    failed = None
+    try:
+        _draw(current, images)
+    except FdetError as error:
+        failed = error
     page = out / REPORT
-    current.step("report", report_words(options, run, val, data.images, page), product=page)
+    current.step("report", report_words(options, run, val, images, page), product=page)
+    if failed is not None:
+        raise failed
+
+
+def _draw(current: Session, folder: Path) -> None:
+    """Draw what the run finds in some images for validation. folder: that of the images. Raises FdetError."""
+    val, found = _cached_annotations(current, folder), current.out / FOUND
+    images = pictured(val.read().annotations, folder)
+    if not current.is_done("predict"):
+        shutil.rmtree(found, ignore_errors=True)  # An interrupted prediction starts anew.
+    if images:
+        words = predict_words(current.options, current.out / RUN, val, images, found)
+        current.step("predict", words, product=found)
+
+
+def _cached_annotations(current: Session, folder: Path) -> Part:
+    """Write the annotations that the cache for validation keeps, and return them as a data set.
+
+    Names and sizes in them are those of the files. Raises InputError, CorruptCache, StorageError.
+    """
+    cache, path = current.out / VAL, current.out / VAL_ANNOTATIONS
+    publish_bytes(path, read_annotations(cache, CacheHeader.read(cache)), existing="replace")
+    format = current.options.format
+    return Part(path, folder, format if format in JSON else None)
 
 
 def pictured(annotations: Annotations, folder: Path, count: int = PICTURES) -> list[Path]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...dataset.views import parse_views
+from ...extraction.options import CALIBRATION_IMAGES
 from .canvas import SMALLEST, Canvas
+from .words import PICTURES
 
 # The views of a data set of up to so many images, and the fewer that it has to make do with.
 SIX = "plain,hflip,scale=0.7..1.4x2,scale=0.7..1.4+hflipx2"
@@ -27,9 +29,6 @@ CODECS = ("int5", "int5+pca", "int4", "int4+pca")
 EVALUATED = 0.5
 # Evaluations while training: so many, but no more than this share of its time, except for the last two.
 MAX_EVALUATIONS, MIN_EVALUATIONS, EVALUATION_SHARE = 10, 2, 0.2
-# The canvases that the calibration of a codec passes through the backbone.
-_CALIBRATED = 32
-_PICTURES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,8 @@ def ladder(canvas: Canvas, views: str, *, sizes: bool, fewer: bool, heads: bool)
     canvas, views: those of the first rung. sizes, fewer, heads: whether smaller canvases, fewer views and the
     smaller detector may be chosen.
     """
-    most = len(parse_views(views))
-    own = [(scale, given) for scale, given in _ORDER if len(parse_views(given)) <= most]
+    maximum = len(parse_views(views))
+    own = [(scale, given) for scale, given in _ORDER if len(parse_views(given)) <= maximum]
     wanted = own if fewer else [(scale, views) for scale in dict.fromkeys(s for s, _ in _ORDER)]
     seen = set()
     for scale, given in wanted:
@@ -92,15 +91,15 @@ class Rates:
 class Work:
     """What is to be done.
 
-    images, val_images: those that are extracted. trained: the images of an epoch. least_steps: the steps of a
-    full training.
+    images, val_images: those that are extracted. trained: the images of an epoch. minimum_steps: the steps of
+    a full training.
     """
 
     images: int
     val_images: int
     trained: int
     batch_size: int
-    least_steps: float
+    minimum_steps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +133,11 @@ def cache_bytes(rung: Rung, work: Work, rates: Rates, codec: str) -> float:
 def costs_of(rung: Rung, work: Work, rates: Rates, step: float) -> Costs:
     """Return what a rung costs. step: the seconds of a step of its detector on the canvas of the rates."""
     area = rung.canvas.area / rates.canvas.area
-    samples = work.images * rung.count + work.val_images + 2 * _CALIBRATED
+    samples = work.images * rung.count + work.val_images + 2 * CALIBRATION_IMAGES
     evaluation = EVALUATED * step * area * work.val_images / work.batch_size
     sample = rates.sample * area
     # The start of the training; then come an evaluation, the pictures and the report.
-    after = rates.train_start + 3 * rates.start + evaluation + _PICTURES * sample
+    after = rates.train_start + 3 * rates.start + evaluation + PICTURES * sample
     return Costs(2 * rates.start + samples * sample, step * area, evaluation, after)
 
 
@@ -155,7 +154,7 @@ def length_within(costs: Costs, seconds: float) -> tuple[float, int]:
 
 def fits(costs: Costs, work: Work, seconds: float) -> bool:
     """Return whether a rung and its least number of steps fit into the time."""
-    return length_within(costs, seconds - costs.fixed)[0] >= work.least_steps
+    return length_within(costs, seconds - costs.fixed)[0] >= work.minimum_steps
 
 
 def seconds_needed(costs: Costs, steps: float) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ....cache.disk.sizes import parse_bytes
+from ....cache.key import MAX_BITS, MIN_BITS
 from ....heads.ranges import at_least, between
 from ...command import (
     DATA,
@@ -114,6 +115,14 @@ class FitOptions:
             "how maps are stored; default: int5, or a coarser one for lack of room", group=FEATURES
         ),
     ] = None
+    bits: Annotated[
+        int | None,
+        between(MIN_BITS, MAX_BITS),
+        opt(
+            "bits of deep pixels, which are read as 0 to 2^N - 1; default: looked at in the training images",
+            group=FEATURES,
+        ),
+    ] = None
     backbone: Annotated[
         str | None, opt("backbone; default: that of fdet extract", group=FEATURES)
     ] = None
@@ -127,6 +136,9 @@ class FitOptions:
         between(0, 2**32 - 1),
         opt("seed of the split, the views and the training", group=MODEL),
     ] = 0
+    ignore_errors: Annotated[
+        bool, opt("go on where fdet dataset check finds errors in the data", group=DATA)
+    ] = False
     device: Device = "auto"
     threads: Threads = None
 

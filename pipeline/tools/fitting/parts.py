@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ....cache.errors import InputError
 from ...dataset.data_name import DataName
 from ...dataset.data_set import DataSet, check_data_name, read_data_set, splits_of
-from ...dataset.formats.splits import split_in
+from ...dataset.formats.splits import split_in, usual_name
 from .options import FitOptions
 
 _KINDS = {"train": ("train",), "val": ("val", "valid", "validation")}
-# The formats in which `fdet dataset split` writes COCO JSON, whose reading the user may have insisted on.
-_JSON = ("coco", "lvis")
+# The formats of COCO JSON, which `fdet dataset split` and caches keep. Only --format makes LVIS of it.
+JSON = ("coco", "lvis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,13 @@ class Part:
     @property
     def words(self) -> list[str]:
         """The part as the data set of `fdet extract`."""
+        return [str(self.path), *self.options]
+
+    @property
+    def options(self) -> list[str]:
+        """The options of the part as a data set."""
         images = [] if self.images is None else ["--images", str(self.images)]
-        return [str(self.path), *images, *self._details]
+        return [*images, *self._details]
 
     @property
     def annotation_words(self) -> list[str]:
@@ -59,14 +64,28 @@ def named_parts(options: FitOptions) -> tuple[Part, Part | None]:
     train = _train_part(options)
     train.check()
     val = _val_part(options)
-    if val is not None:
-        val.check()
-    return train, val
+    if val is None:
+        return train, None
+    val.check()
+    if not _same(train, val):
+        return train, val
+    if options.val is not None or options.val_split is not None:
+        raise InputError(
+            f"{val.path}: the same data would be for training and for validation; name others by --val or "
+            "--val-split, or leave these out to split off a fifth"
+        )
+    return train, None
+
+
+def _same(train: Part, val: Part) -> bool:
+    """Return whether two parts are one."""
+    same_path = train.path.resolve() == val.path.resolve()
+    return same_path and usual_name(train.split or "") == usual_name(val.split or "")
 
 
 def split_parts(folder: Path, images: Path | None, options: FitOptions) -> tuple[Part, Part]:
     """Return the parts that `fdet dataset split` has written into a folder."""
-    format = options.format if options.format in _JSON else None
+    format = options.format if options.format in JSON else None
     train, val = (Part(folder / f"{name}.json", images, format) for name in ("train", "val"))
     return train, val
 
@@ -80,9 +99,15 @@ def check_words(train: Part, val: Part) -> list[list[str]]:
     if same_folder and same_format and train.path == val.path:
         chosen = ["--split", str(train.split), "--split", str(val.split)]
         return [[*Part(train.path, train.images, train.format).words, *chosen]]
-    if same_folder and same_format and train.split is None and val.split is None:
-        return [[str(train.path), *val.words]]
+    one_each = train.path != val.path and all(map(_is_only_split, (train, val)))
+    if one_each and same_format and (same_folder or (train.images and val.images)):
+        folders = [] if same_folder else ["--images", str(train.images)]
+        return [[str(train.path), str(val.path), *folders, *replace(val, split=None).options]]
     return [train.words, val.words]
+
+
+def _is_only_split(part: Part) -> bool:
+    return part.split is None or len(splits_of(part.path, part.format)) == 1
 
 
 def _train_part(options: FitOptions) -> Part:

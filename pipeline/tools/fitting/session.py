@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +17,25 @@ from ...runs.folder import held_folder
 from .checks import check_free
 from .child import Ended, Lines, Run, has_accelerator, run_command
 from .options import FitOptions
+from .script import write_script
 from .state import Done, State
-from .words import shown
+from .words import command_text
 
 # Exit status 3 of a command: it is done, and something about it is worth knowing.
 REMARKS = 3
 # The names in the folder.
 DATA, TRAIN, VAL, RUN, FOUND = "data", "train.fdet", "val.fdet", "run", "found"
-REPORT, COMMANDS = "report.html", "commands.sh"
-# What is only measured, and removed again: a small cache, and two short runs on it.
-PILOTS = PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN = "pilot.fdet", "pilot", "pilot-s"
+VAL_ANNOTATIONS, REPORT, COMMANDS = "val.json", "report.html", "commands.sh"
+# What is only measured, and then removed: a small cache, and two short runs on it.
+PILOT_NAMES = PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN = "pilot.fdet", "pilot", "pilot-s"
+
+
+Accepts = Callable[[int], bool]
+
+
+def finished(status: int) -> bool:
+    """Return whether a command with this exit status is done."""
+    return status in (0, REMARKS)
 
 
 class StepFailed(FdetError):
@@ -49,13 +58,13 @@ class Surroundings:
 
 @dataclass
 class Session:
-    """A fit in progress. again: whether a step was run, after which all later ones are run too."""
+    """A fit in progress. resumed: whether a step was run, after which all later ones are run too."""
 
     options: FitOptions
     state: State
     around: Surroundings
     begun: float
-    again: bool = False
+    resumed: bool = False
     _before: float = field(default=0.0)
 
     def __post_init__(self) -> None:
@@ -74,9 +83,15 @@ class Session:
         self.around.say(line)
 
     def save(self) -> None:
-        """Publish the state. Raises StorageError."""
+        """Publish the state, and the commands that are done as a script. Raises StorageError."""
         self.state.seconds = self.used
         self.state.write()
+        write_script(self.out / COMMANDS, self.state.folder, self.state.done)
+
+    def is_done(self, name: str, product: Path | None = None) -> bool:
+        """Return whether a step need not run, as it did before. product: what it makes."""
+        there = product is None or product.exists()
+        return name in self.state.done and there and not self.resumed
 
     def step(
         self,
@@ -86,20 +101,20 @@ class Session:
         product: Path | None = None,
         repeated: Sequence[str] = (),
         lines: Lines | None = None,
+        accepts: Accepts = finished,
     ) -> None:
         """Run a command, unless it has run already and what it made is there.
 
-        product: what it makes. repeated: the words that continue it where it was interrupted. Raises
-        StepFailed, and KeyboardInterrupt where it was interrupted.
+        product: what it makes. repeated: the words that continue it where it was interrupted. lines, accepts:
+        as in `timed`. Raises StepFailed, and KeyboardInterrupt where it was interrupted.
         """
-        there = product is None or product.exists()
-        if name in self.state.done and there and not self.again:
-            self.say(f"done before: {shown(self.state.done[name].words)}")
+        if self.is_done(name, product):
+            self.say(f"done before: {command_text(self.state.done[name].words)}")
             return
-        self.again = True
+        self.resumed = True
         self.forget(name)
-        self.say(f"\n$ {shown([*words, *repeated])}")
-        seconds, ended = self.timed([*words, *repeated], lines, (0, REMARKS))
+        self.say(f"\n$ {command_text([*words, *repeated])}")
+        seconds, ended = self.timed([*words, *repeated], lines, accepts)
         self.state.done[name] = Done(tuple(words), round(seconds, 3), ended.status)
         self.save()
         if ended.interrupted:  # It was done before the stop request reached it.
@@ -113,25 +128,28 @@ class Session:
                 del self.state.done[later]
 
     def timed(
-        self, words: Sequence[str], lines: Lines | None, allowed: Collection[int] = (0,)
+        self, words: Sequence[str], lines: Lines | None, accepts: Accepts = finished
     ) -> tuple[float, Ended]:
         """Run a command and return how long it took, and how it ended.
 
-        allowed: the exit statuses with which it is done. Raises StepFailed for others, and KeyboardInterrupt
-        where it was interrupted before it was done.
+        lines: what takes the lines of its standard output. accepts: whether it is done with an exit status.
+        Raises StepFailed where it is not, and KeyboardInterrupt where it was interrupted before it was done.
         """
         started = self.around.clock()
         ended = self.around.run(words, lines)
-        if ended.status in (INTERRUPTED, -2) or (ended.interrupted and ended.status not in allowed):
+        if ended.status in (INTERRUPTED, -2) or (ended.interrupted and not accepts(ended.status)):
             raise KeyboardInterrupt
-        if ended.status not in allowed:
+        if not accepts(ended.status):
             raise _failed(words, ended.status)
         return self.around.clock() - started, ended
 
 
 def _failed(words: Sequence[str], status: int) -> StepFailed:
     why = f"exit status {status}" if status >= 0 else signal_of(status)
-    text = f"{shown(words)}: it failed ({why}); what was finished is kept, and the same command goes on"
+    text = (
+        f"{command_text(words)}: it failed ({why}); what was finished is kept; run the same command to "
+        "continue"
+    )
     return StepFailed(text, status if status >= 0 else 128 - status)
 
 
@@ -166,7 +184,7 @@ def _state(options: FitOptions) -> State:
     new = State(options.out, options.to_json(), str(Path.cwd()))
     if state is not None and state.options == new.options:
         new.seconds = state.seconds
-    for name in (DATA, *PILOTS):
+    for name in (DATA, *PILOT_NAMES):
         shutil.rmtree(options.out / name, ignore_errors=True)
     new.write()
     return new

@@ -26,6 +26,8 @@ NAME = "fit.json"
 FORMAT = 1
 MAX_BYTES = 2**24
 _DAYS = 3650 * 86400.0
+# Options that may differ from those of the first command.
+_CHANGEABLE = ("out", "ignore_errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +121,10 @@ class State:
         now = options.to_json()
         for name in now:
             before = self.options.get(name)
-            if name != "out" and before != now[name]:
+            if name not in _CHANGEABLE and before != now[name]:
                 raise InputError(
-                    f"{_flag(name)}: it was {_shown(before)} when {self.out} was begun, and is "
-                    f"{_shown(now[name])} now; give the command that it was begun with, or choose another "
+                    f"{_flag(name)}: it was {_written(before)} when {self.out} was begun, and is "
+                    f"{_written(now[name])} now; give the command that it was begun with, or choose another "
                     "--out"
                 )
 
@@ -131,7 +133,7 @@ def _flag(name: str) -> str:
     return {"data": "DATA", "assignments": "--set"}.get(name, flag_of(name))
 
 
-def _shown(value: Any) -> str:
+def _written(value: Any) -> str:
     if value is None or value == []:
         return "not given"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -16,7 +16,7 @@ PICTURES = 12
 _TRIAL = ("--trial-images", "8", "--write-trial", "64MB", "--json")
 
 
-def shown(words: Sequence[str]) -> str:
+def command_text(words: Sequence[str]) -> str:
     """Return a command as it can be copied."""
     return shlex.join(["fdet", *words])
 
@@ -87,17 +87,18 @@ def predict_words(
 
 def report_words(options: FitOptions, run: Path, val: Path, images: Path, out: Path) -> list[str]:
     """Return the words that write the report."""
-    shown = ["--out", str(out), "--val", str(val), "--images", str(images)]
-    return ["report", str(run), *shown, *_machine(options)]
+    files = ["--out", str(out), "--val", str(val), "--images", str(images)]
+    return ["report", str(run), *files, *_machine(options)]
 
 
 def _features(
     options: FitOptions, part: Part, out: Path, canvas: Canvas, views: str, codec: str
 ) -> list[str]:
     words = [*part.words, "--out", str(out), *canvas.words, "--views", views, "--codec", codec]
-    for flag, value in (("--backbone", options.backbone), ("--weights", options.weights)):
+    given = {"--bits": options.bits, "--backbone": options.backbone, "--weights": options.weights}
+    for flag, value in given.items():
         if value is not None:
-            words += [flag, value]
+            words += [flag, str(value)]
     if options.seed:
         words += ["--seed", str(options.seed)]
     return [*words, *_machine(options)]

@@ -1,4 +1,4 @@
-"""The trials of a fit: `fdet plan`, and with a limit of time a small cache and short trainings on it."""
+"""The pilots of a fit: `fdet plan`, and with a limit of time a small cache and short trainings on it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .ladder import CODECS, PLAIN, Costs, Rates, Rung, Work, costs_of
 from .measuring import pilot_epochs, pilot_images, rates_of_plan, seconds_of, step_seconds
 from .options import FitOptions
 from .parts import Part
-from .session import PILOT_CACHE, PILOT_RUN, REMARKS, SMALL_PILOT_RUN, TRAIN, Session
-from .words import extract_words, plan_words, shown, train_words
+from .session import PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN, TRAIN, Session
+from .words import command_text, extract_words, plan_words, train_words
 
 # A pilot measures how fast the settings are, and not what they are chosen for.
 _PILOT_SETTINGS = ("train.patience=0", "train.fraction=1", "train.views=0")
@@ -32,7 +32,7 @@ def work_of(config: RunConfig, images: int, val_images: int) -> Work:
 
 
 @dataclass
-class Trials:
+class Pilots:
     """What was measured, and what is measured when it is first needed.
 
     part: what is trained on. rates: what `fdet plan` measured, and the pilots in addition. steps: the seconds
@@ -73,14 +73,14 @@ class Trials:
             words = extract_words(
                 self.options, self.part, cache, self.rates.canvas, PLAIN, usual_codec(self.options)
             )
-            seconds = tried(session, [*words, "--limit", str(images)])
+            seconds = measure(session, [*words, "--limit", str(images)])
             # The calibration passes all images through the backbone once more.
             start = max(seconds - 2 * images * self.rates.sample, 1.0)
             self.rates = replace(self.rates, start=start)
         run = session.out / (SMALL_PILOT_RUN if small else PILOT_RUN)
         epochs = f"train.epochs={pilot_epochs(images, batch_size)}"
         settings, preset = (epochs, *_PILOT_SETTINGS), self.preset if small else None
-        seconds = tried(session, train_words(self.options, (cache, None), run, preset, settings))
+        seconds = measure(session, train_words(self.options, (cache, None), run, preset, settings))
         rest = seconds - seconds_of(steps_of(read_history(run)))
         self.rates = replace(self.rates, train_start=max(rest, 1.0))
         return step_seconds(run)
@@ -91,7 +91,7 @@ def planned(session: Session, part: Part, canvas: Canvas, views: str) -> Rates:
     lines: list[str] = []
     options = session.options
     codec = usual_codec(options)
-    tried(
+    measure(
         session, plan_words(options, part, session.out / TRAIN, canvas, views, codec), lines.append
     )
     return rates_of_plan("\n".join(lines), canvas)
@@ -102,13 +102,13 @@ def usual_codec(options: FitOptions) -> str:
     return options.codec or CODECS[0]
 
 
-def tried(session: Session, words: Sequence[str], lines: Lines = lambda line: None) -> float:
+def measure(session: Session, words: Sequence[str], lines: Lines = lambda line: None) -> float:
     """Run a command that only measures, and return how long it took; its output is not printed.
 
     Raises StepFailed, and KeyboardInterrupt where it was interrupted.
     """
-    session.say(f"\n$ {shown(words)}")
-    seconds, ended = session.timed(words, lines, (0, REMARKS))
+    session.say(f"\n$ {command_text(words)}")
+    seconds, ended = session.timed(words, lines)
     if ended.interrupted:
         raise KeyboardInterrupt
     return seconds
