@@ -372,8 +372,8 @@ def _around(segmentation: object, hw: tuple[int, int]) -> tuple[float, float, fl
     if in_runs:
         return _around_runs(np.array(rings[0], dtype=np.int64), hw[0])
     corners = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
-    x, y, right, bottom = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
-    return (x, y, right - x, bottom - y)
+    (x, y), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    return (float(x), float(y), float(right - x), float(bottom - y))
 
 
 def _around_runs(
