@@ -40,7 +40,7 @@ unit: install browser
 
 # The wheel, installed where no checkout is in the way, holds every module.
 wheel: install
-	rm -rf $(VENV)/wheel
+	rm -rf $(VENV)/wheel build
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . >$(VENV)/wheel.log 2>&1 || { cat $(VENV)/wheel.log; exit 1; }
 	$(BIN)/python tests/import_wheel.py $(VENV)/wheel/*.whl
 

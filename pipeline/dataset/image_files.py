@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...cache.errors import InputError
@@ -48,6 +48,7 @@ _KINDS = 8
 def find_images(paths: Sequence[Path], *, quiet: bool = False) -> list[tuple[Path, str]]:
     """Return every image once, as its path and the name to display, relative to the folder given.
 
+    Names that several images would have are preceded by as many folders as make them differ.
     A file that is named is taken whatever it is. Below a folder, images are found by their suffix, or by
     their content where they have none; links are followed, and each folder is looked into once. What is
     skipped is logged in one line, unless quiet. Raises InputError where there is no image.
@@ -69,7 +70,23 @@ def find_images(paths: Sequence[Path], *, quiet: bool = False) -> list[tuple[Pat
         raise InputError(f"no images in {', '.join(map(str, paths))}{also}; known: {known}")
     if skipped and not quiet:
         log.warning("skipped: %s", what)
-    return list(files.items())
+    return _distinguished(files)
+
+
+def _distinguished(files: Mapping[Path, str]) -> list[tuple[Path, str]]:
+    """Return the files with names that differ: where some are equal, with more folders in front of these.
+
+    One file that is given in two ways keeps one name twice.
+    """
+    names = dict(files)
+    deepest = max(len(path.absolute().parts) for path in files)
+    for more in range(1, deepest):
+        count = Counter(names.values())
+        for path, name in names.items():
+            if count[name] > 1:
+                parts = path.absolute().parts[1:]
+                names[path] = "/".join(parts[-len(Path(files[path]).parts) - more :])
+    return list(names.items())
 
 
 def is_hidden(name: str) -> bool:

@@ -141,3 +141,13 @@ def test_no_images_are_refused_with_what_there_was(tmp_path):
         find_images([tmp_path])
     with pytest.raises(InputError, match="no such file or folder"):
         find_images([tmp_path / "missing"])
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    names = ("a/x/1.png", "b/x/1.png", "b/x/2.png", "c/3.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    found = find_images([tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c"])
+    assert [shown for _, shown in found] == ["a/x/1.png", "b/x/1.png", "2.png", "3.png"]
+    assert [path for path, _ in found] == [tmp_path / name for name in names]

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,14 +112,26 @@ def test_an_unreadable_file_does_not_stop_the_others(run, dataset, tmp_path):
     assert list(summary.failed) == [str(broken)]
 
 
-def test_two_files_of_one_picture_name_are_refused_before_anything_is_made(run, dataset, tmp_path):
+def test_files_of_one_name_in_two_folders_keep_a_picture_each(run, dataset, tmp_path):
     picture = next((dataset.parent / "images").glob("*.png"))
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copy(picture, tmp_path / name / "1.png")
-    files = [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"]
+    predict(run, [tmp_path / "a", tmp_path / "b" / "1.png"], tmp_path / "out")
+    pictures = tmp_path / "out" / "pictures"
+    assert {p.relative_to(pictures).as_posix() for p in pictures.rglob("*.png")} == {
+        "a/1.png",
+        "b/1.png",
+    }
+
+
+def test_one_file_given_twice_is_refused_before_anything_is_made(
+    run, dataset, tmp_path, monkeypatch
+):
+    picture = next((dataset.parent / "images").glob("*.png"))
+    monkeypatch.chdir(picture.parent)
     with pytest.raises(InputError, match="same picture"):
-        predict(run, files, tmp_path / "out")
+        predict(run, [picture, Path(picture.name)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
