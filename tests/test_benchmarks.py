@@ -32,6 +32,7 @@ ARGUMENTS = {
     "presets.py": "{coded} {coded} --out {out} --presets faster-fpn-s --epochs 1 --steps 2",
     "random_read.py": "--samples 4 --batch 2 --rounds 1",
     "scale.py": "",
+    "startup.py": "--rounds 1",
     "together.py": "{coded} --heads 1 --threads 1 --rounds 1",
     "training_step.py": "{coded} {data}/images --channels 32 --batch-size 2 --steps 2 --rounds 1 "
     "--threads 1",
