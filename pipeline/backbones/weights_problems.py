@@ -119,7 +119,7 @@ def _problem_of_zip(path: Path) -> str | None:
 
 
 class _Found(NamedTuple):
-    """What a pickle consists of.
+    """The contents of a pickle.
 
     objects: the classes and functions that it needs besides those of tensors. whole: whether it is an object
     as a whole. entry: the entry of it that has tensors or a model, "" for none. is_object: whether that

@@ -36,7 +36,7 @@ _CONVERT = "convert it to interleaved RGB, or to 8 bits"
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """How an image stores its pixels, as it says before it is loaded.
+    """The way in which an image stores its pixels, as it says before it is loaded.
 
     name: Pillow's name of the layout of its bytes, "" where it has none. maximum: the greatest value, where
     the file states it. planes: whether its colours have more than 8 bits and lie plane by plane.

@@ -14,7 +14,7 @@ FOLDER = "folder"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitOptions:
-    """How `fdet dataset split` splits; training gets what validation and test leave."""
+    """The options of `fdet dataset split`; training gets what validation and test leave."""
 
     val: Annotated[float, between(0, 1), opt("share of the images for validation")] = 0.2
     test: Annotated[float, between(0, 1), opt("share of the images for a test set")] = 0.0

@@ -31,7 +31,7 @@ NECK, HEAD = "fpn", "tal"
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """How a run is trained: its length, batches, precision and samples."""
+    """The settings of a training: its length, batches, precision and samples."""
 
     epochs: Annotated[
         int | Auto,
@@ -135,7 +135,7 @@ class OptimSettings:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """How the rate changes during a run.
+    """The settings of the rate, which changes during a run.
 
     cosine, step: the rate rises linearly from 0 for `warmup_steps`, at most a quarter of the run; then it
     falls along a half cosine to 0, or is multiplied by `gamma` at each of `milestones`. onecycle (Smith and
@@ -156,7 +156,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """How a backbone is trained too (--source finetune and scratch), or adapted (--source online)."""
+    """The settings of a backbone that is trained too (--source finetune and scratch), or adapted (--source online)."""
 
     train_from: Annotated[
         str,

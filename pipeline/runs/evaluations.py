@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class KeptEvaluation:
 
     @property
     def of(self) -> Mapping[str, Any]:
-        """What it was computed from; {} where an older fdet did not write that."""
+        """The inputs that it was computed from; {} where an older fdet did not write them."""
         of = self.content.get("of")
         return of if isinstance(of, dict) else {}
 
@@ -59,7 +60,7 @@ class KeptEvaluation:
         Raises OSError.
         """
         if self.of:
-            return self.of.get("weights") == file_digest(weights)
+            return self.of.get("weights") == _digest_of(weights)
         return self.modified >= weights.stat().st_mtime_ns
 
 
@@ -108,6 +109,17 @@ def _is_free(path: Path, data: Mapping[str, str]) -> bool:
 def detections_path(evaluation: Path) -> Path:
     """Return the path of the detections of an evaluation."""
     return evaluation.with_name(evaluation.name.replace(_PREFIX, _DETECTIONS, 1))
+
+
+def _digest_of(weights: Path) -> str:
+    """Return the sha256 of a file of weights, which is read once as long as it stays the same."""
+    status = weights.stat()
+    return _digest_of_state(weights.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _digest_of_state(weights: Path, *state: int) -> str:
+    return file_digest(weights)
 
 
 def file_digest(path: Path) -> str:

@@ -110,7 +110,7 @@ class Facts:
 
     @property
     def late_change(self) -> float:
-        """By how much AP changed late in a finished training, 0 where that may be chance.
+        """The change of AP late in a finished training, 0 where that may be chance.
 
         It is the change of a line through the later half of the evaluations. A rise must go on after the
         middle of this half. As AP may fall early and then stay low, the best quarter is also compared with

@@ -104,7 +104,7 @@ def asked_config(plan: Plan, choices: Sequence[Choice], seed: int) -> RunConfig:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong with the trials of a plan.
+    """The faults of the trials of a plan.
 
     count: the number of all trials. of: the trials with the same fault, by its message.
     """

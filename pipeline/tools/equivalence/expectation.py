@@ -28,7 +28,7 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How far results may differ in another environment, where equal bits are not expected.
+    """The limits within which results may differ in another environment, where equal bits are not expected.
 
     features: the error of a value, as a share of its map's largest value. map: the error of all values of a
     map together, the root mean square of the errors as a share of that of the values. Both are added to the

@@ -14,7 +14,7 @@ from ...training.probe import Trained
 
 @dataclass(frozen=True, slots=True)
 class TrainingDistance:
-    """How far two trainings are apart.
+    """The distance between two trainings.
 
     exact: whether they agree in every bit. loss: the largest difference of a loss, as a share of its step's
     total. weights: the distance of the weights, as a share of the distance that training moved them.
