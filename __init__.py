@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from .cache.reader import FeatureCache
     from .heads.build import build_detector
     from .pipeline.evaluation.evaluate import evaluate_run
+    from .pipeline.evaluation.options import EvaluateOptions
     from .pipeline.extraction.extract import extract
     from .pipeline.extraction.options import ExtractConfig
     from .pipeline.runs.config import RunConfig, load_config
     from .pipeline.runs.loading import load_run
+    from .pipeline.tools.prediction.options import PredictOptions
     from .pipeline.tools.prediction.predict import predict
     from .pipeline.training.options import TrainOptions
     from .pipeline.training.train import train
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EvaluateOptions",
     "ExtractConfig",
     "FdetError",
     "FeatureCache",
+    "PredictOptions",
     "RunConfig",
     "TrainOptions",
     "build_detector",
@@ -43,9 +47,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "EvaluateOptions": ".pipeline.evaluation.options",
     "ExtractConfig": ".pipeline.extraction.options",
     "FdetError": ".cache.errors",
     "FeatureCache": ".cache.reader",
+    "PredictOptions": ".pipeline.tools.prediction.options",
     "RunConfig": ".pipeline.runs.config",
     "TrainOptions": ".pipeline.training.options",
     "build_detector": ".heads.build",

@@ -66,6 +66,13 @@ Threads = Annotated[
     int | None, opt("number of torch threads on a CPU; default: torch's choice", group=MACHINE)
 ]
 Format = Annotated[str | None, opt(FORMAT)]
+Split = Annotated[str | None, opt("split of --annotations")]
+AnnotationsInstead = Annotated[Path | None, opt("annotation file to use instead of the cache's")]
+UsedCheckpoint = Annotated[Checkpoint, opt("which weights of the run to use")]
+OtherClasses = Annotated[
+    Path | None,
+    opt("file with the vectors of other classes, for a run trained with --class-embeddings"),
+]
 Assignments = Annotated[
     Sequence[str],
     opt("a setting, section.name=value; `fdet settings` lists all", "--set", group=MODEL),

@@ -63,7 +63,10 @@ class CacheHeader:
             shapes = [level.shape(bucket.canvas_hw) for level in self.key.levels.levels]
             largest = sum(4 * math.prod(shape) for shape in shapes)
             if largest > MAX_SAMPLE_BYTES:
-                raise ValueError(f"a sample of bucket {bucket.name} would have {largest} bytes")
+                raise ValueError(
+                    f"a sample of bucket {bucket.name} would have {largest} bytes, and may have "
+                    f"{MAX_SAMPLE_BYTES}"
+                )
             if self.layout.slots(bucket) * self.vector_bytes > vectors_file.MAX_BYTES:
                 raise ValueError(f"the vectors of a shard of bucket {bucket.name} are too many")
 

@@ -8,50 +8,37 @@ from ...cache.errors import InputError, did_you_mean
 from ...cache.format.header import read_key
 from ..backbones.known import check_weights
 from ..command import check_file, check_folder
-from ..dataset.data_name import DataName
 from ..dataset.presence import check_data
 from ..machines.choices import check_device, check_threads
 from ..runs.info import RunInfo
 from ..runs.position import check_there
 from .engines import ENGINES
+from .options import EvaluateOptions
 
 
-def check_evaluation(
-    run: Path,
-    cache: Path,
-    *,
-    second: Path | None,
-    annotations: DataName | Path | None,
-    images: Path | None,
-    weights: str | None,
-    checkpoint: str,
-    device: str,
-    threads: int | None,
-    engine: str,
-    class_embeddings: Path | None,
-) -> RunInfo:
-    """Return the run's info, once all that needs no torch is checked; the parameters are `evaluate_run`'s.
+def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInfo:
+    """Return the run's info, once all that needs no torch is checked.
 
     Raises InputError, KeyMismatch (the cache holds other features), CorruptCache.
     """
-    if engine not in ENGINES:
-        raise InputError(f"--engine {engine!r}{did_you_mean(engine, ENGINES)}")
-    check_device(device)
-    check_threads(threads)
+    if options.engine not in ENGINES:
+        raise InputError(f"--engine {options.engine!r}{did_you_mean(options.engine, ENGINES)}")
+    check_device(options.device)
+    check_threads(options.threads)
     info = RunInfo.read(run)
-    if weights is not None and not info.config.backbone.adapters:
+    if options.weights is not None and not info.config.backbone.adapters:
         raise InputError(
             f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
         )
-    check_weights("--weights", weights)
-    check_file("--class-embeddings", class_embeddings)
-    if class_embeddings is not None:
-        info.check_embeddings(class_embeddings)
-    check_data(annotations)
+    check_weights("--weights", options.weights)
+    check_file("--class-embeddings", options.class_embeddings)
+    if options.class_embeddings is not None:
+        info.check_embeddings(options.class_embeddings)
+    check_data(options.data)
     info.check_pairs(read_key(cache), cache)
-    info.check_second(None if second is None else read_key(second), second)
-    _check_images(run, info, images)
-    check_there(run / f"{checkpoint}.safetensors")
+    info.check_second(None if options.second is None else read_key(options.second), options.second)
+    _check_images(run, info, options.images)
+    check_there(run / f"{options.checkpoint}.safetensors")
     return info
 
 

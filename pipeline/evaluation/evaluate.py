@@ -19,7 +19,6 @@ from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ...heads.detector import Detector
-from ..dataset.data_name import DataName
 from ..dataset.embeddings import read_embeddings
 from ..machines.devices import pick_device, use_threads
 from ..runs.evaluations import detections_path, evaluation_path, file_digest
@@ -29,61 +28,34 @@ from ..sources.data import Data, open_cached, open_live
 from .checks import check_evaluation
 from .coco import Metrics, coco_metrics, sizes_of, to_coco_results
 from .detecting import detect
-from .engines import FASTEST
 from .errors import error_breakdown
 from .lvis import warn_of_few_detections
+from .options import EvaluateOptions
 
 log = logging.getLogger(__name__)
 
+DEFAULTS = EvaluateOptions()
+
 
 def evaluate_run(
-    run: Path,
-    cache: Path,
-    *,
-    second: Path | None = None,
-    annotations: DataName | Path | None = None,
-    images: Path | None = None,
-    weights: str | None = None,
-    checkpoint: str = "best",
-    device: str = "auto",
-    threads: int | None = None,
-    engine: str = FASTEST,
-    class_embeddings: Path | None = None,
+    run: Path, cache: Path, options: EvaluateOptions = DEFAULTS
 ) -> tuple[Metrics, list[dict[str, Any]]]:
     """Score a run on the plain view of a cache; also return the detections in COCO's result format.
 
-    second: a second backbone's cache of the same images, for a run that was trained on two. images: the
-    folder that the cache was made from, for a run that trained its own backbone or adapters; the cache then
-    says only which images to use, and how they become canvases. weights: the weights of a backbone with
-    adapters, as at extraction, where that took a file. checkpoint: "best" or "last". engine: the engine
-    that computes AP, one of ENGINES. class_embeddings: vectors of the classes of the annotations, which
-    need not be those of the training, for a run that was trained with such vectors. Raises InputError,
-    KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
+    Raises InputError, KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
     """
-    info = check_evaluation(
-        run,
-        cache,
-        second=second,
-        annotations=annotations,
-        images=images,
-        weights=weights,
-        checkpoint=checkpoint,
-        device=device,
-        threads=threads,
-        engine=engine,
-        class_embeddings=class_embeddings,
-    )
-    on = pick_device(device)
-    use_threads(threads)
-    _warn_of_differences(info, cache, second)
-    if images is None:
-        detector, data = _on_cached_maps(run, info, checkpoint, on, cache, second, annotations)
+    info = check_evaluation(run, cache, options)
+    device = pick_device(options.device)
+    use_threads(options.threads)
+    _warn_of_differences(info, cache, options.second)
+    if options.images is None:
+        detector, data = _on_cached_maps(run, info, device, cache, options)
     else:
-        detector, data = _on_images(run, info, checkpoint, on, cache, annotations, images, weights)
-    if class_embeddings is None:
+        detector, data = _on_images(run, info, device, cache, options.images, options)
+    if options.class_embeddings is None:
         info.check_classes(data.annotations, f"annotations of {cache}")
     else:
-        given = read_embeddings(class_embeddings)
+        given = read_embeddings(options.class_embeddings)
         info = info.of_classes(given, data.annotations)
         exchange_classes(info, detector, given)
     settings = info.config.train
@@ -91,7 +63,7 @@ def evaluate_run(
     found = detect(detector, data.source, batches, settings.precision)
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
     warn_of_few_detections(data.annotations, info.config.head.max_detections)
-    metrics = coco_metrics(data.annotations, found, engine, results, info.frequencies)
+    metrics = coco_metrics(data.annotations, found, options.engine, results, info.frequencies)
     errors = error_breakdown(data.annotations, found)
     return replace(metrics, errors=errors, annotations=data.fingerprint.split()[-1]), results
 
@@ -108,20 +80,14 @@ def _warn_of_differences(info: RunInfo, cache: Path, second: Path | None) -> Non
 
 
 def _on_cached_maps(
-    run: Path,
-    info: RunInfo,
-    checkpoint: str,
-    device: torch.device,
-    cache: Path,
-    second: Path | None,
-    annotations: DataName | Path | None,
+    run: Path, info: RunInfo, device: torch.device, cache: Path, options: EvaluateOptions
 ) -> tuple[Detector, Data]:
-    detector = load_model(run, info, checkpoint, device).detector
+    detector = load_model(run, info, options.checkpoint, device).detector
     data = open_cached(
         [cache],
-        annotations,
+        options.data,
         device,
-        second=() if second is None else [second],
+        second=() if options.second is None else [options.second],
         workers=info.config.train.workers,
         prefetch=info.config.train.prefetch,
         masks=info.config.masks,
@@ -132,19 +98,17 @@ def _on_cached_maps(
 def _on_images(
     run: Path,
     info: RunInfo,
-    checkpoint: str,
     device: torch.device,
     cache: Path,
-    annotations: DataName | Path | None,
     images: Path,
-    weights: str | None,
+    options: EvaluateOptions,
 ) -> tuple[Detector, Data]:
     """Return the detector, and data whose maps come from the run's own backbone."""
     canvases = [bucket.canvas_hw for bucket in CacheHeader.read(cache).layout.buckets]
-    model = load_model(run, info, checkpoint, device, canvases, weights)
+    model = load_model(run, info, options.checkpoint, device, canvases, options.weights)
     assert model.backbone is not None
-    workers = info.config.train.workers
-    data = open_live(cache, annotations, images, model.backbone, workers, masks=info.config.masks)
+    workers, masks = info.config.train.workers, info.config.masks
+    data = open_live(cache, options.data, images, model.backbone, workers, masks=masks)
     return model.detector, data
 
 

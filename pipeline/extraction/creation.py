@@ -48,7 +48,7 @@ def planned_header(
 ) -> CacheHeader:
     """Return the header that the command asks for, except the calibration of the codec.
 
-    Raises InputError where the backbone does not take the canvases.
+    Raises InputError where the backbone does not take the canvases, or maps of that size cannot be cached.
     """
     short, long = config.size or config.short, config.size or config.long
     assert short is not None and long is not None
@@ -85,7 +85,11 @@ def planned_header(
         config.shard_mb * 2**20,
         backbone.image_vector.nbytes if backbone.image_vector else 0,
     )
-    return CacheHeader(key, layout, {}, config.store)
+    try:
+        return CacheHeader(key, layout, {}, config.store)
+    except ValueError as error:
+        flags = "--size" if config.size else "--short and --long"
+        raise InputError(f"{flags}: {error}; choose smaller canvases") from error
 
 
 def _bits(config: ExtractConfig, images: Sequence[ImageEntry]) -> int:

@@ -12,6 +12,17 @@ from ..command import DATA, FORMAT, MACHINE, Device, Threads, argument, cache_op
 
 CALIBRATION_IMAGES = 32
 FEATURES, CLUSTER = "Features", "Several processes"
+# The longest side of a canvas, px. The maps of a larger one would not fit into a sample.
+MAX_SIDE = 2**16
+MAX_WORKERS = 1024
+
+Size = Annotated[int | None, between(1, MAX_SIDE), opt("square canvas: its side, px", group=DATA)]
+Short = Annotated[
+    int | None, between(1, MAX_SIDE), opt("aspect kept: the shorter side, px", group=DATA)
+]
+Long = Annotated[
+    int | None, between(1, MAX_SIDE), opt("aspect kept: limit of the longer side, px", group=DATA)
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +52,9 @@ class ExtractConfig:
             group=DATA,
         ),
     ] = "plain"
-    size: Annotated[int | None, at_least(1), opt("square canvas: its side, px", group=DATA)] = None
-    short: Annotated[
-        int | None, at_least(1), opt("aspect kept: the shorter side, px", group=DATA)
-    ] = None
-    long: Annotated[
-        int | None, at_least(1), opt("aspect kept: limit of the longer side, px", group=DATA)
-    ] = None
+    size: Size = None
+    short: Short = None
+    long: Long = None
     limit: Annotated[int | None, at_least(1), opt("only the first N images", group=DATA)] = None
     bits: Annotated[
         int | None,
@@ -131,7 +138,7 @@ class ExtractConfig:
         opt("samples per backbone pass; default: 1 on a CPU, 16 on an accelerator", group=MACHINE),
     ] = None
     workers: Annotated[
-        int, at_least(0), opt("processes that decode images; 0: none", group=MACHINE)
+        int, between(0, MAX_WORKERS), opt("processes that decode images; 0: none", group=MACHINE)
     ] = 1
     threads: Threads = None
     rank: Annotated[

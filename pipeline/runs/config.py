@@ -95,7 +95,7 @@ class TrainSettings:
     ] = 0.0
     workers: Annotated[
         int,
-        at_least(1),
+        between(1, 1024),
         "threads that read maps; with a backbone in the loop, processes that decode images, four at a time",
     ] = 1
     prefetch: Annotated[
@@ -156,7 +156,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """The settings of a backbone that is trained too (--source finetune and scratch), or adapted (--source online)."""
+    """The settings of a backbone that is trained (--source finetune, scratch) or adapted (online)."""
 
     train_from: Annotated[
         str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ...command import Format, cache_argument, echo, opt, takes
+from ...command import AnnotationsInstead, Format, Split, cache_argument, echo, opt, takes
 from ...dataset.data_name import named
 
 
@@ -13,11 +13,9 @@ from ...dataset.data_name import named
 def browse_command(
     cache: Annotated[Path, cache_argument("a finished cache")],
     images: Annotated[Path | None, opt("folder of the image files, to show them too")] = None,
-    annotations: Annotated[
-        Path | None, opt("annotation file to use instead of the cache's")
-    ] = None,
+    annotations: AnnotationsInstead = None,
     format: Format = None,
-    split: Annotated[str | None, opt("split of --annotations")] = None,
+    split: Split = None,
     port: Annotated[int, opt("port of 127.0.0.1; 0: any free one", min=0, max=65535)] = 0,
     open_browser: Annotated[bool, opt("open the page in the browser too", "--open")] = False,
 ) -> None:

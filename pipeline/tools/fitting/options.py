@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 from ....cache.disk.sizes import parse_bytes
 from ....cache.key import MAX_BITS, MIN_BITS
-from ....heads.ranges import at_least, between
+from ....heads.ranges import between
 from ...command import (
     DATA,
     FORMAT,
@@ -21,9 +22,10 @@ from ...command import (
     argument,
     opt,
 )
+from ...extraction.options import FEATURES, Long, Short, Size
 from ...machines.duration import parse_duration
 
-FEATURES, LIMITS = "Features", "Limits"
+LIMITS = "Limits"
 
 
 def _time(text: str) -> float:
@@ -97,15 +99,9 @@ class FitOptions:
             metavar="SIZE",
         ),
     ] = None
-    size: Annotated[int | None, at_least(1), opt("square canvas: its side, px", group=FEATURES)] = (
-        None
-    )
-    short: Annotated[
-        int | None, at_least(1), opt("aspect kept: the shorter side, px", group=FEATURES)
-    ] = None
-    long: Annotated[
-        int | None, at_least(1), opt("aspect kept: limit of the longer side, px", group=FEATURES)
-    ] = None
+    size: Size = None
+    short: Short = None
+    long: Long = None
     views: Annotated[
         str | None, opt("views of each training image, as in fdet extract", group=FEATURES)
     ] = None
@@ -143,8 +139,24 @@ class FitOptions:
     threads: Threads = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as values for a JSON file, with absolute paths."""
-        return {name: _plain(value) for name, value in self._values().items()}
+        """Return the options as values for a JSON file, with absolute paths.
+
+        Of the files of --config and --weights the sha256 stands beside their paths, None where there is none.
+        """
+        values = {name: _plain(value) for name, value in self._values().items()}
+        weights = None if self.weights is None else Path(self.weights.partition("#")[0])
+        return {**values, "config_file": _sha256(self.config), "weights_file": _sha256(weights)}
+
+    def without_dashes(self) -> FitOptions:
+        """Return the options with paths that no command takes for options: none begins with "-"."""
+        paths: dict[str, Any] = {
+            name: value.absolute()
+            for name, value in self._values().items()
+            if isinstance(value, Path) and str(value).startswith("-")
+        }
+        if self.weights is not None and self.weights.startswith("-"):
+            paths["weights"] = f"./{self.weights}"
+        return replace(self, **paths)
 
     def absolute(self) -> FitOptions:
         """Return the options with absolute paths. `config` may be the name of a preset, which stays."""
@@ -159,6 +171,17 @@ class FitOptions:
 
     def _values(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _sha256(path: Path | None) -> str | None:
+    """Return the sha256 of a file, None where there is none that can be read."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
 from ...dataset.names import folded
 from ...runs.info import RunInfo
+
+# The maximum length in bytes of a file's name on common file systems.
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,17 @@ class Job:
 
     @property
     def picture(self) -> str:
-        """The name of the picture, with the suffix of the file, so that a.jpg and a.webp do not collide."""
-        return self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
+        """The name of the picture, with the suffix of the file, so that a.jpg and a.webp do not collide.
+
+        Where the file system does not take so long a name, it is the id of the image.
+        """
+        name = self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
+        return (
+            name if len(os.fsencode(Path(name).name)) <= _LONGEST_NAME else f"{self.image_id}.png"
+        )
 
 
-def find_jobs(
-    files: Sequence[tuple[Path, str]], info: RunInfo, path: DataName | Path | None
-) -> list[Job]:
+def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: DataName | None) -> list[Job]:
     """Return a job for each file, with its annotation in the file `path` if one is given.
 
     files: their paths and displayed names. Raises InputError before anything is computed.
@@ -59,7 +67,7 @@ def find_jobs(
     return jobs
 
 
-def _with_annotations(job: Job, annotations: Annotations, source: DataName | Path) -> Job:
+def _with_annotations(job: Job, annotations: Annotations, source: DataName) -> Job:
     """Return the job with the annotated image whose file name is the longest suffix of its path.
 
     A name that only `folded` makes a suffix is the second choice.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from ...runs.info import RunInfo
 from ...runs.loading import codec_of_run, exchange_classes
 from .checks import check_prediction
 from .jobs import Job, find_jobs
+from .options import PredictOptions
+
+DEFAULTS = PredictOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,70 +49,43 @@ class PredictSummary:
 
 
 def predict(
-    run: Path,
-    paths: Sequence[Path],
-    out: Path,
-    *,
-    annotations: DataName | Path | None = None,
-    weights: str | None = None,
-    second_weights: str | None = None,
-    class_embeddings: Path | None = None,
-    checkpoint: str = "best",
-    draw_above: float = 0.3,
-    device: str = "auto",
-    threads: int | None = None,
+    run: Path, paths: Sequence[Path], out: Path, options: PredictOptions = DEFAULTS
 ) -> PredictSummary:
     """Detect objects in files, and in all images of folders (recursively).
 
     Writes detections.json (COCO results, with the file name next to the id) and pictures/*.png. The maps
     pass through the codec of the training cache where the run used one, so the detections are those of
-    `fdet evaluate` on the same image. With annotations, the ids come from them and the pictures show the
-    ground truth next to the detections. class_embeddings: vectors of other classes, for a run that was
-    trained with class embeddings. The classes are then those of the annotations, found by name in the file,
-    or without annotations all in the file, numbered from 1 on. Raises InputError, KeyMismatch.
+    `fdet evaluate` on a cache whose codec has the same scales. With annotations, the ids come from them and
+    the pictures show the ground truth next to the detections. Raises InputError, KeyMismatch.
     """
-    info = check_prediction(
-        run,
-        paths,
-        out,
-        annotations=annotations,
-        weights=weights,
-        second_weights=second_weights,
-        class_embeddings=class_embeddings,
-        checkpoint=checkpoint,
-        draw_above=draw_above,
-        device=device,
-        threads=threads,
-    )
-    on = pick_device(device)
+    info = check_prediction(run, paths, out, options)
+    device = pick_device(options.device)
     # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
-    use_threads(threads if threads is not None else info.key.threads or None)
-    given = None if class_embeddings is None else read_embeddings(class_embeddings)
-    known = info if given is None else _of_classes(info, given, annotations)
-    jobs = find_jobs(find_images(paths), known, annotations)
-    detector, backbone = load_trained(run, info, checkpoint, on, weights, second_weights)
+    use_threads(options.threads if options.threads is not None else info.key.threads or None)
+    embeddings = options.class_embeddings
+    given = None if embeddings is None else read_embeddings(embeddings)
+    known = info if given is None else _of_classes(info, given, options.data)
+    jobs = find_jobs(find_images(paths), known, options.data)
+    detector, backbone = load_trained(
+        run, info, options.checkpoint, device, options.weights, options.second_weights
+    )
     if given is not None:
         exchange_classes(known, detector, given)
-    codec = codec_of_run(run, info, on)
+    codec = codec_of_run(run, info, device)
     names = legible_names(tuple(known.class_names), tuple(known.class_ids))
+    found: dict[int, Detections] = {}
+    sizes: dict[int, tuple[int, int]] = {}
+    failed: dict[str, str] = {}
     with new_folder(out):
-        found: dict[int, Detections] = {}
-        sizes: dict[int, tuple[int, int]] = {}
-        failed: dict[str, str] = {}
-        with progress_line("predict", len(jobs)) as progress:
-            for job in jobs:
-                try:
-                    image, _ = load_image(job.path, job.hw, info.key.bits)
-                    found[job.image_id] = detect_image(image, info, backbone, detector, codec)
-                    sizes[job.image_id] = (image.height, image.width)
-                except (ImageError, FeatureError) as error:
-                    failed[str(job.path)] = str(error)
-                else:
-                    shown, title = sure(found[job.image_id], draw_above)
-                    picture = draw_sheet(image, shown, title, names, job.objects)
-                    _save_picture(picture, out / "pictures" / job.picture)
-                progress.note(f"{progress.rate:.1f} images/s")
-                progress.advance()
+        for job, image in _loaded(jobs, info.key.bits, failed):
+            try:
+                detections = detect_image(image, info, backbone, detector, codec)
+            except FeatureError as error:
+                failed[str(job.path)] = str(error)
+                continue
+            found[job.image_id], sizes[job.image_id] = detections, (image.height, image.width)
+            shown, title = sure(detections, options.draw_above)
+            _save_picture(draw_sheet(image, shown, title, names, job.objects), out, job)
         if not found:
             raise InputError(
                 f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}"
@@ -117,6 +93,22 @@ def predict(
         results = _results(jobs, found, known, sizes)
         publish_bytes(out / "detections.json", json.dumps(results).encode())
     return PredictSummary(out, len(found), len(results), failed)
+
+
+def _loaded(
+    jobs: Sequence[Job], bits: int, failed: dict[str, str]
+) -> Iterator[tuple[Job, Image.Image]]:
+    """Yield each job with its image, under a progress line, and put into `failed` what cannot be read."""
+    with progress_line("predict", len(jobs)) as progress:
+        for job in jobs:
+            try:
+                image, _ = load_image(job.path, job.hw, bits)
+            except ImageError as error:
+                failed[str(job.path)] = str(error)
+            else:
+                yield job, image
+            progress.note(f"{progress.rate:.1f} images/s")
+            progress.advance()
 
 
 def _results(
@@ -133,15 +125,14 @@ def _results(
     ]
 
 
-def _of_classes(
-    info: RunInfo, given: ClassEmbeddings, annotations: DataName | Path | None
-) -> RunInfo:
+def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: DataName | None) -> RunInfo:
     if annotations is None:
         return info.of_classes(given, None)
     return info.of_classes(given, load_annotations(annotations)[0])
 
 
-def _save_picture(picture: Image.Image, path: Path) -> None:
+def _save_picture(picture: Image.Image, out: Path, job: Job) -> None:
+    path = out / "pictures" / job.picture
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)

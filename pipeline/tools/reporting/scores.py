@@ -18,6 +18,7 @@ from ...evaluation.evaluate import (
     own_annotations_digest,
     write_evaluation,
 )
+from ...evaluation.options import EvaluateOptions
 from ...runs.advice import Advice, advise
 from ...runs.evaluations import KeptEvaluation, kept_evaluations
 from ...runs.inspection import inspected
@@ -69,8 +70,9 @@ def _evaluate(
         assert record.info is not None
         log.info("evaluating %s (%d of %d)", record.name, k, len(lacking))
         folder = images if record.info.own_backbone else None
+        options = EvaluateOptions(images=folder, device=device, threads=threads)
         try:
-            found = evaluate_run(record.folder, val, images=folder, device=device, threads=threads)
+            found = evaluate_run(record.folder, val, options)
             write_evaluation(record.folder, record.folder, "best", val, *found)
         except FdetError as error:
             log.warning("%s is not evaluated: %s", record.name, error)

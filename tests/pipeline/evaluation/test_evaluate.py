@@ -29,6 +29,7 @@ from fdet.pipeline.evaluation.evaluate import (
     own_annotations_digest,
     write_evaluation,
 )
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
@@ -127,7 +128,7 @@ def test_only_the_named_images_count(dataset):
 
 def test_an_unknown_engine_is_refused(exact_cache, run):
     with pytest.raises(InputError, match="--engine 'pycoco'; did you mean 'pycocotools'"):
-        evaluate_run(run, exact_cache, engine="pycoco")
+        evaluate_run(run, exact_cache, EvaluateOptions(engine="pycoco"))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_annotations_that_name_fewer_images_are_used_aloud(
     data["annotations"] = [a for a in data["annotations"] if a["image_id"] != gone]
     path = tmp_path / "fewer.json"
     path.write_text(json.dumps(data))
-    metrics, _ = evaluate_run(run, exact_cache, annotations=path)
+    metrics, _ = evaluate_run(run, exact_cache, EvaluateOptions(annotations=path))
     assert metrics.images == 11
     assert "1 images are not in the annotations" in caplog.text
 
@@ -183,7 +184,7 @@ def test_an_evaluation_says_which_data_it_is_of(run, exact_cache, dataset, tmp_p
     fewer.write_text(json.dumps(data))
     written = []
     for annotations in (None, dataset, fewer):
-        found = evaluate_run(run, exact_cache, annotations=annotations)
+        found = evaluate_run(run, exact_cache, EvaluateOptions(annotations=annotations))
         path = write_evaluation(tmp_path, run, "best", exact_cache, *found)
         written.append((path.name, json.loads(path.read_text())["of"]["annotations"]))
         assert "annotations" not in json.loads(path.read_text())

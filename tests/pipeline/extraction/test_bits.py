@@ -19,6 +19,7 @@ from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
@@ -158,7 +159,7 @@ def test_prediction_and_the_backbone_in_the_loop_read_as_the_cache_does(
     train(config, TrainOptions(cache=twelve, out=tmp_path / "run", threads=1))
     assert RunInfo.read(tmp_path / "run").key.bits == 12
     _, expected = evaluate_run(tmp_path / "run", twelve)
-    predict(tmp_path / "run", [images], tmp_path / "found", annotations=deep)
+    predict(tmp_path / "run", [images], tmp_path / "found", PredictOptions(annotations=deep))
     found = json.loads((tmp_path / "found" / "detections.json").read_text())
     # Batches of another size change the last bits.
     np.testing.assert_allclose(_scores(found), _scores(expected), atol=1e-5)

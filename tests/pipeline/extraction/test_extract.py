@@ -357,6 +357,22 @@ def test_every_image_may_fail_and_the_cache_is_still_whole(dataset, tmp_path):
     assert len(FeatureCache.open(tmp_path / "c")) == 0
 
 
+@pytest.mark.parametrize(
+    ("canvas", "said"),
+    [
+        ({"size": 40_000}, "--size: a sample of bucket 40000x40000 would have"),
+        ({"short": 40_000, "long": 50_000, "size": None}, "--short and --long: a sample"),
+        ({"size": 10**12}, "--size: expected 1 to 65536, got 1000000000000"),
+        ({"short": 10**12, "long": 10**12, "size": None}, "--short: expected 1 to 65536"),
+        ({"workers": 10**9}, "--workers: expected 0 to 1024"),
+    ],
+)
+def test_canvases_and_processes_without_measure_are_refused(canvas, said, dataset, tmp_path):
+    with pytest.raises(InputError, match=said):
+        extract(extraction(dataset, tmp_path / "c", **{**MANY, **canvas}))
+    assert not (tmp_path / "c" / "fdet.json").exists()
+
+
 def test_a_wrong_image_folder_does_not_seal_an_unfinished_cache(dataset, undisturbed, tmp_path):
     out = shutil.copytree(undisturbed, tmp_path / "c")
     (out / "manifest.json").unlink()

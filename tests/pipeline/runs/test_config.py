@@ -158,7 +158,7 @@ def test_without_any_input_all_defaults_hold():
         ("train.epochs=0", "setting 'train.epochs': expected at least 1, got 0"),
         ("train.batch_size=0", "setting 'train.batch_size': expected at least 1"),
         ("train.eval_every=0", "setting 'train.eval_every': expected at least 1"),
-        ("train.workers=0", "setting 'train.workers': expected at least 1"),
+        ("train.workers=0", "setting 'train.workers': expected 1 to 1024"),
         ("train.prefetch=0", "setting 'train.prefetch': expected at least 1"),
         ("train.shuffle_shards=-1", "setting 'train.shuffle_shards': expected at least 0, got -1"),
         ("train.shuffle_shards=1.5", "setting 'train.shuffle_shards': expected int, got 1.5"),

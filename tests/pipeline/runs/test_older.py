@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.cache.format.sealed import SEAL, sealed_json
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.config import digest_of, load_config
 from fdet.pipeline.runs.info import RunInfo
@@ -141,7 +142,7 @@ def test_what_a_run_without_checksums_goes_on_with_has_them(tmp_path, caplog):
     assert (run / "run.json").read_bytes() == before
     assert read_position(run / "last.safetensors", info).finished
     caplog.clear()
-    evaluate_run(run, CACHE, checkpoint="last")
+    evaluate_run(run, CACHE, EvaluateOptions(checkpoint="last"))
     assert not [message for message in caplog.messages if "older fdet" in message]
     other = replace(info, read_digest="0" * 64)
     with pytest.raises(CorruptCache, match="another run"):

@@ -15,11 +15,13 @@ from fdet.cache.errors import ConfigError, CorruptCache, InputError
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.machines.processes import join_processes
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_model, load_run
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training.train import _try, prepared, train
@@ -118,7 +120,9 @@ def test_the_backbone_below_is_the_caches(adapted):
 
 def test_evaluate_passes_images_through_the_adapters(adapted, live_cache, images, tmp_path):
     last = lines(adapted, "eval")[-1]["metrics"]
-    metrics, results = evaluate_run(adapted, live_cache, images=images, checkpoint="last")
+    metrics, results = evaluate_run(
+        adapted, live_cache, EvaluateOptions(images=images, checkpoint="last")
+    )
     found = replace(metrics, errors=None).to_json()
     assert found == last
     # And without them it would have found something else.
@@ -126,18 +130,18 @@ def test_evaluate_passes_images_through_the_adapters(adapted, live_cache, images
     weights = tensors(adapted)
     up = {n: torch.zeros_like(v) if ".up." in n else v for n, v in weights.items()}
     save_weights(plain / "last.safetensors", up, {}, RunInfo.read(plain).digest)
-    _, others = evaluate_run(plain, live_cache, images=images, checkpoint="last")
+    _, others = evaluate_run(plain, live_cache, EvaluateOptions(images=images, checkpoint="last"))
     scores = [sorted((r["score"] for r in found), reverse=True)[:20] for found in (results, others)]
     assert len(scores[0]) == 20 and scores[0] != pytest.approx(scores[1], rel=0.01)
 
 
 def test_predict_finds_what_evaluate_finds(adapted, live_cache, images, dataset, tmp_path):
     files = sorted((images / "sub").glob("*.png"))[:3]
-    predict(adapted, files, tmp_path / "out", annotations=dataset)
+    predict(adapted, files, tmp_path / "out", PredictOptions(annotations=dataset))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     seen = {r["image_id"] for r in results}
     assert len(seen) == 3
-    _, found = evaluate_run(adapted, live_cache, images=images)
+    _, found = evaluate_run(adapted, live_cache, EvaluateOptions(images=images))
     expected = [r for r in found if r["image_id"] in seen]
     assert len(results) == len(expected) > 20
     order = lambda r: (r["image_id"], -round(r["score"], 4), r["category_id"])  # noqa: E731
@@ -322,7 +326,7 @@ def test_weights_that_do_not_fit_are_refused(change, adapted, live_cache, images
     changed = change(tensors(run, "best"), "backbone.adapters.0.up.weight")
     save_weights(run / "best.safetensors", changed, {}, RunInfo.read(run).digest)
     with pytest.raises(CorruptCache, match="its weights do not fit the run's configuration"):
-        evaluate_run(run, live_cache, images=images)
+        evaluate_run(run, live_cache, EvaluateOptions(images=images))
 
 
 def test_weights_of_a_file_are_given_again(dataset, images, tmp_path):
@@ -335,16 +339,18 @@ def test_weights_of_a_file_are_given_again(dataset, images, tmp_path):
     more = {"source": "online", "images": images, "weights": str(weights), "val": cache}
     train(tiny("retinanet", ADAPTERS, "train.epochs=1"), options(cache, run, **more))
     with pytest.raises(InputError, match="give it again with --weights FILE"):
-        evaluate_run(run, cache, images=images)
-    metrics, _ = evaluate_run(run, cache, images=images, weights=str(weights))
+        evaluate_run(run, cache, EvaluateOptions(images=images))
+    metrics, _ = evaluate_run(run, cache, EvaluateOptions(images=images, weights=str(weights)))
     assert metrics.ap == lines(run, "eval")[-1]["metrics"]["ap"]
-    done = predict(run, [next(images.glob("*.png"))], tmp_path / "out", weights=str(weights))
+    done = predict(
+        run, [next(images.glob("*.png"))], tmp_path / "out", PredictOptions(weights=str(weights))
+    )
     assert done.images == 1
 
 
 def test_weights_are_refused_where_no_frozen_backbone_is_run(started, live_cache):
     with pytest.raises(InputError, match=r"--weights: .* has no adapters"):
-        evaluate_run(started, live_cache, weights="random")
+        evaluate_run(started, live_cache, EvaluateOptions(weights="random"))
 
 
 def test_the_share_that_is_trained_counts_them(
@@ -371,7 +377,7 @@ def test_a_plain_vit_on_its_tokens(dataset, images, tmp_path):
     more = {"source": "online", "images": images, "val": cache}
     config = tiny("retinanet", ADAPTERS, "neck.min_level=4", "train.epochs=1")
     train(config, options(cache, run, **more))
-    metrics, _ = evaluate_run(run, cache, images=images)
+    metrics, _ = evaluate_run(run, cache, EvaluateOptions(images=images))
     assert metrics.ap == lines(run, "eval")[-1]["metrics"]["ap"]
     assert predict(run, [next(images.glob("*.png"))], tmp_path / "out").images == 1
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.runs.loading import load_run
 from fdet.pipeline.runs.model import Model
 from fdet.pipeline.training.averaging import MovingAverage
@@ -116,7 +117,7 @@ def test_the_average_is_what_is_evaluated_and_kept(runs):
 
 def test_the_last_evaluation_is_that_of_the_average(runs, exact_cache):
     last = lines(runs / "with", "eval")[-1]["metrics"]
-    metrics, _ = evaluate_run(runs / "with", exact_cache, checkpoint="last")
+    metrics, _ = evaluate_run(runs / "with", exact_cache, EvaluateOptions(checkpoint="last"))
     assert replace(metrics, errors=None).to_json() == last
 
 

@@ -10,8 +10,10 @@ from safetensors.numpy import save_file
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training import loop
 from fdet.pipeline.training.train import train
@@ -68,7 +70,7 @@ def test_the_run_keeps_the_vectors_and_needs_the_file_no_more(run, exact_cache, 
     (kept,) = [v for n, v in tensors(run, "best").items() if n.endswith("vectors")]
     np.testing.assert_allclose(kept, [DISC, BLOCK, CROSS], atol=1e-6)
     _, own = evaluate_run(run, exact_cache)
-    _, same = evaluate_run(run, exact_cache, class_embeddings=given)
+    _, same = evaluate_run(run, exact_cache, EvaluateOptions(class_embeddings=given))
     assert as_rows(own) == as_rows(same)
 
 
@@ -82,7 +84,7 @@ def test_with_their_vectors_swapped_the_classes_are_swapped(run, exact_cache, na
     path = saved(tmp_path / "swapped.safetensors", names, (BLOCK, DISC, CROSS))
     first, second, third = RunInfo.read(run).class_ids
     _, own = evaluate_run(run, exact_cache)
-    _, found = evaluate_run(run, exact_cache, class_embeddings=path)
+    _, found = evaluate_run(run, exact_cache, EvaluateOptions(class_embeddings=path))
     assert {r["category_id"] for r in own} == {first, second, third}
     assert_alike(as_rows(found, {first: second, second: first, third: third}.get), as_rows(own))
 
@@ -101,14 +103,14 @@ def test_annotations_of_other_classes_are_evaluated(run, exact_cache, dataset, n
         tmp_path / "c.safetensors", [*new, "nothing", "unused"], (DISC, BLOCK, CROSS, OTHER, OTHER)
     )
     metrics, found = evaluate_run(
-        run, exact_cache, annotations=tmp_path / "new.json", class_embeddings=path
+        run, exact_cache, EvaluateOptions(annotations=tmp_path / "new.json", class_embeddings=path)
     )
     known, own = evaluate_run(run, exact_cache)
     kept = [r for r in found if r["category_id"] != 7]
     assert {r["category_id"] for r in kept} == {i + 100 for i in RunInfo.read(run).class_ids}
     assert len(own) > 20 and metrics.ap == pytest.approx(known.ap, abs=0.02)
     with pytest.raises(InputError, match="its classes are not those"):
-        evaluate_run(run, exact_cache, annotations=tmp_path / "new.json")
+        evaluate_run(run, exact_cache, EvaluateOptions(annotations=tmp_path / "new.json"))
 
 
 def test_groups_of_other_classes_are_those_of_their_annotations(
@@ -122,20 +124,20 @@ def test_groups_of_other_classes_are_those_of_their_annotations(
     (tmp_path / "new.json").write_text(json.dumps(data))
     path = saved(tmp_path / "c.safetensors", ["new"], [CROSS])
     given = {"annotations": tmp_path / "new.json", "class_embeddings": path}
-    metrics, _ = evaluate_run(run, exact_cache, **given)
+    metrics, _ = evaluate_run(run, exact_cache, EvaluateOptions(**given))
     assert metrics.ap is not None and metrics.ap_rare == metrics.ap
     assert metrics.ap_common is None and metrics.ap_frequent is None
     data["categories"][0]["frequency"] = "c"
     (tmp_path / "new.json").write_text(json.dumps(data))
-    metrics, _ = evaluate_run(run, exact_cache, **given)
+    metrics, _ = evaluate_run(run, exact_cache, EvaluateOptions(**given))
     assert metrics.ap_common == metrics.ap and metrics.ap_rare is None
 
 
 def test_predict_finds_one_new_class_alone(run, dataset, names, tmp_path):
     path = saved(tmp_path / "c.safetensors", ["thing"], [BLOCK])
     files = [dataset.parent / "images"]
-    predict(run, files, tmp_path / "own", threads=1)
-    predict(run, files, tmp_path / "new", threads=1, class_embeddings=path)
+    predict(run, files, tmp_path / "own", PredictOptions(threads=1))
+    predict(run, files, tmp_path / "new", PredictOptions(threads=1, class_embeddings=path))
     own, found = (
         json.loads((tmp_path / n / "detections.json").read_text()) for n in ("own", "new")
     )
@@ -151,9 +153,7 @@ def test_with_annotations_the_ids_are_theirs(run, dataset, given, tmp_path):
         run,
         [dataset.parent / "images"],
         tmp_path / "out",
-        annotations=dataset,
-        threads=1,
-        class_embeddings=given,
+        PredictOptions(annotations=dataset, threads=1, class_embeddings=given),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert {r["category_id"] for r in results} <= set(RunInfo.read(run).class_ids)
@@ -203,15 +203,15 @@ def test_what_cannot_be_is_refused_in_one_line(run, exact_cache, names, tmp_path
     with pytest.raises(InputError, match=f"no vector for 1 of 3 classes: '{names[2]}'"):
         train(tiny(), chosen)
     with pytest.raises(InputError, match="no vector for 1 of 3 classes"):
-        evaluate_run(run, exact_cache, class_embeddings=lacking)
+        evaluate_run(run, exact_cache, EvaluateOptions(class_embeddings=lacking))
     with pytest.raises(ConfigError, match="expected vectors of 16 values, as in training, got 8"):
-        evaluate_run(run, exact_cache, class_embeddings=short)
+        evaluate_run(run, exact_cache, EvaluateOptions(class_embeddings=short))
     with pytest.raises(ConfigError, match=r"'head\.class_agnostic': expected true"):
         train(tiny("faster-rcnn"), replace(chosen, class_embeddings=short))
     assert not (tmp_path / "run").exists()
     train(tiny("retinanet", "train.epochs=1"), replace(chosen, class_embeddings=None))
     with pytest.raises(InputError, match="trained without them and knows only its own classes"):
-        evaluate_run(tmp_path / "run", exact_cache, class_embeddings=short)
+        evaluate_run(tmp_path / "run", exact_cache, EvaluateOptions(class_embeddings=short))
 
 
 @pytest.mark.slow
@@ -225,6 +225,8 @@ def test_every_head_trains_and_is_evaluated(head, exact_cache, given, tmp_path):
     settings = ["neck.channels=8", "neck.max_level=5", "train.epochs=1", *few]
     chosen = options(exact_cache, tmp_path / "run", class_embeddings=given)
     train(load_config(head=head, assignments=settings), chosen)
-    metrics, _ = evaluate_run(tmp_path / "run", exact_cache, class_embeddings=given)
+    metrics, _ = evaluate_run(
+        tmp_path / "run", exact_cache, EvaluateOptions(class_embeddings=given)
+    )
     assert metrics.images == 12
     assert all(bool(torch.isfinite(v).all()) for v in tensors(tmp_path / "run").values())

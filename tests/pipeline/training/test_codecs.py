@@ -14,10 +14,12 @@ from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.sources.coded import CodedSource
 from fdet.pipeline.sources.data import open_cached
 from fdet.pipeline.sources.live import LiveSource
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.tools.upkeep.convert import Conversion, convert
 from fdet.pipeline.training.train import train
@@ -88,7 +90,7 @@ def test_predict_finds_what_evaluate_finds_also_without_the_cache(
 ):
     _, found = evaluate_run(run, coded)
     alone = shutil.copytree(run, tmp_path / "alone")
-    predict(alone, [images], tmp_path / "out", annotations=dataset)
+    predict(alone, [images], tmp_path / "out", PredictOptions(annotations=dataset))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(results) == len(found) > 50
     order = lambda r: (r["image_id"], -round(r["score"], 4), r["category_id"])  # noqa: E731
@@ -105,7 +107,7 @@ def test_a_finer_codec_would_have_found_something_else(dataset, images, run, tmp
             monkeypatch.setattr(
                 "fdet.pipeline.evaluation.detecting.through", lambda codec, pyramid: pyramid
             )
-        predict(run, [images / "10.png"], tmp_path / name, annotations=dataset)
+        predict(run, [images / "10.png"], tmp_path / name, PredictOptions(annotations=dataset))
     scores = [
         [r["score"] for r in json.loads((tmp_path / name / "detections.json").read_text())]
         for name in ("coded", "plain")
@@ -160,7 +162,7 @@ def test_a_validation_cache_may_have_another_codec_and_is_read_by_its_own(
     _, found = evaluate_run(run, exact)
     train(tiny("retinanet", *FOUND), options(coded, tmp_path / "run", val=exact))
     assert_same(tensors(tmp_path / "run"), tensors(run))
-    metrics, _ = evaluate_run(run, exact, checkpoint="last")
+    metrics, _ = evaluate_run(run, exact, EvaluateOptions(checkpoint="last"))
     last = lines(tmp_path / "run", "eval")[-1]["metrics"]
     assert metrics.ap == pytest.approx(last["ap"], abs=1e-6) and found
 

@@ -7,6 +7,7 @@ import torch
 
 from fdet.cache.errors import ConfigError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import open_cached
 from fdet.pipeline.sources.epochs import sampler_of
@@ -66,7 +67,9 @@ def test_a_run_on_lvis_data_learns_and_is_counted_by_its_rules(
     train(config, options(live_cache, tmp_path / "run", **of_lvis))
     assert RunInfo.read(tmp_path / "run").frequencies == ("f", "c", "r")
     assert "LVIS counts 300 detections" in caplog.text
-    metrics, _ = evaluate_run(tmp_path / "run", live_cache, annotations=lvis, checkpoint="last")
+    metrics, _ = evaluate_run(
+        tmp_path / "run", live_cache, EvaluateOptions(annotations=lvis, checkpoint="last")
+    )
     told = lines(tmp_path / "run", "eval")[-1]["metrics"]
     for name, label in (("ap_frequent", "disc"), ("ap_common", "square"), ("ap_rare", "cross")):
         assert told[name] == getattr(metrics, name) == metrics.per_class[label]

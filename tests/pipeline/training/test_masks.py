@@ -10,6 +10,7 @@ from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.sources.batches import MASK_CELLS
 from fdet.pipeline.sources.data import open_cached
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.auto import seen_targets
 from fdet.pipeline.training.options import TrainOptions
@@ -93,7 +94,12 @@ def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_p
     metrics = train(config, options).metrics
     assert metrics.ap50 >= 0.95
     assert metrics.masks["ap50"] >= 0.95
-    found = predict(run, [path.parent / "images"], tmp_path / "found", annotations=path, threads=1)
+    found = predict(
+        run,
+        [path.parent / "images"],
+        tmp_path / "found",
+        PredictOptions(annotations=path, threads=1),
+    )
     assert found.detections > 0
     annotations, _ = load_annotations(path, outlines=True)
     assert "segmentation" in (tmp_path / "found" / "detections.json").read_text()

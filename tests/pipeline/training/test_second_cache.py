@@ -9,9 +9,11 @@ import torch
 
 from fdet.cache.errors import ConfigError, CorruptCache, InputError, KeyMismatch
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_run
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training import together
 from fdet.pipeline.training.together import sharing_key, train_together
@@ -64,20 +66,25 @@ def test_it_learns_and_the_run_knows_both(run, caches):
 
 def test_evaluate_takes_both(run, caches):
     first, second = caches
-    metrics, results = evaluate_run(run, first, second=second)
+    metrics, results = evaluate_run(run, first, EvaluateOptions(second=second))
     assert metrics.images == 12 and results
     with pytest.raises(InputError, match=r"was trained on two caches.*test_vit too, with --with"):
         evaluate_run(run, first)
     with pytest.raises(KeyMismatch, match=f"--with {first}: it holds other features.*backbone"):
-        evaluate_run(run, first, second=first)
+        evaluate_run(run, first, EvaluateOptions(second=first))
     with pytest.raises(KeyMismatch, match=f"^{second} holds other features"):
-        evaluate_run(run, second, second=second)
+        evaluate_run(run, second, EvaluateOptions(second=second))
 
 
 def test_predict_finds_what_evaluate_finds(run, caches, dataset, tmp_path):
     first, second = caches
-    _, expected = evaluate_run(run, first, second=second)
-    predict(run, [dataset.parent / "images"], tmp_path / "out", annotations=dataset, threads=1)
+    _, expected = evaluate_run(run, first, EvaluateOptions(second=second))
+    predict(
+        run,
+        [dataset.parent / "images"],
+        tmp_path / "out",
+        PredictOptions(annotations=dataset, threads=1),
+    )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(results) == len(expected) > 20
     order = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
@@ -90,9 +97,9 @@ def test_weights_of_a_second_backbone_that_is_not_there_are_refused(caches, data
     train(tiny_pair("train.epochs=1"), options(caches[0], tmp_path / "run"))
     images = [dataset.parent / "images"]
     with pytest.raises(InputError, match=r"--with-weights: .*one cache alone"):
-        predict(tmp_path / "run", images, tmp_path / "out", second_weights="random")
+        predict(tmp_path / "run", images, tmp_path / "out", PredictOptions(second_weights="random"))
     with pytest.raises(InputError, match=r"--with .*trained on one cache alone"):
-        evaluate_run(tmp_path / "run", caches[0], second=caches[1])
+        evaluate_run(tmp_path / "run", caches[0], EvaluateOptions(second=caches[1]))
 
 
 def test_resumed_it_is_the_same_run(run, caches, tmp_path, monkeypatch):

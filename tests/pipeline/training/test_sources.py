@@ -14,9 +14,11 @@ from fdet.cache.errors import ConfigError, InputError, KeyMismatch
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.train import train
 
@@ -104,7 +106,9 @@ def test_the_state_has_the_backbone_too(kind, request):
 def test_evaluate_uses_the_runs_own_backbone(kind, live_cache, images, request):
     run = request.getfixturevalue(kind)
     last = lines(run, "eval")[-1]["metrics"]
-    metrics, results = evaluate_run(run, live_cache, images=images, checkpoint="last")
+    metrics, results = evaluate_run(
+        run, live_cache, EvaluateOptions(images=images, checkpoint="last")
+    )
     assert results
     found = replace(metrics, errors=None).to_json()
     for name in ("per_class", "objects", "sizes"):
@@ -117,7 +121,7 @@ def test_with_the_caches_backbone_it_would_have_found_something_else(
 ):
     """So the figures agree because the backbone is the run's own."""
     run = shutil.copytree(finetuned, tmp_path / "run")
-    _, mine = evaluate_run(run, live_cache, images=images)
+    _, mine = evaluate_run(run, live_cache, EvaluateOptions(images=images))
     info = content(run)
     info["data"]["source"] = "online"
     rewrite(run, info)
@@ -133,18 +137,18 @@ def test_with_the_caches_backbone_it_would_have_found_something_else(
 def test_predict_finds_what_evaluate_finds(kind, live_cache, images, dataset, tmp_path, request):
     run = request.getfixturevalue(kind)
     files = sorted((images / "sub").glob("*.png"))[:3]
-    predict(run, files, tmp_path / "out", annotations=dataset)
+    predict(run, files, tmp_path / "out", PredictOptions(annotations=dataset))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     seen = {r["image_id"] for r in results}
     assert len(seen) == 3
-    _, found = evaluate_run(run, live_cache, images=images)
+    _, found = evaluate_run(run, live_cache, EvaluateOptions(images=images))
     expected = [r for r in found if r["image_id"] in seen]
     assert len(results) == len(expected) > 20
     order = lambda r: (r["image_id"], -round(r["score"], 4), r["category_id"])  # noqa: E731
     for ours, theirs in zip(sorted(results, key=order), sorted(expected, key=order), strict=True):
         assert ours["score"] == pytest.approx(theirs["score"], abs=ROUNDING)
     with pytest.raises(InputError, match="has a backbone of its own"):
-        predict(run, files, tmp_path / "again", weights="random")
+        predict(run, files, tmp_path / "again", PredictOptions(weights="random"))
 
 
 def test_predict_computes_in_the_precision_that_evaluate_does(
@@ -154,7 +158,7 @@ def test_predict_computes_in_the_precision_that_evaluate_does(
     config = tiny("retinanet", *FAST, "train.precision=bf16", "train.epochs=1")
     train(config, options(live_cache, run))
     file = images / "10.png"
-    predict(run, [file], tmp_path / "out", annotations=dataset)
+    predict(run, [file], tmp_path / "out", PredictOptions(annotations=dataset))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     _, found = evaluate_run(run, live_cache)
     expected = [r["score"] for r in found if r["image_id"] == 10]
@@ -180,7 +184,7 @@ def test_the_command_evaluates_it_with_images(finetuned, live_cache, images, tmp
 def test_a_run_on_cached_maps_needs_no_images(live_cache, images, tmp_path):
     train(tiny("retinanet", "train.epochs=1"), options(live_cache, tmp_path / "run"))
     with pytest.raises(InputError, match="is evaluated on cached maps and needs no images"):
-        evaluate_run(tmp_path / "run", live_cache, images=images)
+        evaluate_run(tmp_path / "run", live_cache, EvaluateOptions(images=images))
 
 
 def test_a_cache_of_other_features_is_refused_before_its_images_are_looked_for(
@@ -189,7 +193,7 @@ def test_a_cache_of_other_features_is_refused_before_its_images_are_looked_for(
     backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
     extract(extraction(dataset, tmp_path / "large.fdet", size=96, **backbone))
     with pytest.raises(KeyMismatch, match="short: 64 here, 96 there"):
-        evaluate_run(finetuned, tmp_path / "large.fdet", images=tmp_path)
+        evaluate_run(finetuned, tmp_path / "large.fdet", EvaluateOptions(images=tmp_path))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -287,7 +291,7 @@ def test_only_a_run_of_one_canvas_trains_a_model_that_is_fitted_to_it(dataset, i
     more = {"source": "finetune", "images": images, "val": cache}
     train(config, options(cache, tmp_path / "run", **more))
     last = lines(tmp_path / "run", "eval")[-1]["metrics"]
-    metrics, _ = evaluate_run(tmp_path / "run", cache, images=images)
+    metrics, _ = evaluate_run(tmp_path / "run", cache, EvaluateOptions(images=images))
     assert metrics.ap == pytest.approx(last["ap"], abs=1e-3)
     done = predict(tmp_path / "run", [next(images.glob("*.png"))], tmp_path / "out")
     assert done.images == 1

@@ -17,6 +17,7 @@ from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.folder import new_folder
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.prediction.jobs import find_jobs
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
@@ -39,7 +40,10 @@ def run(request, dataset, tmp_path_factory):
 def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
     _, expected = evaluate_run(run, run.parent / "cache.fdet")
     summary = predict(
-        run, [dataset.parent / "images"], tmp_path / "out", annotations=dataset, draw_above=0.1
+        run,
+        [dataset.parent / "images"],
+        tmp_path / "out",
+        PredictOptions(annotations=dataset, draw_above=0.1),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert summary.images == 12
@@ -86,7 +90,7 @@ def test_pictures_show_what_reaches_the_score_and_say_so(run, dataset, tmp_path,
         return draw_sheet(image, found, title, class_names, objects)
 
     monkeypatch.setattr("fdet.pipeline.tools.prediction.predict.draw_sheet", noted)
-    predict(run, [dataset.parent / "images"], tmp_path / "out", draw_above=0.05)
+    predict(run, [dataset.parent / "images"], tmp_path / "out", PredictOptions(draw_above=0.05))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert sum(len(scores) for scores, _ in shown) == sum(r["score"] >= 0.05 for r in results) > 0
     for scores, title in shown:
@@ -125,6 +129,21 @@ def test_files_of_one_name_in_two_folders_keep_a_picture_each(run, dataset, tmp_
     }
 
 
+def test_a_name_that_is_too_long_with_another_suffix_gives_way_to_the_id(run, dataset, tmp_path):
+    source = next((dataset.parent / "images").glob("*.png"))
+    (tmp_path / "in").mkdir()
+    longest = "a" * 251 + ".bmp"
+    with Image.open(source) as picture:
+        picture.save(tmp_path / "in" / longest)
+        picture.save(tmp_path / "in" / ("ä" * 125 + ".png"))
+    summary = predict(run, [tmp_path / "in"], tmp_path / "out")
+    assert summary.images == 2
+    pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
+    assert pictures == {"1.png", "ä" * 125 + ".png"}
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert longest in {r["file_name"] for r in results}
+
+
 def test_one_file_given_twice_is_refused_before_anything_is_made(
     run, dataset, tmp_path, monkeypatch
 ):
@@ -149,11 +168,18 @@ def test_files_that_differ_in_their_suffix_alone_keep_a_picture_each(run, datase
 def test_a_file_that_the_annotations_do_not_name_is_refused(run, dataset, tmp_path):
     (tmp_path / "stranger.png").write_bytes((dataset.parent / "images" / "10.png").read_bytes())
     with pytest.raises(InputError, match="names no such image"):
-        predict(run, [tmp_path / "stranger.png"], tmp_path / "out", annotations=dataset)
+        predict(
+            run, [tmp_path / "stranger.png"], tmp_path / "out", PredictOptions(annotations=dataset)
+        )
 
 
 def test_a_folder_below_the_image_folder_keeps_its_ids(run, dataset, tmp_path):
-    predict(run, [dataset.parent / "images" / "sub"], tmp_path / "out", annotations=dataset)
+    predict(
+        run,
+        [dataset.parent / "images" / "sub"],
+        tmp_path / "out",
+        PredictOptions(annotations=dataset),
+    )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert {r["image_id"] for r in results} <= {17, 31, 45, 59, 73, 87}
     assert {r["image_id"] for r in results}
@@ -172,7 +198,7 @@ def test_rotation_follows_the_annotations(run, dataset, tmp_path):
     kept = [a for a in data["annotations"] if a["image_id"] == image["id"]]
     path = tmp_path / "turned.json"
     path.write_text(json.dumps({**data, "images": [image], "annotations": kept}))
-    predict(run, [folder], tmp_path / "out", annotations=path)
+    predict(run, [folder], tmp_path / "out", PredictOptions(annotations=path))
     predict(run, [dataset.parent / "images" / image["file_name"]], tmp_path / "plain")
     boxes = [
         [

@@ -12,6 +12,7 @@ from fdet.cache.errors import CorruptCache
 from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
@@ -48,7 +49,7 @@ def fdet(*words):
 
 def test_errors_and_gallery_are_those_of_the_best_weights(runs, exact_cache, images, tmp_path):
     report = assemble([runs], tmp_path / "page.html", exact_cache, images, threads=1)
-    metrics, results = evaluate_run(runs / "run", exact_cache, threads=1)
+    metrics, results = evaluate_run(runs / "run", exact_cache, EvaluateOptions(threads=1))
     (record,) = report.records
     assert record.errors == pytest.approx(dict(metrics.errors.gains))
     assert record.figures["ap"] == pytest.approx(metrics.ap)
@@ -64,9 +65,9 @@ def test_an_evaluation_is_made_once_and_again_for_other_weights_or_data(
 ):
     made = []
 
-    def counting(run, *rest, **options):
+    def counting(run, *rest):
         made.append(run)
-        return evaluate_run(run, *rest, **options)
+        return evaluate_run(run, *rest)
 
     monkeypatch.setattr("fdet.pipeline.tools.reporting.scores.evaluate_run", counting)
     for path in (runs / "run").glob("evaluation-*"):
@@ -133,7 +134,7 @@ def test_two_caches_of_one_name_have_an_evaluation_each(runs, exact_cache, image
         done = fdet("evaluate", run, cache, "--threads", 1)
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("written: ")]
         written[cache] = Path(line.removeprefix("written: "))
-        expected[cache] = evaluate_run(run, cache, threads=1)
+        expected[cache] = evaluate_run(run, cache, EvaluateOptions(threads=1))
     assert [path.name for path in written.values()] == [
         "evaluation-exact.json",
         f"evaluation-exact-{CacheHeader.read(there).id[:8]}.json",

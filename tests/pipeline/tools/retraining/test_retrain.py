@@ -18,10 +18,12 @@ from fdet.heads.necks import NECKS
 from fdet.heads.roi.last_layer import seen_rois
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.checkpoint import save_weights
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.tools.reporting.commands import reproduction
 from fdet.pipeline.tools.reporting.records import read_records
@@ -108,7 +110,12 @@ def test_it_is_a_run_as_any_other(case, stage_1, live_cache, dataset, tmp_path):
     done = retrain(run, options(live_cache, out, val=live_cache), QUICK)
     metrics, results = evaluate_run(out, live_cache)
     assert metrics.ap == done.after["ap"] and len(results) > 12
-    found = predict(out, [dataset.parent / "images"], tmp_path / "found", device="cpu", threads=1)
+    found = predict(
+        out,
+        [dataset.parent / "images"],
+        tmp_path / "found",
+        PredictOptions(device="cpu", threads=1),
+    )
     assert found.images == 12 and not found.failed
     (record,) = read_records([out])
     layer = sum(v.numel() for n, v in tensors(out, "best").items() if LAST[case] in n)
@@ -321,7 +328,7 @@ def test_classes_told_by_vectors_keep_their_vectors(live_cache, dataset, tmp_pat
     }
     assert moved == {"background", "log_scale", "projection.weight", "projection.bias"}
     assert RunInfo.read(tmp_path / "out").embedding == 8
-    evaluate_run(tmp_path / "out", live_cache, class_embeddings=given)
+    evaluate_run(tmp_path / "out", live_cache, EvaluateOptions(class_embeddings=given))
 
 
 def test_the_report_tells_the_command(stage_1, live_cache, tmp_path):
@@ -346,7 +353,7 @@ def test_two_caches_beside_each_other(caches, tmp_path):
     retrain(tmp_path / "run", replace(own, out=tmp_path / "out"), QUICK)
     moved = changed(tmp_path / "run", tmp_path / "out")
     assert all(LAST["faster-rcnn"] in name for name in moved) and len(moved) == 2
-    evaluate_run(tmp_path / "out", first, second=second)
+    evaluate_run(tmp_path / "out", first, EvaluateOptions(second=second))
 
 
 def test_a_federated_loss_knows_of_the_looked_for_classes(live_cache, lvis, tmp_path):
@@ -388,7 +395,7 @@ RARE = {
 
 def given_score(run, cache, annotations):
     """What crosses are called crosses with, in the mean; 0 where none is found."""
-    _, results = evaluate_run(run, cache, annotations=annotations, threads=1)
+    _, results = evaluate_run(run, cache, EvaluateOptions(annotations=annotations, threads=1))
     crosses = [r for r in results if r["category_id"] == 11]
     best = []
     for truth in json.loads(annotations.read_text())["annotations"]:
