@@ -17,8 +17,9 @@ from pathlib import Path
 from synthetic import make_cache
 
 from fdet.cache.format.header import CacheHeader
+from fdet.cache.open_shards import OPEN_SHARDS
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.cache.reader import OPEN_SHARDS, FeatureCache
+from fdet.cache.reader import FeatureCache
 from fdet.cache.writer import written_records
 
 LEVELS = PyramidSpec((LevelSpec("c4", 16, 4), LevelSpec("c5", 32, 6)))

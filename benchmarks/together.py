@@ -17,6 +17,7 @@ from statistics import median
 
 import torch
 
+from fdet.cache.disk.objects import located
 from fdet.pipeline.machines.devices import keep_freed_memory
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.training.options import TrainOptions
@@ -84,7 +85,7 @@ def apart(runs, pool: ProcessPoolExecutor) -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cache", type=Path)
+    parser.add_argument("cache", type=located)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)

@@ -6,28 +6,25 @@ threads, pickled, and carried through a fork.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import zstandard
 
-from .disk.files import is_there, open_below
+from .disk.files import is_there
 from .disk.objects import ObjectPath, fetch, located, refuse_hdf5
-from .errors import CorruptCache, IncompleteCache, InputError, MissingSample, StorageError
+from .errors import CorruptCache, IncompleteCache, InputError, MissingSample
 from .format.chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
 from .format.content import digest_of_images, image_files
 from .format.header import CacheHeader
 from .format.manifest import Manifest
 from .format.records import (
     SampleEntry,
-    SampleTable,
     ShardRecord,
     read_record,
     read_samples,
@@ -37,14 +34,11 @@ from .format.records import (
 from .format.vectors import Vectors, read_vectors
 from .layout import Bucket, Shard
 from .once import Once
+from .open_shards import Location, OpenShard, OpenShards, keep_open, open_shard, tick
 from .placement import Placement
 from .sampler import SampleId
 from .stores import store_of
 
-# For all caches of a process together: a shard takes one descriptor a file, and a process may have 1,024.
-OPEN_SHARDS = 64
-# A shard in an object store has no open file, but reading its table again costs two requests.
-KNOWN_SHARDS = 2**14
 # A damaged offset or length in the table makes pread fail with an OSError or an OverflowError.
 UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
@@ -62,106 +56,11 @@ class Sample:
     placement: Placement
 
 
-class _Location(NamedTuple):
-    """The location of a sample: chunks[l] is (descriptor, offset, length, crc32c).
-
-    The descriptor is -1 for an object of an object store.
-    """
-
-    slot: int
-    placement: Placement
-    chunks: tuple[tuple[int, int, int, int], ...]
-
-
-class _OpenShard:
-    """The table and the open files of a shard, which are closed when its last user is gone.
-
-    vectors: the image vectors of the shard, once they have been read.
-    """
-
-    def __init__(
-        self,
-        shard: Shard,
-        record: ShardRecord,
-        table: SampleTable,
-        names: list[str],
-        files: list[int],
-    ) -> None:
-        self.shard, self.bucket, self.record, self.table = shard, shard.bucket, record, table
-        self.names, self.files = names, files
-        self.vectors: Vectors | None = None
-        self.found: dict[SampleId, _Location] = {}
-        self.used = 0
-        self.has_files = set(files) != {-1}
-        # If a descriptor were closed while a thread reads, its number could already mean another file.
-        weakref.finalize(self, _close, set(files) - {-1})
-
-
 def check_maps(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
     """Check that each of `maps` is C-contiguous and has a row for each sample. Raises ValueError."""
     if [len(x) for x in maps if x.flags.c_contiguous] != [len(samples)] * len(maps):
         shapes = [x.shape for x in maps]
         raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
-
-
-def _close(descriptors: set[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-class _OpenShards:
-    """The shards that one process has open of a cache, which are never carried through a fork.
-
-    now: the time of the last look-up, by a clock that all caches of the process share; `used` of a shard
-    is that of its own last look-up. Another thread may evict a shard while it is being looked up: it stays
-    open for whoever holds it.
-    """
-
-    def __init__(self) -> None:
-        self.process, self.now = os.getpid(), 0
-        self.shards: dict[int, _OpenShard] = {}
-
-
-class _Process:
-    """All shards that have open files in this process, over all its caches."""
-
-    def __init__(self) -> None:
-        self.clock = itertools.count(1)
-        self.lock = threading.Lock()
-        self.caches: weakref.WeakSet[_OpenShards] = weakref.WeakSet()
-
-    def take(self, here: _OpenShards, number: int, shard: _OpenShard) -> _OpenShard:
-        """Add a shard to `here`; where there are too many, evict those that were used longest ago.
-
-        Shards with open files are counted over all caches of the process, others only in `here`.
-        """
-        with self.lock:
-            if not shard.has_files:
-                caches, limit = [here], KNOWN_SHARDS
-            else:
-                self.caches.add(here)
-                caches, limit = list(self.caches), OPEN_SHARDS
-            here.shards.pop(number, None)
-            while sum(len(one.shards) for one in caches) >= limit:
-                owner = min(
-                    (one for one in caches if one.shards),
-                    key=lambda one: min(shard.used for shard in one.shards.values()),
-                )
-                owner.shards.pop(min(owner.shards, key=lambda k: owner.shards[k].used))
-            here.shards[number] = shard
-        return shard
-
-
-_process = _Process()
-
-
-def _forked() -> None:
-    """Start a child without its parent's shards and lock, which another thread may have held."""
-    global _process
-    _process = _Process()
-
-
-os.register_at_fork(after_in_child=_forked)
 
 
 class FeatureCache:
@@ -178,7 +77,7 @@ class FeatureCache:
             ]
             for bucket in header.layout.buckets
         }
-        self._open = _OpenShards()
+        self._open = OpenShards()
         self._local = threading.local()
 
     @classmethod
@@ -307,7 +206,7 @@ class FeatureCache:
 
     def _locations(
         self, samples: Sequence[SampleId], maps: Sequence[Array]
-    ) -> Iterator[tuple[_OpenShard, _Location]]:
+    ) -> Iterator[tuple[OpenShard, Location]]:
         """Yield the location of each sample, checking that all are of one bucket and fit `maps`."""
         here, bucket = self._here(), None
         for sample in samples:
@@ -318,8 +217,8 @@ class FeatureCache:
             yield shard, shard.found.get(sample) or self._find(shard, *sample)
 
     def _read(
-        self, locations: Iterable[tuple[_OpenShard, _Location]]
-    ) -> Iterator[tuple[_OpenShard, _Location, Iterator[bytes]]]:
+        self, locations: Iterable[tuple[OpenShard, Location]]
+    ) -> Iterator[tuple[OpenShard, Location, Iterator[bytes]]]:
         """Yield each location with an iterator of the bytes of its levels.
 
         All samples of an object store are requested at once.
@@ -395,7 +294,7 @@ class FeatureCache:
             row[:] = self._vectors(shard)[slot]
         return found
 
-    def _vectors(self, shard: _OpenShard) -> Vectors:
+    def _vectors(self, shard: OpenShard) -> Vectors:
         if shard.vectors is None:
             spec = self.header.key.image_vector
             assert spec is not None
@@ -403,7 +302,7 @@ class FeatureCache:
         return shard.vectors
 
     @staticmethod
-    def _check_there(shard: _OpenShard, slot: int) -> None:
+    def _check_there(shard: OpenShard, slot: int) -> None:
         if not shard.table.ok[slot]:
             image_id, _ = shard.table.samples[slot]
             raise MissingSample(
@@ -415,19 +314,19 @@ class FeatureCache:
         shard = self._shard(self._here(), image_id)
         return shard.table.entry(self._slot(shard, image_id, view))
 
-    def _find(self, shard: _OpenShard, image_id: int, view: int) -> _Location:
+    def _find(self, shard: OpenShard, image_id: int, view: int) -> Location:
         """Look up and check a location, which an open shard then remembers."""
         slot = self._slot(shard, image_id, view)
         self._check_there(shard, slot)
         self._check_lengths(shard, slot)
         chunks = zip(shard.files, shard.table.chunks[slot], strict=True)
-        found = _Location(
+        found = Location(
             slot, shard.table.placement(slot), tuple((file, *chunk) for file, chunk in chunks)
         )
         shard.found[image_id, view] = found
         return found
 
-    def _slot(self, shard: _OpenShard, image_id: int, view: int) -> int:
+    def _slot(self, shard: OpenShard, image_id: int, view: int) -> int:
         _, slot = self.header.layout.locate(image_id, view)
         if shard.table.samples[slot] != (image_id, view):
             raise CorruptCache(
@@ -436,7 +335,7 @@ class FeatureCache:
             )
         return slot
 
-    def _check_lengths(self, shard: _OpenShard, slot: int) -> None:
+    def _check_lengths(self, shard: OpenShard, slot: int) -> None:
         """Check the lengths of a sample's frames before as many bytes are read into memory."""
         for level, (_, length, _) in enumerate(shard.table.chunks[slot]):
             spec = self.header.key.levels.levels[level]
@@ -444,26 +343,26 @@ class FeatureCache:
                 error = DamagedFrame(f"no frame of such a map has {length} bytes")
                 raise self._corrupt(shard, slot, level, error)
 
-    def _here(self) -> _OpenShards:
+    def _here(self) -> OpenShards:
         """Return the open shards of this process, with its clock one tick later."""
         if self._open.process != os.getpid():
             # The process was forked, perhaps while another thread of the parent held the lock. A single
             # assignment is safe although another thread of this process may be here too.
-            self._open = _OpenShards()
-        self._open.now = next(_process.clock)
+            self._open = OpenShards()
+        self._open.now = tick()
         return self._open
 
-    def _shard(self, here: _OpenShards, image_id: int) -> _OpenShard:
+    def _shard(self, here: OpenShards, image_id: int) -> OpenShard:
         number = self.header.layout.shard_of(image_id)
         found = here.shards.get(number)
         if found is None:
             opened = self._open_shard(self.header.layout.shards[number])
             opened.used = here.now
-            found = _process.take(here, number, opened)
+            found = keep_open(here, number, opened)
         found.used = here.now
         return found
 
-    def _open_shard(self, shard: Shard) -> _OpenShard:
+    def _open_shard(self, shard: Shard) -> OpenShard:
         levels = self.header.key.levels.names
         record = read_record(
             self.root, self.header.id, shard.name, self.manifest.records[shard.name]
@@ -477,16 +376,7 @@ class FeatureCache:
                 f"the canvas of shard {shard.name}"
             )
         names = [store_of(self.header.store).level_file(shard, level) for level in levels]
-        if isinstance(self.root, ObjectPath):
-            return _OpenShard(shard, record, table, names, [-1] * len(names))
-        opened: dict[str, int] = {}
-        try:
-            for name in dict.fromkeys(names):
-                opened[name] = open_below(self.root, name)
-        except (CorruptCache, StorageError) as error:
-            _close(set(opened.values()))
-            raise type(error)(f"{error} (shard {shard.name})") from error
-        return _OpenShard(shard, record, table, names, [opened[name] for name in names])
+        return open_shard(self.root, shard, record, table, names)
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
         """Return this thread's decompressor: making one costs as much as a small frame."""
@@ -495,7 +385,7 @@ class FeatureCache:
             found = self._local.decompressor = zstandard.ZstdDecompressor()
         return found
 
-    def _corrupt(self, shard: _OpenShard, slot: int, level: int, error: Exception) -> CorruptCache:
+    def _corrupt(self, shard: OpenShard, slot: int, level: int, error: Exception) -> CorruptCache:
         image_id, view = shard.table.samples[slot]
         return CorruptCache(
             f"{self.root / shard.names[level]}: shard {shard.shard.name}, level "

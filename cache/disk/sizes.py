@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from ..errors import InputError
@@ -19,5 +20,7 @@ def parse_bytes(text: str, option: str) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Format a size as '3.1 GiB' or '420 MiB'."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    """Format a size as '3.1 GiB', '420 MiB' or '12 KiB'."""
+    if count >= 2**30:
+        return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count >= 2**20 else f"{math.ceil(count / 2**10)} KiB"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...cache.errors import ConfigError
+from ...cache.errors import ConfigError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.sampler import share_of
 from ..backbones.loading import load_backbone_of, random_backbone_of
@@ -45,7 +45,7 @@ def chosen(config: RunConfig, data: Data) -> Data:
     """Return the data with the share of the images that is trained on.
 
     Raises ConfigError for more views than there are, and for a federated loss where all classes are
-    labelled.
+    labelled. Raises InputError where no image has an object.
     """
     settings = config.train
     if config.head.federated and data.annotations.coverage is None:
@@ -54,9 +54,14 @@ def chosen(config: RunConfig, data: Data) -> Data:
             "looked for in each image (LVIS' neg_category_ids), so all count; expected 0"
         )
     check_views(config, len(data.header.layout.views), data.name)
-    if settings.fraction == 1:
-        return data
-    return replace(data, image_ids=share_of(data.image_ids, settings.fraction))
+    if settings.fraction != 1:
+        data = replace(data, image_ids=share_of(data.image_ids, settings.fraction))
+    if all(data.annotations.of_image(image_id).crowd.all() for image_id in data.image_ids):
+        raise InputError(
+            f"{data.name}: none of its {len(data.image_ids)} images has an object, so there is nothing to "
+            "learn; look at its annotations with `fdet dataset check`"
+        )
+    return data
 
 
 def trained_backbone(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from fdet.cache import reader
+from fdet.cache import open_shards
 from fdet.cache.reader import FeatureCache
 from fdet.tests.cache.handmade import all_samples, assert_exact, maps_of
 
@@ -56,7 +56,7 @@ def reading(cache: FeatureCache) -> Iterator[None]:
 
 def opened(root: str) -> tuple[FeatureCache, list]:
     """A cache, and every lock that it takes: its own, and that of all caches of the process."""
-    made, real = [reader._process.lock], threading.Lock
+    made, real = [open_shards._process.lock], threading.Lock
 
     def recorded():
         made.append(real())

@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 import pytest
 
+from fdet.cache import open_shards
 from fdet.cache import reader as reader_file
 from fdet.cache.disk.files import FileEntry
 from fdet.cache.errors import CorruptCache, FdetError, InputError, MissingSample
@@ -362,7 +363,7 @@ def test_a_pickled_cache_reads_the_same(whole):
 
 
 def test_threads_read_at_once_while_shards_open_and_close(whole, monkeypatch):
-    monkeypatch.setattr(reader_file, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 1)
     cache = FeatureCache.open(whole.root)
 
     def read(seed: int) -> None:
@@ -376,7 +377,7 @@ def test_threads_read_at_once_while_shards_open_and_close(whole, monkeypatch):
             future.result()
 
 
-def open_shards(cache: FeatureCache) -> set[str]:
+def shards_of(cache: FeatureCache) -> set[str]:
     """The shards of which this process has files open."""
     links = []
     for descriptor in Path("/proc/self/fd").iterdir():
@@ -388,20 +389,20 @@ def open_shards(cache: FeatureCache) -> set[str]:
 
 
 def test_no_more_shards_stay_open_than_allowed_and_the_oldest_goes_first(root, monkeypatch):
-    monkeypatch.setattr(reader_file, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 2)
     cache = FeatureCache.open(root)
-    assert open_shards(cache) == set()
+    assert shards_of(cache) == set()
     for image_id in (10, 31, 10, 3):
         assert_exact(cache, image_id, 0)
-    assert open_shards(cache) == {"32x32-0", "16x48-0"}
+    assert shards_of(cache) == {"32x32-0", "16x48-0"}
     assert_exact(cache, 31, 1)
-    assert open_shards(cache) == {"32x32-1", "16x48-0"}
+    assert shards_of(cache) == {"32x32-1", "16x48-0"}
     del cache
 
 
 def test_all_caches_of_a_process_together_keep_to_the_bound(whole, tmp_path, monkeypatch):
     """As twenty caches that are read as one would otherwise need twenty times the descriptors."""
-    monkeypatch.setattr(reader_file, "OPEN_SHARDS", 2)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 2)
     caches = [
         FeatureCache.open(shutil.copytree(whole.root, tmp_path / f"{k}.fdet")) for k in range(4)
     ]
@@ -409,34 +410,34 @@ def test_all_caches_of_a_process_together_keep_to_the_bound(whole, tmp_path, mon
         for cache in caches:
             for sample in all_samples(cache):
                 assert_exact(cache, *sample)
-            assert sum(len(open_shards(one)) for one in caches) == 2
+            assert sum(len(shards_of(one)) for one in caches) == 2
     assert_exact(caches[0], 10, 0)
-    assert open_shards(caches[0]) == {"32x32-0"}
+    assert shards_of(caches[0]) == {"32x32-0"}
 
 
 def test_a_cache_that_is_gone_has_no_file_open(root):
     cache = FeatureCache.open(root)
     assert len(list(cache)) == 7
-    assert len(open_shards(cache)) == 3
+    assert len(shards_of(cache)) == 3
     pickled = pickle.dumps(cache)
     del cache
-    assert open_shards(pickle.loads(pickled)) == set()
+    assert shards_of(pickle.loads(pickled)) == set()
 
 
 def test_a_shard_in_use_stays_open_though_others_push_it_out(root, monkeypatch):
-    monkeypatch.setattr(reader_file, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(open_shards, "OPEN_SHARDS", 1)
     cache, real = FeatureCache.open(root), reader_file.decompress
 
     def interrupted(*arguments):
         monkeypatch.setattr(reader_file, "decompress", real)
         for image_id in (31, 3):
             assert_exact(cache, image_id, 0)
-        assert open_shards(cache) == {"32x32-0", "16x48-0"}
+        assert shards_of(cache) == {"32x32-0", "16x48-0"}
         return real(*arguments)
 
     monkeypatch.setattr(reader_file, "decompress", interrupted)
     assert_exact(cache, 10, 0)
-    assert open_shards(cache) == {"16x48-0"}
+    assert shards_of(cache) == {"16x48-0"}
 
 
 def test_a_shard_that_is_refused_leaves_no_file_open(root):

@@ -288,6 +288,20 @@ def test_a_cache_of_nothing_but_damage_trains_nothing_and_says_so(exact_cache, t
         train(small(), options)
 
 
+@pytest.mark.parametrize("left", ["nothing", "crowds alone"])
+def test_a_data_set_without_an_object_trains_nothing_and_says_so(
+    left, exact_cache, dataset, tmp_path
+):
+    data = json.loads(dataset.read_text())
+    crowds = [{**entry, "iscrowd": 1} for entry in data["annotations"]]
+    data["annotations"] = crowds if left == "crowds alone" else []
+    (tmp_path / "empty.json").write_text(json.dumps(data))
+    given = {"cache": exact_cache, "out": tmp_path / "run", "threads": 1}
+    with pytest.raises(InputError, match="none of its 12 images has an object"):
+        train(small(), TrainOptions(annotations=tmp_path / "empty.json", **given))
+    assert not (tmp_path / "run").exists()
+
+
 def test_shuffling_within_shards_is_another_order_of_the_same_images(
     exact_cache, plain_run, tmp_path, seen
 ):
