@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +15,17 @@ from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from .annotations import Annotations, Coverage, ImageBoxes
 from .box_checks import box_remarks
-from .names import normal_name
+from .coco_boxes import box_around_outline, is_number, useless
+from .coco_ids import Entry, Ids, field_error, read_ids, whole_number
+from .names import normal_name, valid_name
 from .outlines import packed_outlines
 from .segmentation import read_segmentation
 
-Entry = tuple[str, dict[str, Any]]
 # The names that LVIS gives the fields of a Coverage.
 COVERAGE = ("neg_category_ids", "not_exhaustive_category_ids")
+# The field of an image in whose file name a backslash is a letter; fdet itself adds it.
+LITERAL = "literal_file_name"
 _LISTED_IN = {"image_id": "images", "category_id": "categories"}
-# A float above this may stand for several integers.
-_EXACT = 2**53
 
 
 def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Annotations:
@@ -41,7 +42,8 @@ def decoded(raw: bytes, source: str) -> dict[str, Any]:
     try:
         data = json.loads(raw)
     except UnicodeDecodeError as error:
-        raise InputError(f"{source}: not JSON: {error}; expected UTF-8") from error
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{source}: line {line}: not UTF-8; save the file in UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON: {error}") from error
     if not isinstance(data, dict):
@@ -69,26 +71,6 @@ def annotations_of(data: Mapping[str, Any], source: str, *, outlines: bool = Fal
     )
 
 
-def whole_number(value: object) -> int | None:
-    """Return the integer that a number or a text of digits stands for, or None: 7, 7.0 and "7" are 7."""
-    if type(value) is int:
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return int(value)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return number if (number := int(value)) < 2**63 else None
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Ids:
-    """The ids of a list's entries: integers, and the way from an id as it is written to a position."""
-
-    numbers: list[int]
-    key: Callable[[object], object]
-    at: dict[object, int]
-
-
 @dataclass(slots=True)
 class _Reader:
     """A reader that checks each field.
@@ -100,7 +82,7 @@ class _Reader:
     outlines: bool
     remarks: list[str] = field(default_factory=list)
 
-    def images(self, data: Mapping[str, Any]) -> tuple[list[ImageEntry], _Ids]:
+    def images(self, data: Mapping[str, Any]) -> tuple[list[ImageEntry], Ids]:
         entries = self._entries(data, "images")
         if not entries:
             raise InputError(f"{self.source}: 'images' is empty")
@@ -111,7 +93,7 @@ class _Reader:
         ]
         return images, ids
 
-    def categories(self, data: Mapping[str, Any]) -> tuple[list[tuple[int, str]], _Ids]:
+    def categories(self, data: Mapping[str, Any]) -> tuple[list[tuple[int, str]], Ids]:
         """Read the classes in the order of their ids; `at` of the ids gives the label."""
         entries = self._entries(data, "categories")
         if not entries:
@@ -121,9 +103,9 @@ class _Reader:
         order = sorted(range(len(entries)), key=ids.numbers.__getitem__)
         label = {position: k for k, position in enumerate(order)}
         at = {key: label[position] for key, position in ids.at.items()}
-        return [(ids.numbers[k], names[k]) for k in order], _Ids(ids.numbers, ids.key, at)
+        return [(ids.numbers[k], names[k]) for k in order], Ids(ids.numbers, ids.key, at)
 
-    def frequencies(self, data: Mapping[str, Any], label_of: _Ids) -> tuple[str, ...] | None:
+    def frequencies(self, data: Mapping[str, Any], label_of: Ids) -> tuple[str, ...] | None:
         """Read the frequency groups of the classes in the order of their ids; None where no class has one.
 
         Raises InputError where only some classes have one.
@@ -140,7 +122,7 @@ class _Reader:
         return tuple(frequency for _, frequency in sorted(given.items()))
 
     def coverage(
-        self, data: Mapping[str, Any], images: Sequence[ImageEntry], label_of: _Ids
+        self, data: Mapping[str, Any], images: Sequence[ImageEntry], label_of: Ids
     ) -> dict[int, Coverage] | None:
         """Read the coverage of every image by its id; None where no image has one.
 
@@ -155,7 +137,7 @@ class _Reader:
         }
 
     def boxes(
-        self, data: Mapping[str, Any], images: Sequence[ImageEntry], image_at: _Ids, label_of: _Ids
+        self, data: Mapping[str, Any], images: Sequence[ImageEntry], image_at: Ids, label_of: Ids
     ) -> tuple[ImageBoxes, npt.NDArray[np.int64], dict[str, int]]:
         """Read the boxes: packed by image, where each image begins, and how many are dropped, by reason."""
         owners, rows, outlines = [], [], []
@@ -166,7 +148,7 @@ class _Reader:
             class_label = self._known(entry, "category_id", where, label_of)
             hw = images[owner].hw
             box = self._bbox(entry, where, hw)
-            if (why := _useless(box, hw)) is not None or box is None:
+            if (why := useless(box, hw)) is not None or box is None:
                 dropped[why or ""] += 1
                 continue
             x, y, w, h = box
@@ -211,49 +193,26 @@ class _Reader:
                 raise self._error(f"{name}[{k}]", "an object", entry)
         return [(f"{name}[{k}]", entry) for k, entry in enumerate(data[name])]
 
-    def _ids(self, entries: Sequence[Entry], what: str) -> _Ids:
-        """Read the ids of a list: integers as they are, other texts numbered by their position from 1 on."""
-        given = [entry.get("id") for _, entry in entries]
-        for (where, _), value in zip(entries, given, strict=True):
-            number = whole_number(value)
-            beyond = number is not None and not 0 <= number < 2**63
-            if beyond or (number is None and not (isinstance(value, str) and value)):
-                raise self._error(f"{where}.id", "an integer >= 0 or a text", value)
-        numbers = [whole_number(value) for value in given]
-        whole = [n for n in numbers if n is not None]
-        spelt_apart = len(set(whole)) < len(whole) and len(set(map(repr, given))) == len(given)
-        if len(whole) == len(given) and not spelt_apart:
-            self._unique(whole, what)
-            return _Ids(whole, whole_number, {n: k for k, n in enumerate(whole)})
-        texts = [str(value) for value in given]
-        self._unique(texts, what)
-        self.remarks.append(
-            f"{what} ids are texts such as {texts[0]!r}: they are numbered from 1 on"
-        )
-        ids = list(range(1, len(texts) + 1))
-        return _Ids(ids, str, {text: k for k, text in enumerate(texts)})
+    def _ids(self, entries: Sequence[Entry], what: str) -> Ids:
+        ids, remarks = read_ids(entries, what, self.source)
+        self.remarks += remarks
+        return ids
 
-    def _known(self, entry: Mapping[str, Any], name: str, where: str, ids: _Ids) -> int:
-        value = entry.get(name)
-        position = (
-            ids.at.get(ids.key(value))
-            if value is not None and not isinstance(value, bool | list | dict)
-            else None
-        )
+    def _known(self, entry: Mapping[str, Any], name: str, where: str, ids: Ids) -> int:
+        position = ids.position(value := entry.get(name))
         if position is None:
             raise self._error(f"{where}.{name}", f"an id that {_LISTED_IN[name]!r} lists", value)
         return position
 
     def _labels(
-        self, entry: Mapping[str, Any], name: str, where: str, label_of: _Ids
+        self, entry: Mapping[str, Any], name: str, where: str, label_of: Ids
     ) -> tuple[int, ...]:
         ids = entry.get(name)
         if not isinstance(ids, list):
             raise self._error(f"{where}.{name}", "a list of category ids, as for all images", ids)
         labels = set()
         for class_id in ids:
-            plain = isinstance(class_id, int | float | str) and not isinstance(class_id, bool)
-            label = label_of.at.get(label_of.key(class_id)) if plain else None
+            label = label_of.position(class_id)
             if label is None:
                 raise self._error(f"{where}.{name}", "ids that 'categories' lists", class_id)
             labels.add(label)
@@ -285,14 +244,14 @@ class _Reader:
         """Return a box, around the outline where none is given; None where there is no outline either."""
         box = entry.get("bbox")
         if box is None or box == []:
-            return _around(entry.get("segmentation"), hw)
-        if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
+            return box_around_outline(entry.get("segmentation"), hw)
+        if not isinstance(box, list) or len(box) != 4 or not all(is_number(v) for v in box):
             raise self._error(f"{where}.bbox", "four finite numbers [x, y, width, height]", box)
         return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
 
     def _area(self, entry: Mapping[str, Any], where: str) -> float | None:
         area = entry.get("area")
-        if area is not None and not _is_number(area):
+        if area is not None and not is_number(area):
             raise self._error(f"{where}.area", "a number", area)
         return area
 
@@ -320,24 +279,15 @@ class _Reader:
             expected = "a path below the image folder"
             raise self._error(f"{where}.file_name", expected, entry.get("file_name"))
         try:
-            return normal_name(name)
+            return normal_name(name, literal=entry.get(LITERAL) is True)
         except ValueError as error:
             raise InputError(
                 f"{self.source}: {where}.file_name leaves the image folder: {name!r}; expected a "
                 "path below it"
             ) from error
 
-    def _unique(self, ids: Sequence[int] | Sequence[str], what: str) -> None:
-        if len(set(ids)) != len(ids):
-            twice = [str(i) for i, n in Counter(ids).items() if n > 1]
-            shown = ", ".join(twice[:5]) + (", ..." if len(twice) > 5 else "")
-            raise InputError(
-                f"{self.source}: {len(twice)} {what} ids occur more than once: {shown}"
-            )
-
     def _error(self, where: str, expected: str, got: object) -> InputError:
-        found = "nothing" if got is None else repr(got)[:80]
-        return InputError(f"{self.source}: {where}: expected {expected}, got {found}")
+        return field_error(self.source, where, expected, got)
 
 
 def given_name(entry: Mapping[str, Any]) -> str | None:
@@ -349,49 +299,6 @@ def given_name(entry: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) and name else None
 
 
-def _useless(box: tuple[float, float, float, float] | None, hw: tuple[int, int]) -> str | None:
-    """Return why a box [x, y, w, h] shows nothing of an image of that size; None where it shows something."""
-    if box is None:
-        return "without a box"
-    x, y, w, h = box
-    if w < 0 or h < 0:
-        return "of negative size"
-    if x + w <= x or y + h <= y:  # This also holds where rounding loses w or h.
-        return "of zero size"
-    rows, columns = hw
-    outside = x >= columns or y >= rows or x + w <= 0 or y + h <= 0
-    return "outside their image" if outside else None
-
-
-def _around(segmentation: object, hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Return the box (x, y, w, h) around an outline; None where there is none that can be read."""
-    try:
-        in_runs, rings = read_segmentation(segmentation, hw)
-    except ValueError:
-        return None
-    if in_runs:
-        return _around_runs(np.array(rings[0], dtype=np.int64), hw[0])
-    corners = np.concatenate([np.reshape(ring, (-1, 2)) for ring in rings])
-    (x, y), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    return (float(x), float(y), float(right - x), float(bottom - y))
-
-
-def _around_runs(
-    runs: npt.NDArray[np.int64], rows: int
-) -> tuple[float, float, float, float] | None:
-    """Return the box around the foreground of run lengths, column by column; None without foreground."""
-    ends = np.cumsum(runs)
-    first, last = (ends - runs)[1::2], ends[1::2] - 1
-    first, last = first[last >= first], last[last >= first]
-    if not len(first):
-        return None
-    left, right = int(first[0]) // rows, int(last[-1]) // rows
-    within = first // rows == last // rows
-    top = int((first % rows).min()) if within.all() else 0
-    bottom = int((last % rows).max()) if within.all() else rows - 1
-    return (float(left), float(top), float(right - left + 1), float(bottom - top + 1))
-
-
-def _is_number(value: object) -> bool:
-    """Return whether a value is a finite number of a size that an image could need (below 2**53)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53
+def valid_name_of(entry: Mapping[str, Any]) -> str:
+    """Return the normal form of an image's file name, "" where it has none."""
+    return valid_name(given_name(entry) or "", literal=entry.get(LITERAL) is True)

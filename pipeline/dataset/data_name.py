@@ -10,11 +10,15 @@ from ...cache.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class DataName:
-    """The name of a data set: its path, and its format and split where looking at the path is not enough."""
+    """The name of a data set: its path, and its format and split where looking at the path is not enough.
+
+    option: the command-line option that names the split, for messages.
+    """
 
     path: Path
     format: str | None = None
     split: str | None = None
+    option: str = "--split"
 
     def __str__(self) -> str:
         return str(self.path) if self.split is None else f"{self.path} ({self.split})"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...cache.errors import InputError, did_you_mean
@@ -14,7 +14,8 @@ from .coco_json import annotations_of
 from .data_name import DataName
 from .folders import images_folder
 from .formats import FORMATS
-from .formats.format import Contents
+from .formats.files import first_few, with_reasons
+from .formats.format import Contents, Format
 from .formats.splits import SAME, usual_name
 from .settling import folder_of_all, given_names, settled, sizes_missing
 
@@ -27,7 +28,9 @@ class DataSet:
 
     source: its name in messages. format: the row of FORMATS it was read by. images: the folder that the names
     of its image files are relative to; None where it was not asked for. raw: the COCO JSON that a cache
-    keeps; it is the user's own file where nothing had to be added to that.
+    keeps; it is the user's own file where nothing had to be added to that. unread: the images that are left
+    out since they cannot be read, by name, and why. numbered: whether the ids of the classes are made up,
+    since the data set knows them by name alone.
     """
 
     source: str
@@ -35,6 +38,8 @@ class DataSet:
     images: Path | None
     raw: bytes
     annotations: Annotations
+    unread: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
 
 
 def read_data_set(
@@ -51,7 +56,7 @@ def read_data_set(
     the split to read, where the path has several. outlines: whether to keep the objects' outlines. Raises
     InputError.
     """
-    name, contents = _read(path, images, format, split)
+    name, contents = _read(DataName(path, format, split), images)
     return _data_set(name, settled(contents, images or _folder(contents)), outlines)
 
 
@@ -62,7 +67,7 @@ def load_annotations(data: Path | DataName, *, outlines: bool = False) -> tuple[
     those of `read_data_set`. outlines: whether to keep the objects' outlines. Raises InputError.
     """
     given = DataName(data) if isinstance(data, Path) else data
-    name, contents = _read(given.path, None, given.format, given.split)
+    name, contents = _read(given, None)
     try:
         contents = settled(contents, _folder(contents))
     except InputError:
@@ -83,21 +88,21 @@ def _folder(contents: Contents) -> Path:
 def check_data_name(data: Path | DataName) -> None:
     """Raise InputError where there is no data set of this name; its contents are not read."""
     given = DataName(data) if isinstance(data, Path) else data
-    kind = FORMATS[_format_of(given.path, given.format)]
-    _split_of(given.path, kind.splits(given.path), given.split)
+    _split_of(given, FORMATS[_format_of(given.path, given.format)])
 
 
 def splits_of(path: Path, format: str | None = None) -> tuple[str, ...]:
-    """Return the names of a data set's splits; () where it is a single set. Raises InputError."""
+    """Return the names of a data set's splits that have images; () where it is a single set.
+
+    Raises InputError.
+    """
     return tuple(FORMATS[_format_of(path, format)].splits(path))
 
 
-def _read(
-    path: Path, images: Path | None, format: str | None, split: str | None
-) -> tuple[str, Contents]:
-    name = _format_of(path, format)
+def _read(given: DataName, images: Path | None) -> tuple[str, Contents]:
+    name = _format_of(given.path, given.format)
     kind = FORMATS[name]
-    return name, kind.read(path, _split_of(path, kind.splits(path), split), images)
+    return name, kind.read(given.path, _split_of(given, kind), images)
 
 
 def _format_of(path: Path, format: str | None) -> str:
@@ -121,25 +126,41 @@ def _format_of(path: Path, format: str | None) -> str:
     raise InputError(f"{path}: no data set that is known; expected {known}; see docs/data.md")
 
 
-def _split_of(path: Path, splits: Sequence[str], split: str | None) -> str | None:
+def _split_of(given: DataName, kind: Format) -> str | None:
     """Return the split to read, by the name that the data set gives it. Raises InputError."""
+    path, split, option = given.path, given.split, given.option
+    splits = kind.splits(path)
     if split is None:
         if len(splits) > 1:
-            raise InputError(f"{path}: it has the splits {', '.join(splits)}; say which by --split")
+            raise InputError(
+                f"{path}: it has the splits {', '.join(splits)}; say which by {option}"
+            )
         return splits[0] if splits else None
-    if not splits:
-        raise InputError(f"--split {split}: {path} is a single set; leave it out")
+    known = (*splits, *kind.further(path))
+    if not known:
+        raise InputError(f"{option} {split}: {path} is a single set; leave it out")
     same = SAME.get(usual_name(split), ())
     for name in (split, *same):
-        if name in splits:
+        if name in known:
             return name
-    raise InputError(f"--split {split!r}: {path} has {', '.join(splits)}")
+    raise InputError(f"{option} {split!r}: {path} has {', '.join(known)}")
 
 
 def _data_set(name: str, contents: Contents, outlines: bool) -> DataSet:
     annotations = annotations_of(contents.coco, contents.source, outlines=outlines)
-    remarks = (*contents.remarks, *annotations.remarks)
-    raw = contents.raw or json.dumps(contents.coco).encode()
+    remarks = (*contents.remarks, *unread_remarks(contents.unread), *annotations.remarks)
     return DataSet(
-        contents.source, name, contents.images, raw, replace(annotations, remarks=remarks)
+        source=contents.source,
+        format=name,
+        images=contents.images,
+        raw=contents.raw or json.dumps(contents.coco).encode(),
+        annotations=replace(annotations, remarks=remarks),
+        unread=contents.unread,
+        numbered=contents.numbered,
     )
+
+
+def unread_remarks(unread: Mapping[str, str]) -> list[str]:
+    """Return a sentence on images that are left out since they cannot be read, where there are some."""
+    few = first_few(with_reasons(unread))
+    return [f"{len(unread)} images cannot be read and are left out: {few}"] if unread else []

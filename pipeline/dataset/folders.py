@@ -1,4 +1,4 @@
-"""Where the images of a data set lie, and which file each of its names means."""
+"""The folder in which the images of a data set lie, and the file that each of its names means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ...cache.errors import InputError
-from .image_files import is_hidden
+from .image_files import is_hidden, is_output
 from .names import folded, valid_name
 
 # How many names are looked for before a folder is taken for that of the images.
@@ -40,6 +40,9 @@ def file_below(folder: Path, name: str) -> str:
 
     Of a path that leaves the folder, such as an absolute one, the longest end that is a file there counts.
     """
+    # A backslash may be a letter of a name here.
+    if "\\" in name and (literal := valid_name(name, literal=True)) and is_file(folder / literal):
+        return literal
     if valid := valid_name(name):
         return valid if is_file(folder / valid) else ""
     root = folder.absolute().as_posix().rstrip("/") + "/"
@@ -85,6 +88,9 @@ def _listed(folder: Path) -> tuple[Mapping[str, list[str]], Mapping[str, list[st
     """Return the files below a folder by their folded path, and by its folded last part."""
     by_path, by_last = defaultdict(list), defaultdict(list)
     for root, folders, files in os.walk(folder):
+        if Path(root) != folder and is_output(Path(root), folders, files):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not is_hidden(name)]
         for file in files:
             if not is_hidden(file):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...cache.errors import InputError
+from ...cache.disk.files import read_below
+from ...cache.errors import FdetError, InputError
 from .images import ImageError, read_header
 
 log = logging.getLogger(__name__)
@@ -36,13 +38,27 @@ _ADVICE = {
 # Kinds of what is skipped that are no suffixes, and their plurals.
 HIDDEN_FILE, HIDDEN_FOLDER, BROKEN = "hidden file", "hidden folder", "broken link"
 SPECIAL, CLOSED, BARE = "pipe or device", "unreadable folder", "file without a suffix"
+OUTPUT = "folder that fdet wrote"
 _PLURALS = {
+    OUTPUT: "folders that fdet wrote",
     **{kind: f"{kind}s" for kind in (HIDDEN_FILE, HIDDEN_FOLDER, BROKEN, CLOSED)},
     SPECIAL: "pipes or devices",
     BARE: "files without a suffix",
 }
 # The maximum number of kinds that a line names.
 _KINDS = 8
+# Files that fdet writes into folders with pictures of its own, and some of their keys.
+_OUTPUTS = {
+    "fdet.json": {"key", "layout", "store"},
+    "run.json": {"format", "key", "config"},
+    "fit.json": {"format", "options", "chosen", "done"},
+    "compare.json": {"runs_planned", "sources", "findings"},
+    "ablation.json": {"format", "trials"},
+}
+_MAX_BYTES = 2**28
+# What `fdet predict` leaves: a list of detections beside a folder of pictures, and nothing else.
+_DETECTIONS, _PICTURES = "detections.json", "pictures"
+_HEADS = (b"[]", b'[{"image_id": ')
 
 
 def find_images(paths: Sequence[Path], *, quiet: bool = False) -> list[tuple[Path, str]]:
@@ -50,8 +66,9 @@ def find_images(paths: Sequence[Path], *, quiet: bool = False) -> list[tuple[Pat
 
     Names that several images would have are preceded by as many folders as make them differ.
     A file that is named is taken whatever it is. Below a folder, images are found by their suffix, or by
-    their content where they have none; links are followed, and each folder is looked into once. What is
-    skipped is logged in one line, unless quiet. Raises InputError where there is no image.
+    their content where they have none; links are followed, and each folder is looked into once. Folders that
+    fdet wrote, such as runs, are left out where they are below the given one. What is skipped is logged in
+    one line, unless quiet. Raises InputError where there is no image.
     """
     files: dict[Path, str] = {}
     skipped: Counter[str] = Counter()
@@ -120,6 +137,10 @@ def _images_below(folder: Path, skipped: Counter[str]) -> list[Path]:
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
+            if Path(root) != folder and is_output(Path(root), folders, files):
+                skipped[OUTPUT] += 1
+                folders.clear()
+                continue
             visible = sorted(name for name in folders if not is_hidden(name))
             skipped.update([HIDDEN_FOLDER] * (len(folders) - len(visible)))
             folders[:] = visible
@@ -130,6 +151,31 @@ def _images_below(folder: Path, skipped: Counter[str]) -> list[Path]:
                 else:
                     skipped[why] += 1
     return sorted(found)
+
+
+def is_output(folder: Path, folders: Sequence[str], files: Sequence[str]) -> bool:
+    """Return whether fdet wrote a folder, which holds these folders and files."""
+    names = {name for name in files if not is_hidden(name)}
+    if names == {_DETECTIONS} and list(folders) == [_PICTURES]:
+        return _begins(folder / _DETECTIONS, _HEADS)
+    return any(_has_keys(folder, name, _OUTPUTS[name]) for name in names & _OUTPUTS.keys())
+
+
+def _begins(path: Path, heads: tuple[bytes, ...]) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, heads))).startswith(heads)
+    except OSError:
+        return False
+
+
+def _has_keys(folder: Path, name: str, keys: set[str]) -> bool:
+    """Return whether a file is a JSON object with these keys."""
+    try:
+        content = json.loads(read_below(folder, name, _MAX_BYTES))
+    except (FdetError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and keys <= content.keys()
 
 
 def _why_skipped(path: Path) -> str | None:

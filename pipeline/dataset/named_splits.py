@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...cache.errors import InputError
+from .class_numbers import numbered_alike
 from .data_set import DataSet, read_data_set, splits_of
 
 
@@ -23,7 +24,8 @@ def read_splits(
     paths: a path with all of its splits, or a path for each split, which is then called by its file.
     images: the folder of all images, or one for each path; None or () to look for them. format: a row of
     FORMATS, None to find out. names: the splits to read of one path, () for all. outlines: whether to keep
-    the objects' outlines. Raises InputError.
+    the objects' outlines. Where the ids of classes are made up, those of several paths are made up together.
+    Raises InputError.
     """
     if len(paths) > 1 and names:
         raise InputError("--split chooses among the splits of one path; give one, or leave it out")
@@ -37,7 +39,7 @@ def read_splits(
     }
     if len(read) < len(found):
         raise InputError(f"{', '.join(map(str, paths))}: a path is given twice")
-    return read
+    return numbered_alike(read) if len(paths) > 1 else read
 
 
 def _folders(paths: Sequence[Path], images: Path | Sequence[Path] | None) -> Sequence[Path | None]:
@@ -53,9 +55,13 @@ def _folders(paths: Sequence[Path], images: Path | Sequence[Path] | None) -> Seq
 
 def _named(found: Sequence[tuple[Path, str | None]]) -> list[str]:
     """Return a name for each split: its own, that of its file, or where these are not unique both."""
+    stems = [_stem(path) for path, _ in found]
     choices = (
         [split or _short_name(path) for path, split in found],
-        [f"{path.stem}/{split}" if split else path.stem for path, split in found],
+        [
+            f"{stem}/{split}" if split else stem
+            for stem, (_, split) in zip(stems, found, strict=True)
+        ],
         [f"{path}/{split}" if split else str(path) for path, split in found],
     )
     return next((names for names in choices if len(set(names)) == len(names)), choices[-1])
@@ -63,6 +69,12 @@ def _named(found: Sequence[tuple[Path, str | None]]) -> list[str]:
 
 def _short_name(path: Path) -> str:
     """Return the name that a file gives its split: train for instances_train2017.json."""
-    if path.stem in ("_annotations.coco", "annotations"):
-        return path.absolute().parent.name or path.stem
-    return re.sub(r"^(instances_|lvis_v1_)|(?<=\D)(19|20)\d\d$", "", path.stem) or path.stem
+    stem = _stem(path)
+    if stem in ("_annotations.coco", "annotations"):
+        return path.absolute().parent.name or stem
+    return re.sub(r"^(instances_|lvis_v1_)|(?<=\D)(19|20)\d\d$", "", stem) or stem
+
+
+def _stem(path: Path) -> str:
+    """Return the name of a file without its suffix, or of a folder, which "." and ".." have too."""
+    return path.stem if path.name not in ("", "..") else path.resolve().name or str(path)

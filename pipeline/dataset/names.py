@@ -9,22 +9,23 @@ from pathlib import PurePosixPath, PureWindowsPath
 from ...cache.layout import ImageEntry
 
 
-def normal_name(text: str) -> str:
+def normal_name(text: str, *, literal: bool = False) -> str:
     """Return a path below the image folder with forward slashes and without "." parts.
 
-    Raises ValueError for a path that leaves the folder, is absolute or is empty.
+    literal: whether a backslash is a letter of the file's name. Raises ValueError for a path that leaves the
+    folder, is absolute or is empty.
     """
-    path = PurePosixPath(text.replace("\\", "/"))
-    absolute = path.is_absolute() or bool(PureWindowsPath(text).drive)
+    path = PurePosixPath(text if literal else text.replace("\\", "/"))
+    absolute = path.is_absolute() or (not literal and bool(PureWindowsPath(text).drive))
     if absolute or ".." in path.parts or "\0" in text or not path.parts:
         raise ValueError(f"{text!r}: expected a path below the image folder")
     return str(path)
 
 
-def valid_name(text: str) -> str:
-    """Return the normal form of a name, "" where it has none."""
+def valid_name(text: str, *, literal: bool = False) -> str:
+    """Return the normal form of a name, "" where it has none; `literal` is that of `normal_name`."""
     try:
-        return normal_name(text)
+        return normal_name(text, literal=literal)
     except ValueError:
         return ""
 

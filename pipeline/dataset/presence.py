@@ -1,4 +1,4 @@
-"""Whether the data sets that a command names are there; the formats are imported only where there is one."""
+"""A check that the data sets of a command are there; formats are imported only where it names one."""
 
 from __future__ import annotations
 

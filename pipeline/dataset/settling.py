@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import InputError
-from .coco_json import given_name, whole_number
+from .coco_ids import whole_number
+from .coco_json import LITERAL, given_name, valid_name_of
 from .folders import actual_names, file_below, is_file
+from .formats.files import first_few, with_reasons
 from .formats.format import Contents
 from .image_sizes import read_sizes
 from .names import valid_name
@@ -23,7 +25,8 @@ def settled(contents: Contents, folder: Path) -> Contents:
 
     Raises InputError where sizes are not given and images are missing.
     """
-    named = _with_actual_names(_with_relative_names(contents, folder), folder)
+    marked = _with_backslashes(contents, folder)
+    named = _with_actual_names(_with_relative_names(marked, folder), folder)
     if not sizes_missing(named):
         return replace(named, images=folder)
     return replace(_with_sizes(named, folder), images=folder)
@@ -58,15 +61,40 @@ def _lacks_size(entry: dict[str, Any]) -> bool:
     return any(entry.get(name) in (None, "", 0, "0") for name in ("height", "width"))
 
 
+def _with_backslashes(contents: Contents, folder: Path) -> Contents:
+    """Return the contents with a mark at images in whose file names a backslash is a letter.
+
+    Elsewhere it parts folders, as on Windows.
+    """
+    names = [
+        name for name in given_names(contents) if "\\" in name and not Path(name).is_absolute()
+    ]
+    there = {name for name in names if valid_name(name, literal=True) and is_file(folder / name)}
+    if not there or os.sep == "\\":
+        return contents
+    images = [
+        {**entry, LITERAL: True}
+        if isinstance(entry, dict) and given_name(entry) in there
+        else entry
+        for entry in contents.coco["images"]
+    ]
+    remark = f"{len(there)} images have a backslash in their names: {first_few(sorted(there))}"
+    return replace(
+        contents,
+        coco={**contents.coco, "images": images},
+        raw=None,
+        remarks=(*contents.remarks, remark),
+    )
+
+
 def _with_relative_names(contents: Contents, folder: Path) -> Contents:
     """Return the contents with paths that leave the folder, such as absolute ones, made relative to it.
 
     Nothing is changed where some of them mean no file of the folder, or two mean one; they are refused later.
     """
-    given = dict.fromkeys(given_names(contents))
-    leaving = [name for name in given if not valid_name(name)]
-    found = {name: file_below(folder, name) for name in leaving}
-    taken = [*found.values(), *(valid_name(name) for name in given if name not in found)]
+    normal = {name: valid_name_of(e) for e in _images(contents) if (name := given_name(e))}
+    found = {name: file_below(folder, name) for name, valid in normal.items() if not valid}
+    taken = [*found.values(), *(valid for valid in normal.values() if valid)]
     if not all(found.values()) or not found or len(set(taken)) < len(taken):
         return contents
     return _renamed(
@@ -78,11 +106,11 @@ def _with_relative_names(contents: Contents, folder: Path) -> Contents:
 
 def _with_actual_names(contents: Contents, folder: Path) -> Contents:
     """Return the contents with the names that the files have, where that is beyond doubt."""
-    given = [given_name(entry) or "" for entry in _images(contents)]
-    found = actual_names(folder, [valid_name(name) for name in given if valid_name(name)])
+    normal = {given_name(entry) or "": valid_name_of(entry) for entry in _images(contents)}
+    found = actual_names(folder, [name for name in normal.values() if name])
     if not found:
         return contents
-    renamed = {name: found[valid_name(name)] for name in given if valid_name(name) in found}
+    renamed = {name: found[valid] for name, valid in normal.items() if valid in found}
     return _renamed(contents, renamed, "were found under another name or folder")
 
 
@@ -108,9 +136,7 @@ def _with_sizes(contents: Contents, folder: Path) -> Contents:
     Images that cannot be read are left out. Raises InputError for missing ones, and where all are left out.
     """
     lacking = {
-        id(e): name
-        for e in _images(contents)
-        if _lacks_size(e) and (name := valid_name(given_name(e) or ""))
+        id(e): name for e in _images(contents) if _lacks_size(e) and (name := valid_name_of(e))
     }
     missing = [name for name in lacking.values() if not (folder / name).is_file()]
     if missing:
@@ -120,11 +146,9 @@ def _with_sizes(contents: Contents, folder: Path) -> Contents:
         )
     found = read_sizes([folder / name for name in lacking.values()])
     sizes = {key: hw for key, hw in zip(lacking, found, strict=True) if not isinstance(hw, str)}
-    unread = [
-        f"{n} ({why})"
-        for n, why in zip(lacking.values(), found, strict=True)
-        if isinstance(why, str)
-    ]
+    unread = {
+        name: why for name, why in zip(lacking.values(), found, strict=True) if isinstance(why, str)
+    }
     images = [
         {**entry, "height": sizes[id(entry)][0], "width": sizes[id(entry)][1]}
         if id(entry) in sizes
@@ -134,19 +158,18 @@ def _with_sizes(contents: Contents, folder: Path) -> Contents:
     sized = replace(contents, coco={**contents.coco, "images": images}, raw=None)
     if not unread:
         return sized
-    if len(unread) == len(images):
-        raise InputError(f"{contents.source}: no image can be read: {unread[0]}; check --images")
-    remark = (
-        f"{len(unread)} images without a size cannot be read and are left out, e.g. {unread[0]}"
-    )
-    return replace(_without_sizeless(sized), remarks=(*contents.remarks, remark))
+    if len(lacking) - len(sizes) == len(images):
+        raise InputError(
+            f"{contents.source}: no image can be read: {with_reasons(unread)[0]}; check --images"
+        )
+    return replace(_without_sizeless(sized), unread={**contents.unread, **unread})
 
 
 def _without_sizeless(contents: Contents) -> Contents:
     """Return the contents without the images that have no size, and without their objects."""
     images = contents.coco["images"]
     sizeless = [e for e in images if isinstance(e, dict) and _lacks_size(e)]
-    left_out = {_id(e.get("id")) for e in sizeless if valid_name(given_name(e) or "")}
+    left_out = {_id(e.get("id")) for e in sizeless if valid_name_of(e)}
     objects = contents.coco.get("annotations")
     if isinstance(objects, list):
         objects = [

@@ -15,7 +15,8 @@ from ...cache.disk.publish import publish_bytes
 from ...cache.errors import InputError
 from .annotations import joined_annotations
 from .check import check_there
-from .coco_json import decoded, whole_number
+from .coco_ids import whole_number
+from .coco_json import decoded
 from .conversion import write_split
 from .data_set import DataSet
 from .formats.files import first_few

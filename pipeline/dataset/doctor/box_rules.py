@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..box_checks import beyond_image, box_remarks
-from ..coco_json import decoded, whole_number
+from ..coco_ids import whole_number
+from ..coco_json import decoded
+from ..data_set import unread_remarks
 from .finding import Finding, Severity, found
 from .subject import Mask, Split, Subject
 
@@ -204,5 +206,5 @@ def remarks(subject: Subject) -> Finding | None:
 
 def _assumptions(split: Split) -> Sequence[str]:
     """Return the remarks that no other rule repeats."""
-    on_boxes = box_remarks(split.boxes, split.hw)
-    return [remark for remark in split.annotations.remarks if remark not in on_boxes]
+    others = [*box_remarks(split.boxes, split.hw), *unread_remarks(split.data.unread)]
+    return [remark for remark in split.annotations.remarks if remark not in others]

@@ -1,4 +1,4 @@
-"""What is read of the image files: their headers or all of their bytes, in threads, and what folders hold."""
+"""The image files of the splits, read in threads by header or as a whole, and what their folders hold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from ..depth import Range
 from ..image_files import SUFFIXES, is_hidden
 from ..images import ImageError, file_sha256, load_deep_values, load_image, read_header
 from ..threads import in_threads
@@ -49,8 +50,11 @@ def _decoded(path: Path) -> ImageFile:
     try:
         values = load_deep_values(path) if header.deep else None
         if values is not None:
-            high = float(np.nanmax(values))
-            return ImageFile("", header, file_sha256(path), values.ndim == 2, high)
+            if not np.isfinite(values).all():
+                return ImageFile(fault="it stores pixels that are NaN or infinite")
+            floating = values.dtype.kind == "f"
+            deep = Range(path.name, float(values.min()), float(values.max()), floating)
+            return ImageFile("", header, file_sha256(path), values.ndim == 2, deep)
         image, sha256 = load_image(path)
         return ImageFile("", header, sha256, _is_grey(image))
     except ImageError as error:
@@ -78,7 +82,8 @@ def listed_files(splits: Sequence[Split]) -> dict[Path, list[str]]:
     folders: defaultdict[Path, set[str]] = defaultdict(set)
     for split in splits:
         if split.data.images is not None:
-            parents = (str(PurePosixPath(image.file_name).parent) for image in split.images)
+            names = [*(image.file_name for image in split.images), *split.data.unread]
+            parents = (str(PurePosixPath(name).parent) for name in names)
             folders[split.data.images].update(parents)
     return {
         root: [name for inside in sorted(below) for name in _images_in(root, inside)]

@@ -11,7 +11,7 @@ KEPT_EXAMPLES, SHOWN_EXAMPLES = 10, 3
 
 
 class Severity(StrEnum):
-    """How bad a finding is, the mildest first.
+    """The severity of a finding, the mildest first.
 
     A note is worth knowing, a warning worth a look; with an error, training or evaluation would suffer or
     be refused.

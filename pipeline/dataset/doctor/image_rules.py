@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from ..depth import bits_of
 from .finding import Finding, Severity, found
 from .subject import Split, Subject
 
@@ -26,17 +28,23 @@ def missing(subject: Subject) -> Finding | None:
 
 
 def unreadable(subject: Subject) -> Finding | None:
-    """Find image files that cannot be read."""
+    """Find image files that cannot be read, also those that reading the data set left out."""
     faults = [
+        subject.label(split, f"{name}: {why}")
+        for split in subject.splits
+        for name, why in split.data.unread.items()
+    ]
+    count = subject.image_count + len(faults)
+    faults += [
         subject.label(split, f"{image.file_name}: {file.fault}")
         for split, image, file in subject.known
         if file.fault
     ]
-    many = len(faults) >= _UNREADABLE_SHARE * subject.image_count
+    many = len(faults) >= _UNREADABLE_SHARE * count
     return found(
         Severity.error if many else Severity.warning,
         faults,
-        subject.image_count,
+        count,
         "images cannot be read",
         "restore or remove them; an extraction goes on without them",
     )
@@ -104,18 +112,39 @@ def grey(subject: Subject) -> Finding | None:
 def deep(subject: Subject) -> Finding | None:
     """Find images that store more than 8 bits for a value."""
     files = [(s, image, f) for s, image, f, header in subject.readable() if header.deep]
-    highs = [file.high for _, _, file in files if file.high is not None]
+    highs = [file.deep.high for _, _, file in files if file.deep is not None]
     reach = f" and reach {max(highs):.6g}" if highs else ""
     return found(
         Severity.note,
         [
             subject.label(split, image.file_name)
-            + ("" if file.high is None else f": up to {file.high:.6g}")
+            + ("" if file.deep is None else f": up to {file.deep.high:.6g}")
             for split, image, file in files
         ],
         subject.image_count,
         f"images have values of more than 8 bits{reach}",
         "see that the number of bits which `fdet extract` logs is right; --bits to change it",
+    )
+
+
+def other_range(subject: Subject) -> Finding | None:
+    """Find splits whose deep pixels have a range that an extraction refuses."""
+    examples, mended, count = [], True, 0
+    for split in subject.splits:
+        known = {image.file_name: subject.files.get(split.path(image)) for image in split.images}
+        ranges = [replace(f.deep, name=name) for name, f in known.items() if f and f.deep]
+        result = bits_of(ranges)
+        if result.problem:
+            examples.append(subject.label(split, result.problem))
+            count += len(ranges)
+            mended = mended and result.mended
+    return found(
+        Severity.warning if mended else Severity.error,
+        examples,
+        subject.image_count,
+        "images have deep pixels of a range that `fdet extract` refuses",
+        "convert them; where --bits is named, it does as well",
+        count=count,
     )
 
 
@@ -126,11 +155,12 @@ def without_objects(subject: Subject) -> Finding | None:
         for split in subject.splits
         for k in (split.counts == 0).nonzero()[0]
     ]
-    if len(empty) == subject.image_count:
-        severity, advice = Severity.warning, "nothing can be learnt from them, nor measured"
-    else:
-        severity, advice = Severity.note, "they teach what is background; were any forgotten?"
-    return found(severity, empty, subject.image_count, "images have no objects", advice)
+    if not any(split.objects_of_class.any() for split in subject.splits):
+        empty = [subject.label(split, image.file_name) for split, image in subject.entries()]
+        advice = "nothing can be learnt from them, nor measured: check the annotations"
+        return found(Severity.error, empty, subject.image_count, "images have no objects", advice)
+    advice = "they teach what is background; were any forgotten?"
+    return found(Severity.note, empty, subject.image_count, "images have no objects", advice)
 
 
 def duplicates(subject: Subject) -> Finding | None:

@@ -73,6 +73,9 @@ def not_listed(subject: Subject) -> Finding | None:
     for split, image in subject.entries():
         if split.data.images is not None:
             names[split.data.images].add(image.file_name)
+    for split in subject.splits:
+        if split.data.images is not None:
+            names[split.data.images].update(split.data.unread)
     examples, total = list[str](), 0
     for root, files in subject.listed.items():
         folders = {PurePosixPath(name).parent for name in names[root]}

@@ -12,7 +12,7 @@ from .subject import Subject
 
 
 class Depth(IntEnum):
-    """What is looked at: the annotations alone, also the headers of the files, or all of their bytes."""
+    """The depth of an examination: annotations alone, headers of files too, or all of their bytes."""
 
     annotations = 0
     headers = 1
@@ -41,6 +41,9 @@ RULES: Mapping[str, Rule] = {
     "missing": Rule("annotated images without a file", image_rules.missing, _HEADERS),
     "unreadable": Rule("files that are no images, or damaged", image_rules.unreadable, _HEADERS),
     "size": Rule("images of another size than the annotations", image_rules.other_size, _HEADERS),
+    "range": Rule(
+        "deep pixels of a range that extractions refuse", image_rules.other_range, _PIXELS
+    ),
     "box-format": Rule("boxes as corners or fractions", box_rules.other_format, said=True),
     "class-ids": Rule(
         "classes that the splits list differently", class_rules.numbered_differently, whole=True

@@ -1,4 +1,4 @@
-"""What the rules of the doctor look at: the splits of a data set, and what is known of their files."""
+"""The subject of the rules of the doctor: the splits of a data set, and what is known of their files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ....cache.layout import ImageEntry
 from ..annotations import Annotations
 from ..box_checks import seem_corners, seem_fractions
 from ..data_set import DataSet
+from ..depth import Range
 from ..images import ImageHeader
 from ..views import ResizeRule
 
@@ -23,11 +24,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """What is known of an image file.
+    """An image file as far as it is known.
 
     fault: why it cannot be read, "" where it can. header: its size, orientation and depth. sha256: the
     digest of its bytes, "" where they were not read. grey: whether it shows no colours, None where that is
-    not known. high: the highest of its deep values, None where it has none or they were not read. missing:
+    not known. deep: the range of its deep values, None where it has none or they were not read. missing:
     whether there is no such file.
     """
 
@@ -35,7 +36,7 @@ class ImageFile:
     header: ImageHeader | None = None
     sha256: str = ""
     grey: bool | None = None
-    high: float | None = None
+    deep: Range | None = None
     missing: bool = False
 
 
@@ -83,7 +84,7 @@ class Split:
 
     @cached_property
     def misread(self) -> str:
-        """What the boxes seem to be instead of x, y, width, height in px; "" where nothing speaks for it."""
+        """The form that the boxes seem to have instead of x, y, width, height in px; "" for none."""
         if seem_fractions(self.boxes, self.hw):
             return "fractions of the image"
         return "x1, y1, x2, y2" if seem_corners(self.boxes, self.hw) else ""

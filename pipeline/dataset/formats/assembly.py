@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .files import first_few, one_line
 from .format import Coco
 
 Box = tuple[float, float, float, float]
@@ -60,6 +61,19 @@ def _object(entry: ObjectEntry) -> dict[str, Any]:
 def numbered(names: Iterable[str]) -> dict[str, int]:
     """Return the ids of classes that a format knows by name alone: from 1, in the order of their names."""
     return {name: number for number, name in enumerate(sorted(set(names)), 1)}
+
+
+def spelling_remarks(classes: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a sentence on classes that are written with other blanks around them each time.
+
+    classes: the class of each object, without such blanks and with them.
+    """
+    spellings: dict[str, set[str]] = {}
+    for name, written in classes:
+        spellings.setdefault(name, set()).add(written)
+    mixed = sorted(repr(one_line(name)) for name, found in spellings.items() if len(found) > 1)
+    what = "classes are written with different blanks around them, and are taken for one each"
+    return [f"{len(mixed)} {what}: {first_few(mixed)}"] if mixed else []
 
 
 def span(low: float, high: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..coco_json import whole_number
+from ..coco_ids import whole_number
 from .assembly import numbered
 from .files import one_line, read_text
 
@@ -18,8 +18,8 @@ _MAPS = ("classes.csv", "class_map.csv", "class_mapping.csv", "class_list.csv", 
 _DESCRIPTIONS = "*class-descriptions*.csv"
 
 
-def class_ids(labels: set[str], folders: Sequence[Path]) -> tuple[dict[str, int], list[str]]:
-    """Return the id of each class, and sentences on what was assumed.
+def class_ids(labels: set[str], folders: Sequence[Path]) -> tuple[dict[str, int], bool, list[str]]:
+    """Return the id of each class, whether they are numbered here, and sentences on what was assumed.
 
     labels: the classes of all splits. folders: where a file with their ids may be. Raises InputError.
     """
@@ -41,12 +41,13 @@ def class_ids(labels: set[str], folders: Sequence[Path]) -> tuple[dict[str, int]
                 )
             remarks.append(f"{file.name} has none of the classes of the table and is not used")
             continue
-        return given, [f"the ids of the classes are those of {file}"]
+        return given, False, [f"the ids of the classes are those of {file}"]
     numbers = {label: whole_number(label) for label in labels}
     known = [number for number in numbers.values() if number is not None]
     if len(set(known)) == len(labels):
-        return {label: number for label, number in numbers.items() if number is not None}, remarks
-    return numbered(labels), remarks
+        given = {label: number for label, number in numbers.items() if number is not None}
+        return given, False, remarks
+    return numbered(labels), True, remarks
 
 
 def described(labels: set[str], folders: Sequence[Path]) -> dict[str, str]:

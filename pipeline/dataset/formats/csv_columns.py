@@ -6,14 +6,14 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
-from ..coco_json import whole_number
+from ..coco_ids import whole_number
 from ..image_files import SUFFIXES
-from .files import MAX_TABLE_BYTES, head_of, number, read_text, state_of
+from .files import MAX_TABLE_BYTES, head_of, number, one_line, read_text, state_of
 
 # The names that programs give to columns, in lower case and without signs, the likeliest first.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -51,7 +51,8 @@ _FORM = "the columns file, x1, y1, x2, y2, class"
 class Row:
     """A row of a table: its line, the image and its size, and the object unless there is none.
 
-    corners: x1, y1, x2, y2 in px, or as fractions where the table has those.
+    corners: x1, y1, x2, y2 in px, or as fractions where the table has those. written: the class with the
+    blanks around it.
     """
 
     line: int
@@ -61,6 +62,7 @@ class Row:
     label: str
     split: str
     crowd: bool
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,15 @@ class Columns:
     """The position of each column that is known by its meaning.
 
     headed: whether the first row names them. fractions: whether corners are fractions of the image, as in
-    Open Images.
+    Open Images. others: the columns that are not used although they might be one of these, each with the one
+    that is.
     """
 
     at: Mapping[str, int]
     delimiter: str
     headed: bool
     fractions: bool
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def looks_like_boxes(file: Path) -> bool:
@@ -113,7 +117,10 @@ def read_rows(file: Path, columns: Columns) -> Iterator[Row]:
             if header:
                 header = False
                 continue
-            yield _row(cells, columns.at, reader.line_num, f"{file}: line {reader.line_num}")
+            written = row[columns.at["label"]]
+            yield _row(
+                cells, columns.at, reader.line_num, f"{file}: line {reader.line_num}", written
+            )
     except csv.Error as error:
         raise InputError(f"{file}: line {reader.line_num}: not CSV: {error}") from error
 
@@ -145,13 +152,20 @@ def _columns(head: str) -> Columns | str:
     except csv.Error as error:
         return f"not CSV: {error}"
     names = [re.sub(r"[^a-z0-9]", "", cell.casefold()) for cell in cells]
-    at = {}
+    at, others = dict[str, int](), dict[str, str]()
     for meaning, aliases in _ALIASES.items():
-        found = next((alias for alias in aliases if alias in names), None)
-        if found is not None:
-            at[meaning] = names.index(found)
+        found = [alias for alias in aliases if alias in names]
+        if not found:
+            continue
+        at[meaning] = names.index(found[0])
+        if names.count(found[0]) > 1:
+            twice = cells[len(names) - 1 - names[::-1].index(found[0])]
+            return f"two columns are called {one_line(twice)!r}; rename one of them"
+        if meaning in _NEEDED:
+            used = cells[at[meaning]]
+            others |= {cells[names.index(alias)]: used for alias in found[1:]}
     if all(meaning in at for meaning in _NEEDED):
-        return Columns(at, delimiter, True, {"imageid", "labelname"} <= set(names))
+        return Columns(at, delimiter, True, {"imageid", "labelname"} <= set(names), others)
     if len(cells) == len(_NEEDED) and _is_row(cells):
         return Columns({n: k for k, n in enumerate(_NEEDED)}, delimiter, False, False)
     if len(set(at) & set(_NEEDED)) >= 2:
@@ -168,7 +182,7 @@ def _is_row(cells: Sequence[str]) -> bool:
     return bool(cells[0]) and (boxed or (image and not any(cells[1:])))
 
 
-def _row(cells: Sequence[str], at: Mapping[str, int], line: int, where: str) -> Row:
+def _row(cells: Sequence[str], at: Mapping[str, int], line: int, where: str, written: str) -> Row:
     given = {meaning: cells[position] for meaning, position in at.items()}
     if not given["file"]:
         raise InputError(f"{where}: expected the name of an image, got nothing")
@@ -186,6 +200,7 @@ def _row(cells: Sequence[str], at: Mapping[str, int], line: int, where: str) -> 
         given["label"] if values else "",
         given.get("split", "").casefold(),
         _flag(given.get("crowd", ""), where),
+        written if values else "",
     )
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ....cache.errors import InputError
-from ..folders import images_folder
+from ..folders import images_folder, is_file
 from ..image_files import SUFFIXES
 from ..image_sizes import read_sizes
 from ..names import normal_name
-from .assembly import ImageObjects, ObjectEntry, between, coco_form
+from .assembly import ImageObjects, ObjectEntry, between, coco_form, spelling_remarks
 from .csv_classes import class_ids, described
 from .csv_columns import Columns, Row, columns_of, looks_like_boxes, named_in, read_rows
-from .files import first_few, names_in, one_line, plain_path, shared_folder
+from .files import first_few, names_in, one_line, plain_path, shared_folder, with_reasons
 from .format import Contents, Format
 from .splits import SPLITS, split_folders, split_in
 
@@ -27,10 +27,14 @@ _OF_IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".JPG",
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """The name of each image that a table writes, and the folder that the names are relative to, if known."""
+    """The name of each image that a table writes, and the folder that the names are relative to, if known.
+
+    remarks: what was assumed.
+    """
 
     names: Mapping[str, str]
     root: Path | None
+    remarks: tuple[str, ...] = ()
 
 
 def recognises(path: Path) -> bool:
@@ -57,7 +61,9 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     labels = {row.label for row in rows}.union(*(named_in(other)[1] for other in others))
     folders = list(dict.fromkeys([table.parent, path if path.is_dir() else table.parent]))
     names = described(labels - {""}, folders) if columns.fractions else {}
-    ids, remarks = class_ids({names.get(label, label) for label in labels - {""}}, folders)
+    ids, numbered, remarks = class_ids(
+        {names.get(label, label) for label in labels - {""}}, folders
+    )
     if not ids:
         raise InputError(f"{table}: expected rows with a box and a class, got none")
     if "score" in columns.at and not columns.fractions:
@@ -66,8 +72,14 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
         )
     if "split" in columns.at and split is not None:
         rows = [row for row in rows if row.split == split.casefold()]
+    remarks += spelling_remarks((row.label, row.written) for row in rows if row.label)
+    remarks += [
+        f"the column {used!r} is read, and {other!r} is not"
+        for other, used in columns.others.items()
+    ]
     rows = [replace(row, label=names.get(row.label, row.label)) for row in rows]
-    return _contents(table, rows, columns, ids, images, remarks)
+    contents = _contents(table, rows, columns, ids, images, remarks)
+    return replace(contents, numbered=numbered)
 
 
 def _contents(
@@ -86,11 +98,10 @@ def _contents(
     for row in rows:
         of_image.setdefault(named.names[row.file], []).append(row)
     sizes = {name: _size(table, group) for name, group in of_image.items()}
-    root = named.root
+    root, unread = named.root, dict[str, str]()
     if columns.fractions:
         root = images or root or images_folder(table, list(of_image))
         sizes, unread = _sizes_read(table, root, list(of_image))
-        remarks += unread
     entries = [
         ImageObjects(
             name,
@@ -105,7 +116,7 @@ def _contents(
         for group in [of_image[name]]
     ]
     coco = coco_form(entries, {number: name for name, number in ids.items()})
-    return Contents(coco, str(table), None, root, tuple(remarks))
+    return Contents(coco, str(table), None, root, (*remarks, *named.remarks), unread)
 
 
 def _object(row: Row, ids: Mapping[str, int], hw: tuple[int, int] | None) -> ObjectEntry:
@@ -131,28 +142,30 @@ def _size(table: Path, rows: Sequence[Row]) -> tuple[int, int] | None:
 
 def _sizes_read(
     table: Path, root: Path, names: Sequence[str]
-) -> tuple[dict[str, tuple[int, int] | None], list[str]]:
-    """Return the sizes of the images that can be read, and a sentence on the others."""
+) -> tuple[dict[str, tuple[int, int] | None], dict[str, str]]:
+    """Return the sizes of the images that can be read, and why the others cannot."""
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
         raise InputError(
             f"{table}: {len(missing)} of {len(names)} images are missing below {root}: {first_few(missing)}"
         )
     found = dict(zip(names, read_sizes([root / name for name in names]), strict=True))
-    unread = [f"{name} ({size})" for name, size in found.items() if isinstance(size, str)]
+    unread = {name: size for name, size in found.items() if isinstance(size, str)}
     sizes = {name: size for name, size in found.items() if not isinstance(size, str)}
     if not sizes:
-        raise InputError(f"{root}: no image can be read: {first_few(unread)}")
-    remark = f"{len(unread)} images cannot be read and are left out: {first_few(unread)}"
-    return {**sizes}, [remark] if unread else []
+        raise InputError(f"{root}: no image can be read: {first_few(with_reasons(unread))}")
+    return {**sizes}, unread
 
 
 def _named(table: Path, given: Sequence[str], images: Path | None) -> _Named:
     """Return the names of images below one folder, for names that may be absolute or lack a suffix."""
     names: dict[str, str] = {}
+    bases = [images] if images else [table.parent, table.parent / "images"]
     for name in given:
+        # A backslash is a letter of a name where there is such a file.
+        literal = "\\" in name and any(is_file(base / name) for base in bases)
         try:
-            names[name] = normal_name(name)
+            names[name] = normal_name(name, literal=literal)
         except ValueError:
             return _below_shared(table, given, images)
     if all(PurePosixPath(name).suffix.lower() in SUFFIXES for name in names.values()):
@@ -174,7 +187,10 @@ def _below_shared(table: Path, given: Sequence[str], images: Path | None) -> _Na
     if images is not None and all(p.is_relative_to(plain_path(images)) for p in paths.values()):
         root = plain_path(images)
     names = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
-    return _Named(names, root if root.is_dir() and images is None else None)
+    lost = [name for name in given if not is_file(paths[name])]
+    what = "images are not where their paths say, and are looked for below one folder, e.g."
+    remarks = [f"{len(lost)} {what} {one_line(lost[0])} as {names[lost[0]]}"] if lost else []
+    return _Named(names, root if root.is_dir() and images is None else None, tuple(remarks))
 
 
 def _with_suffix(table: Path, names: Mapping[str, str], images: Path | None) -> _Named:

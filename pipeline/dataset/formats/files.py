@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
@@ -45,10 +45,19 @@ def read_text(path: Path, limit: int = MAX_PAGE_BYTES) -> str:
     """
     raw = read_bytes(path, limit)
     try:
-        return raw.decode(encoding_of(raw) or "utf-8")
+        text = raw.decode(encoding_of(raw) or "utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}: line {line}: not UTF-8; save the file in UTF-8") from error
+    refuse_zero_byte(text, path)
+    return text
+
+
+def refuse_zero_byte(text: str, path: Path) -> None:
+    """Raise InputError where a text has a zero byte, as a damaged file and UTF-16 without its mark have."""
+    if (at := text.find("\0")) >= 0:
+        line = text.count("\n", 0, at) + 1
+        raise InputError(f"{path}: line {line}: a zero byte; restore the file, or save it in UTF-8")
 
 
 def state_of(path: Path) -> tuple[int, int]:
@@ -123,6 +132,19 @@ def _refuse(error: OSError) -> None:
     raise InputError(f"{error.filename}: {error.strerror}") from error
 
 
+def hidden_files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Yield the files of these suffixes that `files_below` leaves out, since a dot begins their path.
+
+    What systems leave in folders is none of them.
+    """
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(n for n in folders if n.startswith(".") or not is_hidden(n))
+        inside = any(part.startswith(".") for part in Path(root).relative_to(folder).parts)
+        for name in sorted(names):
+            if (inside or name.startswith(".")) and Path(name).suffix.lower() in suffixes:
+                yield Path(root, name)
+
+
 def some_files(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     """Yield the files that `files_below` does in the order of the disk, for a look at the first ones."""
     waiting, seen = [folder], set()
@@ -190,3 +212,8 @@ def one_line(text: str) -> str:
 def first_few(items: Sequence[str], count: int = 3) -> str:
     """Return the first items of a list for a message."""
     return ", ".join(items[:count]) + (", ..." if len(items) > count else "")
+
+
+def with_reasons(unread: Mapping[str, str]) -> list[str]:
+    """Return the names of files, each with the reason for which it cannot be read."""
+    return [f"{name} ({why})" for name, why in unread.items()]

@@ -1,9 +1,9 @@
-"""What a format of data sets has to say: how it is recognised, which splits there are, and what it holds."""
+"""A format of data sets: how it is recognised, which splits there are, and what it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ class Contents:
     coco: images, annotations and categories as COCO JSON has them; an image without "width" and "height" has
     them in its file alone. source: its name in messages. raw: the bytes of the file that held exactly this,
     None where it was put together. images: the folder that the names of image files are relative to, None
-    where the format does not say. remarks: sentences on what was assumed or left out.
+    where the format does not say. remarks: sentences on what was assumed or left out. unread: the images that
+    are left out since they cannot be read, by name, and why. numbered: whether the data set knows its classes
+    by name alone, so that their ids are made up.
     """
 
     coco: Coco
@@ -25,6 +27,8 @@ class Contents:
     raw: bytes | None = None
     images: Path | None = None
     remarks: tuple[str, ...] = ()
+    unread: Mapping[str, str] = field(default_factory=dict)
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,14 @@ class Format:
     help: what it is, for the help of --format. recognises: whether a path looks like it, from names and the
     beginnings of files. splits: the names of the splits of a path, () where it is a single set. read: the
     contents of a path and of one of its splits; the split is None where `splits` is empty, and the folder
-    of the images is None where the user named none. Both functions raise InputError that names the file, the
-    line or field, what is expected and what was found.
+    of the images is None where the user named none. further: the names that may be given for a split besides
+    those of `splits`: of splits without images, and of unions of others, which are not to be read with them.
+    These functions raise InputError that names the file, the line or field, what is expected and what was
+    found.
     """
 
     help: str
     recognises: Callable[[Path], bool]
     splits: Callable[[Path], Sequence[str]]
     read: Callable[[Path, str | None, Path | None], Contents]
+    further: Callable[[Path], Sequence[str]] = lambda path: ()

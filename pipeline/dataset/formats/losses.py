@@ -1,4 +1,4 @@
-"""What the labels of YOLO and the XML of Pascal VOC do not keep of annotations, in sentences."""
+"""Sentences on what the labels of YOLO and the XML of Pascal VOC do not keep of annotations."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -10,15 +11,25 @@ from pathlib import Path
 from ....cache.errors import InputError
 from ...machines.progress import progress_line
 from ..names import normal_name
-from .assembly import ImageObjects, ObjectEntry, coco_form, numbered
-from .files import files_below, first_few, names_in, read_text, some_files, state_of
+from .assembly import ImageObjects, ObjectEntry, coco_form, numbered, spelling_remarks
+from .files import (
+    files_below,
+    first_few,
+    hidden_files,
+    names_in,
+    read_text,
+    some_files,
+    state_of,
+)
 from .format import Contents, Format
 from .splits import SPLITS, split_folders, split_in
 from .voc_images import named_images
 from .voc_xml import VocImage, is_other_xml, looks_like_voc, read_image
 
 _XML = frozenset({".xml"})
-_LISTED = (*SPLITS, "trainval")
+# The list of the images of two others, which is no split besides these.
+_UNION, _PARTS = "trainval", ("train", "val")
+_LISTED = (*SPLITS, _UNION)
 # How many XML files are looked at before a folder is taken for one without any of VOC's.
 _TRIED = 20
 # Of so many files the contents are kept for the next split of their data set, some 100 MB.
@@ -38,8 +49,37 @@ def splits(path: Path) -> Sequence[str]:
     """Return the splits that ImageSets/Main lists, or for which there are folders of XML files."""
     if path.is_file():
         return ()
-    lists = {list_.stem for root in _devkits(path) for list_ in _lists(root)}
-    return tuple(s for s in _LISTED if s in lists) or tuple(_folders_of_splits(path))
+    further = further_splits(path)
+    return tuple(s for s in _listed_splits(path) if s not in further) or tuple(
+        _folders_of_splits(path)
+    )
+
+
+def further_splits(path: Path) -> Sequence[str]:
+    """Return the listed splits without XML files, unless none has any, and `trainval` beside its parts."""
+    listed = _listed_splits(path)
+    absent = [split for split, lists in listed.items() if not any(map(_has_xml, lists))]
+    if len(absent) == len(listed):
+        absent = []
+    both = [_UNION] if {_UNION, *_PARTS} <= set(listed) - set(absent) else []
+    return (*absent, *both)
+
+
+def _listed_splits(path: Path) -> dict[str, list[Path]]:
+    """Return the lists of each split that ImageSets/Main has, in the usual order."""
+    if path.is_file():
+        return {}
+    lists = [list_ for root in _devkits(path) for list_ in _lists(root)]
+    found = {split: [list_ for list_ in lists if list_.stem == split] for split in _LISTED}
+    return {split: those for split, those in found.items() if those}
+
+
+def _has_xml(list_: Path) -> bool:
+    """Return whether an image of a list has an XML file; a list that cannot be read is refused later."""
+    try:
+        return any(file.is_file() for file in _listed(list_))
+    except InputError:
+        return True
 
 
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
@@ -51,6 +91,10 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
         raise InputError(f"{path}: expected XML files that begin with <annotation>, found none")
     if others:
         remarks.append(f"{len(others)} XML files are not of Pascal VOC: {first_few(others)}")
+    if repeated := [text for image in parsed for text in image.repeated]:
+        what = "elements stand twice where one belongs, and the first is read"
+        remarks.append(f"{len(repeated)} {what}: {first_few(repeated)}")
+    remarks += spelling_remarks((o.name, o.written) for image in parsed for o in image.objects)
     ids = numbered(o.name for image in found.values() for o in image.objects)
     if not ids:
         raise InputError(
@@ -69,7 +113,7 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
         for name, image in zip(names, parsed, strict=True)
     ]
     coco = coco_form(entries, {number: name for name, number in ids.items()})
-    return Contents(coco, str(path), None, root, tuple(remarks))
+    return Contents(coco, str(path), None, root, tuple(remarks), numbered=True)
 
 
 def _entries(image: VocImage, ids: dict[str, int]) -> list[ObjectEntry]:
@@ -105,23 +149,39 @@ def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
     """Return the XML files of a split, and sentences on those left out."""
     if path.is_file():
         return [path], []
-    if split is None:
-        return list(files_below(path, _XML)), []
-    folders = _folders_of_splits(path)
-    lists = [list_ for root in _devkits(path) for list_ in _lists(root) if list_.stem == split]
-    if not lists:
-        return list(files_below(folders[split], _XML)), []
-    files: list[Path] = []
-    lost: list[Path] = []
-    for list_ in lists:
-        for file in _listed(list_):
-            (files if file.is_file() else lost).append(file)
+    lists = _listed_splits(path)
+    if split in lists:
+        return _xml_of_lists(lists[split], [name for name in further_splits(path) if name != split])
+    folder = path if split is None else _folders_of_splits(path)[split]
+    hidden = [file for file in hidden_files(folder, _XML) if looks_like_voc(file)]
+    what = "hidden XML files are left out; rename them to use them"
+    few = first_few([file.name for file in hidden])
+    return list(files_below(folder, _XML)), [f"{len(hidden)} {what}: {few}"] if hidden else []
+
+
+def _xml_of_lists(lists: Sequence[Path], further: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the XML files of the lists of a split, each once, and sentences on those left out.
+
+    further: the splits that are not read with the others.
+    """
+    rows = [file for list_ in lists for file in _listed(list_)]
+    there = {file: file.is_file() for file in rows}
+    files = [file for file, found in there.items() if found]
+    lost = [file.stem for file, found in there.items() if not found]
     if not files:
+        first = next(iter(there), lists[0])
         raise InputError(
-            f"{lists[0]}: none of its {len(lost)} images has an XML file, such as {lost[0]}"
+            f"{lists[0]}: none of its {len(lost)} images has an XML file, such as {first}"
         )
-    what = f"{len(lost)} images of the list have no XML file and are left out"
-    return files, [f"{what}: {first_few([file.stem for file in lost])}"] if lost else []
+    said = []
+    if lost:
+        what = "images of the list have no XML file and are left out"
+        said.append(f"{len(lost)} {what}: {first_few(lost)}")
+    if twice := [file.stem for file, count in Counter(rows).items() if count > 1]:
+        said.append(f"{len(twice)} images are listed twice: each is taken once: {first_few(twice)}")
+    for name in (name for name in further if name != _UNION):
+        said.append(f"{name}: no image of its list has an XML file: this split is left out")
+    return files, said
 
 
 def _files_for_classes(path: Path) -> Iterator[Path]:
@@ -180,4 +240,4 @@ def _folders_of_splits(path: Path) -> dict[str, Path]:
     return {}
 
 
-VOC = Format("Pascal VOC (folder of XML files)", recognises, splits, read)
+VOC = Format("Pascal VOC (folder of XML files)", recognises, splits, read, further_splits)

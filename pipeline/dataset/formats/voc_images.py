@@ -1,4 +1,4 @@
-"""Which image each XML file of Pascal VOC belongs to: the one it names, or the one of its own name."""
+"""The image that each XML file of Pascal VOC belongs to: the one it names, or the one of its own name."""
 
 from __future__ import annotations
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import codecs
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..coco_json import whole_number
+from ..coco_ids import whole_number
 from .assembly import Box, between, box_around
-from .files import MAX_PAGE_BYTES, encoding_of, head_of, number, one_line, read_bytes
+from .files import (
+    MAX_PAGE_BYTES,
+    encoding_of,
+    head_of,
+    number,
+    one_line,
+    read_bytes,
+    refuse_zero_byte,
+)
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 # The most tags of a file, which bounds the memory that its elements take.
@@ -34,23 +42,28 @@ _TEXT_ENCODINGS = re.compile(
 class VocObject:
     """An object: the name of its class, its box (x, y, w, h) and its polygon x, y, x, y, ... in image px.
 
-    polygon: () where there is none.
+    polygon: () where there is none. written: the name with the blanks around it.
     """
 
     name: str
     box: Box
     polygon: tuple[float, ...]
     difficult: bool
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
 class VocImage:
-    """What a file says of its image; hw is (rows, columns), None where it does not say."""
+    """The contents of the file of an image; hw is (rows, columns), None where it does not say.
+
+    repeated: the elements that stand in a place for one although another is there already.
+    """
 
     file: Path
     filename: str
     hw: tuple[int, int] | None
     objects: tuple[VocObject, ...]
+    repeated: tuple[str, ...] = ()
 
 
 def looks_like_voc(file: Path) -> bool:
@@ -112,7 +125,22 @@ def read_image(file: Path) -> VocImage:
         )
     filename = (root.findtext("filename") or "").strip().replace("\\", "/")
     objects = tuple(_objects(root, file))
-    return VocImage(file, filename, _size(root, file), objects)
+    return VocImage(file, filename, _size(root, file), objects, tuple(_repeated(root, file)))
+
+
+def _repeated(root: ElementTree.Element, file: Path) -> Iterator[str]:
+    """Yield the elements of which only the first is read, since there is a place for one."""
+    places: list[tuple[str, ElementTree.Element, Sequence[str]]] = [
+        (file.name, root, ("filename", "size"))
+    ]
+    for position, element in enumerate(root.findall("object"), 1):
+        where = f"{file.name}: object {position}"
+        places.append((where, element, ("name", "bndbox", "polygon", "difficult")))
+        places += [(f"{where}: bndbox", box, _CORNERS) for box in element.findall("bndbox")[:1]]
+    for where, parent, names in places:
+        for name in names:
+            if len(parent.findall(name)) > 1:
+                yield f"{where}: <{name}>"
 
 
 def _parsed(file: Path) -> ElementTree.Element:
@@ -142,7 +170,7 @@ def _text(file: Path) -> str:
         if not _TEXT_ENCODINGS.match(codecs.lookup(encoding).name):
             raise LookupError(encoding)
         # The declaration names the encoding of the bytes, and this is text.
-        return raw.decode(encoding).lstrip("\ufeff \t\r\n")
+        text = raw.decode(encoding).lstrip("\ufeff \t\r\n")
     except LookupError as error:
         raise InputError(
             f"{file}: encoding {encoding!r} is not known; save the file in UTF-8"
@@ -150,6 +178,8 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{file}: line {line}: not {encoding}; save the file in UTF-8") from error
+    refuse_zero_byte(text, file)
+    return text
 
 
 def _size(root: ElementTree.Element, file: Path) -> tuple[int, int] | None:
@@ -172,13 +202,13 @@ def _objects(root: ElementTree.Element, file: Path) -> Iterator[VocObject]:
         if (element.findtext("deleted") or "").strip() == "1":
             continue
         where = f"{file}: object {position}"
-        name = (element.findtext("name") or "").strip()
-        if not name:
+        written = element.findtext("name") or ""
+        if not (name := written.strip()):
             raise InputError(f"{where}: expected a class in <name>, got nothing")
         where = f"{where} ({one_line(name)})"
         polygon = _polygon(element, where)
         box = _box(element, polygon, where)
-        yield VocObject(name, box, polygon, _flag(element, "difficult", where))
+        yield VocObject(name, box, polygon, _flag(element, "difficult", where), written)
 
 
 def _box(element: ElementTree.Element, polygon: tuple[float, ...], where: str) -> Box:

@@ -1,13 +1,12 @@
-"""Where a YOLO data set has its parts: what a YAML file or obj.data says, or what a bare folder shows."""
+"""The places of the parts of a YOLO data set, from a YAML file, obj.data, or a bare folder."""
 
 from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ....cache.errors import InputError
@@ -16,29 +15,35 @@ from .files import (
     has_image,
     head_of,
     names_in,
+    one_line,
     plain_path,
     read_text,
     some_files,
 )
 from .splits import SPLITS, by_split, split_folders
 from .yolo_labels import looks_like_label
-from .yolo_yaml import NOTHING, split_places, yaml_mapping, yaml_names
+from .yolo_names import (
+    KEYPOINTS,
+    NAME_FILES,
+    NO_KEYPOINTS,
+    USUAL,
+    YAML,
+    has_key,
+    listed_names,
+    names_above,
+    names_files,
+    names_of,
+    with_keypoints,
+)
+from .yolo_yaml import NOTHING, shown, split_places, yaml_mapping, yaml_names
 
 SINGLE = ""
 """The key of `Layout.places` where a data set has no splits."""
 TEXTS = frozenset({".txt"})
-_YAML, _DARKNET = (".yaml", ".yml"), (".data",)
-_USUAL = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
-_NAME_FILES = (
-    "classes.txt",
-    "obj.names",
-    "_darknet.labels",
-    "classes.names",
-    "predefined_classes.txt",
-)
+_DARKNET = (".data",)
 # Text files beside labels that are none.
 NO_LABELS = frozenset(
-    {*_NAME_FILES, "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
+    {*NAME_FILES, "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
     | {"readme.dataset.txt", "readme.roboflow.txt", "notes.txt", "requirements.txt", "license.txt"}
 )
 # The longest path that Linux opens.
@@ -77,7 +82,7 @@ class Layout:
 def looks_like_yolo(path: Path) -> bool:
     """Return whether a path is a description of a YOLO data set, or a folder with one or with labels."""
     if path.is_file():
-        return path.suffix.lower() in (*_YAML, *_DARKNET)
+        return path.suffix.lower() in (*YAML, *_DARKNET)
     return path.is_dir() and bool(_descriptions_in(path) or _places_in(path))
 
 
@@ -121,16 +126,19 @@ def labels_folder(images: Path) -> Path | None:
 def located(text: str, bases: Sequence[Path]) -> tuple[Path, bool] | None:
     """Return the file or folder that a path means, and whether it is there as it is written.
 
-    A path of another machine, or of another folder, is looked for without its first parts. None: it is
-    nowhere.
+    A path of another machine, or of another folder, is looked for without its first parts. A backslash
+    parts folders unless a file has it in its name. None: it is nowhere.
     """
-    text = text.strip().replace("\\", "/")
+    text = text.strip()
     if not 0 < len(text) <= _MAX_PATH or "\0" in text:
         return None
-    if not PureWindowsPath(text).drive:
+    absolute = bool(PureWindowsPath(text).drive)
+    slashed = text.replace("\\", "/")
+    for written in () if absolute else dict.fromkeys((text, slashed)):
         for base in bases:
-            if _exists(base / text):
-                return plain_path(base / text), True
+            if _exists(base / written):
+                return plain_path(base / written), True
+    text = slashed
     parts = [part for part in PurePosixPath(text).parts if part not in ("/", "..", ".")]
     for k in range(len(parts)):
         for base in bases:
@@ -152,17 +160,35 @@ def _of_yaml(file: Path) -> Layout:
     names = yaml_names(data, file)
     places = {s: split_places(data[s], f"{file}: {s}") for s in SPLITS if s in data}
     places = {split: values for split, values in places.items() if values}
-    if not places:
-        raise InputError(
-            f"{file}: expected the images of a split under 'train', 'val' or 'test', got none"
-        )
-    keypoints = "kpt_shape" in data
-    remarks = ("keypoints are left out: only boxes are read",) if keypoints else ()
+    keypoints = KEYPOINTS in data
     root = data.get("path", "")
     if not isinstance(root, str):
-        raise InputError(f"{file}: path: expected a folder, got {reprlib.repr(root)}")
+        raise InputError(f"{file}: path: expected a folder, got {shown(root)}")
     bases = tuple(_bases(file, root))
-    return Layout(file, names, f"{file.name} names", places, bases, keypoints, remarks)
+    remarks = [NO_KEYPOINTS] if keypoints else []
+    relative = not places or not all(map(_is_absolute, chain.from_iterable(places.values())))
+    if relative and bases == (file.parent,) and root.strip().lower() not in NOTHING:
+        remarks.append(f"path: {one_line(root)} is not there: {file.parent.absolute()} is taken")
+    if not places:
+        places, remark = _found_places(file, bases)
+        remarks.append(remark)
+    return Layout(file, names, f"{file.name} names", places, bases, keypoints, tuple(remarks))
+
+
+def _is_absolute(text: str) -> bool:
+    """Return whether a path is absolute, on this machine or on another one."""
+    return PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
+
+
+def _found_places(file: Path, bases: Sequence[Path]) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Return the places of a set whose description names none, and a remark on them. Raises InputError."""
+    for base in bases:
+        if (places := _places_in(base)) is not None:
+            return places, f"{file.name} names no split: the folders in {base.absolute()} are taken"
+    raise InputError(
+        f"{file}: expected the images of a split under 'train', 'val' or 'test', or folders images and "
+        "labels beside it, got none"
+    )
 
 
 def _bases(file: Path, path: str) -> Iterator[Path]:
@@ -184,23 +210,27 @@ def _of_darknet(file: Path) -> Layout:
     """Return the layout that darknet's obj.data gives, lines such as "train = data/train.txt"."""
     rows = [row.partition("=") for row in read_text(file).splitlines()]
     given = {key.strip(): value.strip() for key, equals, value in rows if equals}
-    places = {split: (given[split],) for split in SPLITS if given.get(split)}
-    if not given.get("names") or not places:
+    places: dict[str, tuple[str, ...]] = {s: (given[s],) for s in SPLITS if given.get(s)}
+    if not given.get("names"):
         raise InputError(
             f"{file}: expected lines 'names = ...' and 'train = ...', got {sorted(given)[:9]}"
         )
+    remarks: tuple[str, ...] = ()
+    if not places:
+        places, remark = _found_places(file, [file.parent])
+        remarks = (remark,)
     found = located(given["names"], [file.parent])
     if found is None:
         raise InputError(f"{file}: names: {given['names']}: no such file below {file.parent}")
-    names = _listed_names(found[0])
-    return Layout(file, names, f"{found[0].name} names", places, (file.parent,))
+    names = listed_names(found[0])
+    return Layout(file, names, f"{found[0].name} names", places, (file.parent,), remarks=remarks)
 
 
 def _descriptions_in(folder: Path) -> list[Path]:
     """Return the YAML files, or the obj.data, that describe the data set in a folder: the usual one alone."""
-    files = [folder / n for n in names_in(folder) if n.lower().endswith((*_YAML, *_DARKNET))]
+    files = [folder / n for n in names_in(folder) if n.lower().endswith((*YAML, *_DARKNET))]
     described = [p for p in files if p.is_file() and _describes(p)]
-    usual = [p for p in described if p.name.lower() in (*_USUAL, f"{folder.name}.yaml".lower())]
+    usual = [p for p in described if p.name.lower() in (*USUAL, f"{folder.name}.yaml".lower())]
     return usual if len(usual) == 1 else described
 
 
@@ -209,8 +239,8 @@ def _describes(file: Path) -> bool:
     text = head_of(file)
     if file.suffix.lower() in _DARKNET:
         return bool(re.search(r"(?m)^\s*names\s*=", text))
-    named = re.search(r"(?m)^[\"']?(names|nc)[\"']?\s*:", text)
-    return bool(named and re.search(rf"(?m)^[\"']?({'|'.join(SPLITS)}|path)[\"']?\s*:", text))
+    named = has_key(text, "names", "nc")
+    return named and has_key(text, *SPLITS, "path")
 
 
 def _places_in(folder: Path) -> dict[str, tuple[str, ...]] | None:
@@ -259,19 +289,20 @@ def _of_folder(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
     """Return the layout of a bare folder, with the class names of a file in it or above it."""
     inside = [Path(place) for values in places.values() for place in values]
     labels = [found for place in inside if (found := labels_folder(place)) is not None]
-    near = list(
-        dict.fromkeys([folder, folder / "labels", *labels, *(p.parent for p in labels), *inside])
-    )
-    files = [folder / name for folder in near for name in _NAME_FILES if (folder / name).is_file()]
+    near = dict.fromkeys([folder, folder / "labels", *labels, *(p.parent for p in labels), *inside])
+    files = [file for place in near for file in names_files(place)]
     if not files:
         return _named_above(folder, places)
-    names = [_listed_names(file) for file in files]
+    names = [names_of(file) for file in files]
     for file, other in zip(files[1:], names[1:], strict=True):
         if other != names[0]:
             raise InputError(
                 f"{file}: its classes differ from those of {files[0]}; make them one list"
             )
-    return Layout(folder, names[0], f"{files[0].name} names", places, (folder,))
+    keypoints = any(map(with_keypoints, files))
+    remarks = (NO_KEYPOINTS,) if keypoints else ()
+    named_in = f"{files[0].name} names"
+    return Layout(folder, names[0], named_in, places, (folder,), keypoints, remarks)
 
 
 def _named_above(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
@@ -283,9 +314,9 @@ def _named_above(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
                 located(text, layout.bases) for texts in layout.places.values() for text in texts
             ]
             if any(hit is not None and hit[0] in inside for hit in found):
-                return _named_by(layout.source, layout.names, folder, places)
-        for file in (above / name for name in _NAME_FILES if (above / name).is_file()):
-            return _named_by(file, _listed_names(file), folder, places)
+                return _named_by(layout.source, layout.names, folder, places, layout.keypoints)
+        for file in names_above(above):
+            return _named_by(file, names_of(file), folder, places, with_keypoints(file))
     remark = "no file such as classes.txt names the classes: they are called by their number"
     return Layout(folder, None, "", places, (folder,), remarks=(remark,))
 
@@ -297,18 +328,12 @@ def _layouts_in(folder: Path) -> Iterator[Layout]:
 
 
 def _named_by(
-    file: Path, names: Mapping[int, str] | None, folder: Path, places: Mapping[str, tuple[str, ...]]
+    file: Path,
+    names: Mapping[int, str] | None,
+    folder: Path,
+    places: Mapping[str, tuple[str, ...]],
+    keypoints: bool,
 ) -> Layout:
-    remark = f"the class names are those of {file}"
-    return Layout(folder, names, f"{file.name} names", places, (folder,), remarks=(remark,))
-
-
-def _listed_names(file: Path) -> dict[int, str]:
-    """Return the class names of a file with a name in each line."""
-    rows = re.split(r"\r\n|\r|\n", read_text(file).rstrip())
-    for line, row in enumerate(rows, 1):
-        if not row.strip():
-            raise InputError(
-                f"{file}: line {line}: expected the name of class {line - 1}, got nothing"
-            )
-    return {k: row.strip() for k, row in enumerate(rows)}
+    remarks = [f"the class names are those of {file}", *([NO_KEYPOINTS] if keypoints else [])]
+    named_in = f"{file.name} names"
+    return Layout(folder, names, named_in, places, (folder,), keypoints, tuple(remarks))

@@ -295,7 +295,7 @@ def test_a_malformed_field_of_lvis_is_named(path, value, said):
     [
         (b"", "not JSON"),
         (b"{'images': []}", "not JSON"),
-        (b"\xff\xfe\x00", "not JSON"),
+        (b"\xff\xfe\x00", "line 1: not UTF-8; save the file in UTF-8"),
         (b"[" * 100_000, "not JSON"),
         (b"[1, 2]", "expected an object, got list"),
         (b"null", "expected an object, got NoneType"),

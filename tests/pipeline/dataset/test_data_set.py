@@ -7,7 +7,13 @@ from PIL import Image
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.coco_json import parse_annotations
-from fdet.pipeline.dataset.data_set import load_annotations, read_data_set, splits_of
+from fdet.pipeline.dataset.data_name import DataName
+from fdet.pipeline.dataset.data_set import (
+    check_data_name,
+    load_annotations,
+    read_data_set,
+    splits_of,
+)
 from fdet.pipeline.dataset.formats import FORMATS
 from fdet.pipeline.dataset.formats.writing import WRITERS
 
@@ -122,9 +128,7 @@ def test_images_of_unknown_size_that_cannot_be_read_are_left_out_with_their_obje
     assert [i.file_name for i in annotations.images] == ["b.png", "c.png"]
     assert len(annotations.packed) == 2
     (remark,) = annotations.warnings()
-    assert remark.startswith(
-        "1 images without a size cannot be read and are left out, e.g. a.png ("
-    )
+    assert remark.startswith("1 images cannot be read and are left out: a.png (")
     for name in ("b.png", "c.png"):
         (tmp_path / "images" / name).write_bytes(b"")
     with pytest.raises(InputError, match=r"no image can be read: a\.png"):
@@ -258,3 +262,67 @@ def test_annotations_are_read_where_their_images_are_not(tmp_path):
     annotations, raw = load_annotations(path)
     assert [i.file_name for i in annotations.images] == ["a.png", "b.png", "c.png"]
     assert raw == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["x\\y.png", "x\\y\\z.png", "C:\\z.png"])
+@pytest.mark.parametrize("sized", [True, False])
+def test_a_backslash_is_a_letter_where_there_is_such_a_file(name, sized, tmp_path):
+    data = coco(FROM_ZERO)
+    draw_all(tmp_path / "images")
+    (tmp_path / "images" / "a.png").rename(tmp_path / "images" / name)
+    data["images"][0]["file_name"] = name
+    if not sized:
+        del data["images"][0]["width"]
+    read = read_data_set(write(tmp_path / "set.json", json.dumps(data)))
+    assert [image.file_name for image in read.annotations.images] == [name, "b.png", "c.png"]
+    assert read.annotations.warnings() == [f"1 images have a backslash in their names: {name}"]
+    kept = parse_annotations(read.raw, "a cache's copy")
+    assert kept.images == read.annotations.images
+
+
+def test_it_parts_folders_elsewhere(tmp_path):
+    data = coco(FROM_ZERO)
+    draw_all(tmp_path / "images" / "x")
+    for image in data["images"]:
+        image["file_name"] = f"x\\{image['file_name']}"
+    read = read_data_set(write(tmp_path / "set.json", json.dumps(data)))
+    assert [image.file_name for image in read.annotations.images] == [
+        "x/a.png",
+        "x/b.png",
+        "x/c.png",
+    ]
+    assert read.annotations.warnings() == []
+
+
+@pytest.mark.parametrize("name", ["..\\x", "/x", "../x", "a\0b"])
+def test_the_mark_of_such_a_name_opens_no_other_folder(name):
+    data = coco(FROM_ZERO)
+    data["images"][0] |= {"file_name": name, "literal_file_name": True}
+    if name == "..\\x":  # It is one plain name then.
+        assert parse_annotations(json.dumps(data).encode(), "x").images[0].file_name == name
+        return
+    with pytest.raises(InputError, match=r"images\[0\]\.file_name leaves the image folder"):
+        parse_annotations(json.dumps(data).encode(), "x")
+
+
+def test_messages_name_the_option_of_the_split(tmp_path):
+    path = write_yolo(tmp_path).parent
+    (tmp_path / "data.yaml").write_text(
+        "train: images/train\nval: images\nnames: [cat, dog, ant]\n"
+    )
+    for split, said in (("tset", "--val-split 'tset': "), (None, "say which by --val-split")):
+        given = DataName(path, split=split, option="--val-split")
+        with pytest.raises(InputError, match=said):
+            check_data_name(given)
+        with pytest.raises(InputError, match=said):
+            load_annotations(given)
+
+
+def test_a_json_that_is_not_utf_8_says_the_line(tmp_path):
+    text = json.dumps(coco(FROM_ZERO), indent=1).replace("ant", "fourmi à")
+    line = text[: text.index("fourmi à")].count("\n") + 1
+    file = write(tmp_path / "set.json", text.replace("\\u00e0", "à").encode("latin-1"))
+    message = f"{file}: line {line}: not UTF-8; save the file in UTF-8"
+    with pytest.raises(InputError) as caught:
+        read_data_set(file)
+    assert str(caught.value) == message

@@ -97,7 +97,14 @@ def test_floats_of_0_to_1_need_no_bits(tmp_path, caplog):
 )
 def test_floats_of_another_range_are_refused_with_it(values, said, tmp_path):
     write_tiff(tmp_path / "a.tif", np.array([values], np.float32))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=f"^a.tif: floating-point pixels .*{said}"):
+        bits_of(tmp_path)
+
+
+def test_the_files_of_another_range_are_named(tmp_path):
+    for name, values in (("a", [0, 1]), ("b", [-3, 0]), ("c", [0, 7]), ("d", [0, 1])):
+        write_tiff(tmp_path / f"{name}.tif", np.array([values], np.float32))
+    with pytest.raises(InputError, match=r"^c\.tif and b\.tif: .* reach -3\.\.7, expected 0\.\.1"):
         bits_of(tmp_path)
 
 
@@ -105,14 +112,17 @@ def test_integers_and_floats_that_no_depth_suits_are_refused(tmp_path):
     write_tiff(tmp_path / "a.tif", np.array([[0, 1]], np.float32))
     write_png(tmp_path / "b.png", grey(4000))
     with pytest.raises(
-        InputError, match=r"floating-point pixels of 0 to 1, others integers of 0 to 4000"
+        InputError,
+        match=r"pixels of 0 to 1, others integers of 0 to 4000, e\.g\. a\.tif and b\.png",
     ):
         bits_of(tmp_path)
 
 
 def test_more_than_16_bits_have_to_be_given(tmp_path):
     write_tiff(tmp_path / "a.tif", np.array([[0, 100_000]], np.int32))
-    with pytest.raises(InputError, match=r"reach 100000, expected at most 65535; .*--bits 17"):
+    with pytest.raises(
+        InputError, match=r"^a\.tif: deep pixels reach 100000, expected at most 65535; .*--bits 17"
+    ):
         bits_of(tmp_path)
 
 

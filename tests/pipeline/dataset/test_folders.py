@@ -85,3 +85,10 @@ def test_names_in_doubt_and_those_that_are_nowhere_stay(tmp_path):
     assert actual_names(tmp_path, ["u/b.jpg", "z/b.jpg"]) == {}, "the file has its own name"
     assert actual_names(tmp_path, ["nowhere.jpg"]) == {}
     assert actual_names(tmp_path / "absent", ["a.jpg"]) == {}
+
+
+def test_a_picture_that_fdet_drew_is_not_a_missing_image(tmp_path):
+    write(tmp_path / "photos" / "a.png", "")
+    write(tmp_path / "found" / "pictures" / "a.png", "")
+    write(tmp_path / "found" / "detections.json", "[]")
+    assert actual_names(tmp_path, ["a.png"]) == {"a.png": "photos/a.png"}

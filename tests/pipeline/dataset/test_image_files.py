@@ -1,5 +1,6 @@
 """All readable images of a folder and nothing else; what is skipped is said in one line."""
 
+import json
 import os
 import shutil
 
@@ -151,3 +152,54 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
     found = find_images([tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c"])
     assert [shown for _, shown in found] == ["a/x/1.png", "b/x/1.png", "2.png", "3.png"]
     assert [path for path, _ in found] == [tmp_path / name for name in names]
+
+
+SEALED = {"format": 1, "sha256": "0" * 64}
+# What fdet writes into folders that hold pictures too, and what these are called.
+OUTPUTS = {
+    "fdet.json": ({**SEALED, "key": {}, "layout": {}, "store": "zarr"}, "page/0.png"),
+    "run.json": ({"format": 7, "key": {}, "config": {}, "class_names": []}, "curve.png"),
+    "fit.json": ({**SEALED, "options": {}, "chosen": None, "done": []}, "found/pictures/a.jpg.png"),
+    "compare.json": ({"runs_planned": 2, "sources": {}, "findings": []}, "compare.png"),
+    "ablation.json": ({"format": 1, "trials": []}, "logs/a.png"),
+    "detections.json": ([{"image_id": 1, "category_id": 1, "file_name": "a"}], "pictures/a.png"),
+}
+
+
+def put_output(folder, name, content, picture):
+    put(folder, picture)
+    (folder / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_pictures_that_fdet_made_are_no_images_of_the_data(name, tmp_path, caplog):
+    put(tmp_path, "a.jpg", "b/c.jpg")
+    content, picture = OUTPUTS[name]
+    put_output(tmp_path / "out", name, content, picture)
+    put_output(tmp_path / "b" / "deep" / "out", name, content, picture)
+    assert names_in(tmp_path) == ["a.jpg", "b/c.jpg"]
+    assert caplog.messages == ["skipped: 2 folders that fdet wrote"]
+    assert names_in(tmp_path / "out") == [picture], "a folder that is named is taken"
+
+
+def test_nothing_detected_is_a_result_too(tmp_path):
+    put(tmp_path, "a.jpg")
+    put_output(tmp_path / "out", "detections.json", [], "pictures/a.png")
+    assert names_in(tmp_path) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[1]", '{"format": 1, "trips": []}', "no JSON", '[{"id": 1}]', "\xff", "[" * 99999],
+)
+def test_a_file_that_is_only_called_so_hides_no_images(name, text, tmp_path):
+    put(tmp_path, "a.jpg", "b/c.jpg")
+    (tmp_path / "b" / name).write_bytes(text.encode("latin-1"))
+    assert names_in(tmp_path) == ["a.jpg", "b/c.jpg"]
+
+
+def test_detections_beside_images_of_their_own_hide_none(tmp_path):
+    put(tmp_path, "b/c.jpg")
+    (tmp_path / "b" / "detections.json").write_text('[{"image_id": 1}]')
+    assert names_in(tmp_path) == ["b/c.jpg"]

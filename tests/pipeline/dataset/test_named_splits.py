@@ -1,12 +1,14 @@
 """Splits are named as people call them, and told apart where two would have one name."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.named_splits import read_splits
 
+from .formats.builders import write_csv
 from .made import sound
 
 
@@ -67,3 +69,11 @@ def test_what_cannot_be_meant_is_refused(tmp_path):
         read_splits(paths, names=["val"])
     with pytest.raises(InputError, match="--split 'tset'"):
         read_splits([tmp_path], names=["tset"])
+
+
+@pytest.mark.parametrize("path", [".", "./", "..", "../../set"])
+def test_a_folder_without_a_name_of_its_own_has_that_of_its_place(path, tmp_path, monkeypatch):
+    folder = tmp_path / "set"
+    write_csv(folder)
+    monkeypatch.chdir(folder / "images" if path.startswith("..") else folder)
+    assert list(read_splits([Path(path)])) == ["set"]

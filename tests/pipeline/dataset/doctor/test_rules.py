@@ -170,6 +170,14 @@ def grey(made):
     Image.open(made.images / "8.png").convert("L").convert("RGB").save(made.images / "8.png")
 
 
+def below_0(made):
+    values = np.random.default_rng(7).uniform(-5, 1, (HEIGHT, WIDTH)).astype(np.float32)
+    values[0, 0] = -5
+    Image.fromarray(values).save(made.images / "8.tif")
+    image(made, 2, "val")["file_name"] = "8.tif"
+    (made.images / "8.png").unlink()
+
+
 def texts(made):
     for k, entry in enumerate(made.splits["val"]["images"]):
         entry["id"] = f"photo-{k}"
@@ -182,6 +190,7 @@ CASES = {
     "missing": (no_file, ERROR, "1 of 12", "train: 2.png", ()),
     "unreadable": (damaged, ERROR, "1 of 12", "train: 3.png: ", ()),
     "size": (another_size, ERROR, "1 of 12", "train: 1.png: file 49x32, annotations 48x32", ()),
+    "range": (below_0, ERROR, "1 of 12", "val: 8.tif: floating-point", ("grey", "deep")),
     "box-format": (corners, ERROR, "12 of 24", "val: they seem to be x1, y1, x2, y2", ()),
     "class-ids": (one_more_class, ERROR, "1 of 3", "9 cow: only in val", ("few", "one-split")),
     "leak": (shared, ERROR, "1 of 11", "train: 0.png = val: 9.png", ()),
@@ -314,12 +323,49 @@ def test_boxes_of_another_format_are_not_tiny_too(made, findings_of):
     assert found["box-format"].examples[0] == "train: they seem to be fractions of the image"
 
 
-def test_images_without_any_object_are_a_warning(made, findings_of):
+def all_crowds(made):
+    for coco in made.splits.values():
+        for box in coco["annotations"]:
+            box["iscrowd"] = 1
+
+
+def no_list(made):
     for coco in made.splits.values():
         del coco["annotations"]
+
+
+def empty_list(made):
+    for coco in made.splits.values():
+        coco["annotations"] = []
+
+
+@pytest.mark.parametrize("spoil", [all_crowds, no_list, empty_list])
+def test_a_data_set_without_any_object_is_an_error(spoil, made, findings_of):
+    spoil(made)
+    finding = findings_of(made)["empty"]
+    assert (finding.severity, finding.numbers) == (ERROR, "12 of 12")
+    assert finding.examples[0] == "train: 0.png"
+
+
+@pytest.mark.parametrize(
+    ("high", "severity"), [(250, WARNING), (4000, WARNING), (1e6, ERROR), (1.001, None)]
+)
+def test_a_range_that_an_option_mends_is_a_warning(high, severity, made, findings_of):
+    below_0(made)
+    Image.fromarray(np.full((HEIGHT, WIDTH), high, np.float32)).save(made.images / "8.tif")
+    found = findings_of(made).get("range")
+    assert (found and found.severity) == severity
+    assert severity is not WARNING or "give --bits" in found.examples[0]
+
+
+def test_values_that_are_no_numbers_are_damage(made, findings_of):
+    below_0(made)
+    Image.fromarray(np.full((HEIGHT, WIDTH), np.nan, np.float32)).save(made.images / "8.tif")
     found = findings_of(made)
-    assert set(found) == {"empty", "no-class", "assumed"}
-    assert found["empty"].severity is WARNING
+    assert "range" not in found
+    assert found["unreadable"].examples == (
+        "val: 8.tif: it stores pixels that are NaN or infinite",
+    )
 
 
 def test_rare_classes_that_the_file_declares_are_a_note(made, findings_of):

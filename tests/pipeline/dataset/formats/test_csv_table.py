@@ -265,3 +265,78 @@ def test_a_table_that_changed_is_read_again(tmp_path):
     path = tmp_path / "all.csv"
     path.write_text(path.read_text().replace("Validation", "test"))
     assert splits_of(tmp_path) == ("train", "test")
+
+
+@pytest.mark.parametrize("folder", ["/content/set/", "C:\\sets\\one\\", "\\\\server\\set\\"])
+def test_paths_of_another_machine_are_said(folder, tmp_path):
+    draw_all(tmp_path / "images")
+    file = write(tmp_path / "boxes.csv", HEADER + csv_rows(folder=folder))
+    what = "3 images are not where their paths say, and are looked for below one folder, e.g."
+    for images in (None, tmp_path / "images"):
+        read = assert_same(file, ALPHABETICAL, tmp_path / "as", images=images)
+        assert read.annotations.warnings() == [f"{what} {folder}a.png as a.png"]
+
+
+def test_paths_that_are_there_are_not(tmp_path):
+    photos = draw_all(tmp_path / "photos")
+    write(tmp_path / "set" / "a.csv", HEADER + csv_rows(folder=f"{photos}/"))
+    write(tmp_path / "set" / "b.csv", HEADER + csv_rows(folder="../photos/"))
+    for name in ("a.csv", "b.csv"):
+        assert read_data_set(tmp_path / "set" / name).annotations.warnings() == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Image Path,X Min,YMIN,x_max,Ymax,LABEL",
+        " image_path , xmin , ymin , xmax , ymax , label ",
+        "\ufeffimage_path,xmin,ymin,xmax,ymax,label",
+        '\ufeff"image_path","xmin","ymin","xmax","ymax","label"',
+        "image-path,x.min,y.min,x.max,y.max,Class Name",
+    ],
+)
+def test_columns_are_known_whatever_their_case_and_blanks(header, tmp_path):
+    draw_all(tmp_path / "images")
+    file = write(tmp_path / "boxes.csv", f"{header}\n{csv_rows()}")
+    assert assert_same(file, ALPHABETICAL, tmp_path).annotations.warnings() == []
+
+
+def test_a_mark_before_the_first_row_of_a_table_without_header_is_none_of_it(tmp_path):
+    draw_all(tmp_path / "images")
+    file = write(tmp_path / "boxes.csv", "\ufeff" + csv_rows())
+    assert_same(file, ALPHABETICAL, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "used", "value"),
+    [("label", "class", "dog"), ("class_id", "class", "dog"), ("File Name", "image", "a.png")],
+)
+def test_a_second_column_of_one_meaning_is_said(column, used, value, tmp_path):
+    draw_all(tmp_path / "images")
+    header = f"image,xmin,ymin,xmax,ymax,class,{column}"
+    row = "b.png,1,2,3,4,dog," + (
+        "7" if column == "class_id" else "a.png" if used == "image" else "x"
+    )
+    file = write(tmp_path / "boxes.csv", f"{header}\n{row}\n")
+    data = read_data_set(file)
+    read, other = (column, used) if used == "image" else (used, column)
+    assert f"the column {read!r} is read, and {other!r} is not" in data.annotations.warnings()
+    found = data.annotations
+    assert value in (*found.class_names, found.images[0].file_name)
+
+
+def test_classes_that_differ_in_blanks_are_one_and_it_is_said(tmp_path):
+    draw_all(tmp_path / "images")
+    rows = 'a.png,1,2,3,4,cat\na.png,1,2,3,4,cat \na.png,1,2,3,4," cat"\na.png,1,2,3,4, dog\n'
+    data = read_data_set(write(tmp_path / "boxes.csv", HEADER + rows))
+    assert data.annotations.class_names == ("cat", "dog")
+    what = "1 classes are written with different blanks around them, and are taken for one each"
+    assert data.annotations.warnings() == [f"{what}: 'cat'"]
+
+
+def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
+    draw_all(tmp_path / "images")
+    draw(tmp_path / "images" / "x\\y.png", (9, 9))
+    rows = "x\\y.png,1,2,3,4,cat\n.\\a.png,1,2,3,4,cat\n"
+    data = read_data_set(write(tmp_path / "boxes.csv", HEADER + rows))
+    assert [image.file_name for image in data.annotations.images] == ["a.png", "x\\y.png"]

@@ -92,6 +92,31 @@ def listing(text: str) -> Builder:
     return build
 
 
+def no_split(folder: Path) -> Path:
+    """Describe no split, where no folder shows one either."""
+    write_yolo(folder).unlink()
+    return write(folder / "other" / "data.yaml", "train:\nval: ''\nnames: [a]\n")
+
+
+def bomb() -> str:
+    """Names that are lists of lists: 9 ** 9 of them in 500 bytes."""
+    text = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for one, two in zip("abcdefgh", "bcdefghi", strict=True):
+        text += f"{two}: &{two} [{','.join([f'*{one}'] * 9)}]\n"
+    return f"{text}train: images/train\nnames: *i\n"
+
+
+def classes_txt(text: str) -> Builder:
+    """A folder of images and labels whose classes are named in a text file."""
+
+    def build(folder: Path) -> Path:
+        write_yolo(folder).unlink()
+        write(folder / "classes.txt", text)
+        return folder
+
+    return build
+
+
 def without_labels(folder: Path) -> Path:
     file = write_yolo(folder)
     for path in (folder / "labels" / "train").iterdir():
@@ -255,7 +280,7 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
     (
         "coco-latin1",
         coco_text('{"images": "\xe9"}'.encode("latin-1")),
-        r"instances\.json: not .*UTF-8",
+        r"instances\.json: line 1: not UTF-8; save the file in UTF-8",
     ),
     ("coco-deep", coco_text('{"images": ' + "[" * 100_000), r"instances\.json: not JSON"),
     ("coco-no-images", in_coco("images"), r"instances\.json: field 'images' is missing"),
@@ -400,7 +425,28 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
         yaml("train: images/train\nnc: x\nnames: [a]\n"),
         Y + r"nc: expected a number",
     ),
-    ("yolo-no-split", yaml("train:\nval: ''\nnames: [a]\n"), Y + r"expected the images of a split"),
+    ("yolo-no-split", no_split, Y + r"expected the images of a split"),
+    (
+        "yolo-key-twice",
+        yaml("train: images/train\nnames:\n  0: cat\n  1: dog\n  0: ant\n"),
+        Y + r"line 5: '0' is there already; take one of them out",
+    ),
+    (
+        "yolo-names-twice",
+        yaml("names: [a]\ntrain: images/train\nnames: [b]\n"),
+        Y + r"line 3: 'names' is there already",
+    ),
+    ("yolo-bomb", yaml(bomb()), Y + r"its aliases \(\*name\) stand for more than \d+ letters"),
+    (
+        "yolo-long-alias",
+        yaml("a: &a '" + "x" * 9000 + "'\ntrain: i\nnames: [" + "*a," * 3000 + "]\n"),
+        Y + r"its aliases",
+    ),
+    ("yolo-within-itself", yaml("train: i\nnames: &a [*a]\n"), Y + r"its aliases"),
+    ("yolo-zero-byte", label(f"0 {BOX}\n\0\0\0"), B + r"2: a zero byte; restore the file"),
+    ("yolo-names-zero-byte", classes_txt("cat\nd\0g\n"), r"classes\.txt: line 2: a zero byte"),
+    ("yolo-list-zero-byte", listing("images/train/a.png\0\n"), r"train\.txt: line 1: a zero byte"),
+    ("yolo-utf-16", label("0 0.5".encode("utf-16-le")), B + r"1: a zero byte; .* save it in UTF-8"),
     ("yolo-split-mapping", yaml("train: {a: b}\nnames: [a]\n"), Y + r"train: expected a folder"),
     (
         "yolo-no-folder",
@@ -486,6 +532,7 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
         xml_text("<?xml version='1.0' encoding='zip'?>" + xml("b.png")),
         X + r"encoding 'zip'",
     ),
+    ("voc-zero-byte", in_xml("dog", "d\0g"), X + r"line 1: a zero byte; restore the file"),
     ("voc-no-class", in_xml("<name>ant</name>", ""), X + r"object 1: expected a class in <name>"),
     ("voc-blank-class", in_xml("ant", " "), X + r"object 1: expected a class in <name>"),
     (
@@ -577,6 +624,12 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
     ),
     ("csv-no-class", table("a.png,1,2,3,4,\n"), C + r"3: expected a class, got nothing"),
     ("csv-no-file", table(",1,2,3,4,cat\n"), C + r"3: expected the name of an image, got nothing"),
+    ("csv-zero-byte", table("b.png,1,2,3,4,c\0t\n"), C + r"3: a zero byte; restore the file"),
+    (
+        "csv-column-twice",
+        headed("image,xmin,ymin,X Min,ymax,class\n"),
+        C + r"1: two columns are called 'X Min'; rename one of them",
+    ),
     ("csv-quote", table('"a.png"x,1,2,3,4,cat\n'), C + r"3: not CSV"),
     ("csv-latin1", table(HEADER.encode() + b"a.png,1,2,3,4,caf\xe9\n"), C + r"2: not UTF-8"),
     (

@@ -337,3 +337,63 @@ def test_a_polygon_of_many_corners_is_read_corner_by_corner(tmp_path, monkeypatc
     (found,) = read_image(file).objects
     assert not looked, "no search among all corners for each"
     assert found.polygon[-2:] == (10_000.0, 10_000.0 % 7) and len(found.polygon) == 20_000
+
+
+def said(root: Path) -> list[str]:
+    return read_data_set(root).annotations.warnings()
+
+
+@pytest.mark.parametrize(
+    ("first", "more", "where"),
+    [
+        ("</bndbox>", "<bndbox><xmin>1</xmin></bndbox>", "object 1: <bndbox>"),
+        ("</name>", "<name>cat</name>", "object 1: <name>"),
+        ("</xmin>", "<xmin>7</xmin>", "object 1: bndbox: <xmin>"),
+        ("</filename>", "<filename>a.png</filename>", "<filename>"),
+        ("</size>", "<size><width>1</width></size>", "<size>"),
+    ],
+)
+def test_an_element_that_stands_twice_is_said(first, more, where, tmp_path):
+    write_voc(tmp_path)
+    file = tmp_path / "Annotations" / "b.xml"
+    assert first in file.read_text()
+    file.write_text(file.read_text().replace(first, first + more, 1))
+    read = assert_same(tmp_path, ALPHABETICAL, tmp_path / "coco")
+    what = "1 elements stand twice where one belongs, and the first is read"
+    assert read.annotations.warnings() == [f"{what}: b.xml: {where}"]
+
+
+def test_classes_that_differ_in_blanks_are_one_and_it_is_said(tmp_path):
+    write_voc(tmp_path)
+    file = tmp_path / "Annotations" / "b.xml"
+    file.write_text(file.read_text().replace("<name>dog<", "<name> dog\n<"))
+    read = assert_same(tmp_path, ALPHABETICAL, tmp_path / "coco")
+    what = "1 classes are written with different blanks around them, and are taken for one each"
+    assert read.annotations.warnings() == [f"{what}: 'dog'"]
+
+
+def test_the_same_blanks_everywhere_are_not_said(tmp_path):
+    write_voc(tmp_path)
+    for file in (tmp_path / "Annotations").iterdir():
+        file.write_text(
+            file.read_text().replace("<name>", "<name>\n").replace("</name>", "\n</name>")
+        )
+    assert said(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", [".h.xml", ".trash/h.xml"])
+def test_hidden_files_are_said(name, tmp_path):
+    write_voc(tmp_path)
+    write(tmp_path / "Annotations" / name, xml("a.png", "h.png"))
+    write(tmp_path / "Annotations" / "._a.xml", b"\0\x05\x16\7")
+    what = "1 hidden XML files are left out; rename them to use them"
+    assert said(tmp_path) == [f"{what}: {Path(name).name}"]
+
+
+def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
+    write_voc(tmp_path)
+    draw(tmp_path / "JPEGImages" / "x\\y.png", (40, 30))
+    write(tmp_path / "Annotations" / "x\\y.xml", xml("a.png", "x\\y.png"))
+    data = read_data_set(tmp_path)
+    assert [i.file_name for i in data.annotations.images] == ["a.png", "b.png", "c.png", "x\\y.png"]
+    assert "1 images have a backslash in their names: x\\y.png" in data.annotations.warnings()

@@ -1,0 +1,227 @@
+"""Nothing of a YOLO data set is lost in silence: which images a split has, and the label file of each."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fdet.cache.errors import InputError
+from fdet.pipeline.dataset.data_name import DataName
+from fdet.pipeline.dataset.data_set import check_data_name, read_data_set, splits_of
+from fdet.pipeline.dataset.named_splits import read_splits
+
+from .builders import FROM_ZERO, assert_same, draw, draw_all, write, write_labels, write_yolo
+
+BOX = "0 0.5 0.5 0.5 0.5\n"
+NAMED = "names: [cat, dog, ant]\n"
+
+
+def remarks(path: Path, **arguments) -> list[str]:
+    return read_data_set(path, **arguments).annotations.warnings()
+
+
+def names(path: Path, **arguments) -> list[str]:
+    return [image.file_name for image in read_data_set(path, **arguments).annotations.images]
+
+
+def listed(root: Path, *rows: str) -> Path:
+    """A set whose images are in a list."""
+    draw_all(root / "images")
+    write_labels(root / "labels")
+    write(root / "train.txt", "".join(f"{row}\n" for row in rows))
+    return write(root / "data.yaml", f"train: train.txt\n{NAMED}")
+
+
+@pytest.mark.parametrize("name", [".h.png", ".hidden/h.png"])
+def test_hidden_images_with_labels_are_said(name, tmp_path):
+    file = write_yolo(tmp_path)
+    draw(tmp_path / "images" / "train" / name, (9, 9))
+    write((tmp_path / "labels" / "train" / name).with_suffix(".txt"), BOX)
+    assert remarks(file) == [
+        f"1 hidden images have a label file and are left out; rename them to use them: {name}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("image", "label"),
+    [(".h.png", None), ("._a.png", b"\0\x05\x16\7"), ("@eaDir/h.png", BOX), ("x/.h.txt", BOX)],
+)
+def test_what_systems_leave_behind_is_not(image, label, tmp_path):
+    file = write_yolo(tmp_path)
+    draw(tmp_path / "images" / "train" / f"{image}.png", (9, 9)).rename(
+        tmp_path / "images" / "train" / image
+    )
+    if label is not None:
+        write((tmp_path / "labels" / "train" / image).with_suffix(".txt"), label)
+    hidden = [line for line in remarks(file) if "hidden" in line]
+    assert hidden == []
+
+
+def test_lines_that_repeat_an_image_are_said(tmp_path):
+    file = listed(tmp_path, "images/a.png", "images/b.png", "images/a.png", "./images/a.png")
+    assert names(file) == ["a.png", "b.png"]
+    assert remarks(file) == [
+        "train.txt: 2 lines repeat an image of the list: each is taken once: images/a.png, "
+        "./images/a.png"
+    ]
+
+
+@pytest.mark.parametrize(
+    "places", ["[images, images]", "[train.txt, images]", "[images, images/.]"]
+)
+def test_images_of_several_places_are_said(places, tmp_path):
+    listed(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    file = write(tmp_path / "data.yaml", f"train: {places}\n{NAMED}")
+    assert names(file) == ["a.png", "b.png", "c.png"]
+    assert remarks(file) == ["3 images are in several places of train: each is taken once"]
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def broken_link(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [folder, broken_link, os.mkfifo])
+def test_a_label_that_is_no_file_is_said(make, tmp_path):
+    file = write_yolo(tmp_path)
+    label = tmp_path / "labels" / "train" / "a.txt"
+    label.unlink()
+    make(label)
+    (remark,) = remarks(file)
+    assert remark == (
+        f"1 label files are folders, pipes or broken links: their images have no objects: {label}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "label"), [("IM0.JPG", "im0.txt"), ("im0.jpg", "IM0.TXT"), ("Ä.png", "A\u0308.txt")]
+)
+def test_a_label_of_another_case_is_taken(image, label, tmp_path):
+    file = write_yolo(tmp_path)
+    draw(tmp_path / "x.png", (10, 10)).rename(tmp_path / "images" / "train" / image)
+    write(tmp_path / "labels" / "train" / label, BOX)
+    data = read_data_set(file)
+    assert data.annotations.warnings() == [
+        f"1 label files have a name of other case: {label} for {image}"
+    ]
+    found = data.annotations.of_image(data.annotations.named[image].id)
+    assert found.boxes.tolist() == [[2.5, 2.5, 7.5, 7.5]]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (["im0.jpg", "IM0.jpg"], ["im0.txt"]),  # It is that of the other image.
+        (["Im0.jpg", "iM0.jpg"], ["im0.txt"]),  # It could be that of either.
+        (["Im0.jpg"], ["im0.txt", "IM0.txt"]),  # Either could be its label.
+        (["README.jpg"], ["readme.txt"]),  # It is no label.
+    ],
+)
+def test_a_label_of_another_case_is_never_guessed(images, labels, tmp_path):
+    file = write_yolo(tmp_path)
+    for image in images:
+        draw(tmp_path / "x.png", (10, 10)).rename(tmp_path / "images" / "train" / image)
+    for label in labels:
+        write(tmp_path / "labels" / "train" / label, BOX)
+    assert not any("other case" in line for line in remarks(file))
+    annotations = read_data_set(file).annotations
+    counts = [len(annotations.of_image(annotations.named[image].id)) for image in images]
+    assert counts == [int("im0.jpg" in images), 0][: len(images)]
+
+
+def test_labels_of_another_case_are_found_for_moved_images_too(tmp_path):
+    file = write_yolo(tmp_path / "set")
+    (tmp_path / "set" / "images" / "train").rename(tmp_path / "photos")
+    (tmp_path / "photos" / "a.png").rename(tmp_path / "photos" / "A.PNG")
+    said = remarks(file, images=tmp_path / "photos")
+    assert "1 label files have a name of other case: a.txt for A.PNG" in said
+    assert names(file, images=tmp_path / "photos") == ["A.PNG", "b.png"]
+
+
+def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
+    file = listed(tmp_path, "images/a.png", "images\\b.png", "images/x\\y.png")
+    draw(tmp_path / "images" / "x\\y.png", (10, 10))
+    write(tmp_path / "labels" / "x\\y.txt", BOX)
+    data = read_data_set(file)
+    assert [image.file_name for image in data.annotations.images] == ["a.png", "b.png", "x\\y.png"]
+    assert data.annotations.warnings() == ["1 images have a backslash in their names: x\\y.png"]
+    assert data.images is not None
+    assert all((data.images / image.file_name).is_file() for image in data.annotations.images)
+
+
+def test_the_literal_file_counts_before_the_path(tmp_path):
+    file = listed(tmp_path, "images\\a.png")
+    draw(tmp_path / "images\\a.png", (7, 7))
+    write(tmp_path / "images\\a.txt", BOX)
+    (image,) = read_data_set(file).annotations.images
+    assert (image.file_name, image.hw) == ("images\\a.png", (7, 7))
+
+
+def unfinished(root: Path, split: str = "val", text: str = "images/val") -> Path:
+    """A set whose YAML file names a split that is not there."""
+    write_yolo(root)
+    return write(root / "data.yaml", f"train: images/train\n{split}: {text}\n{NAMED}")
+
+
+@pytest.mark.parametrize(("split", "text"), [("val", "images/val"), ("test", "../test/images")])
+def test_a_split_that_is_not_there_does_not_stop_the_others(split, text, tmp_path):
+    file = unfinished(tmp_path / "set", split, text)
+    said = [f"{split}: {text} is not there: this split is left out"]
+    for arguments in ({}, {"split": "train"}):
+        read = assert_same(file, FROM_ZERO, tmp_path, **arguments)
+        assert read.annotations.warnings() == said
+    assert splits_of(file) == ("train",)
+    (data,) = read_splits([file]).values()
+    assert data.annotations.warnings() == said
+    check_data_name(DataName(file))
+
+
+def test_a_split_without_images_does_not_either(tmp_path):
+    file = unfinished(tmp_path)
+    (tmp_path / "images" / "val").mkdir()
+    (remark,) = remarks(file)
+    assert remark == f"val: {tmp_path / 'images' / 'val'} has no images: this split is left out"
+    with pytest.raises(InputError, match=r"no images in .*val"):
+        read_data_set(file, split="val")
+
+
+def test_a_place_of_another_split_is_not_guessed(tmp_path):
+    """Without its first parts the path is the folder above that of the training images."""
+    file = unfinished(tmp_path, "test", "../test/images")
+    assert splits_of(file) == ("train",)
+    with pytest.raises(InputError, match=r"test: \.\./test/images: no such folder"):
+        read_data_set(file, split="test")
+
+
+def test_to_ask_for_it_says_what_is_missing(tmp_path):
+    file = unfinished(tmp_path)
+    with pytest.raises(InputError, match="val: images/val: no such folder or list of images"):
+        read_data_set(file, split="val")
+    with pytest.raises(InputError, match="no such folder or list of images"):
+        read_splits([file], names=["val"])
+
+
+def test_where_no_split_is_there_all_are_known(tmp_path):
+    """The images may be in a folder that the user names."""
+    file = unfinished(tmp_path / "set")
+    (tmp_path / "set" / "images").rename(tmp_path / "photos")
+    assert splits_of(file) == ("train", "val")
+    assert names(file, split="train", images=tmp_path / "photos") == ["train/a.png", "train/b.png"]
+
+
+def test_a_path_of_another_machine_is_said(tmp_path):
+    write_yolo(tmp_path)
+    text = f"path: /content/set\ntrain: images/train\n{NAMED}"
+    assert remarks(write(tmp_path / "data.yaml", text)) == [
+        f"path: /content/set is not there: {tmp_path} is taken"
+    ]
+
+
+@pytest.mark.parametrize("path", ["", ".", "set", "~", "null"])
+def test_a_path_that_is_there_is_not(path, tmp_path):
+    write_yolo(tmp_path / "set")
+    text = f"path: {path}\ntrain: images/train\n{NAMED}"
+    assert remarks(write(tmp_path / "set" / "data.yaml", text)) == []
