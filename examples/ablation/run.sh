@@ -16,6 +16,6 @@ if ! [ -d "$trees/train" ] || ! [ -d "$trees/test" ]; then
 fi
 views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
 fdet extract "$trees/train" --out "$trees/train.fdet" --size "$size" --views "$views"
-fdet extract "$trees/test" --out "$trees/test.fdet" --size "$size"
+fdet extract "$trees/test" --out "$trees/test.fdet" --size "$size" --calibration "$trees/train.fdet"
 
 fdet ablate plan.toml "$@"

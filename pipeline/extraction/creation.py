@@ -193,7 +193,7 @@ def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: Cach
             "command, there: the cache); repeat the command it was made with, or choose another --out"
         )
     there = _with_normal_names(found.layout)
-    if wanted.layout != there:
+    if wanted.layout not in (found.layout, there):
         mine, theirs = set(wanted.layout.images), set(there.images)
         raise KeyMismatch(
             f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "

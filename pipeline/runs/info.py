@@ -312,7 +312,8 @@ class RunInfo:
             odd = sorted(set(mine.items()) ^ set(theirs.items()))[:3]
             raise InputError(
                 f"{source}: its classes are not those that the run was trained on; differing "
-                f"(id, name): {', '.join(map(str, odd))}"
+                f"(id, name): {', '.join(map(str, odd))}; where data sets know their classes by name alone, "
+                "`fdet dataset convert` of all of them in one command gives them the same ids"
             )
 
 

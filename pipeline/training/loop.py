@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -69,15 +69,11 @@ class TrainSummary:
     best_ap50: float | None = None
 
 
-Stepwise = Generator[Parts | None, Iterator[Samples] | None, TrainSummary]
-
-
 @dataclass
 class Loop:
-    """The state of training between two steps.
+    """The state of training between two steps, from which `run` continues to the end.
 
-    `run` continues from there to the end, and so does a caller that advances its `stepwise` in turn with
-    those of other runs. digest: the digest of the run.json that its files belong to.
+    digest: the digest of the run.json that its files belong to.
     """
 
     config: RunConfig
@@ -97,43 +93,27 @@ class Loop:
     def run(self) -> TrainSummary:
         """Do all steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
         shown = self.stepper.processes.first
+        leaving = False
         with (
             interruptible() as stop_requests,
             progress_line("train", self.total, self.position.step, shown=shown) as progress,
         ):
-            stepwise, loaded = self.stepwise(stop_requests, progress), None
-            while True:
-                try:
-                    wanted = stepwise.send(loaded)
-                except StopIteration as ended:
-                    summary: TrainSummary = ended.value
-                    return summary
-                loaded = None if wanted is None else self.load(wanted)
-
-    def stepwise(self, stop_requests: Sequence[float], progress: ProgressLine) -> Stepwise:
-        """Do what `run` does, one step at a time.
-
-        It yields None after every step, and before an epoch the parts that it wants to be loaded; it must
-        then be sent their batches, in order. stop_requests: a sequence that is not empty once someone has
-        requested a stop.
-        """
-        leaving = False
-        self._restore_files()
-        while not self._over(self.total):
-            if leaving:
-                raise KeyboardInterrupt
-            if self.val is not None and self.position.to_evaluate:
-                with progress.paused():
-                    self._evaluate(self.val, self._to_evaluate)
-                leaving = self._leaving(stop_requests)
-            else:
-                leaving = yield from self._epoch(progress, stop_requests)
-            self._save()
-        self._finish()
-        return self._summary()
+            self._restore_files()
+            while not self._over(self.total):
+                if leaving:
+                    raise KeyboardInterrupt
+                if self.val is not None and self.position.to_evaluate:
+                    with progress.paused():
+                        self._evaluate(self.val, self._to_evaluate)
+                    leaving = self._leaving(stop_requests)
+                else:
+                    leaving = self._epoch(progress, stop_requests)
+                self._save()
+            self._finish()
+            return self._summary()
 
     def load(self, parts: Parts) -> Iterator[Samples]:
-        """Load the parts from the run's own source, reading ahead."""
+        """Load micro-batches from the run's source, reading ahead."""
         device, settings = self.stepper.processes.device, self.config.train
         return self.data.batches(parts, device, settings.min_visible)
 
@@ -156,10 +136,8 @@ class Loop:
         stopped = bool(settings.patience) and position.stale >= settings.patience
         return not position.to_evaluate and (position.step >= total or stopped)
 
-    def _epoch(
-        self, progress: ProgressLine, stop_requests: Sequence[float]
-    ) -> Generator[Parts | None, Iterator[Samples] | None, bool]:
-        """Do steps until the epoch ends or a stop is requested; return whether it is. `stepwise` saves."""
+    def _epoch(self, progress: ProgressLine, stop_requests: Sequence[float]) -> bool:
+        """Do steps until the epoch ends or a stop is requested; return whether it is. `run` saves."""
         processes, settings = self.stepper.processes, self.config.train
         world, trained, leaving = processes.world, 0, False
         epoch = self.sampler.epoch_of(self.position.step)
@@ -167,10 +145,8 @@ class Loop:
         batches = self.sampler.batches(epoch)[done:]
         owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
         parts = [part for parts in owned for part in parts]
-        given = yield parts
-        assert given is not None
         meter = Meter()
-        loaded = meter.timed(given)
+        loaded = meter.timed(self.load(parts))
         self.stepper.model.train()
         for batch, own in zip(batches, owned, strict=True):
             step = self.position.step
@@ -191,8 +167,6 @@ class Loop:
                     self._save()
             if leaving:
                 break
-            with meter.paused():
-                yield None
         if not trained and done == 0 and not leaving:
             raise FdetError(
                 f"{self.data.name}: every sample of epoch {epoch + 1} is damaged; `fdet cache verify` "

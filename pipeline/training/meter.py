@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -35,15 +34,6 @@ class Meter:
     @property
     def seconds(self) -> float:
         return max(time.monotonic() - self.since, 1e-9)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out the time that the block takes, in which other runs have their turn."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.since += time.monotonic() - began
 
     def timed(self, batches: Iterator[T]) -> Iterator[T]:
         """Yield the batches, and measure the time spent waiting for each."""

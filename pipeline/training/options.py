@@ -148,7 +148,9 @@ class TrainOptions:
     def val_data(self) -> DataName | None:
         """The data set of --val-annotations."""
         given = self.val_annotations
-        return None if given is None else DataName(given, self.format, self.val_split)
+        if given is None:
+            return None
+        return DataName(given, self.format, self.val_split, option="--val-split")
 
     @property
     def caches(self) -> tuple[Path, ...]:

@@ -8,7 +8,6 @@ but a warning is logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,16 +21,14 @@ from .options import TrainOptions
 log = logging.getLogger(__name__)
 
 
-def take_threads(runs: Sequence[TrainOptions], processes: Processes) -> None:
+def take_threads(options: TrainOptions, processes: Processes) -> None:
     """Set the number of torch's threads to the requested one, else a resumed run's, else torch's own.
 
-    On a CPU all processes take the number of the first one. runs: the runs that are trained in these
-    processes at once. Raises InputError.
+    On a CPU all processes take the number of the first one. Raises InputError.
     """
-    asked = runs[0].threads
-    if processes.device.type == "cpu" and asked is None:
-        begun = (threads_of_run(options.out) for options in runs if options.resume)
-        asked = next((count for count in begun if count is not None), None)
+    asked = options.threads
+    if processes.device.type == "cpu" and asked is None and options.resume:
+        asked = threads_of_run(options.out)
     use_threads(asked)
     if processes.device.type == "cpu":
         use_threads(processes.of_first(torch.get_num_threads()))

@@ -65,7 +65,7 @@ def train(config: RunConfig, options: TrainOptions) -> TrainSummary:
     """
     check_training(config, options)
     processes = join_processes(options.device)
-    take_threads([options], processes)
+    take_threads(options, processes)
     check_threads(options, processes)
     if options.resume:
         config = config.adopting(RunInfo.read(options.out).config)
@@ -84,13 +84,9 @@ def prepared(
     options: TrainOptions,
     processes: Processes,
     fit: Fit | None = None,
-    shared: tuple[Data, Data | None] | None = None,
 ) -> Iterator[Loop]:
-    """Yield a run that is ready to continue, and hold its folder within the block.
-
-    shared: training and validation data that are open already, for several runs. Raises as `train` does.
-    """
-    info, model, data, val = _open(config, options, processes, fit, shared)
+    """Yield a run that is ready to continue, and hold its folder within the block; raises as `train` does."""
+    info, model, data, val = _open(config, options, processes, fit)
     config = info.config
     if processes.first:
         log.info("%s", describe_training(info, model))
@@ -215,12 +211,11 @@ def _open(
     options: TrainOptions,
     processes: Processes,
     fit: Fit | None = None,
-    shared: tuple[Data, Data | None] | None = None,
 ) -> tuple[RunInfo, Model, Data, Data | None]:
     """Open the data and make the model; all that can be refused before a folder is made is refused here."""
     header = CacheHeader.read(options.caches[0])
     backbone = trained_backbone(config, options, header, processes.device)
-    data, val = shared or open_data(config, options, header, backbone, processes, fit)
+    data, val = open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
     if options.start is not None:
         # The weights of that run's head belong to its anchors.

@@ -14,46 +14,24 @@ from ...machines.ray_cluster import RayOptions
 from ...sources.kinds import Residence
 
 if TYPE_CHECKING:
-    from .group import Place
     from .plan import Plan
+    from .process import Place
 
-MAX_TOGETHER = 16
 RAY = "Ray"
-
-
-def parse_together(text: str) -> int | None:
-    """Return the given number of trials, or None for "auto". Raises InputError for any other text."""
-    if text == "auto":
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_TOGETHER:
-        raise InputError(
-            f"--together: expected auto or a number from 1 to {MAX_TOGETHER}, got {text!r}"
-        )
-    return int(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblateOptions:
     """The options of `fdet ablate`.
 
-    together: the maximum number of trials in one pass, or None to measure what pays. threads: the number of
-    torch's threads, or None for torch's choice. engine: "local", or "ray" for processes on the nodes of a
-    cluster, each with cpus_per_trial threads and a share of an accelerator.
+    threads: the number of torch's threads, or None for torch's choice. engine: "local", or "ray" for
+    processes on the nodes of a cluster, each with cpus_per_trial threads and a share of an accelerator.
     """
 
     plan: Annotated[Path, argument("TOML file: base, axes, seeds (docs/ablations.md)")]
     cache: Annotated[Path | None, cache_opt("training cache, instead of the plan's")] = None
     val: Annotated[Path | None, cache_opt("validation cache, instead of the plan's")] = None
     out: Annotated[Path | None, opt("folder for runs and results, new or to continue")] = None
-    together: Annotated[
-        int | None,
-        opt(
-            "maximum number of trials in one pass over their cache; auto: measure whether that pays",
-            parser=parse_together,
-            metavar="N",
-            show_default="auto",
-        ),
-    ] = None
     retry_failed: Annotated[bool, opt("go on with trials that failed before")] = False
     jobs: Annotated[
         int, at_least(1), opt("processes that run at once; they share the threads", group=MACHINE)
@@ -110,7 +88,7 @@ class AblateOptions:
         """The place of a process; only a single one keeps samples in memory, unless --resident is given."""
         import torch
 
-        from .group import Place
+        from .process import Place
 
         check_ranges(self)
         on_ray = self.engine == "ray"

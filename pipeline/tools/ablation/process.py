@@ -1,7 +1,7 @@
-"""A group of trials in a separate process: `python -m fdet.pipeline.tools.ablation.group JOB.json`.
+"""A trial in a separate process: `python -m fdet.pipeline.tools.ablation.process JOB.json`.
 
-The answer, a file next to the job, gives the status and the reason of each trial that did not finish. The
-exit status is 0 where every trial came to an end, and 130 where all have saved and left.
+The answer, a file next to the job, gives the status and the reason of a trial that did not finish. The exit
+status is 0 where the trial came to an end, and 130 where it was asked to stop and has saved.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ....cache.disk.objects import located
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import FdetError
@@ -22,15 +24,17 @@ from ...machines.launching import end_with_launcher
 from ...runs.config import RunConfig, fixed
 from ...sources.kinds import Residence
 from ...training.options import TrainOptions
-from ...training.together import Ended, Run, train_together
+from ...training.train import train
 from .combinations import Caches
 from .pruning import Pruned, Pruning, PruningSettings, pruning_of
 from .trials import Trial
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The device, the number of threads and the residence of samples with which a group is run."""
+    """The device, the number of threads and the residence of samples with which a trial is run."""
 
     device: str
     threads: int
@@ -38,73 +42,61 @@ class Place:
 
 
 def job_of(
-    trials: Sequence[Trial],
-    folders: Sequence[Path],
-    comparable: Sequence[Sequence[Path]],
+    trial: Trial,
+    folder: Path,
+    others: Sequence[Path],
     place: Place,
     pruning: PruningSettings | None,
 ) -> bytes:
     """Return the content of the job file for a process.
 
     It has the settings as the plan gives them: in place of "auto" a trial that was begun keeps its values,
-    which another machine may not choose. comparable: for each trial, the run directories of those that it is
-    compared with.
+    which another machine may not choose. others: the run directories of the trials that it is compared with.
     """
-    runs = [
-        {
-            "config": trial.asked.to_mapping(),
-            "epochs": fixed(trial.config.train.epochs),
-            "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
-            "out": str(folder.absolute()),
-            "comparable": [str(other.absolute()) for other in others],
-        }
-        for trial, folder, others in zip(trials, folders, comparable, strict=True)
-    ]
-    settings = None if pruning is None else asdict(pruning)
-    return canonical_json({"runs": runs, "place": asdict(place), "pruning": settings})
+    job = {
+        "config": trial.asked.to_mapping(),
+        "epochs": fixed(trial.config.train.epochs),
+        "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
+        "out": str(folder.absolute()),
+        "others": [str(other.absolute()) for other in others],
+        "place": asdict(place),
+        "pruning": None if pruning is None else asdict(pruning),
+    }
+    return canonical_json(job)
 
 
-def main(job: Path) -> int:
-    """Train the trials of a job, write the answer, and return the exit status."""
+def main(path: Path) -> int:
+    """Train the trial of a job, write the answer, and return the exit status."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("fdet").setLevel(logging.INFO)
-    request = json.loads(job.read_bytes())
-    runs = [
-        _run(run, Place(**request["place"]), pruning_of(request["pruning"]))
-        for run in request["runs"]
-    ]
+    job = json.loads(path.read_bytes())
     try:
-        ended: list[Ended] = train_together(runs)
+        train(*_run(job, pruning_of(job["pruning"])))
     except KeyboardInterrupt:
         return 130
-    except FdetError as error:  # from data or settings that all trials share
-        ended = [error] * len(runs)
-    content = {
-        options.out.name: _ending(end) for (_, options), end in zip(runs, ended, strict=True)
-    }
-    publish_bytes(answer_of(job), canonical_json(content), existing="replace")
+    except (FdetError, MemoryError, torch.OutOfMemoryError) as error:
+        log.warning("%s", error)
+        answer = canonical_json(_ending(error))
+        publish_bytes(answer_of(path), answer, existing="replace")
     return 0
 
 
-def _run(request: Mapping[str, Any], place: Place, pruning: PruningSettings | None) -> Run:
-    config = RunConfig.from_mapping(request["config"])
-    out = Path(request["out"])
-    paths = {name: located(path) for name, path in request["paths"].items()}
+def _run(job: Mapping[str, Any], pruning: PruningSettings | None) -> tuple[RunConfig, TrainOptions]:
+    config, out = RunConfig.from_mapping(job["config"]), Path(job["out"])
+    paths = {name: located(path) for name, path in job["paths"].items()}
     options: TrainOptions = Caches(**paths).options(
-        out, **asdict(place), resume=(out / "run.json").is_file()
+        out, **job["place"], resume=(out / "run.json").is_file()
     )
     if pruning is not None:
-        others = tuple(map(Path, request["comparable"]))
-        options = replace(options, hooks=[Pruning(pruning, out, others, request["epochs"])])
+        others = tuple(map(Path, job["others"]))
+        options = replace(options, hooks=[Pruning(pruning, out, others, job["epochs"])])
     return config, options
 
 
-def _ending(end: Ended) -> list[str] | None:
-    """Return the status and the reason, or None for a run that finished."""
-    if not isinstance(end, Exception):
-        return None
-    kind = "" if isinstance(end, FdetError) else f"{type(end).__name__}: "
-    return ["pruned" if isinstance(end, Pruned) else "failed", f"{kind}{end}"]
+def _ending(error: Exception) -> dict[str, str]:
+    kind = "" if isinstance(error, FdetError) else f"{type(error).__name__}: "
+    status = "pruned" if isinstance(error, Pruned) else "failed"
+    return {"status": status, "reason": f"{kind}{error}"}
 
 
 def answer_of(job: Path) -> Path:

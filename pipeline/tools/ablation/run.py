@@ -1,4 +1,4 @@
-"""fdet ablate: each group of trials runs in a separate process, so a crash ends one group only."""
+"""fdet ablate: each trial runs in a separate process, so a crash ends one trial only."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ from ...runs.rows import Row
 from ...training.threads import threads_of_run
 from .checks import check_ablation
 from .estimate import Costs
-from .group import Place, answer_of, job_of
 from .options import AblateOptions
 from .plan import Plan
+from .process import Place, answer_of, job_of
 from .results import rows_of, write_results
-from .schedule import Group, choose_together, cut, sharing
 from .state import State, Status, is_finished
 from .trials import Opened, Trial, comparable, trials_of
 
 log = logging.getLogger(__name__)
 
 _REFRESH_SECONDS = 2.0
-_MODULE = "fdet.pipeline.tools.ablation.group"
+_MODULE = "fdet.pipeline.tools.ablation.process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,58 +103,41 @@ def ablate(options: AblateOptions) -> Prepared:
         ready = replace(ready, state=_state(out, ready.plan, ready.trials, options))
         ready.state.write()
         if ready.waiting:
-            groups = _groups(ready, options)
-            _Ablation(ready, options, deque(groups)).run()
+            _Ablation(ready, options, deque(ready.waiting)).run()
         write_results(out, ready.rows())
     return ready
 
 
-def _groups(ready: Prepared, options: AblateOptions) -> list[Group]:
-    other_threads = {
-        trial.digest: count
-        for trial in ready.waiting
-        if (count := threads_of_run(ready.state.folder(trial))) not in (None, options.place.threads)
-    }
-    groups, together = sharing(ready.waiting, other_threads), options.together
-    if together is None and options.engine == "ray":
-        return cut(groups, 1)  # what pays on the cluster cannot be measured here
-    if together is None:
-        costs = Costs(ready.opened, options.place.threads)
-        together, why = choose_together(groups, options.jobs, costs)
-        log.info("--together %d: %s", together, why)
-    return cut(groups, together)
-
-
 @dataclass
 class _Ablation:
-    """The groups that wait and those that run, each in one of `jobs` slots; Ray gets all groups at once."""
+    """The trials that wait and those that run, each in one of `jobs` slots; Ray gets all at once."""
 
     ready: Prepared
     options: AblateOptions
-    waiting: deque[Group]
+    waiting: deque[Trial]
 
     def run(self) -> None:
-        """Run until no group waits or runs. Raises KeyboardInterrupt once the interrupted ones have saved."""
+        """Run until no trial waits or runs. Raises KeyboardInterrupt once the interrupted ones have saved."""
         place, out = self.options.place, self.ready.state.out
-        running: dict[Started, tuple[Group, Path]] = {}
+        running: dict[Started, tuple[Trial, Path]] = {}
         free = list(range(self._slots()))[::-1]
         slots: dict[Started, int] = {}
         with self._launcher() as launcher, self._progress() as progress:
             refreshed = time.monotonic()
             while True:
                 while self.waiting and free and not launcher.stop_requests:
-                    slot, group = free.pop(), self.waiting.popleft()
+                    slot, trial = free.pop(), self.waiting.popleft()
                     where = _on_slot(place, slot) if self._local else place
-                    process, job = self._start(launcher, group, where)
-                    running[process], slots[process] = (group, job), slot
+                    process, job = self._start(launcher, trial, where)
+                    running[process], slots[process] = (trial, job), slot
                 if not running:
                     break
                 for process in launcher.ended():
-                    group, job = running.pop(process)
+                    trial, job = running.pop(process)
                     free.append(slots.pop(process))
                     status = process.returncode
                     assert status is not None
-                    self._record(group, job, status, leaving=bool(launcher.stop_requests))
+                    self._record(trial, job, status, leaving=bool(launcher.stop_requests))
                     self.ready.state.write()
                     write_results(out, self.ready.rows())
                     refreshed = 0.0
@@ -178,51 +160,34 @@ class _Ablation:
     def _slots(self) -> int:
         return self.options.jobs if self._local else len(self.ready.trials)
 
-    def _start(self, launcher: Launcher, group: Group, place: Place) -> tuple[Started, Path]:
+    def _start(self, launcher: Launcher, trial: Trial, place: Place) -> tuple[Started, Path]:
         state, pruning = self.ready.state, self.ready.plan.pruning
-        folders = [state.folder(trial) for trial in group]
-        place = _as_begun(place, folders)
-        others = [
-            [state.folder(t) for t in comparable(trial, self.ready.trials)] if pruning else []
-            for trial in group
-        ]
-        job = state.out / "logs" / f"{group[0].id}.json"
+        folder = state.folder(trial)
+        place = _as_begun(place, folder)
+        others = comparable(trial, self.ready.trials) if pruning else []
+        job = state.out / "logs" / f"{trial.id}.json"
         answer_of(job).unlink(missing_ok=True)
-        publish_bytes(job, job_of(group, folders, others, place, pruning), existing="replace")
-        log.info("%s: %s", job.with_suffix(".log"), "; ".join(trial.name for trial in group))
+        content = job_of(trial, folder, [state.folder(other) for other in others], place, pruning)
+        publish_bytes(job, content, existing="replace")
+        log.info("%s: %s", job.with_suffix(".log"), trial.name)
         return launcher.start([_MODULE, str(job.absolute())], job.with_suffix(".log")), job
 
-    def _record(self, group: Group, job: Path, status: int, *, leaving: bool) -> None:
-        """Record how each trial ended.
-
-        Where the process of several trials broke down, each unfinished one is run alone, since one of them
-        may be to blame.
-        """
-        answer = answer_of(job)
-        said = parse_json(answer.read_bytes(), answer) if answer.is_file() else {}
-        state, log_name = self.ready.state, f"logs/{job.stem}.log"
-        unfinished = []
-        for trial in group:
-            ended: tuple[Status, str]
-            if is_finished(state.folder(trial)):
-                ended = ("finished", "")
-            elif said.get(trial.id):
-                ended = (said[trial.id][0], said[trial.id][1])
-            else:
-                unfinished.append(trial)
-                continue
-            state.note(trial, *ended, log_name)
-            if ended[0] != "finished":
-                log.warning("%s %s: %s", trial.name, *ended)
-        if leaving or not unfinished:
+    def _record(self, trial: Trial, job: Path, status: int, *, leaving: bool) -> None:
+        """Record how a trial ended; one that was asked to stop goes on waiting."""
+        state, answer, log_file = self.ready.state, answer_of(job), job.with_suffix(".log")
+        ended: tuple[Status, str]
+        if is_finished(state.folder(trial)):
+            ended = ("finished", "")
+        elif answer.is_file():
+            said = parse_json(answer.read_bytes(), answer)
+            ended = (said["status"], said["reason"])
+        elif leaving:
             return
-        why = _failure_reason(status, job.with_suffix(".log"))
-        if len(group) > 1:
-            log.warning("%d trials together ended: %s; each goes on alone", len(unfinished), why)
-            self.waiting.extendleft([trial] for trial in reversed(unfinished))
-            return
-        state.note(unfinished[0], "failed", why, log_name)
-        log.warning("%s failed: %s", unfinished[0].name, why)
+        else:
+            ended = ("failed", _failure_reason(status, log_file))
+        state.note(trial, *ended, f"logs/{log_file.name}")
+        if ended[0] != "finished":
+            log.warning("%s %s: %s", trial.name, *ended)
 
     def _progress(self) -> AbstractContextManager[ProgressLine]:
         total = sum(trial.steps for trial in self.ready.trials)
@@ -247,12 +212,11 @@ def _steps_of(run: Path) -> int:
     return history[-1].step if history else 0
 
 
-def _as_begun(place: Place, folders: Sequence[Path]) -> Place:
-    """Return `place` with the thread count that the trials were begun with; others give other weights."""
-    begun = (threads_of_run(folder) for folder in folders)
-    threads = next((count for count in begun if count is not None), place.threads)
+def _as_begun(place: Place, folder: Path) -> Place:
+    """Return `place` with the thread count that a trial was begun with; another gives other weights."""
+    threads = threads_of_run(folder) or place.threads
     if threads != place.threads:
-        log.info("%s: with %d threads, as it was begun", folders[0], threads)
+        log.info("%s: with %d threads, as it was begun", folder, threads)
     return replace(place, threads=threads)
 
 

@@ -1,4 +1,4 @@
-"""What can be refused of `fdet fit` before anything takes long: options, settings, names, paths."""
+"""The checks of `fdet fit` before anything takes long: of options, settings, names and paths."""
 
 from __future__ import annotations
 

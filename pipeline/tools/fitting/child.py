@@ -24,7 +24,7 @@ Lines = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended. interrupted: whether it was asked to stop, which it may not have done in time."""
+    """The end of a command. interrupted: whether it was asked to stop, which it may not have done in time."""
 
     status: int
     interrupted: bool = False

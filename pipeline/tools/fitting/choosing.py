@@ -1,4 +1,4 @@
-"""What `fdet fit` chooses before it extracts: the canvas, the views, the codec and the detector.
+"""The choices of `fdet fit` before it extracts: the canvas, the views, the codec and the detector.
 
 Each choice is printed with the figures that it follows from.
 """
@@ -15,6 +15,7 @@ from ...dataset.annotations import Annotations
 from ...machines.duration import shown_time, written_duration
 from ...runs.config import RunConfig
 from .canvas import ACCELERATOR, PROCESSOR, SMALL_SIDE, Canvas, choose_canvas, sizes_of
+from .folder import PILOT_NAMES
 from .ladder import (
     CODECS,
     Rung,
@@ -29,7 +30,7 @@ from .ladder import (
 from .length import FEWEST_STEPS
 from .parts import Part
 from .pilots import Pilots, planned, work_of
-from .session import PILOT_NAMES, Session
+from .session import Session
 from .state import Chosen
 
 # The shares of the time and of the free disk space that are planned for.

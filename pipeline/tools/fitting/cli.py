@@ -16,7 +16,9 @@ def fit_command(options: FitOptions) -> None:
     """Make a detector of any data set: split and check it, extract, train, evaluate, draw and report.
 
     Options that are given are kept; all else is chosen from the data, the room and the time. The commands
-    that do the work are printed, to copy. Run the same command to continue where it was interrupted.
+    that do the work are printed, to copy. Run the same command to continue where it was interrupted. All
+    options may change until anything is extracted; --config, --set, --time and --memory-limit until training
+    begins; --device and --threads between these steps. Data that have changed since then need another --out.
     """
     from .fit import fit
     from .session import StepFailed

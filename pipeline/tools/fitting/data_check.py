@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
-from .parts import Part, check_words
+from ....cache.disk.publish import publish_bytes
+from .folder import TRAIN_ANNOTATIONS, VAL_ANNOTATIONS
+from .parts import Part, check_words, json_format
 from .session import Session, StepFailed, finished
 from .words import command_text
 
@@ -17,23 +19,43 @@ CHECK = "check"
 
 
 def check_parts(current: Session, train: Part, val: Part) -> None:
-    """Run `fdet dataset check`, in one command where that is possible. Raises InputError, StepFailed."""
+    """Run one `fdet dataset check`, which finds images that are in both parts.
+
+    Raises InputError, StorageError, StepFailed.
+    """
     if current.state.chosen is not None and not current.resumed:
         for name, step in current.state.done.items():
             if name.startswith(CHECK):
                 current.say(f"done before: {command_text(step.words)}")
         return
-    parts = train, val
-    read = [part.read() for part in parts]
-    quick = _quick(current, sum(len(data.annotations.images) for data in read))
-    if train.images != val.images:
-        train, val = (replace(p, images=d.images) for p, d in zip(parts, read, strict=True))
-    del read  # They may be large, and the check reads them itself.
-    checks = check_words(train, val)
-    if len(checks) > 1:
-        current.say("check: the parts are checked apart, so images that are in both are not found")
-    for k, words in enumerate(checks, start=1):
-        _check(current, f"{CHECK} {k}", [*words, *quick])
+    quick = _quick(current, current.inputs.images)
+    words = check_words(train, val, _folders(current)) or _words_of_copies(current, train, val)
+    _check(current, f"{CHECK} 1", [*words, *quick])
+
+
+def _folders(current: Session) -> list[Path]:
+    """Return the folders of the images, of both parts or of what they were split from."""
+    return [Path(part.folder) for part in current.inputs.parts.values()]
+
+
+def _words_of_copies(current: Session, train: Part, val: Part) -> list[str]:
+    """Write the annotations of both parts as COCO JSON, and return the words that check these.
+
+    One command can name these files, but not every pair of splits. Raises InputError, StorageError.
+    """
+    copies = []
+    for part, name in ((train, TRAIN_ANNOTATIONS), (val, VAL_ANNOTATIONS)):
+        data = part.read()
+        for remark in data.annotations.remarks:
+            current.say(f"{data.source}: {remark}")
+        publish_bytes(current.out / name, data.raw, existing="replace")
+        copies.append(Part(current.out / name, data.images, json_format(part.format)))
+    current.say(
+        f"check: {copies[0].path} and {copies[1].path} have both parts, to compare their images"
+    )
+    words = check_words(copies[0], copies[1], _folders(current))
+    assert words is not None
+    return words
 
 
 def _quick(current: Session, images: int) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from ....cache.errors import FdetError
 from ...machines.duration import shown_time
 from ...runs.inspection import inspected, steps_after_training
-from .session import COMMANDS, FOUND, REPORT, RUN, Session
+from .folder import COMMANDS, FOUND, REPORT, RUN
+from .session import Session
 from .words import command_text
 
 

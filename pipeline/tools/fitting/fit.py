@@ -9,8 +9,10 @@ from pathlib import Path
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import FdetError, InputError
 from ....cache.format.annotation_copy import read_annotations
+from ....cache.format.header import NAME as HEADER
 from ....cache.format.header import CacheHeader, read_key
 from ...dataset.annotations import Annotations
+from ...dataset.class_numbers import numbered_alike
 from ...dataset.data_set import DataSet
 from ...dataset.images import has_deep_pixels
 from ...machines.duration import shown_time
@@ -22,24 +24,26 @@ from .child import Lines
 from .choosing import PLANNED, choose
 from .data_check import check_parts
 from .ending import closing_lines
-from .ladder import PLAIN, Costs
-from .length import FEWEST_STEPS, Length, length_for
-from .options import FitOptions
-from .parts import JSON, Part, named_parts, split_parts
-from .pilots import work_of
-from .session import (
+from .folder import (
     DATA,
+    EXTRACT_TRAIN,
+    EXTRACT_VAL,
     FOUND,
-    REMARKS,
+    PREDICTION,
     REPORT,
     RUN,
     TRAIN,
+    TRAINING,
     VAL,
     VAL_ANNOTATIONS,
-    Session,
-    Surroundings,
-    session,
 )
+from .inputs import WHOLE
+from .ladder import PLAIN, Costs
+from .length import FEWEST_STEPS, Length, length_for
+from .options import FitOptions
+from .parts import Part, json_format, named_parts, split_parts
+from .pilots import work_of
+from .session import REMARKS, Session, Surroundings, session
 from .words import (
     PICTURES,
     evaluate_words,
@@ -57,6 +61,7 @@ def fit(options: FitOptions, around: Surroundings | None = None) -> None:
     Raises InputError, ConfigError, StepFailed (a command failed), CorruptCache, StorageError, and
     KeyboardInterrupt once the command that was running has ended.
     """
+    options = options.without_dashes()
     config = check_fit(options)
     with session(options, around or Surroundings()) as current:
         parts = _parts(current)
@@ -76,16 +81,40 @@ def _parts(current: Session) -> tuple[Part, Part]:
     if val is None:
         folder, whole = current.out / DATA, train
         current.step("split", split_words(whole, folder, options.seed), product=folder)
-        if current.state.images is None:
-            current.state.images = str(whole.read().images)
-        train, val = split_parts(folder, Path(current.state.images), options)
+        images = current.inputs.parts[WHOLE].folder
+        current.state.images = images
+        train, val = split_parts(folder, Path(images), options)
+    else:
+        val = _numbered_as_train(current, train, val)
     check_parts(current, train, val)
     return train, val
+
+
+def _numbered_as_train(current: Session, train: Part, val: Part) -> Part:
+    """Return the part for validation with the ids that classes have in training, where ids are made up.
+
+    Each of two VOC folders or CSV files numbers its own classes, and one may lack a class of the other.
+    Raises InputError, StorageError.
+    """
+    mine, theirs = train.read(), val.read()
+    if not theirs.numbered or _classes(mine.annotations) == _classes(theirs.annotations):
+        return val
+    alike = numbered_alike({"train": mine, "val": theirs})["val"]
+    if _classes(mine.annotations) != _classes(alike.annotations):
+        return val
+    path = current.out / VAL_ANNOTATIONS
+    publish_bytes(path, alike.raw, existing="replace")
+    current.say(
+        f"{theirs.source}: its classes get the numbers that they have in training, in {path}"
+    )
+    return Part(path, alike.images, json_format(val.format))
 
 
 def _choose(current: Session, config: RunConfig, parts: tuple[Part, Part]) -> None:
     train, val = (part.read() for part in parts)
     _refuse_other_classes(train, val)
+    _refuse_without_objects(train, "learn", "label some")
+    _refuse_without_objects(val, "measure", "name other data for validation by --val")
     val_images = len(val.annotations.images)
     current.state.chosen = choose(current, config, parts[0], train.annotations, val_images)
     current.save()
@@ -101,6 +130,14 @@ def _refuse_other_classes(train: DataSet, val: DataSet) -> None:
         )
 
 
+def _refuse_without_objects(data: DataSet, purpose: str, remedy: str) -> None:
+    if data.annotations.packed.crowd.all():
+        raise InputError(
+            f"{data.source}: none of its {len(data.annotations.images)} images has an object, so there is "
+            f"nothing to {purpose}; {remedy}"
+        )
+
+
 def _classes(annotations: Annotations) -> dict[int, str]:
     return dict(zip(annotations.class_ids, annotations.class_names, strict=True))
 
@@ -108,15 +145,34 @@ def _classes(annotations: Annotations) -> dict[int, str]:
 def _extract(current: Session, parts: tuple[Part, Part]) -> None:
     chosen = current.state.chosen
     assert chosen is not None
-    for part, name, views in zip(parts, (TRAIN, VAL), (chosen.views, PLAIN), strict=True):
-        out, options = current.out / name, current.options
-        product = out / "manifest.json"
-        if name == VAL and not current.is_done(f"extract {name}", product):
-            options = replace(options, bits=_bits_as_trained(current, part))
-        words = extract_words(options, part, out, chosen.canvas, views, chosen.codec)
-        current.step(f"extract {name}", words, product=product)
-        if current.state.done[f"extract {name}"].status == REMARKS:
-            current.say(f"{out}: some images could not be read, and are left out")
+    train, val = parts
+    _extract_part(current, EXTRACT_TRAIN, train, current.out / TRAIN, chosen.views)
+    _extract_part(current, EXTRACT_VAL, val, current.out / VAL, PLAIN)
+
+
+def _extract_part(current: Session, name: str, part: Part, out: Path, views: str) -> None:
+    chosen, options, product = current.state.chosen, current.options, out / "manifest.json"
+    assert chosen is not None
+    calibration = None
+    if name == EXTRACT_VAL and not current.is_done(name, product):
+        options = replace(options, bits=_bits_as_trained(current, part))
+        calibration = _scales_as_trained(current)
+    words = extract_words(options, part, out, chosen.canvas, views, chosen.codec, calibration)
+    current.step(name, words, product=product)
+    if current.state.done[name].status == REMARKS:
+        current.say(f"{out}: some images could not be read, and are left out")
+
+
+def _scales_as_trained(current: Session) -> Path | None:
+    """Return the cache whose scales the one for validation takes over; None where it has others or none.
+
+    So `fdet evaluate` sees the maps that `fdet predict` sees. Raises InputError, CorruptCache.
+    """
+    train, val = current.out / TRAIN, current.out / VAL
+    key = read_key(train)
+    if (val / HEADER).exists() and read_key(val).calibration != key.calibration:
+        return None  # An older fdet began it.
+    return train if key.calibration else None
 
 
 def _bits_as_trained(current: Session, val: Part) -> int | None:
@@ -138,14 +194,17 @@ def _train(current: Session, config: RunConfig) -> None:
     assert chosen is not None
     run = current.out / RUN
     begun = (run / "run.json").exists()
-    if options.time is not None and config.train.epochs == "auto" and not begun:
-        _set_length(current, config)
+    if not begun:
+        current.state.length = None
+        if options.time is not None and config.train.epochs == "auto":
+            _set_length(current, config)
     length = current.state.length
     settings = [] if length is None else _open_settings(config, length)
     caches = current.out / TRAIN, current.out / VAL
-    words = train_words(options, caches, run, chosen.preset, settings)
+    preset = chosen.preset if options.config is None else None  # It may be given later.
+    words = train_words(options, caches, run, preset, settings)
     current.step(
-        "train",
+        TRAINING,
         words,
         product=run / "best.safetensors",
         repeated=["--resume"] if begun else [],
@@ -201,11 +260,11 @@ def _draw(current: Session, folder: Path) -> None:
     """Draw what the run finds in some images for validation. folder: that of the images. Raises FdetError."""
     val, found = _cached_annotations(current, folder), current.out / FOUND
     images = pictured(val.read().annotations, folder)
-    if not current.is_done("predict"):
+    if not current.is_done(PREDICTION):
         shutil.rmtree(found, ignore_errors=True)  # An interrupted prediction starts anew.
     if images:
         words = predict_words(current.options, current.out / RUN, val, images, found)
-        current.step("predict", words, product=found)
+        current.step(PREDICTION, words, product=found)
 
 
 def _cached_annotations(current: Session, folder: Path) -> Part:
@@ -215,8 +274,7 @@ def _cached_annotations(current: Session, folder: Path) -> Part:
     """
     cache, path = current.out / VAL, current.out / VAL_ANNOTATIONS
     publish_bytes(path, read_annotations(cache, CacheHeader.read(cache)), existing="replace")
-    format = current.options.format
-    return Part(path, folder, format if format in JSON else None)
+    return Part(path, folder, json_format(current.options.format))
 
 
 def pictured(annotations: Annotations, folder: Path, count: int = PICTURES) -> list[Path]:

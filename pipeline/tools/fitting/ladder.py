@@ -73,7 +73,7 @@ def ladder(canvas: Canvas, views: str, *, sizes: bool, fewer: bool, heads: bool)
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What was measured on a canvas.
+    """The rates that were measured on a canvas.
 
     sample: the seconds of extracting one sample. bytes: the size of a sample, by codec. free: the bytes that
     are free. start, train_start: the seconds that a command, and a training, take beside samples and steps.
@@ -89,7 +89,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done.
+    """The work that is to be done.
 
     images, val_images: those that are extracted. trained: the images of an epoch. minimum_steps: the steps of
     a full training.
@@ -133,7 +133,7 @@ def cache_bytes(rung: Rung, work: Work, rates: Rates, codec: str) -> float:
 def costs_of(rung: Rung, work: Work, rates: Rates, step: float) -> Costs:
     """Return what a rung costs. step: the seconds of a step of its detector on the canvas of the rates."""
     area = rung.canvas.area / rates.canvas.area
-    samples = work.images * rung.count + work.val_images + 2 * CALIBRATION_IMAGES
+    samples = work.images * rung.count + work.val_images + CALIBRATION_IMAGES
     evaluation = EVALUATED * step * area * work.val_images / work.batch_size
     sample = rates.sample * area
     # The start of the training; then come an evaluation, the pictures and the report.

@@ -1,4 +1,4 @@
-"""What was measured: the figures of `fdet plan`, and those of a short training."""
+"""The figures that are measured: those of `fdet plan`, and those of a short training."""
 
 from __future__ import annotations
 

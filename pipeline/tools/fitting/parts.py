@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +20,16 @@ JSON = ("coco", "lvis")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the data. images, format, split: what looking at the path does not tell."""
+    """A part of the data. images, format, split: what looking at the path does not tell.
+
+    option: the command-line option that names its split, for messages.
+    """
 
     path: Path
     images: Path | None = None
     format: str | None = None
     split: str | None = None
+    option: str = field(default="--split", compare=False)
 
     @property
     def words(self) -> list[str]:
@@ -53,7 +58,7 @@ class Part:
 
     def check(self) -> None:
         """Raise InputError where there is no such data set; its contents are not read."""
-        check_data_name(DataName(self.path, self.format, self.split))
+        check_data_name(DataName(self.path, self.format, self.split, self.option))
 
 
 def named_parts(options: FitOptions) -> tuple[Part, Part | None]:
@@ -85,25 +90,32 @@ def _same(train: Part, val: Part) -> bool:
 
 def split_parts(folder: Path, images: Path | None, options: FitOptions) -> tuple[Part, Part]:
     """Return the parts that `fdet dataset split` has written into a folder."""
-    format = options.format if options.format in JSON else None
+    format = json_format(options.format)
     train, val = (Part(folder / f"{name}.json", images, format) for name in ("train", "val"))
     return train, val
 
 
-def check_words(train: Part, val: Part) -> list[list[str]]:
-    """Return the words of `fdet dataset check` for both parts: in one command where that is possible.
+def json_format(format: str | None) -> str | None:
+    """Return the format of a part that was written as COCO JSON. format: the one that was asked for."""
+    return format if format in JSON else None
 
-    Only one command sees images that are in both parts.
+
+def check_words(train: Part, val: Part, folders: Sequence[Path]) -> list[str] | None:
+    """Return the words of one `fdet dataset check` for both parts; None where no command can name both.
+
+    folders: those of their images, as they were found, or one for both.
     """
-    same_folder, same_format = train.images == val.images, train.format == val.format
-    if same_folder and same_format and train.path == val.path:
+    same_folder = train.images == val.images
+    if same_folder and train.path == val.path:
         chosen = ["--split", str(train.split), "--split", str(val.split)]
-        return [[*Part(train.path, train.images, train.format).words, *chosen]]
-    one_each = train.path != val.path and all(map(_is_only_split, (train, val)))
-    if one_each and same_format and (same_folder or (train.images and val.images)):
-        folders = [] if same_folder else ["--images", str(train.images)]
-        return [[str(train.path), str(val.path), *folders, *replace(val, split=None).options]]
-    return [train.words, val.words]
+        return [*Part(train.path, train.images, train.format).words, *chosen]
+    if train.path == val.path or not all(map(_is_only_split, (train, val))):
+        return None
+    whole = Part(val.path, train.images, train.format)
+    if same_folder:
+        return [str(train.path), *whole.words]
+    images = [word for folder in folders for word in ("--images", str(folder))]
+    return [str(train.path), *replace(whole, images=None).words, *images]
 
 
 def _is_only_split(part: Part) -> bool:
@@ -119,11 +131,11 @@ def _val_part(options: FitOptions) -> Part | None:
     folder = options.val_images or options.images
     if options.val is not None:
         split = options.val_split or _split_like("val", options.val, options.format)
-        return Part(options.val, folder, options.format, split)
+        return Part(options.val, folder, options.format, split, "--val-split")
     splits = splits_of(options.data, options.format)
     found = options.val_split or _only("val", splits)
     if found is not None:
-        return Part(options.data, folder, options.format, found)
+        return Part(options.data, folder, options.format, found, "--val-split")
     if options.val_images is not None:
         raise InputError(
             f"--val-images {options.val_images}: {options.data} has no split for validation; name one by "

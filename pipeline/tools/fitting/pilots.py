@@ -11,11 +11,12 @@ from ...runs.presets import smaller_preset
 from ...training.length import auto_epochs
 from .canvas import Canvas
 from .child import Lines
+from .folder import PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN, TRAIN
 from .ladder import CODECS, PLAIN, Costs, Rates, Rung, Work, costs_of
 from .measuring import pilot_epochs, pilot_images, rates_of_plan, seconds_of, step_seconds
 from .options import FitOptions
 from .parts import Part
-from .session import PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN, TRAIN, Session
+from .session import Session
 from .words import command_text, extract_words, plan_words, train_words
 
 # A pilot measures how fast the settings are, and not what they are chosen for.
@@ -33,7 +34,7 @@ def work_of(config: RunConfig, images: int, val_images: int) -> Work:
 
 @dataclass
 class Pilots:
-    """What was measured, and what is measured when it is first needed.
+    """The rates that were measured, and those that are measured when they are first needed.
 
     part: what is trained on. rates: what `fdet plan` measured, and the pilots in addition. steps: the seconds
     of a step on the canvas of the rates, by whether it is the smaller detector.

@@ -8,14 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ....cache.errors import FdetError
+from ....cache.disk.publish import publish_bytes
+from ....cache.errors import FdetError, InputError
 from ...command import echo
 from ...machines.interrupt import INTERRUPTED
 from ...machines.launching import signal_of
 from ...runs.folder import held_folder
 from .checks import check_free
 from .child import Ended, Lines, Run, has_accelerator, run_command
+from .fixed import changed_options, open_options, refuse_fixed
+from .folder import COMMANDS, DATA, PILOT_NAMES, Begun
+from .inputs import NAME as INPUTS
+from .inputs import Inputs, content_is_same, differences, inputs_of
 from .options import FitOptions
 from .script import write_script
 from .state import Done, State
@@ -23,12 +29,8 @@ from .words import command_text
 
 # Exit status 3 of a command: it is done, and something about it is worth knowing.
 REMARKS = 3
-# The names in the folder.
-DATA, TRAIN, VAL, RUN, FOUND = "data", "train.fdet", "val.fdet", "run", "found"
-VAL_ANNOTATIONS, REPORT, COMMANDS = "val.json", "report.html", "commands.sh"
-# What is only measured, and then removed: a small cache, and two short runs on it.
-PILOT_NAMES = PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN = "pilot.fdet", "pilot", "pilot-s"
-
+# Exit status 2: something was refused, and the same command would be refused again.
+REFUSED = 2
 
 Accepts = Callable[[int], bool]
 
@@ -48,7 +50,7 @@ class StepFailed(FdetError):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a fit gets from outside: how commands are run, what is printed, the time, and the machine."""
+    """The surroundings of a fit: the functions that run commands, print, and look at time and machine."""
 
     run: Run = run_command
     say: Callable[[str], None] = echo
@@ -58,10 +60,14 @@ class Surroundings:
 
 @dataclass
 class Session:
-    """A fit in progress. resumed: whether a step was run, after which all later ones are run too."""
+    """A fit in progress.
+
+    inputs: the data as they are now. resumed: whether a step was run, after which all later ones are run too.
+    """
 
     options: FitOptions
     state: State
+    inputs: Inputs
     around: Surroundings
     begun: float
     resumed: bool = False
@@ -140,17 +146,21 @@ class Session:
         if ended.status in (INTERRUPTED, -2) or (ended.interrupted and not accepts(ended.status)):
             raise KeyboardInterrupt
         if not accepts(ended.status):
-            raise _failed(words, ended.status)
+            raise self._failed(words, ended.status)
         return self.around.clock() - started, ended
 
-
-def _failed(words: Sequence[str], status: int) -> StepFailed:
-    why = f"exit status {status}" if status >= 0 else signal_of(status)
-    text = (
-        f"{command_text(words)}: it failed ({why}); what was finished is kept; run the same command to "
-        "continue"
-    )
-    return StepFailed(text, status if status >= 0 else 128 - status)
+    def _failed(self, words: Sequence[str], status: int) -> StepFailed:
+        """Return the error for a command that failed, which says how to go on."""
+        why = f"exit status {status}" if status >= 0 else signal_of(status)
+        flags = open_options(Begun.within(self.out, self.state.done))
+        go_on = "run the same command to continue"
+        if status == REFUSED:
+            go_on = "correct what the line above names, and run fdet fit again to continue"
+        text = (
+            f"{command_text(words)}: it failed ({why}); what was finished is kept; {go_on}"
+            f"{f'; {flags} may change' if flags else ''}"
+        )
+        return StepFailed(text, status if status >= 0 else 128 - status)
 
 
 @contextmanager
@@ -162,29 +172,72 @@ def session(options: FitOptions, around: Surroundings) -> Iterator[Session]:
     begun = around.clock()
     with held_folder(options.out):
         check_free(options.out)
-        state = _state(options)
-        if state.folder != str(Path.cwd()):
+        before = State.read(options.out)
+        if before is not None and before.folder != str(Path.cwd()):
             options = options.absolute()
-        current = Session(options, state, around, begun)
+        inputs = inputs_of(options)
+        state = _state(before, options, inputs, around.say)
+        current = Session(options, state, inputs, around, begun)
         try:
             yield current
         finally:
             current.save()
 
 
-def _state(options: FitOptions) -> State:
-    """Return the state to continue from.
+def _state(
+    state: State | None, options: FitOptions, inputs: Inputs, say: Callable[[str], None]
+) -> State:
+    """Return the state to continue from. state: that of the last command.
 
-    As long as nothing is chosen a fit begins anew, also with other options: the data may have been corrected.
+    As long as nothing is extracted a fit begins anew where options or data have changed. Raises InputError
+    where they have changed later, CorruptCache, StorageError.
     """
-    state = State.read(options.out)
-    if state is not None and state.chosen is not None:
-        state.refuse_other(options)
-        return state
-    new = State(options.out, options.to_json(), str(Path.cwd()))
-    if state is not None and state.options == new.options:
-        new.seconds = state.seconds
+    given = options.to_json()
+    if state is None or state.chosen is None:
+        return _new_state(state, options, given, inputs)
+    begun = Begun.within(options.out, state.done)
+    if begun.extraction:
+        refuse_fixed(state, given, begun)
+        _refuse_other_data(options, state, inputs, say)
+    elif changed_options(state, given) or state.inputs != inputs.digest:
+        return _new_state(state, options, given, inputs)
+    state.options = given
+    return state
+
+
+def _new_state(
+    before: State | None, options: FitOptions, given: dict[str, Any], inputs: Inputs
+) -> State:
+    """Write the state of a fit that begins."""
+    new = State(options.out, given, str(Path.cwd()), inputs=inputs.digest)
+    if before is not None and not changed_options(before, given):
+        new.seconds = before.seconds
     for name in (DATA, *PILOT_NAMES):
         shutil.rmtree(options.out / name, ignore_errors=True)
+    publish_bytes(options.out / INPUTS, inputs.to_bytes(), existing="replace")
     new.write()
     return new
+
+
+def _refuse_other_data(
+    options: FitOptions, state: State, now: Inputs, say: Callable[[str], None]
+) -> None:
+    """Raise InputError where the data are not those that a fit was begun with."""
+    if not state.inputs:
+        say(
+            f"{state.out}: an older fdet began it, and did not note from which data; whether they have "
+            "changed since is not known"
+        )
+        return
+    if state.inputs == now.digest:
+        return
+    before = Inputs.read(state.out, state.inputs)
+    changes = ["in what is not known, as inputs.json was lost"]
+    if before is not None:
+        changes = differences(before, now, content_is_same(state.out, now))
+    if changes:
+        raise InputError(
+            f"{options.data}: the data have changed since {state.out} was begun: {'; '.join(changes)}; what "
+            f"was made of the earlier ones is kept: choose another --out, or delete {state.out} and run the "
+            "same command"
+        )

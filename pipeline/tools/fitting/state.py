@@ -13,21 +13,17 @@ from typing import Any
 
 from ....cache.codecs.form import get_form
 from ....cache.disk.publish import publish_bytes
-from ....cache.errors import CorruptCache, FdetError, InputError
-from ....cache.format.sealed import read_sealed, sealed_json
-from ...command import flag_of
+from ....cache.errors import CorruptCache, FdetError
+from ....cache.format.sealed import digest_or_none, read_sealed, sealed_json
 from ...dataset.views import ResizeRule, parse_views
 from ...runs.presets import preset_names
 from .canvas import Canvas
 from .length import Length
-from .options import FitOptions
 
 NAME = "fit.json"
 FORMAT = 1
 MAX_BYTES = 2**24
 _DAYS = 3650 * 86400.0
-# Options that may differ from those of the first command.
-_CHANGEABLE = ("out", "ignore_errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What was chosen before the extraction.
+    """The choices that are made before the extraction.
 
     images, val_images: the numbers of images that it was chosen for. preset: the smaller detector, None for
     that of the options. step, evaluation, after: with a limit of time, the seconds of a step, an evaluation
@@ -77,6 +73,7 @@ class State:
     done: dict[str, Done] = field(default_factory=dict)
     images: str | None = None
     seconds: float = 0.0
+    inputs: str = ""
 
     @classmethod
     def read(cls, out: Path) -> State | None:
@@ -96,6 +93,7 @@ class State:
                 dict(map(_done, _list(data["done"]))),
                 None if data["images"] is None else _text(data["images"]),
                 _number(data["seconds"], 0, _DAYS),
+                digest_or_none(data.get("inputs", "")),
             )
         except (LookupError, TypeError, ValueError, OverflowError, FdetError) as error:
             raise CorruptCache(
@@ -113,30 +111,9 @@ class State:
             "done": [{"name": name, **asdict(step)} for name, step in self.done.items()],
             "images": self.images,
             "seconds": round(self.seconds, 3),
+            "inputs": self.inputs,
         }
         publish_bytes(self.out / NAME, sealed_json(data), existing="replace")
-
-    def refuse_other(self, options: FitOptions) -> None:
-        """Raise InputError, which names the option, where one differs from that of the first command."""
-        now = options.to_json()
-        for name in now:
-            before = self.options.get(name)
-            if name not in _CHANGEABLE and before != now[name]:
-                raise InputError(
-                    f"{_flag(name)}: it was {_written(before)} when {self.out} was begun, and is "
-                    f"{_written(now[name])} now; give the command that it was begun with, or choose another "
-                    "--out"
-                )
-
-
-def _flag(name: str) -> str:
-    return {"data": "DATA", "assignments": "--set"}.get(name, flag_of(name))
-
-
-def _written(value: Any) -> str:
-    if value is None or value == []:
-        return "not given"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _chosen(data: Any) -> Chosen:

@@ -34,10 +34,17 @@ def plan_words(
 
 
 def extract_words(
-    options: FitOptions, part: Part, out: Path, canvas: Canvas, views: str, codec: str
+    options: FitOptions,
+    part: Part,
+    out: Path,
+    canvas: Canvas,
+    views: str,
+    codec: str,
+    calibration: Path | None = None,
 ) -> list[str]:
-    """Return the words of an extraction."""
-    return ["extract", *_features(options, part, out, canvas, views, codec)]
+    """Return the words of an extraction. calibration: the cache whose scales are taken over."""
+    taken = [] if calibration is None else ["--calibration", str(calibration)]
+    return ["extract", *_features(options, part, out, canvas, views, codec), *taken]
 
 
 def train_words(

@@ -82,7 +82,7 @@ def retrain(
     options = replace(options, start=run, resident="none" if of_rois else options.resident)
     processes = join_processes(options.device)
     config = stage_2_config(before.config, settings, assignments)
-    take_threads([options], processes)
+    take_threads(options, processes)
     check_threads(options, processes)
     info, model, data, val = _open(config, options, before, settings, processes)
     with held_run(config, options, processes, info, val) as (stored, hooks):

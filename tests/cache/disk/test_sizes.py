@@ -2,7 +2,7 @@
 
 import pytest
 
-from fdet.cache.disk.sizes import parse_bytes
+from fdet.cache.disk.sizes import format_bytes, parse_bytes
 from fdet.cache.errors import InputError
 
 
@@ -29,3 +29,18 @@ def test_bytes_are_read(text, count):
 def test_what_is_no_number_of_bytes_is_refused(text):
     with pytest.raises(InputError, match=r"^--budget .*: expected bytes, e\.g\. 4GiB"):
         parse_bytes(text, "--budget")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 KiB"),
+        (1, "1 KiB"),
+        (30_000, "30 KiB"),
+        (2**20, "1 MiB"),
+        (420 * 2**20, "420 MiB"),
+        (3.1 * 2**30, "3.1 GiB"),
+    ],
+)
+def test_no_size_is_shown_as_nothing(count, text):
+    assert format_bytes(count) == text

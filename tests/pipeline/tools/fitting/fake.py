@@ -1,6 +1,7 @@
 """Commands that take no time: those of data sets are real, the others only leave what a fit looks for."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from fdet.cache.codecs.form import get_form
 from fdet.cache.disk.files import FileEntry
 from fdet.cache.format.annotation_copy import NAME as COPY
 from fdet.cache.format.annotation_copy import annotations_to_bytes
@@ -16,11 +18,13 @@ from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.data_set import read_data_set
 from fdet.pipeline.dataset.depth import recorded_bits
 from fdet.pipeline.tools.fitting.child import Ended
+from fdet.pipeline.tools.fitting.fit import fit
+from fdet.pipeline.tools.fitting.options import FitOptions
 from fdet.pipeline.tools.fitting.session import Surroundings
 
 from ....cache.handmade import make_key, make_layout
 
-SIZES = {"int5": 1000.0, "int5+pca": 900.0, "int4": 700.0, "int4+pca": 600.0}
+SIZES = {"bf16": 3000.0, "int5": 1000.0, "int5+pca": 900.0, "int4": 700.0, "int4+pca": 600.0}
 
 
 @dataclass
@@ -30,6 +34,7 @@ class Fake:
     sample, step, start: the seconds of an extracted sample, of a step, and of any command. free: the bytes
     that are free. statuses: of commands by their first word, taken one after another. interrupted: those that
     are asked to stop. bits: those of deep pixels that an extraction finds, by the name of its cache.
+    calibration: the digest of the scales of caches that are not those of the others.
     """
 
     sample: float = 0.1
@@ -41,6 +46,7 @@ class Fake:
     statuses: dict[str, list[int]] = field(default_factory=dict)
     interrupted: set[str] = field(default_factory=set)
     bits: dict[str, int] = field(default_factory=dict)
+    calibration: dict[str, str] = field(default_factory=dict)
     now: float = 1000.0
     calls: list[list[str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -96,7 +102,8 @@ class Fake:
     def _extract(self, words, lines) -> None:
         out = Path(option(words, "--out"))
         out.mkdir(exist_ok=True)
-        _write_header(out, words, self.bits.get(out.name, 0))
+        scales = self.calibration.get(out.name, "ab" * 32)
+        _write_header(out, words, self.bits.get(out.name, 0), scales)
         (out / "manifest.json").write_text("{}")
         images = int(option(words, "--limit") or 10)
         self.now += self.sample * images
@@ -129,7 +136,7 @@ class Fake:
         Path(option(words, "--out")).write_text("page")
 
 
-def _write_header(out: Path, words: Sequence[str], found: int) -> None:
+def _write_header(out: Path, words: Sequence[str], found: int, scales: str) -> None:
     """Write the header of a cache, and its copy of the annotations."""
     given = (option(words, flag) or None for flag in ("--images", "--format", "--split"))
     images, format, split = given
@@ -137,7 +144,12 @@ def _write_header(out: Path, words: Sequence[str], found: int) -> None:
     data = read_data_set(Path(words[1]), folder, format=format, split=split)
     copy = annotations_to_bytes(data.raw)
     (out / COPY).write_bytes(copy)
-    key = make_key(bits=recorded_bits(int(option(words, "--bits") or found)))
+    codec = option(words, "--codec")
+    key = make_key(
+        bits=recorded_bits(int(option(words, "--bits") or found)),
+        codec=codec,
+        calibration=scales if get_form(codec).calibrated else "",
+    )
     header = CacheHeader(key, make_layout(), {}, other_files={COPY: FileEntry.of(copy)})
     (out / "fdet.json").write_bytes(header.to_bytes())
 
@@ -151,3 +163,30 @@ def settings(words: Sequence[str]) -> dict[str, str]:
     """The settings that --set gives."""
     pairs = pairwise(words)
     return dict(value.split("=") for flag, value in pairs if flag == "--set")
+
+
+STEPS = ["check", "plan", "extract", "extract", "train-heads", "evaluate", "predict", "report"]
+
+
+def options(data: Path, **more) -> FitOptions:
+    """The options of a fit in the folder work."""
+    return FitOptions(data=data, out=Path("work"), **more)
+
+
+def fitted(data: Path, fake: Fake | None = None, **more) -> Fake:
+    """Fit in the folder work, and return what ran the commands."""
+    fake = fake or Fake()
+    fit(options(data, **more), fake.around)
+    return fake
+
+
+def script_lines() -> list[str]:
+    """The commands in commands.sh, with what lets them run twice."""
+    lines = Path("work/commands.sh").read_text().splitlines()
+    return lines[1 + next(k for k, line in enumerate(lines) if line.startswith("cd ")) :]
+
+
+def commands_of(line: str) -> str:
+    """The command of a line, without what lets it run twice."""
+    line = re.sub(r"^test -e \S+ \|\| | \|\| \[ \$\? = \d \]$", "", line)
+    return re.sub(r" \$\(test ! -e \S+ \|\| echo --resume\)", "", line)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from fdet.cache.disk.publish import only_writer
@@ -20,40 +21,16 @@ from fdet.pipeline.tools.fitting import cli, data_check, session
 from fdet.pipeline.tools.fitting.fit import fit, pictured
 from fdet.pipeline.tools.fitting.ladder import PLAIN, SIX, THREE
 from fdet.pipeline.tools.fitting.options import FitOptions
+from fdet.pipeline.tools.fitting.parts import Part
 from fdet.pipeline.tools.fitting.session import StepFailed
 from fdet.pipeline.tools.fitting.state import State
-from fdet.pipeline.training import length as auto_length
 
 from ...dataset.deep_files import write_png
 from ...dataset.made import sound
-from .fake import Fake, option, settings
+from .fake import STEPS, Fake, commands_of, fitted, option, options, script_lines, settings
 
-STEPS = ["check", "plan", "extract", "extract", "train-heads", "evaluate", "predict", "report"]
 MEASURED = ["plan", "extract", "train-heads"]
-
-
-@pytest.fixture(autouse=True)
-def as_for_users(monkeypatch, tmp_path):
-    monkeypatch.setattr(auto_length, "MIN_STEPS", 1500)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def data(tmp_path) -> Path:
-    """A folder with the splits train and val, six images each."""
-    made = sound(tmp_path / "data")
-    made.write()
-    return made.folder
-
-
-def options(data: Path, **more) -> FitOptions:
-    return FitOptions(data=data, out=Path("work"), **more)
-
-
-def fitted(data: Path, fake: Fake | None = None, **more) -> Fake:
-    fake = fake or Fake()
-    fit(options(data, **more), fake.around)
-    return fake
+pytestmark = pytest.mark.usefixtures("as_for_users")
 
 
 def test_a_set_with_splits_is_checked_extracted_trained_and_drawn(data):
@@ -105,10 +82,37 @@ def test_what_runs_is_printed_and_written_to_be_copied(data):
     assert fake.said[-len(kept) :] == kept
     script = Path("work/commands.sh")
     text = script.read_text()
-    assert text.startswith(f"#!/bin/sh\nset -e\ncd {Path.cwd()}\n")
-    assert [line.removesuffix(" || [ $? = 3 ]") for line in text.splitlines()[3:]] == kept
+    assert text.startswith("#!/bin/sh\n# The commands that fdet fit ran")
+    assert f"\nset -e\ncd {Path.cwd()}\n" in text
+    assert [commands_of(line) for line in script_lines()] == kept
     assert os.access(script, os.X_OK)
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+
+
+def test_the_script_can_be_run_twice(data, tmp_path):
+    fitted(data, assignments=["train.epochs=2"])
+    stand_in, log = tmp_path / "bin" / "fdet", tmp_path / "log"
+    stand_in.parent.mkdir()
+    stand_in.write_text(f'#!/bin/sh\necho "$*" >>{log}\n')
+    stand_in.chmod(0o755)
+    paths = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+
+    def run() -> list[str]:
+        log.unlink(missing_ok=True)
+        assert subprocess.run(["work/commands.sh"], env=paths, check=False).returncode == 0
+        return log.read_text().splitlines()
+
+    Path("work/found/detections.json").touch()
+    again = run()
+    assert [line.split()[0] for line in again] == [
+        *("dataset", "extract", "extract", "train-heads", "evaluate", "report")
+    ]
+    assert again[3].endswith("--set train.epochs=2 --resume")
+    shutil.rmtree("work/run")
+    shutil.rmtree("work/found")
+    missing = run()
+    assert not any("--resume" in line for line in missing)
+    assert missing[5].startswith("predict work/run")
 
 
 def test_advice_is_not_repeated_by_every_command(data):
@@ -181,8 +185,8 @@ def test_warnings_of_a_check_and_images_that_failed_do_not_stop_it(data):
     fake = fitted(data, Fake(statuses={"extract": [3, 0], "check": [3], "predict": [3]}))
     assert fake.names == STEPS
     assert any("some images could not be read" in line for line in fake.said)
-    script = Path("work/commands.sh").read_text().splitlines()
-    assert [line.split()[1] for line in script if line.endswith(" || [ $? = 3 ]")] == [
+    script = [line for line in script_lines() if line.endswith(" || [ $? = 3 ]")]
+    assert [commands_of(line).split()[1] for line in script] == [
         "dataset",
         "extract",
         "predict",
@@ -205,8 +209,8 @@ def test_errors_in_the_data_can_be_ignored(data):
     fake = fitted(data, ignore_errors=True)
     assert fake.names == STEPS
     assert sum("--ignore-errors ignores" in line for line in fake.said) == 1
-    lines = Path("work/commands.sh").read_text().splitlines()
-    assert [line.split()[2] for line in lines if line.endswith(" || [ $? = 2 ]")] == ["check"]
+    lines = [line for line in script_lines() if line.endswith(" || [ $? = 2 ]")]
+    assert [line.split()[2] for line in lines] == ["check"]
     assert fitted(data).calls == [], "it is no other fit"
 
 
@@ -247,10 +251,37 @@ def test_images_in_both_parts_are_found_in_two_folders_of_images(data):
     assert said.startswith("error")
 
 
-def test_parts_that_are_checked_apart_are_said_to_be(data):
+def test_images_in_both_parts_are_found_in_two_sets_with_splits(data, tmp_path):
+    other = sound(tmp_path / "other")
+    other.write()
+    fake = fitted(data, ignore_errors=True, val=other.folder, val_split="val", split="train")
+    (check,) = fake.of("check")
+    assert check[2:4] == ["work/train.json", "work/val.json"]
+    assert not any("leak" in line for line in fake.said)
+    shutil.copy(data / "images" / "0.png", other.folder / "images" / "7.png")
+    copied = Fake()
+    given = {"val": other.folder, "val_split": "val", "split": "train", "ignore_errors": True}
+    fit(replace(options(data, **given), out=Path("copied")), copied.around)
+    (said,) = (line for line in copied.said if "leak" in line)
+    assert said.startswith("error")
+    assert option(copied.of("extract")[1], "--split") == "val"
+
+
+def test_one_set_whose_images_lie_in_two_folders_is_checked_once(data):
     fake = fitted(data, val_images=data / "images", images=data / ".." / "data" / "images")
-    assert len(fake.of("check")) == 2
-    assert any("images that are in both are not found" in line for line in fake.said)
+    (check,) = fake.of("check")
+    assert check[2:4] == ["work/train.json", "work/val.json"]
+    assert sum(word == "--images" for word in check) == 2
+
+
+def test_what_reading_a_part_assumed_is_said_where_its_copy_is_checked(data):
+    coco = json.loads((data / "train.json").read_text())
+    coco["annotations"][0]["bbox"] = [1, 1, 0, 0]
+    (data / "train.json").write_text(json.dumps(coco))
+    more = {"val_images": data / "images", "images": data / ".." / "data" / "images"}
+    fake = fitted(data, ignore_errors=True, **more)
+    remarks = Part(data, split="train").read().annotations.remarks
+    assert all(any(remark in line for line in fake.said) for remark in remarks)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +302,23 @@ def test_deep_pixels_for_validation_have_16_bits_where_those_of_training_have(da
     write_png(data / "images" / "8.png", values)
     fake = fitted(data, Fake(bits={"train.fdet": 16, "val.fdet": 12}))
     assert [option(words, "--bits") for words in fake.of("extract")] == ["", "16"]
+
+
+@pytest.mark.parametrize(("codec", "taken"), [(None, "work/train.fdet"), ("bf16", "")])
+def test_validation_takes_over_the_scales_of_training(codec, taken, data):
+    fake = fitted(data, codec=codec)
+    train, val = fake.of("extract")
+    assert (option(train, "--calibration"), option(val, "--calibration")) == ("", taken)
+
+
+def test_a_validation_cache_that_has_scales_of_its_own_keeps_them(data):
+    # As an older fdet began them.
+    first = Fake(calibration={"val.fdet": "c" * 64}, statuses={"train-heads": [1]})
+    with pytest.raises(StepFailed):
+        fitted(data, first)
+    Path("work/val.fdet/manifest.json").unlink()
+    fake = fitted(data)
+    assert option(fake.of("extract")[0], "--calibration") == ""
 
 
 def test_pictures_are_of_the_annotations_that_the_cache_keeps(data):
@@ -299,8 +347,7 @@ def test_a_report_is_written_where_pictures_cannot_be_drawn(data):
 def test_the_commands_that_are_done_are_written_though_one_fails(name, data):
     with pytest.raises(StepFailed):
         fitted(data, Fake(statuses={name: [1]}))
-    written = Path("work/commands.sh").read_text().splitlines()[3:]
-    made = [line.split()[1] for line in written]
+    made = [commands_of(line).split()[1] for line in script_lines()]
     assert "dataset" in made and (name == "extract" or "extract" in made)
     assert name not in made
 
@@ -318,28 +365,29 @@ def test_a_command_that_was_killed_has_a_signal(data):
     assert failed.value.status == 137
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"time": 7200.0}, "--time"),
-        ({"size": 96}, "--size"),
-        ({"seed": 1}, "--seed"),
-        ({"assignments": ["train.epochs=3"]}, "--set"),
-    ],
-)
-def test_other_options_than_before_are_refused(change, said, data):
-    fitted(data)
-    with pytest.raises(InputError, match=f"^{said}: it was .* choose another --out"):
-        fitted(data, **change)
-    assert fitted(data).calls == []
+@pytest.mark.parametrize(("split", "said"), [("train", "nothing to learn"), ("val", "--val")])
+@pytest.mark.parametrize("crowds", [False, True])
+def test_data_without_objects_are_refused_after_the_check(split, said, crowds, data):
+    coco = json.loads((data / f"{split}.json").read_text())
+    crowd = [{**a, "iscrowd": 1} for a in coco["annotations"]]
+    coco["annotations"] = crowd if crowds else []
+    (data / f"{split}.json").write_text(json.dumps(coco))
+    fake = Fake()
+    with pytest.raises(InputError, match=f"none of its 6 images has an object.*{said}"):
+        fitted(data, fake, ignore_errors=True)
+    assert fake.names == ["check"]
 
 
-def test_as_long_as_nothing_is_chosen_options_may_change(data):
-    whole = data / "train.json"
-    with pytest.raises(StepFailed):
-        fitted(whole, Fake(statuses={"plan": [2]}), images=data / "images")
-    fake = fitted(whole, images=data / "images", seed=5, size=64)
-    assert fake.names == ["split", *STEPS]
+def test_names_that_look_like_options_are_none(data, tmp_path):
+    data.rename("-data")
+    fake = Fake()
+    fit(
+        FitOptions(data=Path("./-data"), out=Path("./-work"), images=Path("-data/images")),
+        fake.around,
+    )
+    assert fake.names == STEPS
+    names = [word for words in fake.calls for word in words if "-data" in word or "-work" in word]
+    assert names and all(word.startswith("/") for word in names)
 
 
 def test_a_folder_of_something_else_is_left_alone(data):
@@ -413,7 +461,9 @@ def test_little_room_makes_the_codec_coarser_and_then_the_views_fewer(room, view
 def test_disk_limits_the_caches_as_little_room_does(data):
     fake = fitted(data, disk=31_000)
     assert option(fake.of("extract")[0], "--codec") == "int4"
-    with pytest.raises(InputError, match=r"--disk: the caches need at least .* MiB"):
+    with pytest.raises(
+        InputError, match=r"--disk: the caches need at least 8 KiB, and there is room for 1 KiB"
+    ):
         fit(replace(options(data, disk=1000), out=Path("other")), Fake().around)
 
 
@@ -456,7 +506,7 @@ def test_too_little_time_is_refused_with_the_time_that_would_be_enough(data):
         fitted(data, time=60.0)
     least, full = (int(minutes) for minutes in re.findall(r"--time (\d+)m", str(no.value)))
     # As nothing is chosen yet, the same folder can be used with more time.
-    fake = fitted(data, time=60.0 * least + 60)
+    fake = fitted(data, time=60.0 * least)
     assert any("too little for a full training" in line for line in fake.said)
     whole = Fake()
     fit(replace(options(data, time=60.0 * full + 60), out=Path("other")), whole.around)
@@ -589,3 +639,33 @@ def test_classes_that_differ_are_refused_before_anything_is_extracted(data):
     with pytest.raises(InputError, match=r"differing \(id, name\): \(1, 'cat'\), \(1, 'horse'\)"):
         fitted(data, fake)
     assert fake.names == ["check"]
+
+
+def tables(folder: Path, classes: dict[str, str]) -> None:
+    """Write a CSV file for each part, in folders of their own; classes: of the two objects of each image."""
+    for number, (name, drawn) in enumerate(classes.items()):
+        (folder / name).mkdir()
+        rows = ["file,x1,y1,x2,y2,class"]
+        for k in range(3):
+            image = Image.effect_noise((64, 48), 90).convert("RGB")
+            image.save(folder / name / f"{number}{k}.png")
+            rows += [
+                f"{number}{k}.png,{5 * i + 2},4,{5 * i + 30},40,{c}" for i, c in enumerate(drawn)
+            ]
+        (folder / name / f"{name}.csv").write_text("\n".join([*rows, ""]))
+
+
+def test_a_part_that_lacks_a_class_gets_the_ids_of_training(tmp_path):
+    tables(tmp_path, {"one": "abc", "two": "bc"})
+    fake = fitted(tmp_path / "one", val=tmp_path / "two", ignore_errors=True)
+    assert any("its classes get the numbers that they have in training" in x for x in fake.said)
+    _, extracted = fake.of("extract")
+    assert extracted[1] == "work/val.json"
+    categories = json.loads(Path("work/val.json").read_text())["categories"]
+    assert categories == [{"id": k, "name": name} for k, name in enumerate("abc", start=1)]
+
+
+def test_a_class_that_training_lacks_is_refused(tmp_path):
+    tables(tmp_path, {"one": "bc", "two": "abc"})
+    with pytest.raises(InputError, match=r"its classes are not those of .*'a'"):
+        fitted(tmp_path / "one", val=tmp_path / "two", ignore_errors=True)

@@ -108,12 +108,12 @@ def test_the_codec_is_the_finest_that_there_is_room_for(room, codec):
 
 def test_costs_follow_the_pixels_the_views_and_the_images():
     whole = costs_of(Rung(BASE, SIX), WORK, RATES, 0.4)
-    assert whole.extraction == pytest.approx(2 * 10 + (600 + 20 + 64) * 0.5)
+    assert whole.extraction == pytest.approx(2 * 10 + (600 + 20 + 32) * 0.5)
     assert whole.step == 0.4
     assert whole.evaluation == pytest.approx(0.5 * 0.4 * 20 / 4)
     assert whole.after == pytest.approx(20 + 3 * 10 + whole.evaluation + 12 * 0.5)
     half = costs_of(Rung(Canvas(240, 320), PLAIN), WORK, RATES, 0.4)
-    assert half.extraction == pytest.approx(2 * 10 + (100 + 20 + 64) * 0.125)
+    assert half.extraction == pytest.approx(2 * 10 + (100 + 20 + 32) * 0.125)
     assert half.step == pytest.approx(0.1)
 
 

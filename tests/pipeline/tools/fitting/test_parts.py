@@ -90,7 +90,7 @@ def test_a_split_may_be_insisted_on(folder):
     ("more", "said"),
     [
         ({"split": "tarin"}, "--split 'tarin': .* has train, val"),
-        ({"val_split": "text"}, "--split 'text': .* has train, val"),
+        ({"val_split": "text"}, "--val-split 'text': .* has train, val"),
         ({"format": "cooc"}, "--format 'cooc'; did you mean 'coco'"),
         ({"val": Path("nowhere.json")}, "nowhere.json: No such file"),
     ],
@@ -118,26 +118,33 @@ def test_words_say_what_looking_does_not_tell():
     assert whole.annotation_words == ["--annotations", "d", "--format", "coco", "--split", "train"]
 
 
-def test_one_check_sees_both_parts_where_that_is_possible(folder):
+FOLDERS = [Path("found-i"), Path("found-j")]
+
+
+def test_one_check_sees_both_parts(folder):
     train, val = Part(folder, split="train"), Part(folder, split="val")
-    assert check_words(train, val) == [[str(folder), "--split", "train", "--split", "val"]]
+    expected = [str(folder), "--split", "train", "--split", "val"]
+    assert check_words(train, val, FOLDERS) == expected
     train, val = (Part(Path(f"{name}.json"), Path("i"), "coco") for name in ("train", "val"))
-    assert check_words(train, val) == [
-        ["train.json", "val.json", "--images", "i", "--format", "coco"]
-    ]
-    other = Part(Path("val.json"), Path("j"), "coco")
-    assert check_words(train, other) == [
-        ["train.json", "val.json", "--images", "i", "--images", "j", "--format", "coco"]
-    ]
+    expected = ["train.json", "val.json", "--images", "i", "--format", "coco"]
+    assert check_words(train, val, FOLDERS) == expected
 
 
-def test_two_checks_are_made_where_one_cannot_name_both_parts(folder, tmp_path):
-    train, val = Part(folder, Path("i"), None, "train"), Part(folder, Path("j"), None, "val")
-    assert check_words(train, val) == [train.words, val.words]
-    alone = Part(with_splits(tmp_path, folder, "val"), Path("i"), None, "val")
-    assert check_words(train, alone) == [train.words, alone.words]
+def test_the_folders_of_images_are_named_where_they_differ(folder, tmp_path):
+    images = ["--images", "found-i", "--images", "found-j"]
+    train, val = Part(Path("train.json"), Path("i"), "coco"), Part(Path("val.json"), None, "coco")
+    expected = ["train.json", "val.json", "--format", "coco", *images]
+    assert check_words(train, val, FOLDERS) == expected
+    alone = Part(with_splits(tmp_path, folder, "val"), Path("j"), None, "val")
     whole = Part(folder / "train.json", Path("i"))
-    assert check_words(whole, alone) == [[str(whole.path), str(alone.path), "--images", "i"]]
+    assert check_words(whole, alone, FOLDERS) == [str(whole.path), str(alone.path), *images]
+
+
+def test_no_command_can_name_some_pairs_of_parts(folder, tmp_path):
+    train, val = Part(folder, Path("i"), None, "train"), Part(folder, Path("j"), None, "val")
+    assert check_words(train, val, FOLDERS) is None, "one path, and two folders of images"
+    alone = Part(with_splits(tmp_path, folder, "val"), Path("i"), None, "val")
+    assert check_words(train, alone, FOLDERS) is None, "one of several splits, of another path"
 
 
 @pytest.mark.parametrize(("format", "kept"), [(None, None), ("yolo", None), ("lvis", "lvis")])

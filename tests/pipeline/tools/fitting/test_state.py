@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fdet.cache.errors import CorruptCache, InputError
+from fdet.cache.errors import CorruptCache
 from fdet.cache.format.sealed import SEAL, sealed_json
 from fdet.pipeline.tools.fitting.canvas import Canvas
 from fdet.pipeline.tools.fitting.length import Length
@@ -36,6 +36,7 @@ def state(options) -> State:
         {"train": Done(("train-heads", "a b"), 1.5, 0), "check 1": Done(("dataset",), 1.5, 3)},
         "/images",
         99.5,
+        "ab" * 32,
     )
 
 
@@ -49,6 +50,14 @@ def test_it_is_read_as_it_was_written(state):
     state.chosen, state.length, state.images = None, None, None
     state.write()
     assert State.read(state.out) == state
+
+
+def test_a_state_of_an_older_fdet_is_read(state):
+    state.write()
+    data = json.loads((state.out / NAME).read_text())
+    del data["inputs"]
+    _seal(state.out, data)
+    assert State.read(state.out) == replace(state, inputs="")
 
 
 def test_a_bit_that_flipped_is_noticed(state):
@@ -96,6 +105,8 @@ WRONG = [
     (("done", 0, "seconds"), -1),
     (("seconds",), None),
     (("seconds",), 10**400),
+    (("inputs",), "no sha256"),
+    (("inputs",), None),
 ]
 
 
@@ -137,32 +148,38 @@ def _seal(out: Path, data: dict) -> None:
     (out / NAME).write_bytes(sealed_json(content))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"time": 1200.0}, "--time: it was 600.0 when .* was begun, and is 1200.0 now"),
-        ({"time": None}, "--time: it was 600.0 .* is not given now"),
-        ({"views": "plain"}, "--views: it was not given .* is plain now"),
-        ({"assignments": ()}, "--set: it was head.convs=1 .* is not given now"),
-        ({"data": Path("/other.json")}, "DATA: it was .*data.json .* is /other.json now"),
-        ({"val_split": "val"}, "--val-split: it was not given"),
-        ({"threads": 2}, "--threads: it was not given"),
-        ({"bits": 12}, "--bits: it was not given"),
-    ],
-)
-def test_another_option_is_named(change, said, state, options):
-    state.refuse_other(options)
-    with pytest.raises(InputError, match=said):
-        state.refuse_other(replace(options, **change))
-
-
-def test_a_path_may_be_written_in_another_way(state, options, monkeypatch):
-    monkeypatch.chdir(options.data.parent)
-    state.refuse_other(replace(options, data=Path("data.json"), out=Path()))
-
-
 def test_the_name_of_a_preset_is_no_path(options):
     preset = replace(options, config=Path("tal-fpn-s"))
     assert preset.to_json()["config"] == "tal-fpn-s"
     assert preset.absolute().config == Path("tal-fpn-s")
     assert preset.absolute().out == options.out.absolute()
+
+
+def test_the_files_that_options_name_are_known_by_their_content(options, tmp_path):
+    config, weights = tmp_path / "own.toml", tmp_path / "w.pth"
+    config.write_text("[train]")
+    weights.write_bytes(b"weights")
+    named = replace(options, config=config, weights=f"{weights}#ema")
+    before = named.to_json()
+    assert before == named.to_json()
+    for file, name in ((config, "config_file"), (weights, "weights_file")):
+        file.write_text("other")
+        assert named.to_json()[name] != before[name]
+    none = replace(options, config=Path("tal-fpn-s"), weights="random").to_json()
+    assert (none["config_file"], none["weights_file"]) == (None, None)
+
+
+def test_no_path_is_taken_for_an_option(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "data": Path("./-d"),
+        "out": Path("-o"),
+        "val": Path("-v"),
+        "images": Path("-i/x"),
+        "config": Path("-c"),
+    }
+    safe = replace(options, weights="-w.pth", **names).without_dashes()
+    for name, path in names.items():
+        assert getattr(safe, name) == tmp_path / path
+    assert safe.weights == "./-w.pth"
+    assert options.without_dashes() == options
