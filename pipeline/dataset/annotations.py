@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
-from .names import folded
+from .counting import counted
+from .images.names import folded
 from .outlines import Outlines, joined_outlines
 
 
@@ -43,6 +44,11 @@ class Coverage:
 
     negative: tuple[int, ...]
     partial: tuple[int, ...]
+
+    def relabelled(self, labels: Sequence[int]) -> Coverage:
+        """Return the coverage with other labels. labels: the new one of each label."""
+        moved = (tuple(labels[label] for label in part) for part in (self.negative, self.partial))
+        return Coverage(*moved)
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,33 @@ class Annotations:
 
     def warnings(self) -> list[str]:
         """Return the remarks, and one sentence for each reason for which boxes were left out."""
-        left_out = [f"{count} boxes {why} are left out" for why, count in self.dropped.items()]
+        left_out = [
+            counted(n, f"box {why} is left out", f"boxes {why} are left out")
+            for why, n in self.dropped.items()
+        ]
         return [*self.remarks, *left_out]
+
+    def with_classes(
+        self, ids: Sequence[int], names: Sequence[str], others: Mapping[int, int] | None = None
+    ) -> Annotations:
+        """Return the annotations with the classes of a longer list, and the labels that these have there.
+
+        ids, names: the list, in ascending order of the ids. It has all classes of these annotations, by id
+        and name. others: the id that each class has there, where ids differ.
+        """
+        if tuple(ids) == self.class_ids and others is None:
+            return self
+        label_of = {class_id: label for label, class_id in enumerate(ids)}
+        labels = [label_of[others[i] if others else i] for i in self.class_ids]
+        moved = np.array(labels, dtype=np.int64)[self.packed.labels]
+        return replace(
+            self,
+            class_ids=tuple(ids),
+            class_names=tuple(names),
+            packed=replace(self.packed, labels=moved),
+            coverage=self.coverage and {i: c.relabelled(labels) for i, c in self.coverage.items()},
+            declared=None,
+        )
 
     def of_image(self, image_id: int) -> ImageBoxes:
         """Return the objects of an image. Raises InputError when the file does not name the image."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ..machines.progress import progress_line
+from .counting import counted
 from .formats.files import first_few
-from .images import ImageError, ImageHeader, read_header
+from .images.decoding import ImageError, ImageHeader, read_header
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
                 turned, ignored = turned + rotate, ignored + (not rotate)
     if differing:
         raise InputError(
-            f"{len(differing)} images differ in size from what the annotations say: "
-            f"{first_few(differing)}; these annotations belong to other files"
+            f"{counted(len(differing), 'image differs', 'images differ')} in size from what the annotations "
+            f"say: {first_few(differing)}; these annotations belong to other files"
         )
     if turned or ignored:
         log.warning(
@@ -68,8 +69,11 @@ def check_there(folder: Path, images: Sequence[ImageEntry]) -> None:
 
 
 def _is_file(path: Path) -> bool:
+    """Return whether a file is there. Raises InputError where its folder is closed."""
     try:
         return path.is_file()
+    except PermissionError as error:
+        raise InputError(f"--images: {path}: {error.strerror}") from error
     except OSError:  # The name is too long.
         return False
 

@@ -10,7 +10,8 @@ import typer
 
 from ...cache.errors import InputError
 from ..command import Format, argument, check_ranges, echo, opt, takes
-from .split_options import SplitOptions
+from .counting import counted
+from .splits.options import SplitOptions
 
 if TYPE_CHECKING:
     from .data_set import DataSet
@@ -55,10 +56,12 @@ def check_command(
             "--full/--quick",
         ),
     ] = True,
-    short: Annotated[int | None, opt("with --long: also find boxes that are small then, px")] = (
-        None
-    ),
-    long: Annotated[int | None, opt("limit of the longer side, px")] = None,
+    short: Annotated[
+        int | None, opt("also find boxes that are small where images have this shorter side, px")
+    ] = None,
+    long: Annotated[
+        int | None, opt("limit of the longer side, px; default: 1333/800 of --short")
+    ] = None,
     as_json: Annotated[bool, opt("print JSON, for programs", "--json")] = False,
 ) -> None:
     """Look for what is wrong with a data set, and say what to do about it.
@@ -72,13 +75,16 @@ def check_command(
     from .doctor.summary import summarise
     from .doctor.text import as_json as json_of
     from .doctor.text import as_lines
-    from .named_splits import read_splits
-    from .views import ResizeRule
+    from .images.sides import chosen_long, usual_long
+    from .images.views import ResizeRule
+    from .splits.named_splits import read_splits
 
-    if (short is None) != (long is None):
-        raise InputError("--short and --long belong together")
-    resize = None if short is None or long is None else ResizeRule(short, long, False, 1)
-    read = read_splits(data, images, format=format, names=split)
+    if short is None and long is not None:
+        raise InputError("--long is the limit of --short; give both, or --short alone")
+    if line := chosen_long(short, long):
+        echo(line, err=True)
+    resize = None if short is None else ResizeRule(short, long or usual_long(short), False, 1)
+    read = read_splits(data, images, format=format, names=split, whole=False)
     splits = [Split(name, found) for name, found in read.items()]
     findings = examine(splits, Depth.pixels if full else Depth.headers, resize)
     summary = summarise(splits)
@@ -108,25 +114,28 @@ def convert_command(
 
     What reading left out or assumed, and what the format cannot keep, is printed.
     """
-    from .conversion import check_format, convert_data_set, with_outlines
+    from .classes.numbering import listed_alike
     from .data_set import splits_of
-    from .named_splits import read_splits
+    from .splits.named_splits import read_splits
+    from .writing.conversion import check_format, convert_data_set, with_outlines
 
     check_format(to)
 
     def read(outlines: bool) -> dict[str, DataSet]:
         return read_splits(data, images, format=format, names=split, outlines=outlines)
 
-    found = read(False) if boxes_only else with_outlines(read)
+    found, listed = listed_alike(read(False) if boxes_only else with_outlines(read))
     several = len(data) > 1 or bool(splits_of(data[0], format))
     named = {name if several else None: part for name, part in found.items()}
     remarks = convert_data_set(named, out, to)
     for name, part in found.items():
         for remark in part.annotations.warnings():
             echo(f"{name}: {remark}" if len(found) > 1 else remark, err=True)
-    for remark in remarks:
+    for remark in (*listed, *remarks):
         echo(remark, err=True)
-    counts = ", ".join(f"{len(d.annotations.images)} images of {n}" for n, d in found.items())
+    counts = ", ".join(
+        f"{counted(len(d.annotations.images), 'image')} of {n}" for n, d in found.items()
+    )
     echo(f"{counts}, {out}")
 
 
@@ -147,10 +156,10 @@ def split_command(
     Images of the same content stay together. As COCO, the splits are JSON files, whose names of images are
     relative to the same folder as before; the other formats get links to the images, or copies.
     """
-    from .conversion import check_format, with_outlines
     from .data_set import read_data_set
     from .doctor.text import class_lines, table
-    from .splitting import split_data_set
+    from .splits.splitting import split_data_set
+    from .writing.conversion import check_format, with_outlines
 
     check_ranges(options)
     check_format(to)

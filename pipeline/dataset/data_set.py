@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...cache.errors import InputError, did_you_mean
 from .annotations import Annotations
-from .coco_json import annotations_of
+from .coco.reading import annotations_of
+from .counting import counted
 from .data_name import DataName
-from .folders import images_folder
 from .formats import FORMATS
-from .formats.files import first_few, with_reasons
+from .formats.files import first_few, is_closed, names_in, with_reasons
 from .formats.format import Contents, Format
 from .formats.splits import SAME, usual_name
+from .images.folders import images_folder
 from .settling import folder_of_all, given_names, settled, sizes_missing
 
 log = logging.getLogger(__name__)
@@ -29,8 +31,9 @@ class DataSet:
     source: its name in messages. format: the row of FORMATS it was read by. images: the folder that the names
     of its image files are relative to; None where it was not asked for. raw: the COCO JSON that a cache
     keeps; it is the user's own file where nothing had to be added to that. unread: the images that are left
-    out since they cannot be read, by name, and why. numbered: whether the ids of the classes are made up,
-    since the data set knows them by name alone.
+    out since they cannot be read, by name, and why. missing: those that are left out since they are not there
+    and only they say their sizes, by name, with the number of their objects. numbered: whether the ids of the
+    classes are made up, since the data set knows them by name alone.
     """
 
     source: str
@@ -39,6 +42,7 @@ class DataSet:
     raw: bytes
     annotations: Annotations
     unread: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
     numbered: bool = False
 
 
@@ -49,15 +53,21 @@ def read_data_set(
     format: str | None = None,
     split: str | None = None,
     outlines: bool = False,
+    whole: bool = True,
 ) -> DataSet:
     """Read a data set and find its images.
 
     images: the folder of the images, None to look for it. format: a row of FORMATS, None to find out. split:
-    the split to read, where the path has several. outlines: whether to keep the objects' outlines. Raises
-    InputError.
+    the split to read, where the path has several. outlines: whether to keep the objects' outlines. whole:
+    whether missing images without which the data set cannot be read whole are refused, or left out and kept
+    in `DataSet.missing`. Raises InputError.
     """
-    name, contents = _read(DataName(path, format, split), images)
-    return _data_set(name, settled(contents, images or _folder(contents)), outlines)
+    with _closed_is_input():
+        name, contents = _read(DataName(path, format, split), images)
+        contents = settled(contents, images or _folder(contents))
+    if whole:
+        _refuse_missing(contents)
+    return _data_set(name, contents, outlines)
 
 
 def load_annotations(data: Path | DataName, *, outlines: bool = False) -> tuple[Annotations, bytes]:
@@ -67,14 +77,28 @@ def load_annotations(data: Path | DataName, *, outlines: bool = False) -> tuple[
     those of `read_data_set`. outlines: whether to keep the objects' outlines. Raises InputError.
     """
     given = DataName(data) if isinstance(data, Path) else data
-    name, contents = _read(given, None)
+    with _closed_is_input():
+        name, contents = _read(given, None)
     try:
-        contents = settled(contents, _folder(contents))
+        with _closed_is_input():
+            contents = settled(contents, _folder(contents))
     except InputError:
         if sizes_missing(contents):
             raise
+    _refuse_missing(contents)
     read = _data_set(name, contents, outlines)
     return read.annotations, read.raw
+
+
+def _refuse_missing(contents: Contents) -> None:
+    """Raise InputError for missing images that were left out, as extraction does for others."""
+    if missing := contents.missing:
+        total = len(missing) + len(contents.unread) + len(given_names(contents))
+        objects = counted(sum(missing.values()), "object")
+        raise InputError(
+            f"{contents.source}: {len(missing)} of {total} images are missing, with {objects}: "
+            f"{first_few(list(missing))}; restore them, take them out of the annotations, or check --images"
+        )
 
 
 def _folder(contents: Contents) -> Path:
@@ -88,7 +112,8 @@ def _folder(contents: Contents) -> Path:
 def check_data_name(data: Path | DataName) -> None:
     """Raise InputError where there is no data set of this name; its contents are not read."""
     given = DataName(data) if isinstance(data, Path) else data
-    _split_of(given, FORMATS[_format_of(given.path, given.format)])
+    with _closed_is_input():
+        _split_of(given, FORMATS[_format_of(given.path, given.format)])
 
 
 def splits_of(path: Path, format: str | None = None) -> tuple[str, ...]:
@@ -96,7 +121,19 @@ def splits_of(path: Path, format: str | None = None) -> tuple[str, ...]:
 
     Raises InputError.
     """
-    return tuple(FORMATS[_format_of(path, format)].splits(path))
+    with _closed_is_input():
+        return tuple(FORMATS[_format_of(path, format)].splits(path))
+
+
+@contextmanager
+def _closed_is_input() -> Iterator[None]:
+    """Raise InputError for a file or folder that may not be read, which is not the same as an absent one."""
+    try:
+        yield
+    except PermissionError as error:
+        raise InputError(
+            f"{error.filename}: {error.strerror}; give yourself the right to read it"
+        ) from error
 
 
 def _read(given: DataName, images: Path | None) -> tuple[str, Contents]:
@@ -114,6 +151,8 @@ def _format_of(path: Path, format: str | None) -> str:
         return format
     try:
         found = [name for name, kind in FORMATS.items() if kind.recognises(path)]
+    except PermissionError:
+        raise
     except OSError as error:
         raise InputError(f"annotations {path}: {error.strerror}") from error
     if len(found) == 1:
@@ -122,6 +161,11 @@ def _format_of(path: Path, format: str | None) -> str:
         raise InputError(f"annotations {path}: No such file or directory")
     if found:
         raise InputError(f"{path}: it could be {' or '.join(found)}; say which by --format")
+    for part in names_in(path) if path.is_dir() else ():
+        if is_closed(path / part):
+            raise InputError(
+                f"{path / part}: Permission denied, and no data set is known without it"
+            )
     known = ", ".join(kind.help for kind in FORMATS.values())
     raise InputError(f"{path}: no data set that is known; expected {known}; see docs/data.md")
 
@@ -156,6 +200,7 @@ def _data_set(name: str, contents: Contents, outlines: bool) -> DataSet:
         raw=contents.raw or json.dumps(contents.coco).encode(),
         annotations=replace(annotations, remarks=remarks),
         unread=contents.unread,
+        missing=contents.missing,
         numbered=contents.numbered,
     )
 
@@ -163,4 +208,5 @@ def _data_set(name: str, contents: Contents, outlines: bool) -> DataSet:
 def unread_remarks(unread: Mapping[str, str]) -> list[str]:
     """Return a sentence on images that are left out since they cannot be read, where there are some."""
     few = first_few(with_reasons(unread))
-    return [f"{len(unread)} images cannot be read and are left out: {few}"] if unread else []
+    what = "image cannot be read and is left out", "images cannot be read and are left out"
+    return [f"{counted(len(unread), *what)}: {few}"] if unread else []

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...cache.errors import InputError
-from .coco_ids import whole_number
-from .coco_json import LITERAL, given_name, valid_name_of
-from .folders import actual_names, file_below, is_file
+from .coco.ids import whole_number
+from .coco.reading import LITERAL, given_name, valid_name_of
+from .counting import counted
 from .formats.files import first_few, with_reasons
 from .formats.format import Contents
-from .image_sizes import read_sizes
-from .names import valid_name
+from .images.folders import actual_names, file_below, is_file
+from .images.names import valid_name
+from .images.sizes import read_sizes
 
 # How many files are looked for before a folder is taken for that of the images.
 _TRIED = 50
@@ -78,7 +80,10 @@ def _with_backslashes(contents: Contents, folder: Path) -> Contents:
         else entry
         for entry in contents.coco["images"]
     ]
-    remark = f"{len(there)} images have a backslash in their names: {first_few(sorted(there))}"
+    remark = counted(
+        len(there), "image has a backslash in its name", "images have a backslash in their names"
+    )
+    remark += f": {first_few(sorted(there))}"
     return replace(
         contents,
         coco={**contents.coco, "images": images},
@@ -100,7 +105,10 @@ def _with_relative_names(contents: Contents, folder: Path) -> Contents:
     return _renamed(
         contents,
         found,
-        "are given by paths that leave the folder",
+        (
+            "image is given by a path that leaves the folder",
+            "images are given by paths that leave the folder",
+        ),
     )
 
 
@@ -111,13 +119,20 @@ def _with_actual_names(contents: Contents, folder: Path) -> Contents:
     if not found:
         return contents
     renamed = {name: found[valid] for name, valid in normal.items() if valid in found}
-    return _renamed(contents, renamed, "were found under another name or folder")
+    return _renamed(
+        contents,
+        renamed,
+        (
+            "image was found under another name or folder",
+            "images were found under another name or folder",
+        ),
+    )
 
 
-def _renamed(contents: Contents, names: dict[str, str], how: str) -> Contents:
-    """Return the contents with other names, and with a remark that says how the names were."""
+def _renamed(contents: Contents, names: dict[str, str], how: tuple[str, str]) -> Contents:
+    """Return the contents with other names, and with a remark that says how one name or several were."""
     first = next(iter(names.items()))
-    remark = f"{len(names)} images {how}, e.g. {first[0]} as {first[1]}"
+    remark = f"{counted(len(names), *how)}, e.g. {first[0]} as {first[1]}"
     images = [
         {**entry, "file_name": names[name]} if (name := given_name(entry) or "") in names else entry
         for entry in contents.coco["images"]
@@ -133,21 +148,22 @@ def _renamed(contents: Contents, names: dict[str, str], how: str) -> Contents:
 def _with_sizes(contents: Contents, folder: Path) -> Contents:
     """Return the contents with the sizes of images that name none, read from their files.
 
-    Images that cannot be read are left out. Raises InputError for missing ones, and where all are left out.
+    Images that are missing or cannot be read are left out. Raises InputError where all are.
     """
     lacking = {
         id(e): name for e in _images(contents) if _lacks_size(e) and (name := valid_name_of(e))
     }
     missing = [name for name in lacking.values() if not (folder / name).is_file()]
-    if missing:
+    present = {key: name for key, name in lacking.items() if name not in set(missing)}
+    if missing and len(missing) == len(_images(contents)):
         raise InputError(
-            f"{contents.source}: {len(missing)} images, whose sizes are not given, are missing below "
-            f"{folder}: {missing[0]}; check --images"
+            f"{contents.source}: the images, whose sizes are not given, are missing below {folder}: "
+            f"{first_few(missing)}; check --images"
         )
-    found = read_sizes([folder / name for name in lacking.values()])
-    sizes = {key: hw for key, hw in zip(lacking, found, strict=True) if not isinstance(hw, str)}
+    found = read_sizes([folder / name for name in present.values()])
+    sizes = {key: hw for key, hw in zip(present, found, strict=True) if not isinstance(hw, str)}
     unread = {
-        name: why for name, why in zip(lacking.values(), found, strict=True) if isinstance(why, str)
+        name: why for name, why in zip(present.values(), found, strict=True) if isinstance(why, str)
     }
     images = [
         {**entry, "height": sizes[id(entry)][0], "width": sizes[id(entry)][1]}
@@ -156,13 +172,29 @@ def _with_sizes(contents: Contents, folder: Path) -> Contents:
         for entry in contents.coco["images"]
     ]
     sized = replace(contents, coco={**contents.coco, "images": images}, raw=None)
-    if not unread:
+    if not unread and not missing:
         return sized
     if len(lacking) - len(sizes) == len(images):
         raise InputError(
             f"{contents.source}: no image can be read: {with_reasons(unread)[0]}; check --images"
         )
-    return replace(_without_sizeless(sized), unread={**contents.unread, **unread})
+    objects = _objects_by_image(contents)
+    lost = dict.fromkeys(missing, 0)
+    for entry in _images(contents):
+        if (name := valid_name_of(entry)) in lost:
+            lost[name] += objects[_id(entry.get("id"))]
+    return replace(
+        _without_sizeless(sized),
+        unread={**contents.unread, **unread},
+        missing={**contents.missing, **lost},
+    )
+
+
+def _objects_by_image(contents: Contents) -> Counter[str]:
+    """Return the number of objects of each image, by its id."""
+    entries = contents.coco.get("annotations")
+    given = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    return Counter(_id(entry.get("image_id")) for entry in given)
 
 
 def _without_sizeless(contents: Contents) -> Contents:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..box_checks import beyond_image, box_remarks
-from ..coco_ids import whole_number
-from ..coco_json import decoded
+from ..coco.box_checks import beyond_image, box_remarks
+from ..coco.ids import whole_number
+from ..coco.reading import decoded
 from ..data_set import unread_remarks
 from .finding import Finding, Severity, found
 from .subject import Mask, Split, Subject
@@ -199,7 +199,7 @@ def remarks(subject: Subject) -> Finding | None:
         Severity.note,
         said,
         None,
-        "things were assumed when the annotations were read",
+        f"{'thing was' if len(said) == 1 else 'things were'} assumed when the annotations were read",
         "see whether they are right",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
+from ..formats.splits import usual_name
 from .finding import Finding, Severity, found
 from .subject import Subject
 from .summary import objects_by_class
@@ -14,7 +15,10 @@ FEW_OBJECTS = 10
 
 
 def numbered_differently(subject: Subject) -> Finding | None:
-    """Find classes that the splits list under different ids, or that some do not list."""
+    """Find classes that the splits list under different ids, or that some do not list.
+
+    That the others lack some of the classes to train on is a note: they have no objects there.
+    """
     lists = [
         set(zip(s.annotations.class_ids, s.annotations.class_names, strict=True))
         for s in subject.splits
@@ -28,13 +32,16 @@ def numbered_differently(subject: Subject) -> Finding | None:
         )
         for class_id, name in odd
     ]
-    return found(
-        Severity.error,
-        examples,
-        len(anywhere),
-        "classes are not listed by all splits with the same id",
-        "give all splits one list of classes: a run is evaluated only on the classes it was trained on",
+    what = "classes are not listed by all splits with the same id"
+    names = [usual_name(split.name) for split in subject.splits]
+    trained = lists[names.index("train") if "train" in names else 0]
+    if anywhere == trained:
+        advice = "nothing: the splits that lack them have no objects of these classes"
+        return found(Severity.note, examples, len(anywhere), what, advice)
+    advice = (
+        "give all splits one list of classes: what is not learnt from one is not found in another"
     )
+    return found(Severity.error, examples, len(anywhere), what, advice)
 
 
 def named_alike(subject: Subject) -> Finding | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..data_set import DataSet
-from ..views import ResizeRule
+from ..images.views import ResizeRule
 from .files import listed_files, read_files
 from .finding import Finding, Severity
 from .rules import RULES, Depth

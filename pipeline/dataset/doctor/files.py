@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from ..depth import Range
-from ..image_files import SUFFIXES, is_hidden
-from ..images import ImageError, file_sha256, load_deep_values, load_image, read_header
-from ..threads import in_threads
+from ..images.decoding import ImageError, file_sha256, load_deep_values, load_image, read_header
+from ..images.depth import Range
+from ..images.files import SUFFIXES, is_hidden
+from ..images.threads import in_threads
 from .subject import ImageFile, Split
 
 # The step between the rows and columns that are looked at for colours, and what colours of grey may differ.
@@ -64,6 +64,8 @@ def _decoded(path: Path) -> ImageFile:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
+    except PermissionError:  # Its header says why it cannot be read.
+        return True
     except (OSError, ValueError):  # No file can have such a name.
         return False
 

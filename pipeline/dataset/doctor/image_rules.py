@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..depth import bits_of
+from ..counting import counted
+from ..images.depth import bits_of
 from .finding import Finding, Severity, found
 from .subject import Split, Subject
 
@@ -17,13 +18,25 @@ _UNREADABLE_SHARE = 0.05
 
 
 def missing(subject: Subject) -> Finding | None:
-    """Find annotated images of which there is no file."""
+    """Find annotated images of which there is no file, also those that reading the data set left out."""
+    left_out = [
+        (subject.label(split, name), count)
+        for split in subject.splits
+        for name, count in split.data.missing.items()
+    ]
+    listed = [
+        (subject.label(split, image.file_name), int(count))
+        for split in subject.splits
+        for image, count in zip(split.images, split.counts, strict=True)
+        if (file := subject.files.get(split.path(image))) is not None and file.missing
+    ]
+    objects = sum(count for _, count in (*left_out, *listed))
     return found(
         Severity.error,
-        [subject.label(s, image.file_name) for s, image, file in subject.known if file.missing],
-        subject.image_count,
-        "annotated images are missing",
-        "check --images, or take them out of the annotations",
+        [name for name, _ in (*left_out, *listed)],
+        subject.image_count + len(left_out),
+        f"annotated images are missing, with {counted(objects, 'object')}",
+        "restore them, take them out of the annotations, or check --images",
     )
 
 

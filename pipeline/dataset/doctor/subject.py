@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from ....cache.layout import ImageEntry
 from ..annotations import Annotations
-from ..box_checks import seem_corners, seem_fractions
+from ..coco.box_checks import seem_corners, seem_fractions
 from ..data_set import DataSet
-from ..depth import Range
-from ..images import ImageHeader
-from ..views import ResizeRule
+from ..images.decoding import ImageHeader
+from ..images.depth import Range
+from ..images.views import ResizeRule
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..counting import counted
 from .finding import Finding
 from .summary import SplitSummary, Summary
 
@@ -28,7 +29,7 @@ def as_lines(summary: Summary, findings: Sequence[Finding]) -> list[str]:
     for finding in findings:
         lines += _described(finding)
     counts = [
-        f"{sum(f.severity == s for f in findings)} {s}s" for s in ("error", "warning", "note")
+        counted(sum(f.severity == s for f in findings), s) for s in ("error", "warning", "note")
     ]
     return [*lines, *([""] if findings else []), ", ".join(counts)]
 
@@ -81,7 +82,7 @@ def class_lines(splits: Sequence[str], classes: Mapping[str, Sequence[int]]) -> 
     rows = [[_cut(name, width), *map(str, counts)] for name, counts in shown]
     more = len(classes) - len(shown)
     lines = table([["class", *(_cut(name, _COLUMN) for name in splits)], *rows])
-    return lines + ([f"... and {more} more classes"] if more else [])
+    return lines + ([f"... and {counted(more, 'more class', 'more classes')}"] if more else [])
 
 
 def _described(finding: Finding) -> list[str]:

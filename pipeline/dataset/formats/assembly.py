@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..counting import counted
 from .files import first_few, one_line
 from .format import Coco
 
@@ -72,8 +73,12 @@ def spelling_remarks(classes: Iterable[tuple[str, str]]) -> list[str]:
     for name, written in classes:
         spellings.setdefault(name, set()).add(written)
     mixed = sorted(repr(one_line(name)) for name, found in spellings.items() if len(found) > 1)
-    what = "classes are written with different blanks around them, and are taken for one each"
-    return [f"{len(mixed)} {what}: {first_few(mixed)}"] if mixed else []
+    what = counted(
+        len(mixed),
+        "class is written with different blanks around it, and is taken for one",
+        "classes are written with different blanks around them, and are taken for one each",
+    )
+    return [f"{what}: {first_few(mixed)}"] if mixed else []
 
 
 def span(low: float, high: float) -> float:

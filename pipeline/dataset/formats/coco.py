@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..coco_json import COVERAGE, decoded
-from .files import head_of
+from ..coco.reading import COVERAGE, decoded
+from .files import head_of, is_closed, names_in
 from .format import Contents, Format
-from .splits import SPLITS
+from .splits import SPLITS, split_folders
 
 # Where folders keep the file of a split; the star stands for what follows the split's name (val2017).
 _PLACES = (
@@ -35,7 +35,14 @@ def splits(path: Path) -> Sequence[str]:
     """Return the names of the splits in a folder; () for a file, and for a folder with one file."""
     if path.is_file():
         return ()
+    _refuse_closed(path)
     return tuple(split for split in SPLITS if _of_split(path, split))
+
+
+def _refuse_closed(path: Path) -> None:
+    """Raise InputError where a folder that may hold annotations may not be looked into."""
+    for folder in (path, path / "annotations", *(path / n for n in split_folders(path).values())):
+        names_in(folder)
 
 
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
@@ -85,7 +92,7 @@ def _is_of(path: Path, split: str) -> bool:
     """Return whether val*.json is val.json or val2017.json, and not validation.json, and COCO's form."""
     stem = path.stem.removeprefix("instances_").removeprefix("lvis_v1_")
     named = stem in ("_annotations.coco", "annotations") or re.fullmatch(f"{split}\\d*", stem)
-    return bool(named) and _looks_like_coco(path)
+    return bool(named) and (is_closed(path) or _looks_like_coco(path))
 
 
 def _files(path: Path) -> Iterator[Path]:

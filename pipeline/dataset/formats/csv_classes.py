@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..coco_ids import whole_number
+from ..coco.ids import whole_number
 from .assembly import numbered
 from .files import one_line, read_text
 

@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
-from ..coco_ids import whole_number
-from ..image_files import SUFFIXES
-from .files import MAX_TABLE_BYTES, head_of, number, one_line, read_text, state_of
+from ..coco.ids import whole_number
+from ..counting import counted
+from ..images.files import SUFFIXES
+from .files import MAX_TABLE_BYTES, head_of, is_closed, number, one_line, read_text, state_of
 
 # The names that programs give to columns, in lower case and without signs, the likeliest first.
 _ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -88,6 +89,8 @@ def looks_like_boxes(file: Path) -> bool:
 
 def columns_of(file: Path) -> Columns:
     """Return the columns of a table. Raises InputError that names what is missing."""
+    if is_closed(file):
+        raise InputError(f"{file}: Permission denied")
     found = _columns(head_of(file))
     if isinstance(found, str):
         raise InputError(f"{file}: line 1: {found}")
@@ -171,7 +174,7 @@ def _columns(head: str) -> Columns | str:
     if len(set(at) & set(_NEEDED)) >= 2:
         lacking = ", ".join(meaning for meaning in _NEEDED if meaning not in at)
         return f"expected {_FORM}; no column is named for {lacking}"
-    return f"expected {_FORM}, got {len(cells)} columns: {first[:80]!r}"
+    return f"expected {_FORM}, got {counted(len(cells), 'column')}: {first[:80]!r}"
 
 
 def _is_row(cells: Sequence[str]) -> bool:

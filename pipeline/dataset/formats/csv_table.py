@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ....cache.errors import InputError
-from ..folders import images_folder, is_file
-from ..image_files import SUFFIXES
-from ..image_sizes import read_sizes
-from ..names import normal_name
+from ..counting import counted
+from ..images.files import SUFFIXES
+from ..images.folders import images_folder, is_file
+from ..images.names import normal_name
+from ..images.sizes import read_sizes
 from .assembly import ImageObjects, ObjectEntry, between, coco_form, spelling_remarks
 from .csv_classes import class_ids, described
 from .csv_columns import Columns, Row, columns_of, looks_like_boxes, named_in, read_rows
-from .files import first_few, names_in, one_line, plain_path, shared_folder, with_reasons
+from .files import first_few, is_closed, names_in, one_line, plain_path, shared_folder, with_reasons
 from .format import Contents, Format
 from .splits import SPLITS, split_folders, split_in
 
@@ -98,10 +99,11 @@ def _contents(
     for row in rows:
         of_image.setdefault(named.names[row.file], []).append(row)
     sizes = {name: _size(table, group) for name, group in of_image.items()}
-    root, unread = named.root, dict[str, str]()
+    root, unread, missing = named.root, dict[str, str](), list[str]()
     if columns.fractions:
         root = images or root or images_folder(table, list(of_image))
-        sizes, unread = _sizes_read(table, root, list(of_image))
+        missing = [name for name in of_image if not (root / name).is_file()]
+        sizes, unread = _sizes_read(table, root, [n for n in of_image if n not in set(missing)])
     entries = [
         ImageObjects(
             name,
@@ -116,7 +118,8 @@ def _contents(
         for group in [of_image[name]]
     ]
     coco = coco_form(entries, {number: name for name, number in ids.items()})
-    return Contents(coco, str(table), None, root, (*remarks, *named.remarks), unread)
+    lost = {name: sum(bool(row.corners) for row in of_image[name]) for name in missing}
+    return Contents(coco, str(table), None, root, (*remarks, *named.remarks), unread, lost)
 
 
 def _object(row: Row, ids: Mapping[str, int], hw: tuple[int, int] | None) -> ObjectEntry:
@@ -144,11 +147,8 @@ def _sizes_read(
     table: Path, root: Path, names: Sequence[str]
 ) -> tuple[dict[str, tuple[int, int] | None], dict[str, str]]:
     """Return the sizes of the images that can be read, and why the others cannot."""
-    missing = [name for name in names if not (root / name).is_file()]
-    if missing:
-        raise InputError(
-            f"{table}: {len(missing)} of {len(names)} images are missing below {root}: {first_few(missing)}"
-        )
+    if not names:
+        raise InputError(f"{table}: all of its images are missing below {root}; check --images")
     found = dict(zip(names, read_sizes([root / name for name in names]), strict=True))
     unread = {name: size for name, size in found.items() if isinstance(size, str)}
     sizes = {name: size for name, size in found.items() if not isinstance(size, str)}
@@ -188,8 +188,12 @@ def _below_shared(table: Path, given: Sequence[str], images: Path | None) -> _Na
         root = plain_path(images)
     names = {name: path.relative_to(root).as_posix() for name, path in paths.items()}
     lost = [name for name in given if not is_file(paths[name])]
-    what = "images are not where their paths say, and are looked for below one folder, e.g."
-    remarks = [f"{len(lost)} {what} {one_line(lost[0])} as {names[lost[0]]}"] if lost else []
+    what = counted(
+        len(lost),
+        "image is not where its path says, and is looked for below one folder, e.g.",
+        "images are not where their paths say, and are looked for below one folder, e.g.",
+    )
+    remarks = [f"{what} {one_line(lost[0])} as {names[lost[0]]}"] if lost else []
     return _Named(names, root if root.is_dir() and images is None else None, tuple(remarks))
 
 
@@ -238,7 +242,12 @@ def _tables(folder: Path) -> list[Path]:
         for name in names_in(base)
         if name.lower().endswith(_SUFFIXES)
     ]
-    return [p for p in found if p.is_file() and looks_like_boxes(p)]
+    return [p for p in found if p.is_file() and (_is_closed_split(p) or looks_like_boxes(p))]
+
+
+def _is_closed_split(table: Path) -> bool:
+    """Return whether a file that is named after a split may not be read, which is said where it is read."""
+    return is_closed(table) and _split_of(table) is not None
 
 
 def _by_split(tables: Sequence[Path]) -> dict[str, Path]:

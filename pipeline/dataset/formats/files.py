@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..image_files import SUFFIXES, is_hidden
+from ..images.files import SUFFIXES, is_hidden
 
 # The most that a file of boxes for many images may hold, and a file for one image.
 MAX_TABLE_BYTES, MAX_PAGE_BYTES = 2**29, 2**25
@@ -180,8 +181,20 @@ def names_in(folder: Path) -> list[str]:
 
 
 def has_file(folder: Path, suffixes: frozenset[str]) -> bool:
-    """Return whether a file with one of the suffixes lies below a folder."""
+    """Return whether a file with one of the suffixes lies below a folder.
+
+    Raises InputError where the folder may not be looked into.
+    """
     return folder.is_dir() and next(some_files(folder, suffixes), None) is not None
+
+
+def is_closed(path: Path) -> bool:
+    """Return whether there is a file or folder that may not be read, or that lies in such a folder."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.EACCES
+    return not os.access(path, os.R_OK)
 
 
 def has_image(folder: Path) -> bool:

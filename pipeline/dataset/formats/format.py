@@ -18,8 +18,9 @@ class Contents:
     them in its file alone. source: its name in messages. raw: the bytes of the file that held exactly this,
     None where it was put together. images: the folder that the names of image files are relative to, None
     where the format does not say. remarks: sentences on what was assumed or left out. unread: the images that
-    are left out since they cannot be read, by name, and why. numbered: whether the data set knows its classes
-    by name alone, so that their ids are made up.
+    are left out since they cannot be read, by name, and why. missing: the images that are left out since they
+    are not there and only they say their sizes, by name, with the number of their objects. numbered: whether
+    the data set knows its classes by name alone, so that their ids are made up.
     """
 
     coco: Coco
@@ -28,6 +29,7 @@ class Contents:
     images: Path | None = None
     remarks: tuple[str, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
     numbered: bool = False
 
 

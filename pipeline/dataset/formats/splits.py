@@ -30,6 +30,14 @@ def usual_name(split: str) -> str:
     return next((usual for usual, names in SAME.items() if split in names), split)
 
 
+def is_needed(split: str) -> bool:
+    """Return whether a split that a data set names has to be there: that of training, and of validation.
+
+    Without one of them another would take its place. Data sets are often published without a part for tests.
+    """
+    return usual_name(split_in(split) or split) in ("train", "val")
+
+
 def split_folders(folder: Path) -> Mapping[str, str]:
     """Return the names of the folders in a folder that are named after splits, by the split."""
     named = (name for name in names_in(folder) if split_in(name))

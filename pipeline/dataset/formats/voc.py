@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ....cache.errors import InputError
 from ...machines.progress import progress_line
-from ..names import normal_name
+from ..counting import counted, none_has
+from ..images.names import normal_name
 from .assembly import ImageObjects, ObjectEntry, coco_form, numbered, spelling_remarks
 from .files import (
     files_below,
@@ -22,7 +23,7 @@ from .files import (
     state_of,
 )
 from .format import Contents, Format
-from .splits import SPLITS, split_folders, split_in
+from .splits import SPLITS, is_needed, split_folders, split_in
 from .voc_images import named_images
 from .voc_xml import VocImage, is_other_xml, looks_like_voc, read_image
 
@@ -56,13 +57,16 @@ def splits(path: Path) -> Sequence[str]:
 
 
 def further_splits(path: Path) -> Sequence[str]:
-    """Return the listed splits without XML files, unless none has any, and `trainval` beside its parts."""
+    """Return the listed splits that are not to be read with the others: `trainval` beside its parts, and
+
+    those without XML files that need none, unless none has any.
+    """
     listed = _listed_splits(path)
     absent = [split for split, lists in listed.items() if not any(map(_has_xml, lists))]
     if len(absent) == len(listed):
         absent = []
-    both = [_UNION] if {_UNION, *_PARTS} <= set(listed) - set(absent) else []
-    return (*absent, *both)
+    both = [_UNION] if {_UNION, *_PARTS} <= set(listed) else []
+    return (*(split for split in absent if not is_needed(split) and split != _UNION), *both)
 
 
 def _listed_splits(path: Path) -> dict[str, list[Path]]:
@@ -90,10 +94,12 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     if not parsed:
         raise InputError(f"{path}: expected XML files that begin with <annotation>, found none")
     if others:
-        remarks.append(f"{len(others)} XML files are not of Pascal VOC: {first_few(others)}")
+        what = counted(len(others), "XML file is", "XML files are")
+        remarks.append(f"{what} not of Pascal VOC: {first_few(others)}")
     if repeated := [text for image in parsed for text in image.repeated]:
-        what = "elements stand twice where one belongs, and the first is read"
-        remarks.append(f"{len(repeated)} {what}: {first_few(repeated)}")
+        what = counted(len(repeated), "element stands", "elements stand")
+        few = first_few(repeated)
+        remarks.append(f"{what} twice where one belongs, and the first is read: {few}")
     remarks += spelling_remarks((o.name, o.written) for image in parsed for o in image.objects)
     ids = numbered(o.name for image in found.values() for o in image.objects)
     if not ids:
@@ -104,10 +110,13 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     remarks += more
     difficult = sum(o.difficult for image in parsed for o in image.objects)
     if difficult:
-        remarks.append(
-            f"{difficult} objects are marked as difficult: they count neither as found nor as missed "
-            "(iscrowd), and are not learnt"
+        how = "neither as found nor as missed (iscrowd)"
+        what = counted(
+            difficult,
+            f"object is marked as difficult: it counts {how}, and is not learnt",
+            f"objects are marked as difficult: they count {how}, and are not learnt",
         )
+        remarks.append(what)
     entries = [
         ImageObjects(name, image.hw, _entries(image, ids))
         for name, image in zip(names, parsed, strict=True)
@@ -154,9 +163,13 @@ def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
         return _xml_of_lists(lists[split], [name for name in further_splits(path) if name != split])
     folder = path if split is None else _folders_of_splits(path)[split]
     hidden = [file for file in hidden_files(folder, _XML) if looks_like_voc(file)]
-    what = "hidden XML files are left out; rename them to use them"
+    what = counted(
+        len(hidden),
+        "hidden XML file is left out; rename it to use it",
+        "hidden XML files are left out; rename them to use them",
+    )
     few = first_few([file.name for file in hidden])
-    return list(files_below(folder, _XML)), [f"{len(hidden)} {what}: {few}"] if hidden else []
+    return list(files_below(folder, _XML)), [f"{what}: {few}"] if hidden else []
 
 
 def _xml_of_lists(lists: Sequence[Path], further: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -171,14 +184,20 @@ def _xml_of_lists(lists: Sequence[Path], further: Sequence[str]) -> tuple[list[P
     if not files:
         first = next(iter(there), lists[0])
         raise InputError(
-            f"{lists[0]}: none of its {len(lost)} images has an XML file, such as {first}"
+            f"{lists[0]}: {none_has(len(lost), 'image', 'an XML file')}, such as {first}; "
+            "correct the list, or take it away where there is no such split"
         )
     said = []
     if lost:
-        what = "images of the list have no XML file and are left out"
-        said.append(f"{len(lost)} {what}: {first_few(lost)}")
+        what = counted(
+            len(lost),
+            "image of the list has no XML file and is left out",
+            "images of the list have no XML file and are left out",
+        )
+        said.append(f"{what}: {first_few(lost)}")
     if twice := [file.stem for file, count in Counter(rows).items() if count > 1]:
-        said.append(f"{len(twice)} images are listed twice: each is taken once: {first_few(twice)}")
+        what = counted(len(twice), "image is", "images are")
+        said.append(f"{what} listed twice: each is taken once: {first_few(twice)}")
     for name in (name for name in further if name != _UNION):
         said.append(f"{name}: no image of its list has an XML file: this split is left out")
     return files, said
@@ -206,7 +225,8 @@ def _devkits(path: Path) -> list[Path]:
 
 def _lists(root: Path) -> list[Path]:
     """Return the lists of splits: train.txt, but not those of one class, such as cat_train.txt."""
-    files = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+    main = root / "ImageSets" / "Main"
+    files = [main / name for name in names_in(main) if name.endswith(".txt")]
     return [
         file for file in files if file.stem in _LISTED and file.is_file() and file.stat().st_size
     ]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
-from ..image_files import SUFFIXES, is_hidden
-from ..names import folded
+from ..counting import counted
+from ..images.files import SUFFIXES, is_hidden
+from ..images.names import folded
 from .files import first_few, plain_path, shared_folder
 from .voc_xml import VocImage
 
@@ -95,13 +96,19 @@ class _Finder:
         ]
         said = []
         if other:
-            said.append(
-                f"{len(other)} images have another name than their XML says: {first_few(other)}"
+            what = counted(
+                len(other),
+                "image has another name than its XML says",
+                "images have another name than their XML says",
             )
+            said.append(f"{what}: {first_few(other)}")
         if without:
-            said.append(
-                f"{len(without)} images have no XML file and are left out: {first_few(without)}"
+            what = counted(
+                len(without),
+                "image has no XML file and is left out",
+                "images have no XML file and are left out",
             )
+            said.append(f"{what}: {first_few(without)}")
         return said
 
     def _folders(self, here: Path) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..coco_ids import whole_number
+from ..coco.ids import whole_number
 from .assembly import Box, between, box_around
 from .files import (
     MAX_PAGE_BYTES,

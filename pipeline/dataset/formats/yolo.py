@@ -7,11 +7,13 @@ from pathlib import Path
 
 from ....cache.errors import InputError
 from ...machines.progress import progress_line
-from ..image_sizes import read_sizes
+from ..counting import counted, none_has
+from ..images.files import SUFFIXES
+from ..images.sizes import read_sizes
 from .assembly import ImageObjects, coco_form
-from .files import files_below, first_few, head_of, number, read_text, with_reasons
+from .files import files_below, first_few, head_of, names_in, number, read_text, with_reasons
 from .format import Contents, Format
-from .splits import split_in
+from .splits import is_needed, split_in
 from .yolo_images import Images, absent_splits, images_of
 from .yolo_labels import LabelReader, looks_like_label
 from .yolo_layout import (
@@ -26,17 +28,27 @@ from .yolo_layout import (
 )
 from .yolo_yaml import MAX_UNNAMED
 
+# The suffixes of what other programs leave beside images.
+_NO_IMAGES = ("", ".json", ".xml", ".csv", ".cache", ".npy")
+
 
 def splits(path: Path) -> Sequence[str]:
-    """Return the splits that the YAML file names, or for which there are folders, and that have images."""
+    """Return the splits that the YAML file names, or for which there are folders.
+
+    Of those without images only the ones for training and validation are among them, which reading refuses.
+    """
     layout = layout_of(path)
-    absent = absent_splits(layout)
-    return tuple(split for split in layout.places if split != SINGLE and split not in absent)
+    left_out = _left_out(layout)
+    return tuple(split for split in layout.places if split != SINGLE and split not in left_out)
 
 
 def further_splits(path: Path) -> Sequence[str]:
-    """Return the splits that are named and have no images, unless no split has any."""
-    return tuple(absent_splits(layout_of(path)))
+    """Return the splits that are named, have no images and need none, unless no split has any."""
+    return _left_out(layout_of(path))
+
+
+def _left_out(layout: Layout) -> tuple[str, ...]:
+    return tuple(split for split in absent_splits(layout) if not is_needed(split))
 
 
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
@@ -49,10 +61,18 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     names = _class_names(layout)
     reader = LabelReader(names, layout.named_in, layout.keypoints)
     entries, unread = _entries(found, reader)
-    remarks += [*reader.remarks(), *_unused_labels(found)]
+    alone = _labels_alone(found)
+    labels = [
+        file for file in alone if not (text := head_of(file)).strip() or looks_like_label(text)
+    ]
+    remarks += [*reader.remarks(), *_no_labels([file for file in alone if file not in set(labels)])]
+    strange = _strange_images(found, labels)
+    unread = {**unread, **dict.fromkeys(strange.values(), "its suffix is that of no image")}
+    missing = {f"the image of {f.name}": _object_count(f) for f in labels if f not in strange}
+    missing |= {row: _object_count(label) for row, label in found.missing.items()}
     coco = coco_form(entries, names)
     said = (*layout.remarks, *found.remarks, *remarks)
-    return Contents(coco, str(layout.source), None, found.root, said, unread)
+    return Contents(coco, str(layout.source), None, found.root, said, unread, missing)
 
 
 def _unlabelled(layout: Layout, found: Images, split: str | None) -> list[str]:
@@ -65,12 +85,12 @@ def _unlabelled(layout: Layout, found: Images, split: str | None) -> list[str]:
     if not found.files:
         raise InputError(f"{found.root}: no image has a label file; check --images")
     if split_in(split or "") == "test":
-        return [f"none of its {len(found.files)} images has a label file: no object is known"]
+        return [f"{none_has(len(found.files), 'image', 'a label file')}: no object is known"]
     first = next(iter(found.files))
     shown = " or ".join(str(place) for place in label_places(first))
     raise InputError(
-        f"{layout.source}: none of its {len(found.files)} images has a label file; {first.name} could "
-        f"have {shown}; write an empty file for an image without objects"
+        f"{layout.source}: {none_has(len(found.files), 'image', 'a label file')}; "
+        f"{first.name} could have {shown}; write an empty file for an image without objects"
     )
 
 
@@ -130,18 +150,43 @@ def _entries(found: Images, reader: LabelReader) -> tuple[list[ImageObjects], Ma
     return entries, unread
 
 
-def _unused_labels(found: Images) -> list[str]:
-    """Return a sentence on label files without an image, where there are some."""
+def _labels_alone(found: Images) -> list[Path]:
+    """Return the text files without an image in the folders of labels."""
     used = set(found.files.values())
     among = {file.parent for file in found.files}
-    unused = [
-        file.name
+    return [
+        file
         for folder in dict.fromkeys(found.labels)
         for file in _label_files(folder, folder in among)
         if file not in used and file.is_file()
     ]
-    few = first_few(unused)
-    return [f"{len(unused)} label files have no image and are left out: {few}"] if unused else []
+
+
+def _strange_images(found: Images, labels: Sequence[Path]) -> dict[Path, str]:
+    """Return the files beside the images that have the name of a label file, and a suffix of no image."""
+    stems = {file.stem: file for file in labels}
+    return {
+        stems[file.stem]: file.relative_to(found.root).as_posix()
+        for folder in ({image.parent for image in found.files} if stems else ())
+        for file in map(folder.joinpath, names_in(folder))
+        if file.stem in stems and file.suffix.lower() not in (*SUFFIXES, *TEXTS, *_NO_IMAGES)
+    }
+
+
+def _no_labels(files: Sequence[Path]) -> list[str]:
+    """Return a sentence on text files that lie among labels and are none, where there are some."""
+    what = counted(
+        len(files),
+        "text file among the labels is no label file",
+        "text files among the labels are no label files",
+    )
+    few = first_few([file.name for file in files])
+    return [f"{what}: {few}"] if files else []
+
+
+def _object_count(label: Path | None) -> int:
+    """Return the number of objects in the label file of an image that is not there."""
+    return sum(bool(row.strip()) for row in read_text(label).splitlines()) if label else 0
 
 
 YOLO = Format(

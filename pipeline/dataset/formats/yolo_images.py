@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..image_files import SUFFIXES, find_images, is_hidden
-from ..names import folded
+from ..counting import counted
+from ..images.files import SUFFIXES, find_images, is_hidden
+from ..images.names import folded
 from .files import (
     MAX_TABLE_BYTES,
     first_few,
     has_image,
     head_of,
     hidden_files,
+    is_closed,
     names_in,
     one_line,
     plain_path,
@@ -32,19 +34,23 @@ from .yolo_layout import (
     located,
 )
 
+_REMEDY = "correct the path, or take it out where there is no such split"
+
 
 @dataclass(frozen=True, slots=True)
 class Images:
     """The images of a split, each with its label file if it has one.
 
     root: the folder that their names are relative to. labels: the folders that hold labels of this split
-    alone. remarks: what was assumed.
+    alone. remarks: what was assumed. missing: the images of lists that are not there, as they are written,
+    each with its label file if it has one.
     """
 
     files: Mapping[Path, Path | None]
     root: Path
     labels: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
+    missing: Mapping[str, Path | None] = field(default_factory=dict)
 
 
 def absent_splits(layout: Layout) -> dict[str, str]:
@@ -58,9 +64,14 @@ def absent_splits(layout: Layout) -> dict[str, str]:
         there = [hit[0] for hit in hits if hit is not None]
         if not there:
             absent[split] = f"{one_line(texts[0])} is not there"
-        elif not any(place.is_file() or has_image(place) for place in there):
+        elif not any(map(_has_images, there)):
             absent[split] = f"{there[0]} has no images"
     return absent if len(absent) < len(layout.places) else {}
+
+
+def _has_images(place: Path) -> bool:
+    """Return whether a place has images or lists them; one that may not be looked into is refused later."""
+    return is_closed(place) or place.is_file() or has_image(place)
 
 
 def images_of(layout: Layout, split: str, images: Path | None) -> Images:
@@ -70,12 +81,12 @@ def images_of(layout: Layout, split: str, images: Path | None) -> Images:
     root = plain_path(images) if images else Path(os.path.commonpath([p.root for p in parts]))
     outside = [file for file in files if not file.is_relative_to(root)]
     if outside:
-        raise InputError(
-            f"--images {images}: {len(outside)} images lie outside of it: {outside[0]}"
-        )
+        what = counted(len(outside), "image lies", "images lie")
+        raise InputError(f"--images {images}: {what} outside of it: {outside[0]}")
     remarks = [remark for part in parts for remark in part.remarks]
     if repeated := sum(len(part.files) for part in parts) - len(files):
-        remarks.append(f"{repeated} images are in several places of {split}: each is taken once")
+        what = counted(repeated, "image is", "images are")
+        remarks.append(f"{what} in several places of {split}: each is taken once")
     wanting = {file: list(label_places(file)) for file, label in files.items() if label is None}
     matched = _of_other_case(wanting, {label for label in files.values() if label})
     return Images(
@@ -83,49 +94,72 @@ def images_of(layout: Layout, split: str, images: Path | None) -> Images:
         root,
         tuple(folder for part in parts for folder in part.labels),
         (*remarks, *_case_remarks(matched), *_no_files(wanting)),
+        {row: label for part in parts for row, label in part.missing.items()},
     )
 
 
 def _images_at(layout: Layout, split: str, text: str, images: Path | None) -> Images:
     """Return the images in a folder, or in a list, as the data set writes its path."""
     hit = _place_of(layout, split, text)
+    what = f"{split}: " if split else ""
     if hit is None and images is None:
         shown = ", ".join(dict.fromkeys(str(base) for base in layout.bases))
-        what = f"{split}: " if split else ""
         raise InputError(
             f"{layout.source}: {what}{one_line(text)}: no such folder or list of images; looked below "
-            f"{shown}"
+            f"{shown}; {_REMEDY}"
         )
+    if hit is not None and images is None and not _has_images(hit[0]):
+        raise InputError(f"{layout.source}: {what}{hit[0]} has no images; {_REMEDY}")
     remarks: tuple[str, ...] = ()
     if hit is not None and not hit[1]:
         _refuse_shared(layout, split, hit[0])
         remarks = (f"{one_line(text)} is not there: {hit[0]} is taken",)
     place = hit[0] if hit else layout.bases[0] / text
     if place.is_file():
-        listed, said = _listed(place, layout, images)
+        listed, lost, said = _listed(place, layout, images)
         files = {file: _label_of(file) for file in listed}
-        return Images(files, shared_folder(listed), (), (*remarks, *said))
+        missing = {
+            f"{one_line(row)} ({place.name} line {line})": _label_of_row(row, layout, files)
+            for row, line in lost.items()
+        }
+        return Images(files, shared_folder(listed), (), (*remarks, *said), missing)
     if images is not None and not place.is_relative_to(plain_path(images)):
         return _moved(place, images)
-    files = {file: _label_of(file) for file, _ in find_images([place], quiet=True)}
+    files = {
+        file: _label_of(file) for file, _ in find_images([place], quiet=True, all_folders=True)
+    }
     labels = labels_folder(place)
     remarks = (*remarks, *_hidden_remarks(place))
     return Images(files, place, (labels,) if labels else (), remarks)
 
 
-def _listed(file: Path, layout: Layout, images: Path | None) -> tuple[list[Path], list[str]]:
+def _label_of_row(row: str, layout: Layout, others: Mapping[Path, Path | None]) -> Path | None:
+    """Return the label file of an image of a list that is not there. others: those of other images."""
+    if "\0" in row:
+        return None
+    hits = (located(str(place), layout.bases) for place in label_places(Path(row)))
+    used = set(others.values())
+    return next((h[0] for h in hits if h and h[0].is_file() and h[0] not in used), None)
+
+
+def _listed(
+    file: Path, layout: Layout, images: Path | None
+) -> tuple[list[Path], dict[str, int], list[str]]:
     """Return the images that a text file lists, a path in each line, and remarks on what was assumed.
 
-    Raises InputError where an image is nowhere, and where two rows mean one file by guessing.
+    In between are the rows of the images that are nowhere, each with its line. Raises InputError where all
+    are nowhere, and where two rows mean one file by guessing.
     """
     rows = [row.strip() for row in read_text(file, MAX_TABLE_BYTES).splitlines()]
     bases = [*([images] if images else []), file.parent, *layout.bases]
     found: dict[Path, tuple[str, bool]] = {}
-    lost, guessed, repeated = [], [], []
+    lost = dict[str, int]()
+    guessed, repeated = [], []
     for line, row in enumerate(rows, 1):
         hit = located(row, bases)
         if hit is None or not hit[0].is_file():
-            lost += [f"{row[:200]} (line {line})"] if row else []
+            if row:
+                lost.setdefault(row, line)
             continue
         path, as_written = hit
         if path in found:
@@ -136,20 +170,24 @@ def _listed(file: Path, layout: Layout, images: Path | None) -> tuple[list[Path]
             continue
         found[path] = (row, as_written)
         guessed += [] if as_written else [f"{one_line(row)} as {path}"]
-    if lost:
-        raise InputError(
-            f"{file}: {len(lost)} of {len(rows)} images are nowhere: {first_few(lost)}"
-        )
+    if lost and not found:
+        few = first_few([f"{one_line(row)} (line {line})" for row, line in lost.items()])
+        raise InputError(f"{file}: its images are missing: {few}; check --images")
     if not found:
         raise InputError(f"{file}: expected the path of an image in each line, got none")
     said = []
     if guessed:
-        what = "images of the list are not there, and were found in another folder, e.g."
-        said.append(f"{file.name}: {len(guessed)} {what} {guessed[0]}")
+        what = counted(
+            len(guessed),
+            "image of the list is not there, and was found in another folder, e.g.",
+            "images of the list are not there, and were found in another folder, e.g.",
+        )
+        said.append(f"{file.name}: {what} {guessed[0]}")
     if repeated:
-        what = "lines repeat an image of the list: each is taken once:"
-        said.append(f"{file.name}: {len(repeated)} {what} {first_few(repeated)}")
-    return list(found), said
+        what = counted(len(repeated), "line repeats", "lines repeat")
+        few = first_few(repeated)
+        said.append(f"{file.name}: {what} an image of the list: each is taken once: {few}")
+    return list(found), lost, said
 
 
 def _moved(place: Path, images: Path) -> Images:
@@ -160,7 +198,7 @@ def _moved(place: Path, images: Path) -> Images:
         raise InputError(f"{place}: there are no label files (.txt) for it in {looked}")
     found = {
         file: [folder / name, folder / file.name]
-        for file, name in find_images([images], quiet=True)
+        for file, name in find_images([images], quiet=True, all_folders=True)
     }
     labels = {file: _label_of(file, *others) for file, others in found.items()}
     matched = _of_other_case(
@@ -183,7 +221,12 @@ def _moved(place: Path, images: Path) -> Images:
             )
         files[plain_path(file)] = label
     left = len(labels) - len(files)
-    remark = f"{left} images in {images} have no label file in {folder}: they are left out"
+    how = f"no label file in {folder}"
+    remark = counted(
+        left,
+        f"image in {images} has {how}: it is left out",
+        f"images in {images} have {how}: they are left out",
+    )
     said = (*_case_remarks(matched), *([remark] if left else []))
     return Images(files, plain_path(images), (folder,), said)
 
@@ -230,15 +273,20 @@ def _texts_in(folder: Path) -> dict[str, list[Path]]:
 def _case_remarks(matched: Mapping[Path, Path]) -> list[str]:
     """Return a sentence on labels that were found under another case, where there are some."""
     shown = first_few([f"{label.name} for {image.name}" for image, label in matched.items()])
-    return [f"{len(matched)} label files have a name of other case: {shown}"] if matched else []
+    what = counted(len(matched), "label file has", "label files have")
+    return [f"{what} a name of other case: {shown}"] if matched else []
 
 
 def _no_files(wanting: Mapping[Path, Sequence[Path]]) -> list[str]:
     """Return a sentence on what lies in the place of a label file and is none, such as a folder."""
     odd = [place for places in wanting.values() for place in places if _is_no_file(place)]
     shown = first_few([str(place) for place in odd])
-    what = "label files are folders, pipes or broken links: their images have no objects"
-    return [f"{len(odd)} {what}: {shown}"] if odd else []
+    what = counted(
+        len(odd),
+        "label file is a folder, a pipe or a broken link: its image has no objects",
+        "label files are folders, pipes or broken links: their images have no objects",
+    )
+    return [f"{what}: {shown}"] if odd else []
 
 
 def _is_no_file(path: Path) -> bool:
@@ -252,8 +300,12 @@ def _hidden_remarks(place: Path) -> list[str]:
         for file in hidden_files(place, SUFFIXES)
         if (label := _label_of(file)) is not None and looks_like_label(head_of(label))
     ]
-    what = "hidden images have a label file and are left out; rename them to use them"
-    return [f"{len(found)} {what}: {first_few(found)}"] if found else []
+    what = counted(
+        len(found),
+        "hidden image has a label file and is left out; rename it to use it",
+        "hidden images have a label file and are left out; rename them to use them",
+    )
+    return [f"{what}: {first_few(found)}"] if found else []
 
 
 def _place_of(layout: Layout, split: str, text: str) -> tuple[Path, bool] | None:

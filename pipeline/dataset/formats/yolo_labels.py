@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....cache.errors import InputError
+from ..counting import counted
 from .assembly import Box, ObjectEntry, box_around
 from .files import number
 
@@ -48,11 +49,14 @@ class LabelReader:
         """Return a sentence for each thing that was assumed."""
         found = []
         if self.beyond:
-            found.append(
-                f"{self.beyond} objects reach beyond 0..1 by up to {_SLACK}: they are kept"
-            )
+            what = counted(self.beyond, "object reaches", "objects reach")
+            kept = "it is kept" if self.beyond == 1 else "they are kept"
+            found.append(f"{what} beyond 0..1 by up to {_SLACK}: {kept}")
         if self.repeated:
-            found.append(f"{self.repeated} lines of label files stand there twice: all are kept")
+            what = counted(
+                self.repeated, "line of a label file stands", "lines of label files stand"
+            )
+            found.append(f"{what} there twice: all are kept")
         return found
 
     def _object(self, tokens: tuple[str, ...], where: str, hw: tuple[int, int]) -> ObjectEntry:
@@ -79,7 +83,7 @@ class LabelReader:
                 "prediction, not to a label"
             )
         elif count < _FIVE or count % 2 == 0:
-            raise InputError(f"{where}: expected {_FORM}, got {count} numbers")
+            raise InputError(f"{where}: expected {_FORM}, got {counted(count, 'number')}")
         fractions = values[1:count]
         for k, value in enumerate(fractions, 1):
             if not -_SLACK <= value <= 1 + _SLACK:

@@ -14,6 +14,7 @@ from .files import (
     has_file,
     has_image,
     head_of,
+    is_closed,
     names_in,
     one_line,
     plain_path,
@@ -135,17 +136,21 @@ def located(text: str, bases: Sequence[Path]) -> tuple[Path, bool] | None:
     absolute = bool(PureWindowsPath(text).drive)
     slashed = text.replace("\\", "/")
     for written in () if absolute else dict.fromkeys((text, slashed)):
-        for base in bases:
-            if _exists(base / written):
-                return plain_path(base / written), True
+        if (found := _first_there([base / written for base in bases])) is not None:
+            return plain_path(found), True
     text = slashed
     parts = [part for part in PurePosixPath(text).parts if part not in ("/", "..", ".")]
     for k in range(len(parts)):
-        for base in bases:
-            if _exists(found := base.joinpath(*parts[k:])):
-                # Roboflow writes ../train/images for train/images.
-                return plain_path(found), k == 0 and text.startswith("../")
+        if (found := _first_there([base.joinpath(*parts[k:]) for base in bases])) is not None:
+            # Roboflow writes ../train/images for train/images.
+            return plain_path(found), k == 0 and text.startswith("../")
     return None
+
+
+def _first_there(paths: Sequence[Path]) -> Path | None:
+    """Return the first path that is there, else the first that may be in a folder that is closed to us."""
+    there = next((path for path in paths if _exists(path)), None)
+    return there or next((path for path in paths if is_closed(path)), None)
 
 
 def _exists(path: Path) -> bool:
@@ -235,7 +240,9 @@ def _descriptions_in(folder: Path) -> list[Path]:
 
 
 def _describes(file: Path) -> bool:
-    """Return whether a file describes a data set, from the keys at its beginning."""
+    """Return whether a file describes a data set, from the keys at its beginning, or its name alone."""
+    if is_closed(file):
+        return file.name.lower() in USUAL  # Why it cannot be read is said where it is read.
     text = head_of(file)
     if file.suffix.lower() in _DARKNET:
         return bool(re.search(r"(?m)^\s*names\s*=", text))
@@ -324,7 +331,7 @@ def _named_above(folder: Path, places: Mapping[str, tuple[str, ...]]) -> Layout:
 def _layouts_in(folder: Path) -> Iterator[Layout]:
     # A folder above that may not be listed describes nothing.
     if os.access(folder, os.R_OK | os.X_OK):
-        yield from (layout_of(file) for file in _descriptions_in(folder))
+        yield from (layout_of(file) for file in _descriptions_in(folder) if not is_closed(file))
 
 
 def _named_by(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ....cache.errors import InputError
-from ..coco_ids import whole_number
+from ..coco.ids import whole_number
+from ..counting import counted
 from .files import one_line, read_text
 
 MAX_UNNAMED = 10_000
@@ -94,9 +95,8 @@ def yaml_names(data: Mapping[str, Any], file: Path) -> dict[int, str]:
         return {k: f"class {k}" for k in range(number)}
     names = _named(given, file)
     if number is not None and number != len(names):
-        raise InputError(
-            f"{file}: nc is {number}, and names has {len(names)} classes; correct one of them"
-        )
+        listed = counted(len(names), "class", "classes")
+        raise InputError(f"{file}: nc is {number}, and names has {listed}; correct one of them")
     return names
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.data_set import read_data_set, splits_of
 from fdet.pipeline.dataset.doctor import files
-from fdet.pipeline.dataset.formats.writing import WRITERS
+from fdet.pipeline.dataset.writing.writers import WRITERS
 
 from .made import Made, draw, sound
 
@@ -78,8 +78,14 @@ def test_json_is_all_that_is_printed(made):
 def test_the_size_of_the_canvas_is_looked_at(made):
     words = ["check", *made.write(), "--short", 8, "--long", 12]
     assert "a side below 4 px at --short 8 --long 12 [small]" in fdet(*words).stdout
+    result = fdet(*words[:-4], "--long", 12)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "fdet: --long is the limit of --short; give both, or --short alone\n",
+    )
     result = fdet(*words[:-2])
-    assert (result.exit_code, result.stderr) == (2, "fdet: --short and --long belong together\n")
+    assert "a side below 4 px at --short 8 --long 13 [small]" in result.stdout
+    assert result.stderr == "--long 13: 1333/800 of --short 8, as it was not given\n"
     assert "expected 1 <= short <= long" in fdet(*words[:-1], 4).stderr
 
 
@@ -256,12 +262,12 @@ def test_what_reading_left_out_is_printed(command, to, made):
     out = made.folder / "out"
     result = fdet(command, path, "--out", out, "--to", to)
     assert result.exit_code == 0, result.stderr
-    assert "1 boxes of zero size are left out\n" in result.stderr
-    assert "1 boxes outside their image are left out\n" in result.stderr
+    assert "1 box of zero size is left out\n" in result.stderr
+    assert "1 box outside the image is left out\n" in result.stderr
     if command == "convert":
         both = fdet("convert", *made.write(), "--out", made.folder / "both", "--to", to)
-        assert "train: 1 boxes of zero size are left out\n" in both.stderr
-        assert "val: 1 boxes" not in both.stderr
+        assert "train: 1 box of zero size is left out\n" in both.stderr
+        assert "val: 1 box" not in both.stderr
 
 
 def test_a_split_as_coco_keeps_every_box_and_does_not_say_otherwise(made):

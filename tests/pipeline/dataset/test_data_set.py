@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.dataset.coco_json import parse_annotations
+from fdet.pipeline.dataset.coco.reading import parse_annotations
 from fdet.pipeline.dataset.data_name import DataName
 from fdet.pipeline.dataset.data_set import (
     check_data_name,
@@ -15,7 +15,7 @@ from fdet.pipeline.dataset.data_set import (
     splits_of,
 )
 from fdet.pipeline.dataset.formats import FORMATS
-from fdet.pipeline.dataset.formats.writing import WRITERS
+from fdet.pipeline.dataset.writing.writers import WRITERS
 
 from .formats.builders import (
     ALPHABETICAL,
@@ -128,7 +128,7 @@ def test_images_of_unknown_size_that_cannot_be_read_are_left_out_with_their_obje
     assert [i.file_name for i in annotations.images] == ["b.png", "c.png"]
     assert len(annotations.packed) == 2
     (remark,) = annotations.warnings()
-    assert remark.startswith("1 images cannot be read and are left out: a.png (")
+    assert remark.startswith("1 image cannot be read and is left out: a.png (")
     for name in ("b.png", "c.png"):
         (tmp_path / "images" / name).write_bytes(b"")
     with pytest.raises(InputError, match=r"no image can be read: a\.png"):
@@ -138,9 +138,7 @@ def test_images_of_unknown_size_that_cannot_be_read_are_left_out_with_their_obje
 def test_images_of_unknown_size_that_are_missing_are_refused(tmp_path):
     file = changed(tmp_path, sizeless)
     (tmp_path / "images" / "b.png").unlink()
-    with pytest.raises(
-        InputError, match=r"1 images, whose sizes are not given, are missing .*: b\.png"
-    ):
+    with pytest.raises(InputError, match=r"1 of 3 images are missing, with 2 objects: b\.png"):
         read_data_set(file)
 
 
@@ -275,7 +273,7 @@ def test_a_backslash_is_a_letter_where_there_is_such_a_file(name, sized, tmp_pat
         del data["images"][0]["width"]
     read = read_data_set(write(tmp_path / "set.json", json.dumps(data)))
     assert [image.file_name for image in read.annotations.images] == [name, "b.png", "c.png"]
-    assert read.annotations.warnings() == [f"1 images have a backslash in their names: {name}"]
+    assert read.annotations.warnings() == [f"1 image has a backslash in its name: {name}"]
     kept = parse_annotations(read.raw, "a cache's copy")
     assert kept.images == read.annotations.images
 

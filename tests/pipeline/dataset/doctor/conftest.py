@@ -5,7 +5,7 @@ import pytest
 from fdet.pipeline.dataset.doctor.examine import examine
 from fdet.pipeline.dataset.doctor.rules import Depth
 from fdet.pipeline.dataset.doctor.subject import Split
-from fdet.pipeline.dataset.named_splits import read_splits
+from fdet.pipeline.dataset.splits.named_splits import read_splits
 
 from ..made import Made, sound
 

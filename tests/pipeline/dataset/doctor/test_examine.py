@@ -3,7 +3,7 @@
 from fdet.pipeline.dataset.data_set import read_data_set
 from fdet.pipeline.dataset.doctor.examine import examine, quick_findings
 from fdet.pipeline.dataset.doctor.finding import SHOWN_EXAMPLES, Finding, Severity, found
-from fdet.pipeline.dataset.views import ResizeRule
+from fdet.pipeline.dataset.images.views import ResizeRule
 
 from ..made import draw
 

@@ -12,7 +12,7 @@ from PIL import Image
 from fdet.pipeline.dataset.doctor.examine import examine
 from fdet.pipeline.dataset.doctor.finding import Severity
 from fdet.pipeline.dataset.doctor.rules import RULES, Depth
-from fdet.pipeline.dataset.views import ResizeRule
+from fdet.pipeline.dataset.images.views import ResizeRule
 
 from ..made import HEIGHT, WIDTH, draw, sound
 
@@ -400,3 +400,17 @@ def test_one_split_is_named_by_no_example(tmp_path, findings_of):
     del made.splits["val"]
     no_file(made)
     assert findings_of(made)["missing"].examples == ("2.png",)
+
+
+def test_a_class_that_validation_alone_does_not_list_is_a_note(made, findings_of):
+    """What is trained on it is right for the other classes, which have the same ids."""
+    name = made.splits["val"]["categories"][0]["name"]
+    number = made.splits["val"]["categories"].pop(0)["id"]
+    for box in boxes(made, "val"):
+        box["category_id"] = made.splits["val"]["categories"][0]["id"]
+    finding = findings_of(made)["class-ids"]
+    assert (finding.severity, finding.examples) == (NOTE, (f"{number} {name}: only in train",))
+    made.splits["val"]["categories"][0]["id"] += 50
+    for box in boxes(made, "val"):
+        box["category_id"] += 50
+    assert findings_of(made)["class-ids"].severity is ERROR

@@ -41,7 +41,7 @@ def test_no_line_is_wider_than_a_terminal(length, made, splits_of):
     lines = as_lines(summarise(splits), examine(splits))
     assert max(map(len, lines)) <= WIDTH
     text = "\n".join(lines)
-    assert "[missing]" in text and text.endswith("1 errors, 0 warnings, 1 notes")
+    assert "[missing]" in text and text.endswith("1 error, 0 warnings, 1 note")
 
 
 def test_a_sound_data_set_is_said_to_be(made, splits_of):

@@ -9,7 +9,7 @@ from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set, splits_of
 from fdet.pipeline.dataset.formats import csv_columns
 from fdet.pipeline.dataset.formats.files import read_text
-from fdet.pipeline.dataset.named_splits import read_splits
+from fdet.pipeline.dataset.splits.named_splits import read_splits
 
 from .builders import (
     ALPHABETICAL,
@@ -140,7 +140,7 @@ def test_an_open_images_photo_that_cannot_be_read_is_left_out(tmp_path):
     (tmp_path / "images" / "b.png").write_bytes(b"")
     annotations = read_data_set(path).annotations
     assert [i.file_name for i in annotations.images] == ["a.png", "c.png"]
-    assert annotations.warnings()[0].startswith("1 images cannot be read and are left out: b.png (")
+    assert annotations.warnings()[0].startswith("1 image cannot be read and is left out: b.png (")
 
 
 @pytest.mark.parametrize("rows", ["cat,0\ndog,1\nant,2\n", "id;name\n0;cat\n1;dog\n2;ant\n"])
@@ -330,7 +330,7 @@ def test_classes_that_differ_in_blanks_are_one_and_it_is_said(tmp_path):
     rows = 'a.png,1,2,3,4,cat\na.png,1,2,3,4,cat \na.png,1,2,3,4," cat"\na.png,1,2,3,4, dog\n'
     data = read_data_set(write(tmp_path / "boxes.csv", HEADER + rows))
     assert data.annotations.class_names == ("cat", "dog")
-    what = "1 classes are written with different blanks around them, and are taken for one each"
+    what = "1 class is written with different blanks around it, and is taken for one"
     assert data.annotations.warnings() == [f"{what}: 'cat'"]
 
 

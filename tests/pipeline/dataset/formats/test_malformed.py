@@ -299,7 +299,7 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
         r"images\[1\]\.file_name leaves",
     ),
     ("coco-no-id", in_coco("images", 1, "id"), r"images\[1\]\.id: expected .*, got nothing"),
-    ("coco-id-twice", in_coco("images", 1, "id", value=1), r"1 image ids occur more than once: 1"),
+    ("coco-id-twice", in_coco("images", 1, "id", value=1), r"1 image id occurs more than once: 1"),
     (
         "coco-id-below",
         in_coco("categories", 0, "id", value=-1),
@@ -356,7 +356,7 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
         r"categories\[0\]\.name: expected",
     ),
     # YOLO
-    ("yolo-one-number", label("0\n"), B + r"1: expected class cx cy w h.*, got 1 numbers"),
+    ("yolo-one-number", label("0\n"), B + r"1: expected class cx cy w h.*, got 1 number"),
     (
         "yolo-four",
         label(f"0 {BOX}\n\n0 0.5 0.5 0.5\n"),
@@ -487,7 +487,12 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
     (
         "yolo-list-lost",
         listing("images/train/a.png\nx/y.png\n"),
-        r"train\.txt: 1 of 2 .*y\.png \(line 2\)",
+        r"1 of 2 .*y\.png \(train\.txt line 2\)",
+    ),
+    (
+        "yolo-list-all-lost",
+        listing("x/z.png\nx/y.png\n"),
+        r"train\.txt: its images are missing: .*z\.png \(line 1\)",
     ),
     ("yolo-list-empty", listing("\n"), r"train\.txt: expected the path of an image in each line"),
     (
@@ -606,7 +611,7 @@ CASES: tuple[tuple[str, Builder, str], ...] = (
         C + r"1: .*no column is named for x1, y1, x2, y2",
     ),
     ("csv-lacks", headed("image,xmin,ymin,xmax,class\n"), C + r"1: .*no column is named for y2"),
-    ("csv-strange", table(b"hello\nworld\n"), C + r"1: expected the columns .*got 1 columns"),
+    ("csv-strange", table(b"hello\nworld\n"), C + r"1: expected the columns .*got 1 column"),
     ("csv-short", table("a.png,1,2,3,4\n"), C + r"3: expected 6 columns, got 5"),
     ("csv-long", table("a.png,1,2,3,4,cat,1\n"), C + r"3: expected 6 columns, got 7"),
     ("csv-text", table("a.png,1,two,3,4,cat\n"), C + r"3: y1: expected a finite number, got 'two'"),

@@ -8,7 +8,7 @@ from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set, splits_of
 from fdet.pipeline.dataset.formats import voc, voc_xml
 from fdet.pipeline.dataset.formats.voc_xml import elements_at, read_image
-from fdet.pipeline.dataset.named_splits import read_splits
+from fdet.pipeline.dataset.splits.named_splits import read_splits
 
 from .builders import (
     ALPHABETICAL,
@@ -163,7 +163,7 @@ def test_images_of_a_list_without_xml_are_counted(tmp_path):
     lists(tmp_path)
     write(tmp_path / "ImageSets" / "Main" / "train.txt", "a\nb\nlost\n")
     assert read_data_set(tmp_path, split="train").annotations.warnings() == [
-        "1 images of the list have no XML file and are left out: lost"
+        "1 image of the list has no XML file and is left out: lost"
     ]
 
 
@@ -171,7 +171,7 @@ def test_images_without_xml_are_counted(tmp_path):
     beside(tmp_path)
     draw(tmp_path / "d.png", (9, 9))
     assert read_data_set(tmp_path).annotations.warnings() == [
-        "1 images have no XML file and are left out: d.png"
+        "1 image has no XML file and is left out: d.png"
     ]
 
 
@@ -223,7 +223,7 @@ def test_difficult_objects_count_neither_as_found_nor_as_missed(tmp_path):
     hard = OBJECT.replace("<bndbox>", "<difficult>1</difficult><bndbox>")
     annotations = read_data_set(one(tmp_path, annotation(OBJECT + hard))).annotations
     assert annotations.packed.crowd.tolist() == [False, True]
-    assert "1 objects are marked as difficult" in annotations.warnings()[0]
+    assert "1 object is marked as difficult" in annotations.warnings()[0]
 
 
 LABELME = (
@@ -359,7 +359,7 @@ def test_an_element_that_stands_twice_is_said(first, more, where, tmp_path):
     assert first in file.read_text()
     file.write_text(file.read_text().replace(first, first + more, 1))
     read = assert_same(tmp_path, ALPHABETICAL, tmp_path / "coco")
-    what = "1 elements stand twice where one belongs, and the first is read"
+    what = "1 element stands twice where one belongs, and the first is read"
     assert read.annotations.warnings() == [f"{what}: b.xml: {where}"]
 
 
@@ -368,7 +368,7 @@ def test_classes_that_differ_in_blanks_are_one_and_it_is_said(tmp_path):
     file = tmp_path / "Annotations" / "b.xml"
     file.write_text(file.read_text().replace("<name>dog<", "<name> dog\n<"))
     read = assert_same(tmp_path, ALPHABETICAL, tmp_path / "coco")
-    what = "1 classes are written with different blanks around them, and are taken for one each"
+    what = "1 class is written with different blanks around it, and is taken for one"
     assert read.annotations.warnings() == [f"{what}: 'dog'"]
 
 
@@ -386,7 +386,7 @@ def test_hidden_files_are_said(name, tmp_path):
     write_voc(tmp_path)
     write(tmp_path / "Annotations" / name, xml("a.png", "h.png"))
     write(tmp_path / "Annotations" / "._a.xml", b"\0\x05\x16\7")
-    what = "1 hidden XML files are left out; rename them to use them"
+    what = "1 hidden XML file is left out; rename it to use it"
     assert said(tmp_path) == [f"{what}: {Path(name).name}"]
 
 
@@ -396,4 +396,4 @@ def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
     write(tmp_path / "Annotations" / "x\\y.xml", xml("a.png", "x\\y.png"))
     data = read_data_set(tmp_path)
     assert [i.file_name for i in data.annotations.images] == ["a.png", "b.png", "c.png", "x\\y.png"]
-    assert "1 images have a backslash in their names: x\\y.png" in data.annotations.warnings()
+    assert "1 image has a backslash in its name: x\\y.png" in data.annotations.warnings()

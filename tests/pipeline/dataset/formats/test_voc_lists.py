@@ -8,7 +8,7 @@ from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_set import read_data_set, splits_of
 from fdet.pipeline.dataset.doctor.examine import examine
 from fdet.pipeline.dataset.doctor.subject import Split
-from fdet.pipeline.dataset.named_splits import read_splits
+from fdet.pipeline.dataset.splits.named_splits import read_splits
 
 from .builders import write, write_voc
 
@@ -59,10 +59,21 @@ def test_lists_without_annotations_are_left_out_and_said(tmp_path):
         read_data_set(path, split="test")
 
 
+@pytest.mark.parametrize("split", ["train", "val", "trainval"])
+def test_no_other_list_takes_the_place_of_one_to_train_or_validate_on(split, tmp_path):
+    there = "val" if split == "train" else "train"
+    path = lists(tmp_path, **{there: "a b", split: "x y"})
+    assert set(splits_of(path)) == {there, split}
+    wrong = rf"{split}\.txt: none of its 2 images has an XML file, such as .*; correct the list"
+    with pytest.raises(InputError, match=wrong):
+        read_splits([path])
+    assert names(path, there) == ["a.png", "b.png"]
+
+
 def test_where_no_list_has_annotations_all_are_splits(tmp_path):
     path = lists(tmp_path, train="x", val="y")
     assert splits_of(path) == ("train", "val")
-    with pytest.raises(InputError, match=r"train\.txt: none of its 1 images has an XML file"):
+    with pytest.raises(InputError, match=r"train\.txt: its only image lacks an XML file"):
         read_data_set(path, split="train")
 
 

@@ -179,7 +179,7 @@ def test_a_folder_of_labels_finds_its_images_beside_or_where_it_is_told(tmp_path
     read = read_data_set(tmp_path / "set" / "labels", tmp_path / "photos")
     assert [i.file_name for i in read.annotations.images] == ["a.png", "b.png"]
     (remark,) = read.annotations.warnings()
-    assert "1 images in" in remark and "have no label file" in remark
+    assert "1 image in" in remark and "has no label file" in remark
     read = read_data_set(tmp_path / "set", tmp_path / "photos")
     assert [i.file_name for i in read.annotations.images] == ["a.png", "b.png"]
 
@@ -293,12 +293,25 @@ def test_an_empty_label_file_and_none_are_images_without_objects(tmp_path):
     assert annotations.warnings() == []
 
 
-def test_labels_without_an_image_are_counted(tmp_path):
+def test_labels_without_an_image_are_missing_images(tmp_path):
     file = one(tmp_path, "1 0.5 0.5 0.5 0.2")
-    write(tmp_path / "labels" / "train" / "lost.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(tmp_path / "labels" / "train" / "lost.txt", "0 0.5 0.5 0.5 0.5\n\n1 0.5 0.5 0.5 0.5\n")
+    write(tmp_path / "labels" / "train" / "lost2.txt", "\n")
     names_file(tmp_path / "labels" / "train")
+    data = read_data_set(file, whole=False)
+    assert data.missing == {"the image of lost.txt": 2, "the image of lost2.txt": 0}
+    assert data.annotations.warnings() == []
+    with pytest.raises(
+        InputError, match=r"2 of 3 images are missing, with 2 objects: the image of"
+    ):
+        read_data_set(file)
+
+
+def test_other_texts_among_labels_are_no_missing_images(tmp_path):
+    file = one(tmp_path, "1 0.5 0.5 0.5 0.2")
+    write(tmp_path / "labels" / "train" / "todo.txt", "look at b again\n")
     assert read_data_set(file).annotations.warnings() == [
-        "1 label files have no image and are left out: lost.txt"
+        "1 text file among the labels is no label file: todo.txt"
     ]
 
 
@@ -308,7 +321,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(tmp_path):
     annotations = read_data_set(file).annotations
     assert [i.file_name for i in annotations.images] == ["a.png", "c.png"]
     (remark,) = annotations.warnings()
-    assert remark.startswith("1 images cannot be read and are left out: b.png (")
+    assert remark.startswith("1 image cannot be read and is left out: b.png (")
 
 
 def test_a_test_split_may_have_no_labels(tmp_path):
@@ -316,7 +329,7 @@ def test_a_test_split_may_have_no_labels(tmp_path):
     draw(tmp_path / "images" / "test" / "x.png", (10, 10))
     file.write_text(file.read_text() + "test: images/test\n")
     annotations = read_data_set(file, split="test").annotations
-    assert annotations.warnings() == ["none of its 1 images has a label file: no object is known"]
+    assert annotations.warnings() == ["its only image lacks a label file: no object is known"]
 
 
 def test_classes_without_names_are_numbered_over_all_splits(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from fdet.cache.errors import InputError
 from fdet.pipeline.dataset.data_name import DataName
 from fdet.pipeline.dataset.data_set import check_data_name, read_data_set, splits_of
-from fdet.pipeline.dataset.named_splits import read_splits
+from fdet.pipeline.dataset.splits.named_splits import read_splits
 
 from .builders import FROM_ZERO, assert_same, draw, draw_all, write, write_labels, write_yolo
 
@@ -38,7 +38,7 @@ def test_hidden_images_with_labels_are_said(name, tmp_path):
     draw(tmp_path / "images" / "train" / name, (9, 9))
     write((tmp_path / "labels" / "train" / name).with_suffix(".txt"), BOX)
     assert remarks(file) == [
-        f"1 hidden images have a label file and are left out; rename them to use them: {name}"
+        f"1 hidden image has a label file and is left out; rename it to use it: {name}"
     ]
 
 
@@ -92,7 +92,7 @@ def test_a_label_that_is_no_file_is_said(make, tmp_path):
     make(label)
     (remark,) = remarks(file)
     assert remark == (
-        f"1 label files are folders, pipes or broken links: their images have no objects: {label}"
+        f"1 label file is a folder, a pipe or a broken link: its image has no objects: {label}"
     )
 
 
@@ -105,7 +105,7 @@ def test_a_label_of_another_case_is_taken(image, label, tmp_path):
     write(tmp_path / "labels" / "train" / label, BOX)
     data = read_data_set(file)
     assert data.annotations.warnings() == [
-        f"1 label files have a name of other case: {label} for {image}"
+        f"1 label file has a name of other case: {label} for {image}"
     ]
     found = data.annotations.of_image(data.annotations.named[image].id)
     assert found.boxes.tolist() == [[2.5, 2.5, 7.5, 7.5]]
@@ -126,10 +126,11 @@ def test_a_label_of_another_case_is_never_guessed(images, labels, tmp_path):
         draw(tmp_path / "x.png", (10, 10)).rename(tmp_path / "images" / "train" / image)
     for label in labels:
         write(tmp_path / "labels" / "train" / label, BOX)
-    assert not any("other case" in line for line in remarks(file))
-    annotations = read_data_set(file).annotations
-    counts = [len(annotations.of_image(annotations.named[image].id)) for image in images]
+    assert not any("other case" in line for line in remarks(file, whole=False))
+    data = read_data_set(file, whole=False)
+    counts = [len(data.annotations.of_image(data.annotations.named[i].id)) for i in images]
     assert counts == [int("im0.jpg" in images), 0][: len(images)]
+    assert len(data.missing) == (len(labels) if sum(counts) == 0 and "im0.txt" in labels else 0)
 
 
 def test_labels_of_another_case_are_found_for_moved_images_too(tmp_path):
@@ -137,7 +138,7 @@ def test_labels_of_another_case_are_found_for_moved_images_too(tmp_path):
     (tmp_path / "set" / "images" / "train").rename(tmp_path / "photos")
     (tmp_path / "photos" / "a.png").rename(tmp_path / "photos" / "A.PNG")
     said = remarks(file, images=tmp_path / "photos")
-    assert "1 label files have a name of other case: a.txt for A.PNG" in said
+    assert "1 label file has a name of other case: a.txt for A.PNG" in said
     assert names(file, images=tmp_path / "photos") == ["A.PNG", "b.png"]
 
 
@@ -147,7 +148,7 @@ def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
     write(tmp_path / "labels" / "x\\y.txt", BOX)
     data = read_data_set(file)
     assert [image.file_name for image in data.annotations.images] == ["a.png", "b.png", "x\\y.png"]
-    assert data.annotations.warnings() == ["1 images have a backslash in their names: x\\y.png"]
+    assert data.annotations.warnings() == ["1 image has a backslash in its name: x\\y.png"]
     assert data.images is not None
     assert all((data.images / image.file_name).is_file() for image in data.annotations.images)
 
@@ -166,10 +167,10 @@ def unfinished(root: Path, split: str = "val", text: str = "images/val") -> Path
     return write(root / "data.yaml", f"train: images/train\n{split}: {text}\n{NAMED}")
 
 
-@pytest.mark.parametrize(("split", "text"), [("val", "images/val"), ("test", "../test/images")])
-def test_a_split_that_is_not_there_does_not_stop_the_others(split, text, tmp_path):
-    file = unfinished(tmp_path / "set", split, text)
-    said = [f"{split}: {text} is not there: this split is left out"]
+@pytest.mark.parametrize("text", ["images/test", "../test/images"])
+def test_a_test_split_that_is_not_there_does_not_stop_the_others(text, tmp_path):
+    file = unfinished(tmp_path / "set", "test", text)
+    said = [f"test: {text} is not there: this split is left out"]
     for arguments in ({}, {"split": "train"}):
         read = assert_same(file, FROM_ZERO, tmp_path, **arguments)
         assert read.annotations.warnings() == said
@@ -179,13 +180,35 @@ def test_a_split_that_is_not_there_does_not_stop_the_others(split, text, tmp_pat
     check_data_name(DataName(file))
 
 
-def test_a_split_without_images_does_not_either(tmp_path):
-    file = unfinished(tmp_path)
-    (tmp_path / "images" / "val").mkdir()
+def test_a_test_split_without_images_does_not_either(tmp_path):
+    file = unfinished(tmp_path, "test", "images/test")
+    (tmp_path / "images" / "test").mkdir()
     (remark,) = remarks(file)
-    assert remark == f"val: {tmp_path / 'images' / 'val'} has no images: this split is left out"
-    with pytest.raises(InputError, match=r"no images in .*val"):
-        read_data_set(file, split="val")
+    assert remark == f"test: {tmp_path / 'images' / 'test'} has no images: this split is left out"
+    with pytest.raises(InputError, match=r"test: .*test has no images; correct the path"):
+        read_data_set(file, split="test")
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["absent", "empty"])
+@pytest.mark.parametrize("split", ["train", "val", "valid", "validation"])
+def test_no_other_split_takes_the_place_of_one_to_train_or_validate_on(split, made, tmp_path):
+    """The path of one is mistyped, or its disk is not mounted."""
+    there = "val" if split == "train" else "train"
+    write_yolo(tmp_path, there)
+    text = f"{there}: images/{there}\n{split}: images/lost\n{NAMED}"
+    file = write(tmp_path / "data.yaml", text)
+    if made:
+        (tmp_path / "images" / "lost").mkdir()
+    assert set(splits_of(file)) == {there, split}
+    why = r"lost has no images" if made else r"images/lost: no such folder"
+    with pytest.raises(InputError, match=rf"{split}: .*{why}.*; correct the path, or take it out"):
+        read_splits([file])
+    with pytest.raises(InputError, match=r"it has the splits .*; say which by --split"):
+        read_data_set(file)
+    data = read_data_set(file, split=there)
+    assert len(data.annotations.images) == 3
+    (remark,) = data.annotations.warnings()
+    assert remark.startswith(f"{split}: ") and remark.endswith(": this split is left out")
 
 
 def test_a_place_of_another_split_is_not_guessed(tmp_path):

@@ -1,0 +1,1 @@
+"""The classes of data sets: one numbering over several, their frequencies, and vectors by name."""

@@ -1,0 +1,1 @@
+"""COCO and LVIS JSON, read and checked field by field."""

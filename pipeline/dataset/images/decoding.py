@@ -1,0 +1,208 @@
+"""Image files, read as upright RGB whatever they store, and the canvases that placements cut from them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+
+from ....cache.placement import Placement
+from .pixels import Stored, Values, deep_values, to_rgb
+
+# The formats that data sets use. Pillow knows forty more, one of which starts a program.
+FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+MAX_FILE_BYTES = 2**29
+MAX_PIXELS = 89_478_485  # Pillow itself warns about larger images.
+INTERPOLATION = "pillow-bilinear-antialias"
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED_BACK = {6: 8, 8: 6}
+
+
+class ImageError(Exception):
+    """A file cannot be used as an image; the run goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """The size of the stored raster in px, and the EXIF orientation (1: upright).
+
+    deep: whether its pixels have more than 8 bits.
+    """
+
+    stored_hw: tuple[int, int]
+    orientation: int
+    deep: bool = False
+
+    @property
+    def upright_hw(self) -> tuple[int, int]:
+        rows, columns = self.stored_hw
+        return (columns, rows) if self.orientation >= 5 else (rows, columns)
+
+    def rotate(self, image_hw: tuple[int, int]) -> bool | None:
+        """Return whether the EXIF orientation must be applied to get the size that the annotations name.
+
+        Where both sizes fit, the orientation is applied, since annotators saw the rotated image when they
+        drew the boxes. None means that neither size fits.
+        """
+        if image_hw == self.upright_hw:
+            return self.orientation != 1
+        return False if image_hw == self.stored_hw else None
+
+
+def read_header(path: Path) -> ImageHeader:
+    """Read the size and the orientation of an image without decoding it. Raises ImageError."""
+    try:
+        _check_file(path)
+        with Image.open(path) as image:
+            return _header(image)
+    except ImageError:
+        raise
+    except Exception as error:  # Every decoder fails in its own way.
+        raise ImageError(_reason(error)) from error
+
+
+def _check_file(path: Path) -> None:
+    """Raise ImageError for a large or irregular file: a pipe blocks on opening, a device may never end."""
+    if not stat.S_ISREG((status := path.stat()).st_mode):
+        raise ImageError("not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ImageError(f"{status.st_size} bytes, expected at most {MAX_FILE_BYTES}")
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, or "" where it cannot be read, is too large or not a regular file."""
+    try:
+        _check_file(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ImageError):
+        return ""
+
+
+def load_image(
+    path: Path, image_hw: tuple[int, int] | None = None, bits: int = 0
+) -> tuple[Image.Image, str]:
+    """Read the upright RGB image and the sha256 of its file.
+
+    image_hw: the size that the annotations name, or None where there are no annotations. bits: how many bits
+    deep pixels have, as in `CacheKey`; 8-bit pixels stay as they are. Raises ImageError.
+    """
+    try:
+        _check_file(path)
+        raw = path.read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            stored = Stored.of(image)
+            header = _header(image)
+            rotate = header.rotate(image_hw or header.upright_hw)
+            if rotate is None:
+                raise ImageError(f"its size (h, w) is {header.upright_hw}, expected {image_hw}")
+            rgb = to_rgb(image, stored, raw, bits)
+            # Pillow rotates TIFF files by itself when it loads them.
+            turned = _orientation(image) != header.orientation
+    except ImageError:
+        raise
+    except Exception as error:  # Every decoder fails in its own way.
+        raise ImageError(_reason(error)) from error
+    if rotate and not turned:
+        rgb = rgb.transpose(_UPRIGHT[header.orientation])
+    elif turned and not rotate:
+        rgb = rgb.transpose(_UPRIGHT[_TURNED_BACK.get(header.orientation, header.orientation)])
+    return rgb, hashlib.sha256(raw).hexdigest()
+
+
+def has_deep_pixels(path: Path) -> bool:
+    """Return whether a file can be opened and stores pixels of more than 8 bits, without decoding it."""
+    try:
+        _check_file(path)
+        with Image.open(path) as image:
+            return image.format in FORMATS and Stored.of(image).deep
+    except Exception:  # Every decoder fails in its own way.
+        return False
+
+
+def load_deep_values(path: Path) -> Values | None:
+    """Read the deep pixels of a file as they are stored; None where it has none. Raises ImageError."""
+    try:
+        _check_file(path)
+        raw = path.read_bytes()
+        with Image.open(io.BytesIO(raw)) as image:
+            stored = Stored.of(image)
+            _check_format(image)
+            return deep_values(image, stored, raw)
+    except ImageError:
+        raise
+    except Exception as error:  # Every decoder fails in its own way.
+        raise ImageError(_reason(error)) from error
+
+
+def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint8]:
+    """Draw the canvas that the backbone sees, (H, W, 3) uint8, from an upright RGB image.
+
+    The padding is black here; the backbone sets it to zero after normalisation.
+    """
+    rows, columns = placement.content_hw
+    left, right = _span(placement, 0, columns)
+    top, bottom = _span(placement, 1, rows)
+    shown = image.resize((columns, rows), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    if placement.flip[0]:
+        shown = shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if placement.flip[1]:
+        shown = shown.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    canvas = np.zeros((*placement.canvas_hw, 3), dtype=np.uint8)
+    canvas[:rows, :columns] = np.asarray(shown)
+    return canvas
+
+
+def _span(placement: Placement, axis: int, length: int) -> tuple[float, float]:
+    """Return the interval of the image, in px, that fills `length` px of the canvas along an axis."""
+    scale, shift = placement.scale[axis], placement.shift[axis]
+    start = (shift - length if placement.flip[axis] else -shift) / scale
+    limit = placement.image_hw[1 - axis]
+    return max(0.0, start), min(float(limit), start + length / scale)
+
+
+def _header(image: Image.Image) -> ImageHeader:
+    stored_hw = (image.height, image.width)
+    if isinstance(image, TiffImageFile):
+        stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
+    _check_format(image)
+    deep = Stored.of(image).deep
+    return ImageHeader(stored_hw, _orientation(image), deep)
+
+
+def _check_format(image: Image.Image) -> None:
+    if image.format not in FORMATS:
+        raise ImageError(f"a file of format {image.format}; known: {', '.join(FORMATS)}")
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}")
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return int(orientation) if orientation in _UPRIGHT else 1
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read"
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

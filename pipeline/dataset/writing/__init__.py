@@ -1,0 +1,1 @@
+"""The formats that data sets are written in, for `fdet dataset convert` and `fdet dataset split`."""

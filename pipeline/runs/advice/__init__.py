@@ -1,0 +1,1 @@
+"""What to do next with a run: the rules, and the facts that they go by. Nothing here imports torch."""
