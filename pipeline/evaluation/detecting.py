@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -18,8 +19,8 @@ from ...heads.types import Detections
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone_of
 from ..backbones.paired import PairedBackbone
-from ..dataset.canvases import recipe_of
-from ..dataset.images import draw_canvas
+from ..dataset.images.canvases import recipe_of
+from ..dataset.images.decoding import draw_canvas
 from ..machines.choices import Precision
 from ..machines.devices import autocast
 from ..machines.progress import progress_line
@@ -28,6 +29,9 @@ from ..runs.loading import load_model
 from ..sources.coded import through
 from ..sources.live import Backbone
 from ..sources.source import PyramidSource
+
+# Times a stage, by its name: decode, backbone or head.
+Stopwatch = Callable[[str], AbstractContextManager[None]]
 
 
 def detect(
@@ -95,17 +99,21 @@ def detect_image(
     backbone: Backbone | PairedBackbone,
     detector: Detector,
     codec: Codec | PairedCodec | None,
+    timed: Stopwatch = lambda _: nullcontext(),
 ) -> Detections:
     """Return what a trained detector finds in one upright RGB image, in image px and on the CPU.
 
-    codec: the codec of the cache that the detector was trained on, if any.
+    codec: the codec of the cache that the detector was trained on, if any. timed: entered for each stage.
     """
     device = next(detector.parameters()).device
     plain = recipe_of(info.key, Path())
     placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
-    canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
+    with timed("decode"):
+        canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
     with torch.no_grad(), autocast(device, info.config.train.precision):
-        pyramid = backbone(canvas, [placement.content_hw])
-        if codec is not None:
-            pyramid = through(codec, pyramid)
-        return detector.detections(pyramid, [placement])[0].to("cpu")
+        with timed("backbone"):
+            pyramid = backbone(canvas, [placement.content_hw])
+            if codec is not None:
+                pyramid = through(codec, pyramid)
+        with timed("head"):
+            return detector.detections(pyramid, [placement])[0].to("cpu")

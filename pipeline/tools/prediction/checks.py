@@ -13,29 +13,54 @@ from ...machines.choices import check_device, check_threads
 from ...runs.folder import refuse_full
 from ...runs.info import RunInfo
 from ...runs.position import check_there
+from .inputs import check_decoder
 from .options import PredictOptions
+from .state import NAME
 
 
 def check_prediction(
     run: Path, paths: Sequence[Path], out: Path, options: PredictOptions
 ) -> RunInfo:
     """Return the run's info, once all that needs no torch is checked. Raises InputError, CorruptCache."""
-    check_device(options.device)
-    check_threads(options.threads)
     check_ranges(options)
-    info = RunInfo.read(run)
-    check_weights("--weights", options.weights)
-    check_weights("--with-weights", options.second_weights)
-    if options.second_weights is not None and info.second is None:
-        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
-    if options.weights is not None and info.trains_backbone:
-        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
+    options.check_choices()
+    info = check_detector(
+        run,
+        options.checkpoint,
+        options.device,
+        options.weights,
+        options.second_weights,
+        options.threads,
+    )
     check_file("--class-embeddings", options.class_embeddings)
     if options.class_embeddings is not None:
         info.check_embeddings(options.class_embeddings)
     check_data(options.data)
     for path in paths:
         check_path(path)
-    check_there(run / f"{options.checkpoint}.safetensors")
-    refuse_full(out)
+    check_decoder(paths)
+    if not (out / NAME).exists():
+        refuse_full(out)
+    return info
+
+
+def check_detector(
+    run: Path,
+    checkpoint: str,
+    device: str,
+    weights: str | None,
+    second_weights: str | None,
+    threads: int | None = None,
+) -> RunInfo:
+    """Return the info of a run whose detector can be loaded as these say. Raises InputError, CorruptCache."""
+    check_device(device)
+    check_threads(threads)
+    info = RunInfo.read(run)
+    check_weights("--weights", weights)
+    check_weights("--with-weights", second_weights)
+    if second_weights is not None and info.second is None:
+        raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
+    if weights is not None and info.trains_backbone:
+        raise InputError(f"--weights: {run} has a backbone of its own and needs none")
+    check_there(run / f"{checkpoint}.safetensors")
     return info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,19 +16,26 @@ from .options import PredictOptions
 @takes
 def predict_command(
     run: Annotated[Path, argument("run directory")],
-    images: Annotated[Sequence[Path], argument("image files and folders")],
+    images: Annotated[Sequence[Path], argument("image files, folders of images, and video files")],
     out: Annotated[Path, opt("folder to write to")],
     options: PredictOptions,
 ) -> None:
-    """Detect objects in image files, and write COCO result JSON and pictures."""
+    """Detect objects in images and videos; the same command goes on after an interruption."""
     from .checks import check_prediction
 
     check_prediction(run, images, out, options)
+    logging.getLogger("fdet").setLevel(logging.INFO)
     from .predict import predict
+    from .summary import lines_of
 
-    summary = predict(run, images, out, options)
+    try:
+        summary = predict(run, images, out, options)
+    except KeyboardInterrupt:
+        echo(f"\n{out}: what was found is kept; the same command goes on from there", err=True)
+        raise
     for name, why in summary.failed.items():
         echo(f"failed: {name}: {why}", err=True)
-    echo(f"{summary.images} images, {summary.detections} detections, {summary.out}")
+    for line in lines_of(summary):
+        echo(line)
     if summary.failed:
         raise typer.Exit(3)

@@ -1,73 +1,83 @@
-"""The image files to predict, with their displayed names and their annotations."""
+"""The images to predict, with their displayed names, the names of their outputs and their annotations."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ....cache.errors import InputError
 from ...dataset.annotations import Annotations, ImageBoxes
 from ...dataset.data_name import DataName
-from ...dataset.data_set import load_annotations
-from ...dataset.names import folded
-from ...runs.info import RunInfo
-
-# The maximum length in bytes of a file's name on common file systems.
-_LONGEST_NAME = 255
+from ...dataset.images.names import folded
+from .inputs import is_video
+from .naming import output_names
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An image file to predict.
+    """An image file to predict, or a video.
 
-    shown: its displayed name. image_id: its id in the annotations, without them its number from 1 on.
-    hw, objects: its size in px and its objects, None without annotations.
+    shown: its displayed name. image_id: its id in the annotations, without them its number from 1 on; of a
+    video, that of its first frame where videos before it have none. name: the path of its outputs, without a
+    suffix. hw, objects: its size in px and its objects, None without annotations.
     """
 
     path: Path
     shown: str
     image_id: int
+    name: str
     hw: tuple[int, int] | None = None
     objects: ImageBoxes | None = None
 
     @property
-    def picture(self) -> str:
-        """The name of the picture, with the suffix of the file, so that a.jpg and a.webp do not collide.
+    def is_video(self) -> bool:
+        """Whether it is a video, whose frames are predicted."""
+        return is_video(self.path)
 
-        Where the file system does not take so long a name, it is the id of the image.
-        """
-        name = self.shown if self.shown.endswith(".png") else f"{self.shown}.png"
-        return (
-            name if len(os.fsencode(Path(name).name)) <= _LONGEST_NAME else f"{self.image_id}.png"
-        )
+    def frame(self, number: int, image_id: int) -> Job:
+        """Return the job of a frame of a video. number: that of the frame in the video, from 1 on."""
+        name = f"{self.name}/{number:06d}"
+        return Job(self.path, name, image_id, name)
 
 
-def find_jobs(files: Sequence[tuple[Path, str]], info: RunInfo, path: DataName | None) -> list[Job]:
-    """Return a job for each file, with its annotation in the file `path` if one is given.
+def find_jobs(
+    files: Sequence[tuple[Path, str]],
+    suffix: str,
+    annotations: Annotations | None = None,
+    source: DataName | None = None,
+) -> list[Job]:
+    """Return a job for each file, videos last, with its annotation if there are annotations.
 
-    files: their paths and displayed names. Raises InputError before anything is computed.
+    files: their paths and displayed names. suffix: that of the pictures. source: the name of the annotations.
+    Raises InputError before anything is computed.
     """
-    jobs = [Job(file, shown, number) for number, (file, shown) in enumerate(files, start=1)]
-    if path is not None:
-        annotations, _ = load_annotations(path, outlines=info.config.masks)
-        info.check_classes(annotations, str(path))
-        jobs = [_with_annotations(job, annotations, path) for job in jobs]
-    for what, values in (
-        ("image id", [str(job.image_id) for job in jobs]),
-        ("picture", [job.picture for job in jobs]),
-    ):
-        twice = [value for value, count in Counter(values).items() if count > 1]
-        if twice:
-            raise InputError(
-                f"two of the files have the same {what} ({twice[0]}); predict them separately"
-            )
+    files = sorted(files, key=lambda file: is_video(file[0]))
+    shown = [name for _, name in files]
+    _refuse_twice("name", shown)
+    videos = [name for path, name in files if is_video(path)]
+    names = output_names(shown, suffix, videos)
+    jobs = [
+        Job(path, text, number, name)
+        for number, ((path, text), name) in enumerate(zip(files, names, strict=True), start=1)
+    ]
+    if annotations is not None:
+        jobs = [_with_annotations(job, annotations, source) for job in jobs]
+    _refuse_twice("image id", [str(job.image_id) for job in jobs])
     return jobs
 
 
-def _with_annotations(job: Job, annotations: Annotations, source: DataName) -> Job:
+def _refuse_twice(what: str, values: Sequence[str]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"two of the files have the same {what} ({twice[0]}); name each file once, or predict them "
+            "separately"
+        )
+
+
+def _with_annotations(job: Job, annotations: Annotations, source: DataName | None) -> Job:
     """Return the job with the annotated image whose file name is the longest suffix of its path.
 
     A name that only `folded` makes a suffix is the second choice.
@@ -86,4 +96,4 @@ def _with_annotations(job: Job, annotations: Annotations, source: DataName) -> J
         raise InputError(
             f"{job.path}: {source} names no such image; leave out the file or --annotations"
         )
-    return Job(job.path, job.shown, image.id, image.hw, annotations.of_image(image.id))
+    return replace(job, image_id=image.id, hw=image.hw, objects=annotations.of_image(image.id))

@@ -1,140 +1,151 @@
-"""`fdet predict`: backbone, neck and head applied to image files."""
+"""`fdet predict`: backbone, neck and head applied to image files and to the frames of videos."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
-
-from ....cache.disk.publish import publish_bytes, storage_error
+from ....cache.disk.publish import remove_leftovers
 from ....cache.errors import FeatureError, InputError
-from ....heads.types import Detections
-from ...dataset.data_name import DataName
-from ...dataset.data_set import load_annotations
-from ...dataset.embeddings import ClassEmbeddings, read_embeddings
-from ...dataset.image_files import find_images
-from ...dataset.images import ImageError, load_image
-from ...evaluation.coco import to_coco_results
-from ...evaluation.detecting import detect_image, load_trained
-from ...machines.devices import pick_device, use_threads
-from ...machines.progress import progress_line
-from ...pictures.sheet import draw_sheet, sure
-from ...pictures.text import legible_names
-from ...runs.folder import new_folder
-from ...runs.info import RunInfo
-from ...runs.loading import codec_of_run, exchange_classes
-from .checks import check_prediction
-from .jobs import Job, find_jobs
+from ...runs.folder import held_folder
+from .files import CROPS, PICTURES, put
+from .journal import NAME as JOURNAL
+from .journal import Line, lines_in
 from .options import PredictOptions
+from .plan import Kept, Plan, kept_of, make_plan
+from .results import FORMS, Results
+from .stages import Stages
+from .state import State
+from .summary import PredictSummary, counted
 
 DEFAULTS = PredictOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class PredictSummary:
-    """The result of a prediction.
-
-    out: the folder with its files. images: the number of images read. detections: the number of
-    detections. failed: why an image could not be predicted, by path.
-    """
-
-    out: Path
-    images: int
-    detections: int
-    failed: dict[str, str] = field(default_factory=dict)
+log = logging.getLogger(__name__)
 
 
 def predict(
     run: Path, paths: Sequence[Path], out: Path, options: PredictOptions = DEFAULTS
 ) -> PredictSummary:
-    """Detect objects in files, and in all images of folders (recursively).
+    """Detect objects in image files, in the images of folders and in the frames of videos.
 
-    Writes detections.json (COCO results, with the file name next to the id) and pictures/*.png. The maps
-    pass through the codec of the training cache where the run used one, so the detections are those of
-    `fdet evaluate` on a cache whose codec has the same scales. With annotations, the ids come from them and
-    the pictures show the ground truth next to the detections. Raises InputError, KeyMismatch.
+    Writes a line for each image to detections.jsonl as it goes, pictures, and at the end the form of results
+    that the options name. The same call goes on where an earlier one was interrupted. The maps pass through
+    the codec of the training cache where the run used one, so the detections are those of `fdet evaluate` on
+    a cache whose codec has the same scales. With annotations, the ids come from them and the pictures show
+    the ground truth next to the detections. Raises InputError, KeyMismatch, CorruptCache, StorageError.
     """
-    info = check_prediction(run, paths, out, options)
-    device = pick_device(options.device)
+    plan = make_plan(run, paths, out, options)
+    stages, failed = Stages(), dict[str, str]()
+    with held_folder(out):
+        remove_leftovers(out)
+        kept = kept_of(plan)
+        state = plan.state if kept is None else kept.state
+        if kept is None or not all(map(kept.has, plan.jobs)):
+            state, stages = _find(plan, kept, failed)
+        if not stages.images and (kept is None or not kept.done):
+            raise InputError(
+                f"none of {len(plan.jobs)} images could be read: {next(iter(failed.values()))}"
+            )
+        _write_results(plan, state)
+        images, detections = _counts(out)
+    return PredictSummary(
+        out,
+        images,
+        detections,
+        failed,
+        stages.images,
+        stages.milliseconds,
+        stages.rate,
+        _written(plan),
+    )
+
+
+def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State, Stages]:
+    """Predict what is not done; return the state of the folder and the times. failed: gets the reasons."""
+    # Only here is torch needed.
+    from ...machines.devices import use_threads
+    from .finder import load_finder
+    from .recorder import Recorder
+    from .shots import Shots
+
+    options, info = plan.options, plan.info
+    done = frozenset[str]() if kept is None else kept.done
+    if kept is not None and done:
+        again = f"; {kept.damaged} cut off or without a file: done again" if kept.damaged else ""
+        log.info("%s: %s done before, going on%s", plan.out, counted(len(done)), again)
     # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
     use_threads(options.threads if options.threads is not None else info.key.threads or None)
-    embeddings = options.class_embeddings
-    given = None if embeddings is None else read_embeddings(embeddings)
-    known = info if given is None else _of_classes(info, given, options.data)
-    jobs = find_jobs(find_images(paths), known, options.data)
-    detector, backbone = load_trained(
-        run, info, options.checkpoint, device, options.weights, options.second_weights
+    finder = load_finder(
+        plan.run,
+        info,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        weights=options.weights,
+        second_weights=options.second_weights,
+        known=plan.known,
+        embeddings=plan.embeddings,
     )
-    if given is not None:
-        exchange_classes(known, detector, given)
-    codec = codec_of_run(run, info, device)
-    names = legible_names(tuple(known.class_names), tuple(known.class_ids))
-    found: dict[int, Detections] = {}
-    sizes: dict[int, tuple[int, int]] = {}
-    failed: dict[str, str] = {}
-    with new_folder(out):
-        for job, image in _loaded(jobs, info.key.bits, failed):
-            try:
-                detections = detect_image(image, info, backbone, detector, codec)
-            except FeatureError as error:
-                failed[str(job.path)] = str(error)
-                continue
-            found[job.image_id], sizes[job.image_id] = detections, (image.height, image.width)
-            shown, title = sure(detections, options.draw_above)
-            _save_picture(draw_sheet(image, shown, title, names, job.objects), out, job)
-        if not found:
-            raise InputError(
-                f"none of {len(jobs)} images could be read: {next(iter(failed.values()))}"
-            )
-        results = _results(jobs, found, known, sizes)
-        publish_bytes(out / "detections.json", json.dumps(results).encode())
-    return PredictSummary(out, len(found), len(results), failed)
-
-
-def _loaded(
-    jobs: Sequence[Job], bits: int, failed: dict[str, str]
-) -> Iterator[tuple[Job, Image.Image]]:
-    """Yield each job with its image, under a progress line, and put into `failed` what cannot be read."""
-    with progress_line("predict", len(jobs)) as progress:
-        for job in jobs:
-            try:
-                image, _ = load_image(job.path, job.hw, bits)
-            except ImageError as error:
-                failed[str(job.path)] = str(error)
-            else:
-                yield job, image
-            progress.note(f"{progress.rate:.1f} images/s")
-            progress.advance()
-
-
-def _results(
-    jobs: Sequence[Job],
-    found: Mapping[int, Detections],
-    known: RunInfo,
-    sizes: Mapping[int, tuple[int, int]],
-) -> list[dict[str, Any]]:
-    """Return COCO results, with the name of the file next to its id."""
-    names = {job.image_id: job.shown for job in jobs}
-    return [
-        {**result, "file_name": names[result["image_id"]]}
-        for result in to_coco_results(found, known.class_ids, sizes)
-    ]
-
-
-def _of_classes(info: RunInfo, given: ClassEmbeddings, annotations: DataName | None) -> RunInfo:
-    if annotations is None:
-        return info.of_classes(given, None)
-    return info.of_classes(given, load_annotations(annotations)[0])
-
-
-def _save_picture(picture: Image.Image, out: Path, job: Job) -> None:
-    path = out / "pictures" / job.picture
+    recorder, stages = Recorder(plan, kept), Stages(finder.wait)
+    shots = Shots(
+        plan.jobs,
+        done,
+        {} if kept is None else kept.videos,
+        options.every,
+        info.key.bits,
+        stages,
+        failed,
+        recorder.video_done,
+    )
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path)
-    except OSError as error:
-        raise storage_error(path, error) from error
+        for job, image, sha256 in shots:
+            try:
+                found = finder.find(image, stages.timed)
+            except FeatureError as error:
+                failed[f"{job.path} ({job.shown})" if job.is_video else str(job.path)] = str(error)
+                continue
+            with stages.timed("output"):
+                recorder.add(job, image, sha256, found)
+            stages.next_image()
+    finally:
+        recorder.close()
+    return recorder.state, stages
+
+
+def _write_results(plan: Plan, state: State) -> None:
+    """Write the form of results that is asked for, and those asked for before that lack something."""
+    asked = plan.options.format
+    unfinished = [name for name, complete in state.formats.items() if not complete]
+    if asked not in state.formats:
+        unfinished.append(asked)
+    results = Results(
+        plan.out,
+        partial(_lines, plan.out),
+        plan.known.class_ids,
+        plan.known.class_names,
+        plan.options.draw_above,
+        partial(put, plan.out),
+    )
+    for name in unfinished:
+        state.with_format(name, complete=False).write(plan.out)
+        FORMS[name].write(results)
+        state = state.with_format(name, complete=True)
+        state.write(plan.out)
+
+
+def _lines(out: Path) -> Iterator[Line]:
+    return (line for line in lines_in(out) if line is not None)
+
+
+def _counts(out: Path) -> tuple[int, int]:
+    """Return the numbers of images and of detections of a prediction."""
+    counts = [len(line.detections) for line in _lines(out)]
+    return len(counts), sum(counts)
+
+
+def _written(plan: Plan) -> tuple[str, ...]:
+    """Return the files and folders that the prediction wrote for its user."""
+    options = plan.options
+    pictures = [f"{PICTURES}/"] if options.pictures != "none" else []
+    crops = [f"{CROPS}/"] if options.save_crops and (plan.out / CROPS).is_dir() else []
+    return (JOURNAL, *FORMS[options.format].shown, *pictures, *crops)

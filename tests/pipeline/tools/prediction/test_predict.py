@@ -1,8 +1,8 @@
 """What is found in a file is what `fdet evaluate` finds in the cache of that file."""
 
 import json
+import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,17 @@ import pytest
 from PIL import Image
 
 from fdet.cache.errors import InputError, StorageError
+from fdet.pipeline.dataset.data_name import DataName
+from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.pictures.sheet import draw_sheet
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.folder import new_folder
-from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.prediction.jobs import find_jobs
 from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
+from fdet.pipeline.tools.prediction.summary import lines_of
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -43,7 +45,7 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
         run,
         [dataset.parent / "images"],
         tmp_path / "out",
-        PredictOptions(annotations=dataset, draw_above=0.1),
+        PredictOptions(annotations=dataset, draw_above=0.1, recursive=True),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert summary.images == 12
@@ -53,9 +55,11 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
         assert ours["category_id"] == theirs["category_id"]
         np.testing.assert_allclose(ours["bbox"], theirs["bbox"], atol=0.01)
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
-    pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.png"))
+        assert ours["category_name"] == {2: "disc", 5: "square", 11: "cross"}[ours["category_id"]]
+    pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.jpg"))
     assert len(pictures) == 12
     with Image.open(pictures[0]) as picture:
+        assert picture.format == "JPEG"
         assert picture.width > 2 * picture.height * 0.8
 
 
@@ -72,13 +76,13 @@ def test_what_is_no_image_is_skipped_in_one_line_and_is_no_failure(run, dataset,
     assert caplog.messages == ["skipped: 1 .txt, 1 hidden file, 1 hidden folder"]
 
 
-def test_jobs_know_outlines_where_the_run_finds_masks(run, dataset):
-    info = RunInfo.read(run)
+def test_jobs_know_outlines_where_the_run_finds_masks(dataset):
     file = dataset.parent / "images" / "10.png"
-    (plain,) = find_jobs([(file, "10.png")], info, dataset)
+    name = DataName(dataset)
+    (plain,) = find_jobs([(file, "10.png")], ".jpg", load_annotations(dataset)[0], name)
     assert plain.objects.outlines is None
-    masks = replace(info, config=load_config(head="faster-rcnn", assignments=["head.masks=true"]))
-    (job,) = find_jobs([(file, "10.png")], masks, outlined(dataset))
+    masks, _ = load_annotations(outlined(dataset), outlines=True)
+    (job,) = find_jobs([(file, "10.png")], ".jpg", masks, name)
     assert len(job.objects.outlines) == len(job.objects) == len(plain.objects) > 0
 
 
@@ -89,7 +93,7 @@ def test_pictures_show_what_reaches_the_score_and_say_so(run, dataset, tmp_path,
         shown.append((found.scores.tolist(), title))
         return draw_sheet(image, found, title, class_names, objects)
 
-    monkeypatch.setattr("fdet.pipeline.tools.prediction.predict.draw_sheet", noted)
+    monkeypatch.setattr("fdet.pipeline.tools.prediction.drawing.draw_sheet", noted)
     predict(run, [dataset.parent / "images"], tmp_path / "out", PredictOptions(draw_above=0.05))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert sum(len(scores) for scores, _ in shown) == sum(r["score"] >= 0.05 for r in results) > 0
@@ -123,25 +127,25 @@ def test_files_of_one_name_in_two_folders_keep_a_picture_each(run, dataset, tmp_
         shutil.copy(picture, tmp_path / name / "1.png")
     predict(run, [tmp_path / "a", tmp_path / "b" / "1.png"], tmp_path / "out")
     pictures = tmp_path / "out" / "pictures"
-    assert {p.relative_to(pictures).as_posix() for p in pictures.rglob("*.png")} == {
-        "a/1.png",
-        "b/1.png",
+    assert {p.relative_to(pictures).as_posix() for p in pictures.rglob("*.jpg")} == {
+        "a/1.jpg",
+        "b/1.jpg",
     }
 
 
 def test_a_name_that_is_too_long_with_another_suffix_gives_way_to_the_id(run, dataset, tmp_path):
     source = next((dataset.parent / "images").glob("*.png"))
     (tmp_path / "in").mkdir()
-    longest = "a" * 251 + ".bmp"
+    longest = ["a" * 251 + ".bmp", "a" * 251 + ".png", "ä" * 125 + ".png"]
     with Image.open(source) as picture:
-        picture.save(tmp_path / "in" / longest)
-        picture.save(tmp_path / "in" / ("ä" * 125 + ".png"))
+        for name in longest:
+            picture.save(tmp_path / "in" / name)
     summary = predict(run, [tmp_path / "in"], tmp_path / "out")
-    assert summary.images == 2
+    assert summary.images == 3
     pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
-    assert pictures == {"1.png", "ä" * 125 + ".png"}
+    assert pictures == {"1.jpg", "2.jpg", "ä" * 125 + ".jpg"}
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert longest in {r["file_name"] for r in results}
+    assert {r["file_name"] for r in results} == set(longest)
 
 
 def test_one_file_given_twice_is_refused_before_anything_is_made(
@@ -149,20 +153,28 @@ def test_one_file_given_twice_is_refused_before_anything_is_made(
 ):
     picture = next((dataset.parent / "images").glob("*.png"))
     monkeypatch.chdir(picture.parent)
-    with pytest.raises(InputError, match="same picture"):
+    with pytest.raises(InputError, match="same name"):
         predict(run, [picture, Path(picture.name)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_differ_in_their_suffix_alone_keep_a_picture_each(run, dataset, tmp_path):
+@pytest.mark.parametrize("kind", ["jpg", "png", "none"])
+def test_files_that_differ_in_their_suffix_alone_keep_a_picture_each(kind, run, dataset, tmp_path):
     source = next((dataset.parent / "images").glob("*.png"))
     (tmp_path / "in").mkdir()
     with Image.open(source) as picture:
         for suffix in ("png", "bmp", "webp"):
             picture.save(tmp_path / "in" / f"a.{suffix}")
-    predict(run, [tmp_path / "in"], tmp_path / "out")
-    pictures = {p.name for p in (tmp_path / "out" / "pictures").iterdir()}
-    assert pictures == {"a.png", "a.bmp.png", "a.webp.png"}
+    predict(run, [tmp_path / "in"], tmp_path / "out", PredictOptions(pictures=kind))
+    pictures = {p.name for p in (tmp_path / "out").glob("pictures/*")}
+    assert (
+        pictures
+        == {
+            "jpg": {"a.bmp.jpg", "a.png.jpg", "a.webp.jpg"},
+            "png": {"a.bmp.png", "a.png", "a.webp.png"},
+            "none": set(),
+        }[kind]
+    )
 
 
 def test_a_file_that_the_annotations_do_not_name_is_refused(run, dataset, tmp_path):
@@ -198,7 +210,8 @@ def test_rotation_follows_the_annotations(run, dataset, tmp_path):
     kept = [a for a in data["annotations"] if a["image_id"] == image["id"]]
     path = tmp_path / "turned.json"
     path.write_text(json.dumps({**data, "images": [image], "annotations": kept}))
-    predict(run, [folder], tmp_path / "out", PredictOptions(annotations=path))
+    options = PredictOptions(annotations=path, recursive=True)
+    predict(run, [folder], tmp_path / "out", options)
     predict(run, [dataset.parent / "images" / image["file_name"]], tmp_path / "plain")
     boxes = [
         [
@@ -231,6 +244,42 @@ def test_of_two_predictions_into_one_folder_one_is_told(run, dataset, tmp_path):
     with new_folder(out), pytest.raises(StorageError, match="another fdet process"):
         predict(run, [image], out)
     assert not out.exists()
-    predict(run, [image], out)
-    with pytest.raises(InputError, match="the folder is not empty"):
-        predict(run, [image], out)
+
+
+def test_where_no_image_can_be_read_nothing_is_left(run, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of 1 images could be read: not an image"):
+        predict(run, [tmp_path / "broken.jpg"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_subfolders_are_entered_only_on_request(run, dataset, tmp_path, caplog):
+    images = dataset.parent / "images"
+    summary = predict(run, [images], tmp_path / "flat")
+    assert summary.images == 6
+    assert caplog.messages == ["skipped: 1 subfolder (see --recursive)"]
+    summary = predict(run, [images], tmp_path / "deep", PredictOptions(recursive=True))
+    assert summary.images == 12
+    assert (tmp_path / "deep" / "pictures" / "sub" / "17.jpg").is_file()
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "images").symlink_to(images)
+    with pytest.raises(InputError, match=r"12 in subfolders: add --recursive"):
+        predict(run, [tmp_path / "above"], tmp_path / "out")
+
+
+def test_times_and_files_of_a_prediction_are_in_its_summary(run, dataset, tmp_path):
+    images = sorted((dataset.parent / "images").glob("*.png"))[:3]
+    summary = predict(run, images, tmp_path / "out")
+    assert list(summary.milliseconds) == ["decode", "backbone", "head", "output"]
+    assert all(ms > 0 for ms in summary.milliseconds.values())
+    assert summary.new == 3 and summary.rate > 0
+    assert summary.written == ("detections.jsonl", "detections.json", "pictures/")
+    lines = list(lines_of(summary))
+    assert lines[0] == (
+        f"3 images, {summary.detections} detections in {tmp_path / 'out'}: detections.jsonl, "
+        "detections.json, pictures/"
+    )
+    assert re.fullmatch(
+        r"[\d.]+ images/s; ms an image: decode [\d.]+, backbone [\d.]+, head [\d.]+, output [\d.]+",
+        lines[-1],
+    )

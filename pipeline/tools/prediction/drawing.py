@@ -1,0 +1,55 @@
+"""The pictures of an image: its detections drawn, next to the ground truth if there is any, and crops."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from PIL import Image
+
+from ....heads.types import Detections
+from ...dataset.annotations import ImageBoxes
+from ...pictures.sheet import draw_sheet, sure
+
+_SAVED: dict[str, dict[str, Any]] = {
+    "jpg": {"format": "JPEG", "quality": 90},
+    "png": {"format": "PNG"},
+}
+# The longest side of a JPEG, px.
+_LONGEST = 65_500
+
+
+def picture_of(
+    image: Image.Image,
+    found: Detections,
+    above: float,
+    class_names: Sequence[str],
+    objects: ImageBoxes | None,
+    kind: str,
+) -> bytes:
+    """Return the file of a picture with the detections that reach a score. kind: jpg or png."""
+    shown, title = sure(found, above)
+    sheet = draw_sheet(image, shown, title, class_names, objects)
+    sheet.thumbnail((_LONGEST, _LONGEST))
+    return encoded(sheet, kind)
+
+
+def crops_of(
+    image: Image.Image, found: Detections, above: float
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the label and the pixels of each detection that reaches a score and touches the image."""
+    shown, _ = sure(found, above)
+    for box, label in zip(shown.boxes.tolist(), shown.labels.tolist(), strict=True):
+        left, top = (max(0, math.floor(v)) for v in box[:2])
+        right, bottom = (min(s, math.ceil(v)) for v, s in zip(box[2:], image.size, strict=True))
+        if right > left and bottom > top:
+            yield label, image.crop((left, top, right, bottom))
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    """Return an RGB image as the bytes of a file. kind: jpg or png."""
+    file = io.BytesIO()
+    image.save(file, **_SAVED[kind])
+    return file.getvalue()
