@@ -10,11 +10,14 @@ from ...command import check_folder, check_ranges
 from ...extraction.checks import check_extraction
 from ...extraction.options import ExtractConfig
 from ...runs.config import RunConfig, load_config
+from .fixed import written_seconds
 from .options import FitOptions
 from .parts import named_parts
 from .state import NAME
 
 _SOME_SIZE = 640
+# No machine starts all commands of a fit in less, seconds.
+LEAST_TIME = 30.0
 
 
 def check_fit(options: FitOptions) -> RunConfig:
@@ -23,6 +26,11 @@ def check_fit(options: FitOptions) -> RunConfig:
     Raises InputError, ConfigError.
     """
     check_ranges(options)
+    if options.time is not None and options.time < LEAST_TIME:
+        raise InputError(
+            f"--time {written_seconds(options.time)}: starting its commands alone takes longer; give "
+            "at least --time 1m"
+        )
     check_folder("--val-images", options.val_images)
     train, _ = named_parts(options)
     check_extraction(extraction_of(options, train.split))

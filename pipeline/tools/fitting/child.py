@@ -13,11 +13,23 @@ from pathlib import Path
 from threading import Thread
 from typing import Protocol
 
+from ....cache.errors import InputError
 from ...machines.interrupt import interruptible
 
 _POLL_SECONDS = 0.05
 # What the driver of an accelerator makes: NVIDIA's, in Windows' Linux, AMD's.
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+# What a process is asked whether it can use a device.
+_USABLE = """
+import sys
+from fdet.cache.errors import FdetError
+from fdet.pipeline.machines.devices import pick_device
+try:
+    pick_device(sys.argv[1])
+except FdetError as error:
+    sys.exit(str(error))
+"""
 
 Lines = Callable[[str], None]
 
@@ -83,6 +95,19 @@ def _reader(process: subprocess.Popen[str], lines: Lines | None) -> Thread:
     thread = Thread(target=read, daemon=True)
     thread.start()
     return thread
+
+
+def check_usable(device: str) -> None:
+    """Raise InputError where torch, in a process of its own, cannot use a device that was named."""
+    if device in ("auto", "cpu"):
+        return
+    command = [sys.executable, "-P", "-c", _USABLE, device]
+    asked = subprocess.run(  # noqa: S603
+        command, check=False, capture_output=True, text=True, errors="replace"
+    )
+    if asked.returncode:
+        lines = asked.stderr.splitlines() or [f"--device {device}: not usable here"]
+        raise InputError(lines[-1])
 
 
 def has_accelerator(device: str) -> bool:

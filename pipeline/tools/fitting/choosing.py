@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 from ....cache.disk.sizes import format_bytes
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ...dataset.annotations import Annotations
+from ...dataset.images.sides import chosen_long, usual_long
 from ...machines.duration import shown_time, written_duration
 from ...runs.config import RunConfig
 from .canvas import ACCELERATOR, PROCESSOR, SMALL_SIDE, Canvas, choose_canvas, sizes_of
@@ -21,6 +23,7 @@ from .ladder import (
     Rung,
     cache_bytes,
     codec_that_fits,
+    costs_of,
     fits,
     ladder,
     length_within,
@@ -58,10 +61,12 @@ def choose(
     options, images = session.options, len(annotations.images)
     canvas = _canvas(session, annotations)
     views = options.views or views_for(images)
-    session.say(f"views: {views}{'' if options.views else f', as there are {images} images'}")
+    why = "" if options.views else f", for {counted(images, 'image')}"
+    session.say(f"views: {views}{why}")
     rates = planned(session, part, canvas, views)
     pilots = Pilots(session, config, part, work_of(config, images, val_images), rates)
     first = Rung(canvas, views)
+    _refuse_hopeless(pilots, first)
     choice = _choice(pilots, first)
     for line in _described(pilots, choice, first):
         session.say(line)
@@ -74,8 +79,10 @@ def _canvas(session: Session, annotations: Annotations) -> Canvas:
     options = session.options
     if options.size is not None:
         return Canvas(options.size, options.size, square=True)
-    if options.short is not None and options.long is not None:
-        return Canvas(options.short, options.long)
+    if options.short is not None:
+        if line := chosen_long(options.short, options.long):
+            session.say(line)
+        return Canvas(options.short, options.long or usual_long(options.short))
     accelerator = session.around.accelerator(options.device)
     limit = ACCELERATOR if accelerator else PROCESSOR
     found = choose_canvas(sizes_of(annotations), limit)
@@ -88,14 +95,15 @@ def _canvas(session: Session, annotations: Annotations) -> Canvas:
     return found.canvas
 
 
-def _rungs(pilots: Pilots, first: Rung) -> Iterator[Rung]:
+def _rungs(pilots: Pilots, first: Rung, *, heads: bool = True) -> Iterator[Rung]:
+    """Yield the rungs. heads: whether those with the smaller detector are wanted."""
     options = pilots.options
     return ladder(
         first.canvas,
         first.views,
         sizes=options.size is None and options.short is None,
         fewer=options.views is None,
-        heads=options.time is not None and pilots.preset is not None,
+        heads=heads and options.time is not None and pilots.preset is not None,
     )
 
 
@@ -126,6 +134,20 @@ def _in_time(pilots: Pilots, rung: Rung) -> bool:
     if pilots.options.time is None:
         return True
     return fits(pilots.costs(rung), pilots.work, _time_left(pilots))
+
+
+def _refuse_hopeless(pilots: Pilots, first: Rung) -> None:
+    """Raise InputError where the extractions of every rung take too long, before any step is measured."""
+    if pilots.options.time is None:
+        return
+    rungs = _rungs(pilots, first, heads=False)
+    least = min(costs_of(rung, pilots.work, pilots.rates, 0.0).fixed for rung in rungs)
+    needed = (pilots.session.used + least) / PLANNED
+    if needed > pilots.options.time:
+        raise InputError(
+            f"--time {shown_time(pilots.options.time)}: it is too little for these data, as extraction alone "
+            f"takes {shown_time(least)}; give more than --time {written_duration(needed)}, or fewer images"
+        )
 
 
 def _time_left(pilots: Pilots) -> float:

@@ -21,7 +21,7 @@ def fit_command(options: FitOptions) -> None:
     begins; --device and --threads between these steps. Data that have changed since then need another --out.
     """
     from .fit import fit
-    from .session import StepFailed
+    from .session import StepFailed, StepInterrupted
 
     logging.getLogger("fdet").setLevel(logging.INFO)
     try:
@@ -29,6 +29,9 @@ def fit_command(options: FitOptions) -> None:
     except StepFailed as error:
         echo(f"fdet: {error}", err=True)
         raise typer.Exit(error.status) from error
+    except StepInterrupted as error:
+        echo("fdet: run the same command to continue", err=True)
+        raise typer.Exit(INTERRUPTED) from error
     except KeyboardInterrupt as error:
         echo(
             "fdet: interrupted; what was finished is kept; run the same command to continue",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ....cache.disk.publish import publish_bytes
-from .folder import TRAIN_ANNOTATIONS, VAL_ANNOTATIONS
+from ....cache.wording import counted
+from ...dataset.data_set import DataSet
+from .folder import CHECK, PARTS
 from .parts import Part, check_words, json_format
 from .session import Session, StepFailed, finished
 from .words import command_text
@@ -15,13 +17,13 @@ from .words import command_text
 DECODED, DECODED_IN_TIME = 5_000, 1_000
 # The exit status of `fdet dataset check` for errors in the data; a refused command has it too.
 ERRORS = 2
-CHECK = "check"
 
 
-def check_parts(current: Session, train: Part, val: Part) -> None:
+def check_parts(current: Session, train: Part, val: Part, refuse: Callable[[], None]) -> None:
     """Run one `fdet dataset check`, which finds images that are in both parts.
 
-    Raises InputError, StorageError, StepFailed.
+    refuse: raises InputError for data that are of no use, whatever errors are ignored. Raises InputError,
+    StorageError, StepFailed.
     """
     if current.state.chosen is not None and not current.resumed:
         for name, step in current.state.done.items():
@@ -30,7 +32,7 @@ def check_parts(current: Session, train: Part, val: Part) -> None:
         return
     quick = _quick(current, current.inputs.images)
     words = check_words(train, val, _folders(current)) or _words_of_copies(current, train, val)
-    _check(current, f"{CHECK} 1", [*words, *quick])
+    _check(current, f"{CHECK} 1", [*words, *quick], refuse)
 
 
 def _folders(current: Session) -> list[Path]:
@@ -44,12 +46,11 @@ def _words_of_copies(current: Session, train: Part, val: Part) -> list[str]:
     One command can name these files, but not every pair of splits. Raises InputError, StorageError.
     """
     copies = []
-    for part, name in ((train, TRAIN_ANNOTATIONS), (val, VAL_ANNOTATIONS)):
+    for part, name in ((train, "train"), (val, "val")):
         data = part.read()
         for remark in data.annotations.remarks:
             current.say(f"{data.source}: {remark}")
-        publish_bytes(current.out / name, data.raw, existing="replace")
-        copies.append(Part(current.out / name, data.images, json_format(part.format)))
+        copies.append(written_part(current, name, part, data, data.raw))
     current.say(
         f"check: {copies[0].path} and {copies[1].path} have both parts, to compare their images"
     )
@@ -58,19 +59,30 @@ def _words_of_copies(current: Session, train: Part, val: Part) -> list[str]:
     return words
 
 
+def written_part(current: Session, name: str, part: Part, data: DataSet, raw: bytes) -> Part:
+    """Write a part as COCO JSON, unless it is there, and return the part that this file is.
+
+    data: what the part was read as. Raises StorageError.
+    """
+    path = current.out / PARTS / f"{name}.json"
+    if not (path.is_file() and path.read_bytes() == raw):
+        publish_bytes(path, raw, existing="replace")
+    return Part(path, data.images, json_format(part.format))
+
+
 def _quick(current: Session, images: int) -> list[str]:
     """Return the option that reads the headers of the images alone where decoding all would take long."""
     limit = DECODED if current.options.time is None else DECODED_IN_TIME
     if images <= limit:
         return []
     current.say(
-        f"check: of {images} images the headers alone are read (--quick), so damaged files and files of the "
-        "same content are not found; `fdet dataset check` without it finds them"
+        f"check: of {counted(images, 'image')} the headers alone are read (--quick), so damaged files and "
+        "files of the same content are not found; `fdet dataset check` without it finds them"
     )
     return ["--quick"]
 
 
-def _check(current: Session, name: str, words: Sequence[str]) -> None:
+def _check(current: Session, name: str, words: Sequence[str], refuse: Callable[[], None]) -> None:
     """Check data; errors in them end the fit, unless they are to be ignored. Raises StepFailed."""
     findings: list[str] = []  # None are printed where the command itself refused something.
 
@@ -87,6 +99,7 @@ def _check(current: Session, name: str, words: Sequence[str]) -> None:
     except StepFailed as error:
         if error.status != ERRORS or not findings:
             raise
+        refuse()
         text = (
             "the data set has errors (above): correct them and run the same command to continue, or give "
             "--ignore-errors"

@@ -9,6 +9,7 @@ from typing import Any
 from ....cache.errors import InputError
 from ...command import flag_of
 from .folder import RUN, Begun
+from .paths import same_place
 from .state import State
 
 
@@ -53,6 +54,7 @@ def changed_options(state: State, now: Mapping[str, Any]) -> list[str]:
         for name, value in now.items()
         if _fixed(name) is not _Fixed.never
         and state.options.get(name) != value
+        and not same_place(state.options.get(name), value, state.folder)
         and not (name in _UNKNOWN and name not in state.options)
     ]
 
@@ -119,7 +121,7 @@ def _written(name: str, value: Any) -> str:
     if value is None or value == []:
         return "not given"
     if name == "time" and isinstance(value, int | float):
-        return _written_seconds(value)
+        return written_seconds(value)
     if name == "disk" and isinstance(value, int):
         unit = next((u for u, size in _UNITS.items() if value and value % size == 0), "B")
         return f"{value // _UNITS.get(unit, 1)}{unit}"
@@ -128,7 +130,7 @@ def _written(name: str, value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _written_seconds(seconds: float) -> str:
+def written_seconds(seconds: float) -> str:
     """Return a time exactly, as `--time` takes it: 5m, 1h30m, 90.5s."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)

@@ -9,14 +9,17 @@ from pathlib import Path
 from ....cache.format.header import NAME as HEADER
 
 DATA, TRAIN, VAL, RUN, FOUND = "data", "train.fdet", "val.fdet", "run", "found"
-# The annotations of both parts as COCO JSON: those of validation always, those of training where needed.
-TRAIN_ANNOTATIONS, VAL_ANNOTATIONS = "train.json", "val.json"
+# The annotations that the cache for validation keeps.
+VAL_ANNOTATIONS = "val.json"
+# The folder with train.json and val.json, where no command can name the parts as the options do.
+PARTS = "parts"
 REPORT, COMMANDS = "report.html", "commands.sh"
 # What is only measured, and then removed: a small cache, and two short runs on it.
 PILOT_NAMES = PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN = "pilot.fdet", "pilot", "pilot-s"
 # The steps that can be interrupted and continued, with the file that each of them writes first.
 EXTRACT_TRAIN, EXTRACT_VAL, TRAINING = f"extract {TRAIN}", f"extract {VAL}", "train"
-PREDICTION = "predict"
+SPLIT, CHECK, EVALUATION = "split", "check", "evaluate"
+ANNOTATIONS, PREDICTION = "annotations", "predict"
 _FIRST = {
     EXTRACT_TRAIN: Path(TRAIN, HEADER),
     EXTRACT_VAL: Path(VAL, HEADER),

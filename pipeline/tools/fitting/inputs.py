@@ -10,6 +10,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ....cache.disk.files import read_below
 from ....cache.errors import FdetError
@@ -18,15 +21,17 @@ from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ....cache.format.records import read_record
 from ....cache.format.sealed import canonical_json, parse_json
+from ....cache.wording import counted
 from ...dataset.annotations import Annotations
 from ...dataset.data_set import DataSet
-from ...dataset.images import file_sha256
+from ...dataset.images.decoding import file_sha256
 from .folder import TRAIN, VAL
 from .options import FitOptions
 from .parts import named_parts
 
 NAME = "inputs.json"
-FORMAT = 1
+# Format 1 has no classes, and other digests of objects.
+FORMAT = 2
 MAX_BYTES = 2**31
 WHOLE = "data"
 # The caches with the images of each part.
@@ -42,12 +47,13 @@ class PartInputs:
 
     folder: that of its images, as the options give it. annotations: the sha256 of its COCO JSON. images: by
     the name of each image, the size of its file in bytes, the time of its last change in ns, and a digest of
-    its objects.
+    its objects, "" where it is not known. classes: the names of its classes.
     """
 
     folder: str
     annotations: str
     images: Mapping[str, str]
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Inputs:
                 "folder": os.path.realpath(part.folder),
                 "annotations": part.annotations,
                 "images": dict(part.images),
+                "classes": part.classes,
             }
             for name, part in self.parts.items()
         }
@@ -86,9 +93,22 @@ class Inputs:
             if hashlib.sha256(raw).hexdigest() != digest:
                 return None
             data = parse_json(raw, out / NAME)
-            return cls({name: PartInputs(**part) for name, part in data["parts"].items()})
+            read = _part_of if data["format"] == FORMAT else _part_of_first
+            return cls({name: read(part) for name, part in data["parts"].items()})
         except (FdetError, LookupError, TypeError, AttributeError):
             return None
+
+
+def _part_of(data: Mapping[str, Any]) -> PartInputs:
+    return PartInputs(
+        data["folder"], data["annotations"], dict(data["images"]), tuple(data["classes"])
+    )
+
+
+def _part_of_first(data: Mapping[str, Any]) -> PartInputs:
+    """Return a part that format 1 describes, without the digests of objects."""
+    images = {name: state.rpartition(" ")[0] for name, state in data["images"].items()}
+    return PartInputs(data["folder"], data["annotations"], images)
 
 
 def inputs_of(options: FitOptions) -> Inputs:
@@ -105,7 +125,8 @@ def _part_inputs(data: DataSet) -> PartInputs:
         image.file_name: f"{_file_state(folder / image.file_name)} {objects}"
         for image, objects in zip(annotations.images, _digests(annotations), strict=True)
     }
-    return PartInputs(str(folder), hashlib.sha256(data.raw).hexdigest(), images)
+    raw = hashlib.sha256(data.raw).hexdigest()
+    return PartInputs(str(folder), raw, images, annotations.class_names)
 
 
 def _file_state(path: Path) -> str:
@@ -118,15 +139,24 @@ def _file_state(path: Path) -> str:
 
 
 def _digests(annotations: Annotations) -> Iterator[str]:
-    """Yield a digest of what is said of each image: its id, its size and its objects."""
+    """Yield a digest of what is said of each image: its size and its objects.
+
+    Ids do not count, as where they are made up all of them change with one image or class.
+    """
     packed = annotations.packed
+    classes = np.array([_digest(name) for name in annotations.class_names], dtype="S8")
     for image, begin, end in zip(
         annotations.images, annotations.starts[:-1], annotations.starts[1:], strict=True
     ):
-        hashed = hashlib.blake2b(repr((image.id, image.hw)).encode(), digest_size=8)
-        for array in (packed.boxes, packed.labels, packed.crowd):
+        hashed = hashlib.blake2b(repr(image.hw).encode(), digest_size=8)
+        hashed.update(classes[packed.labels[begin:end]].tobytes())
+        for array in (packed.boxes, packed.crowd):
             hashed.update(array[begin:end].tobytes())
         yield hashed.hexdigest()
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest()
 
 
 def differences(
@@ -139,18 +169,25 @@ def differences(
     if before.parts.keys() != now.parts.keys():
         were, are = (", ".join(inputs.parts) for inputs in (before, now))
         return [f"it was used as {were}, and would be as {are}"]
-    changes = [*_image_changes(before, now, is_same)]
-    if not changes:
-        changes += [
-            f"the annotations ({name})"
-            for name, part in now.parts.items()
-            if part.annotations != before.parts[name].annotations
-        ]
-    return changes + [
-        f"the folder of the images ({part.folder}, it was {before.parts[name].folder})"
+    changes = [*_class_changes(before, now), *_image_changes(before, now, is_same)]
+    return changes or [
+        f"the annotations ({name})"
         for name, part in now.parts.items()
-        if os.path.realpath(part.folder) != before.parts[name].folder
+        if part.annotations != before.parts[name].annotations
     ]
+
+
+def _class_changes(before: Inputs, now: Inputs) -> Iterator[str]:
+    for name, part in now.parts.items():
+        old, new = before.parts[name].classes, part.classes
+        if not old:  # Format 1.
+            continue
+        for what, names in (
+            ("added", [each for each in new if each not in old]),
+            ("gone", [each for each in old if each not in new]),
+        ):
+            if names:
+                yield _counted(names, "class", "classes", f"{what} in {name}")
 
 
 def _image_changes(before: Inputs, now: Inputs, is_same: Callable[[Key], bool]) -> Iterator[str]:
@@ -161,7 +198,7 @@ def _image_changes(before: Inputs, now: Inputs, is_same: Callable[[Key], bool]) 
         for key in both
         if old[key][:2] != new[key][:2] and not (old[key][0] == new[key][0] and is_same(key))
     ]
-    relabelled = [key for key in both if old[key][2] != new[key][2]]
+    relabelled = [key for key in both if old[key][2] and old[key][2] != new[key][2]]
     for what, keys in (
         ("added", [key for key in new if key not in old]),
         ("gone", [key for key in old if key not in new]),
@@ -169,7 +206,7 @@ def _image_changes(before: Inputs, now: Inputs, is_same: Callable[[Key], bool]) 
         ("with other objects", relabelled),
     ):
         if keys:
-            yield _counted(keys, what)
+            yield _counted([image for _, image in keys], "image", "images", what)
 
 
 def _states(inputs: Inputs) -> dict[Key, list[str]]:
@@ -180,11 +217,9 @@ def _states(inputs: Inputs) -> dict[Key, list[str]]:
     }
 
 
-def _counted(keys: Sequence[Key], what: str) -> str:
-    first = keys[0][1]
-    if len(keys) == 1:
-        return f"1 image {what} ({first})"
-    return f"{len(keys)} images {what} (the first: {first})"
+def _counted(names: Sequence[str], noun: str, plural: str, what: str) -> str:
+    first = names[0] if len(names) == 1 else f"the first: {names[0]}"
+    return f"{counted(len(names), noun, plural)} {what} ({first})"
 
 
 def content_is_same(out: Path, now: Inputs) -> Callable[[Key], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...dataset.views import parse_views
+from ...dataset.images.views import parse_views
 from ...extraction.options import CALIBRATION_IMAGES
 from .canvas import SMALLEST, Canvas
 from .words import PICTURES

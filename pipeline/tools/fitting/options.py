@@ -16,7 +16,6 @@ from ...command import (
     FORMAT,
     MODEL,
     Assignments,
-    ConfigFile,
     Device,
     Threads,
     argument,
@@ -24,6 +23,8 @@ from ...command import (
 )
 from ...extraction.options import FEATURES, Long, Short, Size
 from ...machines.duration import parse_duration
+from ...runs.config_option import ConfigFile
+from .paths import tidied, tidied_file, word_of
 
 LIMITS = "Limits"
 
@@ -144,27 +145,34 @@ class FitOptions:
         Of the files of --config and --weights the sha256 stands beside their paths, None where there is none.
         """
         values = {name: _plain(value) for name, value in self._values().items()}
+        if self.weights is not None:
+            values["weights"] = tidied_file(self.weights)
         weights = None if self.weights is None else Path(self.weights.partition("#")[0])
         return {**values, "config_file": _sha256(self.config), "weights_file": _sha256(weights)}
 
     def without_dashes(self) -> FitOptions:
-        """Return the options with paths that no command takes for options: none begins with "-"."""
+        """Return the options with paths that no command takes for options: none begins with "-".
+
+        The folder of the fit is never ".", so that paths in it begin with its name.
+        """
         paths: dict[str, Any] = {
             name: value.absolute()
             for name, value in self._values().items()
             if isinstance(value, Path) and str(value).startswith("-")
         }
-        if self.weights is not None and self.weights.startswith("-"):
-            paths["weights"] = f"./{self.weights}"
+        if self.out == Path():
+            paths["out"] = self.out.absolute()
+        if self.weights is not None:
+            paths["weights"] = word_of(self.weights)
         return replace(self, **paths)
 
     def absolute(self) -> FitOptions:
         """Return the options with absolute paths. `config` may be the name of a preset, which stays."""
         paths: dict[str, Any] = {
-            name: value.absolute()
-            for name, value in self._values().items()
-            if isinstance(value, Path)
+            name: tidied(value) for name, value in self._values().items() if isinstance(value, Path)
         }
+        if self.weights is not None:
+            paths["weights"] = tidied_file(self.weights)
         if self.config is not None and not self.config.exists():
             del paths["config"]
         return replace(self, **paths)
@@ -186,5 +194,5 @@ def _sha256(path: Path | None) -> str | None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value.absolute()) if value.exists() else str(value)
+        return str(tidied(value)) if value.exists() else str(value)
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -12,6 +12,7 @@ from ...dataset.data_name import DataName
 from ...dataset.data_set import DataSet, check_data_name, read_data_set, splits_of
 from ...dataset.formats.splits import split_in, usual_name
 from .options import FitOptions
+from .paths import word_of
 
 _KINDS = {"train": ("train",), "val": ("val", "valid", "validation")}
 # The formats of COCO JSON, which `fdet dataset split` and caches keep. Only --format makes LVIS of it.
@@ -34,23 +35,19 @@ class Part:
     @property
     def words(self) -> list[str]:
         """The part as the data set of `fdet extract`."""
-        return [str(self.path), *self.options]
+        return [word_of(self.path), *self.options]
 
     @property
     def options(self) -> list[str]:
         """The options of the part as a data set."""
-        images = [] if self.images is None else ["--images", str(self.images)]
-        return [*images, *self._details]
+        images = [] if self.images is None else ["--images", word_of(self.images)]
+        return [*images, *_given({"--format": self.format, "--split": self.split})]
 
     @property
     def annotation_words(self) -> list[str]:
-        """The part as the data set of --annotations."""
-        return ["--annotations", str(self.path), *self._details]
-
-    @property
-    def _details(self) -> list[str]:
-        given = {"--format": self.format, "--split": self.split}
-        return [word for flag, value in given.items() if value for word in (flag, value)]
+        """The part as the data set of --annotations of `fdet predict`."""
+        named = _given({"--annotations-format": self.format, "--split": self.split})
+        return ["--annotations", word_of(self.path), *named]
 
     def read(self) -> DataSet:
         """Read the data set. Raises InputError."""
@@ -113,9 +110,9 @@ def check_words(train: Part, val: Part, folders: Sequence[Path]) -> list[str] | 
         return None
     whole = Part(val.path, train.images, train.format)
     if same_folder:
-        return [str(train.path), *whole.words]
-    images = [word for folder in folders for word in ("--images", str(folder))]
-    return [str(train.path), *replace(whole, images=None).words, *images]
+        return [word_of(train.path), *whole.words]
+    images = [word for folder in folders for word in ("--images", word_of(folder))]
+    return [word_of(train.path), *replace(whole, images=None).words, *images]
 
 
 def _is_only_split(part: Part) -> bool:
@@ -130,6 +127,7 @@ def _train_part(options: FitOptions) -> Part:
 def _val_part(options: FitOptions) -> Part | None:
     folder = options.val_images or options.images
     if options.val is not None:
+        _check_there("--val", options.val)
         split = options.val_split or _split_like("val", options.val, options.format)
         return Part(options.val, folder, options.format, split, "--val-split")
     splits = splits_of(options.data, options.format)
@@ -142,6 +140,14 @@ def _val_part(options: FitOptions) -> Part | None:
             "--val or --val-split, or leave it out"
         )
     return None
+
+
+def _check_there(option: str, path: Path) -> None:
+    """Raise InputError, which names the option, where there is no such file or folder."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}") from error
 
 
 def _split_like(kind: Literal["train", "val"], path: Path, format: str | None) -> str | None:
@@ -162,3 +168,8 @@ def _split_like(kind: Literal["train", "val"], path: Path, format: str | None) -
 def _only(kind: Literal["train", "val"], splits: tuple[str, ...]) -> str | None:
     found = [split for split in splits if split_in(split) in _KINDS[kind]]
     return found[0] if len(found) == 1 else None
+
+
+def _given(options: dict[str, str | None]) -> list[str]:
+    """Return the words of the options that have a value."""
+    return [word for flag, value in options.items() if value for word in (flag, value)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from ...machines.interrupt import INTERRUPTED
 from ...machines.launching import signal_of
 from ...runs.folder import held_folder
 from .checks import check_free
-from .child import Ended, Lines, Run, has_accelerator, run_command
+from .child import Ended, Lines, Run, check_usable, has_accelerator, run_command
 from .fixed import changed_options, open_options, refuse_fixed
-from .folder import COMMANDS, DATA, PILOT_NAMES, Begun
+from .folder import COMMANDS, DATA, PARTS, PILOT_NAMES, Begun
 from .inputs import NAME as INPUTS
 from .inputs import Inputs, content_is_same, differences, inputs_of
 from .options import FitOptions
@@ -48,14 +49,22 @@ class StepFailed(FdetError):
         self.status = status
 
 
+class StepInterrupted(KeyboardInterrupt):
+    """A command of a fit was interrupted, and has said so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The surroundings of a fit: the functions that run commands, print, and look at time and machine."""
+    """The surroundings of a fit: the functions that run commands, print, and look at time and machine.
+
+    device: raises InputError for a device that cannot be used.
+    """
 
     run: Run = run_command
     say: Callable[[str], None] = echo
     clock: Callable[[], float] = time.monotonic
     accelerator: Callable[[str], bool] = has_accelerator
+    device: Callable[[str], None] = check_usable
 
 
 @dataclass
@@ -92,11 +101,11 @@ class Session:
         """Publish the state, and the commands that are done as a script. Raises StorageError."""
         self.state.seconds = self.used
         self.state.write()
-        write_script(self.out / COMMANDS, self.state.folder, self.state.done)
+        write_script(self.out, self.out / COMMANDS, self.state.folder, self.state.done)
 
-    def is_done(self, name: str, product: Path | None = None) -> bool:
-        """Return whether a step need not run, as it did before. product: what it makes."""
-        there = product is None or product.exists()
+    def is_done(self, name: str, *products: Path) -> bool:
+        """Return whether a step need not run, as it did before. products: what it makes."""
+        there = all(product.exists() for product in products)
         return name in self.state.done and there and not self.resumed
 
     def step(
@@ -104,17 +113,17 @@ class Session:
         name: str,
         words: Sequence[str],
         *,
-        product: Path | None = None,
+        products: Sequence[Path] = (),
         repeated: Sequence[str] = (),
         lines: Lines | None = None,
         accepts: Accepts = finished,
     ) -> None:
         """Run a command, unless it has run already and what it made is there.
 
-        product: what it makes. repeated: the words that continue it where it was interrupted. lines, accepts:
-        as in `timed`. Raises StepFailed, and KeyboardInterrupt where it was interrupted.
+        products: what it makes. repeated: the words that continue it where it was interrupted. lines,
+        accepts: as in `timed`. Raises StepFailed, and KeyboardInterrupt where it was interrupted.
         """
-        if self.is_done(name, product):
+        if self.is_done(name, *products):
             self.say(f"done before: {command_text(self.state.done[name].words)}")
             return
         self.resumed = True
@@ -143,7 +152,9 @@ class Session:
         """
         started = self.around.clock()
         ended = self.around.run(words, lines)
-        if ended.status in (INTERRUPTED, -2) or (ended.interrupted and not accepts(ended.status)):
+        if ended.status == INTERRUPTED:
+            raise StepInterrupted
+        if ended.status == -signal.SIGINT or (ended.interrupted and not accepts(ended.status)):
             raise KeyboardInterrupt
         if not accepts(ended.status):
             raise self._failed(words, ended.status)
@@ -175,6 +186,7 @@ def session(options: FitOptions, around: Surroundings) -> Iterator[Session]:
         before = State.read(options.out)
         if before is not None and before.folder != str(Path.cwd()):
             options = options.absolute()
+            before = State.read(options.out)
         inputs = inputs_of(options)
         state = _state(before, options, inputs, around.say)
         current = Session(options, state, inputs, around, begun)
@@ -212,7 +224,7 @@ def _new_state(
     new = State(options.out, given, str(Path.cwd()), inputs=inputs.digest)
     if before is not None and not changed_options(before, given):
         new.seconds = before.seconds
-    for name in (DATA, *PILOT_NAMES):
+    for name in (DATA, PARTS, *PILOT_NAMES):
         shutil.rmtree(options.out / name, ignore_errors=True)
     publish_bytes(options.out / INPUTS, inputs.to_bytes(), existing="replace")
     new.write()

@@ -15,10 +15,11 @@ from ....cache.codecs.form import get_form
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache, FdetError
 from ....cache.format.sealed import digest_or_none, read_sealed, sealed_json
-from ...dataset.views import ResizeRule, parse_views
+from ...dataset.images.views import ResizeRule, parse_views
 from ...runs.presets import preset_names
 from .canvas import Canvas
 from .length import Length
+from .paths import filled_words, kept_words
 
 NAME = "fit.json"
 FORMAT = 1
@@ -80,7 +81,11 @@ class State:
         """Return the state in a folder, None where nothing was begun. Raises CorruptCache, StorageError."""
         if not (out / NAME).exists():
             return None
-        data = read_sealed(out, NAME, MAX_BYTES)
+        remedy = f"put a copy of it back, choose another --out, or delete {out} to start anew"
+        try:
+            data = read_sealed(out, NAME, MAX_BYTES)
+        except CorruptCache as error:
+            raise CorruptCache(f"{error}; {remedy}") from error
         try:
             if data["format"] != FORMAT:
                 raise ValueError(f"format {data['format']}, expected {FORMAT}")
@@ -90,15 +95,13 @@ class State:
                 _text(data["folder"]),
                 None if data["chosen"] is None else _chosen(data["chosen"]),
                 None if data["length"] is None else _length(data["length"]),
-                dict(map(_done, _list(data["done"]))),
+                dict(_done(entry, out) for entry in _list(data["done"])),
                 None if data["images"] is None else _text(data["images"]),
                 _number(data["seconds"], 0, _DAYS),
                 digest_or_none(data.get("inputs", "")),
             )
         except (LookupError, TypeError, ValueError, OverflowError, FdetError) as error:
-            raise CorruptCache(
-                f"{out / NAME}: unreadable ({error}); choose another --out"
-            ) from error
+            raise CorruptCache(f"{out / NAME}: unreadable ({error}); {remedy}") from error
 
     def write(self) -> None:
         """Publish the state. Raises StorageError."""
@@ -108,7 +111,10 @@ class State:
             "folder": self.folder,
             "chosen": None if self.chosen is None else asdict(self.chosen),
             "length": None if self.length is None else asdict(self.length),
-            "done": [{"name": name, **asdict(step)} for name, step in self.done.items()],
+            "done": [
+                {"name": name, **asdict(step), "words": kept_words(step.words, self.out)}
+                for name, step in self.done.items()
+            ],
             "images": self.images,
             "seconds": round(self.seconds, 3),
             "inputs": self.inputs,
@@ -161,9 +167,9 @@ def _length(data: Any) -> Length:
     return Length(epochs, every, None if share is None else _number(share, 1e-6, 1))
 
 
-def _done(data: Any) -> tuple[str, Done]:
+def _done(data: Any, out: Path) -> tuple[str, Done]:
     values = _mapping(data)
-    words = tuple(map(_text, _list(values["words"])))
+    words = filled_words(map(_text, _list(values["words"])), out)
     seconds = _number(values["seconds"], 0, _DAYS)
     return _text(values["name"]), Done(words, seconds, _whole(values["status"], 0, 255))
 

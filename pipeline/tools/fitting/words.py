@@ -9,6 +9,7 @@ from pathlib import Path
 from .canvas import Canvas
 from .options import FitOptions
 from .parts import Part
+from .paths import word_of
 
 # The maximum number of pictures.
 PICTURES = 12
@@ -23,7 +24,17 @@ def command_text(words: Sequence[str]) -> str:
 
 def split_words(part: Part, out: Path, seed: int) -> list[str]:
     """Return the words that split off a fifth of a part for validation."""
-    return ["dataset", "split", *part.words, "--out", str(out), "--val", "0.2", "--seed", str(seed)]
+    return [
+        "dataset",
+        "split",
+        *part.words,
+        "--out",
+        word_of(out),
+        "--val",
+        "0.2",
+        "--seed",
+        str(seed),
+    ]
 
 
 def plan_words(
@@ -43,7 +54,7 @@ def extract_words(
     calibration: Path | None = None,
 ) -> list[str]:
     """Return the words of an extraction. calibration: the cache whose scales are taken over."""
-    taken = [] if calibration is None else ["--calibration", str(calibration)]
+    taken = [] if calibration is None else ["--calibration", word_of(calibration)]
     return ["extract", *_features(options, part, out, canvas, views, codec), *taken]
 
 
@@ -59,13 +70,13 @@ def train_words(
     preset: the detector to train instead of that of the options. settings: more than the options have.
     """
     train, val = caches
-    words = ["train-heads", str(train)]
+    words = ["train-heads", word_of(train)]
     if val is not None:
-        words += ["--val", str(val)]
-    words += ["--out", str(out)]
+        words += ["--val", word_of(val)]
+    words += ["--out", word_of(out)]
     config = preset or options.config
     if config is not None:
-        words += ["--config", str(config)]
+        words += ["--config", word_of(config)]
     seed = [f"train.seed={options.seed}"] if options.seed else []
     for assignment in (*seed, *options.assignments, *settings):
         words += ["--set", assignment]
@@ -76,16 +87,21 @@ def train_words(
 
 def evaluate_words(options: FitOptions, run: Path, val: Path) -> list[str]:
     """Return the words of an evaluation."""
-    return ["evaluate", str(run), str(val), *_machine(options)]
+    return ["evaluate", word_of(run), word_of(val), *_machine(options)]
+
+
+def annotations_words(cache: Path, out: Path) -> list[str]:
+    """Return the words that write the annotations of a cache as COCO JSON."""
+    return ["cache", "annotations", word_of(cache), word_of(out)]
 
 
 def predict_words(
     options: FitOptions, run: Path, part: Part, images: Sequence[Path], out: Path
 ) -> list[str]:
-    """Return the words that draw what a run finds in some images of a part."""
+    """Return the words that draw what a run finds in some images of a part, also where others are drawn."""
     weights = options.weights
     return [
-        *("predict", str(run), *map(str, images), "--out", str(out)),
+        *("predict", word_of(run), *map(word_of, images), "--out", word_of(out), "--overwrite"),
         *part.annotation_words,
         *(["--weights", weights] if weights is not None else []),
         *_machine(options, threads=False),
@@ -94,14 +110,14 @@ def predict_words(
 
 def report_words(options: FitOptions, run: Path, val: Path, images: Path, out: Path) -> list[str]:
     """Return the words that write the report."""
-    files = ["--out", str(out), "--val", str(val), "--images", str(images)]
-    return ["report", str(run), *files, *_machine(options)]
+    files = ["--out", word_of(out), "--val", word_of(val), "--images", word_of(images)]
+    return ["report", word_of(run), *files, *_machine(options)]
 
 
 def _features(
     options: FitOptions, part: Part, out: Path, canvas: Canvas, views: str, codec: str
 ) -> list[str]:
-    words = [*part.words, "--out", str(out), *canvas.words, "--views", views, "--codec", codec]
+    words = [*part.words, "--out", word_of(out), *canvas.words, "--views", views, "--codec", codec]
     given = {"--bits": options.bits, "--backbone": options.backbone, "--weights": options.weights}
     for flag, value in given.items():
         if value is not None:

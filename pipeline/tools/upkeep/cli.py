@@ -9,7 +9,7 @@ import typer
 
 from ....cache.disk.objects import ObjectPath
 from ....cache.errors import InputError
-from ...command import cache_argument, cache_opt, echo, opt, takes
+from ...command import argument, cache_argument, cache_opt, echo, opt, takes
 from ...extraction.options import CALIBRATION_IMAGES
 
 cache_app = typer.Typer(
@@ -24,19 +24,22 @@ _Out = Annotated[Path, cache_argument("cache to make or to continue")]
 @takes
 def info_command(
     cache: _Cache,
-    as_json: Annotated[bool, opt("print JSON, for programs", "--json")] = False,
+    as_json: Annotated[
+        bool, opt("print JSON, for programs: numbers, not texts; sizes in bytes and px", "--json")
+    ] = False,
 ) -> None:
     """Show what a cache holds and what it was made from."""
-    from ....cache.info import describe
+    from .info import cache_facts, fact_lines
 
-    facts = describe(cache)
+    facts = cache_facts(cache)
     if as_json:
         import json
 
         echo(json.dumps(facts, indent=2))
         return
-    width = max(map(len, facts))
-    for name, value in facts.items():
+    lines = fact_lines(facts)
+    width = max(map(len, lines))
+    for name, value in lines.items():
         echo(f"{name:<{width}}  {value}")
 
 
@@ -145,6 +148,18 @@ def copy_command(
 
     samples, size = copy(cache, out, part)
     echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+
+
+@cache_app.command("annotations")
+@takes
+def annotations_command(
+    cache: _Cache, out: Annotated[Path, argument("file to write, e.g. val.json")]
+) -> None:
+    """Write the annotations that a cache keeps, as COCO JSON, with the names and sizes of the image files."""
+    from .annotations import write_annotations
+
+    size = write_annotations(cache, out)
+    echo(f"{size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("rm")

@@ -22,9 +22,9 @@ from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.stores import STORES
 from ....cache.transfer import copy_files
-from ...dataset.coco_json import parse_annotations
+from ...dataset.coco.reading import parse_annotations
 from ...dataset.data_set import load_annotations
-from ...dataset.names import same_image
+from ...dataset.images.names import same_image
 from ...extraction.checks import refuse_foreign_folder
 from ...machines.progress import progress_line
 from .checks import Part, copied_levels

@@ -10,9 +10,10 @@ from threading import Thread
 
 import pytest
 
+from fdet.cache.errors import InputError
 from fdet.pipeline.machines import interrupt
 from fdet.pipeline.tools.fitting import child
-from fdet.pipeline.tools.fitting.child import Ended, has_accelerator, run_command
+from fdet.pipeline.tools.fitting.child import Ended, check_usable, has_accelerator, run_command
 
 
 @pytest.fixture
@@ -121,3 +122,20 @@ def test_torch_is_asked_only_where_there_is_a_driver(status, stand_in, tmp_path,
     assert not has_accelerator("auto") and not asked.exists()
     driver.touch()
     assert has_accelerator("auto") == (status == 0) and asked.exists()
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_processor_is_not_asked_for(device, stand_in):
+    stand_in("exit 1")
+    check_usable(device)
+
+
+def test_a_device_that_cannot_be_used_is_said_in_one_line(stand_in):
+    stand_in("echo a warning of torch >&2; echo '--device cuda: not usable here' >&2; exit 1")
+    with pytest.raises(InputError, match=r"^--device cuda: not usable here$"):
+        check_usable("cuda")
+    stand_in("exit 1")
+    with pytest.raises(InputError, match="--device cuda:1: not usable here"):
+        check_usable("cuda:1")
+    stand_in("exit 0")
+    check_usable("cuda")

@@ -85,6 +85,7 @@ def test_a_folder_becomes_a_detector_though_it_is_interrupted(yolo, tmp_path):
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 130, f"{said}\n{errors}"
     assert errors.count("run the same command to continue") == 1 and "Traceback" not in errors
+    assert errors.count("interrupted") == 1
     assert not (out / "report.html").exists()
 
     second = finished(command(yolo, out))
@@ -93,7 +94,7 @@ def test_a_folder_becomes_a_detector_though_it_is_interrupted(yolo, tmp_path):
         assert line in second.stdout
     assert second.stdout.count("what to do next:") <= 1
     assert (out / "report.html").stat().st_size > 10_000
-    assert list((out / "found" / "pictures").glob("*.png"))
+    assert list((out / "found" / "pictures").glob("*.jpg"))
     epochs = [
         json.loads(line)["epoch"]
         for line in (out / "run" / "metrics.jsonl").read_text().splitlines()

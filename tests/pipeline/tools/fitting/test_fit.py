@@ -18,14 +18,15 @@ from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.pipeline.cli import app
 from fdet.pipeline.tools.fitting import cli, data_check, session
-from fdet.pipeline.tools.fitting.fit import fit, pictured
+from fdet.pipeline.tools.fitting.finishing import pictured
+from fdet.pipeline.tools.fitting.fit import fit
 from fdet.pipeline.tools.fitting.ladder import PLAIN, SIX, THREE
 from fdet.pipeline.tools.fitting.options import FitOptions
 from fdet.pipeline.tools.fitting.parts import Part
 from fdet.pipeline.tools.fitting.session import StepFailed
 from fdet.pipeline.tools.fitting.state import State
 
-from ...dataset.deep_files import write_png
+from ...dataset.images.deep_files import write_png
 from ...dataset.made import sound
 from .fake import STEPS, Fake, commands_of, fitted, option, options, script_lines, settings
 
@@ -83,7 +84,7 @@ def test_what_runs_is_printed_and_written_to_be_copied(data):
     script = Path("work/commands.sh")
     text = script.read_text()
     assert text.startswith("#!/bin/sh\n# The commands that fdet fit ran")
-    assert f"\nset -e\ncd {Path.cwd()}\n" in text
+    assert f"\ncd {Path.cwd()}\n" in text and "\nset -e\n" in text
     assert [commands_of(line) for line in script_lines()] == kept
     assert os.access(script, os.X_OK)
     assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
@@ -102,17 +103,16 @@ def test_the_script_can_be_run_twice(data, tmp_path):
         assert subprocess.run(["work/commands.sh"], env=paths, check=False).returncode == 0
         return log.read_text().splitlines()
 
-    Path("work/found/detections.json").touch()
     again = run()
     assert [line.split()[0] for line in again] == [
-        *("dataset", "extract", "extract", "train-heads", "evaluate", "report")
+        *("dataset", "extract", "extract", "train-heads", "evaluate", "cache", "predict", "report")
     ]
     assert again[3].endswith("--set train.epochs=2 --resume")
     shutil.rmtree("work/run")
     shutil.rmtree("work/found")
     missing = run()
     assert not any("--resume" in line for line in missing)
-    assert missing[5].startswith("predict work/run")
+    assert missing[6].startswith("predict work/run")
 
 
 def test_advice_is_not_repeated_by_every_command(data):
@@ -126,7 +126,7 @@ def test_nothing_runs_again_once_it_is_done(data):
     second = fitted(data)
     assert second.calls == []
     assert second.said[-7:] == first.said[-7:], "the commands are printed once more"
-    assert sum(line.startswith("done before: ") for line in second.said) == 7
+    assert sum(line.startswith("done before: ") for line in second.said) == 8
 
 
 @pytest.mark.parametrize("name", ["split", *dict.fromkeys(STEPS)])
@@ -155,7 +155,7 @@ def test_an_interrupted_command_ends_the_fit_and_is_repeated(name, data):
 def test_a_command_that_was_done_before_the_request_to_stop_is_not_repeated(data):
     with pytest.raises(KeyboardInterrupt):
         fitted(data, Fake(interrupted={"train-heads"}))
-    assert fitted(data).names == ["evaluate", "predict", "report"]
+    assert fitted(data).names == ["evaluate", "cache", "predict", "report"]
 
 
 def test_a_training_that_had_begun_is_resumed(data):
@@ -176,7 +176,7 @@ def test_a_training_that_had_begun_is_resumed(data):
 def test_what_is_missing_is_made_again_and_all_that_follows(data):
     fitted(data)
     shutil.rmtree("work/run")
-    assert fitted(data).names == ["train-heads", "evaluate", "predict", "report"]
+    assert fitted(data).names == ["train-heads", "evaluate", "cache", "predict", "report"]
     Path("work/report.html").unlink()
     assert fitted(data).names == ["report"]
 
@@ -187,10 +187,8 @@ def test_warnings_of_a_check_and_images_that_failed_do_not_stop_it(data):
     assert any("some images could not be read" in line for line in fake.said)
     script = [line for line in script_lines() if line.endswith(" || [ $? = 3 ]")]
     assert [commands_of(line).split()[1] for line in script] == [
-        "dataset",
-        "extract",
-        "predict",
-    ]
+        *("dataset", "extract", "extract", "predict")
+    ], "any of them may have something to remark next time"
 
 
 def test_errors_in_the_data_stop_it_and_can_be_corrected(data):
@@ -209,7 +207,7 @@ def test_errors_in_the_data_can_be_ignored(data):
     fake = fitted(data, ignore_errors=True)
     assert fake.names == STEPS
     assert sum("--ignore-errors ignores" in line for line in fake.said) == 1
-    lines = [line for line in script_lines() if line.endswith(" || [ $? = 2 ]")]
+    lines = [line for line in script_lines() if " 2 | 3)" in line]
     assert [line.split()[2] for line in lines] == ["check"]
     assert fitted(data).calls == [], "it is no other fit"
 
@@ -256,7 +254,7 @@ def test_images_in_both_parts_are_found_in_two_sets_with_splits(data, tmp_path):
     other.write()
     fake = fitted(data, ignore_errors=True, val=other.folder, val_split="val", split="train")
     (check,) = fake.of("check")
-    assert check[2:4] == ["work/train.json", "work/val.json"]
+    assert check[2:4] == ["work/parts/train.json", "work/parts/val.json"]
     assert not any("leak" in line for line in fake.said)
     shutil.copy(data / "images" / "0.png", other.folder / "images" / "7.png")
     copied = Fake()
@@ -270,7 +268,7 @@ def test_images_in_both_parts_are_found_in_two_sets_with_splits(data, tmp_path):
 def test_one_set_whose_images_lie_in_two_folders_is_checked_once(data):
     fake = fitted(data, val_images=data / "images", images=data / ".." / "data" / "images")
     (check,) = fake.of("check")
-    assert check[2:4] == ["work/train.json", "work/val.json"]
+    assert check[2:4] == ["work/parts/train.json", "work/parts/val.json"]
     assert sum(word == "--images" for word in check) == 2
 
 
@@ -406,9 +404,10 @@ def test_two_fits_in_one_folder_are_refused(data):
 def test_an_altered_state_is_refused(data):
     fitted(data)
     path = Path("work/fit.json")
-    path.write_text(path.read_text().replace("plain", "plein"))
-    with pytest.raises(CorruptCache, match="altered"):
-        fitted(data)
+    for text in (path.read_text().replace("plain", "plein"), "", "[]"):
+        path.write_text(text)
+        with pytest.raises(CorruptCache, match=r"fit\.json.*choose another --out, or delete work"):
+            fitted(data)
 
 
 def test_it_goes_on_from_another_folder(data, tmp_path, monkeypatch):
@@ -431,6 +430,12 @@ def test_options_that_are_given_are_kept(data):
         assert option(words, "--backbone") == "resnet18"
     assert option(train, "--views") == "plain,vflip"
     assert settings(fake.of("train-heads")[0]) == {"train.epochs": "3"}
+
+
+def test_the_longer_side_follows_from_the_shorter_one(data):
+    fake = fitted(data, short=48)
+    for words in fake.of("extract"):
+        assert (option(words, "--short"), option(words, "--long")) == ("48", "80")
 
 
 def test_an_accelerator_gets_larger_images(tmp_path):
@@ -577,6 +582,7 @@ def test_the_command_takes_the_options(data, monkeypatch):
     [
         (StepFailed("fdet extract: it failed", 7), 7, "fdet: fdet extract: it failed"),
         (KeyboardInterrupt(), 130, "run the same command to continue"),
+        (session.StepInterrupted(), 130, "fdet: run the same command to continue"),
         (InputError("wrong"), 2, "fdet: wrong"),
     ],
 )
@@ -601,13 +607,15 @@ def test_exit_statuses_are_passed_on(error, status, said, data, monkeypatch):
         (["DATA", "--views", "plain,hfilp"], "did you mean 'hflip'"),
         (["DATA", "--codec", "int7"], "unknown codec 'int7'"),
         (["DATA", "--weights", "none.pth"], "none.pth: no such file"),
-        (["DATA", "--short", "96"], "give either --size N (square) or both --short N"),
+        (["DATA", "--long", "96"], "--long is the limit of --short; give both"),
+        (["DATA", "--short", "96", "--size", "96"], "give either --size N (square) or --short N"),
         (["DATA", "--config", "tal-fpn-x"], "no such file or preset"),
         (["DATA", "--set", "optim.lrr=1"], "did you mean 'optim.lr'"),
         (["DATA", "--device", "toaster"], "--device toaster"),
         (["DATA", "--images", "nowhere"], "--images nowhere: no such folder"),
         (["DATA", "--val-images", "nowhere"], "--val-images nowhere: no such folder"),
-        (["DATA", "--val", "nowhere"], "nowhere: No such file"),
+        (["DATA", "--val", "nowhere"], "--val nowhere: No such file"),
+        (["DATA", "--time", "29s"], "--time 29s: starting its commands alone takes longer"),
         (["DATA", "--seed", "-1"], "--seed: expected 0 to"),
         (["DATA", "--threads", "0"], "--threads: expected at least 1"),
     ],
@@ -658,10 +666,10 @@ def tables(folder: Path, classes: dict[str, str]) -> None:
 def test_a_part_that_lacks_a_class_gets_the_ids_of_training(tmp_path):
     tables(tmp_path, {"one": "abc", "two": "bc"})
     fake = fitted(tmp_path / "one", val=tmp_path / "two", ignore_errors=True)
-    assert any("its classes get the numbers that they have in training" in x for x in fake.said)
+    assert any("its classes get the numbers of training" in x for x in fake.said)
     _, extracted = fake.of("extract")
-    assert extracted[1] == "work/val.json"
-    categories = json.loads(Path("work/val.json").read_text())["categories"]
+    assert extracted[1] == "work/parts/val.json"
+    categories = json.loads(Path("work/parts/val.json").read_text())["categories"]
     assert categories == [{"id": k, "name": name} for k, name in enumerate("abc", start=1)]
 
 

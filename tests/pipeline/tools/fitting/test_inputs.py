@@ -1,5 +1,6 @@
 """The data that a fit is made from: every change is noticed, and said in one line."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from fdet.pipeline.tools.fitting import inputs
 from fdet.pipeline.tools.fitting.inputs import Inputs, content_is_same, differences, inputs_of
 from fdet.pipeline.tools.fitting.options import FitOptions
 
-from ...dataset.made import sound
+from ...dataset.made import draw, sound
 
 
 @pytest.fixture
@@ -83,8 +84,8 @@ def reformatted(data: Path) -> None:
 CHANGES = {
     "box": (moved("annotations", "bbox", [1, 1, 5, 5]), "1 image with other objects (0.png)"),
     "crowd": (moved("annotations", "iscrowd", 1), "1 image with other objects (0.png)"),
-    "image id": (moved("images", "id", 99), "1 image with other objects (0.png)"),
-    "name of a class": (moved("categories", "name", "horse"), "the annotations (train)"),
+    "image id": (moved("images", "id", 99), "the annotations (train)"),
+    "name of a class": (moved("categories", "name", "horse"), "1 class added in train (horse)"),
     "removed": (without_first, "1 image gone (0.png)"),
     "reformatted": (reformatted, "the annotations (val)"),
     "edited": (
@@ -95,10 +96,6 @@ CHANGES = {
     "missing": (
         lambda data: [(data / "images" / f"{k}.png").unlink() for k in (2, 3)],
         "2 images with another file (the first: 2.png)",
-    ),
-    "moved": (
-        lambda data: (data / "images").rename(data.parent / "images"),
-        "folder of the images",
     ),
     "one part": (
         lambda data: (data / "val.json").unlink(),
@@ -161,3 +158,60 @@ def test_the_files_of_a_complete_cache_are_known(dataset, quick_caches, tmp_path
     (cache / "manifest.json").unlink()
     assert inputs._extracted(cache) == {}
     assert inputs._extracted(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc", "csv"])
+def test_one_image_that_is_gone_is_the_only_change(format, tmp_path):
+    """Made-up ids of images and classes change with it, as the first class was only in it."""
+    folder = tmp_path / "set"
+    write_set(folder, format, ["a", *"bcbcbc"])
+    before = now(folder)
+    for path in (*folder.rglob("0.*"),):
+        path.unlink()
+    if format == "csv":
+        rows = (folder / "boxes.csv").read_text().splitlines()
+        (folder / "boxes.csv").write_text("\n".join(r for r in rows if "0.png" not in r))
+    changes = differences(before, now(folder))
+    gone = [] if format == "yolo" else ["1 class gone in data (a)"]
+    assert changes == [*gone, "1 image gone (0.png)"]
+
+
+def write_set(folder: Path, format: str, classes: list[str]) -> None:
+    """Write a set with one object of each class in an image of its own."""
+    rows = ["file,x1,y1,x2,y2,class"]
+    for k, name in enumerate(classes):
+        draw(folder / f"{k}.png", k)
+        rows.append(f"{k}.png,2,2,20,20,{name}")
+        if format == "yolo":
+            (folder / f"{k}.txt").write_text(f"{'abc'.index(name)} 0.5 0.5 0.3 0.3\n")
+        if format == "voc":
+            box = "<xmin>3</xmin><ymin>3</ymin><xmax>20</xmax><ymax>20</ymax>"
+            (folder / f"{k}.xml").write_text(
+                f"<annotation><filename>{k}.png</filename><object><name>{name}</name>"
+                f"<bndbox>{box}</bndbox></object></annotation>"
+            )
+    if format == "csv":
+        (folder / "boxes.csv").write_text("\n".join(rows))
+    if format == "yolo":
+        (folder / "data.yaml").write_text("train: .\nnames: [a, b, c]\n")
+
+
+def test_data_of_an_older_fdet_are_compared_by_files_and_annotations(data, tmp_path):
+    first = json.loads(now(data).to_bytes())
+    first["format"] = 1
+    for part in first["parts"].values():
+        del part["classes"]
+        part["images"] = {n: f"{s.rpartition(' ')[0]} 0123" for n, s in part["images"].items()}
+    raw = json.dumps(first).encode()
+    (tmp_path / inputs.NAME).write_bytes(raw)
+    before = Inputs.read(tmp_path, hashlib.sha256(raw).hexdigest())
+    assert differences(before, now(data)) == []
+    moved("annotations", "bbox", [1, 1, 5, 5])(data)
+    assert differences(before, now(data)) == ["the annotations (train)"]
+
+
+def test_images_of_the_same_content_in_another_folder_are_no_change(data):
+    file, images = data / "train.json", data / "images"
+    before = now(file, images=images)
+    shutil.copytree(images, data / "copies")
+    assert differences(before, now(file, images=data / "copies")) == []

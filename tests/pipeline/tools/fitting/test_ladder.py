@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from fdet.pipeline.dataset.views import parse_views
+from fdet.pipeline.dataset.images.views import parse_views
 from fdet.pipeline.tools.fitting.canvas import Canvas
 from fdet.pipeline.tools.fitting.ladder import (
     CODECS,

@@ -92,7 +92,7 @@ def test_a_split_may_be_insisted_on(folder):
         ({"split": "tarin"}, "--split 'tarin': .* has train, val"),
         ({"val_split": "text"}, "--val-split 'text': .* has train, val"),
         ({"format": "cooc"}, "--format 'cooc'; did you mean 'coco'"),
-        ({"val": Path("nowhere.json")}, "nowhere.json: No such file"),
+        ({"val": Path("nowhere.json")}, "--val nowhere.json: No such file"),
     ],
 )
 def test_what_is_not_there_is_refused(more, said, folder):
@@ -115,7 +115,9 @@ def test_words_say_what_looking_does_not_tell():
     assert Part(Path("a b.json")).words == ["a b.json"]
     whole = Part(Path("d"), Path("i"), "coco", "train")
     assert whole.words == ["d", "--images", "i", "--format", "coco", "--split", "train"]
-    assert whole.annotation_words == ["--annotations", "d", "--format", "coco", "--split", "train"]
+    assert whole.annotation_words == [
+        *("--annotations", "d", "--annotations-format", "coco", "--split", "train")
+    ]
 
 
 FOLDERS = [Path("found-i"), Path("found-j")]

@@ -120,7 +120,9 @@ def test_a_wrong_value_is_refused(place, value, state):
     assert place[-1] == 0 or place[-1] in inner
     inner[place[-1]] = value
     _seal(state.out, data)
-    with pytest.raises(CorruptCache, match=r"unreadable .*; choose another --out"):
+    with pytest.raises(
+        CorruptCache, match=r"unreadable .*; put a copy of it back, choose another --out, or delete"
+    ):
         State.read(state.out)
 
 
