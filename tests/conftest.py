@@ -1,6 +1,7 @@
 """Fixtures that several rooms share: a generated data set, and a cache of it."""
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from fdet.pipeline.training import auto, length
 
 from .generated import make_dataset
 from .object_server import BUCKET, SETTINGS, Proxy, proxy_before, s3
+from .warm import Warm
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -40,6 +42,15 @@ def quick_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A `python` and an `fdet` that need no time to start."""
+    with tempfile.TemporaryDirectory(prefix="fdet-") as folder:
+        started = Warm(Path(folder))
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

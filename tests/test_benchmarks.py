@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from fdet.pipeline.extraction.extract import extract
 
 from .conftest import extraction
 from .generated import make_dataset
+from .warm import Warm
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = sorted(p.name for p in FOLDER.glob("*.py") if "__main__" in p.read_text())
@@ -33,7 +33,6 @@ ARGUMENTS = {
     "random_read.py": "--samples 4 --batch 2 --rounds 1",
     "scale.py": "",
     "startup.py": "--rounds 1",
-    "together.py": "{coded} --heads 1 --threads 1 --rounds 1",
     "training_step.py": "{coded} {data}/images --channels 32 --batch-size 2 --steps 2 --rounds 1 "
     "--threads 1",
     "verifying.py": "--images 2 --rounds 1",
@@ -73,12 +72,12 @@ def places(tmp_path_factory) -> dict[str, Path]:
     return found
 
 
-def printed(name: str, places: dict[str, Path], out: Path) -> str:
+def printed(name: str, warm: Warm, places: dict[str, Path], out: Path) -> str:
     """By the command, which must end well."""
     words = ARGUMENTS[name].format(**places, out=out).split()
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(out)}
     done = subprocess.run(
-        [sys.executable, str(FOLDER / name), *words],
+        [str(warm.python), str(FOLDER / name), *words],
         capture_output=True,
         text=True,
         env=environment,
@@ -95,13 +94,13 @@ def test_every_command_has_its_arguments_and_no_other_file():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_runs(name, places, tmp_path):
-    assert printed(name, places, tmp_path).strip()
+def test_a_command_runs(name, warm, places, tmp_path):
+    assert printed(name, warm, places, tmp_path).strip()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "package"), OPTIONAL)
-def test_a_package_that_is_installed_is_measured(name, package, places, tmp_path):
+def test_a_package_that_is_installed_is_measured(name, package, warm, places, tmp_path):
     pytest.importorskip(package)
-    found = printed(name, places, tmp_path)
+    found = printed(name, warm, places, tmp_path)
     assert package in found and "not installed" not in found

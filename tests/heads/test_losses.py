@@ -1,7 +1,10 @@
 """Over the table: an image's losses are its own, in every precision and memory format."""
 
+from functools import partialmethod
+
 import pytest
 import torch
+from torch import nn
 
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.heads.build import HEADS, build_detector
@@ -124,15 +127,16 @@ def test_channels_last_gives_the_same_losses_and_gradients(head):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
 # torch hides this one of its own by other means than a filter.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
 @pytest.mark.parametrize("head", HEADS)
-def test_compiled_parts_give_the_same_losses_and_keep_their_names(head):
+def test_compiled_parts_give_the_same_losses_and_keep_their_names(head, monkeypatch):
+    """The graphs run as torch's own operations; tests/pipeline/training/test_loop.py generates code."""
     from torch._dynamo.utils import counters
 
     torch._dynamo.reset()
     counters.clear()
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager"))
     torch.manual_seed(0)
     settings = HEADS[head][1](**ALL_SAMPLED.get(head, {}))
     detector = build_detector(SPEC, 3, NECKS["fpn"][1](channels=16, max_level=5), settings)

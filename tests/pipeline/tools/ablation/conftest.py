@@ -1,4 +1,4 @@
-"""Plans of a moment, and groups that run in this process."""
+"""Plans of a moment, and trials that run in this process."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ import torch
 from fdet.pipeline.machines.processes import Processes
 from fdet.pipeline.machines.world import World
 from fdet.pipeline.tools.ablation import run as run_module
-from fdet.pipeline.tools.ablation.group import main
 from fdet.pipeline.tools.ablation.options import AblateOptions
+from fdet.pipeline.tools.ablation.process import main
 from fdet.pipeline.tools.ablation.trials import Opened
 
 BASE = """
@@ -46,9 +46,7 @@ def options(write):
     """Of such a plan."""
 
     def made(below="", above="", **more):
-        return AblateOptions(
-            plan=write(below, above), **{"device": "cpu", "threads": 1, "together": 4, **more}
-        )
+        return AblateOptions(plan=write(below, above), **{"device": "cpu", "threads": 1, **more})
 
     return made
 
@@ -59,7 +57,7 @@ def opened():
 
 
 class Here:
-    """Takes the place of Children: a group runs in this process, when it is started.
+    """Takes the place of Children: a trial runs in this process, when it is started.
 
     ends: instead of `main`, by the number of the start; wishes: as Children's.
     """
@@ -68,7 +66,7 @@ class Here:
         self.jobs, self.stop_requests, self.ends, self._done = [], [], {}, []
 
     def start(self, words, output):
-        assert words[0] == "fdet.pipeline.tools.ablation.group"
+        assert words[0] == "fdet.pipeline.tools.ablation.process"
         from pathlib import Path
 
         job = Path(words[1])

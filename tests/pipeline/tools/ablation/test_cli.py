@@ -33,7 +33,7 @@ def test_a_dry_run_lists_the_trials_and_starts_none(run, here, tmp_path):
 
 
 def test_what_was_found_is_a_table_and_a_failure_is_exit_1(run, here):
-    found = run("--together", "2", below=BROKEN)
+    found = run(below=BROKEN)
     assert found.exit_code == 1, found.output
     assert "1 of 2 trials finished, 1 failed" in found.stdout
     rows = [line.split() for line in found.stdout.splitlines()]
@@ -43,7 +43,7 @@ def test_what_was_found_is_a_table_and_a_failure_is_exit_1(run, here):
 
 
 def test_paths_of_the_command_line_go_first(run, tmp_path, exact_cache):
-    words = ("--out", str(tmp_path / "other"), "--val", str(exact_cache), "--together", "1")
+    words = ("--out", str(tmp_path / "other"), "--val", str(exact_cache))
     assert run(*words).exit_code == 0
     assert (tmp_path / "other" / "results.csv").is_file() and not (tmp_path / "out").exists()
 
@@ -52,7 +52,6 @@ def test_paths_of_the_command_line_go_first(run, tmp_path, exact_cache):
     ("words", "below", "said"),
     [
         ((), "[axes]\n'optim.lrr' = [1.0]", "unknown setting 'optim.lrr'; did you mean 'optim.lr'"),
-        (("--together", "many"), "", "--together: expected auto or a number"),
         (("--jobs", "0"), "", "--jobs: expected at least 1, got 0"),
         (("--cache", "nowhere"), "", "nowhere is not a cache"),
         (("--engine", "rai"), "", "--engine 'rai'; did you mean 'ray'?"),

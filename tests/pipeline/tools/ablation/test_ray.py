@@ -39,7 +39,7 @@ def test_a_node_is_killed_and_one_added_and_the_table_is_that_of_one_machine(
 
     killed = []
     monkeypatch.setattr(RayWorkers, "reports", reporting)
-    ready = ablate(options(PLAN, engine="ray", ray_address=nodes.address, together=None))
+    ready = ablate(options(PLAN, engine="ray", ray_address=nodes.address))
     # Whoever took the place of the lost one may have begun on the same node, before that was known.
     assert lost and len({report.worker for report in lost}) == len(lost) and not here.jobs
     own = [ready.state.folder(trial) for trial in ready.trials]
@@ -47,7 +47,7 @@ def test_a_node_is_killed_and_one_added_and_the_table_is_that_of_one_machine(
     for folder in own:
         shutil.copytree(folder, tmp_path / "ray" / folder.name)
     shutil.rmtree(tmp_path / "out")
-    assert told(ablate(options(PLAN, together=1))) == table and len(here.jobs) == 2
+    assert told(ablate(options(PLAN))) == table and len(here.jobs) == 2
     for folder in own:
         on_ray = tmp_path / "ray" / folder.name
         assert_same(tensors(folder), tensors(on_ray))

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -14,10 +13,11 @@ import torch
 from fdet.cache.errors import InputError
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.ablation import run as run_module
-from fdet.pipeline.tools.ablation.group import main
+from fdet.pipeline.tools.ablation.process import main
 from fdet.pipeline.tools.ablation.run import ablate, counted, estimated, prepared
 from fdet.pipeline.tools.ablation.state import NAME, State
-from fdet.pipeline.training import auto, together
+from fdet.pipeline.training import auto
+from fdet.pipeline.training.loop import Loop
 from fdet.pipeline.training.train import train
 
 from ...training.runs import assert_same, lines, tensors
@@ -40,11 +40,10 @@ def alone(trial, out):
     return out
 
 
-@pytest.mark.parametrize("together", [1, 2])
-def test_each_trial_ends_bit_for_bit_as_alone(together, options, here, tmp_path):
-    ready = ablate(options(HEADS, together=together))
+def test_each_trial_ends_bit_for_bit_as_alone(options, here, tmp_path):
+    ready = ablate(options(HEADS))
     assert statuses(ready) == ["finished"] * 2
-    assert len(here.jobs) == 2 // together
+    assert len(here.jobs) == 2
     for k, trial in enumerate(ready.trials):
         run, own = ready.state.folder(trial), alone(trial, tmp_path / f"alone{k}")
         assert_same(tensors(run), tensors(own))
@@ -53,17 +52,16 @@ def test_each_trial_ends_bit_for_bit_as_alone(together, options, here, tmp_path)
 
 def test_what_is_finished_is_not_run_again_and_a_new_axis_runs_only_what_is_new(options, here):
     ablate(options(RATES))
-    assert len(here.jobs) == 1
+    assert len(here.jobs) == 3
     ablate(options(RATES))
-    assert len(here.jobs) == 1
+    assert len(here.jobs) == 3
     grown = options(f"{RATES}'optim.weight_decay' = [1e-4, 1e-3]\n")
     waiting = prepared(grown).waiting
     # The default is 1e-4: three of the six are there.
     assert [trial.config.optim.weight_decay for trial in waiting] == [1e-3] * 3
     ready = ablate(grown)
     assert statuses(ready) == ["finished"] * 6
-    runs = json.loads(here.jobs[-1].read_bytes())["runs"]
-    assert len(here.jobs) == 2 and len(runs) == 3
+    assert len(here.jobs) == 6
 
 
 def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(options, here):
@@ -71,19 +69,19 @@ def test_a_trial_that_fails_is_recorded_and_the_rest_goes_on(options, here):
     assert statuses(ready) == ["finished", "failed"]
     entry = ready.state.entries[ready.trials[1].digest]
     assert entry.reason.startswith("the loss is ") and "lower optim.lr" in entry.reason
-    assert len(here.jobs) == 1
+    assert len(here.jobs) == 2
     again = ablate(options(BROKEN))
-    assert len(here.jobs) == 1 and statuses(again) == ["finished", "failed"]
+    assert len(here.jobs) == 2 and statuses(again) == ["finished", "failed"]
     ablate(options(BROKEN, retry_failed=True))
-    (run,) = json.loads(here.jobs[1].read_bytes())["runs"]
-    assert run["config"]["optim"]["lr"] == 1e15
+    assert len(here.jobs) == 3
+    assert json.loads(here.jobs[2].read_bytes())["config"]["optim"]["lr"] == 1e15
 
 
-def test_of_several_in_a_process_that_was_killed_each_goes_on_alone(options, here):
-    here.ends = {0: lambda job: -9, 2: lambda job: -9}
+def test_a_trial_whose_process_was_killed_failed_and_the_others_go_on(options, here):
+    here.ends = {1: lambda job: -9}
     ready = ablate(options(RATES))
     assert statuses(ready) == ["finished", "failed", "finished"]
-    assert len(here.jobs) == 4
+    assert len(here.jobs) == 3
     reason = ready.state.entries[ready.trials[1].digest].reason
     assert reason == "its process was ended by signal 9 (SIGKILL; out of memory?)"
 
@@ -94,27 +92,37 @@ def test_a_bug_in_one_is_told_by_the_last_line_of_its_log(options, here):
         return 1
 
     here.ends = {0: broken}
-    ready = ablate(options("[axes]\n'optim.lr' = [1e-3]", together=1))
+    ready = ablate(options("[axes]\n'optim.lr' = [1e-3]"))
     (entry,) = ready.state.entries.values()
     assert entry.status == "failed"
     assert entry.reason.endswith("ended with status 1: RuntimeError: can't allocate memory")
     assert (ready.state.out / entry.log).is_file()
 
 
-def test_what_all_share_and_lack_is_the_reason_of_each(options, here, exact_cache, monkeypatch):
-    def lost(runs):
-        raise InputError("the disk is gone")
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (InputError("the disk is gone"), "the disk is gone"),
+        (MemoryError("no room for 2 GiB"), "MemoryError: no room for 2 GiB"),
+        (torch.OutOfMemoryError("CUDA"), "OutOfMemoryError: CUDA"),
+    ],
+)
+def test_an_error_is_the_reason_of_a_trial_and_ends_no_other(
+    error, reason, options, here, monkeypatch
+):
+    def lost(*run):
+        raise error
 
-    monkeypatch.setattr("fdet.pipeline.tools.ablation.group.train_together", lost)
+    monkeypatch.setattr("fdet.pipeline.tools.ablation.process.train", lost)
     ready = ablate(options(RATES))
     assert statuses(ready) == ["failed"] * 3
-    assert {e.reason for e in ready.state.entries.values()} == {"the disk is gone"}
+    assert {e.reason for e in ready.state.entries.values()} == {reason}
 
 
 @pytest.fixture
 def interrupted(options, here, monkeypatch):
     """An ablation of RATES that was left after three steps; nobody wishes to leave any more."""
-    plain = together.Loop._save
+    plain = Loop._save
 
     def torn(self):
         plain(self)
@@ -123,7 +131,7 @@ def interrupted(options, here, monkeypatch):
 
     def leaving(job):
         with monkeypatch.context() as patch:
-            patch.setattr(together.Loop, "_save", torn)
+            patch.setattr(Loop, "_save", torn)
             here.stop_requests.append(0.0)
             return main(job)
 
@@ -137,7 +145,7 @@ def test_interrupted_it_goes_on_and_ends_as_undisturbed(interrupted, options, he
     state = State.read(tmp_path / "out")
     assert {entry.status for entry in state.entries.values()} == {"waiting"}
     ready = ablate(options(RATES))
-    assert statuses(ready) == ["finished"] * 3 and len(here.jobs) == 2
+    assert statuses(ready) == ["finished"] * 3 and len(here.jobs) == 4
     own = alone(ready.trials[0], tmp_path / "alone")
     assert_same(tensors(ready.state.folder(ready.trials[0])), tensors(own))
 
@@ -148,17 +156,17 @@ def test_on_another_machine_a_trial_keeps_what_auto_came_to(interrupted, options
     assert {trial.config.train.precision for trial in ready.trials} == {"bf16"}
     assert statuses(ready) == ["finished"] * 3
     runs = [RunInfo.read(ready.state.folder(trial)).config for trial in ready.trials]
-    assert {run.train.precision for run in runs} == {"fp32"}
+    assert [run.train.precision for run in runs] == ["fp32", "bf16", "bf16"], "one was begun"
 
 
-def test_whoever_wishes_to_leave_sees_no_new_group_begin(options, here):
+def test_after_a_request_to_stop_no_trial_begins(options, here):
     def leaving(job):
         here.stop_requests.append(0.0)
         return main(job)
 
     here.ends = {0: leaving}
     with pytest.raises(KeyboardInterrupt):
-        ablate(options(RATES, together=1))
+        ablate(options(RATES))
     assert len(here.jobs) == 1
 
 
@@ -166,21 +174,15 @@ def test_trials_that_get_nowhere_are_pruned(options, here):
     pytest.importorskip("optuna")
     below = f"{RATES}[pruning]\nname = 'median'\nstartup_trials = 1\n"
     above = "seeds = [0, 1]"
-    ready = ablate(options(below, above, together=1))
+    ready = ablate(options(below, above))
     assert set(statuses(ready)) <= {"finished", "pruned"}
     job = json.loads(here.jobs[0].read_bytes())
     assert job["pruning"]["startup_trials"] == 1
-    assert len(job["runs"][0]["comparable"]) == 6
-
-
-def test_auto_says_what_it_measured(options, here, caplog):
-    caplog.set_level("INFO", "fdet")
-    ablate(options(RATES, together=None))
-    assert "--together" in caplog.text and "of a pass" in caplog.text
+    assert len(job["others"]) == 6
 
 
 def test_a_dry_run_writes_nothing_and_leaves_out_what_is_finished(options, here, tmp_path):
-    own = options(HEADS, together=1)
+    own = options(HEADS)
     seconds = estimated(prepared(own), own)
     assert len(seconds) == 2 and min(seconds) > 0
     assert not (tmp_path / "out").exists()
@@ -222,13 +224,13 @@ def test_jobs_share_threads_and_none_keeps_samples_unasked(options):
 
 
 @pytest.mark.slow
-def test_real_processes_are_asked_once_save_and_go_on(options, tmp_path):
+def test_real_processes_are_asked_once_save_and_go_on(options, warm, tmp_path):
     """Two jobs; Ctrl-C as soon as both train; the same command then finishes."""
     plan = options(
         "[axes]\n'optim.lr' = [1e-3, 2e-3]\n'train.epochs' = [30]\n'train.eval_every' = [30]\n"
     ).plan
-    words = [sys.executable, "-m", "fdet", "ablate", str(plan), "--jobs", "2", "--threads", "2"]
-    words += ["--device", "cpu", "--together", "1"]
+    words = [str(warm.python), "-m", "fdet", "ablate", str(plan), "--jobs", "2", "--threads", "2"]
+    words += ["--device", "cpu"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     out = tmp_path / "out"
     until = time.monotonic() + 120
@@ -276,5 +278,5 @@ def test_a_trial_that_was_begun_keeps_its_threads(options, here, monkeypatch):
     ready = ablate(replace(asked, threads=1))
     assert statuses(ready) == ["finished"] * 3
     assert [RunInfo.read(ready.state.folder(t)).threads for t in ready.trials] == [1, 2, 1]
-    assert [json.loads(job.read_bytes())["place"]["threads"] for job in here.jobs] == [1, 2]
+    assert [json.loads(job.read_bytes())["place"]["threads"] for job in here.jobs] == [1, 2, 1]
     torch.set_num_threads(before)

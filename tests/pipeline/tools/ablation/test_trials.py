@@ -6,7 +6,7 @@ import math
 import pytest
 
 from fdet.cache.errors import ConfigError, InputError
-from fdet.pipeline.dataset.long_tail import repeat_factors
+from fdet.pipeline.dataset.classes.long_tail import repeat_factors
 from fdet.pipeline.tools.ablation.combinations import MOST, combinations_of
 from fdet.pipeline.tools.ablation.plan import read_plan
 from fdet.pipeline.tools.ablation.trials import comparable, trials_of

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -202,19 +201,19 @@ def test_a_cache_that_is_not_finished_is_refused(options, tmp_path):
         compare(replace(options, cache=half, out=tmp_path / "out"), refuse)
 
 
-def command(options, out, epochs, **more):
+def command(python, options, out, epochs, **more):
     words = {
         **{"cache": options.cache, "val": options.val, "images": options.images, "out": out},
         **{"sources": "scratch,finetune,cached", "device": "cpu", "threads": 1},
         **{"extraction-seconds": 4, "set": f"train.epochs={epochs}", **more},
     }
     pairs = [f"--{name}={value}" for name, value in words.items()]
-    return [sys.executable, "-m", "fdet", "compare", str(options.config), *pairs]
+    return [str(python), "-m", "fdet", "compare", str(options.config), *pairs]
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_run_and_comparison_and_the_same_command_goes_on(options, tmp_path):
-    words = command(options, tmp_path / "out", 12)
+def test_ctrl_c_ends_run_and_comparison_and_the_same_command_goes_on(options, warm, tmp_path):
+    words = command(warm.python, options, tmp_path / "out", 8, sources="scratch,cached")
     state = tmp_path / "out" / "scratch-0" / "last.safetensors"
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300
@@ -228,17 +227,19 @@ def test_ctrl_c_ends_run_and_comparison_and_the_same_command_goes_on(options, tm
     assert told.endswith("fdet: interrupted; what was finished is kept\n")
     assert told.count("interrupted") == 1
     again = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "run 1 of 3: scratch-0 goes on" in again.stderr
+    assert "run 1 of 2: scratch-0 goes on" in again.stderr
     assert again.stdout.startswith("| source ")
     assert (tmp_path / "out" / "compare.md").read_text() in again.stdout
     steps = [line["step"] for line in lines(replace(options, out=tmp_path / "out"), "scratch-0")]
-    assert steps[-1] == 36
+    assert steps[-1] == 24
     assert steps == sorted(steps)
 
 
 @pytest.mark.slow
-def test_what_a_run_refuses_comes_through_as_its_one_line(options, tmp_path):
-    words = command(options, tmp_path / "out", 1, sources="cached", set="neck.min_level=0")
+def test_what_a_run_refuses_comes_through_as_its_one_line(options, warm, tmp_path):
+    words = command(
+        warm.python, options, tmp_path / "out", 1, sources="cached", set="neck.min_level=0"
+    )
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     (refusal,) = [line for line in done.stderr.splitlines() if line.startswith("fdet: ")]

@@ -8,7 +8,7 @@ from fdet.cache.codecs.codec import codec_files, codec_of
 from fdet.cache.errors import InputError
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.backbones.loading import load_backbone_of
-from fdet.pipeline.dataset.canvases import recipe_of
+from fdet.pipeline.dataset.images.canvases import recipe_of
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.comparison.extraction import (
     NAME,
