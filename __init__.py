@@ -6,6 +6,7 @@ The names below are the public interface; each is imported when it is first used
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .pipeline.runs.loading import load_run
     from .pipeline.tools.prediction.options import PredictOptions
     from .pipeline.tools.prediction.predict import predict
+    from .pipeline.tools.prediction.predictor import load
     from .pipeline.training.options import TrainOptions
     from .pipeline.training.train import train
 
@@ -39,6 +41,7 @@ __all__ = [
     "codec_of",
     "evaluate_run",
     "extract",
+    "load",
     "load_batch",
     "load_config",
     "load_run",
@@ -58,6 +61,7 @@ _HOMES = {
     "evaluate_run": ".pipeline.evaluation.evaluate",
     "extract": ".pipeline.extraction.extract",
     "codec_of": ".cache.codecs.codec",
+    "load": ".pipeline.tools.prediction.predictor",
     "load_batch": ".cache.loader",
     "load_config": ".pipeline.runs.config",
     "load_run": ".pipeline.runs.loading",
@@ -66,10 +70,26 @@ _HOMES = {
 }
 
 
+# The options of the functions that take some.
+_OPTIONS = {
+    "evaluate_run": "EvaluateOptions",
+    "extract": "ExtractConfig",
+    "predict": "PredictOptions",
+    "train": "TrainOptions",
+}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'fdet' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name], __name__), name)
+    found = getattr(import_module(_HOMES[name], __name__), name)
+    if isfunction(found):
+        from .api import public
+
+        options = _OPTIONS.get(name)
+        found = public(found, __getattr__(options) if options else None)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

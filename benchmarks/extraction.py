@@ -24,7 +24,7 @@ from fdet.cache.format.header import CacheHeader
 from fdet.cache.writer import create_cache
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone
-from fdet.pipeline.dataset.canvases import recipe_of, rendered
+from fdet.pipeline.dataset.images.canvases import recipe_of, rendered
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
 from fdet.pipeline.extraction.reuse import Reused

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
 from .disk.files import is_there
@@ -39,6 +40,9 @@ from .placement import Placement
 from .sampler import SampleId
 from .stores import store_of
 
+if TYPE_CHECKING:
+    from .codecs.codec import Codec
+
 # A damaged offset or length in the table makes pread fail with an OSError or an OverflowError.
 UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
@@ -47,13 +51,18 @@ UNREADABLE = (DamagedFrame, OSError, OverflowError)
 class Sample:
     """One image under one view, as stored: each of the maps has the stored shape and is read-only.
 
-    The cache's codec (cache/codecs/codec.py) turns the maps into floats.
+    A codec may pack several values into a byte of them; `decoded` gives the maps. cache: where it was read.
     """
 
     image_id: int
     view: int
     maps: tuple[Array, ...]
     placement: Placement
+    cache: FeatureCache = field(repr=False, compare=False)
+
+    def decoded(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """Return the maps as the codec decodes them, (C, H, W) float32 for each level. Imports torch."""
+        return self.cache.codec.decode_sample(self.maps, self.placement.canvas_hw)
 
 
 def check_maps(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
@@ -113,6 +122,13 @@ class FeatureCache:
         return self.header.layout.views
 
     @Once
+    def codec(self) -> Codec:
+        """Return the codec of the cache, on the CPU. Imports torch. Raises CorruptCache."""
+        from .codecs.codec import codec_of
+
+        return codec_of(self.root, self.header.key)
+
+    @Once
     def failed(self) -> dict[int, str]:
         """Return the reason, by image id, for each image that could not be read at extraction.
 
@@ -167,7 +183,7 @@ class FeatureCache:
         (placement,) = self.read_into([(image_id, view)], maps)
         for x in maps:
             x.flags.writeable = False
-        return Sample(image_id, view, tuple(x[0] for x in maps), placement)
+        return Sample(image_id, view, tuple(x[0] for x in maps), placement, self)
 
     def empty_maps(self, image_id: int, count: int) -> list[Array]:
         """Return uninitialised maps for samples of an image's bucket: (count, *stored shape) a level."""

@@ -6,7 +6,8 @@ import errno
 import logging
 import os
 import sys
-from typing import Any
+from importlib import import_module
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -17,7 +18,7 @@ from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
 from .machines.interrupt import INTERRUPTED
 from .machines.streams import use_tolerant_streams
-from .runs.cli import settings_command
+from .runs.cli import presets_command, settings_command
 from .tools.ablation.cli import ablate_command
 from .tools.browsing.cli import browse_command
 from .tools.capacity.cli import model_command
@@ -29,7 +30,7 @@ from .tools.prediction.cli import predict_command
 from .tools.reporting.cli import report_command
 from .tools.retraining.cli import retrain_command
 from .tools.upkeep.cli import cache_app
-from .training.cli import train_command
+from .training.cli import TrainCommand, train_command
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,14 @@ class _Printable(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record))
+
+
+class _OnStderr(logging.StreamHandler[TextIO]):
+    """A handler that writes to what sys.stderr is by then: a progress line replaces it, to stay below."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class _Group(TyperGroup):
@@ -81,19 +90,42 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Train detection heads on cached feature maps of a frozen backbone.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        root = import_module(__name__.partition(".")[0])  # the package that this one is a part of
+        typer.echo(f"fdet {root.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="show the version and exit", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before the name of a command."""
+
+
 app.add_typer(cache_app, name="cache")
 app.add_typer(dataset_app, name="dataset")
 app.command("fit")(fit_command)
 app.command("plan")(plan_command)
 app.command("extract")(extract_command)
-app.command("train-heads")(train_command)
+app.command("train-heads", cls=TrainCommand)(train_command)
 app.command("retrain-classifier")(retrain_command)
 app.command("check-equivalence")(equivalence_command)
 app.command("compare")(compare_command)
 app.command("ablate")(ablate_command)
 app.command("model")(model_command)
 app.command("settings")(settings_command)
+app.command("presets")(presets_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
 app.command("browse")(browse_command)
@@ -106,7 +138,7 @@ def main() -> None:
     # variable is read when torch is loaded, and child processes inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     use_tolerant_streams()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _OnStderr()
     handler.setFormatter(_Printable("%(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[handler])
     app(prog_name="fdet")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import partial, wraps
+from operator import itemgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from types import UnionType
@@ -77,15 +78,18 @@ Assignments = Annotated[
     Sequence[str],
     opt("a setting, section.name=value; `fdet settings` lists all", "--set", group=MODEL),
 ]
-ConfigFile = Annotated[
-    Path | None, opt("TOML file of settings, or the name of a preset", group=MODEL)
-]
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print a text, and escape control characters in it, which names of files may contain."""
     # The file is named since click would write UTF-8 to a terminal that has nothing but ASCII.
     typer.echo(printable(text), file=sys.stderr if err else sys.stdout, nl=nl)
+
+
+def given_names(context: typer.Context) -> frozenset[str]:
+    """Return the names of the parameters that the command line gives, also where it gives the default."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(n for n, source in sources.items() if source and source.name == "COMMANDLINE")
 
 
 def flag_of(name: str) -> str:
@@ -138,7 +142,7 @@ def takes(command: Command) -> Command:
 
     The command itself still gets the dataclass. Its fields may be dataclasses of options in turn. Of
     Annotated[TrainOptions, ("cache", "out")] only these fields become options, and the others keep their
-    defaults.
+    defaults. A parameter of the type typer.Context gets that of the call.
     """
     defaults = {n: p.default for n, p in inspect.signature(command).parameters.items()}
     shown, values = _expanded(get_type_hints(command, include_extras=True), defaults)
@@ -162,7 +166,11 @@ def _expanded(
     values: dict[str, Callable[[Given], Any]] = {}
     for name, default in defaults.items():
         kind, names = _dataclass_of(hints[name])
-        if kind is not None:
+        if hints[name] is typer.Context:
+            keyword = inspect.Parameter.KEYWORD_ONLY
+            shown.append(inspect.Parameter(name, keyword, annotation=typer.Context))
+            values[name] = itemgetter(name)
+        elif kind is not None:
             inner = get_type_hints(kind, include_extras=True)
             theirs = {f.name: f.default for f in fields(kind) if not names or f.name in names}
             parameters, parts = _expanded(inner, theirs)

@@ -119,6 +119,35 @@ def test_ground_below_stages_below_tools_and_no_tool_imports_a_tool(name):
     assert not upwards + sideways, f"{name} imports {upwards + sideways}"
 
 
+# The rooms of pipeline/dataset. Each reaches those before it alone, also by way of the modules beside them.
+DATASET = ("images", "coco", "formats", "writing", "classes", "splits", "doctor")
+
+
+def reached(name: str) -> set[str]:
+    """Our modules that a module imports, and those that these import, and so on."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        new = imported(left.pop()) - found
+        found |= new
+        left += new
+    return found
+
+
+def test_every_folder_of_the_data_sets_has_its_place():
+    folders = {p.parent.name for p in (ROOT / "pipeline" / "dataset").glob("*/__init__.py")}
+    assert folders == set(DATASET)
+
+
+@pytest.mark.parametrize("number", range(len(DATASET)))
+def test_the_rooms_of_the_data_sets_import_in_one_order(number):
+    names = [n for n in MODULES if n.startswith(f"pipeline.dataset.{DATASET[number]}.")]
+    assert len(names) >= 3
+    later = tuple(f"pipeline.dataset.{other}." for other in DATASET[number + 1 :])
+    upwards = {f"{n} -> {t}" for n in names for t in reached(n) if t.startswith(later)}
+    assert not upwards
+
+
 def test_the_program_is_put_together_from_the_command_lines_of_its_rooms():
     taken = {t for t in imported("pipeline.cli") if room(t) == "pipeline"}
     command_lines = {n for n in in_pipeline() if n.endswith(".cli")}

@@ -14,14 +14,14 @@ from fdet.heads.types import Detections
 from fdet.pipeline.backbones.fitting import fitting_rule
 from fdet.pipeline.backbones.names import near_backbones
 from fdet.pipeline.backbones.weights_file import digest, read_sets, read_tensors
-from fdet.pipeline.dataset.coco_json import parse_annotations
+from fdet.pipeline.dataset.coco.reading import parse_annotations
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set
-from fdet.pipeline.dataset.image_files import find_images
+from fdet.pipeline.dataset.images.files import find_images
 from fdet.pipeline.evaluation.coco import coco_metrics
 from fdet.pipeline.evaluation.engines import ENGINES
 from fdet.pipeline.machines.streams import use_tolerant_streams
 from fdet.pipeline.pictures.text import legible_names
-from fdet.pipeline.runs.advice import against_divergence
+from fdet.pipeline.runs.advice.remedies import against_divergence
 from fdet.pipeline.runs.config import OptimSettings, RunConfig, setting_names
 from fdet.pipeline.runs.evaluations import evaluation_path
 from fdet.pipeline.runs.position import Position

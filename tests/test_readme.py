@@ -20,7 +20,7 @@ def test_the_python_example_runs(dataset, tmp_path, monkeypatch, capsys):
     (tmp_path / "example.py").write_text(program)
     monkeypatch.chdir(tmp_path)
     runpy.run_path("example.py", run_name="__main__")
-    assert len(capsys.readouterr().out.splitlines()) == 14
+    assert len(capsys.readouterr().out.splitlines()) == 15
 
 
 def test_the_settings_example_is_a_configuration(tmp_path):

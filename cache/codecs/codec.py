@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..errors import FeatureError, InputError
+from ..format.chunks import Array
 from ..key import CacheKey
 from ..pyramid import FeaturePyramid, PyramidSpec
 from .calibration import LevelParameters, Parameters, parameters_of, read_parameter_files
@@ -150,6 +153,13 @@ class Codec:
         maps = zip(self.levels, stored, widths, strict=True)
         decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
         return FeaturePyramid(self.spec, decoded, canvas_hw)
+
+    def decode_sample(
+        self, maps: Sequence[Array], canvas_hw: tuple[int, int]
+    ) -> tuple[npt.NDArray[np.float32], ...]:
+        """Decode the stored maps of one sample to float32 maps, (C, H, W) each, on the CPU."""
+        stored = [torch.from_numpy(x[None].copy()) for x in maps]
+        return tuple(x[0].numpy() for x in self.decode(stored, canvas_hw).maps)
 
     def count_clipped(self, stored: Sequence[Tensor], canvas_hw: tuple[int, int]) -> Tensor:
         """Return the counts of LevelCodec.count_clipped for each map: (levels, B)."""

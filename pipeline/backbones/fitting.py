@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import FdetError, InputError
-from ..dataset.views import ResizeRule
+from ..dataset.images.views import ResizeRule
 from .frozen import FrozenBackbone
 from .taps import HW, TappedNet
 

@@ -15,7 +15,7 @@ from torchvision.ops import box_iou
 
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations, ImageBoxes
-from ..dataset.long_tail import known_classes
+from ..dataset.classes.long_tail import known_classes
 from .engines import MAX_DETECTIONS
 from .lvis import LVIS_DETECTIONS
 

@@ -19,7 +19,7 @@ from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
 from ...cache.sampler import plain_batches
 from ...heads.detector import Detector
-from ..dataset.embeddings import read_embeddings
+from ..dataset.classes.embeddings import read_embeddings
 from ..machines.devices import pick_device, use_threads
 from ..runs.evaluations import detections_path, evaluation_path, file_digest
 from ..runs.info import RunInfo
@@ -53,7 +53,8 @@ def evaluate_run(
     else:
         detector, data = _on_images(run, info, device, cache, options.images, options)
     if options.class_embeddings is None:
-        info.check_classes(data.annotations, f"annotations of {cache}")
+        known = info.check_classes(data.annotations, f"annotations of {cache}")
+        data = replace(data, annotations=known)
     else:
         given = read_embeddings(options.class_embeddings)
         info = info.of_classes(given, data.annotations)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..dataset.annotations import Annotations
-from ..dataset.long_tail import known_classes
+from ..dataset.classes.long_tail import known_classes
 
 log = logging.getLogger(__name__)
 

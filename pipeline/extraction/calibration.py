@@ -20,7 +20,7 @@ from ...cache.layout import ImageEntry
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ..backbones.frozen import FrozenBackbone
-from ..dataset.canvases import CanvasRecipe, render
+from ..dataset.images.canvases import CanvasRecipe, render
 from ..machines.progress import progress_line
 
 # The maximum number of cells of a level: enough for the covariance of a few thousand channels, and

@@ -14,7 +14,7 @@ from ...cache.format.content import image_files
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry
-from ..dataset.images import file_sha256
+from ..dataset.images.decoding import file_sha256
 from ..machines.progress import progress_line
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from ...cache.stores import STORES
 from ..backbones.known import check_backbone, check_weights
 from ..command import check_folder, check_ranges, flag_of
 from ..dataset.data_name import DataName
+from ..dataset.images.views import ResizeRule, parse_views
 from ..dataset.presence import check_data
-from ..dataset.views import ResizeRule, parse_views
 from ..machines.choices import check_device, check_engine, check_precision, check_threads
 from ..machines.ray_cluster import RayOptions
 from ..machines.world import World, find_world
@@ -55,11 +55,11 @@ def check_out(out: Path) -> None:
 
 
 def _check_size(config: ExtractConfig) -> None:
-    aspect = config.short is not None or config.long is not None
-    if (config.size is not None) == aspect or (config.short is None) != (config.long is None):
-        raise InputError("give either --size N (square) or both --short N and --long M")
-    if config.short is not None and config.long is not None:
-        ResizeRule(config.short, config.long, square=False, divisor=1)
+    if config.short is None and config.long is not None:
+        raise InputError("--long is the limit of --short; give both, or --short alone")
+    if (config.size is not None) == (config.short is not None):
+        raise InputError("give either --size N (square) or --short N, with --long M or without")
+    ResizeRule(*config.sides, square=False, divisor=1)
 
 
 def _check_engine(config: ExtractConfig, world: World) -> None:

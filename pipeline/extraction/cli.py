@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..command import echo, takes
+from ..dataset.images.sides import chosen_long
 from .options import ExtractConfig
 
 
@@ -19,6 +20,8 @@ def extract_command(config: ExtractConfig) -> None:
 
     check_extraction(config)
     check_out(config.out)
+    if line := chosen_long(config.short, config.long):
+        echo(line, err=True)
     from .extract import extract
 
     summary = extract(config)

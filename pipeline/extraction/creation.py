@@ -21,12 +21,12 @@ from ...cache.stores import STORES
 from ...cache.writer import create_cache
 from ..backbones.fitting import fitting_rule
 from ..backbones.frozen import FrozenBackbone
-from ..dataset.canvases import recipe_of
 from ..dataset.check import check_images
-from ..dataset.depth import find_bits, recorded_bits
-from ..dataset.images import INTERPOLATION
-from ..dataset.names import normalised
-from ..dataset.views import parse_views
+from ..dataset.images.canvases import recipe_of
+from ..dataset.images.decoding import INTERPOLATION
+from ..dataset.images.depth import find_bits, recorded_bits
+from ..dataset.images.names import normalised
+from ..dataset.images.views import parse_views
 from ..machines.devices import environment
 from ..machines.world import World
 from .calibration import calibration_of, evenly, learn
@@ -50,9 +50,7 @@ def planned_header(
 
     Raises InputError where the backbone does not take the canvases, or maps of that size cannot be cached.
     """
-    short, long = config.size or config.short, config.size or config.long
-    assert short is not None and long is not None
-    rule = fitting_rule(backbone, short, long, config.size is not None)
+    rule = fitting_rule(backbone, *config.sides, config.size is not None)
     views, form = parse_views(config.views), get_form(config.codec)
     key = CacheKey(
         backbone=backbone.name,

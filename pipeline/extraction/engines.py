@@ -12,8 +12,8 @@ from ...cache.format import manifest as manifest_file
 from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
-from ..dataset.canvases import recipe_of
 from ..dataset.data_set import DataSet
+from ..dataset.images.canvases import recipe_of
 from ..machines.world import World
 from .creation import created_or_resumed
 from .options import ExtractConfig

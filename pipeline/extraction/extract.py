@@ -19,8 +19,8 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry, Shard
 from ...cache.writer import remove_shard, seal, written_record, written_records
-from ..dataset.canvases import recipe_of, render
 from ..dataset.check import check_images
+from ..dataset.images.canvases import recipe_of, render
 from ..machines.world import World, find_world
 from .changed import changed_images, refuse_changed
 from .engines import engine_of

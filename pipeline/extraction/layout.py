@@ -10,7 +10,7 @@ import numpy as np
 from ...cache.codecs.form import StoredForm
 from ...cache.layout import Bucket, ImageEntry, Layout
 from ...cache.pyramid import PyramidSpec
-from ..dataset.views import ResizeRule, View
+from ..dataset.images.views import ResizeRule, View
 
 
 def plan_layout(

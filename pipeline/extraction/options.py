@@ -9,6 +9,7 @@ from typing import Annotated
 from ...cache.key import MAX_BITS, MIN_BITS
 from ...heads.ranges import at_least, between
 from ..command import DATA, FORMAT, MACHINE, Device, Threads, argument, cache_opt, opt
+from ..dataset.images.sides import usual_long
 
 CALIBRATION_IMAGES = 32
 FEATURES, CLUSTER = "Features", "Several processes"
@@ -21,7 +22,9 @@ Short = Annotated[
     int | None, between(1, MAX_SIDE), opt("aspect kept: the shorter side, px", group=DATA)
 ]
 Long = Annotated[
-    int | None, between(1, MAX_SIDE), opt("aspect kept: limit of the longer side, px", group=DATA)
+    int | None,
+    between(1, MAX_SIDE),
+    opt("aspect kept: limit of the longer side, px; default: 1333/800 of --short", group=DATA),
 ]
 
 
@@ -29,7 +32,8 @@ Long = Annotated[
 class ExtractConfig:
     """Everything that `fdet extract` takes.
 
-    size: the side of a square canvas, px; the alternative is short and long, which keep the aspect.
+    size: the side of a square canvas, px; the alternative is short, with or without long, which keeps the
+    aspect.
     batch_size: None stands for 16 on an accelerator, and for 1 on a CPU, where the features are then those of
     online training, bit for bit. threads: None stands for as many as torch chooses, or for ray_cpus with Ray.
     update: an older cache whose features are taken over for every image that has not changed. calibration: a
@@ -176,6 +180,13 @@ class ExtractConfig:
             "GPUs that a worker claims, e.g. 0.5; default: 1 if the cluster has any", group=CLUSTER
         ),
     ] = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """The sides of the canvas, px: the shorter one, and the limit of the longer one."""
+        short = self.size or self.short
+        assert short is not None
+        return short, self.size or self.long or usual_long(short)
 
     @property
     def image_folder(self) -> Path:

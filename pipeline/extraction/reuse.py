@@ -14,8 +14,8 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import SampleEntry
 from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
-from ..dataset.canvases import CanvasRecipe
-from ..dataset.images import file_sha256
+from ..dataset.images.canvases import CanvasRecipe
+from ..dataset.images.decoding import file_sha256
 from ..machines.progress import progress_line
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from ...cache.format.header import CacheHeader
 from ...cache.layout import Shard
 from ...cache.reader import FeatureCache
 from ...cache.writer import written_record
-from ..dataset.canvases import recipe_of
 from ..dataset.check import check_there
+from ..dataset.images.canvases import recipe_of
 from ..machines.devices import use_threads
 from ..machines.workers import Result, Task
 from ..machines.world import World

@@ -22,7 +22,7 @@ from ...cache.format.records import OK, SampleEntry
 from ...cache.layout import Shard
 from ...cache.pyramid import FeaturePyramid
 from ..backbones.frozen import FrozenBackbone
-from ..dataset.canvases import Canvases, CanvasRecipe, rendered
+from ..dataset.images.canvases import Canvases, CanvasRecipe, rendered
 from ..machines.progress import ProgressLine, progress_line
 from .reuse import Reused
 

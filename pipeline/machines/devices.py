@@ -38,9 +38,22 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"--device {name}: not usable here ({first}); try --device cpu") from error
+        why = _why_unusable(name, count, error)
+        raise InputError(f"--device {name}: not usable here ({why}); try --device cpu") from error
     return device
+
+
+def _why_unusable(name: str, count: int, error: Exception) -> str:
+    """Return why a device cannot be used, without the links in torch's texts. count: of accelerators."""
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and not count:
+        built = torch.version.cuda or torch.version.hip
+        return "torch finds no GPU" if built else "this torch was built for processors alone"
+    if kind == "cuda" and int(number or 0) >= count:
+        return (
+            f"torch finds cuda:0 to cuda:{count - 1}" if count > 1 else "torch finds cuda:0 alone"
+        )
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def use_threads(threads: int | None) -> None:

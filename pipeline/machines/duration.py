@@ -41,3 +41,9 @@ def shown_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
+
+
+def hours_minutes(seconds: float) -> str:
+    """Return a duration as h:mm, rounded up to a whole minute: `0:01`, `1:05`, `120:00`."""
+    hours, minutes = divmod(math.ceil(max(0.0, seconds) / 60), 60)
+    return f"{hours}:{minutes:02d}"

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .duration import hours_minutes
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
 LOG_EVERY_SECONDS = 30.0
+# The widths of the bar, with the space beside it, and of the narrowest terminal that has one.
+BAR_WIDTH, BAR_FROM = 12, 60
 
 
 @dataclass
@@ -41,7 +45,16 @@ class ProgressLine:
     def rate(self) -> float:
         return (self.done - self.begun) / self.seconds
 
+    @property
+    def left(self) -> float | None:
+        """The seconds that the rest will take, None where nothing was done in this run yet.
+
+        The count of earlier runs says nothing about the speed of this one.
+        """
+        return (self.total - self.done) / self.rate if self.done > self.begun else None
+
     def note(self, text: str) -> None:
+        """Set the text behind the counts: parts separated by ", ", the most important first."""
         self.text = text
 
     @contextmanager
@@ -57,15 +70,40 @@ class ProgressLine:
     def advance(self, count: int = 1) -> None:
         self.done += count
         if self.console.is_terminal:
-            self.bar.update(self.task, completed=self.done, note=self.text)
+            self.bar.update(self.task, completed=self.done, line=self._line(self._width))
         elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:
             self.logged = time.monotonic()
-            # The count of earlier runs says nothing about the speed of this one.
-            known = self.done > self.begun
-            left = f", {(self.total - self.done) / self.rate:.0f} s left" if known else ""
-            self.console.print(
-                f"{self.title}: {self.done}/{self.total}, {self.text}{left}", soft_wrap=True
-            )
+            self.console.print(self._line(), soft_wrap=True, markup=False, highlight=False)
+
+    @property
+    def _width(self) -> int:
+        """The width that the terminal leaves for the text."""
+        width = self.console.width
+        return width - BAR_WIDTH if width >= BAR_FROM else width
+
+    def _line(self, width: int | None = None) -> str:
+        return progress_text(self.title, self.done, self.total, self.left, self.text, width)
+
+
+def progress_text(
+    title: str, done: int, total: int, left: float | None, note: str, width: int | None = None
+) -> str:
+    """Return a progress line of at most `width` characters; the counts and the time left are never cut.
+
+    left: seconds, None where they are not known. note: parts separated by ", ", of which the last ones are
+    left out where they do not fit. None as the width stands for any.
+    """
+    time_left = "" if left is None else f"{hours_minutes(left)} left"
+    counts = ", ".join(filter(None, [f"{done}/{total}", time_left]))
+    line = f"{title}: {counts}"
+    if width is not None and len(line) > width:
+        room = width - len(counts) - 2
+        line = f"{title[:room]}: {counts}" if room > 0 else counts
+    for part in filter(None, note.split(", ")):
+        if width is not None and len(line) + len(part) + 2 > width:
+            break
+        line += f", {part}"
+    return line
 
 
 @contextmanager
@@ -79,25 +117,22 @@ def progress_line(
     """
     # What is refused before any work starts does not wait for rich.
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
     console = Console(stderr=True, quiet=not shown)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
+    text = TextColumn(
+        "{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="crop")
+    )
+    bar = BarColumn(BAR_WIDTH - 1)
+    progress = Progress(
+        *([bar, text] if console.width >= BAR_FROM else [text]),
         console=console,
         transient=True,
         disable=not (shown and console.is_terminal),
     )
-    with bar:
-        task = bar.add_task(title, total=total, completed=begun, note="")
-        yield ProgressLine(title, total, console, bar, task, begun, begun)
+    with progress:
+        task = progress.add_task(
+            title, total=total, completed=begun, line=f"{title}: {begun}/{total}"
+        )
+        yield ProgressLine(title, total, console, progress, task, begun, begun)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ..dataset.annotations import Annotations
-from ..dataset.images import ImageError, read_header
+from ..dataset.images.decoding import ImageError, read_header
 
 COUNT = 4
 

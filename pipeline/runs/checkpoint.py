@@ -21,8 +21,7 @@ from ...cache.errors import ConfigError, CorruptCache
 from ...cache.format.sealed import canonical_json, digest, sealed_json
 from .info import RunInfo
 from .model import Model
-from .position import ENTRY, OPTIMISER, Position, opened, remedy
-from .settings import from_mapping
+from .position import ENTRY, OPTIMISER, Position, opened, position_of, remedy
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def load_state(
         model.load(_part(tensors, _MODEL))
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
-        return from_mapping(Position, about, "position"), average
+        return position_of(about, info), average
     except (RuntimeError, ValueError, TypeError, ConfigError) as error:
         raise CorruptCache(f"{path}: its state does not fit the run's configuration") from error
 

@@ -1,4 +1,4 @@
-"""The command `fdet settings`, which lists every setting of a run."""
+"""The commands `fdet settings` and `fdet presets`, which list the settings of a run and sets of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..command import argument, echo, opt, takes
 
 
 class Format(StrEnum):
-    """A format in which settings are printed."""
+    """A format in which settings and presets are printed."""
 
     table = "table"
     md = "md"
@@ -45,3 +45,32 @@ def settings_command(
             name = f"{s.name} ({s.of})" if s.of else s.name
             table.add_row(*map(Text, (name, s.default, s.values, s.help)))
         Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@takes
+def presets_command(
+    format: Annotated[Format, opt("format: table, md (Markdown) or json")] = Format.table,
+) -> None:
+    """List the presets that --config takes: neck, head, channels, trained parameters, and their use."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .described_presets import COUNTED, described_presets, millions, presets_as_markdown
+
+    presets = described_presets()
+    if format == Format.json:
+        echo(json.dumps([asdict(preset) for preset in presets], indent=2))
+    elif format == Format.md:
+        echo(presets_as_markdown(presets))
+    else:
+        table = Table(box=None, padding=(0, 1, 0, 0))
+        for title in ("preset", "neck", "head"):
+            table.add_column(title, no_wrap=True)
+        for title in ("channels", "parameters"):
+            table.add_column(title, no_wrap=True, justify="right")
+        table.add_column("")
+        for p in presets:
+            numbers = (str(p.channels), millions(p.parameters))
+            table.add_row(p.name, p.neck, p.head, *numbers, p.use)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        echo(COUNTED)

@@ -20,8 +20,8 @@ from ...heads.ranges import at_least, between, check_fields
 from ...heads.roi import ROI_HEADS
 from ...heads.roi.settings import RoISettings
 from ..machines.choices import Precision
-from .presets import config_file
-from .settings import from_mapping, read_toml, shown_value, with_setting
+from .given import given_settings
+from .settings import from_mapping, shown_value
 from .suggestions import unknown_section, unknown_setting
 
 T = TypeVar("T", int, float, Precision)
@@ -322,16 +322,12 @@ def load_config(
 ) -> RunConfig:
     """Return the defaults, changed by the file (or preset), then the names, then each 'section.name=value'.
 
-    masks, adapters: whether to set head.masks and backbone.adapters to true, last of all. Raises ConfigError.
+    masks, adapters: whether to set head.masks and backbone.adapters to true, last of all. Raises ConfigError,
+    which names the file or preset where it is about a setting that came from there.
     """
-    values = read_toml(config_file(path)) if path else {}
-    for section, name in (("neck", neck), ("head", head)):
-        given = values.get(section, {})
-        if name is not None and isinstance(given, Mapping):
-            values[section] = {**given, "name": name}
-    for assignment in assignments:
-        values = with_setting(values, assignment)
-    config = RunConfig.from_mapping(values)
+    given = given_settings(path, neck=neck, head=head, assignments=assignments)
+    with given.named():
+        config = RunConfig.from_mapping(given.values)
     if adapters:
         config = replace(config, backbone=replace(config.backbone, adapters=True))
     return _with_masks(config) if masks else config

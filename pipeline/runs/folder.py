@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ...cache.disk.publish import (
@@ -20,10 +21,10 @@ from ...cache.disk.publish import (
     storage_error,
 )
 from ...cache.errors import ConfigError, InputError
-from .config import RunConfig
+from .config import RunConfig, fixed
 from .info import IMAGES, PROCESSES, STAGE_2, THREADS, RunInfo
 from .older import REPEATED
-from .position import BEST
+from .position import BEST, LAST, read_position
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +62,18 @@ def refuse_full(out: Path) -> None:
 
 
 def prepare_folder(
-    out: Path, info: RunInfo, codec_files: Mapping[str, bytes], *, resume: bool
+    out: Path,
+    info: RunInfo,
+    codec_files: Mapping[str, bytes],
+    *,
+    resume: bool,
+    extend: bool = False,
 ) -> RunInfo:
     """Write the first files of a run, and return what run.json says: with --resume what it said before.
 
     The caller holds the folder. codec_files: the codec's files of the training caches, by path, since
-    `fdet predict` passes features through the codec. Raises InputError, ConfigError (other settings),
-    StorageError.
+    `fdet predict` passes features through the codec. extend: whether the run may have more epochs than
+    before, which run.json then states. Raises InputError, ConfigError (other settings), StorageError.
     """
     refuse_taken(out, resume=resume)
     current = info
@@ -79,12 +85,15 @@ def prepare_folder(
                 f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
                 f"does not repeat; use it as it is{start if (out / BEST).is_file() else ''}"
             )
-        if before.config != info.config:
+        longer = extend and is_longer(before.config, info.config)
+        if before.config != info.config and not longer:
             changes = changed_settings(before.config, info.config)
             raise ConfigError(
                 f"--resume: the configuration has changed: {changes}; start a new --out"
             )
         _refuse_other_data(out, before, info)
+        if longer:
+            current = _extended(out, before, info.config)
     else:
         _take_empty(out)
         publish_bytes(out / "run.json", info.to_bytes())
@@ -163,6 +172,25 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
         )
     for difference in differences:
         log.warning("--resume: since the run was started, %s", difference)
+
+
+def is_longer(before: RunConfig, now: RunConfig) -> bool:
+    """Return whether the settings are those of the same run with more epochs."""
+    same = replace(now, train=replace(now.train, epochs=before.train.epochs))
+    return same == before and fixed(now.train.epochs) > fixed(before.train.epochs)
+
+
+def _extended(out: Path, before: RunInfo, config: RunConfig) -> RunInfo:
+    """Write a run.json with more epochs, in one step, and return what it says. Raises InputError."""
+    if not before.sealed:
+        raise InputError(
+            f"--resume: {out} was begun by an older fdet (format {before.format}) and cannot have more "
+            f"epochs; start a new --out from it with --start {out}"
+        )
+    last = out / LAST
+    info = before.extended(config, read_position(last, before).step if last.is_file() else 0)
+    publish_bytes(out / "run.json", info.to_bytes(), existing="replace")
+    return info
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> str:

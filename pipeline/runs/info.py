@@ -2,6 +2,7 @@
 
 run.json            the cache's key, the classes, the configuration and the sha256 of these; written first
 config.toml         the configuration, as --config takes it
+options.json        where the data lie and what else the command was given, for --resume RUN alone
 codec/              what the cache's codec has learnt, where it is one that learns
 second/codec/       the same for the cache of a second backbone
 metrics.jsonl       one JSON object per line: training figures and evaluations
@@ -12,7 +13,8 @@ before.json         for a run of `fdet retrain-classifier`: the figures of the w
 pictures/           detections of the last evaluation, where --val-images are given
 
 The two checkpoints carry a sha256 of their contents, and the digest of the run.json that they belong to.
-config.toml, metrics.jsonl, before.json and pictures/ are for people, and nothing is trained from them.
+config.toml, metrics.jsonl, before.json and pictures/ are for people, and nothing is trained from them. What
+options.json names is compared with run.json as if the command line had given it.
 
 Where the backbone was trained too, both checkpoints hold its weights with the others; where it has
 adapters, they hold only those of the adapters.
@@ -34,9 +36,10 @@ from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
 from ...cache.key import CacheKey, Difference
 from ...cache.pyramid import PyramidSpec
 from ..dataset.annotations import Annotations
-from ..dataset.embeddings import ClassEmbeddings
+from ..dataset.classes.embeddings import ClassEmbeddings
 from ..sources.kinds import SOURCES
-from .config import RunConfig, digest_of
+from .config import RunConfig, digest_of, fixed
+from .extension import Extension, parse_extensions
 from .older import FORMAT, OLDEST, SEALED, current_config
 
 if TYPE_CHECKING:
@@ -71,7 +74,8 @@ class RunInfo:
     "f" (frequent). second: the key of a second backbone's cache, where one was read in addition to the
     first. embedding: the length of the vectors that identify the classes, 0 where weights do; the vectors
     are saved with the weights. format: the format that it was read from; the newest is always written.
-    read_digest: the sha256 of the file that it was read from.
+    read_digest: the sha256 of the file that it was read from. extensions: how the run was made longer. begun:
+    the digest of what run.json was before the first of them, which the checkpoints name.
     """
 
     key: CacheKey
@@ -85,6 +89,8 @@ class RunInfo:
     embedding: int = 0
     format: int = FORMAT
     read_digest: str = field(default="", compare=False)
+    extensions: tuple[Extension, ...] = ()
+    begun: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the bytes of run.json, which are the same for the same run."""
@@ -101,6 +107,11 @@ class RunInfo:
                 "data": dict(self.data),
                 "frequencies": "".join(self.frequencies),
                 "embedding": self.embedding,
+                **(
+                    {"extended": [list(e) for e in self.extensions], "begun": self.begun}
+                    if self.extensions
+                    else {}
+                ),
             }
         )
 
@@ -134,6 +145,8 @@ class RunInfo:
                 data["embedding"],
                 format,
                 hashlib.sha256(raw).hexdigest(),
+                parse_extensions(data.get("extended", ())),
+                data.get("begun", ""),
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -158,13 +171,26 @@ class RunInfo:
             raise ValueError("backbone_parameters: expected an integer")
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
+        if type(self.begun) is not str or bool(self.begun) != bool(self.extensions):
+            raise ValueError("begun: expected a digest where the run was extended")
         if len(self.levels.levels) > len(self.key.levels.levels) and self.own_backbone:
             raise ValueError("a run with a backbone of its own cannot have a second one")
 
     @property
     def digest(self) -> str:
-        """The sha256 of run.json, as it was read or would be written, which identifies the run."""
-        return self.read_digest or hashlib.sha256(self.to_bytes()).hexdigest()
+        """The sha256 of run.json, as it was read or would be written, which identifies the run.
+
+        An extended run keeps the one that it was begun with, so that its checkpoints still belong to it.
+        """
+        return self.begun or self.read_digest or hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def extended(self, config: RunConfig, step: int) -> RunInfo:
+        """Return the run with the settings of a longer one. step: the steps that it has done."""
+        before = Extension(fixed(self.config.train.epochs), step)
+        extensions = (*self.extensions, before)
+        return replace(
+            self, config=config, extensions=extensions, begun=self.digest, read_digest=""
+        )
 
     @property
     def sealed(self) -> bool:
@@ -304,17 +330,21 @@ class RunInfo:
         often = named or tuple(known.get(name, "r") for name in names)
         return replace(self, class_ids=ids, class_names=names, frequencies=often)
 
-    def check_classes(self, annotations: Annotations, source: str) -> None:
-        """Raise InputError where the annotations have other classes."""
+    def check_classes(self, annotations: Annotations, source: str) -> Annotations:
+        """Return the annotations with the classes of the run, of which they may lack some, and its labels.
+
+        Raises InputError where they have a class, by id and name, that the run has not.
+        """
         mine = dict(zip(self.class_ids, self.class_names, strict=True))
         theirs = dict(zip(annotations.class_ids, annotations.class_names, strict=True))
-        if mine != theirs:
-            odd = sorted(set(mine.items()) ^ set(theirs.items()))[:3]
+        if not theirs.items() <= mine.items():
+            odd = sorted(set(theirs.items()) - set(mine.items()))[:3]
             raise InputError(
-                f"{source}: its classes are not those that the run was trained on; differing "
-                f"(id, name): {', '.join(map(str, odd))}; where data sets know their classes by name alone, "
-                "`fdet dataset convert` of all of them in one command gives them the same ids"
+                f"{source}: its classes are not those that the run was trained on; it lacks (id, name): "
+                f"{', '.join(map(str, odd))}; `fdet dataset convert` of the data sets in one command gives "
+                "classes of one name the same ids"
             )
+        return annotations.with_classes(self.class_ids, self.class_names)
 
 
 def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:

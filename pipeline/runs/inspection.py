@@ -14,10 +14,10 @@ from typing import Any
 
 from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
-from .advice import About, advise
+from .advice.facts import Facts, Scores
+from .advice.rules import About, advise
 from .config import RunConfig
 from .evaluations import KeptEvaluation, kept_evaluations
-from .facts import Facts, Scores
 from .history import Steps, evaluations_of, read_history, steps_of
 from .info import RunInfo
 from .position import BEST, LAST, read_position

@@ -13,7 +13,7 @@ from ...heads.detector import Detector
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
-from ..dataset.embeddings import ClassEmbeddings
+from ..dataset.classes.embeddings import ClassEmbeddings
 from .checkpoint import load_weights
 from .info import SECOND_FOLDER, RunInfo
 from .model import Model, OwnBackbone, adapted_backbone

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,9 +65,21 @@ def read_position(path: Path, info: RunInfo) -> Position:
     """
     with opened(path, info) as (_, description):
         try:
-            return from_mapping(Position, description.about, "position")
+            return position_of(description.about, info)
         except (ValueError, TypeError, ConfigError) as error:
             raise CorruptCache(f"{path}: its position is invalid ({error})") from error
+
+
+def position_of(about: Any, info: RunInfo) -> Position:
+    """Return the position that a checkpoint of the run of `info` states. Raises ValueError, ConfigError.
+
+    Where the run was extended since, it is not at its end any more, and evaluations without a better AP are
+    counted anew.
+    """
+    position = from_mapping(Position, about, "position")
+    if info.extensions and position.step <= info.extensions[-1].step:
+        return replace(position, finished=False, stale=0)
+    return position
 
 
 def count_trained(path: Path, info: RunInfo) -> int:

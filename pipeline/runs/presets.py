@@ -16,6 +16,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+def large_presets() -> list[str]:
+    """Return the names of the presets that are not for small machines; each has a small one beside it."""
+    return [name for name in preset_names() if not name.endswith("-s")]
+
+
 def smaller_preset(neck: str, head: str, channels: int) -> str | None:
     """Return the small preset with a head and fewer channels, with that neck if possible, or None."""
     found = []
@@ -25,6 +30,17 @@ def smaller_preset(neck: str, head: str, channels: int) -> str | None:
         if fits and values["neck"]["channels"] < channels:
             found.append((values["neck"]["name"] != neck, name))
     return min(found)[1] if found else None
+
+
+def use_of(name: str) -> str:
+    """Return what a preset is for: what its first line says after the names of its head and neck."""
+    first = (_FOLDER / f"{name}.toml").read_text().partition("\n")[0]
+    return first.partition(": ")[2]
+
+
+def is_preset(path: Path) -> bool:
+    """Return whether `config_file` gives the file of a preset for this path."""
+    return config_file(path).parent == _FOLDER and str(path) in preset_names()
 
 
 def config_file(path: Path) -> Path:

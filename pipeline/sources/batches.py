@@ -13,7 +13,7 @@ from ...cache.placement import Placement
 from ...cache.sampler import SampleId
 from ...heads.types import Targets
 from ..dataset.annotations import Annotations
-from ..dataset.long_tail import known_classes
+from ..dataset.classes.long_tail import known_classes
 from ..machines.devices import pinned
 from .source import MakePyramid, PyramidSource
 

@@ -22,11 +22,11 @@ from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId
 from ..dataset.annotations import Annotations, joined_annotations
 from ..dataset.check import check_images
-from ..dataset.coco_json import parse_annotations
+from ..dataset.classes.long_tail import class_images
+from ..dataset.coco.reading import parse_annotations
 from ..dataset.data_name import DataName
 from ..dataset.data_set import load_annotations
-from ..dataset.long_tail import class_images
-from ..dataset.names import same_image
+from ..dataset.images.names import same_image
 from .batches import Batch, batches_from
 from .cached import CachedSource
 from .kinds import SOURCES, Residence

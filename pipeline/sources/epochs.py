@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...cache.sampler import Sampler
-from ..dataset.long_tail import repeat_factors
+from ..dataset.classes.long_tail import repeat_factors
 from ..runs.config import TrainSettings, fixed
 from .data import Data
 

@@ -20,7 +20,7 @@ from ...cache.sampler import SampleId
 from ..backbones.adapted import AdaptedBackbone
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.trained import TrainedBackbone
-from ..dataset.canvases import Canvases, recipe_of, rendered
+from ..dataset.images.canvases import Canvases, recipe_of, rendered
 from ..machines.devices import pinned
 from .source import Loaded
 

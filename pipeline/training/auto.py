@@ -19,7 +19,7 @@ from ...cache.sampler import drawn_views
 from ...heads.anchors import Anchors, best_iou
 from ...heads.detector import Detector
 from ...heads.types import Targets
-from ..dataset.canvases import recipe_of
+from ..dataset.images.canvases import recipe_of
 from ..machines.devices import native_precision
 from ..runs.config import RunConfig, TrainSettings, fixed
 from ..runs.model import fresh_detector

@@ -4,15 +4,54 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Annotated
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
-from ..command import MASKS, MODEL, Assignments, ConfigFile, echo, opt, takes
+import typer
+from typer.core import TyperCommand
+
+from ..command import MASKS, MODEL, Assignments, echo, given_names, opt, takes
+from ..machines.interrupt import INTERRUPTED
+from ..runs.config_option import ConfigFile
 from .options import TrainOptions
+
+
+class TrainCommand(TyperCommand):
+    """The command `fdet train-heads`, in which `--resume RUN` stands for `--resume --out RUN`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line, once those of --resume are clear."""
+        return super().parse_args(ctx, with_run_of_resume(args))
+
+
+def with_run_of_resume(words: list[str]) -> list[str]:
+    """Return the words with `--out RUN` after --resume, where RUN follows it and there is no --out.
+
+    With --out, --resume is a flag, and the word after it may be a cache.
+    """
+    options = words[: words.index("--")] if "--" in words else words
+    if any(word == "--out" or word.startswith("--out=") for word in options):
+        return words
+    found: list[str] = []
+    for position, word in enumerate(options):
+        name, equals, run = word.partition("=")
+        following = options[position + 1 : position + 2]
+        if name == "--resume" and equals:
+            found += ["--resume", "--out", run]
+        elif word == "--resume" and following and not following[0].startswith("-"):
+            found += ["--resume", "--out"]
+        else:
+            found.append(word)
+    return [*found, *words[len(options) :]]
 
 
 @takes
 def train_command(
     *,
+    context: typer.Context,
     config: ConfigFile = None,
     neck: Annotated[
         str | None, opt("neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid or identity", group=MODEL)
@@ -36,22 +75,34 @@ def train_command(
     --source asks for them.
 
     Started by torchrun or srun, all processes train one model.
+
+    `fdet train-heads --resume RUN` goes on with a run, by its own settings and
+    caches; --set train.epochs=N makes it longer.
     """
     from ..machines.world import find_world
     from ..runs.config import load_config
+    from ..runs.given import given_settings
     from .checks import check_training
+    from .resumption import resumed
 
-    settings = load_config(
-        config, neck=neck, head=head, masks=masks, adapters=adapters, assignments=assignments
-    )
+    if options.resume:
+        given = given_settings(config, neck=neck, head=head, assignments=assignments)
+        given = given.with_flags(masks=masks, adapters=adapters)
+        settings, options = resumed(options, given_names(context), given)
+    else:
+        settings = load_config(
+            config, neck=neck, head=head, masks=masks, adapters=adapters, assignments=assignments
+        )
     check_training(settings, options)
     from ..runs.inspection import steps_after_training
     from .train import train
 
     logging.getLogger("fdet").setLevel(logging.INFO)
-    summary = train(settings, options)
-    if find_world(None, None, os.environ).rank:
-        return  # only the first process prints
+    first = find_world(None, None, os.environ).rank == 0
+    with naming_the_command(options.out, shown=first):
+        summary = train(settings, options)
+    if not first:
+        return
     best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
     if summary.best_ap is not None:
         ap50 = "" if summary.best_ap50 is None else f", AP50 {summary.best_ap50:.3f}"
@@ -62,3 +113,28 @@ def train_command(
     )
     for line in steps_after_training(summary.out):
         echo(line)
+
+
+@contextmanager
+def naming_the_command(out: Path, *, shown: bool) -> Iterator[None]:
+    """Print the command that goes on with a run where Ctrl-C or the death of a helper ends the block.
+
+    shown: False where another process of the same run prints it. Raises typer.Exit.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if shown:
+            echo(f"\nfdet: interrupted; {how_to_go_on(out)}", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    except EOFError as error:
+        why = "a process that helped this one was killed (out of memory?)"
+        echo(f"fdet: {why}; {how_to_go_on(out)}", err=True)
+        raise typer.Exit(2) from error
+
+
+def how_to_go_on(out: Path) -> str:
+    """Return what is kept of a run that was interrupted, and the command that goes on with it."""
+    if not (out / "run.json").is_file():
+        return "no run was begun yet: repeat the command"
+    return f"what was finished is kept: `fdet train-heads --resume {shlex.quote(str(out))}` goes on"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..runs.advice import against_divergence
+from safetensors import safe_open
+
+from ..runs.advice.remedies import against_divergence
 from ..runs.config import RunConfig, fixed
-from ..runs.position import BEST, LAST, Position
+from ..runs.info import RunInfo
+from ..runs.position import BEST, LAST, Position, read_position
 
 
 def remedies(config: RunConfig, out: Path, position: Position) -> str:
@@ -20,6 +23,19 @@ def remedies(config: RunConfig, out: Path, position: Position) -> str:
     )
     if best is not None and (out / BEST).is_file():
         kept.append(f"{BEST} has the weights of epoch {position.best_epoch}, AP {best:.3f}")
-    if (out / LAST).is_file():
-        kept.append(f"{LAST} has the last checkpoint")
-    return f"{hint}; {', '.join(kept) or 'no weights were kept yet'}"
+    if (out / LAST).is_file() and (out / "run.json").is_file():  # A trial has only the former.
+        kept.append(f"{LAST} has {_last_weights(out)}")
+    return (
+        f"{hint}; begin a new --out, as --resume would repeat the same steps; "
+        f"{', '.join(kept) or 'no weights were kept yet'}"
+    )
+
+
+def _last_weights(out: Path) -> str:
+    """Return what the last checkpoint holds, where an infinite gradient may have spoilt the weights."""
+    step = read_position(out / LAST, RunInfo.read(out)).step
+    with safe_open(out / LAST, "pt") as file:
+        names = [name for name in file.keys() if name.startswith("model.")]  # noqa: SIM118
+        sound = all(bool(file.get_tensor(name).isfinite().all()) for name in names)
+    lost = "" if sound else ", which are not finite any more and of no use"
+    return f"the weights of step {step}{lost}"

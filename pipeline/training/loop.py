@@ -20,7 +20,7 @@ from typing import Any
 from ...cache.errors import FdetError
 from ...cache.sampler import SampleId, Sampler, plain_batches
 from ...heads.types import Detections
-from ..dataset.long_tail import frequencies
+from ..dataset.classes.long_tail import frequencies
 from ..evaluation.coco import Metrics, coco_metrics
 from ..evaluation.detecting import detect
 from ..machines.devices import device_memory_mb, process_memory_mb

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
+from ...cache.sampler import Sampler
 from ...heads.detector import Head
 from ..machines.duration import shown_time
 from ..runs.config import RunConfig, fixed
+from ..runs.info import RunInfo
 from ..runs.presets import smaller_preset
 from .auto import SeenTargets, class_shares
+from .schedule import lr_factor
 
 # A class is named where a greater share of its objects has no anchor or location for their size.
 NAMED_SHARE = 0.05
+NO_VALIDATION = (
+    "there is no --val: nothing is evaluated, no best epoch is chosen, and the weights of the last epoch are "
+    "kept; give --val CACHE to see how good the detector becomes"
+)
 LONG_SECONDS = 3600.0
 
 
@@ -28,6 +36,26 @@ def described_length(config: RunConfig, total: int, evaluated: bool) -> str:
         f"peak rate {fixed(optim.lr):.3g}, {train.precision}"
     )
     return f"{line}; evaluated every {fixed(train.eval_every)} epochs" if evaluated else line
+
+
+def described_extension(info: RunInfo, step: int, sampler: Sampler) -> str:
+    """Return how the learning rate of a run that was just extended goes on, "" for any other run.
+
+    step: the steps that it has done. sampler: that of all of its epochs.
+    """
+    if not info.extensions or step > info.extensions[-1].step:
+        return ""
+    before, epochs = info.extensions[-1].epochs, fixed(info.config.train.epochs)
+    shorter = replace(sampler, epochs=before)
+    was, now = (
+        fixed(info.config.optim.lr) * lr_factor(info.config.schedule, min(step, steps), steps)
+        for steps in (shorter.steps, sampler.steps)
+    )
+    return (
+        f"extended from {before} to {epochs} epochs at step {step}: the rate goes on as that of a run of "
+        f"{epochs} epochs at this step, {now:.3g} (by {before} epochs it would be {was:.3g}); this is not a "
+        f"run of {epochs} epochs from the start, and run.json says so"
+    )
 
 
 def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterator[str]:

@@ -39,12 +39,14 @@ class TrainOptions:
     unless the backbone, or adapters in it, are trained: then `val_images` (None: `images`) pass through it
     too; otherwise they are only for pictures. memory_limit: the bytes that a process may take, of the
     accelerator where there is one. on_corrupt: with "skip", validation still leaves no damaged sample out.
-    hooks: functions of an Event (pipeline/watching/events.py), called with each line of the log.
+    hooks: functions of an Event (pipeline/watching/events.py), called with each line of the log. extend:
+    with `resume`, whether the configuration may have more epochs than the run.
     """
 
     cache: Annotated[
-        Path | str | Sequence[Path], cache_argument("training cache; several are read as one")
-    ]
+        Path | str | Sequence[Path],
+        cache_argument("training cache; several are read as one"),
+    ] = ()
     out: Annotated[Path, opt("run directory to make")]
     val: Annotated[Path | None, cache_opt("validation cache", group=DATA)] = None
     second: Annotated[
@@ -137,6 +139,7 @@ class TrainOptions:
         ),
     ] = None
     hooks: Sequence[Any] = ()
+    extend: bool = False
 
     @property
     def data(self) -> DataName | None:
@@ -181,7 +184,7 @@ class TrainOptions:
     def check(self) -> None:
         """Raise InputError for options that are unknown, impossible together, or would be ignored."""
         if not self.caches:
-            raise InputError("expected at least one cache to train on")
+            raise InputError("expected at least one cache to train on; give CACHE")
         for name, known in (
             ("source", tuple(SOURCES)),
             ("resident", get_args(Residence)),

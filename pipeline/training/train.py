@@ -17,8 +17,8 @@ from ...cache.errors import FdetError
 from ...cache.format.header import CacheHeader
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
-from ..dataset.embeddings import read_embeddings
-from ..dataset.long_tail import frequencies
+from ..dataset.classes.embeddings import read_embeddings
+from ..dataset.classes.long_tail import frequencies
 from ..evaluation.lvis import warn_of_few_detections
 from ..machines.devices import cap_device_memory
 from ..machines.processes import Processes, join_processes
@@ -28,6 +28,7 @@ from ..runs.checkpoint import load_state
 from ..runs.config import RunConfig
 from ..runs.folder import forget_folder, held_folder, prepare_folder
 from ..runs.info import SECOND_FOLDER, RunInfo
+from ..runs.kept_options import write_options
 from ..runs.model import Model
 from ..runs.position import LAST, Position
 from ..sources.data import Data
@@ -42,9 +43,10 @@ from .checks import check_training
 from .data import chosen, open_data, trained_backbone
 from .loop import Loop, TrainSummary, evaluated_at_once
 from .memory_limit import Fit, find_fit
-from .opening import described_fit, described_length
+from .opening import NO_VALIDATION, described_extension, described_fit, described_length
 from .optimiser import make_optimiser
 from .options import TrainOptions
+from .resumption import kept_values
 from .start import start_digest, start_from
 from .step import Stepper
 from .threads import check_threads, take_threads, threads_now
@@ -104,6 +106,10 @@ def prepared(
         loop = Loop(config, options.out, on_disk.digest, data, val, stepper, position, hooks)
         if processes.first:
             log.info("%s", described_length(config, loop.total, val is not None))
+            if line := described_extension(on_disk, position.step, loop.sampler):
+                log.info("%s", line)
+            if val is None and not position.finished:
+                log.warning(NO_VALIDATION)
         yield loop
 
 
@@ -134,7 +140,10 @@ def held_run(
         def take_folder() -> RunInfo:
             needed = _needed_files(options, info)
             held.enter_context(held_folder(options.out))
-            on_disk = prepare_folder(options.out, info, needed, resume=options.resume)
+            on_disk = prepare_folder(
+                options.out, info, needed, resume=options.resume, extend=options.extend
+            )
+            write_options(options.out, kept_values(options))
             try:
                 hooks.extend(held.enter_context(_told(config, options, val)))
             except FdetError:
@@ -237,7 +246,7 @@ def _open(
         more={**more, **threads_now(processes), **(fit.to_data() if fit else {})},
     )
     if val is not None:
-        check_validation(info, options, val)
+        val = check_validation(info, options, val)
     model = Model(info.fresh_detector(vectors), backbone).to(processes.device)
     if options.start is not None:
         start_from(options.start, info, model)
@@ -283,17 +292,22 @@ def run_info(
     )
 
 
-def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> None:
-    """Raise KeyMismatch or InputError where a run cannot be evaluated on these data."""
+def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> Data:
+    """Return the data for evaluation with the classes of the run.
+
+    Raises KeyMismatch or InputError where a run cannot be evaluated on these data.
+    """
     for difference in (
         *info.check_pairs(val.header.key, val.name),
         *info.check_second(val.second.key if val.second else None, options.val_second),
     ):
         log.warning("training and validation caches differ in %s", difference)
-    info.check_classes(val.annotations, f"validation annotations of {val.name}")
+    known = info.check_classes(val.annotations, f"validation annotations of {val.name}")
+    val = replace(val, annotations=known)
     warn_of_few_detections(val.annotations, info.config.head.max_detections)
     if options.shown_images is not None:
         check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
+    return val
 
 
 def _class_vectors(options: TrainOptions, data: Data) -> Tensor | None:

@@ -16,7 +16,7 @@ from ...cache.disk.publish import publish_bytes
 from ...cache.layout import ImageEntry
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
-from ..dataset.images import ImageError, load_image
+from ..dataset.images.decoding import ImageError, load_image
 from ..pictures.choice import check_pictured, choose_images
 from ..pictures.sheet import draw_sheet, sure_or_best
 from ..pictures.text import legible_names

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from fdet.pipeline.runs.advice import Advice
+from fdet.pipeline.runs.advice.rules import Advice
 from fdet.pipeline.tools.reporting.gallery import Gallery, _shown
 from fdet.pipeline.tools.reporting.page import page as made_page
 from fdet.pipeline.tools.reporting.records import read_records

@@ -16,8 +16,8 @@ from fdet.cache.info import describe
 from fdet.cache.placement import Placement
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
-from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.dataset.check import check_images
+from fdet.pipeline.dataset.images.canvases import recipe_of, render
 from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged, remove_scratch_files
 
 from ..cache.handmade import ANNOTATIONS, entry_of, make_cache, make_header, maps_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fdet.cache.format.annotation_copy import MAX_BYTES, read_annotations
 from fdet.cache.format.header import CacheHeader
-from fdet.pipeline.dataset.coco_json import parse_annotations
+from fdet.pipeline.dataset.coco.reading import parse_annotations
 
 from ..cache.handmade import ANNOTATIONS
 from .cache_attempts import REFUSALS, roots

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fdet.pipeline.dataset.images import ImageError, load_image, read_header
+from fdet.pipeline.dataset.images.decoding import ImageError, load_image, read_header
 
 from .case import Case, Thunk, outside_of
 

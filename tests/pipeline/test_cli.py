@@ -1,23 +1,33 @@
 """The command line: bad input is one line and exit 2, and help costs no torch."""
 
+import io
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+import fdet as package
+from fdet.cache.format.annotation_copy import read_annotations
+from fdet.cache.format.header import CacheHeader
+from fdet.cache.info import describe, described, facts_of
 from fdet.heads.build import HEADS
 from fdet.heads.necks import NECKS
 from fdet.pipeline import cli as cli_file
 from fdet.pipeline.cli import app
+from fdet.pipeline.machines.progress import progress_line
+from fdet.pipeline.tools.upkeep.info import fact_lines
 
 from ..generated import make_dataset
 from .quick import command
+from .test_command import info_of, options
 
 DATA, IMAGES, OUT, CACHE = "DATA", "IMAGES", "OUT", "CACHE"
 EXTRACT = ["extract", DATA, "--images", IMAGES, "--out", OUT]
@@ -57,11 +67,11 @@ def places(dataset, exact_cache, tmp_path):
 
 
 BAD = [
-    ([*EXTRACT, "--size", "64", "--short", "64"], "give either --size N (square) or both"),
-    ([*EXTRACT], "give either --size N (square) or both"),
+    ([*EXTRACT, "--size", "64", "--short", "64"], "give either --size N (square) or --short N"),
+    ([*EXTRACT], "give either --size N (square) or --short N"),
     ([*EXTRACT, "--size", "64", "--engine", "rey"], "--engine 'rey'; did you mean 'ray'?"),
     ([*EXTRACT, "--size", "64", "--ray-cpus", "2"], "--ray-cpus: belongs to --engine ray"),
-    ([*EXTRACT, "--size", "0"], "--size: expected at least 1, got 0"),
+    ([*EXTRACT, "--size", "0"], "--size: expected 1 to 65536, got 0"),
     ([*EXTRACT, "--short", "90", "--long", "60"], "expected 1 <= short <= long"),
     ([*EXTRACT, "--size", "64", "--backbone", "resnet19"], "did you mean 'resnet18'"),
     ([*EXTRACT, "--size", "64", "--codec", "fp61"], "unknown codec 'fp61'; did you mean 'fp16'?"),
@@ -314,17 +324,53 @@ def test_cache_info_of_a_whole_cache(exact_cache):
     facts = json.loads(fdet("cache", "info", exact_cache, "--json").stdout)
     assert facts["state"] == "whole"
     assert (facts["images"], facts["samples"], facts["failed"]) == (12, 24, 0)
-    assert (facts["views"], facts["codec"], facts["store"]) == ("plain, hflip", "fp32", "zarr")
-    assert facts["canvases"] == "128x128 (12 images)"
-    assert facts["levels"].startswith("c3 (stride 8, 40 channels), c4 (stride 16, 112 channels)")
-    assert facts["backbone"].startswith("tf_efficientnet_lite0, pretrained weights ")
+    assert (facts["views"], facts["codec"], facts["store"]) == (["plain", "hflip"], "fp32", "zarr")
+    assert facts["canvases"] == [{"name": "128x128", "hw": [128, 128], "images": 12}]
+    assert facts["levels"][1] == {"name": "c4", "stride": 16, "channels": 112}
+    assert facts["backbone"]["name"] == "tf_efficientnet_lite0"
+    assert facts["resize"] == {"short": 128, "long": 128, "square": True, "divisor": 32}
     stored = sum(p.stat().st_size for p in exact_cache.glob("*/*/c.*"))
-    assert float(facts["size"].removesuffix(" MB")) == pytest.approx(stored / 1e6, rel=0.05)
+    assert facts["bytes"] == pytest.approx(stored, rel=0.05)
+    assert facts["sample_bytes"] == round(facts["bytes"] / 24)
+    header = CacheHeader.read(exact_cache)
+    data = json.loads(read_annotations(exact_cache, header))
+    assert facts["boxes"] == len(data["annotations"]) > 0
+    assert facts["crowds"] == sum(a["iscrowd"] for a in data["annotations"])
+    assert facts["classes"] == [{"id": c["id"], "name": c["name"]} for c in data["categories"]]
+
+
+def test_cache_info_in_words(exact_cache):
     text = fdet("cache", "info", exact_cache).stdout
-    for name, value in facts.items():
-        assert any(
-            line.split(None, name.count(" ") + 1)[-1] == str(value) for line in text.splitlines()
-        )
+    shown = {line[:11].strip(): line[11:].strip() for line in text.splitlines()}
+    for name, value in describe(exact_cache).items():
+        assert shown[name] == str(value)
+    assert shown["resize"] == "to a square of 128 px (--size 128)"
+    facts = json.loads(fdet("cache", "info", exact_cache, "--json").stdout)
+    names = [each["name"] for each in facts["classes"]]
+    assert shown["classes"] == f"{len(names)}: {', '.join(names)}"
+    assert shown["boxes"].split(",")[0] == str(facts["boxes"])
+    many = [{"id": k, "name": f"class {k}"} for k in range(14)]
+    lines = fact_lines({**facts, "classes": many, "crowds": 2})
+    assert lines["classes"].startswith("14: class 0, class 1,")
+    assert lines["classes"].endswith("class 9, and 4 more")
+    assert lines["boxes"] == f"{facts['boxes']}, 2 of them crowds"
+
+
+def test_cache_info_names_the_sides_of_a_canvas_that_keeps_the_aspect(exact_cache):
+    facts = facts_of(exact_cache)
+    rule = {"short": 480, "long": 800, "square": False, "divisor": 32}
+    assert described({**facts, "resize": rule})["resize"] == (
+        "shorter side 480 px, longer side at most 800 px (--short 480 --long 800), padded to multiples of 32"
+    )
+
+
+def test_cache_info_works_without_the_annotations(exact_cache, tmp_path):
+    out = shutil.copytree(exact_cache, tmp_path / "c")
+    (out / "annotations.json.zst").write_bytes(b"no annotations")
+    result = fdet("cache", "info", out)
+    assert result.exit_code == 0 and "classes      not known: " in result.stdout
+    facts = json.loads(fdet("cache", "info", out, "--json").stdout)
+    assert facts["classes"] is facts["boxes"] is None and "annotations" in facts["annotations"]
 
 
 def test_cache_info_of_an_unfinished_cache(exact_cache, tmp_path):
@@ -335,7 +381,10 @@ def test_cache_info_of_an_unfinished_cache(exact_cache, tmp_path):
     result = fdet("cache", "info", out, "--json")
     assert result.exit_code == 0
     facts = json.loads(result.stdout)
-    assert facts["state"].startswith(f"unfinished: {shards - 1} of {shards} shards")
+    assert facts["state"] == "unfinished"
+    assert (facts["shards_done"], facts["shards"]) == (shards - 1, shards)
+    text = fdet("cache", "info", out).stdout
+    assert f"unfinished: {shards - 1} of {shards} shards; the command that made it" in text
     assert "samples" not in facts
     assert facts["images"] == 12
 
@@ -401,8 +450,36 @@ def test_a_helper_that_was_killed_is_told_in_a_line(monkeypatch):
     def killed(*_):
         raise EOFError("unexpected EOF")
 
-    monkeypatch.setattr("fdet.cache.info.describe", killed)
+    monkeypatch.setattr("fdet.pipeline.tools.upkeep.info.cache_facts", killed)
     done = fdet("cache", "info", "x")
     assert done.exit_code == 2
     assert "a process that helped this one was killed (out of memory?)" in done.stderr
     assert "Aborted" not in done.stderr
+
+
+def test_a_line_of_the_log_stands_above_a_progress_line(monkeypatch):
+    """Which takes the place of sys.stderr while it is shown."""
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    handler, log = cli_file._OnStderr(), logging.getLogger("fdet.a_test")
+    log.addHandler(handler)
+    try:
+        with progress_line("train", 10) as line:
+            line.advance()
+            log.warning("something happened")
+            line.bar.refresh()
+    finally:
+        log.removeHandler(handler)
+    shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", screen.getvalue())
+    rows = [row for row in re.split(r"[\r\n]+", shown) if "something" in row]
+    assert [row.strip() for row in rows] == ["something happened"]
+
+
+def test_help_has_a_short_name_everywhere_and_the_version_is_told():
+    for words in [(), ("dataset",), ("cache", "info"), ("presets",)]:
+        short, long = (fdet(*words, flag) for flag in ("-h", "--help"))
+        assert (short.exit_code, short.stdout) == (0, long.stdout), words
+    assert fdet("--version").stdout == f"fdet {package.__version__}\n"
+    for _, parameter in options():
+        assert "-h" not in (getattr(info_of(parameter), "param_decls", None) or ())

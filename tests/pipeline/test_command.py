@@ -105,7 +105,8 @@ def options():
             named[f"{group.name} {c.name}"] = c.callback
     for name, callback in named.items():
         for parameter in inspect.signature(callback).parameters.values():
-            yield name, parameter
+            if parameter.annotation is not typer.Context:
+                yield name, parameter
 
 
 def info_of(parameter):

@@ -111,6 +111,12 @@ TARGETS = {
         lambda ground, out: shutil.copytree(ground.run, out),
         kept=_weights,
     ),
+    "predict": Target(
+        lambda ground, out: [
+            *("predict", ground.run, ground.dataset.parent / "images", "--out", out),
+            *("--recursive", "--save-crops", "--draw-above", "0.01", "--device", "cpu"),
+        ]
+    ),
 }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
 from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import digest
-from ...dataset.long_tail import frequencies
+from ...dataset.classes.long_tail import frequencies
 from ...machines.processes import Processes
 from ...runs.config import RunConfig
 from ...runs.info import RunInfo
@@ -74,8 +74,8 @@ class Opened:
             assert val is not None
             info = _info(config, data)
             info.check_pairs(val.header.key, val.name)
-            info.check_classes(val.annotations, f"validation annotations of {val.name}")
-            self._data[key] = data, val
+            known = info.check_classes(val.annotations, f"validation annotations of {val.name}")
+            self._data[key] = data, replace(val, annotations=known)
         return self._data[key]
 
     def trained(self, config: RunConfig, data: Data) -> int:

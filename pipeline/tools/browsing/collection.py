@@ -22,10 +22,10 @@ from ....cache.loader import load_batch
 from ....cache.reader import FeatureCache
 from ....cache.sampler import SampleId
 from ...dataset.annotations import Annotations
-from ...dataset.coco_json import parse_annotations
+from ...dataset.coco.reading import parse_annotations
 from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
-from ...dataset.names import same_image
+from ...dataset.images.names import same_image
 from .checks import check_browsing
 from .components import Components, fit_components
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from ....cache.errors import InputError
-from ...dataset.images import ImageError, draw_canvas, load_image
+from ...dataset.images.decoding import ImageError, draw_canvas, load_image
 from .collection import Collection
 
 

@@ -22,7 +22,7 @@ def model_command(
     from ....cache.errors import InputError
     from ....cache.format.annotation_copy import read_annotations
     from ....cache.format.header import CacheHeader
-    from ...dataset.coco_json import parse_annotations
+    from ...dataset.coco.reading import parse_annotations
     from ...runs.config import load_config
     from ...runs.info import RunInfo
 

@@ -28,8 +28,8 @@ from ....cache.reader import FeatureCache
 from ....cache.writer import create_cache, seal
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.loading import load_backbone_of
-from ...dataset.canvases import CanvasRecipe, end_with_parent, recipe_of
 from ...dataset.check import check_images
+from ...dataset.images.canvases import CanvasRecipe, end_with_parent, recipe_of
 from ...extraction.calibration import evenly
 from ...extraction.reuse import Reused
 from ...extraction.writing import write_shards

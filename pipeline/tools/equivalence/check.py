@@ -13,8 +13,8 @@ from ....cache.key import CacheKey
 from ....cache.reader import FeatureCache
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.loading import load_backbone_of
-from ...dataset.canvases import recipe_of
-from ...dataset.images import file_sha256
+from ...dataset.images.canvases import recipe_of
+from ...dataset.images.decoding import file_sha256
 from ...machines.devices import pick_device, use_threads
 from ...machines.progress import progress_line
 from ...runs.config import RunConfig

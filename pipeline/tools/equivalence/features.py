@@ -17,7 +17,7 @@ from ....cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.sampler import SampleId
 from ...backbones.frozen import FrozenBackbone
-from ...dataset.canvases import CanvasRecipe, render
+from ...dataset.images.canvases import CanvasRecipe, render
 from ...machines.progress import ProgressLine
 from ...sources.coded import through
 from .expectation import Allowance

@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 from ...command import echo, opt, takes
+from ...dataset.images.sides import chosen_long
 from .options import PlanOptions
 
 
@@ -23,6 +24,8 @@ def plan_command(
 
     options.check()
     check_extraction(options.extraction)
+    if line := chosen_long(options.extraction.short, options.extraction.long):
+        echo(line, err=True)
     from .measure import make_plan
     from .report import plan_lines
 

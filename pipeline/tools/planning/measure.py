@@ -9,8 +9,8 @@ from ....cache.codecs.calibration import Parameters, parameters_of
 from ....cache.format import header as header_file
 from ....cache.format.header import CacheHeader
 from ....cache.format.records import table_dtype
-from ...dataset.canvases import recipe_of
 from ...dataset.check import check_images
+from ...dataset.images.canvases import recipe_of
 from ...extraction.calibration import calibration_of
 from ...extraction.options import ExtractConfig
 from ...extraction.preparation import Prepared, prepared, with_data

@@ -19,7 +19,7 @@ from ....cache.layout import ImageEntry
 from ....cache.placement import Placement
 from ....cache.pyramid import FeaturePyramid, PyramidSpec
 from ...backbones.frozen import FrozenBackbone
-from ...dataset.canvases import Canvases, CanvasRecipe, render
+from ...dataset.images.canvases import Canvases, CanvasRecipe, render
 from ...extraction.calibration import evenly
 from ...machines.progress import progress_line
 

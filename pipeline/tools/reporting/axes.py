@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...runs.extension import shown_extensions
 from ...runs.info import FRESH, PROCESSES, THREADS, RunInfo
 from .records import RunRecord
 
@@ -132,6 +133,8 @@ def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
             yield name.replace("data", "cache"), " ".join(c[:12] for c in caches.split())
         elif name not in ("source", THREADS, PROCESSES):
             yield name, text[:24]
+    if info.extensions:
+        yield "extended", shown_extensions(info.extensions)
 
 
 def _merge_starts(known: Sequence[dict[str, Value]]) -> None:

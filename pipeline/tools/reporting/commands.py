@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ....cache.errors import FdetError
@@ -35,7 +36,8 @@ def find_caches(runs: Sequence[Path], more: Sequence[Path] = ()) -> dict[str, Pa
 def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
     """Return the `fdet train-heads` or `fdet retrain-classifier` command that reproduces a run.
 
-    Words in capitals stand for what no file of the run names.
+    Words in capitals stand for what no file of the run names. A run that was extended is made by several
+    commands; it is the same only if it was extended at its end.
     """
     info = record.info
     if info is None:
@@ -57,7 +59,12 @@ def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
         words.append("--start RUN")
     if info.embedding:
         words.append("--class-embeddings CLASSES.safetensors")
-    return " ".join([*words, *(f"--set {shlex.quote(word)}" for word in assignments(info.config))])
+    first, *longer = (*(e.epochs for e in info.extensions), info.config.train.epochs)
+    config = replace(info.config, train=replace(info.config.train, epochs=first))
+    words += [f"--set {shlex.quote(word)}" for word in assignments(config)]
+    resume = f"fdet train-heads --resume {shlex.quote(f'again/{record.name}')}"
+    extensions = [f"{resume} --set train.epochs={epochs}" for epochs in longer]
+    return " && ".join([" ".join(words), *extensions])
 
 
 def assignments(config: RunConfig) -> Iterator[str]:

@@ -9,6 +9,7 @@ import base64
 import io
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
 from ....cache.layout import ImageEntry
 from ...dataset.annotations import Annotations
-from ...dataset.coco_json import parse_annotations
-from ...dataset.image_files import find_images
-from ...dataset.images import ImageError, load_image
+from ...dataset.coco.reading import parse_annotations
+from ...dataset.images.decoding import ImageError, load_image
+from ...dataset.images.files import find_images
 from ...evaluation.coco import to_coco_results
 from ...evaluation.detecting import detect_image, load_trained
 from ...machines.devices import pick_device, use_threads
@@ -87,6 +88,10 @@ def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> G
     Raises InputError where an image file is missing.
     """
     annotations, chosen = choose_of_cache(val, images)
+    for record in records[:HEADS]:
+        if record.info is not None:
+            with suppress(InputError):  # Those of other classes are not in the gallery.
+                annotations = record.info.check_classes(annotations, str(val))
     labels = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     found = {}
     for record in records[:HEADS]:

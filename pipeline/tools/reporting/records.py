@@ -14,7 +14,7 @@ import torch
 from ....cache.errors import FdetError, InputError, shown
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
-from ...runs.advice import Advice
+from ...runs.advice.rules import Advice
 from ...runs.figures import RunFigures
 from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
 from ...runs.info import RunInfo

@@ -19,7 +19,7 @@ from ...evaluation.evaluate import (
     write_evaluation,
 )
 from ...evaluation.options import EvaluateOptions
-from ...runs.advice import Advice, advise
+from ...runs.advice.rules import Advice, advise
 from ...runs.evaluations import KeptEvaluation, kept_evaluations
 from ...runs.inspection import inspected
 from ...runs.position import BEST

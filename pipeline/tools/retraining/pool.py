@@ -20,7 +20,7 @@ from ....heads.feature_augment import augmented
 from ....heads.roi.last_layer import SeenRoIs, seen_rois
 from ....heads.roi.two_stage import TwoStage
 from ....heads.types import Targets
-from ...dataset.long_tail import class_images, known_classes
+from ...dataset.classes.long_tail import class_images, known_classes
 from ...machines.devices import autocast
 from ...machines.progress import progress_line
 from ...runs.config import RunConfig

@@ -119,7 +119,7 @@ def _open(
     assert options.start is not None
     start_from(options.start, info, model, given="run")
     if val is not None:
-        check_validation(info, options, val)
+        val = check_validation(info, options, val)
     model.freeze()
     trained = model.detector.trained_parameters
     log.info(

@@ -13,7 +13,7 @@ from fdet.pipeline.backbones.fitting import canvases_of, fitting_rule
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.backbones.taps import AVERAGE_POOL, TappedNet, Taps
-from fdet.pipeline.dataset.views import ResizeRule
+from fdet.pipeline.dataset.images.views import ResizeRule
 
 STRIDES = (8, 16, 32)
 

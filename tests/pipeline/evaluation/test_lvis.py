@@ -11,8 +11,8 @@ import torch
 from faster_coco_eval import COCO, COCOeval_faster
 
 from fdet.heads.types import Detections
-from fdet.pipeline.dataset.coco_json import parse_annotations
-from fdet.pipeline.dataset.long_tail import frequencies
+from fdet.pipeline.dataset.classes.long_tail import frequencies
+from fdet.pipeline.dataset.coco.reading import parse_annotations
 from fdet.pipeline.evaluation.coco import GROUPS, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES
 from fdet.pipeline.evaluation.errors import error_breakdown

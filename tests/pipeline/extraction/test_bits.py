@@ -12,8 +12,8 @@ from fdet.cache.errors import InputError, KeyMismatch
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.pairs import PairedCache
 from fdet.cache.reader import FeatureCache
-from fdet.pipeline.dataset.canvases import recipe_of, render
-from fdet.pipeline.dataset.images import load_image
+from fdet.pipeline.dataset.images.canvases import recipe_of, render
+from fdet.pipeline.dataset.images.decoding import load_image
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
@@ -159,7 +159,12 @@ def test_prediction_and_the_backbone_in_the_loop_read_as_the_cache_does(
     train(config, TrainOptions(cache=twelve, out=tmp_path / "run", threads=1))
     assert RunInfo.read(tmp_path / "run").key.bits == 12
     _, expected = evaluate_run(tmp_path / "run", twelve)
-    predict(tmp_path / "run", [images], tmp_path / "found", PredictOptions(annotations=deep))
+    predict(
+        tmp_path / "run",
+        [images],
+        tmp_path / "found",
+        PredictOptions(annotations=deep, recursive=True),
+    )
     found = json.loads((tmp_path / "found" / "detections.json").read_text())
     # Batches of another size change the last bits.
     np.testing.assert_allclose(_scores(found), _scores(expected), atol=1e-5)

@@ -22,8 +22,8 @@ from fdet.cache.errors import FeatureError, InputError, KeyMismatch, MissingSamp
 from fdet.cache.reader import FeatureCache
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone
-from fdet.pipeline.dataset.canvases import recipe_of, render
 from fdet.pipeline.dataset.data_set import load_annotations
+from fdet.pipeline.dataset.images.canvases import recipe_of, render
 from fdet.pipeline.extraction.extract import extract
 
 from ...conftest import extraction
@@ -461,14 +461,14 @@ def test_a_place_that_cannot_be_written_is_named(out, dataset, tmp_path):
     [
         ({"short": 64, "long": 128}, "give either --size N"),
         ({"size": None}, "give either --size N"),
-        ({"size": None, "short": 64}, "give either --size N"),
-        ({"size": 0}, "--size: expected at least 1, got 0"),
+        ({"size": None, "long": 64}, "--long is the limit of --short; give both, or"),
+        ({"size": 0}, "--size: expected 1 to 65536, got 0"),
         ({"size": None, "short": 9, "long": 5}, "--short and --long: expected 1 <= short <= long"),
         ({"batch_size": 0}, "--batch-size: expected at least 1"),
         ({"threads": 0}, "--threads: expected at least 1"),
         ({"shard_mb": 0}, "--shard-mb: expected at least 1"),
         ({"limit": 0}, "--limit: expected at least 1"),
-        ({"workers": -1}, "--workers: expected at least 0"),
+        ({"workers": -1}, "--workers: expected 0 to 1024"),
         ({"seed": -1}, "--seed: expected 0 to 9223372036854775807"),
         ({"seed": 2**70}, "--seed: expected 0 to 9223372036854775807"),
         ({"device": "toaster"}, "--device toaster: not usable here"),
@@ -496,4 +496,4 @@ def test_dropped_boxes_are_reported(dataset, tmp_path, caplog):
     extract(extraction(path, tmp_path / "c", images=dataset.parent / "images", size=64, limit=1))
     messages = [record.getMessage() for record in caplog.records]
     assert f"{path}: 2 boxes of zero size are left out" in messages
-    assert f"{path}: 1 boxes outside their image are left out" in messages
+    assert f"{path}: 1 box outside the image is left out" in messages

@@ -10,7 +10,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.data_name import DataName
 from fdet.pipeline.dataset.data_set import load_annotations, read_data_set
-from fdet.pipeline.dataset.formats.writing import WRITERS
+from fdet.pipeline.dataset.writing.writers import WRITERS
 from fdet.pipeline.evaluation.coco import coco_metrics
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.sources.data import open_cached

@@ -20,7 +20,7 @@ from fdet.cache.verify import verify
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.cli import app
-from fdet.pipeline.dataset.canvases import recipe_of, render
+from fdet.pipeline.dataset.images.canvases import recipe_of, render
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.equivalence.check import check_equivalence
 from fdet.pipeline.tools.equivalence.checks import steps_config

@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from fdet.cache.codecs.form import parse_form
+from fdet.cache.format.header import CacheHeader
 from fdet.cache.layout import ImageEntry
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
-from fdet.pipeline.dataset.views import ResizeRule, parse_views
+from fdet.pipeline.cli import app
+from fdet.pipeline.dataset.images.views import ResizeRule, parse_views
 from fdet.pipeline.extraction.layout import plan_layout, sample_bytes
+
+from ...conftest import extraction
+from ..quick import command
 
 SPEC = PyramidSpec((LevelSpec("c3", 8, 40), LevelSpec("c5", 32, 320)))
 RULE = ResizeRule(96, 160, False, 32)
@@ -62,3 +68,16 @@ def test_a_shard_keeps_to_its_size_but_holds_an_image(views, shard_bytes):
         one = sample_bytes(SPEC, bucket.canvas_hw, HALF) * len(layout.views)
         whole = bucket.images_per_shard == len(bucket.images)
         assert whole or (bucket.images_per_shard + 1) * one > shard_bytes
+
+
+def test_the_shorter_side_alone_is_enough(dataset, tmp_path):
+    """The command says in a line which limit of the longer side it takes."""
+    words = [*command(dataset, tmp_path / "a"), "--short", 60]
+    words = [str(word) for word in words if not str(word).startswith("--size")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert "--long 100: 1333/800 of --short 60, as it was not given\n" in result.stderr
+    key = CacheHeader.read(tmp_path / "a").key
+    assert (key.short, key.long, key.square) == (60, 100, False)
+    assert extraction(dataset, tmp_path, size=None, short=60).sides == (60, 100)
+    assert extraction(dataset, tmp_path, size=60).sides == (60, 60)

@@ -60,3 +60,27 @@ def test_products_are_of_the_precision_that_is_asked_for(precision, expected):
     x = torch.ones(2, 2)
     with autocast(torch.device("cpu"), precision):
         assert (x @ x).dtype == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "built", "said"),
+    [
+        ("cuda", 0, "12.8", "torch finds no GPU"),
+        ("cuda", 0, None, "this torch was built for processors alone"),
+        ("cuda:1", 1, "12.8", "torch finds cuda:0 alone"),
+        ("cuda:9", 2, "12.8", "torch finds cuda:0 to cuda:1"),
+        ("cuda:0", 1, "12.8", "out of memory"),
+        ("mps", 0, None, "out of memory"),
+    ],
+)
+def test_why_a_device_cannot_be_used_has_no_links(name, count, built, said, monkeypatch):
+    def refuse(*shape, device):
+        raise RuntimeError("out of memory\nsee https://example.org")
+
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch, "zeros", refuse)
+    with pytest.raises(InputError) as no:
+        pick_device(name)
+    assert str(no.value) == f"--device {name}: not usable here ({said}); try --device cpu"

@@ -3,7 +3,12 @@
 import pytest
 
 from fdet.cache.errors import InputError
-from fdet.pipeline.machines.duration import parse_duration, shown_time, written_duration
+from fdet.pipeline.machines.duration import (
+    hours_minutes,
+    parse_duration,
+    shown_time,
+    written_duration,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +81,12 @@ def test_anything_else_is_refused(text):
 def test_a_time_that_is_proposed_is_rounded_up_and_can_be_given(seconds, text):
     assert written_duration(seconds) == text
     assert seconds <= parse_duration(text, "--time") <= seconds + 60
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-1, "0:00"), (0, "0:00"), (1, "0:01"), (60, "0:01"), (61, "0:02"), (3599, "1:00")],
+)
+def test_hours_and_minutes_are_rounded_up(seconds, shown):
+    assert hours_minutes(seconds) == shown
+    assert hours_minutes(100 * 3600) == "100:00"

@@ -1,9 +1,15 @@
-"""A progress line in a log: how far, and how long it will take, as soon as that is known."""
+"""A progress line: how far, and how long it will take, as soon as that is known, at any width."""
 
+import io
 import re
 
+import pytest
+from rich.console import Console
+
 from fdet.pipeline.machines import progress
-from fdet.pipeline.machines.progress import progress_line
+from fdet.pipeline.machines.progress import progress_line, progress_text
+
+NOTE = "epoch 117/150, loss 10.123, 123.4 images/s, waiting 10%, 12345 MB"
 
 
 def test_a_log_has_a_line_with_the_time_left(monkeypatch, capsys):
@@ -11,7 +17,7 @@ def test_a_log_has_a_line_with_the_time_left(monkeypatch, capsys):
     with progress_line("train", 10, 4) as line:
         line.note("loss 0.5")
         line.advance()
-    assert re.search(r"train: 5/10, loss 0.5, \d+ s left", capsys.readouterr().err)
+    assert re.search(r"^train: 5/10, \d+:\d\d left, loss 0\.5\n", capsys.readouterr().err)
 
 
 def test_where_nothing_was_done_yet_no_time_is_made_up(monkeypatch, capsys):
@@ -21,3 +27,44 @@ def test_where_nothing_was_done_yet_no_time_is_made_up(monkeypatch, capsys):
         line.note("1 of 51 trials finished")
         line.advance(0)
     assert capsys.readouterr().err.strip() == "ablate: 850/1000, 1 of 51 trials finished"
+
+
+def test_without_a_note_there_is_no_comma_of_its_own(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", -1.0)
+    with progress_line("reading labels", 7) as line:
+        line.advance(0)
+        line.advance(7)
+    assert capsys.readouterr().err.splitlines() == [
+        "reading labels: 0/7",
+        "reading labels: 7/7, 0:00 left",
+    ]
+
+
+@pytest.mark.parametrize("left", [None, 30.0, 3_600_000.0])
+@pytest.mark.parametrize("width", [20, 40, 68, 80, 200, None])
+def test_counts_and_time_left_are_never_cut(width, left):
+    for title, note in (("train", NOTE), ("looking for deep pixels", ""), ("t" * 90, "a" * 90)):
+        line = progress_text(title, 123456, 234567, left, note, width)
+        assert width is None or len(line) <= max(width, len("123456/234567, 1000:00 left"))
+        assert "123456/234567" in line
+        assert left is None or line.count(" left") == 1
+        assert not line.endswith((",", ", ")) and ", ," not in line
+        whole = progress_text(title, 123456, 234567, left, note)
+        shown = line.split("123456/234567")[1]
+        assert whole.split("123456/234567")[1].startswith(shown), "whole parts, from the first on"
+
+
+def test_at_80_columns_the_whole_line_of_a_training_stands_on_the_terminal(monkeypatch):
+    """With all but the last parts of a note that does not fit."""
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    with progress_line("train", 12345) as line:
+        line.note(NOTE)
+        line.advance(600)
+        line.bar.refresh()
+    shown = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", row) for row in screen.getvalue().split("\r")]
+    last = next(row.strip("\n") for row in reversed(shown) if "600/12345" in row)
+    assert re.search(r"╸ *train: 600/12345, \d+:\d\d left, epoch 117/150, loss 10\.123", last)
+    assert len(last.rstrip()) <= 80 and "…" not in last

@@ -1,14 +1,20 @@
 """Presets are settings that load, fit a pyramid of the usual levels, and are what the paper says."""
 
+import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from typer.testing import CliRunner
 
 from fdet.cache.errors import ConfigError
 from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.heads.build import build_detector
-from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.cli import app
+from fdet.pipeline.extraction.options import ExtractConfig
+from fdet.pipeline.runs.config import RunConfig, load_config
+from fdet.pipeline.runs.described_presets import COUNTED, LEVELS, described_presets
 from fdet.pipeline.runs.presets import preset_names, smaller_preset
 
 FROM_C2 = PyramidSpec(tuple(LevelSpec(f"c{k}", 2**k, 8 * k) for k in range(2, 6)))
@@ -17,6 +23,9 @@ LARGE = (
     *("faster-fpn", "faster-nas-fpn", "cascade-fpn", "cascade-nas-fpn"),
     *("retinanet-fpn", "retinanet-nas-fpn"),
 )
+
+
+OWN = ("tal-fpn", "tal-nas-fpn", "fcos-fpn", "fcos-nas-fpn")
 
 
 def preset(name):
@@ -30,7 +39,7 @@ def built(name, spec):
 
 
 def test_each_has_a_small_size():
-    large = [*LARGE, "tal-fpn"]
+    large = [*LARGE, *OWN]
     assert sorted(preset_names()) == sorted([*large, *(f"{name}-s" for name in large)])
 
 
@@ -47,14 +56,14 @@ def test_each_is_what_its_name_says(name):
     assert small.trained_parameters < large.trained_parameters / 5
 
 
-@pytest.mark.parametrize("name", [*LARGE, "tal-fpn"])
+@pytest.mark.parametrize("name", [*LARGE, *OWN])
 def test_a_smaller_one_is_known_of_a_large_one_and_none_of_a_small_one(name):
     large, small = preset(name), preset(f"{name}-s")
     of_large = (large.neck.name, large.head.name, large.neck.channels)
     assert smaller_preset(*of_large) == f"{name}-s"
     assert smaller_preset(small.neck.name, small.head.name, small.neck.channels) is None
     assert smaller_preset("bifpn", *of_large[1:]).endswith("-s")
-    assert smaller_preset("fpn", "fcos", 256) is None
+    assert smaller_preset("fpn", "fcos", 64) is None
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -79,6 +88,57 @@ def test_the_large_ones_have_the_papers_recipe(name):
         assert (config.head.convs, config.head.fc_layers, config.head.fc_channels) == (4, 2, 1024)
     if config.head.name == "cascade-rcnn":
         assert config.head.iou_thresholds == (0.5, 0.7, 0.8) and config.head.class_agnostic
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_other_large_ones_have_only_a_size(name):
+    config = preset(name)
+    assert (config.neck.channels, config.head.convs) == (256, 4)
+    assert getattr(config.neck, "repeats", 5) == 5
+    default = RunConfig()
+    assert (config.train, config.optim) == (default.train, default.optim)
+
+
+def test_every_preset_is_described():
+    presets = {p.name: p for p in described_presets()}
+    assert list(presets) == preset_names()
+    one = presets["faster-nas-fpn-s"]
+    assert (one.neck, one.head, one.channels) == ("nas-fpn", "faster-rcnn", 64)
+    assert one.parameters == built(one.name, LEVELS).trained_parameters
+    assert {p.use for p in presets.values()} == {
+        "for small machines",
+        "the paper's size and recipe",
+        "the papers' size, fdet's own recipe",
+    }
+
+
+def test_the_levels_that_parameters_are_counted_for_are_those_of_the_default_backbone():
+    name = ExtractConfig(annotations=Path(), out=Path()).backbone
+    info = timm.create_model(name, features_only=True).feature_info
+    found = zip(info.reduction(), info.channels(), strict=True)
+    assert [(v.stride, v.channels) for v in LEVELS.levels] == list(found)[1:]
+    assert name in COUNTED
+
+
+def test_the_command_lists_them_in_three_formats():
+    shown = {
+        format: CliRunner().invoke(app, ["presets", "--format", format]).stdout
+        for format in ("table", "md", "json")
+    }
+    for preset in json.loads(shown["json"]):
+        row = next(r for r in shown["table"].splitlines() if r.startswith(f"{preset['name']} "))
+        for value in (preset["neck"], preset["head"], str(preset["channels"]), preset["use"]):
+            assert value in row
+        assert f"| `{preset['name']}` | {preset['neck']} | {preset['head']} |" in shown["md"]
+    assert shown["table"].endswith(f"{COUNTED}\n")
+
+
+@pytest.mark.parametrize("command", ["train-heads", "fit"])
+def test_the_help_of_a_training_names_them(command):
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "400"}).stdout
+    for name in (*LARGE, *OWN):
+        assert name in shown
+    assert "fdet presets" in shown
 
 
 def test_a_level_that_the_cache_lacks_is_named():

@@ -153,7 +153,7 @@ def test_with_annotations_the_ids_are_theirs(run, dataset, given, tmp_path):
         run,
         [dataset.parent / "images"],
         tmp_path / "out",
-        PredictOptions(annotations=dataset, threads=1, class_embeddings=given),
+        PredictOptions(annotations=dataset, threads=1, class_embeddings=given, recursive=True),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert {r["category_id"] for r in results} <= set(RunInfo.read(run).class_ids)

@@ -90,7 +90,7 @@ def test_predict_finds_what_evaluate_finds_also_without_the_cache(
 ):
     _, found = evaluate_run(run, coded)
     alone = shutil.copytree(run, tmp_path / "alone")
-    predict(alone, [images], tmp_path / "out", PredictOptions(annotations=dataset))
+    predict(alone, [images], tmp_path / "out", PredictOptions(annotations=dataset, recursive=True))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(results) == len(found) > 50
     order = lambda r: (r["image_id"], -round(r["score"], 4), r["category_id"])  # noqa: E731

@@ -87,7 +87,7 @@ def settings(head):
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["faster-rcnn", "cascade-rcnn"])
 def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_path):
-    length = ("train.epochs=80", "train.eval_every=80")
+    length = ("train.epochs=50", "train.eval_every=50")
     config = load_config(head=head, assignments=[*settings(head), *length])
     run = tmp_path / "run"
     options = TrainOptions(cache=cache, val=cache, out=run, threads=1)
@@ -98,7 +98,7 @@ def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_p
         run,
         [path.parent / "images"],
         tmp_path / "found",
-        PredictOptions(annotations=path, threads=1),
+        PredictOptions(annotations=path, threads=1, recursive=True),
     )
     assert found.detections > 0
     annotations, _ = load_annotations(path, outlines=True)

@@ -83,7 +83,7 @@ def test_damage_is_skipped_but_an_absent_store_is_not(stored, store_proxy, tmp_p
 
 @pytest.mark.slow
 def test_two_processes_train_from_a_store_that_fails_now_and_then(
-    stored, live_cache, store_proxy, tmp_path
+    stored, live_cache, store_proxy, tmp_path, warm
 ):
     more = ["train.batch_size=8"]
     assignments = [*SHARED, *TINY["retinanet"], *more]
@@ -110,7 +110,9 @@ def test_two_processes_train_from_a_store_that_fails_now_and_then(
         return kind
 
     store_proxy.fault = fault
-    started = together.start([together.__file__, tmp_path / "jobs.json", tmp_path])
+    started = together.start(
+        [together.__file__, tmp_path / "jobs.json", tmp_path], python=warm.python
+    )
     ended = together.finish(started)
     assert not any(status for status, _, _ in ended), "\n".join(errors for _, errors, _ in ended)
     assert sum(store_proxy.befallen.values()) > 20

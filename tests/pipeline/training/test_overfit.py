@@ -19,7 +19,7 @@ from ...conftest import extraction
 
 # Where a head has such a setting: less work, and anchors of the size of the objects.
 SMALLER = {
-    **{"convs": 2, "conv_channels": 32, "fc_channels": 128, "sampled": 64},
+    **{"convs": 2, "conv_channels": 32, "fc_channels": 128, "sampled": 32},
     **{"anchor_scales": [4], "rpn_top_train": [300, 100], "rpn_top_test": [300, 100]},
 }
 TRAINING = ("train.batch_size=4", "train.epochs=40", "train.eval_every=40", "optim.lr=0.003")
@@ -31,8 +31,11 @@ EQUAL = {"backbone": "test_resnet", "levels": "c1,c2", "size": 64}
 CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
 # NAS-FPN always has five levels, and the identity those of its cache; both take longer, and so does a
 # fresh two-stage head with normalised layers, whose later stages wait for the first.
-LONGER = ("train.epochs=100", "train.eval_every=100")
-NECK_OF = {"nas-fpn": ("neck.channels=32", *LONGER), "identity": LONGER}
+LONGER = ("train.epochs=60", "train.eval_every=60")
+NECK_OF = {
+    "nas-fpn": ("neck.channels=32", *LONGER),
+    "identity": ("train.epochs=100", "train.eval_every=100"),
+}
 
 
 @pytest.fixture(scope="module")

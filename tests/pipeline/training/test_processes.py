@@ -64,7 +64,7 @@ def paths(live_cache, damaged, images):
 
 
 @pytest.fixture(scope="module")
-def pair(paths, tmp_path_factory):
+def pair(paths, warm, tmp_path_factory):
     """Two processes have trained every job: the folder of the runs, and each one's report."""
     folder = tmp_path_factory.mktemp("pair")
     jobs = {
@@ -78,7 +78,7 @@ def pair(paths, tmp_path_factory):
     }
     (folder / "jobs.json").write_text(json.dumps(jobs))
     (folder / "runs").mkdir()
-    started = together.start([together.__file__, folder / "jobs.json", folder])
+    started = together.start([together.__file__, folder / "jobs.json", folder], python=warm.python)
     for status, errors, _ in together.finish(started):
         assert status == 0, errors
     reports = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
@@ -158,9 +158,10 @@ def command(cache, out, *more):
 
 
 @pytest.mark.slow
-def test_a_wish_of_one_is_everyones_and_they_resume_to_the_same_weights(live_cache, tmp_path):
-    longer = ("--set", "train.epochs=40")
-    started = together.start(command(live_cache, tmp_path / "torn", *longer))
+def test_a_wish_of_one_is_everyones_and_they_resume_to_the_same_weights(live_cache, warm, tmp_path):
+    longer = ("--set", "train.epochs=20")
+    words = command(live_cache, tmp_path / "torn", *longer)
+    started = together.start(words, python=warm.python)
     deadline = time.monotonic() + 120
     while not (tmp_path / "torn" / "last.safetensors").exists():
         assert all(process.poll() is None for process in started)
@@ -169,22 +170,21 @@ def test_a_wish_of_one_is_everyones_and_they_resume_to_the_same_weights(live_cac
     started[1].send_signal(signal.SIGTERM)
     assert [status for status, _, _ in together.finish(started)] == [130, 130]
     torn = lines(tmp_path / "torn", "train")[-1]["step"]
-    assert torn < 120
-    resumed = together.finish(
-        together.start(command(live_cache, tmp_path / "torn", *longer, "--resume"))
-    )
+    assert torn < 60
+    resumed = together.finish(together.start([*words, "--resume"], python=warm.python))
     assert [status for status, _, _ in resumed] == [0, 0], resumed
     assert [bool(said.strip()) for _, _, said in resumed] == [True, False], "the first one speaks"
-    config = tiny("retinanet", "train.epochs=40", "train.accumulate=2")
+    config = tiny("retinanet", "train.epochs=20", "train.accumulate=2")
     train(config, options(live_cache, tmp_path / "alone"))
     assert_same(tensors(tmp_path / "torn"), tensors(tmp_path / "alone"))
 
 
 @pytest.mark.slow
-def test_what_the_first_one_refuses_ends_all_in_a_line(live_cache, tmp_path):
+def test_what_the_first_one_refuses_ends_all_in_a_line(live_cache, warm, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
-    for status, errors, _ in together.finish(together.start(command(live_cache, tmp_path / "out"))):
+    started = together.start(command(live_cache, tmp_path / "out"), python=warm.python)
+    for status, errors, _ in together.finish(started):
         assert status == 2
         assert "the folder is not empty" in errors.strip().splitlines()[-1]
 

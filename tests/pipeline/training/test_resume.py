@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 
 from fdet.cache.errors import CorruptCache, InputError
 from fdet.pipeline.evaluation.evaluate import evaluate_run
+from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
@@ -260,23 +260,32 @@ def test_a_wish_at_the_very_end_is_too_late(live_cache, tmp_path, monkeypatch):
 ALL_AT_ONCE = ("train.average=0.9", "train.precision=fp16", "train.accumulate=2", "train.workers=3")
 
 
-def command(source, cache, images, run, *more):
-    settings = [*SHARED, *TINY["retinanet"], *ALL_AT_ONCE, "train.patience=9", "train.epochs=6"]
+def command(python, source, cache, images, run, *more):
+    settings = [*SHARED, *TINY["retinanet"], *ALL_AT_ONCE, "train.patience=9", "train.epochs=4"]
     words = [word for setting in settings for word in ("--set", setting)]
     live = ["--source", source, "--images", images] if source != "cached" else []
-    fixed = [sys.executable, "-m", "fdet", "train-heads", cache, "--out", run, "--val", cache]
+    fixed = [python, "-m", "fdet", "train-heads", cache, "--out", run, "--val", cache]
     saving = ["--head", "retinanet", "--set", "train.save_minutes=0"]
     return [*map(str, [*fixed, "--threads", 1, "--device", "cpu", *live, *words, *saving, *more])]
 
 
+@pytest.fixture(scope="module", params=["cached", "finetune"])
+def never_killed(request, warm, live_cache, images, tmp_path_factory):
+    """A source, and the run of a process that trained with it."""
+    run = tmp_path_factory.mktemp("never killed") / "run"
+    words = command(warm.python, request.param, live_cache, images, run)
+    subprocess.run(words, check=True, capture_output=True)
+    return request.param, run
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["cached", "finetune"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache, images, tmp_path):
-    run = tmp_path / "run"
-    process = subprocess.Popen(
-        command(source, live_cache, images, run), stderr=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+def test_a_killed_process_resumes_to_the_same_weights(
+    number, never_killed, warm, live_cache, images, tmp_path
+):
+    (source, whole), run = never_killed, tmp_path / "run"
+    words = command(warm.python, source, live_cache, images, run)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     deadline = time.monotonic() + 200
     while not (run / "last.safetensors").exists():
         assert process.poll() is None
@@ -285,12 +294,9 @@ def test_a_killed_process_resumes_to_the_same_weights(number, source, live_cache
     os.kill(process.pid, number)
     process.communicate()
     assert process.returncode == (130 if number == signal.SIGTERM else -number)
-    resumed = command(source, live_cache, images, run, "--resume")
-    subprocess.run(resumed, check=True, capture_output=True)
-    whole = command(source, live_cache, images, tmp_path / "whole")
-    subprocess.run(whole, check=True, capture_output=True)
-    assert_same(tensors(run), tensors(tmp_path / "whole"))
-    assert_same(tensors(run, "best"), tensors(tmp_path / "whole", "best"))
+    subprocess.run([*words, "--resume"], check=True, capture_output=True)
+    assert_same(tensors(run), tensors(whole))
+    assert_same(tensors(run, "best"), tensors(whole, "best"))
 
 
 def test_a_cache_made_again_of_other_pixels_at_the_same_place_is_refused(dataset, tmp_path, caplog):
@@ -329,7 +335,7 @@ def test_a_finished_run_of_another_seed_is_no_part_of_this_one(live_cache, tmp_p
         lambda: train(config, options(live_cache, own, resume=True)),
         lambda: train(config, options(live_cache, tmp_path / "new", start=own)),
         lambda: evaluate_run(own, live_cache),
-        lambda: evaluate_run(own, live_cache, checkpoint="last"),
+        lambda: evaluate_run(own, live_cache, EvaluateOptions(checkpoint="last")),
     ):
         with pytest.raises(CorruptCache, match="it belongs to another run"):
             use()

@@ -15,8 +15,7 @@ from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.loading import load_run
 from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
-from fdet.pipeline.training import together
-from fdet.pipeline.training.together import sharing_key, train_together
+from fdet.pipeline.training.loop import Loop
 from fdet.pipeline.training.train import train
 
 from ..quick import quick
@@ -83,7 +82,7 @@ def test_predict_finds_what_evaluate_finds(run, caches, dataset, tmp_path):
         run,
         [dataset.parent / "images"],
         tmp_path / "out",
-        PredictOptions(annotations=dataset, threads=1),
+        PredictOptions(annotations=dataset, threads=1, recursive=True),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert len(results) == len(expected) > 20
@@ -106,7 +105,7 @@ def test_resumed_it_is_the_same_run(run, caches, tmp_path, monkeypatch):
     first, second = caches
     chosen = both(caches, tmp_path / "run", val=first, val_second=second)
 
-    plain = together.Loop._save
+    plain = Loop._save
 
     def torn(self):
         plain(self)
@@ -114,7 +113,7 @@ def test_resumed_it_is_the_same_run(run, caches, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(together.Loop, "_save", torn)
+        patch.setattr(Loop, "_save", torn)
         with pytest.raises(KeyboardInterrupt):
             train(tiny_pair(), chosen)
     assert tensors(tmp_path / "run")["optim.0.step"] == 6
@@ -169,20 +168,6 @@ def test_images_of_the_second_that_are_lacking_are_named(caches, dataset, tmp_pa
     extract(quick(dataset, tmp_path / "b", **SECOND, size=160, limit=5))
     with pytest.raises(KeyMismatch, match="lacks 7 of the 12 images"):
         train(tiny_pair(), both((caches[0], tmp_path / "b"), tmp_path / "run"))
-
-
-@pytest.mark.parametrize("resident", ["none", "ram"])
-def test_trained_together_they_end_as_alone(resident, caches, tmp_path):
-    made = [
-        (tiny_pair("train.epochs=2", *more), both(caches, tmp_path / name, resident=resident))
-        for name, more in (("add", ()), ("concat", ("neck.fusion=concat",)))
-    ]
-    train_together(made)
-    for config, chosen in made:
-        train(config, replace(chosen, out=tmp_path / "alone" / chosen.out.name))
-        assert_same(tensors(chosen.out), tensors(tmp_path / "alone" / chosen.out.name))
-    config, chosen = made[0]
-    assert sharing_key(config, chosen) != sharing_key(config, replace(chosen, second=()))
 
 
 ALTERED = [

@@ -12,7 +12,6 @@ from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.info import PROCESSES, THREADS, RunInfo
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.threads import check_threads, take_threads, threads_now
-from fdet.pipeline.training.together import train_together
 from fdet.pipeline.training.train import train
 
 from .runs import assert_same, content, make_format_8, options, rewrite, tensors, tiny
@@ -87,7 +86,7 @@ def test_on_an_accelerator_they_are_of_no_part(begun):
     data = content(begun.out)
     data["data"][THREADS] = "none"
     rewrite(begun.out, data)
-    take_threads([begun], CPU)
+    take_threads(begun, CPU)
     check_threads(begun, CPU)
     assert (RunInfo.read(begun.out).threads, torch.get_num_threads()) == (None, 3)
 
@@ -97,25 +96,8 @@ def test_all_processes_take_the_first_ones():
         def of_first(self, value):
             return 2
 
-    take_threads([options("cache", "out", threads=None)], Shared(World(1, 2), torch.device("cpu")))
+    take_threads(options("cache", "out", threads=None), Shared(World(1, 2), torch.device("cpu")))
     assert torch.get_num_threads() == 2
-
-
-def test_runs_of_one_pass_take_those_of_the_ones_that_are_resumed(
-    begun, live_cache, tmp_path, monkeypatch
-):
-    new = replace(begun, out=tmp_path / "new", resume=False)
-    ended = train_together([(tiny(), new), (tiny(), begun)])
-    assert [end.out.name for end in ended] == ["new", "run"]
-    assert RunInfo.read(new.out).threads == 2
-    assert_same(tensors(new.out), tensors(begun.out))
-
-
-def test_of_one_pass_only_the_run_with_other_threads_is_refused(begun, tmp_path):
-    new = replace(begun, out=tmp_path / "new", resume=False, threads=1)
-    ended = train_together([(tiny(), new), (tiny(), replace(begun, threads=1))])
-    assert ended[0].steps == 6
-    assert isinstance(ended[1], InputError) and "was begun with 2" in str(ended[1])
 
 
 def test_another_number_of_processes_is_told_of(begun, caplog):

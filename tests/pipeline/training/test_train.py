@@ -121,27 +121,29 @@ def test_a_head_trained_from_its_cache_finds_the_objects(tmp_path):
     assert (run / "curve.png").stat().st_size > 1000
 
 
-def command(cache, run, *more):
+def command(python, cache, run, *more):
     arguments = [a for setting in SMALL["retinanet"] for a in ("--set", setting)]
     arguments += ["--head", "retinanet"]
     return [
-        *(sys.executable, "-m", "fdet", "train-heads", str(cache), "--out", str(run)),
+        *(str(python), "-m", "fdet", "train-heads", str(cache), "--out", str(run)),
         *("--val", str(cache), "--threads", "1", "--set", "train.epochs=4", *arguments, *more),
     ]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(exact_cache, tmp_path_factory):
+def undisturbed(exact_cache, warm, tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "undisturbed"
-    subprocess.run(command(exact_cache, run), check=True, capture_output=True)
+    subprocess.run(command(warm.python, exact_cache, run), check=True, capture_output=True)
     return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_weights(number, exact_cache, undisturbed, tmp_path):
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    number, exact_cache, undisturbed, warm, tmp_path
+):
     run = tmp_path / "run"
-    process = subprocess.Popen(command(exact_cache, run), stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(warm.python, exact_cache, run), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (run / "last.safetensors").exists():
         assert process.poll() is None
@@ -153,7 +155,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(number, exact_cache, und
     before = metrics_log.read(run)
     assert before
     assert before[-1]["step"] < 24
-    subprocess.run(command(exact_cache, run, "--resume"), check=True, capture_output=True)
+    resumed = command(warm.python, exact_cache, run, "--resume")
+    subprocess.run(resumed, check=True, capture_output=True)
     assert_same_weights(weights(run), weights(undisturbed))
     assert_same_weights(weights(run, "best"), weights(undisturbed, "best"))
     steps = [(line["kind"], line["step"]) for line in metrics_log.read(run)]
@@ -449,7 +452,9 @@ def test_a_loss_that_is_no_number_stops_the_run(settings, said, exact_cache, tmp
     options = TrainOptions(cache=exact_cache, out=tmp_path / "run", threads=1)
     with pytest.raises(FdetError, match=rf"lower optim\.lr \(now 1e\+15\).*{said}") as raised:
         train(config, options)
-    assert str(raised.value).endswith("; no weights were kept yet")
+    assert str(raised.value).endswith(
+        "; begin a new --out, as --resume would repeat the same steps; no weights were kept yet"
+    )
     assert not list((tmp_path / "run").glob("*.safetensors"))
     (line,) = metrics_log.read(tmp_path / "run")
     assert line["diverged"] in ("nan", "inf") and "loss" not in line
@@ -479,7 +484,7 @@ def test_the_weights_that_there_are_after_a_divergence_are_named(
     with pytest.raises(FdetError) as raised:
         train(config, options)
     assert str(raised.value).endswith(
-        "; best.safetensors has the weights of epoch 1, AP 0.000, last.safetensors has the last checkpoint"
+        "; best.safetensors has the weights of epoch 1, AP 0.000, last.safetensors has the weights of step 6"
     )
     assert sorted(path.name for path in out.glob("*.safetensors")) == [
         "best.safetensors",
@@ -539,9 +544,9 @@ def test_training_loads_no_image_and_no_backbone(exact_cache, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from fdet.pipeline.backbones import loading\n"
-        "from fdet.pipeline.dataset import images\n"
+        "from fdet.pipeline.dataset.images import decoding\n"
         "def never(*a, **k): raise AssertionError('loaded')\n"
-        "loading.load_backbone = images.load_image = never\n"
+        "loading.load_backbone = decoding.load_image = never\n"
         "from fdet.pipeline.runs.config import load_config\n"
         "from fdet.pipeline.training.options import TrainOptions\n"
         "from fdet.pipeline.training.train import train\n"

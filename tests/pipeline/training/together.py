@@ -13,7 +13,12 @@ import sys
 from pathlib import Path
 
 
-def start(words: list[object], size: int = 2, launcher: str = "torchrun") -> list[subprocess.Popen]:
+def start(
+    words: list[object],
+    size: int = 2,
+    launcher: str = "torchrun",
+    python: str | Path = sys.executable,
+) -> list[subprocess.Popen]:
     """One process a rank."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -23,7 +28,7 @@ def start(words: list[object], size: int = 2, launcher: str = "torchrun") -> lis
     for rank in range(size):
         told = {n: str(v) for n, v in {**shared, **dict.fromkeys(own, rank)}.items()}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [sys.executable, *map(str, words)]
+        command = [str(python), *map(str, words)]
         started.append(subprocess.Popen(command, env={**os.environ, **told}, **pipes))
     return started
 

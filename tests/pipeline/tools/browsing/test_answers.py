@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fdet.cache.codecs.form import NUMBERS
-from fdet.pipeline.dataset.canvases import recipe_of, render
+from fdet.pipeline.dataset.images.canvases import recipe_of, render
 from fdet.pipeline.tools.browsing.answers import ANSWERS, answer
 from fdet.pipeline.tools.browsing.collection import open_collection
 from fdet.pipeline.tools.browsing.heat import heat_map

@@ -1,5 +1,8 @@
 """What a detector holds, computes and keeps, against what can be counted by hand."""
 
+import re
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -7,6 +10,7 @@ from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.paper import SMALL_DATA
 from fdet.pipeline.tools.capacity.measure import measure
 from fdet.pipeline.tools.capacity.report import capacity_lines
 
@@ -151,3 +155,26 @@ def test_what_cannot_be_shown_is_said_in_one_line(what, said, exact_cache, tmp_p
     result = fdet(what.replace("FOLDER", str(tmp_path)), "--cache", exact_cache)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_the_note_on_a_small_trained_share_tells_what_is_known_of_small_data(exact_cache):
+    """The figures are those of the pages that it names."""
+    words = ["model", "retinanet-fpn-s", "--cache", str(exact_cache)]
+    shown = CliRunner().invoke(app, words).output
+    assert "note: less than 40% is trained. On COCO" in shown
+    assert (
+        "With 205 images (BCCD, one seed each) the share did not decide: -1.1 with 28%, " in shown
+    )
+    docs = Path(__file__).parents[4] / "docs"
+    claim, detectors = ((docs / name).read_text() for name in ("claim.md", "detectors.md"))
+    for point in SMALL_DATA:
+        row = next(line for line in claim.splitlines() if line.startswith(f"| {point.name} |"))
+        assert f"| {point.share:.0%} |" in row and f"| {point.gain:+.1f} |" in row
+    for name, share, ap in (("retinanet-fpn-s", 11, 0.474), ("cascade-nas-fpn-s", 53, 0.481)):
+        assert re.search(rf"\| `{name}` \| {ap} .*\| {share} % \|", detectors)
+        assert f"{100 * ap:.1f} with {share}%" in shown
+
+
+def test_nothing_is_noted_of_a_large_share(exact_cache):
+    words = ["model", "cascade-nas-fpn-s", "--cache", str(exact_cache)]
+    assert "note:" not in CliRunner().invoke(app, words).output

@@ -8,6 +8,7 @@ import pytest
 
 from fdet.cache.format.header import CacheHeader
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.extension import Extension
 from fdet.pipeline.runs.presets import preset_names
 from fdet.pipeline.tools.reporting.commands import assignments, find_caches, reproduction
 from fdet.pipeline.tools.reporting.records import read_records
@@ -32,6 +33,15 @@ def test_a_shell_reads_the_command_as_it_is_meant(tmp_path):
     given = [words[k + 1] for k, word in enumerate(words) if word == "--set"]
     names = {name: words[words.index(f"--{name}") + 1] for name in ("neck", "head")}
     assert load_config(**names, assignments=given).digest == record.info.config.digest
+
+
+def test_an_extended_run_is_made_by_two_commands(tmp_path):
+    run = write_run(tmp_path / "my run", settings=["train.epochs=9"])
+    (record,) = read_records([run])
+    info = replace(record.info, extensions=(Extension(4, 12),), begun="a" * 64)
+    first, second = reproduction(replace(record, info=info), {}).split(" && ")
+    assert "--set train.epochs=4" in first and "=9" not in first
+    assert second == "fdet train-heads --resume 'again/my run' --set train.epochs=9"
 
 
 def test_a_second_cache_and_vectors_of_classes_are_in_the_command(tmp_path):

@@ -114,7 +114,7 @@ def test_it_is_a_run_as_any_other(case, stage_1, live_cache, dataset, tmp_path):
         out,
         [dataset.parent / "images"],
         tmp_path / "found",
-        PredictOptions(device="cpu", threads=1),
+        PredictOptions(device="cpu", threads=1, recursive=True),
     )
     assert found.images == 12 and not found.failed
     (record,) = read_records([out])
