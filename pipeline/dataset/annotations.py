@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
-from .counting import counted
+from ...cache.wording import counted
 from .images.names import folded
 from .outlines import Outlines, joined_outlines
 

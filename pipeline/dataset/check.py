@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
+from ...cache.wording import counted
 from ..machines.progress import progress_line
-from .counting import counted
 from .formats.files import first_few
 from .images.decoding import ImageError, ImageHeader, read_header
 

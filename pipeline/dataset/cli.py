@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...cache.errors import InputError
+from ...cache.wording import counted
 from ..command import Format, argument, check_ranges, echo, opt, takes
-from .counting import counted
 from .splits.options import SplitOptions
 
 if TYPE_CHECKING:

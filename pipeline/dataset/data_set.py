@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...cache.errors import InputError, did_you_mean
+from ...cache.wording import counted
 from .annotations import Annotations
 from .coco.reading import annotations_of
-from .counting import counted
 from .data_name import DataName
 from .formats import FORMATS
 from .formats.files import first_few, is_closed, names_in, with_reasons
-from .formats.format import Contents, Format
+from .formats.format import MISSING_REMEDY, Contents, Format
 from .formats.splits import SAME, usual_name
 from .images.folders import images_folder
 from .settling import folder_of_all, given_names, settled, sizes_missing
@@ -97,7 +97,7 @@ def _refuse_missing(contents: Contents) -> None:
         objects = counted(sum(missing.values()), "object")
         raise InputError(
             f"{contents.source}: {len(missing)} of {total} images are missing, with {objects}: "
-            f"{first_few(list(missing))}; restore them, take them out of the annotations, or check --images"
+            f"{first_few(list(missing))}; {MISSING_REMEDY}"
         )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import InputError
+from ...cache.wording import counted
 from .coco.ids import whole_number
 from .coco.reading import LITERAL, given_name, valid_name_of
-from .counting import counted
 from .formats.files import first_few, with_reasons
 from .formats.format import Contents
 from .images.folders import actual_names, file_below, is_file

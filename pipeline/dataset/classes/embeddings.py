@@ -11,7 +11,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 
 Vectors = npt.NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ....cache.wording import counted
 from ..annotations import Annotations
 from ..coco.reading import annotations_of, decoded
-from ..counting import counted
 from ..data_set import DataSet
 from ..formats.files import first_few
 from ..formats.splits import usual_name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..counting import counted
+from ....cache.wording import counted
 
 Floats = npt.NDArray[np.float64]
 # Annotators and rounding leave boxes that reach this far beyond their image, px.

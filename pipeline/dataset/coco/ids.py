@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 
 Entry = tuple[str, dict[str, Any]]
 """A place in a file, such as images[3], and the entry there."""

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from ....cache.errors import InputError
 from ....cache.layout import ImageEntry
+from ....cache.wording import counted
 from ..annotations import Annotations, Coverage, ImageBoxes
-from ..counting import counted
 from ..images.names import normal_name, valid_name
 from ..outlines import packed_outlines
 from .box_checks import box_remarks

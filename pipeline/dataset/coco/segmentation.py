@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..counting import counted
+from ....cache.wording import counted
 from ..images.decoding import MAX_PIXELS
 
 # The maximum perimeter of a polygon in px. COCO's C rasterisers allocate some 80 bytes for each of these

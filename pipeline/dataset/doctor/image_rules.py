@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from ..counting import counted
+from ....cache.wording import counted
+from ..formats.format import MISSING_REMEDY
 from ..images.depth import bits_of
 from .finding import Finding, Severity, found
 from .subject import Split, Subject
@@ -36,7 +37,7 @@ def missing(subject: Subject) -> Finding | None:
         [name for name, _ in (*left_out, *listed)],
         subject.image_count + len(left_out),
         f"annotated images are missing, with {counted(objects, 'object')}",
-        "restore them, take them out of the annotations, or check --images",
+        MISSING_REMEDY,
     )
 
 

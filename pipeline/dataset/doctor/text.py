@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ..counting import counted
+from ....cache.wording import counted
 from .finding import Finding
 from .summary import SplitSummary, Summary
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..counting import counted
+from ....cache.wording import counted
 from .files import first_few, one_line
 from .format import Coco
 

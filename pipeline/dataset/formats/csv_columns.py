@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..coco.ids import whole_number
-from ..counting import counted
 from ..images.files import SUFFIXES
 from .files import MAX_TABLE_BYTES, head_of, is_closed, number, one_line, read_text, state_of
 

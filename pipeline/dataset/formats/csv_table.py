@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 from ..images.files import SUFFIXES
 from ..images.folders import images_folder, is_file
 from ..images.names import normal_name

@@ -10,6 +10,12 @@ from typing import Any
 Coco = dict[str, Any]
 
 
+# The remedy for images that annotations name and that are not there.
+MISSING_REMEDY = (
+    "restore them, take them out of the annotations (their label files in YOLO), or check --images"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The contents of a data set in COCO form.

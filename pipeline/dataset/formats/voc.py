@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from ....cache.errors import InputError
+from ....cache.wording import counted, none_has
 from ...machines.progress import progress_line
-from ..counting import counted, none_has
 from ..images.names import normal_name
 from .assembly import ImageObjects, ObjectEntry, coco_form, numbered, spelling_remarks
 from .files import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 from ..images.files import SUFFIXES, is_hidden
 from ..images.names import folded
 from .files import first_few, plain_path, shared_folder

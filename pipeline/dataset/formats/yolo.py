@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
+from ....cache.wording import counted, none_has
 from ...machines.progress import progress_line
-from ..counting import counted, none_has
 from ..images.files import SUFFIXES
 from ..images.sizes import read_sizes
 from .assembly import ImageObjects, coco_form
@@ -62,10 +62,11 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
     reader = LabelReader(names, layout.named_in, layout.keypoints)
     entries, unread = _entries(found, reader)
     alone = _labels_alone(found)
-    labels = [
-        file for file in alone if not (text := head_of(file)).strip() or looks_like_label(text)
-    ]
-    remarks += [*reader.remarks(), *_no_labels([file for file in alone if file not in set(labels)])]
+    heads = {file: head_of(file) for file in alone}
+    labels = [file for file, head in heads.items() if head.strip() and looks_like_label(head)]
+    others = [file for file, head in heads.items() if head.strip() and file not in set(labels)]
+    empty = [file for file, head in heads.items() if not head.strip()]
+    remarks += [*reader.remarks(), *_no_labels(others), *_no_image(empty)]
     strange = _strange_images(found, labels)
     unread = {**unread, **dict.fromkeys(strange.values(), "its suffix is that of no image")}
     missing = {f"the image of {f.name}": _object_count(f) for f in labels if f not in strange}
@@ -182,6 +183,12 @@ def _no_labels(files: Sequence[Path]) -> list[str]:
     )
     few = first_few([file.name for file in files])
     return [f"{what}: {few}"] if files else []
+
+
+def _no_image(files: Sequence[Path]) -> list[str]:
+    """Return a sentence on empty label files without an image, which lose nothing, where there are some."""
+    what = counted(len(files), "empty label file has no image", "empty label files have no image")
+    return [f"{what}: {first_few([file.name for file in files])}"] if files else []
 
 
 def _object_count(label: Path | None) -> int:

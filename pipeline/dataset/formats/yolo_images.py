@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 from ..images.files import SUFFIXES, find_images, is_hidden
 from ..images.names import folded
 from .files import (

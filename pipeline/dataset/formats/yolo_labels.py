@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ....cache.errors import InputError
-from ..counting import counted
+from ....cache.wording import counted
 from .assembly import Box, ObjectEntry, box_around
 from .files import number
 

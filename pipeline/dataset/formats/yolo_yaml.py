@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..coco.ids import whole_number
-from ..counting import counted
 from .files import one_line, read_text
 
 MAX_UNNAMED = 10_000

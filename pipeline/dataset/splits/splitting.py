@@ -13,11 +13,11 @@ import numpy as np
 
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..annotations import joined_annotations
 from ..check import check_there
 from ..coco.ids import whole_number
 from ..coco.reading import decoded
-from ..counting import counted
 from ..data_set import DataSet
 from ..formats.files import first_few
 from ..images.decoding import file_sha256

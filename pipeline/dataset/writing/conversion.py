@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from ....cache.errors import InputError, did_you_mean
+from ....cache.wording import counted
 from ..annotations import Annotations
 from ..coco.reading import decoded
-from ..counting import counted
 from ..data_set import DataSet
 from .whole_folder import refuse_no_folder, whole_folder
 from .writers import WRITERS

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from ....cache.wording import counted
 from ..annotations import Annotations
-from ..counting import counted
 from ..formats.assembly import area_within
 
 Floats = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ import numpy as np
 
 from ....cache.disk.publish import make_folder, publish_bytes, published, storage_error
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..annotations import Annotations, ImageBoxes
-from ..counting import counted
 from ..formats.files import first_few
 from ..images.files import SUFFIXES, is_hidden
 from ..images.names import normal_name

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..annotations import Annotations
-from ..counting import counted
 from ..formats.assembly import numbered
 from ..formats.files import first_few, read_text
 from .losses import lost_details, lost_image_ids, outline_of

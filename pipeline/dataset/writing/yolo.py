@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ..annotations import Annotations
-from ..counting import counted
 from ..formats.files import first_few
 from ..formats.splits import SPLITS, usual_name
 from ..formats.yolo_layout import label_places

@@ -105,14 +105,19 @@ def small_objects(facts: Facts) -> str | None:
 
 
 def rare_classes(facts: Facts) -> str | None:
-    """Say which classes few training images show and whose AP is low."""
+    """Say which classes few training images show and whose AP is low by more than chance."""
     s = facts.scores
     if s is None or not facts.rare:
         return None
     if len(facts.rare) == facts.classes:
         return "no class is shown by more than 10 training images: label more images"
     known = [(ap, name) for name in facts.rare if (ap := s.per_class.get(name)) is not None]
-    low = sorted((ap, name) for ap, name in known if ap < s.ap)
+    # Few objects of such a class are evaluated too, on which AP may be anything.
+    low = sorted(
+        (ap, name)
+        for ap, name in known
+        if s.ap - ap > 2 * standard_error(s.ap, s.images, s.objects.get(name))
+    )
     if not low:
         return None
     named = listed([f"{name!r} (AP {ap:.3f})" for ap, name in low])

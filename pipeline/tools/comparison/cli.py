@@ -7,6 +7,7 @@ import logging
 import typer
 
 from ...command import echo, takes
+from ...machines.interrupt import INTERRUPTED
 from .options import CompareOptions
 
 
@@ -26,6 +27,8 @@ def compare_command(options: CompareOptions) -> None:
     try:
         report = compare(options)
     except RunEnded as ended:
+        if ended.status == INTERRUPTED:
+            echo("fdet: the same `fdet compare` command goes on with this run and the others", err=True)
         raise typer.Exit(ended.status) from ended
     echo(report.to_markdown())
     echo(f"written: {options.out / 'compare.md'}, compare.json, compare.png")

@@ -112,7 +112,9 @@ def test_what_it_warns_of_comes_with_the_header(begun, dataset, tmp_path):
     worker.begin()
     ((piece, said),) = worker.work([CREATE])
     assert piece == CREATE
-    assert any("boxes" in line for line in said) and any("keeps the annot" in line for line in said)
+    assert any("1 box of zero size" in line for line in said) and any(
+        "keeps the annot" in line for line in said
+    )
 
 
 def test_workers_are_told_whole_paths_and_the_threads_they_claim(dataset, tmp_path, monkeypatch):

@@ -118,7 +118,7 @@ def test_a_run_above_an_hour_is_shown_the_smaller_preset():
     assert "--config retinanet-nas-fpn-s is" in described_time(other, 1e5)
 
 
-@pytest.mark.parametrize(("head", "channels"), [("retinanet", 8), ("fcos", 256)])
+@pytest.mark.parametrize(("head", "channels"), [("retinanet", 8), ("fcos", 8)])
 def test_where_no_preset_is_smaller_none_is_shown(head, channels):
     config = settings(head, f"neck.channels={channels}")
     assert described_time(config, 1e5) == ("the steps will take about 27.8 h, without evaluations")

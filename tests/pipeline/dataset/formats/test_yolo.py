@@ -299,10 +299,10 @@ def test_labels_without_an_image_are_missing_images(tmp_path):
     write(tmp_path / "labels" / "train" / "lost2.txt", "\n")
     names_file(tmp_path / "labels" / "train")
     data = read_data_set(file, whole=False)
-    assert data.missing == {"the image of lost.txt": 2, "the image of lost2.txt": 0}
-    assert data.annotations.warnings() == []
+    assert data.missing == {"the image of lost.txt": 2}
+    assert data.annotations.warnings() == ["1 empty label file has no image: lost2.txt"]
     with pytest.raises(
-        InputError, match=r"2 of 3 images are missing, with 2 objects: the image of"
+        InputError, match=r"1 of 2 images are missing, with 2 objects: the image of"
     ):
         read_data_set(file)
 

@@ -56,6 +56,18 @@ def test_classes_are_rare_only_where_others_are_not_and_their_ap_is_low():
     assert "'c0' (AP 0.000), 'c1' (AP 0.010), 'c2' (AP 0.020) and 6 more" in advise(rare)[0].text
 
 
+@pytest.mark.parametrize("objects", [1, 3, 10, 40])
+def test_a_rare_class_whose_ap_differs_by_chance_alone_is_no_matter(objects):
+    """All classes are found equally well; the AP of the rare one is that of a few drawn objects."""
+    rng, spoken = np.random.default_rng(objects), 0
+    for ap in rng.binomial(objects, 0.5, len(SEEDS)) / objects:
+        found = scores(ap=0.5, per_class={"dish": ap}, objects={"cell": 400, "dish": objects})
+        spoken += "rare classes" in names(replace(NOTHING, rare=("dish",), scores=found))
+    assert spoken <= len(SEEDS) // 20
+    low = scores(ap=0.5, per_class={"dish": 0.0}, objects={"cell": 400, "dish": 40})
+    assert "rare classes" in names(replace(NOTHING, rare=("dish",), scores=low))
+
+
 @pytest.mark.parametrize("seed", SEEDS[::10])
 def test_scores_that_are_shares_of_hits_but_for_chance_are_no_matter(seed):
     random = np.random.default_rng(seed)

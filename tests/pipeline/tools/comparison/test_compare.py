@@ -224,7 +224,8 @@ def test_ctrl_c_ends_run_and_comparison_and_the_same_command_goes_on(options, wa
     os.kill(process.pid, signal.SIGINT)
     said, told = process.communicate()
     assert (process.returncode, said) == (130, "")
-    assert told.endswith("fdet: interrupted; what was finished is kept\n")
+    assert "fdet: interrupted; what was finished is kept" in told
+    assert told.endswith("the same `fdet compare` command goes on with this run and the others\n")
     assert told.count("interrupted") == 1
     again = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "run 1 of 2: scratch-0 goes on" in again.stderr
