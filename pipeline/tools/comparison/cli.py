@@ -28,7 +28,10 @@ def compare_command(options: CompareOptions) -> None:
         report = compare(options)
     except RunEnded as ended:
         if ended.status == INTERRUPTED:
-            echo("fdet: the same `fdet compare` command goes on with this run and the others", err=True)
+            echo(
+                "fdet: the same `fdet compare` command goes on with this run and the others",
+                err=True,
+            )
         raise typer.Exit(ended.status) from ended
     echo(report.to_markdown())
     echo(f"written: {options.out / 'compare.md'}, compare.json, compare.png")
