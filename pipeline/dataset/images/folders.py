@@ -19,15 +19,17 @@ _TRIED = 50
 def images_folder(file: Path, names: Sequence[str]) -> Path:
     """Return the folder beside an annotation file in which the images lie.
 
-    names: their names as given, of which some may be missing. Raises InputError where no folder has more than
-    half of them.
+    names: their names as given, of which some may be missing. Where no folder has more than half of them,
+    names count that differ by their folders, their case or their encoding alone. Raises InputError where
+    there are not that many either.
     """
     tried = names[:: max(1, len(names) // _TRIED)][:_TRIED]
     looked = list(dict.fromkeys(_candidates(file)))
-    there = {folder: sum(file_below(folder, name) != "" for name in tried) for folder in looked}
-    best = max(looked, key=there.__getitem__)
-    if there[best] > len(tried) / 2:
-        return best
+    for count in (_exact, _alike):
+        there = {folder: count(folder, tried) for folder in looked}
+        best = max(looked, key=there.__getitem__)
+        if there[best] > len(tried) / 2:
+            return best
     if closed := next((folder for folder in looked if _is_closed(folder)), None):
         raise InputError(f"{closed}: Permission denied, and the images of {file} may be in it")
     shown = ", ".join(str(folder) for folder in looked if folder.is_dir())
@@ -35,6 +37,20 @@ def images_folder(file: Path, names: Sequence[str]) -> Path:
         f"{file}: its images, such as {names[0] if names else '(none)'}, are in none of {shown}; give "
         "--images FOLDER"
     )
+
+
+def _exact(folder: Path, names: Sequence[str]) -> int:
+    """Return how many names mean a file of a folder."""
+    return sum(file_below(folder, name) != "" for name in names)
+
+
+def _alike(folder: Path, names: Sequence[str]) -> int:
+    """Return how many names are, but for their folders, case and encoding, those of files in a folder."""
+    try:
+        there = {folded(name) for name in os.listdir(folder)}  # noqa: PTH208
+    except OSError:
+        return 0
+    return sum(folded(PurePosixPath(name.replace("\\", "/")).name) in there for name in names)
 
 
 def _is_closed(folder: Path) -> bool:

@@ -92,3 +92,24 @@ def test_a_picture_that_fdet_drew_is_not_a_missing_image(tmp_path):
     write(tmp_path / "found" / "pictures" / "a.png", "")
     write(tmp_path / "found" / "detections.json", "[]")
     assert actual_names(tmp_path, ["a.png"]) == {"a.png": "photos/a.png"}
+
+
+@pytest.mark.parametrize(
+    ("given", "actual"),
+    [
+        ("I{}.JPG", "i{}.jpg"),
+        ("dataset/img/i{}.jpg", "i{}.jpg"),
+        ("C:\\photos\\I{}.jpg", "i{}.jpg"),
+        (unicodedata.normalize("NFD", "é{}.jpg"), unicodedata.normalize("NFC", "é{}.jpg")),
+    ],
+)
+@pytest.mark.parametrize("beside", ["", "images"])
+def test_the_folder_is_found_though_names_differ_from_those_on_the_disk(
+    beside, given, actual, tmp_path
+):
+    for k in range(3):
+        write(tmp_path / beside / actual.format(k), "")
+    names = [given.format(k) for k in range(3)]
+    assert images_folder(tmp_path / "train.json", names) == tmp_path / beside
+    with pytest.raises(InputError, match="are in none of"):
+        images_folder(tmp_path / "train.json", ["x.jpg", "y.jpg", names[0]])
