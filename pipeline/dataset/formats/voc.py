@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ....cache.errors import InputError
 from ....cache.wording import counted, none_has
 from ...machines.progress import progress_line
+from ..images.files import SUFFIXES
 from ..images.names import normal_name
 from .assembly import ImageObjects, ObjectEntry, coco_form, numbered, spelling_remarks
 from .files import (
@@ -233,21 +234,30 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _listed(list_: Path) -> Iterator[Path]:
-    """Yield the XML files of the images of a list; a row may have a 1 or -1 behind the image."""
+    """Yield the XML files of the images of a list.
+
+    A row has the name of an image, which may be that of its file (JPEGImages/a.jpg), and a 1 or -1 may stand
+    behind it.
+    """
     folder = list_.parents[2] / "Annotations"
     for line, row in enumerate(read_text(list_).splitlines(), 1):
         if not row.strip():
             continue
         try:
-            whole, first = (
-                folder / f"{normal_name(text)}.xml" for text in (row.strip(), row.split()[0])
-            )
+            given = [normal_name(text) for text in (row.strip(), row.split()[0])]
         except ValueError as error:
             expected = "the name of an image"
             raise InputError(
                 f"{list_}: line {line}: expected {expected}, got {row.strip()[:80]!r}"
             ) from error
-        yield whole if whole.is_file() else first
+        tried = [folder / f"{name}.xml" for name in (*given, *map(_without_file, given))]
+        yield next((file for file in tried if file.is_file()), tried[1])
+
+
+def _without_file(name: str) -> str:
+    """Return the name of an image without the folder and the suffix of its file."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _folders_of_splits(path: Path) -> dict[str, Path]:

@@ -42,6 +42,14 @@ def test_the_union_may_be_asked_for(tmp_path):
         read_data_set(path, split="tset")
 
 
+@pytest.mark.parametrize("row", ["{}.png", "JPEGImages/{}.png", "JPEGImages\\{}.PNG", "{}.png 1"])
+def test_a_row_may_name_the_file_of_an_image(row, tmp_path):
+    path = lists(tmp_path, val="c")
+    rows = "".join(f"{row.format(name)}\n" for name in "ab")
+    write(path / "ImageSets" / "Main" / "train.txt", rows)
+    assert names(path, "train") == ["a.png", "b.png"]
+
+
 @pytest.mark.parametrize("others", [{}, {"test": "c"}, {"val": "b"}])
 def test_the_union_without_both_parts_is_a_split(others, tmp_path):
     path = lists(tmp_path, trainval="a b", **others)
