@@ -170,7 +170,23 @@ def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
         "hidden XML files are left out; rename them to use them",
     )
     few = first_few([file.name for file in hidden])
-    return list(files_below(folder, _XML)), [f"{what}: {few}"] if hidden else []
+    remarks = [f"{what}: {few}"] if hidden else []
+    return list(files_below(folder, _XML)), [*remarks, *_unread_lists(path)]
+
+
+def _unread_lists(path: Path) -> list[str]:
+    """Return a sentence on lists of splits that do not lie where VOC has them, where there are some."""
+    sets = path / "ImageSets"
+    places = [path, sets, *(sets / name for name in names_in(sets))]
+    there = [place / name for place in places for name in names_in(place)]
+    lists = [
+        file.relative_to(path).as_posix()
+        for file in there
+        if file.suffix == ".txt" and file.stem.removesuffix("_list") in _LISTED and file.is_file()
+    ]
+    what = counted(len(lists), "list of a split is not read", "lists of splits are not read")
+    expected = "expected them in ImageSets/Main, such as ImageSets/Main/train.txt"
+    return [f"{what}: {first_few(lists)}; {expected}"] if lists else []
 
 
 def _xml_of_lists(lists: Sequence[Path], further: Sequence[str]) -> tuple[list[Path], list[str]]:

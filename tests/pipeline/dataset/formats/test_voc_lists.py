@@ -50,6 +50,17 @@ def test_a_row_may_name_the_file_of_an_image(row, tmp_path):
     assert names(path, "train") == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["train.txt", "ImageSets/train.txt", "ImageSets/Segmentation/val.txt", "train_list.txt"],
+)
+def test_a_list_in_another_place_is_said_to_be_left_alone(place, tmp_path):
+    write_voc(tmp_path)
+    write(tmp_path / place, "a\n")
+    remarks = read_data_set(tmp_path).annotations.remarks
+    assert any(f"1 list of a split is not read: {place}; expected" in text for text in remarks)
+
+
 @pytest.mark.parametrize("others", [{}, {"test": "c"}, {"val": "b"}])
 def test_the_union_without_both_parts_is_a_split(others, tmp_path):
     path = lists(tmp_path, trainval="a b", **others)
