@@ -138,6 +138,7 @@ def held_run(
     with ExitStack() as held:
 
         def take_folder() -> RunInfo:
+            """Lock the folder, make or find the run in it, and open the trackers."""
             needed = _needed_files(options, info)
             held.enter_context(held_folder(options.out))
             on_disk = prepare_folder(

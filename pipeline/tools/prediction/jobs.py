@@ -33,7 +33,7 @@ class Job:
 
     @property
     def is_video(self) -> bool:
-        """Whether it is a video, whose frames are predicted."""
+        """Return whether the file is a video, whose frames are predicted."""
         return is_video(self.path)
 
     def frame(self, number: int, image_id: int) -> Job:

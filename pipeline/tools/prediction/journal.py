@@ -25,7 +25,7 @@ MAX_LINE_BYTES = 2**26
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What was found in an image.
+    """The detections of an image, and the files that were written for it.
 
     name: the path of its outputs, without a suffix. hw: its size in px. file_sha256: that of its file, ""
     for a frame of a video. detections: each with category_id, category_name, bbox (x, y, width, height, in
