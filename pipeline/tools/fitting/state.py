@@ -14,6 +14,7 @@ from typing import Any
 from ....cache.codecs.form import get_form
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache, FdetError
+from ....cache.format.json_values import list_of, mapping_of, number_of, text_of, whole_of
 from ....cache.format.sealed import digest_or_none, read_sealed, sealed_json
 from ...dataset.images.views import ResizeRule, parse_views
 from ...runs.presets import preset_names
@@ -91,13 +92,13 @@ class State:
                 raise ValueError(f"format {data['format']}, expected {FORMAT}")
             return cls(
                 out,
-                _mapping(data["options"]),
-                _text(data["folder"]),
+                mapping_of(data["options"]),
+                text_of(data["folder"]),
                 None if data["chosen"] is None else _chosen(data["chosen"]),
                 None if data["length"] is None else _length(data["length"]),
-                dict(_done(entry, out) for entry in _list(data["done"])),
-                None if data["images"] is None else _text(data["images"]),
-                _number(data["seconds"], 0, _DAYS),
+                dict(_done(entry, out) for entry in list_of(data["done"])),
+                None if data["images"] is None else text_of(data["images"]),
+                number_of(data["seconds"], 0, _DAYS),
                 digest_or_none(data.get("inputs", "")),
             )
         except (LookupError, TypeError, ValueError, OverflowError, FdetError) as error:
@@ -123,20 +124,20 @@ class State:
 
 
 def _chosen(data: Any) -> Chosen:
-    values = _mapping(data)
-    preset, views, codec = values["preset"], _text(values["views"]), _text(values["codec"])
+    values = mapping_of(data)
+    preset, views, codec = values["preset"], text_of(values["views"]), text_of(values["codec"])
     parse_views(views)
     get_form(codec)
     if preset is not None and preset not in preset_names():
         raise ValueError(f"preset {preset!r}")
     step, evaluation, after = (
-        _number(values[name], 0, _DAYS) for name in ("step", "evaluation", "after")
+        number_of(values[name], 0, _DAYS) for name in ("step", "evaluation", "after")
     )
     measured = {
-        name: _number(value, -math.inf, math.inf)
-        for name, value in _mapping(values["measured"]).items()
+        name: number_of(value, -math.inf, math.inf)
+        for name, value in mapping_of(values["measured"]).items()
     }
-    images, val_images = (_whole(values[name], 1, 2**31) for name in ("images", "val_images"))
+    images, val_images = (whole_of(values[name], 1, 2**31) for name in ("images", "val_images"))
     return Chosen(
         _canvas(values["canvas"]),
         views,
@@ -152,8 +153,8 @@ def _chosen(data: Any) -> Chosen:
 
 
 def _canvas(data: Any) -> Canvas:
-    values = _mapping(data)
-    short, long = (_whole(values[name], 1, 2**16) for name in ("short", "long"))
+    values = mapping_of(data)
+    short, long = (whole_of(values[name], 1, 2**16) for name in ("short", "long"))
     if not isinstance(values["square"], bool):
         raise TypeError(f"square: {values['square']!r}")
     ResizeRule(short, long, values["square"], 1)
@@ -161,46 +162,14 @@ def _canvas(data: Any) -> Canvas:
 
 
 def _length(data: Any) -> Length:
-    values = _mapping(data)
-    epochs, every = (_whole(values[name], 1, 10**9) for name in ("epochs", "eval_every"))
+    values = mapping_of(data)
+    epochs, every = (whole_of(values[name], 1, 10**9) for name in ("epochs", "eval_every"))
     share = values["fraction"]
-    return Length(epochs, every, None if share is None else _number(share, 1e-6, 1))
+    return Length(epochs, every, None if share is None else number_of(share, 1e-6, 1))
 
 
 def _done(data: Any, out: Path) -> tuple[str, Done]:
-    values = _mapping(data)
-    words = filled_words(map(_text, _list(values["words"])), out)
-    seconds = _number(values["seconds"], 0, _DAYS)
-    return _text(values["name"]), Done(words, seconds, _whole(values["status"], 0, 255))
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"expected a list, got {value!r}")
-    return value
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"expected an object, got {value!r}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a text, got {value!r}")
-    return value
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"expected a number, got {value!r}")
-    if not low <= float(value) <= high or not math.isfinite(value):
-        raise ValueError(f"expected a number from {low} to {high}, got {value}")
-    return float(value)
-
-
-def _whole(value: Any, low: int, high: int) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"expected a whole number, got {value!r}")
-    return int(_number(value, low, high))
+    values = mapping_of(data)
+    words = filled_words(map(text_of, list_of(values["words"])), out)
+    seconds = number_of(values["seconds"], 0, _DAYS)
+    return text_of(values["name"]), Done(words, seconds, whole_of(values["status"], 0, 255))

@@ -16,6 +16,7 @@ from typing import Any
 from ....cache.disk.files import is_below, open_below
 from ....cache.disk.publish import published, storage_error
 from ....cache.errors import CorruptCache
+from ....cache.format.json_values import text_of, whole_of
 from ....cache.format.sealed import SEAL, parse_sealed, sealed_json
 
 NAME = "detections.jsonl"
@@ -74,11 +75,11 @@ class Line:
         try:
             picture = data["picture"]
             return cls(
-                _whole(data["image_id"], -(2**63)),
-                _text(data["file_name"]),
+                whole_of(data["image_id"]),
+                text_of(data["file_name"]),
                 _path(data["output_name"]),
-                (_whole(data["height"], 1), _whole(data["width"], 1)),
-                _text(data["file_sha256"]),
+                (whole_of(data["height"], 1), whole_of(data["width"], 1)),
+                text_of(data["file_sha256"]),
                 tuple(map(_detection, data["detections"])),
                 None if picture is None else _path(picture),
                 tuple(map(_path, data["crops"])),
@@ -148,8 +149,8 @@ class Journal:
 def _detection(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, dict) or SEAL in data:
         raise TypeError("a detection is an object")
-    _whole(data["category_id"], -(2**63))
-    _text(data["category_name"])
+    whole_of(data["category_id"])
+    text_of(data["category_name"])
     box, score = data["bbox"], data["score"]
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, score])):
         raise ValueError(f"bbox, score: expected numbers, got {box!r:.80}, {score!r:.40}")
@@ -160,19 +161,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e15 and math.isfinite(value)
 
 
-def _whole(value: Any, low: int = 0) -> int:
-    if type(value) is not int or not low <= value < 2**63:
-        raise ValueError(f"expected a whole number, got {value!r:.40}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a text, got {value!r:.40}")
-    return value
-
-
 def _path(value: Any) -> str:
-    if "\0" in _text(value) or not is_below(value):
+    if "\0" in text_of(value) or not is_below(value):
         raise ValueError(f"expected a path below the folder, got {value!r:.80}")
     return str(value)

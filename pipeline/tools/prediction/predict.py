@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ....cache.disk.publish import remove_leftovers
 from ....cache.errors import FeatureError, InputError
+from ....cache.wording import counted
 from ...runs.folder import held_folder
 from .files import CROPS, PICTURES, put
 from .journal import NAME as JOURNAL
@@ -18,7 +19,7 @@ from .plan import Kept, Plan, kept_of, make_plan
 from .results import FORMS, Results
 from .stages import Stages
 from .state import State
-from .summary import PredictSummary, counted
+from .summary import PredictSummary
 
 DEFAULTS = PredictOptions()
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State,
     done = frozenset[str]() if kept is None else kept.done
     if kept is not None and done:
         again = f"; {kept.damaged} cut off or without a file: done again" if kept.damaged else ""
-        log.info("%s: %s done before, going on%s", plan.out, counted(len(done)), again)
+        log.info("%s: %s done before, going on%s", plan.out, counted(len(done), "image"), again)
     # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
     use_threads(options.threads if options.threads is not None else info.key.threads or None)
     finder = load_finder(

@@ -13,9 +13,10 @@ from typing import Any, get_args
 
 from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache
+from ....cache.format.json_values import text_of, whole_of
 from ....cache.format.sealed import digest_or_none, read_sealed, sealed_json
+from ....cache.wording import counted
 from .options import ResultFormat
-from .summary import counted
 
 NAME = "prediction.json"
 FORMAT = 1
@@ -64,9 +65,9 @@ class State:
             return cls(
                 digest_or_none(data["run"]),
                 digest_or_none(data["weights"]),
-                {str(k): _text(v) for k, v in data["options"].items()},
+                {str(k): text_of(v) for k, v in data["options"].items()},
                 tuple(map(_source, _rows(data["images"]))),
-                {str(k): _whole(v) for k, v in data["videos"].items()},
+                {str(k): whole_of(v) for k, v in data["videos"].items()},
                 _formats(data["formats"]),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -120,10 +121,10 @@ def _other_images(before: Sequence[Source], now: Sequence[Source]) -> list[str]:
     for what, here, there in (("more", new, old), ("fewer", old, new)):
         names = [name for name in here if name not in there]
         if names:
-            found.append(f"{counted(len(names))} {what} ({_listed(names)})")
+            found.append(f"{counted(len(names), 'image')} {what} ({_listed(names)})")
     renumbered = [name for name in new if name in old and old[name] != new[name]]
     if renumbered and not found:
-        found.append(f"other ids of {counted(len(renumbered))} ({_listed(renumbered)})")
+        found.append(f"other ids of {counted(len(renumbered), 'image')} ({_listed(renumbered)})")
     return found
 
 
@@ -143,25 +144,13 @@ def _rows(columns: Any) -> list[tuple[Any, ...]]:
 
 def _source(row: tuple[Any, ...]) -> Source:
     name, image_id, size, modified = row
-    return Source(_text(name), _whole(image_id), _whole(size), _whole(modified))
+    return Source(text_of(name), whole_of(image_id), whole_of(size), whole_of(modified))
 
 
 def _formats(data: Any) -> dict[str, bool]:
-    formats = {_text(k): v for k, v in data.items()}
+    formats = {text_of(k): v for k, v in data.items()}
     if not formats.keys() <= set(get_args(ResultFormat)):
         raise ValueError(f"formats: {', '.join(formats)}")
     if not all(isinstance(v, bool) for v in formats.values()):
         raise TypeError("formats: expected true or false")
     return formats
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a text, got {value!r:.80}")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 2**63:
-        raise ValueError(f"expected a whole number, got {value!r:.80}")
-    return value

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ....cache.wording import counted
+
 
 @dataclass(frozen=True, slots=True)
 class PredictSummary:
@@ -26,17 +28,12 @@ class PredictSummary:
     written: tuple[str, ...] = ()
 
 
-def counted(images: int) -> str:
-    """Return a number of images in words: `1 image`, `7 images`."""
-    return f"{images} image{'' if images == 1 else 's'}"
-
-
 def lines_of(summary: PredictSummary) -> Iterator[str]:
     """Yield the last lines of the command: what there is and where, and how long an image took."""
     if not summary.new:
         yield f"{summary.out}: every image was done before; --overwrite starts anew"
     written = ", ".join(summary.written)
-    yield f"{counted(summary.images)}, {summary.detections} detections in {summary.out}: {written}"
+    yield f"{counted(summary.images, 'image')}, {summary.detections} detections in {summary.out}: {written}"
     if summary.new:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in summary.milliseconds.items())
         yield f"{summary.rate:.1f} images/s; ms an image: {stages}"

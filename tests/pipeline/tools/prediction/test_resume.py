@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from fdet.cache.errors import CorruptCache, InputError, StorageError
+from fdet.cache.wording import counted
 from fdet.pipeline.tools.prediction import recorder
 from fdet.pipeline.tools.prediction.finder import Finder
 from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
-from fdet.pipeline.tools.prediction.summary import counted, lines_of
+from fdet.pipeline.tools.prediction.summary import lines_of
 
 DEFAULT = PredictOptions(threads=1)
 ALL = PredictOptions(threads=1, recursive=True, save_crops=True, draw_above=0.01)
@@ -58,7 +59,7 @@ def test_an_interrupted_prediction_goes_on_and_ends_like_any_other(
     heal()
     summary = predict(small_run, [photos], tmp_path / "out", ALL)
     assert (summary.images, summary.new) == (6, 6 - count)
-    assert f"{tmp_path / 'out'}: {counted(count)} done before, going on" in caplog.messages
+    assert f"{tmp_path / 'out'}: {counted(count, 'image')} done before, going on" in caplog.messages
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
     assert (tmp_path / "out" / "detections.jsonl").read_bytes().startswith(kept)
 
