@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid
-from .blocks import find_blocks
+from .blocks import Block, find_blocks
 from .frozen import FrozenBackbone
 from .taps import HW
 from .trained import first_stage
@@ -44,6 +44,32 @@ class Adapter(nn.Module):
         return x + change.movedim(-1, self.axis).to(x.dtype)
 
 
+def blocks_to_adapt(
+    backbone: FrozenBackbone, train_from: str, canvases: Sequence[HW]
+) -> list[Block]:
+    """Return the blocks from the stage that ends with level `train_from` on. Raises ConfigError."""
+    first = first_stage(backbone, train_from)
+    blocks = [b for b in find_blocks(backbone, min(canvases)) if b.stage >= first]
+    if not blocks:
+        raise ConfigError(
+            f"setting 'backbone.adapters': {backbone.name} has no block to adapt"
+            + (f" from {train_from} on" if train_from else "")
+            + "; choose another backbone, or train without"
+        )
+    return blocks
+
+
+def drawn_adapters(
+    blocks: Sequence[Block], reduction: int, min_width: int, seed: int
+) -> list[Adapter]:
+    """Draw an adapter for each block, of max(min_width, channels // reduction) channels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return [
+            Adapter(b.channels, max(min_width, b.channels // reduction), b.axis) for b in blocks
+        ]
+
+
 class AdaptedBackbone(nn.Module):
     """A frozen backbone with adapters: (B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
@@ -69,23 +95,12 @@ class AdaptedBackbone(nn.Module):
         canvases: Sequence[HW],
     ) -> None:
         super().__init__()
-        first = first_stage(backbone, train_from)
-        blocks = [b for b in find_blocks(backbone, min(canvases)) if b.stage >= first]
-        if not blocks:
-            raise ConfigError(
-                f"setting 'backbone.adapters': {backbone.name} has no block to adapt"
-                + (f" from {train_from} on" if train_from else "")
-                + "; choose another backbone, or train without"
-            )
         self.spec = backbone.spec
+        blocks = blocks_to_adapt(backbone, train_from, canvases)
         self.blocks = tuple(block.name for block in blocks)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            adapters = [
-                Adapter(b.channels, max(min_width, b.channels // reduction), b.axis) for b in blocks
-            ]
-        self.adapters = nn.ModuleList(adapters).to(backbone.device)
-        for name, adapter in zip(self.blocks, adapters, strict=True):
+        drawn = drawn_adapters(blocks, reduction, min_width, seed)
+        self.adapters = nn.ModuleList(drawn).to(backbone.device)
+        for name, adapter in zip(self.blocks, self.adapters, strict=True):
             backbone.insert(name, adapter)
         # A tuple hides the backbone from torch: it is not saved, moved or set to another memory format.
         self._frozen = (backbone,)

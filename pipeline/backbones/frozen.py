@@ -89,7 +89,7 @@ class FrozenBackbone(nn.Module):
     def pyramid(self, canvases: Tensor, content_hw: Sequence[HW]) -> FeaturePyramid:
         """Compute the pyramid as `forward` does, with a graph where an inserted module is trained."""
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
-        with self._exact(canvases.device):
+        with exact(self.precision, canvases.device):
             x = self.normalised(canvases, content_hw)
             maps, vector = self._computed(x, canvas_hw, content_hw)
             floats = tuple(m.float().contiguous() for m in maps)
@@ -118,20 +118,6 @@ class FrozenBackbone(nn.Module):
             image[:, rows:, :] = 0
             image[:, :, columns:] = 0
         return x
-
-    @contextmanager
-    def _exact(self, device: torch.device) -> Iterator[None]:
-        """Compute in this precision only, also within a training step of half precision."""
-        half = PRECISIONS[self.precision] if self.precision != "fp32" else None
-        # TF32 is not fp32: it keeps only ten bits of the mantissa.
-        strict = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with (
-            torch.autocast(device.type, dtype=half, enabled=half is not None),
-            strict if half is None and device.type == "cuda" else nullcontext(),
-        ):
-            yield
 
     def _computed(
         self, x: Tensor, canvas_hw: HW, content_hw: Sequence[HW]
@@ -163,3 +149,18 @@ class FrozenBackbone(nn.Module):
             fitted.model.set_input_size(canvas_hw)  # type: ignore[operator,union-attr]
             self._by_canvas[canvas_hw] = fitted.requires_grad_(False).eval()
         return self._by_canvas[canvas_hw]
+
+
+@contextmanager
+def exact(precision: str, device: torch.device) -> Iterator[None]:
+    """Compute in this precision only within the block, also within a training step of half precision."""
+    half = PRECISIONS[precision] if precision != "fp32" else None
+    # TF32 is not fp32: it keeps only ten bits of the mantissa.
+    strict = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with (
+        torch.autocast(device.type, dtype=half, enabled=half is not None),
+        strict if half is None and device.type == "cuda" else nullcontext(),
+    ):
+        yield

@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ...cache.errors import ConfigError, InputError, did_you_mean
 from ...cache.pyramid import FeaturePyramid
 from .frozen import FrozenBackbone
-from .taps import HW
+from .taps import HW, TappedNet
 
 
 class TrainedBackbone(nn.Module):
@@ -42,7 +42,7 @@ class TrainedBackbone(nn.Module):
         self.spec = backbone.spec
         self._batch_norm = batch_norm
         self._normalised = backbone.normalised
-        self.net = _net_for(backbone, canvases)
+        self.net = fitted_net(backbone, canvases, backbone.chosen)
         first = first_stage(backbone, train_from)
         self.net.requires_grad_(True)
         stages = _stages(backbone, min(canvases))
@@ -64,12 +64,17 @@ class TrainedBackbone(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""
         super().train(mode)
-        for module in self.modules():
-            parameters = list(module.parameters())
-            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
-            if frozen or (isinstance(module, _BatchNorm) and not self._batch_norm):
-                module.train(False)
+        keep_frozen(self, self._batch_norm)
         return self
+
+
+def keep_frozen(model: nn.Module, batch_norm: bool) -> None:
+    """Set to eval mode what is not trained: frozen modules, and BatchNorm too without `batch_norm`."""
+    for module in model.modules():
+        parameters = list(module.parameters())
+        frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
+        if frozen or (isinstance(module, _BatchNorm) and not batch_norm):
+            nn.Module.train(module, False)
 
 
 def first_stage(backbone: FrozenBackbone, train_from: str) -> int:
@@ -84,8 +89,13 @@ def first_stage(backbone: FrozenBackbone, train_from: str) -> int:
     return names.index(train_from) if train_from else 0
 
 
-def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:
-    """Build the net; a model that is fitted to its canvas is fitted in place: copies share no weights."""
+def fitted_net(
+    backbone: FrozenBackbone, canvases: Sequence[HW], chosen: Sequence[int]
+) -> TappedNet:
+    """Build the net of these levels.
+
+    A model that is fitted to its canvas is fitted in place, since copies share no weights.
+    """
     taps = backbone.taps
     if taps.sized:
         if len(set(canvases)) > 1:
@@ -94,7 +104,7 @@ def _net_for(backbone: FrozenBackbone, canvases: Sequence[HW]) -> nn.Module:
                 "make the cache with --size"
             )
         taps.model.set_input_size(canvases[0])  # type: ignore[operator]
-    return taps.build(backbone.chosen)
+    return taps.build(chosen)
 
 
 def _stages(backbone: FrozenBackbone, canvas_hw: HW) -> list[list[nn.Parameter]]:
@@ -104,15 +114,20 @@ def _stages(backbone: FrozenBackbone, canvas_hw: HW) -> list[list[nn.Parameter]]
     side = 2 * taps.available[count - 1].stride
     probe_hw = canvas_hw if taps.sized or taps.native_hw else (side, side)
     parameters = list(taps.model.parameters())
-    stages: list[list[nn.Parameter]] = []
-    known: set[int] = set()
     with torch.enable_grad():
         probe = torch.zeros((1, 3, *probe_hw), device=parameters[0].device)
-        for map_ in taps.build(range(count)).eval()(probe):
-            slopes = torch.autograd.grad(
-                map_.sum(), parameters, retain_graph=True, allow_unused=True
-            )
-            used = [p for p, slope in zip(parameters, slopes, strict=True) if slope is not None]
-            stages.append([p for p in used if id(p) not in known])
-            known.update(map(id, used))
+        return parameters_by_stage(taps.build(range(count)).eval()(probe), parameters)
+
+
+def parameters_by_stage(
+    maps: Sequence[Tensor], parameters: Sequence[nn.Parameter]
+) -> list[list[nn.Parameter]]:
+    """Return for each map, with its graph, the parameters that it depends on and those before it do not."""
+    stages: list[list[nn.Parameter]] = []
+    known: set[int] = set()
+    for map_ in maps:
+        slopes = torch.autograd.grad(map_.sum(), parameters, retain_graph=True, allow_unused=True)
+        used = [p for p, slope in zip(parameters, slopes, strict=True) if slope is not None]
+        stages.append([p for p in used if id(p) not in known])
+        known.update(map(id, used))
     return stages

@@ -1,0 +1,247 @@
+"""A net that is cut at the map of one level: what lies behind it runs from that map alone.
+
+Where a level may be cut is asked of the model. A probe passes through it, and shows which module outputs the
+level's map, and which modules are done by then. These then output constants of the same shapes in no time. If
+the coarser maps depend on any of these constants, the model sees more than the level's map, and it is no cut.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .taps import HW, TappedNet
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The place where a net is cut.
+
+    module: the name of the module whose output is the map. prefix: the number of tokens (class, registers)
+    that its output has before those of the cells, or None where its output is a map. axis: the dimension of
+    the channels in that output. trunk: the modules that are done by then and not called again, each without
+    the modules inside it.
+    """
+
+    module: str
+    prefix: int | None
+    axis: int
+    trunk: tuple[str, ...]
+
+    def as_output(self, map_: Tensor, tokens: Tensor | None) -> Tensor:
+        """Bring a map (B, C, H, W), and tokens (B, P, C) if there are any, into the layout of the output."""
+        if self.prefix is None:
+            return map_.movedim(1, self.axis).contiguous()
+        cells = map_.flatten(2).mT
+        return cells if tokens is None else torch.cat([tokens, cells], dim=1)
+
+
+@dataclass(slots=True)
+class _Given:
+    """What the current pass is given: the map in the output's layout, and the canvas it belongs to."""
+
+    output: Tensor | None = None
+    canvas_hw: HW = (0, 0)
+    fill: float = 0.0
+
+
+class NoCut(Exception):
+    """A level at which a model cannot be cut."""
+
+
+class CutNet(nn.Module):
+    """A net from the map of a level to the maps behind it.
+
+    net: a net whose first map is that of the level; it is taken over. canvases: all canvas sizes to come.
+    Raises NoCut where the maps behind see more than that map; the net is then as it was.
+    """
+
+    def __init__(self, net: TappedNet, canvases: Sequence[HW]) -> None:
+        super().__init__()
+        self.net = net
+        self._given = _Given()
+        self._device = next(net.parameters()).device
+        probes = {hw: _probed(net, hw, self._device) for hw in dict.fromkeys(canvases)}
+        self.cut = next(iter(probes.values())).cut
+        self._map_shapes = {hw: tuple(probe.maps[0].shape) for hw, probe in probes.items()}
+        self._shapes = {
+            hw: {name: probe.shapes[name] for name in self.cut.trunk}
+            for hw, probe in probes.items()
+        }
+        self._bypass()
+        try:
+            for hw, probe in probes.items():
+                self._check(probe, hw)
+        except NoCut:
+            self._restore()
+            raise
+
+    def forward(self, map_: Tensor, canvas_hw: HW, tokens: Tensor | None = None) -> list[Tensor]:
+        """Compute the maps behind the cut from its map (B, C, H, W), and from tokens (B, P, C) if it has any.
+
+        Raises ValueError for a canvas that was not announced.
+        """
+        if canvas_hw not in self._shapes:
+            raise ValueError(f"expected a canvas out of {sorted(self._shapes)}, got {canvas_hw}")
+        given = self._given
+        given.output, given.canvas_hw = self.cut.as_output(map_, tokens), canvas_hw
+        try:
+            image = map_.new_zeros(()).expand(len(map_), 3, *canvas_hw)
+            maps: list[Tensor] = self.net(image)
+        finally:
+            given.output = None
+        return maps[1:]
+
+    def of_zeros(self, canvas_hw: HW) -> list[Tensor]:
+        """Compute the maps behind the cut from a map of zeros, as a probe of what they depend on."""
+        map_ = torch.zeros(self._map_shapes[canvas_hw], device=self._device)
+        tokens = map_.new_zeros((1, self.cut.prefix, map_.shape[1])) if self.cut.prefix else None
+        maps: list[Tensor] = self(map_, canvas_hw, tokens)
+        return maps
+
+    def insert(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
+        """Apply `change` to the output of the module `name`, before any other module sees it."""
+        self.net.get_submodule(name).register_forward_hook(lambda _module, _args, out: change(out))
+
+    def _bypass(self) -> None:
+        """Let the module at the cut output what is given, and those before it constants."""
+        given, shapes = self._given, self._shapes
+
+        def constant(name: str) -> Callable[..., Tensor]:
+            def forward(*_args: Any, **_options: Any) -> Tensor:
+                assert given.output is not None
+                shape = shapes[given.canvas_hw][name]
+                one = given.output.new_full((), given.fill)
+                return one.expand(len(given.output), *shape[1:])
+
+            return forward
+
+        def given_output(*_args: Any, **_options: Any) -> Tensor:
+            assert given.output is not None
+            return given.output
+
+        for name, module in self._passed_by():
+            at_cut = name == self.cut.module
+            module.forward = given_output if at_cut else constant(name)  # type: ignore[method-assign]
+
+    def _restore(self) -> None:
+        for _, module in self._passed_by():
+            del module.forward
+
+    def release(self) -> None:
+        """Let go of the weights of all modules that are passed by."""
+        for _, module in self._passed_by():
+            for inner in module.modules():
+                for tensors in (inner._parameters, inner._buffers):
+                    tensors.update(dict.fromkeys(tensors))
+
+    def _passed_by(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the modules that are not computed, with their names."""
+        for name in (*self.cut.trunk, self.cut.module):
+            yield name, self.net.get_submodule(name)
+
+    def _check(self, probe: _Probe, canvas_hw: HW) -> None:
+        """Raise NoCut where the maps behind depend on anything but the cut's map."""
+        map_, *behind = probe.maps
+        results = []
+        with torch.no_grad():
+            for fill in (0.0, 1.0):
+                self._given.fill = fill
+                results.append(self(map_, canvas_hw, probe.tokens))
+        self._given.fill = 0.0
+        for zero, one, whole in zip(*results, behind, strict=True):
+            close = torch.allclose(zero, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+            if not (torch.equal(zero, one) and close):
+                raise NoCut
+
+
+@dataclass(slots=True)
+class _Probe:
+    """What a pass of one image left: where the map comes from, all maps, its tokens, and outputs' shapes."""
+
+    cut: Cut
+    maps: list[Tensor]
+    tokens: Tensor | None
+    shapes: Mapping[str, Shape]
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The modules of a net in the order in which their calls ended, and the output of each of the calls."""
+
+    order: list[str] = field(default_factory=list)
+    outputs: dict[str, list[Any]] = field(default_factory=dict)
+
+    def note(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        """Return a hook that notes the output of a module as it is now, before anything changes it."""
+
+        def hook(_module: nn.Module, _args: Any, out: Any) -> None:
+            self.order.append(name)
+            now = out.clone() if isinstance(out, Tensor) else out
+            self.outputs.setdefault(name, []).append(now)
+
+        return hook
+
+
+def _probed(net: TappedNet, canvas_hw: HW, device: torch.device) -> _Probe:
+    """Pass an image of noise through a net. Raises NoCut where no module outputs its first map."""
+    calls = _Calls()
+    modules = [(name, module) for name, module in net.named_modules() if name]
+    hooks = [module.register_forward_hook(calls.note(name)) for name, module in modules]
+    noise = torch.randn((1, 3, *canvas_hw), generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            maps = net(noise.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = [
+        (name, layout)
+        for name, outputs in calls.outputs.items()
+        if len(outputs) == 1 and (layout := _layout(outputs[0], maps[0])) is not None
+    ]
+    if not found:
+        raise NoCut
+    # The outermost module: those inside it have the same output.
+    name, (prefix, axis) = min(found, key=lambda each: each[0].count("."))
+    position = calls.order.index(name)
+    done = set(calls.order[:position]) - set(calls.order[position + 1 :])
+    outer = [n for n in done if not any(n.startswith(f"{o}.") for o in (*done, name))]
+    if not all(_is_map(calls.outputs[n]) for n in outer):
+        raise NoCut
+    output = calls.outputs[name][0]
+    shapes = {n: tuple(calls.outputs[n][0].shape) for n in outer}
+    tokens = output[:, :prefix] if prefix else None
+    return _Probe(Cut(name, prefix, axis, tuple(sorted(outer))), maps, tokens, shapes)
+
+
+def _is_map(outputs: Sequence[Any]) -> bool:
+    """Return whether each call of a module gave one tensor, of one shape with the image first."""
+    tensors = [out for out in outputs if isinstance(out, Tensor)]
+    shapes = {tuple(out.shape) for out in tensors}
+    return len(tensors) == len(outputs) and len(shapes) == 1 and next(iter(shapes))[:1] == (1,)
+
+
+def _layout(out: Any, map_: Tensor) -> tuple[int | None, int] | None:
+    """Return how an output holds a map (1, C, H, W): the tokens before it, and its axis of channels.
+
+    None stands for tokens where it is a map itself, and for all where it does not hold the map.
+    """
+    if not isinstance(out, Tensor):
+        return None
+    for axis in (1, 3):
+        if out.ndim == 4 and torch.equal(out, map_.movedim(1, axis)):
+            return None, axis
+    cells = math.prod(map_.shape[2:])
+    if out.ndim == 3 and out.shape[1] >= cells and out.shape[2] == map_.shape[1]:
+        prefix = int(out.shape[1]) - cells
+        if torch.equal(out[:, prefix:].mT.reshape(map_.shape), map_):
+            return prefix, 2
+    return None

@@ -1,0 +1,170 @@
+"""The tail of a backbone: the levels behind a cached one are computed from its map, and can be trained.
+
+The trunk before it is never touched: neither its weights nor the images are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Self
+
+import torch
+from torch import nn
+
+from ...cache.errors import ConfigError
+from ...cache.pyramid import FeaturePyramid
+from .adapted import blocks_to_adapt, drawn_adapters
+from .cut import CutNet, NoCut
+from .frozen import FrozenBackbone, exact
+from .taps import HW
+from .trained import first_stage, fitted_net, keep_frozen, parameters_by_stage
+
+
+class Tail(nn.Module):
+    """The stages of a backbone from the one that ends with level `train_from` on.
+
+    It takes `backbone` over. canvases: all canvas sizes to come. trained: whether its weights are; otherwise
+    it computes as the frozen backbone does, in its precision. batch_norm: whether BatchNorm uses the
+    statistics of the batch in training. spec: the levels of the backbone's pyramid. cut: the level that it
+    begins behind. stages: the trained parameters, the shallowest stage first.
+
+    Raises ConfigError for a level that the backbone lacks, and where the stage before it is no cut.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        train_from: str,
+        *,
+        trained: bool,
+        batch_norm: bool = False,
+        canvases: Sequence[HW],
+    ) -> None:
+        super().__init__()
+        first = _first_behind(backbone, train_from)
+        levels = backbone.taps.available
+        self.spec, self.cut = backbone.spec, levels[first - 1]
+        self._behind = {levels[k].name: k - first for k in backbone.chosen if k >= first}
+        self._batch_norm = batch_norm
+        self._precision = None if trained else backbone.precision
+        backbone.requires_grad_(False)
+        self.net = _cut_at(backbone, first - 1, canvases)
+        self.stages: list[list[nn.Parameter]] = self._trained(min(canvases)) if trained else []
+        self.train()
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Add the levels behind the cut to a pyramid of the levels up to it, with a graph where trained.
+
+        A pyramid of tokens has those before the cells in its `vector`, (B, P * C).
+        """
+        names = pyramid.spec.names
+        map_ = pyramid.maps[names.index(self.cut.name)]
+        given = pyramid.vector if self.net.cut.prefix else None
+        tokens = None if given is None else given.unflatten(1, (-1, map_.shape[1]))
+        precision = self._precision
+        with nullcontext() if precision is None else exact(precision, map_.device):
+            behind = self.net(map_, pyramid.canvas_hw, tokens)
+        maps = tuple(
+            behind[self._behind[level.name]].float().contiguous()
+            if level.name in self._behind
+            else pyramid.maps[names.index(level.name)]
+            for level in self.spec.levels
+        )
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""
+        super().train(mode)
+        keep_frozen(self, self._batch_norm)
+        return self
+
+    def _trained(self, canvas_hw: HW) -> list[list[nn.Parameter]]:
+        """Unfreeze what the maps behind the cut depend on, and return it by stage."""
+        self.net.requires_grad_(True)
+        parameters = list(self.net.parameters())
+        with torch.enable_grad():
+            stages = parameters_by_stage(self.net.of_zeros(canvas_hw), parameters)
+        self.net.requires_grad_(False)
+        for parameter in (p for stage in stages for p in stage):
+            parameter.requires_grad_(True)
+        return [stage for stage in stages if stage]
+
+
+class AdaptedTail(nn.Module):
+    """A frozen tail with adapters after its blocks, which alone have parameters and state.
+
+    The arguments are those of `AdaptedBackbone`, and so are the errors and those of `Tail`.
+    """
+
+    def __init__(
+        self,
+        backbone: FrozenBackbone,
+        train_from: str,
+        *,
+        reduction: int,
+        min_width: int,
+        seed: int,
+        canvases: Sequence[HW],
+    ) -> None:
+        super().__init__()
+        blocks = blocks_to_adapt(backbone, train_from, canvases)
+        self.blocks = tuple(block.name for block in blocks)
+        drawn = drawn_adapters(blocks, reduction, min_width, seed)
+        self.adapters = nn.ModuleList(drawn).to(backbone.device)
+        tail = Tail(backbone, train_from, trained=False, canvases=canvases)
+        for name, adapter in zip(self.blocks, self.adapters, strict=True):
+            tail.net.insert(name, adapter)
+        self.spec, self.cut = tail.spec, tail.cut
+        # A tuple hides the frozen tail from torch: it is not saved.
+        self._frozen = (tail,)
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Add the levels behind the cut, with a graph from the first adapter on."""
+        added: FeaturePyramid = self._frozen[0](pyramid)
+        return added
+
+
+def _first_behind(backbone: FrozenBackbone, train_from: str) -> int:
+    """Return the position of the first level behind the cut. Raises ConfigError where there is no cut."""
+    first = first_stage(backbone, train_from)
+    if not train_from or not first:
+        names = [level.name for level in backbone.taps.available[: max(backbone.chosen) + 1]]
+        raise ConfigError(
+            f"setting 'backbone.train_from': a tail begins behind a cached level; expected one of "
+            f"{', '.join(names[1:])}, got {train_from!r}"
+        )
+    return first
+
+
+def _cut_at(backbone: FrozenBackbone, cut: int, canvases: Sequence[HW]) -> CutNet:
+    """Return the net that is cut at the level of this position. Raises ConfigError where that is no cut."""
+    count = max(backbone.chosen) + 1
+    try:
+        net = _try_cut(backbone, cut, count, canvases)
+    except NoCut:
+        raise ConfigError(_no_cut(backbone, cut, count, canvases)) from None
+    net.release()
+    return net
+
+
+def _try_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[HW]) -> CutNet:
+    net = fitted_net(backbone, canvases, range(cut, count))
+    return CutNet(net.eval().requires_grad_(False), canvases)
+
+
+def _no_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[HW]) -> str:
+    """Return the message for a level that is no cut, with the nearest one that is."""
+    levels = [level.name for level in backbone.taps.available]
+    text = (
+        f"setting 'backbone.train_from': what {backbone.name} computes behind {levels[cut]} depends on "
+        f"more than the map of {levels[cut]}, so a tail cannot begin with {levels[cut + 1]}"
+    )
+    others = sorted(set(range(count - 1)) - {cut}, key=lambda k: abs(k - cut))
+    for other in others:
+        try:
+            _try_cut(backbone, other, count, canvases)
+        except NoCut:
+            continue
+        return f"{text}; the nearest level for it is {levels[other + 1]}"
+    return f"{text}, nor with any other level; use --source finetune"
