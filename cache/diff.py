@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .format.content import image_files
 from .format.header import CacheHeader
+from .wording import counted
 from .writer import written_records
 
 
@@ -28,7 +29,9 @@ def differences(first: Path, second: Path) -> list[str]:
     if any(only):
         lines.append(f"images: {len(only[0])} only in the first, {len(only[1])} only in the second")
     if others:
-        lines.append(f"images: {len(others)} ids name another file or size, e.g. {min(others)}")
+        lines.append(
+            f"images: {counted(len(others), 'id names', 'ids name')} another file or size, e.g. {min(others)}"
+        )
     lines += _of_files(first, mine, second, theirs)
     if mine.layout.buckets != theirs.layout.buckets and not any(only) and not others:
         lines.append("layout: the same images in another order, or in shards of another size")
@@ -49,8 +52,8 @@ def _of_files(first: Path, mine: CacheHeader, second: Path, theirs: CacheHeader)
         return []
     name = mine.layout.image(min(edited)).file_name
     return [
-        f"image files: {len(edited)} differ, e.g. id {min(edited)} ({name})  (features cannot be taken "
-        "over from one to the other)"
+        f"image files: {counted(len(edited), 'differs', 'differ')}, e.g. id {min(edited)} ({name})  "
+        "(features cannot be taken over from one to the other)"
     ]
 
 

@@ -17,6 +17,8 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Literal
 
+from .wording import listed
+
 # What to do with a damaged sample.
 OnCorrupt = Literal["raise", "skip"]
 
@@ -97,7 +99,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" with the nearest known name, or a list of known names."""
     known = sorted(known)
     nearest = near_names(name, known)
-    return asked(nearest) if nearest else f"; known: {_listed(known)}"
+    return asked(nearest) if nearest else f"; known: {listed(known, _MAX_LISTED)}"
 
 
 def asked(names: Sequence[str]) -> str:
@@ -120,10 +122,3 @@ def near_names(name: str, known: Iterable[str], count: int = 1, cutoff: float = 
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return the names separated by commas; of very many the first ones, each of them whole."""
-    taken = list(names[:_MAX_LISTED])
-    more = len(names) - len(taken)
-    return ", ".join(taken) + (f" and {more} more" if more else "")

@@ -10,6 +10,7 @@ from typing import Any
 from .format.header import CacheHeader
 from .format.manifest import Manifest
 from .format.records import record_name
+from .wording import counted
 
 
 def facts_of(root: Path) -> dict[str, Any]:
@@ -76,7 +77,9 @@ def described(facts: Mapping[str, Any]) -> dict[str, Any]:
         "images": facts["images"],
         "views": ", ".join(facts["views"]),
         "resize": _resize(facts["resize"]),
-        "canvases": ", ".join(f"{b['name']} ({b['images']} images)" for b in facts["canvases"]),
+        "canvases": ", ".join(
+            f"{b['name']} ({counted(b['images'], 'image')})" for b in facts["canvases"]
+        ),
         "levels": ", ".join(
             f"{v['name']} (stride {v['stride']}, {v['channels']} channels)" for v in facts["levels"]
         ),
@@ -107,15 +110,15 @@ def _resize(rule: Mapping[str, Any]) -> str:
 
 def _device(facts: Mapping[str, Any]) -> str:
     threads = facts["threads"]
-    return f"{facts['device']}, {threads} threads" if threads else str(facts["device"])
+    return f"{facts['device']}, {counted(threads, 'thread')}" if threads else str(facts["device"])
 
 
 def _state(facts: Mapping[str, Any]) -> str:
     if facts["state"] == "whole":
         return "whole"
     return (
-        f"unfinished: {facts['shards_done']} of {facts['shards']} shards; the command that made it goes on "
-        "where it stopped"
+        f"unfinished: {facts['shards_done']} of {counted(facts['shards'], 'shard')}; the "
+        "command that made it goes on where it stopped"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .errors import MissingSample
 from .once import Once
+from .wording import counted
 
 # The maximum length of a path: Linux opens no longer ones.
 _MAX_NAME = 4096
@@ -37,7 +38,7 @@ class Bucket:
         if self.images_per_shard > len(self.images):
             # Space is allotted for a full shard.
             raise ValueError(
-                f"a bucket of {len(self.images)} images has {self.images_per_shard} in a shard"
+                f"a bucket of {counted(len(self.images), 'image')} has {self.images_per_shard} in a shard"
             )
 
     @property
@@ -165,7 +166,7 @@ class Layout:
         shard = self.shard_of(image_id)
         if not 0 <= view < len(self.views):
             raise MissingSample(
-                f"view {view}: the cache has {len(self.views)} views (0 is {self.views[0]!r})"
+                f"view {view}: the cache has {counted(len(self.views), 'view')} (0 is {self.views[0]!r})"
             )
         return Address(shard, self._places[image_id][1] + view)
 

@@ -15,6 +15,7 @@ from .placement import Placement
 from .pyramid import SECOND, FeaturePyramid
 from .reader import check_maps
 from .sampler import SampleId
+from .wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,8 +113,8 @@ def _check_images(first: ReadableCache, second: ReadableCache) -> None:
     lacking = [image.id for image in mine.images if image.id not in theirs]
     if lacking:
         raise KeyMismatch(
-            f"{second.name} lacks {len(lacking)} of the {len(mine.images)} images of {first.name}, e.g. "
-            f"id {lacking[0]}; extract it from the same annotations"
+            f"{second.name} lacks {len(lacking)} of the {counted(len(mine.images), 'image')} of "
+            f"{first.name}, e.g. id {lacking[0]}; extract it from the same annotations"
         )
     for bucket in mine.buckets:
         for image in bucket.images:
@@ -139,8 +140,9 @@ def _check_content(first: ReadableCache, second: ReadableCache) -> None:
     others = [k for k, sha256 in mine.items() if sha256 and theirs[k] and sha256 != theirs[k]]
     if others:
         raise KeyMismatch(
-            f"{first.name} and {second.name} were made from different files of {len(others)} images, e.g. "
-            f"id {others[0]} ({first.header.layout.image(others[0]).file_name}); extract both from the same"
+            f"{first.name} and {second.name} were made from different files of "
+            f"{counted(len(others), 'image')}, e.g. id {others[0]} "
+            f"({first.header.layout.image(others[0]).file_name}); extract both from the same"
         )
 
 

@@ -116,7 +116,9 @@ class FeaturePyramid:
 
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.spec.levels):
-            raise ValueError(f"expected {len(self.spec.levels)} maps, got {len(self.maps)}")
+            raise ValueError(
+                f"expected a map of each level, {len(self.spec.levels)}, got {len(self.maps)}"
+            )
         for level, x in zip(self.spec.levels, self.maps, strict=True):
             expected = (self.maps[0].shape[0], *level.shape(self.canvas_hw))
             if tuple(x.shape) != expected:

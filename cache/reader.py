@@ -19,26 +19,21 @@ import zstandard
 
 from .disk.files import is_there
 from .disk.objects import ObjectPath, fetch, located, refuse_hdf5
-from .errors import CorruptCache, IncompleteCache, InputError, MissingSample
-from .format.chunks import Array, DamagedFrame, Frame, check_frame, compress_bound, decompress
+from .errors import CorruptCache, IncompleteCache, InputError
+from .format.chunks import Array, DamagedFrame, Frame, check_frame, decompress
 from .format.content import digest_of_images, image_files
 from .format.header import CacheHeader
 from .format.manifest import Manifest
-from .format.records import (
-    SampleEntry,
-    ShardRecord,
-    read_record,
-    read_samples,
-    record_name,
-    samples_name,
-)
-from .format.vectors import Vectors, read_vectors
-from .layout import Bucket, Shard
+from .format.records import SampleEntry, ShardRecord, read_record, record_name
+from .format.vectors import Vectors
+from .layout import Bucket
+from .lookup import Lookup, check_there
 from .once import Once
-from .open_shards import Location, OpenShard, OpenShards, keep_open, open_shard, tick
+from .open_shards import Location, OpenShard
 from .placement import Placement
 from .sampler import SampleId
 from .stores import store_of
+from .wording import counted
 
 if TYPE_CHECKING:
     from .codecs.codec import Codec
@@ -69,7 +64,9 @@ def check_maps(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:
     """Check that each of `maps` is C-contiguous and has a row for each sample. Raises ValueError."""
     if [len(x) for x in maps if x.flags.c_contiguous] != [len(samples)] * len(maps):
         shapes = [x.shape for x in maps]
-        raise ValueError(f"expected C-contiguous maps of {len(samples)} samples, got {shapes}")
+        raise ValueError(
+            f"expected C-contiguous maps of {counted(len(samples), 'sample')}, got {shapes}"
+        )
 
 
 class FeatureCache:
@@ -86,7 +83,7 @@ class FeatureCache:
             ]
             for bucket in header.layout.buckets
         }
-        self._open = OpenShards()
+        self._lookup = Lookup(root, header, manifest)
         self._local = threading.local()
 
     @classmethod
@@ -101,8 +98,8 @@ class FeatureCache:
             shards = header.layout.shards
             done = sum(is_there(root / record_name(shard.name)) for shard in shards)
             raise IncompleteCache(
-                f"{root}: {done} of {len(shards)} shards are written; run the same command again to "
-                "finish it"
+                f"{root}: {done} of {counted(len(shards), 'shard is', 'shards are')} written; run "
+                "the same command again to finish it"
             )
         return cls(root, header, manifest)
 
@@ -215,7 +212,7 @@ class FeatureCache:
                 try:
                     raw = decompress(decompressor, next(frames), length, crc32c, size)
                 except UNREADABLE as error:
-                    raise self._corrupt(shard, location.slot, level, error) from error
+                    raise self._lookup.corrupt(shard, location.slot, level, error) from error
                 target[row * size : (row + 1) * size] = raw
             placements.append(location.placement)
         return placements
@@ -224,13 +221,13 @@ class FeatureCache:
         self, samples: Sequence[SampleId], maps: Sequence[Array]
     ) -> Iterator[tuple[OpenShard, Location]]:
         """Yield the location of each sample, checking that all are of one bucket and fit `maps`."""
-        here, bucket = self._here(), None
+        here, bucket = self._lookup.here(), None
         for sample in samples:
-            shard = self._shard(here, sample[0])
+            shard = self._lookup.shard(here, sample[0])
             if shard.bucket is not bucket:
                 self._check_room(sample[0], shard.bucket, bucket, maps)
                 bucket = shard.bucket
-            yield shard, shard.found.get(sample) or self._find(shard, *sample)
+            yield shard, shard.found.get(sample) or self._lookup.find(shard, *sample)
 
     def _read(
         self, locations: Iterable[tuple[OpenShard, Location]]
@@ -269,21 +266,21 @@ class FeatureCache:
 
         Raises MissingSample (unknown image), CorruptCache.
         """
-        shard = self._shard(self._here(), image_id)
-        slot = self._slot(shard, image_id, view)
+        shard = self._lookup.shard(self._lookup.here(), image_id)
+        slot = self._lookup.slot(shard, image_id, view)
         entry, frames = shard.table.entry(slot), []
         if not entry.ok:
             return entry, ()
-        ((_, _, read),) = self._read([(shard, self._find(shard, image_id, view))])
+        ((_, _, read),) = self._read([(shard, self._lookup.find(shard, image_id, view))])
         for level, chunk in enumerate(entry.chunks):
             try:
                 data = next(read)
                 check_frame(data, chunk.length, chunk.crc32c)
             except UNREADABLE as error:
-                raise self._corrupt(shard, slot, level, error) from error
+                raise self._lookup.corrupt(shard, slot, level, error) from error
             frames.append(Frame(data, chunk.crc32c))
         if self.header.key.image_vector:
-            entry = replace(entry, vector=self._vectors(shard)[slot].tobytes())
+            entry = replace(entry, vector=self._lookup.vectors(shard)[slot].tobytes())
         return entry, tuple(frames)
 
     def vector(self, image_id: int, view: int = 0) -> Vectors:
@@ -301,98 +298,19 @@ class FeatureCache:
             raise InputError(
                 f"{self.root} keeps no image vectors; make one that does with `fdet extract --image-vectors`"
             )
-        here = self._here()
+        here = self._lookup.here()
         found = np.empty((len(samples), spec.channels), np.float32)
         for row, (image_id, view) in zip(found, samples, strict=True):
-            shard = self._shard(here, image_id)
-            slot = self._slot(shard, image_id, view)
-            self._check_there(shard, slot)
-            row[:] = self._vectors(shard)[slot]
+            shard = self._lookup.shard(here, image_id)
+            slot = self._lookup.slot(shard, image_id, view)
+            check_there(shard, slot)
+            row[:] = self._lookup.vectors(shard)[slot]
         return found
-
-    def _vectors(self, shard: OpenShard) -> Vectors:
-        if shard.vectors is None:
-            spec = self.header.key.image_vector
-            assert spec is not None
-            shard.vectors = read_vectors(self.root, shard.record, shard.table.ok, spec)
-        return shard.vectors
-
-    @staticmethod
-    def _check_there(shard: OpenShard, slot: int) -> None:
-        if not shard.table.ok[slot]:
-            image_id, _ = shard.table.samples[slot]
-            raise MissingSample(
-                f"image {image_id} failed at extraction: {shard.table.failure(slot)}"
-            )
 
     def entry(self, image_id: int, view: int = 0) -> SampleEntry:
         """Return the entry of a sample, failed or not, without its vector; raises as `stored` does."""
-        shard = self._shard(self._here(), image_id)
-        return shard.table.entry(self._slot(shard, image_id, view))
-
-    def _find(self, shard: OpenShard, image_id: int, view: int) -> Location:
-        """Look up and check a location, which an open shard then remembers."""
-        slot = self._slot(shard, image_id, view)
-        self._check_there(shard, slot)
-        self._check_lengths(shard, slot)
-        chunks = zip(shard.files, shard.table.chunks[slot], strict=True)
-        found = Location(
-            slot, shard.table.placement(slot), tuple((file, *chunk) for file, chunk in chunks)
-        )
-        shard.found[image_id, view] = found
-        return found
-
-    def _slot(self, shard: OpenShard, image_id: int, view: int) -> int:
-        _, slot = self.header.layout.locate(image_id, view)
-        if shard.table.samples[slot] != (image_id, view):
-            raise CorruptCache(
-                f"{self.root}: slot {slot} of shard {shard.shard.name} names another sample than "
-                f"image {image_id}, view {view}"
-            )
-        return slot
-
-    def _check_lengths(self, shard: OpenShard, slot: int) -> None:
-        """Check the lengths of a sample's frames before as many bytes are read into memory."""
-        for level, (_, length, _) in enumerate(shard.table.chunks[slot]):
-            spec = self.header.key.levels.levels[level]
-            if length > compress_bound(self.header.raw_bytes(spec, shard.bucket)):
-                error = DamagedFrame(f"no frame of such a map has {length} bytes")
-                raise self._corrupt(shard, slot, level, error)
-
-    def _here(self) -> OpenShards:
-        """Return the open shards of this process, with its clock one tick later."""
-        if self._open.process != os.getpid():
-            # The process was forked, perhaps while another thread of the parent held the lock. A single
-            # assignment is safe although another thread of this process may be here too.
-            self._open = OpenShards()
-        self._open.now = tick()
-        return self._open
-
-    def _shard(self, here: OpenShards, image_id: int) -> OpenShard:
-        number = self.header.layout.shard_of(image_id)
-        found = here.shards.get(number)
-        if found is None:
-            opened = self._open_shard(self.header.layout.shards[number])
-            opened.used = here.now
-            found = keep_open(here, number, opened)
-        found.used = here.now
-        return found
-
-    def _open_shard(self, shard: Shard) -> OpenShard:
-        levels = self.header.key.levels.names
-        record = read_record(
-            self.root, self.header.id, shard.name, self.manifest.records[shard.name]
-        )
-        slots = len(shard.images) * len(self.views)
-        table = read_samples(self.root, record, len(levels), slots)
-        hws = np.repeat([image.hw for image in shard.images], len(self.views), axis=0)
-        if not table.shows(hws, shard.bucket.canvas_hw):
-            raise CorruptCache(
-                f"{self.root / samples_name(shard.name)}: its placements are not of the images and "
-                f"the canvas of shard {shard.name}"
-            )
-        names = [store_of(self.header.store).level_file(shard, level) for level in levels]
-        return open_shard(self.root, shard, record, table, names)
+        shard = self._lookup.shard(self._lookup.here(), image_id)
+        return shard.table.entry(self._lookup.slot(shard, image_id, view))
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
         """Return this thread's decompressor: making one costs as much as a small frame."""
@@ -400,11 +318,3 @@ class FeatureCache:
         if found is None:
             found = self._local.decompressor = zstandard.ZstdDecompressor()
         return found
-
-    def _corrupt(self, shard: OpenShard, slot: int, level: int, error: Exception) -> CorruptCache:
-        image_id, view = shard.table.samples[slot]
-        return CorruptCache(
-            f"{self.root / shard.names[level]}: shard {shard.shard.name}, level "
-            f"{self.header.key.levels.names[level]}, slot {slot} (image {image_id}, view {view}): "
-            f"{error}"
-        )

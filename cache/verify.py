@@ -22,7 +22,14 @@ from .format.chunks import DamagedFrame, check_whole_frame, compress_bound
 from .format.content import digest_of_images, digest_of_parts, files_of
 from .format.header import CacheHeader
 from .format.manifest import ForeignManifest, Manifest
-from .format.records import SampleTable, read_record, read_samples, record_name, samples_name
+from .format.records import (
+    SampleTable,
+    ShardRecord,
+    read_record,
+    read_samples,
+    record_name,
+    samples_name,
+)
 from .format.vectors import read_vectors, vectors_name
 from .layout import Shard
 from .stores import store_of
@@ -163,19 +170,7 @@ def _shard_files(
     except CorruptCache as error:
         damages.append(_damage(root, error, shard))
         return []
-    table = None
-    try:
-        slots = len(shard.images) * len(header.layout.views)
-        table = read_samples(root, record, len(header.key.levels.levels), slots)
-        samples = header.layout.samples(shard)
-        if table.samples != samples:
-            damages.append(Damage(samples_name(shard.name), "it names other samples", shard.name))
-            table = None
-    except CorruptCache as error:
-        damages.append(_damage(root, error, shard))
-    if table is not None and record.images not in ("", digest_of_images(files_of(table))):
-        why = "its digest of the image files is not that of its samples table"
-        damages.append(Damage(record_name(shard.name), why, shard.name))
+    table = _sample_table(root, header, shard, record, damages)
     expected = set(shard_file_names(header, shard)) - {record_name(shard.name)}
     if set(record.files) != expected:
         why = f"it names other files than {', '.join(sorted(expected))}"
@@ -190,6 +185,25 @@ def _shard_files(
     return [
         _File(name, entry, shard, table) for name, entry in record.files.items() if name not in read
     ]
+
+
+def _sample_table(
+    root: Path, header: CacheHeader, shard: Shard, record: ShardRecord, damages: list[Damage]
+) -> SampleTable | None:
+    """Return the table of a shard's samples, None where it is damaged; what is wrong goes to `damages`."""
+    try:
+        slots = len(shard.images) * len(header.layout.views)
+        table = read_samples(root, record, len(header.key.levels.levels), slots)
+    except CorruptCache as error:
+        damages.append(_damage(root, error, shard))
+        return None
+    if table.samples != header.layout.samples(shard):
+        damages.append(Damage(samples_name(shard.name), "it names other samples", shard.name))
+        return None
+    if record.images not in ("", digest_of_images(files_of(table))):
+        why = "its digest of the image files is not that of its samples table"
+        damages.append(Damage(record_name(shard.name), why, shard.name))
+    return table
 
 
 def file_names(header: CacheHeader) -> list[str]:

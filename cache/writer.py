@@ -36,6 +36,7 @@ from .format.vectors import vectors_name, vectors_to_bytes
 from .layout import Shard
 from .stores import store_of
 from .stores.store import ShardEncoder
+from .wording import counted
 
 
 def create_cache(
@@ -139,7 +140,7 @@ def shard_writer(root: Path, header: CacheHeader, shard: Shard) -> Iterator[Shar
         yield writer
         if [(entry.image_id, entry.view) for entry in writer.entries] != expected:
             raise ValueError(
-                f"shard {shard.name}: {len(writer.entries)} of {len(expected)} samples, or in "
+                f"shard {shard.name}: {len(writer.entries)} of {counted(len(expected), 'sample')}, or in "
                 "another order than the layout's"
             )
         files = encoder.finish()

@@ -20,6 +20,7 @@ from ..errors import FeatureError, InputError
 from ..format.chunks import Array
 from ..key import CacheKey
 from ..pyramid import FeaturePyramid, PyramidSpec
+from ..wording import counted
 from .calibration import LevelParameters, Parameters, parameters_of, read_parameter_files
 from .form import NUMBERS, Numbers, StoredForm, get_form, parse_form
 
@@ -265,7 +266,8 @@ def _check_finite(stored: Tensor, maps: Tensor, codec: str) -> None:
 def _reason(sample: Tensor, codec: str) -> str:
     unusable = int((~torch.isfinite(sample)).sum())
     if unusable:
-        return f"{unusable} values are NaN or infinite; check the image and the weights"
+        values = counted(unusable, "value is", "values are")
+        return f"{values} NaN or infinite; check the image and the weights"
     return (
         f"|value| reaches {float(sample.abs().max()):.4g}, codec {codec} ends at "
         f"{torch.finfo(_FLOATS[codec]).max:.4g}; use --codec {_wider(codec)}"

@@ -17,6 +17,7 @@ from ..disk.files import FileEntry, files_from_json, files_to_json, read_below
 from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from ..placement import Placement
+from ..wording import counted
 from .chunks import Chunk
 from .sealed import digest_or_none, parse_json, parse_sealed, sealed_json
 
@@ -256,6 +257,6 @@ def read_samples(root: Path, record: ShardRecord, levels: int, samples: int) -> 
             f"{root / name}: its bytes are not those of the record of {record.shard}"
         )
     if not raw.startswith(prefix):
-        raise CorruptCache(f"{root / name}: it is not a table of {samples} samples")
+        raise CorruptCache(f"{root / name}: it is not a table of {counted(samples, 'sample')}")
     rows = np.frombuffer(raw, table_dtype(levels), offset=len(prefix))
     return SampleTable(rows, record.failures, root / name)

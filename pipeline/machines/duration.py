@@ -37,7 +37,9 @@ def written_duration(seconds: float) -> str:
 
 
 def shown_time(seconds: float) -> str:
-    """Return a duration as it is displayed: `40 s`, `12 min`, `3.5 h`."""
+    """Return a duration as it is displayed: `0.02 s`, `4.5 s`, `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"

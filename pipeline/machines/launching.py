@@ -110,9 +110,9 @@ def _close_inputs(processes: Sequence[Process]) -> None:
 
 @contextmanager
 def children() -> Iterator[Children]:
-    """Yield a launcher whose processes are killed at the end of the block."""
+    """Yield a launcher whose processes are killed at the end of the block, and end if this one is killed."""
     with interruptible() as stop_requests:
-        started = Children(stop_requests)
+        started = Children(stop_requests, tied=True)
         try:
             yield started
         finally:
@@ -137,7 +137,7 @@ def signal_of(status: int) -> str:
 
 def end_with_launcher() -> None:
     """End this process with its launcher, where that has asked for it."""
-    if _TIED in os.environ:
+    if os.environ.pop(_TIED, None) is not None:  # A process that this one starts has another input.
         # Ray starts its workers with this signal blocked, and their child processes inherit that.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         threading.Thread(target=_end_with_input, daemon=True).start()

@@ -56,6 +56,8 @@ class ProgressLine:
     def note(self, text: str) -> None:
         """Set the text behind the counts: parts separated by ", ", the most important first."""
         self.text = text
+        if self.console.is_terminal:
+            self.bar.update(self.task, line=self._line(self._width))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -67,8 +69,11 @@ class ProgressLine:
             if self.console.is_terminal:
                 self.bar.start()
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: int = 1, unit: str = "") -> None:
+        """Count; with a unit, e.g. "images/s", the text behind the counts is the rate."""
         self.done += count
+        if unit:
+            self.text = f"{self.rate:.1f} {unit}"
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, line=self._line(self._width))
         elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...cache.errors import FdetError, StorageError
+from ...cache.wording import counted
 from .workers import Done, Lost, Progress, Ready, Refused, Report, Result, Task, Workers
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,9 @@ class WorkQueue:
         self._out += [(task, None) for task in tasks if task not in left]
         if tasks and not left:
             return
-        log.warning("a worker was lost with %d tasks, which others take over: %s", len(left), why)
+        log.warning(
+            "a worker was lost; others take over its %s: %s", counted(len(left), "task"), why
+        )
         blamed = left[0] if left else None
         self._lost[blamed] += 1
         if self._lost[blamed] >= TRIES:

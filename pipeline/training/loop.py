@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.errors import FdetError
-from ...cache.sampler import SampleId, Sampler, plain_batches
+from ...cache.sampler import SampleId, Sampler
+from ...cache.wording import counted
 from ...heads.types import Detections
 from ..dataset.classes.long_tail import frequencies
-from ..evaluation.coco import Metrics, coco_metrics
-from ..evaluation.detecting import detect
+from ..evaluation.coco import Metrics
 from ..machines.devices import device_memory_mb, process_memory_mb
 from ..machines.interrupt import interruptible
 from ..machines.progress import ProgressLine, progress_line
-from ..machines.world import World
 from ..runs import metrics_log
 from ..runs.checkpoint import save_state, save_weights
-from ..runs.config import RunConfig, TrainSettings, fixed
+from ..runs.config import RunConfig, fixed
 from ..runs.history import evaluation_after, read_history
+from ..runs.points import points
 from ..runs.position import BEST, LAST, Position
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
@@ -40,6 +40,7 @@ from .divergence import remedies
 from .meter import Meter
 from .opening import described_time
 from .step import Samples, Stepper, parts_of
+from .validation import evaluated
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class TrainSummary:
     """A summary of what a run has reached.
 
     metrics: the metrics of the last evaluation. best_ap, best_ap50: the AP of the best one. waiting: the
-    share of time without data. skipped: the number of samples left out as damaged.
+    share of time without data. skipped: the number of samples left out as damaged. begun: the steps that
+    earlier commands have done; `seconds` and `waiting` are of the others.
     """
 
     out: Path
@@ -67,6 +69,7 @@ class TrainSummary:
     best_epoch: int
     metrics: Metrics | None
     best_ap50: float | None = None
+    begun: int = 0
 
 
 @dataclass
@@ -89,6 +92,11 @@ class Loop:
     saved: float = field(default_factory=time.monotonic)
     waited: float = 0.0
     time_logged: bool = False
+    figures: str = ""
+    begun: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.position.step
 
     def run(self) -> TrainSummary:
         """Do all steps, evaluations and checkpoints to the end; Ctrl-C saves first, then raises."""
@@ -146,6 +154,7 @@ class Loop:
         owned = [parts_of(b, world.size, world.rank, settings.accumulate) for b in batches]
         parts = [part for parts in owned for part in parts]
         meter = Meter()
+        progress.note(self._note(epoch))
         loaded = meter.timed(self.load(parts))
         self.stepper.model.train()
         for batch, own in zip(batches, owned, strict=True):
@@ -176,7 +185,7 @@ class Loop:
 
     def _log(self, epoch: int, meter: Meter, progress: ProgressLine) -> None:
         """Log a line for the steps since the last one. Raises FdetError where the loss is not finite."""
-        processes, settings = self.stepper.processes, self.config.train
+        processes = self.stepper.processes
         losses, rate, waiting = meter.read(processes)
         seconds = meter.seconds
         self.waited += meter.waited
@@ -205,10 +214,16 @@ class Loop:
             raise FdetError(
                 f"the loss is {loss} at step {self.position.step} ({losses}); {what_to_do}"
             )
-        progress.note(
-            f"epoch {epoch + 1}/{settings.epochs}, loss {loss:.3f}, {rate:.1f} images/s, "
-            f"waiting {waiting:.0%}, {memory or process_memory_mb():.0f} MB"
+        self.figures = (
+            f"loss {loss:.3f}, {rate:.1f} images/s, waiting {waiting:.0%}, "
+            f"{memory or process_memory_mb():.0f} MB"
         )
+        progress.note(self._note(epoch))
+
+    def _note(self, epoch: int) -> str:
+        """Return the text of the progress line in an epoch, counted from 0: the last figures are known."""
+        which = f"epoch {epoch + 1}/{self.config.train.epochs}"
+        return f"{which}, {self.figures}" if self.figures else which
 
     @property
     def _to_evaluate(self) -> int:
@@ -228,36 +243,14 @@ class Loop:
             if best is None or (ap or 0.0) > best:
                 self.position = replace(self.position, best_ap=ap or 0.0, best_epoch=epoch, stale=0)
                 self._save_weights({"epoch": epoch, "ap": ap})
-        log.info("epoch %d: AP %s, AP50 %s", epoch, _formatted(ap), _formatted(self.metrics.ap50))
+        log.info("epoch %d: AP %s, AP50 %s", epoch, points(ap), points(self.metrics.ap50))
         line = {"kind": "eval", "step": self.position.step, "epoch": epoch}
         self._report(Event({**line, "metrics": self.metrics.to_json()}, found))
 
     def evaluated(self, val: Data) -> tuple[Metrics, dict[int, Detections]]:
         """Evaluate the weights as they are; return their metrics and what they find."""
-        found = self._detect(val)
-        return self._score(val, found), found
-
-    def _detect(self, val: Data) -> dict[int, Detections]:
-        """Detect in this process's share of the images; return what all processes found."""
-        processes, settings = self.stepper.processes, self.config.train
-        world, model = processes.world, self.stepper.model
-        processes.share_first(model.buffers())
-        size = evaluated_at_once(settings, world)
-        batches = plain_batches(val.header.layout, val.image_ids, size)[world.rank :: world.size]
-        model.eval()
-        mine = detect(model.detector, val.source, batches, settings.precision, processes.first)
-        found = {k: d for part in processes.gather(mine) for k, d in part.items()}
-        return {image_id: found[image_id] for image_id in val.image_ids}
-
-    def _score(self, val: Data, found: dict[int, Detections]) -> Metrics:
-        processes = self.stepper.processes
-        metrics = None
-        if processes.first:
-            groups = frequencies(self.data.annotations)
-            metrics = coco_metrics(val.annotations, found, groups=groups)
-        shared = processes.of_first(metrics)
-        assert shared is not None
-        return shared
+        groups = frequencies(self.data.annotations)
+        return evaluated(self.stepper, val, self.config.train, groups)
 
     def _finish(self) -> None:
         """Finish the run, once: keep the last weights where nothing was evaluated, and draw the curve.
@@ -281,12 +274,12 @@ class Loop:
             return
         if position.best_ap is not None:
             log.warning(
-                "%s: %s is missing, the weights of epoch %d, which had the best AP (%.3f); "
+                "%s: %s is missing, the weights of epoch %d, which had the best AP (%s); "
                 "`fdet evaluate %s CACHE --checkpoint last` takes those that training has reached",
                 self.out,
                 BEST,
                 position.best_epoch,
-                position.best_ap,
+                points(position.best_ap),
                 self.out,
             )
         elif position.finished and self.val is None:
@@ -305,9 +298,9 @@ class Loop:
         seconds, skipped = time.monotonic() - self.started, self._skipped()
         if skipped and self.stepper.processes.first:
             log.warning(
-                "%d samples of %s are damaged and were left out; `fdet cache verify` names them",
-                skipped,
+                "%s: %s left out as damaged; `fdet cache verify` names them",
                 self.data.name,
+                counted(skipped, "sample"),
             )
         history = read_history(self.out) if self.stepper.processes.first else []
         best = evaluation_after(history, self.position.best_epoch)
@@ -321,6 +314,7 @@ class Loop:
             best_epoch=self.position.best_epoch,
             metrics=self.metrics,
             best_ap50=best.metrics.get("ap50") if best else None,
+            begun=self.begun,
         )
 
     def _skipped(self) -> int:
@@ -356,12 +350,3 @@ class Loop:
             self.digest,
             self.stepper.average.tensors if self.stepper.average is not None else None,
         )
-
-
-def evaluated_at_once(settings: TrainSettings, world: World) -> int:
-    """Return the number of images in a batch of an evaluation, which needs no more memory than a step."""
-    return max(1, settings.batch_size // (settings.accumulate * world.size))
-
-
-def _formatted(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -118,7 +118,7 @@ def test_a_bucket_needs_images(per_shard, images):
 
 def test_no_shard_is_planned_for_more_images_than_there_are():
     """Its arrays would be made for them."""
-    with pytest.raises(ValueError, match="a bucket of 1 images has 2 in a shard"):
+    with pytest.raises(ValueError, match="a bucket of 1 image has 2 in a shard"):
         Bucket((8, 8), 2, (IMAGE,))
 
 

@@ -56,7 +56,7 @@ def test_a_pyramid_knows_how_many_images_it_holds():
 @pytest.mark.parametrize(
     ("shapes", "why"),
     [
-        ([(2, 3, 4, 5)], "expected 2 maps, got 1"),
+        ([(2, 3, 4, 5)], "expected a map of each level, 2, got 1"),
         ([(2, 3, 4, 4), (2, 5, 2, 3)], r"level p3: expected \(2, 3, 4, 5\), got \(2, 3, 4, 4\)"),
         ([(2, 3, 4, 5), (1, 5, 2, 3)], r"level p4: expected \(2, 5, 2, 3\), got \(1, 5, 2, 3\)"),
         ([(2, 3, 4, 5), (2, 4, 2, 3)], "level p4"),

@@ -176,7 +176,7 @@ def test_a_level_of_zeros_comes_back_as_zeros(name):
 def test_nan_and_infinity_are_refused_with_the_sample(name, bad, index):
     codec, x = codec_for(name, features()), features(4)
     x[index, 1, 2, 0] = x[3, 0, 0, 0] = bad
-    with pytest.raises(FeatureError, match="1 values are NaN or infinite") as caught:
+    with pytest.raises(FeatureError, match="1 value is NaN or infinite") as caught:
         codec.encode(x)
     assert caught.value.index == index
 
@@ -188,7 +188,7 @@ def test_a_refusal_names_the_level(name):
     x = [torch.ones(3, level.channels, *level.shape((32, 32))[1:]) for level in LEVELS.levels]
     x[1][2, 0, 0, 0] = float("nan")
     assert codec.form == form
-    with pytest.raises(FeatureError, match=r"^level p4: 1 values") as caught:
+    with pytest.raises(FeatureError, match=r"^level p4: 1 value is") as caught:
         codec.encode(FeaturePyramid(LEVELS, tuple(x), (32, 32)))
     assert caught.value.index == 2
 

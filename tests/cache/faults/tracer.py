@@ -175,9 +175,13 @@ def trace(
     return tracer.trace
 
 
+_ARGUMENTS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
+
+
 class _Registers(ctypes.Structure):
     _fields_ = [
-        (name, ctypes.c_uint64)
+        # The arguments of a call have a sign.
+        (name, ctypes.c_int64 if name in _ARGUMENTS else ctypes.c_uint64)
         for name in (
             *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx"),
             *("rdx", "rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base"),
@@ -187,8 +191,7 @@ class _Registers(ctypes.Structure):
 
     @property
     def arguments(self) -> tuple[int, ...]:
-        found = (self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9)
-        return tuple(ctypes.c_int64(value).value for value in found)
+        return (self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9)
 
 
 _TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL = 0, 7, 12, 13, 24
@@ -247,6 +250,7 @@ class _Tracer:
         self._parked: list[tuple[int, Call]] = []
         self._running: dict[int, Call] = {}
         self._registers = _Registers()
+        self._memories: dict[int, int] = {}  # the open memory of each process
         self._null = os.open(os.devnull, os.O_WRONLY)
 
     def start(self, body: Body) -> None:
@@ -287,7 +291,8 @@ class _Tracer:
                 else:
                     self._ended(tid, os.waitstatus_to_exitcode(status))
         finally:
-            os.close(self._null)
+            for descriptor in (self._null, *self._memories.values()):
+                os.close(descriptor)
 
     def _stopped(self, tid: int, number: int, event: int) -> None:
         if tid not in self._writer:
@@ -409,8 +414,8 @@ class _Tracer:
         if not all(map(self._concerns, paths)):
             return None
         if syscall.name == "write":
-            info = Path(f"/proc/{tid}/fdinfo/{call.arguments[0]}").read_text()
-            call.offset = int(info.split()[1])
+            with open(f"/proc/{tid}/fdinfo/{call.arguments[0]}", "rb", buffering=0) as info:
+                call.offset = int(info.read().split()[1])
         call.path, call.other = (path[len(self._scope) + 1 :] for path in (*paths, "")[:2])
         return call
 
@@ -419,9 +424,10 @@ class _Tracer:
 
     def _open_file(self, tid: int, number: int) -> str:
         try:
-            return str(Path(f"/proc/{tid}/fd/{number}").readlink()).removesuffix(" (deleted)")
+            target = os.readlink(f"/proc/{tid}/fd/{number}")  # noqa: PTH115 - a Path costs as much
         except OSError:
             return ""
+        return target.removesuffix(" (deleted)")
 
     def _path(self, tid: int, arguments: tuple[int, ...], folder: int | None, path: int) -> str:
         name = self._string(tid, arguments[path])
@@ -440,5 +446,7 @@ class _Tracer:
         return os.fsdecode(found[: found.index(b"\0")])
 
     def _memory(self, tid: int, address: int, size: int) -> bytes:
-        with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
-            return os.pread(memory.fileno(), size, address)
+        process = self._process[tid]
+        if process not in self._memories:
+            self._memories[process] = os.open(f"/proc/{process}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        return os.pread(self._memories[process], size, address)
