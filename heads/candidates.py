@@ -1,4 +1,7 @@
-"""Detections from a score and a box of every location and class: threshold, best of each level, NMS."""
+"""Detections from a score and a box of every location and class: threshold, best of each level, NMS.
+
+`suppressed` is the NMS of all heads.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
+from torchvision.ops import batched_nms, nms
 
 from ..cache.placement import Placement
 from .family import HeadSettings
@@ -27,7 +30,7 @@ def found_in_images(
     """Return the detections of each image from scores (B, A, K).
 
     Of the scores above the threshold the 1000 best of each level are kept, and of these the settings'
-    number of the best after NMS in each class, in canvas px. counts: the number of locations of each level.
+    number of the best after NMS, in canvas px. counts: the number of locations of each level.
     boxes_of: a function from the indices of images (N,) and of locations (N,) to boxes (N, 4) canvas px,
     which are then clipped to the part that shows the image. The result is the same as that of torchvision's
     RetinaNet and FCOS, which work level by level; here the device is waited for three times per image,
@@ -44,8 +47,7 @@ def found_in_images(
     found = Detections(boxes, scores[image, location, label], label)
     ends = list(accumulate(sizes))
     return [
-        _suppressed(found[end - size : end], settings)
-        for size, end in zip(sizes, ends, strict=True)
+        suppressed(found[end - size : end], settings) for size, end in zip(sizes, ends, strict=True)
     ]
 
 
@@ -68,6 +70,13 @@ def _clipped(boxes: Tensor, placements: Sequence[Placement], image: Tensor) -> T
     return boxes.clamp(min=0).minimum(boxes.new_tensor(sizes)[image])
 
 
-def _suppressed(found: Detections, settings: HeadSettings) -> Detections:
-    kept = batched_nms(found.boxes, found.scores, found.labels, settings.nms_iou)
+def suppressed(found: Detections, settings: HeadSettings) -> Detections:
+    """Return the best detections of an image after NMS, best first.
+
+    Boxes are compared within their class or, with head.nms=agnostic, across all classes.
+    """
+    if settings.nms == "agnostic":
+        kept = nms(found.boxes, found.scores, settings.nms_iou)
+    else:
+        kept = batched_nms(found.boxes, found.scores, found.labels, settings.nms_iou)
     return found[kept[: settings.max_detections]]

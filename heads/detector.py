@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -16,6 +16,9 @@ from .anchors import Anchors
 from .norms import SyncBatchNorm
 from .recompute import recomputed
 from .types import Detections, Fit, Targets
+
+# A function that adds levels to a pyramid.
+Completing = Callable[[FeaturePyramid], FeaturePyramid]
 
 
 class Neck(nn.Module, ABC):
@@ -109,6 +112,12 @@ class Detector(nn.Module):
         super().__init__()
         self.neck = neck
         self.head = head
+        # A tuple hides what comes before the neck from torch: its weights are not the detector's.
+        self._before: tuple[Completing, ...] = ()
+
+    def begin_with(self, before: Completing) -> None:
+        """Pass every pyramid through `before` first, which adds the levels that it lacks."""
+        self._before = (before,)
 
     def losses(
         self,
@@ -126,8 +135,8 @@ class Detector(nn.Module):
         counts = {len(pyramid), len(placements), len(targets), len(seeds)}
         if len(counts) > 1:
             raise ValueError(
-                f"expected one placement, target and seed per image, got {len(placements)}, "
-                f"{len(targets)} and {len(seeds)} for {len(pyramid)} images"
+                f"expected one placement, target and seed per image, {len(pyramid)} of each, got "
+                f"{len(placements)}, {len(targets)} and {len(seeds)}"
             )
         return self.head.losses(self.levels(pyramid), placements, targets, seeds)
 
@@ -156,7 +165,7 @@ class Detector(nn.Module):
             torch.zeros((0, *level.shape((1, 1))), device=device)
             for level in self.neck.cached.levels
         )
-        levels = self.levels(FeaturePyramid(self.neck.cached, maps, (1, 1)))
+        levels = self._through_neck(FeaturePyramid(self.neck.cached, maps, (1, 1)))
         torch.stack([x.float().sum() for x in levels.maps]).sum().backward()  # type: ignore[no-untyped-call]
 
     def checkpoint_activations(self, on: bool) -> None:
@@ -177,6 +186,11 @@ class Detector(nn.Module):
 
     def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Return the levels that the neck gives to the head."""
+        for before in self._before:
+            pyramid = before(pyramid)
+        return self._through_neck(pyramid)
+
+    def _through_neck(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         pyramid = pyramid.only(self.neck.cached.names)
         levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
         return cast(FeaturePyramid, levels)

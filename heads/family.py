@@ -28,7 +28,9 @@ GRID_HELP = (
     "distance between anchors; stride: that of their level; canvas: the canvas size over the map size, "
     "rounded down"
 )
-NMS_HELP = "IoU above which only the better of two boxes of a class is reported"
+# Which boxes NMS compares.
+Suppression = Literal["class", "agnostic"]
+NMS_HELP = "IoU above which only the better of two boxes is reported"
 CONVS_HELP = "convolutions of each of the two towers"
 
 
@@ -86,6 +88,11 @@ class HeadSettings:
 
     name: str = ""
     score_threshold: Annotated[float, between(0, 1), "lowest score that is reported"] = 0.05
+    nms: Annotated[
+        Suppression,
+        "which boxes are compared by nms_iou; class: those of one class; agnostic: all, so that an object is "
+        "found once where classes look alike",
+    ] = "class"
     nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.5
     max_detections: Annotated[int, between(1, 2**20), "maximum detections per image"] = 100
     normaliser: Annotated[

@@ -119,7 +119,7 @@ class DenseHead(Head):
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Return what NMS in each class keeps of the 1000 best of each level above the threshold."""
+        """Return what NMS keeps of the 1000 best of each level above the threshold."""
         outputs = self.outputs(pyramid)
         counts = [self.per_cell * x.shape[-2] * x.shape[-1] for x in pyramid.maps]
         boxes_of = self.boxes(outputs, pyramid)

@@ -9,12 +9,13 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, remove_small_boxes
+from torchvision.ops import remove_small_boxes
 
 from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import Anchors, best_iou
+from ..candidates import suppressed
 from ..detector import Head
 from ..long_tail import federated_classes
 from ..recompute import recomputed
@@ -155,7 +156,7 @@ class TwoStage(Head):
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
-        """Return the boxes of the last stage after class-wise NMS; scores are the mean over the stages."""
+        """Return the boxes of the last stage after NMS; scores are the mean over the stages."""
         propose = self.rpn.propose
         first = propose(pyramid, placements, training=False, recompute=self.recomputes)
         stages = list(self._stages(pyramid, placements, first.boxes))
@@ -193,9 +194,7 @@ class TwoStage(Head):
         """Return the detections of one image from boxes (N, R, 4) and scores (N, K)."""
         rois, labels = torch.where(scores > self.settings.score_threshold)
         found = Detections(of_class(boxes[rois], labels), scores[rois, labels], labels)
-        found = found[remove_small_boxes(found.boxes, min_size=1e-2)]
-        kept = batched_nms(found.boxes, found.scores, found.labels, self.settings.nms_iou)
-        return found[kept[: self.settings.max_detections]]
+        return suppressed(found[remove_small_boxes(found.boxes, min_size=1e-2)], self.settings)
 
     def _mask_losses(
         self,

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
-from fdet.heads.candidates import BEST_OF_LEVEL, found_in_images
+from fdet.heads.build import HEADS, build_detector
+from fdet.heads.candidates import BEST_OF_LEVEL, found_in_images, suppressed
 from fdet.heads.family import HeadSettings
+from fdet.heads.necks.settings import FPNSettings
+from fdet.heads.types import Detections
 
-from .reference import placement
+from .reference import FEW_SAMPLED, SPEC, batch, placement, pyramid
 
 COUNTS = (900, 200, 30)
 CLASSES = 3
@@ -53,3 +56,34 @@ def test_a_batch_is_its_images_one_by_one(threshold, most):
             assert torch.equal(x, y)
     assert len(found[1]) == 0 or threshold < 0.5
     assert len(found[0]) > 0 or threshold == 1.0
+
+
+def test_agnostic_nms_keeps_the_best_box_of_a_place_whatever_its_class():
+    boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 9], [0, 1, 10, 10], [20, 0, 30, 10.0]])
+    scores, labels = torch.tensor([0.6, 0.9, 0.7, 0.2]), torch.tensor([0, 1, 1, 0])
+    found = Detections(boxes, scores, labels)
+    by_class = suppressed(found, HeadSettings(nms="class"))
+    assert (by_class.scores.tolist(), by_class.labels.tolist()) == (
+        pytest.approx([0.9, 0.6, 0.2]),
+        [1, 0, 0],
+    )
+    across = suppressed(found, HeadSettings(nms="agnostic"))
+    assert (across.scores.tolist(), across.labels.tolist()) == (pytest.approx([0.9, 0.2]), [1, 0])
+    assert len(suppressed(found, HeadSettings(nms="agnostic", max_detections=1))) == 1
+    assert len(suppressed(found, HeadSettings(nms="agnostic", nms_iou=0.95))) == 4
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_finds_a_place_once_with_agnostic_nms(head):
+    _, placements, _, _ = batch(2)
+    overlaps = {}
+    for nms in ("class", "agnostic"):
+        torch.manual_seed(0)
+        own = {**FEW_SAMPLED.get(head, {}), "masks": False} if head in FEW_SAMPLED else {}
+        settings = HEADS[head].settings(score_threshold=0.0, nms=nms, nms_iou=0.5, **own)
+        detector = build_detector(SPEC, 3, FPNSettings(channels=16), settings).eval()
+        with torch.no_grad():
+            found = detector.detections(pyramid(2, (128, 128)), placements)
+        ious = [box_iou(d.boxes, d.boxes).fill_diagonal_(0) for d in found]
+        overlaps[nms] = max(float(iou.max()) for iou in ious)
+    assert overlaps["agnostic"] <= 0.5 + 1e-4 < overlaps["class"]

@@ -82,7 +82,7 @@ def test_losses_hang_on_the_seeds_and_not_on_torchs_generator(head):
 
 def test_a_seed_too_few_is_refused():
     pyramid, placements, targets, seeds = batch(3)
-    with pytest.raises(ValueError, match="got 3, 3 and 2 for 3 images"):
+    with pytest.raises(ValueError, match="3 of each, got 3, 3 and 2"):
         detector_of("retinanet").losses(pyramid, placements, targets, seeds[:2])
 
 

@@ -1,0 +1,51 @@
+"""The command line of `fdet audit`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from ....cache.wording import counted
+from ...command import argument, cache_argument, echo, opt, takes
+from .options import AuditOptions
+
+# How many entries are printed.
+_SHOWN = 10
+
+
+@takes
+def audit_command(
+    run: Annotated[Path, argument("run directory, whose settings the heads have")],
+    cache: Annotated[Path, cache_argument("cache whose labels to look at")],
+    out: Annotated[Path, opt("folder to write to; an interrupted audit in it goes on")],
+    options: AuditOptions,
+) -> None:
+    """List objects whose labels are probably wrong, by heads that have not seen their images."""
+    from .checks import check_audit
+
+    check_audit(run, cache, out, options)
+    logging.getLogger("fdet").setLevel(logging.INFO)
+    from .audit import audit
+    from .paths import LIST, PAGE, TABLE
+
+    try:
+        results = audit(run, cache, out, options)
+    except KeyboardInterrupt:
+        echo(f"\n{out}: folds that are finished are kept; the same command goes on", err=True)
+        raise
+    for entry in results.entries[:_SHOWN]:
+        echo(
+            f"{entry.rank:>4} {entry.suspicion:.2f} {entry.kind}: {entry.image}: {entry.suggestion}"
+        )
+    more = len(results.entries) - _SHOWN
+    if more > 0:
+        echo(f"     ... and {more} more")
+    kinds = ", ".join(f"{number} {kind}" for kind, number in results.kinds.items())
+    looked_at = f"{counted(results.objects, 'object')} in {counted(results.images, 'image')}"
+    echo(f"{len(results.entries)} of {looked_at} are suspect: {kinds}")
+    if (most := max(results.reached.values(), default=0)) > options.top:
+        echo(f"there are {sum(results.reached.values())} in all; --top {most} lists them")
+    if results.few:
+        echo(f"too few to judge invented boxes: {', '.join(results.few)}")
+    echo(f"written: {out / PAGE}, {LIST}, {TABLE}")
