@@ -25,7 +25,7 @@ def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInf
         raise InputError(f"--engine {options.engine!r}{did_you_mean(options.engine, ENGINES)}")
     check_device(options.device)
     check_threads(options.threads)
-    info = RunInfo.read(run)
+    info = RunInfo.read(run).with_nms(options.nms)
     if options.weights is not None and not info.config.backbone.adapters:
         raise InputError(
             f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
@@ -39,7 +39,25 @@ def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInf
     info.check_second(None if options.second is None else read_key(options.second), options.second)
     _check_images(run, info, options.images)
     check_there(run / f"{options.checkpoint}.safetensors")
+    if options.compare is not None:
+        _check_other(run, info, options.compare, options)
     return info
+
+
+def _check_other(run: Path, info: RunInfo, other: Path, options: EvaluateOptions) -> None:
+    """Raise InputError where a run cannot be compared with another."""
+    theirs = RunInfo.read(other)
+    check_there(other / f"{options.checkpoint}.safetensors")
+    if options.class_embeddings is not None:
+        theirs.check_embeddings(options.class_embeddings)
+        return
+    mine, others = (list(zip(i.class_ids, i.class_names, strict=True)) for i in (info, theirs))
+    if mine != others:
+        odd = sorted(set(mine) ^ set(others))[:3]
+        raise InputError(
+            f"--compare {other}: its classes are not those of {run}; only one of them has (id, name): "
+            f"{', '.join(map(str, odd)) or 'none, but their order differs'}"
+        )
 
 
 def _check_images(run: Path, info: RunInfo, images: Path | None) -> None:

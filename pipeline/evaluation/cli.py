@@ -22,12 +22,18 @@ def evaluate_command(
     check_evaluation(run, cache, options)
     from ..runs.inspection import steps_after_evaluation
     from .evaluate import evaluate_run, write_evaluation
-    from .table import metrics_table
+    from .pictures import draw_evaluation
+    from .table import metrics_table, unfinished_line
 
     metrics, results = evaluate_run(run, cache, options)
+    # The figures are printed first: a full disk does not lose them.
+    echo(metrics_table(metrics))
+    if metrics.unfinished is not None:
+        echo(unfinished_line(run, metrics.unfinished))
     checkpoint, second = options.checkpoint.value, options.second
     written = write_evaluation(out or run, run, checkpoint, cache, metrics, results, second)
-    echo(metrics_table(metrics))
     echo(f"written: {written}")
+    for picture in draw_evaluation(written, metrics):
+        echo(f"written: {picture}")
     for line in steps_after_evaluation(run, checkpoint, cache, metrics.to_json()):
         echo(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,12 @@ from pycocotools import mask
 from ...heads.masks import paste_masks
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
+from ..runs.evaluations import class_labels
 from .engines import FASTEST, MAX_DETECTIONS, evaluated
 from .errors import ErrorBreakdown
 from .lvis import LVIS_DETECTIONS, counted, with_partial
+from .resampling import Comparison, ResampledAP
+from .scores import ScoreFigures
 
 # In the order of the summary of COCO's evaluation.
 FIGURES = (
@@ -40,6 +43,13 @@ _AT = {"ap50": 0, "ap75": 5}
 _AREAS = {"small": 1, "medium": 2, "large": 3}
 # The limits of the ranges below the largest, px.
 _LIMITS = {"small": 32**2, "medium": 96**2}
+# The fields of Metrics that say what the figures are of.
+_OF = ("annotations", "nms")
+# Those that are not among the figures where there are none.
+_OPTIONAL = (
+    *("masks", "masks_per_class", "errors", "objects", "sizes"),
+    *("scores", "duplicates", "unfinished", "compared"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +59,12 @@ class Metrics:
     per_class: AP by class name. ap_rare, ap_common, ap_frequent: the mean AP of the classes that few, more
     and many images of the training data show, where those are known. masks, masks_per_class: the same
     figures of masks, where masks are found. errors: the breakdown of errors, where it was requested.
-    objects, sizes: the numbers of objects that count, by class and by size (small, medium, large).
-    annotations: the sha256 of the annotations that the figures are of, where it is known.
+    objects, sizes: the numbers of objects that count, by class and by size (small, medium, large). scores:
+    what the scores are worth, where that was requested. duplicates: what NMS over all classes would drop, as
+    the fields of Duplicates, where they were counted. unfinished: the "epochs" that the run has done and
+    those that it is "of", where it has not come to its end. compared: how much better it is than another
+    run, where that was requested. annotations: the sha256 of the annotations that the figures are of, where
+    it is known. nms: the value of head.nms, where it is not the run's own.
     """
 
     ap: float | None
@@ -75,13 +89,27 @@ class Metrics:
     errors: ErrorBreakdown | None = None
     objects: Mapping[str, int] | None = None
     sizes: Mapping[str, int] | None = None
+    scores: ScoreFigures | None = None
+    duplicates: Mapping[str, int] | None = None
+    unfinished: Mapping[str, int] | None = None
+    compared: Comparison | None = None
     annotations: str = field(default="", compare=False)
+    nms: str = field(default="", compare=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures by name; "annotations" is left out, and the last others where there are none."""
-        optional = ("masks", "masks_per_class", "errors", "objects", "sizes")
-        named = {k: v for k, v in asdict(self).items() if k != "annotations"}
-        return {k: v for k, v in named.items() if v is not None or k not in optional}
+        """Return the figures by name.
+
+        "annotations" and "nms" are left out, and those of the others that may be absent and are.
+        """
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF}
+        known = {k: v for k, v in named.items() if v is not None or k not in _OPTIONAL}
+        if self.errors is not None:
+            known["errors"] = asdict(self.errors)
+        if self.scores is not None:
+            known["scores"] = self.scores.to_json()
+        if self.compared is not None:
+            known["compared"] = self.compared.to_json()
+        return known
 
 
 def coco_metrics(
@@ -100,18 +128,12 @@ def coco_metrics(
     groups: the frequency group of each class, from `long_tail.frequencies`.
     """
     image_ids = sorted(found)
-    truth = _ground_truth(annotations, image_ids)
     names = unique_names(annotations)
-    objects, sizes = _object_counts(truth, names)
     if results is None:
         results = to_coco_results(found, annotations.class_ids, sizes_of(annotations, found))
-    max_detections = MAX_DETECTIONS
-    if annotations.coverage is not None:
-        truth, results = with_partial(annotations, truth), counted(annotations, results)
-        max_detections = LVIS_DETECTIONS
-    # Given masks, the engines would take a detection's area from its mask when they score boxes too.
-    boxes = [{k: v for k, v in r.items() if k != "segmentation"} for r in results]
-    of_boxes = evaluated(engine, truth, boxes, image_ids, max_detections)
+    truth, results, max_detections = _as_counted(annotations, image_ids, results)
+    objects, sizes = _object_counts(truth, names)
+    of_boxes = evaluated(engine, truth, _without_masks(results), image_ids, max_detections)
     masks = masks_per_class = None
     if annotations.packed.outlines is not None and any(d.masks is not None for d in found.values()):
         of_masks = evaluated(
@@ -127,7 +149,12 @@ def coco_metrics(
         errors=None,
         objects=objects,
         sizes=sizes,
+        scores=None,
+        duplicates=None,
+        unfinished=None,
+        compared=None,
         annotations="",
+        nms="",
     )
 
 
@@ -180,6 +207,35 @@ def _mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(valid.mean()) if valid.size else None
 
 
+def resampled_ap(
+    annotations: Annotations, image_ids: Iterable[int], results: Sequence[dict[str, Any]]
+) -> ResampledAP:
+    """Return what resamples the AP of boxes, from detections in COCO's result format."""
+    image_ids = sorted(image_ids)
+    truth, results, most = _as_counted(annotations, image_ids, results)
+    # Only pycocotools gives the matches of each image.
+    matched = evaluated("pycocotools", truth, _without_masks(results), image_ids, most)
+    return ResampledAP(matched, len(image_ids), most)
+
+
+def _as_counted(
+    annotations: Annotations, image_ids: Sequence[int], results: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], Sequence[dict[str, Any]], int]:
+    """Return the objects and the results that count, in COCO's formats, and how many of a class and an image.
+
+    They are those of LVIS' rules where the annotations are LVIS'.
+    """
+    truth = _ground_truth(annotations, image_ids)
+    if annotations.coverage is None:
+        return truth, results, MAX_DETECTIONS
+    return with_partial(annotations, truth), counted(annotations, results), LVIS_DETECTIONS
+
+
+def _without_masks(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results without their masks, from which the engines would take the areas of boxes too."""
+    return [{k: v for k, v in result.items() if k != "segmentation"} for result in results]
+
+
 def _without_boxes(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the results without their boxes, which the engines would take for the masks."""
     return [{k: v for k, v in result.items() if k != "bbox"} for result in results]
@@ -192,9 +248,7 @@ def sizes_of(annotations: Annotations, image_ids: Iterable[int]) -> dict[int, tu
 
 def unique_names(annotations: Annotations) -> list[str]:
     """Return the class names, in which names that occur twice are distinguished by their ids."""
-    count = Counter(annotations.class_names)
-    classes = zip(annotations.class_names, annotations.class_ids, strict=True)
-    return [name if count[name] == 1 else f"{name} ({class_id})" for name, class_id in classes]
+    return class_labels(annotations.class_names, annotations.class_ids)
 
 
 def to_coco_results(

@@ -40,23 +40,23 @@ def detect(
     batches: Sequence[Sequence[SampleId]],
     precision: Precision | Auto = "fp32",
     shown: bool = True,
+    title: str = "evaluate",
 ) -> dict[int, Detections]:
     """Return what the detector finds in each sample, by image id, in image px and on the CPU.
 
     The detector must be in eval mode, and so must the source's backbone. shown: whether a progress line is
-    displayed.
+    displayed, which begins with the title.
     """
     found: dict[int, Detections] = {}
     device = next(detector.parameters()).device
     total = sum(map(len, batches))
-    with torch.no_grad(), progress_line("evaluate", total, shown=shown) as progress:
+    with torch.no_grad(), progress_line(title, total, shown=shown) as progress:
         for samples, placements, pyramid in source.load(batches):
             with autocast(device, precision):
                 detections = detector.detections(pyramid(), placements)
             for (image_id, _), d in zip(samples, detections, strict=True):
                 found[image_id] = d.to("cpu")
-            progress.note(f"{progress.rate:.1f} images/s")
-            progress.advance(len(samples))
+            progress.advance(len(samples), "images/s")
     return found
 
 
@@ -79,8 +79,7 @@ def load_trained(
     # A model that is fitted to its canvas was trained on a square one, which any image size yields.
     canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
     model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
-    assert model.backbone is not None
-    return model.detector, model.backbone
+    return model.detector, model.live
 
 
 def _frozen(

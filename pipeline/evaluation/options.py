@@ -12,6 +12,7 @@ from ..command import (
     Device,
     Format,
     OtherClasses,
+    OtherNms,
     Split,
     Threads,
     UsedCheckpoint,
@@ -31,7 +32,8 @@ class EvaluateOptions:
     says only which images to use, and how they become canvases. weights: the weights of a backbone with
     adapters, as at extraction, where that took a file. checkpoint: "best" or "last". class_embeddings:
     vectors of the classes of the annotations, which need not be those of the training, for a run that was
-    trained with such vectors. engine: the engine that computes AP, one of ENGINES.
+    trained with such vectors. nms: another head.nms than the run's. compare: another run of the same classes,
+    on the same images. engine: the engine that computes AP, one of ENGINES.
     """
 
     second: Annotated[
@@ -49,6 +51,10 @@ class EvaluateOptions:
     ] = None
     class_embeddings: OtherClasses = None
     checkpoint: UsedCheckpoint = Checkpoint.best
+    nms: OtherNms = None
+    compare: Annotated[
+        Path | None, opt("another run, to say how much better this one is, and how certain that is")
+    ] = None
     device: Device = "auto"
     threads: Threads = None
     engine: Annotated[str, opt("library that computes AP: faster-coco-eval or pycocotools")] = (

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ...cache.wording import counted
+from ..runs.points import points
+from .class_table import class_table, comparison_lines
 from .coco import FIGURES, GROUPS, Metrics
 from .errors import KINDS, ErrorBreakdown
 
@@ -22,11 +27,13 @@ _PARTS = {
 def metrics_table(metrics: Metrics) -> str:
     """Return a table of the figures, in points of 0 to 100 as papers print them.
 
-    It has a column for boxes, and one for masks where they are found.
+    It has a column for boxes, and one for masks where they are found. The classes have a table of their own
+    where it is known what the scores are worth.
     """
     names = [*FIGURES, *(n for n in GROUPS if getattr(metrics, n) is not None)]
     boxes = {_label(name): getattr(metrics, name) for name in names}
-    boxes |= {f"AP of {name!r}": v for name, v in metrics.per_class.items()}
+    classes = metrics.per_class if metrics.scores is None else {}
+    boxes |= {f"AP of {name!r}": v for name, v in classes.items()}
     columns = [boxes]
     if metrics.masks is not None:
         masks = {_label(name): metrics.masks[name] for name in names}
@@ -34,12 +41,16 @@ def metrics_table(metrics: Metrics) -> str:
         columns.append(masks | {f"AP of {name!r}": v for name, v in of_classes.items()})
     width = max(map(len, boxes))
     heads = [f"{name:>6}" for name in ("boxes", "masks")[: len(columns)]]
-    lines = [f"{metrics.images} images".ljust(width) + "".join(heads)]
+    lines = [counted(metrics.images, "image").ljust(width) + "".join(heads)]
     for name in boxes:
-        figures = (_points(column.get(name)) for column in columns)
+        figures = (f"{points(column.get(name)):>6}" for column in columns)
         lines.append(name.ljust(width) + "".join(figures))
+    if metrics.scores is not None:
+        lines += ["", *class_table(metrics, metrics.scores), ""]
     if metrics.errors is not None:
         lines += _errors(metrics.errors)
+    if metrics.compared is not None:
+        lines += ["", *comparison_lines(metrics, metrics.compared)]
     return "\n".join(lines)
 
 
@@ -59,8 +70,16 @@ def change_table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     width = max(map(len, rows), default=0)
     lines = [" " * width + "".join(f"  {name:>7}" for name in columns)]
     for name, values in rows.items():
-        lines.append(name.ljust(width) + "".join(f"   {_points(value)}" for value in values))
+        lines.append(name.ljust(width) + "".join(f"   {points(value):>6}" for value in values))
     return "\n".join(lines)
+
+
+def unfinished_line(run: Path, unfinished: Mapping[str, int]) -> str:
+    """Return the line that says that a run has not come to its end."""
+    return (
+        f"note: {run} is not finished: {unfinished['epochs']} of {unfinished['of']} epochs are evaluated, "
+        f"so its figures are not final; `fdet train-heads --resume {shlex.quote(str(run))}` goes on"
+    )
 
 
 def _label(name: str) -> str:
@@ -71,10 +90,6 @@ def _label(name: str) -> str:
 
 def _errors(errors: ErrorBreakdown) -> list[str]:
     """Return the lines on the errors of boxes by TIDE."""
-    return [
-        "what the boxes' AP50 would gain without errors of one kind, and how many there are"
-    ] + [f"{kind:<14} {_points(errors.gains[kind])} {errors.counts[kind]:>7}" for kind in KINDS]
-
-
-def _points(value: float | None) -> str:
-    return "     -" if value is None else f"{100 * value:6.1f}"
+    return ["what AP50 would gain without errors of one kind, and how many there are"] + [
+        f"{kind:<14} {points(errors.gains[kind]):>6} {errors.counts[kind]:>7}" for kind in KINDS
+    ]

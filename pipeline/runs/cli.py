@@ -10,6 +10,9 @@ from typing import Annotated
 
 from ..command import argument, echo, opt, takes
 
+# The width of output that is not a terminal, and of the narrowest terminal in which settings are a table.
+_PLAIN_WIDTH, _TABLE_FROM = 160, 140
+
 
 class Format(StrEnum):
     """A format in which settings and presets are printed."""
@@ -32,19 +35,24 @@ def settings_command(
     from rich.table import Table
     from rich.text import Text
 
-    from .described import as_markdown, described_settings
+    from .described import as_markdown, as_paragraphs, described_settings
 
     settings = described_settings(section)
-    if format == Format.json:
-        echo(json.dumps([asdict(setting) for setting in settings], indent=2))
-    elif format == Format.md:
-        echo(as_markdown(settings))
-    else:
-        table = Table("setting", "default", "values", "", box=None, padding=(0, 2, 0, 0))
-        for s in settings:
-            name = f"{s.name} ({s.of})" if s.of else s.name
-            table.add_row(*map(Text, (name, s.default, s.values, s.help)))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+    if format != Format.table:
+        as_json = format == Format.json
+        echo(
+            json.dumps(list(map(asdict, settings)), indent=2) if as_json else as_markdown(settings)
+        )
+        return
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+    if console.width < _TABLE_FROM:
+        echo("\n".join(as_paragraphs(settings, console.width)))
+        return
+    table = Table("setting", "default", "values", "", box=None, padding=(0, 2, 0, 0))
+    for s in settings:
+        name = f"{s.name} ({s.of})" if s.of else s.name
+        table.add_row(*map(Text, (name, s.default, s.values, s.help)))
+    console.print(table)
 
 
 @takes
@@ -72,5 +80,5 @@ def presets_command(
         for p in presets:
             numbers = (str(p.channels), millions(p.parameters))
             table.add_row(p.name, p.neck, p.head, *numbers, p.use)
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
         echo(COUNTED)

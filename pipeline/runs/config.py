@@ -123,13 +123,13 @@ class OptimSettings:
     neck_factor: Annotated[float, at_least(0), "factor of the neck's learning rate"] = 1.0
     head_factor: Annotated[float, at_least(0), "factor of the head's learning rate"] = 1.0
     backbone_factor: Annotated[
-        float, at_least(0), "factor of the backbone's learning rate, with --source finetune"
+        float, at_least(0), "factor of the backbone's learning rate, with --source finetune or tail"
     ] = 0.1
     adapter_factor: Annotated[float, at_least(0), "factor of the adapters' learning rate"] = 1.0
     layer_decay: Annotated[
         float,
         at_least(0),
-        "with --source finetune: factor of the rate, once more for each stage before the last one",
+        "with --source finetune or tail: factor of the rate, once more for each stage before the last one",
     ] = 1.0
 
 
@@ -156,12 +156,12 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackboneSettings:
-    """The settings of a backbone that is trained (--source finetune, scratch) or adapted (online)."""
+    """The settings of a backbone that is trained (--source finetune, tail, scratch) or adapted (online)."""
 
     train_from: Annotated[
         str,
-        "first stage that finetune trains, or that has adapters, by the name of the level at its end (c3: "
-        'all that follows c2, of stride 4); "": all',
+        "first stage that finetune or tail trains, or that has adapters, by the name of the level at its end "
+        '(c3: all that follows c2, of stride 4); "": all',
     ] = ""
     norm: Annotated[
         Literal["auto", "frozen", "batch"],
@@ -170,6 +170,9 @@ class BackboneSettings:
     ] = "auto"
     adapters: Annotated[
         bool, "train small layers (adapters) on the outputs of the frozen backbone's blocks"
+    ] = False
+    frozen_tail: Annotated[
+        bool, "with --source tail: compute the stages from train_from on, but do not train them"
     ] = False
     adapter_reduction: Annotated[
         int, between(1, 1024), "an adapter's width is the block's channels divided by this"

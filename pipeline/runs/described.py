@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import UnionType
@@ -89,3 +90,25 @@ def as_markdown(settings: Sequence[Setting]) -> str:
         cells = (f"`{s.name}`", s.of, f"`{s.default}`", s.values, s.help)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
+
+
+def as_paragraphs(settings: Sequence[Setting], width: int) -> list[str]:
+    """Return the lines of a paragraph for each setting, for a terminal too narrow for a table."""
+    lines: list[str] = []
+    for s in settings:
+        only = f" ({s.of})" if s.of else ""
+        head = f"{s.name}={s.default}{only}: {s.values}"
+        lines += _wrapped(head, width, " " * 2)
+        lines += _wrapped(" " * 4 + s.help, width, " " * 4)
+    return lines
+
+
+def _wrapped(text: str, width: int, hanging: str) -> list[str]:
+    """Return a text in lines that break at spaces alone, so that names stay whole."""
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

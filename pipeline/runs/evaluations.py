@@ -2,7 +2,8 @@
 
 "of" in an evaluation says what it was computed from, by digests: the weights, the cache, its image files,
 the annotations and the detections. Evaluations by an older fdet lack some of these, or all. Those of several
-caches are kept side by side: the first of one name has the plain name, others get a part of the cache's id.
+caches, and those with another NMS than the run's own, are kept side by side: the first of one name has the
+plain name, others get a part of the cache's id.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...cache.disk.files import read_below
-from ...cache.errors import CorruptCache, InputError, StorageError
+from ...cache.errors import CorruptCache, FdetError, InputError, StorageError
 from ...cache.format.sealed import parse_json
-from .info import MAX_BYTES
+from .history import evaluations_of, read_history
+from .info import MAX_BYTES, RunInfo
+from .position import LAST, read_position
 
 log = logging.getLogger(__name__)
 
 _PREFIX, _DETECTIONS = "evaluation-", "detections-"
 # What tells evaluations of one run apart that are kept side by side.
-_DATA = ("cache", "images", "annotations", "second")
+_DATA = ("cache", "images", "annotations", "second", "nms")
 # The number of digits of an id in a file's name.
 _DIGITS = 8
 
@@ -39,10 +43,16 @@ class KeptEvaluation:
     modified: int
 
     @property
-    def of(self) -> Mapping[str, Any]:
+    def of(self) -> Mapping[str, str]:
         """The inputs that it was computed from; {} where an older fdet did not write them."""
         of = self.content.get("of")
-        return of if isinstance(of, dict) else {}
+        texts = of.items() if isinstance(of, dict) else ()
+        return {name: value for name, value in texts if isinstance(value, str)}
+
+    @property
+    def nms(self) -> str:
+        """The value of head.nms that it was computed with, "" where that is the run's own."""
+        return str(self.of.get("nms", ""))
 
     @property
     def detections(self) -> Path:
@@ -52,7 +62,8 @@ class KeptEvaluation:
     def is_of(self, wanted: Mapping[str, str]) -> bool:
         """Return whether it was computed from these; annotations that it does not name are not compared."""
         known = {k: v for k, v in wanted.items() if k != "annotations" or "annotations" in self.of}
-        return bool(self.of) and all(self.of.get(name) == value for name, value in known.items())
+        same = all(self.of.get(name) == value for name, value in known.items())
+        return bool(self.of) and self.nms == wanted.get("nms", "") and same
 
     def may_be_of_weights(self, weights: Path) -> bool:
         """Return whether it is of weights, or by an older fdet, which did not name them, and newer than they.
@@ -108,7 +119,40 @@ def _is_free(path: Path, data: Mapping[str, str]) -> bool:
 
 def detections_path(evaluation: Path) -> Path:
     """Return the path of the detections of an evaluation."""
-    return evaluation.with_name(evaluation.name.replace(_PREFIX, _DETECTIONS, 1))
+    return beside(evaluation, _DETECTIONS, ".json")
+
+
+def beside(evaluation: Path, prefix: str, suffix: str) -> Path:
+    """Return the path of another file of an evaluation: "curves-", ".png" -> curves-val.png."""
+    return evaluation.with_name(prefix + evaluation.stem.removeprefix(_PREFIX) + suffix)
+
+
+def caches_of(info: RunInfo, part: str) -> set[str]:
+    """Return the ids of the caches that a run read. part: "training" or "validation"."""
+    return set(info.data.get(f"{part} data", "none").split()[:-1])
+
+
+def unfinished_of(run: Path, info: RunInfo) -> dict[str, int] | None:
+    """Return the "epochs" that a run has done, and those that it is "of"; None where it is finished.
+
+    It is also None where that is not known, as last.safetensors is missing or damaged.
+    """
+    try:
+        if not (run / LAST).is_file() or read_position(run / LAST, info).finished:
+            return None
+        done = max((each.epoch for each in evaluations_of(read_history(run))), default=0)
+    except FdetError as error:
+        log.warning("%s: whether it is finished is not known: %s", run, error)
+        return None
+    epochs = info.config.train.epochs
+    return {"epochs": done, "of": 0 if epochs == "auto" else epochs}
+
+
+def class_labels(names: Sequence[str], ids: Sequence[int]) -> list[str]:
+    """Return the names of classes as evaluations have them: those that occur twice with their ids."""
+    count = Counter(names)
+    pairs = zip(names, ids, strict=True)
+    return [name if count[name] == 1 else f"{name} ({class_id})" for name, class_id in pairs]
 
 
 def _digest_of(weights: Path) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ...cache.wording import counted
+
 
 class Extension(NamedTuple):
     """An extension of a run. epochs: its length before. step: the steps that it had done by then."""
@@ -17,7 +19,7 @@ class Extension(NamedTuple):
     step: int
 
     def __str__(self) -> str:
-        return f"from {self.epochs} epochs, at step {self.step}"
+        return f"from {counted(self.epochs, 'epoch')}, at step {self.step}"
 
 
 def parse_extensions(values: Any) -> tuple[Extension, ...]:

@@ -78,22 +78,7 @@ def prepare_folder(
     refuse_taken(out, resume=resume)
     current = info
     if resume:
-        current = before = RunInfo.read(out)
-        if before.format < REPEATED:
-            start = f", or start a new --out from it with --start {out}"
-            raise InputError(
-                f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
-                f"does not repeat; use it as it is{start if (out / BEST).is_file() else ''}"
-            )
-        longer = extend and is_longer(before.config, info.config)
-        if before.config != info.config and not longer:
-            changes = changed_settings(before.config, info.config)
-            raise ConfigError(
-                f"--resume: the configuration has changed: {changes}; start a new --out"
-            )
-        _refuse_other_data(out, before, info)
-        if longer:
-            current = _extended(out, before, info.config)
+        current = _continued(out, info, extend=extend)
     else:
         _take_empty(out)
         publish_bytes(out / "run.json", info.to_bytes())
@@ -102,6 +87,26 @@ def prepare_folder(
         publish_bytes(out / name, data)
     publish_bytes(out / "config.toml", info.config.to_toml().encode())
     return current
+
+
+def _continued(out: Path, info: RunInfo, *, extend: bool) -> RunInfo:
+    """Return what run.json says of a run that goes on, which may have more epochs with `extend`.
+
+    info: what it would say of a new run. Raises InputError, ConfigError.
+    """
+    before = RunInfo.read(out)
+    if before.format < REPEATED:
+        start = f", or start a new --out from it with --start {out}"
+        raise InputError(
+            f"--resume: {out} was begun by an older fdet (format {before.format}), whose steps this one "
+            f"does not repeat; use it as it is{start if (out / BEST).is_file() else ''}"
+        )
+    longer = extend and is_longer(before.config, info.config)
+    if before.config != info.config and not longer:
+        changes = changed_settings(before.config, info.config)
+        raise ConfigError(f"--resume: the configuration has changed: {changes}; start a new --out")
+    _refuse_other_data(out, before, info)
+    return _extended(out, before, info.config) if longer else before
 
 
 @contextmanager
@@ -116,15 +121,6 @@ def held_folder(out: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):  # The folder may not be empty, or not exist.
             out.rmdir()
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[None]:
-    """Hold an empty folder while the block runs. Raises InputError, StorageError."""
-    refuse_full(out)
-    with held_folder(out):
-        _take_empty(out)
-        yield
 
 
 def _take_empty(out: Path) -> None:

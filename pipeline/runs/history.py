@@ -21,7 +21,8 @@ class Steps:
     None and empty where no step had any.
     seconds: the time of the steps and of waiting for their data. waiting: the share of it without data.
     process_memory_mb, device_memory_mb: peaks, MiB; None on a CPU. diverged: the loss as text where it was
-    not finite, with which a run ends.
+    not finite, with which a run ends. lr: the learning rate of the last of the steps, None where an older
+    fdet did not log it.
     """
 
     step: int
@@ -34,6 +35,7 @@ class Steps:
     process_memory_mb: float
     device_memory_mb: float | None
     diverged: str = ""
+    lr: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +117,5 @@ def _value(line: Mapping[str, Any]) -> Steps | Evaluation:
         line["process_memory_mb"],
         line.get("device_memory_mb"),
         line.get("diverged", ""),
+        line.get("lr"),
     )

@@ -28,16 +28,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ...cache.disk.files import read_below
-from ...cache.errors import CorruptCache, InputError, KeyMismatch
+from ...cache.errors import CorruptCache, InputError, KeyMismatch, did_you_mean
 from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
 from ...cache.key import CacheKey, Difference
 from ...cache.pyramid import PyramidSpec
+from ...heads.family import Suppression
 from ..dataset.annotations import Annotations
 from ..dataset.classes.embeddings import ClassEmbeddings
-from ..sources.kinds import SOURCES
+from ..sources.kinds import SOURCES, TAIL
 from .config import RunConfig, digest_of, fixed
 from .extension import Extension, parse_extensions
 from .older import FORMAT, OLDEST, SEALED, current_config
@@ -75,7 +76,8 @@ class RunInfo:
     first. embedding: the length of the vectors that identify the classes, 0 where weights do; the vectors
     are saved with the weights. format: the format that it was read from; the newest is always written.
     read_digest: the sha256 of the file that it was read from. extensions: how the run was made longer. begun:
-    the digest of what run.json was before the first of them, which the checkpoints name.
+    the digest of what run.json was before the first of them, which the checkpoints name. tail: the levels
+    with those that a tail adds to the cached ones, in a run that has one.
     """
 
     key: CacheKey
@@ -91,6 +93,7 @@ class RunInfo:
     read_digest: str = field(default="", compare=False)
     extensions: tuple[Extension, ...] = ()
     begun: str = ""
+    tail: PyramidSpec | None = None
 
     def to_bytes(self) -> bytes:
         """Return the bytes of run.json, which are the same for the same run."""
@@ -107,6 +110,7 @@ class RunInfo:
                 "data": dict(self.data),
                 "frequencies": "".join(self.frequencies),
                 "embedding": self.embedding,
+                **({"tail": self.tail.to_json()} if self.tail else {}),
                 **(
                     {"extended": [list(e) for e in self.extensions], "begun": self.begun}
                     if self.extensions
@@ -147,6 +151,7 @@ class RunInfo:
                 hashlib.sha256(raw).hexdigest(),
                 parse_extensions(data.get("extended", ())),
                 data.get("begun", ""),
+                PyramidSpec.from_json(data["tail"]) if "tail" in data else None,
             )
             info._check_types()
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -173,8 +178,10 @@ class RunInfo:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
         if type(self.begun) is not str or bool(self.begun) != bool(self.extensions):
             raise ValueError("begun: expected a digest where the run was extended")
-        if len(self.levels.levels) > len(self.key.levels.levels) and self.own_backbone:
+        if self.second is not None and (self.own_backbone or self.tail is not None):
             raise ValueError("a run with a backbone of its own cannot have a second one")
+        if (self.tail is not None) != (self.source == TAIL):
+            raise ValueError("tail: expected its levels in a run with that source, and in no other")
 
     @property
     def digest(self) -> str:
@@ -192,6 +199,18 @@ class RunInfo:
             self, config=config, extensions=extensions, begun=self.digest, read_digest=""
         )
 
+    def with_nms(self, nms: Suppression | None) -> RunInfo:
+        """Return the run with another head.nms than it was trained with; None for its own.
+
+        Raises InputError.
+        """
+        if nms is None:
+            return self
+        if nms not in (known := get_args(Suppression)):
+            raise InputError(f"--nms {nms!r}{did_you_mean(nms, known)}")
+        head = replace(self.config.head, nms=nms)
+        return replace(self, config=replace(self.config, head=head))
+
     @property
     def sealed(self) -> bool:
         """Return whether the version of fdet that began the run puts checksums into its files."""
@@ -199,8 +218,8 @@ class RunInfo:
 
     @property
     def levels(self) -> PyramidSpec:
-        """The levels that the detector gets: the cached ones, and those of a second backbone."""
-        own = self.key.levels
+        """The levels that the detector gets: the cached ones, and those of a tail or a second backbone."""
+        own = self.tail or self.key.levels
         return own if self.second is None else own.joined_with(self.second.levels)
 
     @property
@@ -210,7 +229,7 @@ class RunInfo:
 
     @property
     def source(self) -> str:
-        """The source of the pyramids: cached, online, finetune or scratch."""
+        """The source of the pyramids: cached, tail, online, finetune or scratch."""
         return self.data["source"]
 
     @property
@@ -231,11 +250,11 @@ class RunInfo:
     @property
     def own_backbone(self) -> bool:
         """Return whether images must pass through a backbone or adapters that this run has trained."""
-        return self.trains_backbone or self.config.backbone.adapters
+        return self.trains_backbone or (self.config.backbone.adapters and self.tail is None)
 
     def check_frozen(self, run: Path) -> None:
         """Raise InputError where cached features are not those of the run's backbone."""
-        if self.config.backbone.adapters:
+        if self.config.backbone.adapters and self.tail is None:
             raise InputError(
                 f"{run} was trained with --adapters in its backbone, and cached maps have not passed "
                 "through them; give --images"
@@ -370,6 +389,6 @@ def _check_pair(mine: CacheKey, theirs: CacheKey, who: str, like: str) -> list[s
 FREE = frozenset(
     {
         *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
-        *("score_threshold", "nms_iou", "max_detections"),
+        *("score_threshold", "nms", "nms_iou", "max_detections"),
     }
 )

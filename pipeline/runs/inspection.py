@@ -17,7 +17,7 @@ from ...cache.format.header import CacheHeader
 from .advice.facts import Facts, Scores
 from .advice.rules import About, advise
 from .config import RunConfig
-from .evaluations import KeptEvaluation, kept_evaluations
+from .evaluations import KeptEvaluation, caches_of, kept_evaluations
 from .history import Steps, evaluations_of, read_history, steps_of
 from .info import RunInfo
 from .position import BEST, LAST, read_position
@@ -33,7 +33,7 @@ def inspected(run: Path) -> Facts:
     evaluations, steps = evaluations_of(history), steps_of(history)
     best = max(evaluations, key=lambda evaluation: evaluation.ap, default=None)
     kept = _of_best_weights(run)
-    trained, validated = (_caches(info, part) for part in ("training", "validation"))
+    trained, validated = (caches_of(info, part) for part in ("training", "validation"))
     of_validation = next((k for k in kept if k.of.get("cache") in validated), None)
     on_trained = next((k for k in kept if k.of.get("cache") in trained - validated), None)
     metrics = best.metrics if of_validation is None and best else None
@@ -70,7 +70,7 @@ def steps_after_evaluation(
 
     def facts() -> Facts:
         info, known, header = RunInfo.read(run), inspected(run), CacheHeader.read(cache)
-        if header.id in _caches(info, "training") - _caches(info, "validation"):
+        if header.id in caches_of(info, "training") - caches_of(info, "validation"):
             ap = _number(metrics.get("ap")) if checkpoint == "best" else None
             return replace(known, training_ap=ap)
         return replace(known, scores=scores_of(metrics))
@@ -105,12 +105,18 @@ def scores_of(metrics: Mapping[str, Any] | None) -> Scores | None:
         sizes=_counts(metrics.get("sizes")),
         per_class={k: _number(v) for k, v in _mapping(metrics.get("per_class")).items()},
         gains=_numbers(_mapping(metrics.get("errors")).get("gains")),
-        reliability=_reliability(_mapping(metrics.get("errors")).get("reliability")),
+        reliability=_reliability(metrics),
+        duplicates=_duplicates(metrics),
     )
 
 
-def _reliability(value: object) -> tuple[tuple[int, float, float], ...]:
-    """Return the tenths of scores as an evaluation keeps them, () for anything else."""
+def _reliability(metrics: Mapping[str, Any]) -> tuple[tuple[int, float, float], ...]:
+    """Return the tenths of scores as an evaluation keeps them, () for anything else.
+
+    An older fdet kept them among the errors.
+    """
+    of_scores = _mapping(_mapping(metrics.get("scores")).get("calibration")).get("bins")
+    value = of_scores or _mapping(metrics.get("errors")).get("reliability")
     rows = value if isinstance(value, list | tuple) else ()
     found = []
     for row in rows:
@@ -122,18 +128,22 @@ def _reliability(value: object) -> tuple[tuple[int, float, float], ...]:
     return tuple(found)
 
 
+def _duplicates(metrics: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Return the finds, and those that NMS over all classes would drop; None where they were not counted."""
+    counts = _counts(metrics.get("duplicates"))
+    try:
+        return counts["finds"], counts["wrong"], counts["right"]
+    except KeyError:
+        return None
+
+
 def _of_best_weights(run: Path) -> list[KeptEvaluation]:
     """Return the kept evaluations that name the best weights as theirs, the newest first."""
-    kept = [each for each in kept_evaluations(run) if each.of]
+    kept = [each for each in kept_evaluations(run) if each.of and not each.nms]
     weights = run / BEST
     if not kept or not weights.is_file():
         return []
     return [each for each in kept if each.may_be_of_weights(weights)]
-
-
-def _caches(info: RunInfo, part: str) -> set[str]:
-    """Return the ids of the caches that a run read for training or validation."""
-    return set(info.data.get(f"{part} data", "none").split()[:-1])
 
 
 def _is_finished(run: Path, info: RunInfo) -> bool:

@@ -9,14 +9,16 @@ import torch
 
 from ...cache.codecs.codec import Codec, codec_of
 from ...cache.pairs import PairedCodec
+from ...cache.pyramid import PyramidSpec
 from ...heads.detector import Detector
 from ..backbones.loading import load_backbone_of, random_backbone_of
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from ..dataset.classes.embeddings import ClassEmbeddings
+from ..dataset.images.canvases import recipe_of
 from .checkpoint import load_weights
 from .info import SECOND_FOLDER, RunInfo
-from .model import Model, OwnBackbone, adapted_backbone
+from .model import Model, OwnBackbone, adapted_backbone, tail_of
 
 
 def load_run(
@@ -65,14 +67,16 @@ def load_model(
 ) -> Model:
     """Load the model of the run of `info` in eval mode; a trained or adapted backbone is part of it.
 
-    canvases: all canvas sizes to come, for such a backbone. weights: the weights of an adapted backbone, as
-    at extraction, where that took a file. Raises InputError, CorruptCache, and KeyMismatch for weights of
-    another backbone.
+    canvases: all canvas sizes to come, for such a backbone. weights: the weights of a backbone or tail with
+    adapters, as at extraction, where that took a file. Raises InputError, CorruptCache, and KeyMismatch for
+    weights of another backbone.
     """
     path = run / f"{checkpoint}.safetensors"
     info.check_size(path)
     backbone: OwnBackbone | None = None
-    if info.trains_backbone:
+    if info.tail is not None:
+        backbone = _tail(info, info.tail, torch.device(device), weights)
+    elif info.trains_backbone:
         # The weights of the run then replace all of these.
         drawn = random_backbone_of(info.key, torch.device(device), info.config.train.seed)
         backbone = TrainedBackbone(drawn, canvases=canvases)
@@ -82,3 +86,15 @@ def load_model(
     model = Model(info.fresh_detector(), backbone)
     load_weights(path, model, info)
     return model.to(device).eval()
+
+
+def _tail(
+    info: RunInfo, levels: PyramidSpec, device: torch.device, weights: str | None
+) -> OwnBackbone:
+    """Make the tail of a run. The weights that it has trained are loaded afterwards."""
+    canvases = [recipe_of(info.key, Path()).rule.canvas_hw((1, 1))]
+    if info.config.backbone.adapters:
+        frozen = load_backbone_of(info.key, device, weights, levels=lambda _: levels.names)
+    else:
+        frozen = random_backbone_of(info.key, device, info.config.train.seed, levels.names)
+    return tail_of(info.config, frozen, canvases)

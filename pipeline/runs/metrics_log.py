@@ -18,7 +18,10 @@ MAX_BYTES = 2**28
 MAX_LINE_BYTES = 2**22
 MAX_DEPTH = 8
 _COUNTS = "step", "epoch", "skipped"
-_AMOUNTS = ("seconds", "images_per_second", "waiting", "process_memory_mb", "device_memory_mb")
+_AMOUNTS = (
+    *("lr", "seconds", "images_per_second", "waiting"),
+    *("process_memory_mb", "device_memory_mb"),
+)
 
 
 def append(run: Path, line: Mapping[str, Any]) -> None:
@@ -34,7 +37,7 @@ def read(run: Path) -> list[dict[str, Any]]:
     """Return all whole lines, without a last one that a kill cut off. Raises CorruptCache, StorageError.
 
     The values are safe to calculate with, as logs of other people's runs are read too: `kind` is a text,
-    `step` and `epoch` are numbers from 0 on, as is every time and size, and no number is beyond a float.
+    `step`, `epoch` and all rates, times and sizes are numbers from 0 on, and no number is beyond a float.
     """
     path = run / NAME
     if not os.path.lexists(path):

@@ -12,21 +12,35 @@ from ...heads.build import build_detector
 from ...heads.detector import Detector
 from ..backbones.adapted import AdaptedBackbone
 from ..backbones.frozen import FrozenBackbone
+from ..backbones.tail import AdaptedTail, Tail
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from .config import RunConfig
 
 _BACKBONE = "backbone."
-OwnBackbone = TrainedBackbone | AdaptedBackbone
+# A backbone that images pass through, and what may be trained of a backbone.
+LiveBackbone = TrainedBackbone | AdaptedBackbone
+OwnBackbone = LiveBackbone | Tail | AdaptedTail
 
 
 class Model(nn.Module):
-    """A detector and its backbone. backbone: None where nothing in the backbone is trained."""
+    """A detector and its backbone. backbone: None where nothing in the backbone is trained.
+
+    A tail becomes the first part of the detector, which then takes cached maps as any other does.
+    """
 
     def __init__(self, detector: Detector, backbone: OwnBackbone | None = None) -> None:
         super().__init__()
         self.detector = detector
         self.backbone = backbone
+        if isinstance(backbone, Tail | AdaptedTail):
+            detector.begin_with(backbone)
+
+    @property
+    def live(self) -> LiveBackbone:
+        """The backbone of a run that images must pass through."""
+        assert isinstance(self.backbone, LiveBackbone)
+        return self.backbone
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors to save, as views.
@@ -76,5 +90,28 @@ def adapted_backbone(
         reduction=settings.adapter_reduction,
         min_width=settings.adapter_min_width,
         seed=config.train.seed,
+        canvases=canvases,
+    )
+
+
+def tail_of(
+    config: RunConfig, frozen: FrozenBackbone, canvases: Sequence[HW]
+) -> Tail | AdaptedTail:
+    """Make the tail of a run from a backbone with its levels. Raises ConfigError, InputError."""
+    settings = config.backbone
+    if settings.adapters:
+        return AdaptedTail(
+            frozen,
+            settings.train_from,
+            reduction=settings.adapter_reduction,
+            min_width=settings.adapter_min_width,
+            seed=config.train.seed,
+            canvases=canvases,
+        )
+    return Tail(
+        frozen,
+        settings.train_from,
+        trained=not settings.frozen_tail,
+        batch_norm=settings.norm == "batch",
         canvases=canvases,
     )

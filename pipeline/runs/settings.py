@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ...cache.errors import ConfigError, did_you_mean
+from ...cache.wording import counted
 
 T = TypeVar("T")
 # The maximum length of a list: more than anyone needs, and few enough to check each value.
@@ -161,6 +162,8 @@ def _checked_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[A
     if arguments[-1] is Ellipsis:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):
-        raise ConfigError(f"setting '{path}': expected {len(arguments)} values, got {len(value)}")
+        raise ConfigError(
+            f"setting '{path}': expected {counted(len(arguments), 'value')}, got {len(value)}"
+        )
     pairs = enumerate(zip(arguments, value, strict=True))
     return tuple(_checked(kind, v, f"{path}[{k}]") for k, (kind, v) in pairs)

@@ -63,7 +63,8 @@ SYNONYMS = _by_name(
         "head.name": "head_name head_type bbox_head detector arch architecture model",
         "head.score_threshold": "score_thr score_thresh conf conf_thres conf_threshold confidence "
         "confidence_threshold min_score",
-        "head.nms_iou": "nms nms_thr nms_thresh nms_threshold iou iou_thres iou_threshold",
+        "head.nms": "agnostic_nms class_agnostic_nms nms_agnostic nms_type nms_mode",
+        "head.nms_iou": "nms_thr nms_thresh nms_threshold iou iou_thres iou_threshold",
         "head.max_detections": "max_det max_dets max_per_img detections_per_image "
         "detections_per_img",
         "head.anchor_scales": "anchors anchor_sizes anchor_scale octave_base_scale",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+from ....cache.wording import listed
 from ..chance import lead_error, standard_error
+from ..points import points
 from .facts import Facts
 from .remedies import better_boxes, finer, larger, more_views
-from .wording import listed, points
+from .wording import in_points
 
 # The smallest gain of AP50 that is worth a sentence.
 WORTH_GAIN = 0.05
@@ -21,6 +23,9 @@ SMALL, SMALL_SHARE, SMALL_COUNT = 0.5, 0.1, 20
 # Scores of detections that are drawn are too high or too low from this difference to the share of hits on,
 # where there are enough of them.
 DRAWN, CALIBRATED, ENOUGH = 0.3, 0.15, 50
+# Duplicates across classes are many from this share of the finds, and this number, on. NMS over all classes
+# helps where they are at least so many times the right finds that it drops.
+MANY_SHARE, MANY, WORTH_DROPPING = 0.1, 10, 3
 
 
 def far_above(facts: Facts) -> str | None:
@@ -32,8 +37,8 @@ def far_above(facts: Facts) -> str | None:
     if gap < GAP or gap <= 2 * error:
         return None
     return (
-        f"AP is {facts.training_ap:.3f} on the training images and {ap:.3f} on the others: train with "
-        f"{more_views(facts)}, more images or fewer epochs"
+        f"AP is {points(facts.training_ap)} on the training images and {points(ap)} on the others: train "
+        f"with {more_views(facts)}, more images or fewer epochs"
     )
 
 
@@ -60,7 +65,7 @@ def classification(facts: Facts) -> str | None:
     if gain is None or facts.scores is None:
         return None
     known = sorted((ap, name) for name, ap in facts.scores.per_class.items() if ap is not None)
-    worst = listed([f"{name!r} ({ap:.3f})" for ap, name in known[:2]])
+    worst = listed([f"{name!r} ({points(ap)})" for ap, name in known[:2]])
     return (
         f"most would be gained by the right classes ({gain}): look at what is confused (`fdet report "
         f"{facts.run} --out report.html --val CACHE --images DIR`), merge classes that cannot be told apart, "
@@ -74,6 +79,22 @@ def background(facts: Facts) -> str | None:
     return gain and (
         f"most would be gained without detections of background ({gain}): train with more images that show "
         "what is mistaken for objects, and no objects"
+    )
+
+
+def across_classes(facts: Facts) -> str | None:
+    """Say that many finds are of another class on an object that is found already."""
+    s = facts.scores
+    if s is None or s.duplicates is None:
+        return None
+    finds, wrong, right = s.duplicates
+    if wrong < max(MANY, MANY_SHARE * finds, WORTH_DROPPING * right):
+        return None
+    lost = f", and {right} that are right" if right else ""
+    return (
+        f"{wrong} of {finds} finds are of another class on an object that is found already: "
+        f"`fdet evaluate` and `fdet predict` with --nms agnostic drop them{lost}; --set head.nms=agnostic "
+        f"makes a training do so"
     )
 
 
@@ -95,7 +116,7 @@ def loose_boxes(facts: Facts) -> str | None:
         s.error(s.ap50), s.error(s.ap75)
     ):
         return None
-    return f"boxes are loose, AP75 is {s.ap75:.3f} and AP50 {s.ap50:.3f}: {better_boxes(facts)}"
+    return f"boxes are loose, AP75 is {points(s.ap75)} and AP50 {points(s.ap50)}: {better_boxes(facts)}"
 
 
 def small_objects(facts: Facts) -> str | None:
@@ -120,7 +141,7 @@ def rare_classes(facts: Facts) -> str | None:
     )
     if not low:
         return None
-    named = listed([f"{name!r} (AP {ap:.3f})" for ap, name in low])
+    named = listed([f"{name!r} (AP {points(ap)})" for ap, name in low])
     repeat = "" if facts.repeat_factor else "show them more often (train.repeat_factor=0.1), "
     return (
         f"at most 10 training images show {named}: label more of them, {repeat}or train the last layer once "
@@ -149,7 +170,7 @@ def calibration(facts: Facts) -> str | None:
     if half is None:
         return f"{start}: do not read scores as probabilities"
     return (
-        f"{start}: choose thresholds (`fdet predict --draw-above`) by that; from {half / tenths:g} to "
+        f"{start}: choose thresholds (`fdet predict --threshold`) by that; from {half / tenths:g} to "
         f"{(half + 1) / tenths:g}, {100 * s.reliability[half][2]:.0f} % are right"
     )
 
@@ -163,7 +184,7 @@ def _leading(facts: Facts, kind: str) -> str | None:
     second = max((other for name, other in s.gains.items() if name != kind), default=0.0)
     if gain - second <= 2 * lead_error(gain, second, s.images, s.counted):
         return None
-    return f"{points(gain)} of AP50"
+    return f"{in_points(gain)} of AP50"
 
 
 def _small_ap(facts: Facts) -> str | None:
@@ -180,4 +201,4 @@ def _small_ap(facts: Facts) -> str | None:
     )
     if s.ap_medium - s.ap_small <= 2 * math.hypot(*errors):
         return None
-    return f"AP is {s.ap_small:.3f} for small objects and {s.ap_medium:.3f} for medium ones"
+    return f"AP is {points(s.ap_small)} for small objects and {points(s.ap_medium)} for medium ones"

@@ -27,6 +27,7 @@ class Scores:
     large), {} where they are not known. per_class: AP by class. gains: what AP50 would gain without each kind
     of error, {} where the errors were not counted. reliability: the number, the mean score and the share of
     hits of the detections in each tenth of scores, the lowest first, () where they were not counted.
+    duplicates: the number of finds, and of those that NMS over all classes would drop, wrong and right ones.
     """
 
     ap: float
@@ -40,6 +41,7 @@ class Scores:
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     gains: Mapping[str, float] = field(default_factory=dict)
     reliability: tuple[tuple[int, float, float], ...] = ()
+    duplicates: tuple[int, int, int] | None = None
 
     @property
     def counted(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ....cache.wording import counted
 from .facts import Facts
 
 VIEWS = "plain,hflip,scale=0.7..1.4x4"
@@ -31,7 +32,7 @@ def more_views(facts: Facts) -> str:
         return f"all {facts.cached_views} views of the cache (train.views=0)"
     if facts.views == 1:
         return f"more views (`fdet extract --views {VIEWS}`)"
-    return f"more than {facts.views} views (`fdet extract --views ...`)"
+    return f"more than {counted(facts.views, 'view')} (`fdet extract --views ...`)"
 
 
 def better_boxes(facts: Facts) -> str:

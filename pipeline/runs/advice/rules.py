@@ -45,6 +45,12 @@ RULES: tuple[Rule, ...] = (
     Rule("training far above validation", "views", "evaluation", evaluation_rules.far_above),
     Rule("still rises", "length", "training", training_rules.rises),
     Rule("one view", "views", "training", training_rules.one_view),
+    Rule(
+        "duplicates across classes",
+        "suppression of classes",
+        "evaluation",
+        evaluation_rules.across_classes,
+    ),
     Rule("localisation", "canvas", "evaluation", evaluation_rules.localisation),
     Rule("missed", "canvas", "evaluation", evaluation_rules.missed),
     Rule("classification", "classes", "evaluation", evaluation_rules.classification),

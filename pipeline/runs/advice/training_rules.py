@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from statistics import fmean
 
+from ....cache.wording import counted
+from ..points import points
 from .facts import MIN_EVALUATIONS, Facts
 from .remedies import against_divergence, more_views
-from .wording import points
+from .wording import in_points
 
 # A loss falls, or a run has diverged, where the loss changes by at least these factors.
 FALLEN, DIVERGED = 0.8, 2.0
@@ -54,7 +56,7 @@ def falls(facts: Facts) -> str | None:
     change, best, last = facts.late_change, facts.best, facts.curve[-1:]
     if change >= 0 or not last or best[0] >= last[0][0]:
         return None
-    fell = f"AP fell from {best[1]:.3f} (epoch {best[0]}) to {last[0][1]:.3f} (epoch {last[0][0]})"
+    fell = f"AP fell from {points(best[1])} (epoch {best[0]}) to {points(last[0][1])} (epoch {last[0][0]})"
     before = _loss_around(facts, best[0])
     after = _loss_around(facts, last[0][0])
     if before is not None and after is not None and after <= FALLEN * before:
@@ -70,7 +72,7 @@ def rises(facts: Facts) -> str | None:
         return None
     first, last = facts.curve[-facts.later_half][0], facts.curve[-1][0]
     return (
-        f"AP still rises, by {points(change)} from epoch {first} to {last}: train longer, e.g. with "
+        f"AP still rises, by {in_points(change)} from epoch {first} to {last}: train longer, e.g. with "
         f"train.epochs={2 * facts.epochs}"
     )
 
@@ -91,12 +93,11 @@ def few_evaluations(facts: Facts) -> str | None:
     # Where train.patience ended the training, AP did not rise any more.
     if not facts.finished or facts.done < facts.epochs or not 0 < count < MIN_EVALUATIONS:
         return None
-    start = f"{count} evaluation{'s' * (count > 1)} cannot show whether AP still rises"
+    start = f"{counted(count, 'evaluation')} cannot show whether AP still rises"
     every = max(1, facts.done // 10)
     if facts.done // every < MIN_EVALUATIONS or every >= facts.eval_every:
-        return (
-            f"{start}: train longer (now {facts.done} epochs; train.epochs=auto chooses a number)"
-        )
+        now = counted(facts.done, "epoch")
+        return f"{start}: train longer (now {now}; train.epochs=auto chooses a number)"
     return f"{start}: evaluate more often, with train.eval_every={every}"
 
 

@@ -23,15 +23,14 @@ from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation import evaluate as evaluate_module
 from fdet.pipeline.evaluation.coco import FIGURES, Metrics, coco_metrics, to_coco_results
+from fdet.pipeline.evaluation.digests import own_annotations_digest
 from fdet.pipeline.evaluation.engines import ENGINES
-from fdet.pipeline.evaluation.evaluate import (
-    evaluate_run,
-    own_annotations_digest,
-    write_evaluation,
-)
+from fdet.pipeline.evaluation.evaluate import evaluate_run, write_evaluation
+from fdet.pipeline.evaluation.matching import overlaps
 from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -134,7 +133,8 @@ def test_an_unknown_engine_is_refused(exact_cache, run):
 @pytest.fixture(scope="module")
 def run(exact_cache, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    config = load_config(assignments=["neck.channels=8", "train.epochs=1"])
+    low = ["head.score_threshold=0.001", "head.max_detections=20"]
+    config = load_config(assignments=["neck.channels=8", "train.epochs=1", *low])
     train(config, TrainOptions(cache=exact_cache, out=out, threads=1))
     return out
 
@@ -144,7 +144,7 @@ def test_failed_images_are_left_out_aloud(run, dataset, tmp_path, caplog):
     extract_with_a_broken_image(dataset, folder, tmp_path / "broken.fdet")
     metrics, results = evaluate_run(run, tmp_path / "broken.fdet")
     assert metrics.images == 11
-    assert "1 images failed at extraction" in caplog.text
+    assert "1 image failed at extraction" in caplog.text
     assert 10 not in {result["image_id"] for result in results}
 
 
@@ -168,7 +168,7 @@ def test_annotations_that_name_fewer_images_are_used_aloud(
     path.write_text(json.dumps(data))
     metrics, _ = evaluate_run(run, exact_cache, EvaluateOptions(annotations=path))
     assert metrics.images == 11
-    assert "1 images are not in the annotations" in caplog.text
+    assert "1 image is not in the annotations" in caplog.text
 
 
 def test_a_cache_of_other_features_is_refused(run, dataset, tmp_path):
@@ -205,6 +205,25 @@ def test_an_evaluation_is_written_whether_or_not_anything_can_be_said_of_the_run
     (out / "metrics.jsonl").write_text("torn\n")
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0 and "what to do next is not known" in caplog.text
+
+
+def test_nms_over_all_classes_is_an_option_and_duplicates_are_recorded(run, exact_cache, tmp_path):
+    by_class, results = evaluate_run(run, exact_cache)
+    across, apart = evaluate_run(run, exact_cache, EvaluateOptions(nms="agnostic"))
+
+    def overlap(results):
+        boxes = [[x, y, x + w, y + h] for x, y, w, h in (r["bbox"] for r in results)]
+        image = np.array([r["image_id"] for r in results])
+        same = image[:, None] == image[None]
+        return (overlaps(np.array(boxes), np.array(boxes)) * same)[~np.eye(len(same), dtype=bool)]
+
+    most = RunInfo.read(run).config.head.nms_iou + 1e-4
+    assert overlap(apart).max() <= most < overlap(results).max()
+    kept = write_evaluation(tmp_path, run, "best", exact_cache, by_class, results)
+    assert set(json.loads(kept.read_text())["duplicates"]) == {"finds", "wrong", "right"}
+    assert across.duplicates["wrong"] == 0
+    with pytest.raises(InputError, match="--nms 'all'; known: agnostic, class"):
+        evaluate_run(run, exact_cache, EvaluateOptions(nms="all"))
 
 
 def test_a_folder_that_is_no_run_is_refused(exact_cache, tmp_path):

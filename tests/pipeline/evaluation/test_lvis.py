@@ -17,6 +17,7 @@ from fdet.pipeline.evaluation.coco import GROUPS, coco_metrics, to_coco_results
 from fdet.pipeline.evaluation.engines import ENGINES
 from fdet.pipeline.evaluation.errors import error_breakdown
 from fdet.pipeline.evaluation.lvis import warn_of_few_detections
+from fdet.pipeline.evaluation.matching import all_matches
 
 from .literal_lvis import lvis_figures
 
@@ -225,7 +226,9 @@ def test_errors_are_told_by_the_same_rules():
     ):
         truth = made(objects, negative, partial, images=2)
         annotations = parse_annotations(json.dumps(truth).encode(), "a.json")
-        found = error_breakdown(annotations, detections(rows))
+        found = error_breakdown(
+            all_matches(annotations, detections(rows)), len(annotations.class_ids)
+        )
         assert found.counts["background"] == expected
         assert found.counts["missed"] == 1
         assert found.ap50 == pytest.approx(scored(truth, rows).ap50)

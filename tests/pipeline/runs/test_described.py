@@ -11,7 +11,7 @@ from fdet.heads.build import HEADS
 from fdet.heads.necks import NECKS
 from fdet.pipeline.cli import app
 from fdet.pipeline.runs.config import RunConfig, load_config
-from fdet.pipeline.runs.described import described_settings
+from fdet.pipeline.runs.described import as_paragraphs, described_settings
 
 
 def all_settings():
@@ -61,3 +61,14 @@ def test_the_command_prints_them(format):
     assert done.exit_code == 0 and "optim.lr" in done.output
     if format == "json":
         assert {s["name"] for s in json.loads(done.output)} >= {"optim.lr", "optim.name"}
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_in_a_narrow_terminal_no_name_is_cut(width):
+    settings = described_settings()
+    lines = as_paragraphs(settings, width)
+    assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
+    for setting in settings:
+        assert any(line.startswith(f"{setting.name}=") for line in lines), setting.name
+    text = " ".join(" ".join(lines).split())
+    assert all(" ".join(s.help.split()) in text for s in settings)

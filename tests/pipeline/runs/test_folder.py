@@ -11,7 +11,7 @@ from fdet.cache.errors import InputError, StorageError
 from fdet.pipeline.machines.processes import Processes
 from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs import folder as folder_module
-from fdet.pipeline.runs.folder import new_folder
+from fdet.pipeline.runs.folder import held_folder, refuse_full
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.training import train as train_module
 from fdet.pipeline.training.options import TrainOptions
@@ -87,26 +87,29 @@ def test_a_run_that_was_refused_leaves_no_folder(begin, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_new_folder_is_empty_and_goes_where_nothing_came_into_it(tmp_path):
+def test_a_held_folder_goes_where_nothing_came_into_it(tmp_path):
     out = tmp_path / "a" / "out"
-    with new_folder(out):
+    with held_folder(out):
         assert out.is_dir()
     assert not out.exists()
-    with new_folder(out):
+    with held_folder(out):
         (out / "found").touch()
     assert [path.name for path in out.iterdir()] == ["found"]
-    with (
-        pytest.raises(InputError, match="the folder is not empty; choose another"),
-        new_folder(out),
-    ):
-        pass
-    with pytest.raises(InputError, match="is not a folder"), new_folder(out / "found"):
-        pass
-    assert [path.name for path in out.iterdir()] == ["found"]
 
 
-def test_what_a_killed_process_left_is_nothing(tmp_path):
-    (tmp_path / ".writer.scratch").touch()
-    (tmp_path / ".run.json.scratch").touch()
-    with new_folder(tmp_path):
-        assert [path.name for path in tmp_path.iterdir()] == [".writer.scratch"]
+def test_a_folder_that_is_taken_is_refused(tmp_path):
+    (tmp_path / "found").touch()
+    with pytest.raises(InputError, match="the folder is not empty; choose another"):
+        refuse_full(tmp_path)
+    with pytest.raises(InputError, match="is not a folder"):
+        refuse_full(tmp_path / "found")
+
+
+def test_what_a_killed_process_left_is_nothing(begin, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / ".writer.scratch").touch()
+    (run / ".run.json.scratch").touch()
+    with begin(INFO):
+        assert not (run / ".run.json.scratch").exists()
+    assert RunInfo.read(run) == INFO

@@ -36,7 +36,7 @@ def test_lines_become_values_in_their_order(tmp_path):
     write(tmp_path, TRAIN, EVAL, {**WITHOUT, "device_memory_mb": 70})
     history = read_history(tmp_path)
     first, evaluation, last = history
-    assert first == Steps(2, 1, 0.75, {"box": 0.5, "class": 0.25}, 2.0, 4.0, 0.1, 900, None)
+    assert first == Steps(2, 1, 0.75, {"box": 0.5, "class": 0.25}, 2.0, 4.0, 0.1, 900, None, lr=0.1)
     assert (first.loss, last.loss, last.device_memory_mb) == (0.75, None, 70)
     assert evaluation == Evaluation(2, 1, EVAL["metrics"]) and evaluation.ap == 0.0
     assert (steps_of(history), evaluations_of(history)) == ([first, last], [evaluation])

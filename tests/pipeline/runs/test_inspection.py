@@ -112,7 +112,7 @@ def test_after_an_evaluation_on_the_training_data_they_are_compared(
     of_id(monkeypatch, trained)
     lines = steps_after_evaluation(run, checkpoint, Path("x.fdet"), {**METRICS, "ap": 0.95})
     assert bool(lines) == said
-    assert not said or "0.950 on the training images and 0.400 on the others" in lines[1]
+    assert not said or "95.0 on the training images and 40.0 on the others" in lines[1]
 
 
 @pytest.mark.parametrize(

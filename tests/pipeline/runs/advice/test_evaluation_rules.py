@@ -41,7 +41,7 @@ def test_small_objects_count_where_there_are_enough():
 def test_missed_small_objects_need_a_finer_view():
     low = scores(ap_small=0.1, gains={**GAINS, "missed": 0.15})
     (advice,) = advise(replace(NOTHING, scores=low, finer=True))
-    assert "nothing" not in advice.text and "0.100 for small" in advice.text
+    assert "nothing" not in advice.text and "10.0 for small" in advice.text
     assert advice.text.endswith("or with neck.min_level=2")
 
 
@@ -53,7 +53,7 @@ def test_classes_are_rare_only_where_others_are_not_and_their_ap_is_low():
     assert "repeat_factor" not in advice.text
     many = {f"c{k}": 0.01 * k for k in range(9)}
     rare = replace(NOTHING, classes=99, rare=tuple(many), scores=scores(per_class=many))
-    assert "'c0' (AP 0.000), 'c1' (AP 0.010), 'c2' (AP 0.020) and 6 more" in advise(rare)[0].text
+    assert "'c0' (AP 0.0), 'c1' (AP 1.0), 'c2' (AP 2.0) and 6 more" in advise(rare)[0].text
 
 
 @pytest.mark.parametrize("objects", [1, 3, 10, 40])

@@ -40,11 +40,11 @@ SPEAKS = {
     "same images": (replace(NOTHING, same_images=True), ("trained on", "--val")),
     "falls": (
         facts(PEAKED, FALLING_LOSS),
-        ("0.520 (epoch 18)", "0.430 (epoch 60)", "more than 2 views", "train.epochs=18"),
+        ("52.0 (epoch 18)", "43.0 (epoch 60)", "more than 2 views", "train.epochs=18"),
     ),
     "training far above validation": (
         replace(NOTHING, training_ap=0.95),
-        ("0.950 on the training images", "0.500", "--views"),
+        ("95.0 on the training images", "50.0", "--views"),
     ),
     "still rises": (facts(RISING), ("8.9 points from epoch 36 to 60", "train.epochs=120")),
     "one view": (
@@ -61,11 +61,15 @@ SPEAKS = {
     ),
     "classification": (
         replace(NOTHING, scores=scores(gains={**GAINS, "classification": 0.15})),
-        ("15.0 points", "fdet report", "'dish' (0.400), 'cell' (0.600)"),
+        ("15.0 points", "fdet report", "'dish' (40.0), 'cell' (60.0)"),
     ),
     "background": (
         replace(NOTHING, scores=scores(gains={**GAINS, "background": 0.15})),
         ("15.0 points", "no objects"),
+    ),
+    "duplicates across classes": (
+        replace(NOTHING, scores=scores(duplicates=(65, 24, 2))),
+        ("24 of 65 finds", "--nms agnostic", "and 2 that are right", "head.nms=agnostic"),
     ),
     "duplicates": (
         replace(NOTHING, scores=scores(gains={**GAINS, "duplicate": 0.15})),
@@ -73,15 +77,15 @@ SPEAKS = {
     ),
     "loose boxes": (
         replace(NOTHING, scores=scores(ap50=0.7, ap75=0.2)),
-        ("AP75 is 0.200", "AP50 0.700", "--short"),
+        ("AP75 is 20.0", "AP50 70.0", "--short"),
     ),
     "small objects": (
         replace(NOTHING, scores=scores(ap_small=0.1)),
-        ("0.100 for small", "0.500 for medium", "neck.min_level=2", "--levels"),
+        ("10.0 for small", "50.0 for medium", "neck.min_level=2", "--levels"),
     ),
     "rare classes": (
         replace(NOTHING, rare=("dish",)),
-        ("'dish' (AP 0.400)", "train.repeat_factor", "fdet retrain-classifier RUN"),
+        ("'dish' (AP 40.0)", "train.repeat_factor", "fdet retrain-classifier RUN"),
     ),
     "scores": (
         replace(NOTHING, scores=scores(reliability=LOW)),
@@ -110,6 +114,11 @@ def test_sentences_name_settings_that_there_are(rule):
     known = {setting.name for setting in described_settings()}
     named = re.findall(r"\b(?:train|optim|schedule|head|neck|augment)\.\w+", advice.text)
     assert set(named) <= known
+
+
+@pytest.mark.parametrize("counts", [(30, 9, 0), (1000, 99, 0), (65, 24, 9), (65, 0, 0), None])
+def test_few_duplicates_across_classes_or_dear_ones_are_not_spoken_of(counts):
+    assert advise(replace(NOTHING, scores=scores(duplicates=counts))) == []
 
 
 def test_there_are_three_sentences_at_most_the_most_valuable_first():
