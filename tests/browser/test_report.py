@@ -10,8 +10,10 @@ from fdet.pipeline.tools.reporting.gallery import Gallery, _shown
 from fdet.pipeline.tools.reporting.page import page as made_page
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.tools.reporting.report import make_report
+from fdet.pipeline.tools.reporting.score_figures import score_figures_of
 
 from ..pipeline.tools.reporting.made_up import write_grid, write_run
+from ..pipeline.tools.reporting.test_score_figures import content
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -36,6 +38,11 @@ def file(tmp_path_factory):
     truth = [{"box": [6, 6, 20, 20], "label": 0, "crowd": False}]
     images = [_shown(name, Image.new("RGB", (64, 48), "grey"), truth) for name in ("a.jpg", NASTY)]
     found = {record.name: [boxes, boxes[:1]] for record in report.best_runs[:3]}
+    best = report.best_runs[0].name
+    scores = score_figures_of(content(3))
+    scores["classes"][0]["name"] = NASTY
+    scored = [replace(r, scores=scores if r.name == best else {}) for r in report.records]
+    report = replace(report, records=tuple(scored))
     report = replace(report, gallery=Gallery(("cell", NASTY), images, found))
     path = folder / "report.html"
     path.write_text(made_page(report))
@@ -131,7 +138,7 @@ def test_sorting_by_mouse_and_keyboard(opened):
 def test_filtering_by_words_and_by_axis_and_rows_of_runs(opened):
     before = plotted(opened, "curve-plot")
     opened.fill("#words", "int4 fcos")
-    assert column(opened, "name") == ["fcos, int4, lr 0.0005"]
+    assert column(opened, "name") == ["fcos int4 lr=0.0005"]
     assert opened.inner_text("#count") == "1 of 11 rows"
     assert 0 < plotted(opened, "curve-plot") < before
     opened.click("#clear")
@@ -198,14 +205,106 @@ def test_the_gallery_has_a_slider_the_truth_and_chosen_heads(opened):
     assert opened.locator("#pictures figure").count() == 4
     opened.locator("#heads input").nth(2).check()
     assert opened.locator("#pictures figure").count() == 6
-    opened.check("#texts")
-    assert "cell 0.90" in opened.locator("#pictures svg").first.text_content()
+    assert "cell 0.90" in opened.locator("#pictures .label").all_text_contents()
+    opened.uncheck("#texts")
+    assert opened.locator("#pictures .label").count() == 0
+
+
+def test_pictures_are_enlarged_by_keyboard_and_by_mouse(opened):
+    button = opened.locator("#pictures button.picture").first
+    button.focus()
+    opened.keyboard.press("Enter")
+    assert opened.locator("#enlarged").is_visible()
+    titles = [opened.inner_text("#enlarged-title")]
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowLeft"):
+        opened.keyboard.press(key)
+        titles.append(opened.inner_text("#enlarged-title"))
+    assert titles[0].startswith("a.jpg") and titles[2].startswith(NASTY)
+    assert titles[4] == titles[0] and titles[5].startswith(NASTY), "it goes round"
+    small = button.bounding_box()
+    assert opened.locator("#enlarged .picture").bounding_box()["width"] > 1.5 * small["width"]
+    opened.keyboard.press("Escape")
+    assert not opened.locator("#enlarged").is_visible()
+    assert opened.evaluate("document.activeElement.className") == "picture", "where it was before"
+    button.click()
+    opened.click("#close")
+    assert not opened.locator("#enlarged").is_visible()
+
+
+def test_labels_are_readable_and_do_not_cover_each_other(opened):
+    label = opened.locator("#pictures .label").first
+    style = label.evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+    assert style[0] == "rgb(255, 255, 255)" and style[1].startswith("rgba(0, 0, 0, 0.8")
+    shown = [box for each in opened.locator("#pictures figure").first.locator(".label").all()
+             if (box := each.bounding_box())]  # fmt: skip
+    assert shown
+    for k, a in enumerate(shown):
+        for b in shown[:k]:
+            assert (
+                a["x"] + a["width"] <= b["x"] + 0.1
+                or b["x"] + b["width"] <= a["x"] + 0.1
+                or a["y"] + a["height"] <= b["y"] + 0.1
+                or b["y"] + b["height"] <= a["y"] + 0.1
+            )
+
+
+def test_28_classes_have_lines_of_their_own(opened):
+    signs = opened.evaluate(
+        "[...Array(28).keys()].map(k => `${colourOnPicture(k)} ${dashOnPicture(k)}`)"
+    )
+    assert len(set(signs)) == 28
+
+
+def test_a_wide_table_keeps_its_names_and_says_that_it_scrolls(opened):
+    opened.set_viewport_size({"width": 400, "height": 900})
+    eventually(opened, "document.getElementById('more').textContent.includes('scroll sideways')")
+    opened.evaluate("document.getElementById('scroll').scrollLeft = 1e6")
+    eventually(opened, "document.getElementById('more').textContent === ''")
+    name = opened.locator("#table tbody th").first.bounding_box()
+    frame = opened.locator("#scroll").bounding_box()
+    assert abs(name["x"] - frame["x"]) < 3, "the name has not left"
+
+
+def test_the_scores_of_a_run_have_a_table_and_three_plots(opened):
+    rows = opened.locator("#thresholds tbody tr").all_inner_texts()
+    assert len(rows) == 4 and rows[0].split("\t") == [
+        "all classes",
+        "10",
+        "0.40",
+        "80.0",
+        "50.0",
+        "60.0",
+    ]
+    assert NASTY in rows[1]
+    assert plotted(opened, "precision-plot") == 4 and plotted(opened, "calibration-plot") == 1
+    counts = opened.evaluate(
+        "document.getElementById('confusion-plot').layout.annotations.map(a => a.text)"
+    )
+    assert sorted(counts) == ["1", "2", "5", "5", "5"]
+
+
+def test_the_figures_that_matter_most_stand_before_the_axes(opened):
+    keys = opened.evaluate(
+        "[...document.querySelectorAll('#table thead th')].map(h => h.dataset.key)"
+    )
+    assert keys[:5] == ["name", "state", "seeds", "epochs", "ap"] and keys[5].startswith("axis ")
+
+
+def test_columns_of_classes_can_be_folded(opened):
+    assert opened.locator("th[data-key^='class ']").count() == 4
+    opened.uncheck("#class-columns")
+    assert opened.locator("th[data-key^='class ']").count() == 0
+    assert opened.locator("#empty-classes").is_hidden()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
 def test_it_fits_narrow_and_wide_light_and_dark(opened, width, scheme):
     opened.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     opened.set_viewport_size({"width": width, "height": 900})
+    eventually(opened, "document.documentElement.scrollWidth <= innerWidth")
+    opened.evaluate(
+        "document.querySelector('#axis-filters select').append(option('', 'a long value '.repeat(20)))"
+    )
     eventually(opened, "document.documentElement.scrollWidth <= innerWidth")
     eventually(
         opened,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ....cache.disk.publish import publish_bytes
-from .checks import check_report, find_runs
+from ...runs.finding import find_runs
+from .checks import check_report
 from .gallery import Gallery, choose_of_cache, choose_of_files, gallery_of_cache, gallery_of_files
 from .page import page
 from .records import read_records

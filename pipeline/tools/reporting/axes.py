@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...runs.extension import shown_extensions
@@ -12,17 +13,24 @@ from ...runs.info import FRESH, PROCESSES, THREADS, RunInfo
 from .records import RunRecord
 
 SEED, START = "train.seed", "start"
+# With more axes than this, labels have only what is not the most common value of an axis.
+MANY_AXES = 4
 Value = Hashable
 # Of two axes that always change together, the one that comes first here names both.
 _FIRST = ("source", "neck.name", "head.name", "backbone", "weights", "codec", "views", "resize")
+# Settings that are a part of what an axis stands for, besides those of the axis' own section.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "backbone": ("weights", "levels"),
+    "source": ("backbone.train_from", "backbone.adapters"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """A setting in which runs differ.
 
-    values: its value in each run, None where a run has no such setting. along: settings that never change
-    without this one, so that their effects cannot be told apart.
+    values: its value in each run, None where a run has no such setting. along: settings that change whenever
+    this one does, so that no difference between its values is an effect of it alone.
     """
 
     name: str
@@ -51,7 +59,7 @@ class Group:
 
 def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
     """Return the axes of the records that have a configuration; the others have None as every value."""
-    flat = [None if r.info is None else dict(_settings(r.info)) for r in records]
+    flat = [None if r.info is None else settings_of(r.info) for r in records]
     known = [settings for settings in flat if settings is not None]
     _merge_starts(known)
     names = list(dict.fromkeys(name for settings in known for name in settings))
@@ -67,7 +75,7 @@ def axes_of(records: Sequence[RunRecord]) -> list[Axis]:
         leader = next((o for o, column in columns.items() if _follows(own, column)), None)
         if leader is None:
             found[name] = []
-        elif leader.partition(".")[0] != name.partition(".")[0]:  # a head has settings of its own
+        elif not _is_part(name, leader):
             found[leader].append(name)
     return [
         Axis(name, tuple(None if s is None else s.get(name) for s in flat), tuple(along))
@@ -103,14 +111,52 @@ def shown(value: Value) -> str:
 
 
 def _label(values: Sequence[Value], axes: Sequence[Axis]) -> str:
-    """Return a label of the values, in which numbers need the name of their axis, unlike most names."""
+    """Return a label of the values, such as `fcos lr=0.001`: numbers need the name of their axis.
+
+    With many axes the most common value of each is left out, unless it is a name such as that of a head.
+    """
+    endings = Counter(axis.label.rpartition(".")[2] for axis in axes)
     parts = []
     for axis, value in zip(axes, values, strict=True):
-        if value is None:
-            continue
         plain = isinstance(value, str) and axis.name in _FIRST
-        parts.append(shown(value) if plain else f"{axis.label.rpartition('.')[2]} {shown(value)}")
-    return ", ".join(parts)
+        usual = len(axes) > MANY_AXES and value == axis.levels[0]
+        if value is None or (usual and not plain):
+            continue
+        name = axis.label.rpartition(".")[2]
+        name = axis.label if endings[name] > 1 else name
+        parts.append(shown(value) if plain else f"{name}={shown(value)}")
+    label = (", " if any(" " in part for part in parts) else " ").join(parts)
+    return label or ("as most runs" if axes else "")
+
+
+# The folder of a trial of `fdet ablate`: the first digits of a digest, which say nothing to people.
+_TRIAL = re.compile("[0-9a-f]{12}")
+
+
+def named_trials(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[RunRecord]:
+    """Return the records with the trials of ablations named by what differs, such as `fcos seed=0`.
+
+    All names stay different; where nothing differs, a name stays as it is.
+    """
+    seeds = {record.seed for record in records if record.info is not None}
+    found = []
+    for k, record in enumerate(records):
+        if record.info is not None and _TRIAL.fullmatch(record.folder.name):
+            label = _label([axis.values[k] for axis in axes], axes)
+            seed = f"seed={record.seed}" if len(seeds) > 1 else ""
+            name = " ".join(filter(None, [label, seed])) or record.name
+            record = replace(record, name=name)
+        found.append(record)
+    counts = Counter(record.name for record in found)
+    return [
+        record if counts[record.name] == 1 else replace(record, name=f"{record.name} ({old.name})")
+        for record, old in zip(found, records, strict=True)
+    ]
+
+
+def settings_of(info: RunInfo) -> dict[str, Value]:
+    """Return the settings in which runs may differ, by name."""
+    return dict(_settings(info))
 
 
 def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
@@ -135,6 +181,12 @@ def _settings(info: RunInfo) -> Iterator[tuple[str, Value]]:
             yield name, text[:24]
     if info.extensions:
         yield "extended", shown_extensions(info.extensions)
+
+
+def _is_part(name: str, leader: str) -> bool:
+    """Return whether a setting is a part of what an axis stands for: a head has settings of its own."""
+    sections = leader.partition(".")[0], name.partition(".")[0]
+    return sections[0] == sections[1] or name in _PARTS.get(leader, ())
 
 
 def _merge_starts(known: Sequence[dict[str, Value]]) -> None:

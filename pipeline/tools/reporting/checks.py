@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
 from ....cache.format.header import read_key
 from ...command import check_folder
 from ...machines.choices import check_device, check_threads
-
-log = logging.getLogger(__name__)
-
-# Runs are searched in a folder itself and in this many levels below it.
-DEPTH = 2
+from ...runs.finding import find_runs
 
 
 def check_report(
@@ -39,45 +34,3 @@ def check_report(
     if images is not None and out is None and val is None:
         raise InputError("--images is for the page or for --val: give --out FILE, or leave it out")
     find_runs(paths, quiet=True)
-
-
-def find_runs(paths: Sequence[Path], *, quiet: bool = False) -> list[Path]:
-    """Return each folder with a run.json once: the paths themselves, or folders up to two levels below them.
-
-    quiet: whether folders that cannot be read are left out without a warning. Raises InputError where a path
-    holds none.
-    """
-    found: dict[Path, Path] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise InputError(f"{path}: no such folder; give runs, or folders that hold runs")
-        runs = list(_runs_below(path, DEPTH, quiet))
-        if not runs:
-            raise InputError(
-                f"{path}: no run in it, nor in folders up to {DEPTH} levels below (a run has a "
-                "run.json); make one with `fdet train-heads`"
-            )
-        for run in runs:
-            found.setdefault(run.resolve(), run)
-    return list(found.values())
-
-
-def _runs_below(folder: Path, depth: int, quiet: bool) -> Iterator[Path]:
-    try:
-        taken = (folder / "run.json").exists()
-        inside = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    except OSError as error:
-        if not quiet:
-            log.warning("%s: %s; it is left out", folder, error.strerror)
-        return
-    if taken:
-        yield folder
-    elif depth:
-        for inner in sorted(inside, key=_natural_key):
-            yield from _runs_below(inner, depth - 1, quiet)
-
-
-def _natural_key(path: Path) -> tuple[str, ...]:
-    """Return a sort key that puts run-2 before run-10."""
-    parts = path.name.replace("-", " ").split()
-    return tuple(part.zfill(12) if part.isdigit() else part for part in parts)

@@ -1,4 +1,7 @@
-"""The effects of settings: differences of runs that are equal in everything else, including the seed."""
+"""The effects of settings: differences of runs that are equal in everything else, including the seed.
+
+An axis along which other settings change too has no effect that could be told from theirs, and has none here.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from .axes import Axis, Value, shown
 from .records import RunRecord
 
 MEASURES: Mapping[str, str] = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "seconds": "seconds"}
-Verdict = Literal["higher", "lower", "no difference", "one pair"]
+Verdict = Literal["higher", "lower", "no difference", "one pair", "one seed"]
+# For each measure the factor and digits with which people read it: AP is displayed in points.
+_SHOWN: Mapping[str, tuple[float, int]] = {"seconds": (1.0, 1)}
+_POINTS = (100.0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +27,7 @@ class Effect:
     """The effect of a value of an axis in comparison with its reference value, over pairs of runs.
 
     differences: the measure at `value` less that at `reference`, for each pair, in the unit of the measure.
-    along: settings that never change without the axis. One pair says nothing about chance, so it has no
+    seeds: how many seeds the pairs have. One pair, or one seed, says nothing about chance, so it has no
     interval.
     """
 
@@ -30,7 +36,7 @@ class Effect:
     reference: str
     value: str
     differences: tuple[float, ...]
-    along: tuple[str, ...] = ()
+    seeds: int = 1
 
     @property
     def mean(self) -> float:
@@ -38,9 +44,9 @@ class Effect:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Student's 95 % interval of the mean difference, None with one pair."""
+        """Student's 95 % interval of the mean difference, None with one pair or one seed."""
         pairs = len(self.differences)
-        if pairs < 2:
+        if pairs < 2 or self.seeds < 2:
             return None
         half = student(pairs - 1) * stdev(self.differences) / math.sqrt(pairs)
         return self.mean - half, self.mean + half
@@ -49,7 +55,7 @@ class Effect:
     def verdict(self) -> Verdict:
         interval = self.interval
         if interval is None:
-            return "one pair"
+            return "one pair" if len(self.differences) == 1 else "one seed"
         if interval[0] <= 0 <= interval[1]:
             return "no difference"
         return "higher" if self.mean > 0 else "lower"
@@ -57,12 +63,15 @@ class Effect:
     @property
     def sentence(self) -> str:
         """A sentence that reports the effect."""
-        digits = 1 if self.measure == "seconds" else 3
+        factor, digits = _SHOWN.get(self.measure, _POINTS)
         name, pairs = MEASURES[self.measure], len(self.differences)
-        start = f"{self.axis} {self.value} against {self.reference}: {name} {_signed(self.mean, digits)}"
-        if self.interval is None:
+        change = _signed(factor * self.mean, digits)
+        start = f"{self.axis} {self.value} against {self.reference}: {name} {change}"
+        if self.verdict == "one pair":
             return f"{start} in one pair; it takes two to say more"
-        low, high = (_signed(bound, digits) for bound in self.interval)
+        if self.interval is None:
+            return f"{start} in {pairs} pairs of one seed; how far seeds scatter is not known"
+        low, high = (_signed(factor * bound, digits) for bound in self.interval)
         verdict = "no difference shown" if self.verdict == "no difference" else self.verdict
         return f"{start} [{low}, {high}], {pairs} pairs: {verdict}"
 
@@ -80,9 +89,10 @@ def effects_of(records: Sequence[RunRecord], axes: Sequence[Axis], measure: str)
     """Return the effect of each value of each axis in comparison with the axis' most common one.
 
     Only finished runs count. The runs of a pair agree in the seed and in all other axes. Repetitions of one
-    run count as their mean.
+    run count as their mean. An axis with other settings along it has no effect of its own.
     """
-    return [effect for axis in axes for effect in _of_axis(records, axes, axis, measure)]
+    alone = [axis for axis in axes if not axis.along]
+    return [effect for axis in alone for effect in _of_axis(records, axes, axis, measure)]
 
 
 def _of_axis(
@@ -100,6 +110,5 @@ def _of_axis(
         shared = [rest for rest in cells[value] if rest in cells[reference]]
         pairs = [fmean(cells[value][rest]) - fmean(cells[reference][rest]) for rest in shared]
         if pairs:
-            yield Effect(
-                axis.label, measure, shown(reference), shown(value), tuple(pairs), axis.along
-            )
+            seeds = len({rest[0] for rest in shared})
+            yield Effect(axis.label, measure, shown(reference), shown(value), tuple(pairs), seeds)

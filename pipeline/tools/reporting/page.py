@@ -19,34 +19,38 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluation.errors import KINDS
+from ...runs.names import telling_names
 from ...runs.paper import PAPER
 from .axes import shown
 from .effects import MEASURES
+from .gallery import HEADS
 from .report import COSTS, Report
 
 _HERE = Path(__file__).parent / "page"
 # The scripts, in the order in which they run.
-_SCRIPTS = ("elements.js", "table.js", "plots.js", "gallery.js", "start.js")
+_SCRIPTS = ("elements.js", "table.js", "plots.js", "scores.js", "gallery.js", "start.js")
+# The number of characters of a name in tables and legends; the whole name is its tooltip.
+NAME_LENGTH = 44
 # For each column of the tidy table its heading, factor and number of digits.
 _FIGURES: Mapping[str, tuple[str, float, int]] = {
-    "ap": ("AP", 1, 3),
-    "ap50": ("AP50", 1, 3),
-    "ap75": ("AP75", 1, 3),
-    "ap_small": ("AP small", 1, 3),
-    "ap_medium": ("AP medium", 1, 3),
-    "ap_large": ("AP large", 1, 3),
-    "ap_rare": ("AP rare", 1, 3),
-    "ap_common": ("AP common", 1, 3),
-    "ap_frequent": ("AP frequent", 1, 3),
-    "mask_ap": ("AP of masks", 1, 3),
+    "epochs": ("epochs", 1, 0),
+    "ap": ("AP", 100, 1),
+    "best_epoch": ("best epoch", 1, 0),
+    "ap50": ("AP50", 100, 1),
+    "ap75": ("AP75", 100, 1),
+    "ap_small": ("AP small", 100, 1),
+    "ap_medium": ("AP medium", 100, 1),
+    "ap_large": ("AP large", 100, 1),
+    "ap_rare": ("AP rare", 100, 1),
+    "ap_common": ("AP common", 100, 1),
+    "ap_frequent": ("AP frequent", 100, 1),
+    "mask_ap": ("AP of masks", 100, 1),
     "trained": ("trained, M", 1e-6, 2),
     "share": ("share, %", 100, 1),
     "seconds": ("seconds", 1, 1),
     "images_per_second": ("images/s", 1, 1),
     "process_mb": ("process, MiB", 1, 0),
     "device_mb": ("device, MiB", 1, 0),
-    "epochs": ("epochs", 1, 0),
-    "best_epoch": ("best epoch", 1, 0),
 }
 
 
@@ -125,6 +129,7 @@ def _finite(value: Any) -> Any:
 def payload(report: Report) -> dict[str, Any]:
     """Return everything that the page displays, as plain values."""
     classes = dict.fromkeys(name for record in report.records for name in record.per_class)
+    known = {n for record in report.records for n, ap in record.per_class.items() if ap is not None}
     return {
         "sentence": report.sentence,
         "notes": report.notes,
@@ -134,7 +139,8 @@ def payload(report: Report) -> dict[str, Any]:
             for key, (label, factor, digits) in _FIGURES.items()
             if any(row[key] is not None for row in report.rows)
         ],
-        "classes": list(classes),
+        "classes": [name for name in classes if name in known],
+        "emptyClasses": [name for name in classes if name not in known],
         "kinds": list(KINDS),
         "runs": list(_runs(report)),
         "groups": list(_groups(report)),
@@ -146,14 +152,17 @@ def payload(report: Report) -> dict[str, Any]:
         "measures": dict(MEASURES),
         "paper": [asdict(point) for point in PAPER],
         "gallery": asdict(report.gallery),
+        "scores": {r.name: r.scores for r in report.best_runs[:HEADS] if r.scores},
     }
 
 
 def _runs(report: Report) -> Iterator[dict[str, Any]]:
     groups = {run: number for number, group in enumerate(report.groups) for run in group.runs}
+    short = telling_names([record.name for record in report.records], NAME_LENGTH)
     for k, (record, row) in enumerate(zip(report.records, report.rows, strict=True)):
         yield {
             "name": record.name,
+            "short": short[k],
             "folder": str(record.folder),
             "state": record.state,
             "note": record.note,
@@ -171,11 +180,13 @@ def _runs(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _groups(report: Report) -> Iterator[dict[str, Any]]:
-    for group in report.groups:
+    labels = telling_names([group.label for group in report.groups], NAME_LENGTH)
+    for group, short in zip(report.groups, labels, strict=True):
         spreads = {key: report.spread(group, key) for key in _FIGURES}
         done, records = report.finished_of(group), [report.records[k] for k in group.runs]
         yield {
             "name": group.label,
+            "short": short,
             "state": f"{len(done)} of {len(group.runs)} finished",
             "note": "; ".join(record.note for record in records if record.note),
             "runs": group.runs,

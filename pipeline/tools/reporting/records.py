@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import torch
 
-from ....cache.errors import FdetError, InputError, shown
+from ....cache.errors import FdetError, InputError
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
 from ...runs.advice.rules import Advice
 from ...runs.figures import RunFigures
 from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
 from ...runs.info import RunInfo
+from ...runs.names import unique_names
 from ...runs.position import LAST, count_trained, read_position
 from ...sources.kinds import SOURCES
 
@@ -57,7 +58,8 @@ class RunRecord:
     name: a name that no other run of the report has. note: why the run is not finished or has no evaluation.
     figures: the numbers of RunFigures, and COCO's and those of groups of classes at the best evaluation, by
     name. per_class: the AP of that evaluation by class. errors: the AP50 that would be gained without errors
-    of a kind, where an evaluation has counted them. learning_curve: its points, one per epoch. advice: what
+    of a kind, where an evaluation has counted them. scores: what that evaluation says of its scores, as
+    `score_figures_of` returns it. learning_curve: its points, one per epoch. advice: what
     to do next.
     """
 
@@ -70,6 +72,7 @@ class RunRecord:
     figures: Mapping[str, float | None] = field(default_factory=dict)
     per_class: Mapping[str, float | None] = field(default_factory=dict)
     errors: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
     learning_curve: tuple[Point, ...] = ()
     advice: tuple[Advice, ...] = ()
 
@@ -84,16 +87,7 @@ class RunRecord:
 
 def read_records(runs: Sequence[Path]) -> list[RunRecord]:
     """Return a record for each run, in their order."""
-    return [_record(run, name) for run, name in zip(runs, _unique_names(runs), strict=True)]
-
-
-def _unique_names(runs: Sequence[Path]) -> list[str]:
-    """Return the shortest path suffixes that distinguish all runs."""
-    parts = [run.resolve().parts for run in runs]
-    length = 1
-    while len({p[-length:] for p in parts}) < len(parts):
-        length += 1
-    return [shown("/".join(p[-length:])) for p in parts]
+    return [_record(run, name) for run, name in zip(runs, unique_names(runs), strict=True)]
 
 
 def _record(run: Path, name: str) -> RunRecord:
@@ -199,13 +193,16 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
     if info.stage_2:
         state = run / LAST
         return Parameters(count_trained(state, info), total) if state.is_file() else None
-    if not info.own_backbone:
+    if not info.own_backbone and info.tail is None:
         return Parameters(above, total)
     if info.trains_backbone and (SOURCES[info.source].fresh or not info.config.backbone.train_from):
         return Parameters(total, total)
     state = run / LAST
     trained = count_trained(state, info) if state.is_file() else above
-    return Parameters(trained, total if info.trains_backbone else total + trained - above)
+    # The backbone's number includes a tail only where the cache has its last level.
+    whole = info.tail is not None and info.tail.names[-1] in info.key.levels.names
+    counted = info.trains_backbone or (whole and not info.config.backbone.adapters)
+    return Parameters(trained, total if counted else total + trained - above)
 
 
 def errors_of(metrics: Mapping[str, Any]) -> dict[str, float]:

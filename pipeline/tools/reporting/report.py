@@ -10,7 +10,16 @@ from pathlib import Path
 
 from ...runs.figures import Spread
 from ...runs.rows import Row
-from .axes import Axis, Group, axes_of, groups_of
+from .axes import (
+    Axis,
+    Group,
+    Value,
+    axes_of,
+    groups_of,
+    named_trials,
+    settings_of,
+    shown,
+)
 from .commands import find_caches, reproduction
 from .effects import MEASURES, Effect, effects_of
 from .front import front
@@ -25,6 +34,8 @@ COSTS: Mapping[str, str] = {
     "process_mb": "peak memory of the process, MiB",
     "device_mb": "peak memory of the accelerator, MiB",
 }
+# Of so many settings that change along with an axis, a note gives the values.
+ALONG = 3
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,9 @@ class Report:
         for axis in self.axes:
             if axis.along:
                 notes.append(
-                    f"Changes of {_listed(list(axis.along))} always go with changes of {axis.label}: their "
-                    "effects cannot be told apart."
+                    f"{axis.label} has no effect here: {_listed(list(axis.along))} "
+                    f"change{'s' * (len(axis.along) == 1)} along with it, so nothing can separate them "
+                    f"({_levels(self, axis)})."
                 )
         sets = {
             r.info.data.get("validation data", "").rpartition(" ")[2]
@@ -129,7 +141,19 @@ def make_report(records: Sequence[RunRecord], caches: Sequence[Path] = ()) -> Re
     axes = axes_of(records)
     found = find_caches([record.folder for record in records], caches)
     commands = [reproduction(record, found) for record in records]
-    return Report(tuple(records), tuple(axes), tuple(groups_of(records, axes)), tuple(commands))
+    named = named_trials(records, axes)
+    return Report(tuple(named), tuple(axes), tuple(groups_of(named, axes)), tuple(commands))
+
+
+def _levels(report: Report, axis: Axis) -> str:
+    """Return the values of an axis with those of the settings along it, e.g. `fcos: train.epochs 12`."""
+    found = dict[Value, str]()
+    for record, value in zip(report.records, axis.values, strict=True):
+        if record.info is not None:
+            settings = settings_of(record.info)
+            others = (f"{name} {shown(settings.get(name))}" for name in axis.along[:ALONG])
+            found.setdefault(value, f"{shown(value)}: {', '.join(others)}")
+    return "; ".join(found[value] for value in axis.levels if value in found)
 
 
 def _ap_of(record: RunRecord) -> float:

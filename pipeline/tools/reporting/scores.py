@@ -12,18 +12,15 @@ from typing import Any
 
 from ....cache.disk.files import read_below
 from ....cache.errors import CorruptCache, FdetError
-from ...evaluation.evaluate import (
-    digests_of,
-    evaluate_run,
-    own_annotations_digest,
-    write_evaluation,
-)
+from ...evaluation.digests import digests_of, own_annotations_digest
+from ...evaluation.evaluate import evaluate_run, write_evaluation
 from ...evaluation.options import EvaluateOptions
 from ...runs.advice.rules import Advice, advise
 from ...runs.evaluations import KeptEvaluation, kept_evaluations
 from ...runs.inspection import inspected
 from ...runs.position import BEST
 from .records import RunRecord, errors_of
+from .score_figures import score_figures_of
 
 log = logging.getLogger(__name__)
 
@@ -35,18 +32,16 @@ def with_errors(
     device: str,
     threads: int | None,
 ) -> list[RunRecord]:
-    """Return the records with the errors that lower the AP50 of each run, and with what to do next.
+    """Return the records with the errors that lower the AP50 of each run, its scores, and what to do next.
 
-    They are the errors of the best weights on `val`, or without `val` those of the newest evaluation in the
+    They are those of the best weights on `val`, or without `val` those of the newest evaluation in the
     run directory. An evaluation of other weights, or of other data, is repeated and kept. A run that cannot
     be evaluated on `val` stays among the records without errors, and a warning says why.
     """
     data = None if val is None else data_of(val)
     if val is not None and data is not None:
         _evaluate(records, val, data, images, device, threads)
-    return [
-        replace(record, errors=_errors(record, data), advice=_advice(record)) for record in records
-    ]
+    return [replace(_with_scores(record, data), advice=_advice(record)) for record in records]
 
 
 def data_of(val: Path) -> dict[str, str]:
@@ -85,6 +80,7 @@ def _has_weights(record: RunRecord) -> bool:
 def _newest_evaluation(run: Path, data: Mapping[str, str] | None) -> KeptEvaluation | None:
     """Return the newest evaluation of the best weights: on these data, or on any where `data` is None.
 
+    One with another NMS than the run's own is not taken, since others of the report have their own.
     An older fdet did not write what an evaluation is of. Such a file is of the weights unless it is older
     than these, but of which data is not known. The result is None where there is no such evaluation.
     """
@@ -92,20 +88,23 @@ def _newest_evaluation(run: Path, data: Mapping[str, str] | None) -> KeptEvaluat
     if not weights.is_file():
         return None
     for kept in kept_evaluations(run):
-        if (data is None or kept.is_of(data)) and kept.may_be_of_weights(weights):
+        fits = not kept.nms if data is None else kept.is_of(data)
+        if fits and kept.may_be_of_weights(weights):
             return kept
     return None
 
 
-def _errors(record: RunRecord, data: Mapping[str, str] | None) -> dict[str, float]:
+def _with_scores(record: RunRecord, data: Mapping[str, str] | None) -> RunRecord:
+    """Return the record with the errors and the scores of its newest evaluation, as far as it has them."""
     found = _newest_evaluation(record.folder, data) if record.info is not None else None
     if found is None:
-        return {}
+        return record
     try:
-        return errors_of(found.content)
-    except (TypeError, ValueError, AttributeError) as error:
+        errors, scores = errors_of(found.content), score_figures_of(found.content)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         log.warning("%s: the evaluation cannot be read (%s)", found.path, error)
-        return {}
+        return record
+    return replace(record, errors=errors, scores=scores)
 
 
 def _advice(record: RunRecord) -> tuple[Advice, ...]:

@@ -10,12 +10,14 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from ...runs.points import points
 from .axes import shown
 from .report import Report
 
 _FIGURES = {
-    "AP": ("ap", 1.0, 3),
-    "AP50": ("ap50", 1.0, 3),
+    "epochs": ("epochs", 1.0, 0),
+    "AP": ("ap", 100.0, 1),
+    "AP50": ("ap50", 100.0, 1),
     "M trained": ("trained", 1e-6, 2),
     "share %": ("share", 100.0, 1),
     "seconds": ("seconds", 1.0, 1),
@@ -54,7 +56,7 @@ def table_rows(report: Report) -> list[list[str]]:
             cells.append(text)
             if column == "ap":
                 cells.append(
-                    "—" if spread is None else f"{spread.minimum:.3f}–{spread.maximum:.3f}"
+                    "—" if spread is None else f"{points(spread.minimum)}–{points(spread.maximum)}"
                 )
         finished = f"{len(report.finished_of(group))}/{len(group.runs)}"
         rows.append([*names, finished, *cells])

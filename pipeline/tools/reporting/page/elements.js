@@ -23,7 +23,9 @@ function option(value, text) {
 // Okabe and Ito's colours, told apart with any colour vision; each series has a shape of its own too.
 const ON_LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"];
 const ON_DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#a8a8a8"];
-const ON_PICTURES = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2"];
+const ON_PICTURES = ["#56b4e9", "#e69f00", "#00c48f", "#f0e442", "#ff9ed2", "#ff6a13", "#8f9dff"];
+// Classes beyond the colours have the same ones again with other dashes.
+const DASHES_ON_PICTURES = [null, "9 5", "2 4", "12 4 2 4"];
 const SHAPES = ["circle", "square", "diamond", "triangle-up", "cross", "x", "star", "pentagon", "triangle-down"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -42,8 +44,16 @@ function swatch(group) {
   return draw("svg", { viewBox: "0 0 20 20", class: "swatch", "aria-hidden": "true" }, path);
 }
 
+// The beginning and the end of a long name tell it apart from others; the whole name is a tooltip.
+function short(text, length = 44) {
+  if (text.length <= length) return text;
+  const end = Math.floor((length - 1) / 2);
+  return `${text.slice(0, length - 1 - end)}…${text.slice(text.length - end)}`;
+}
+const titled = (text, length) => make("span", { title: text.length > length ? text : null }, short(text, length));
+
 function figure(column, value) {
   return value === null ? "—" : (value * column.factor).toFixed(column.digits);
 }
 
-const state = { view: "groups", sort: "ap", descending: true, words: "", axes: new Map(), off: new Set() };
+const state = { view: "groups", sort: "ap", descending: true, words: "", axes: new Map(), off: new Set(), classes: report.classes.length <= 6 };

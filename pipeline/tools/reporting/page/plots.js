@@ -4,7 +4,6 @@ const ink = (name) => getComputedStyle(document.documentElement).getPropertyValu
 // plotly.js reads some markup in texts. Of it only <br> is used here: bold would be a style attribute,
 // which the page's policy refuses.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-const short = (text, length = 44) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 
 function plotted() {
   return report.groups.map((_, k) => k).filter((k) => {
@@ -40,12 +39,14 @@ function place(parent, id, caption) {
   byId(parent).append(make("figure", {}, make("h3", {}, caption), make("div", { class: "plot", id, role: "img" })));
 }
 
-const apOf = (row) => row.figures.ap;
+// AP is shown in points, from 0 to 100.
+const inPoints = (value) => (value === null || value === undefined ? null : 100 * value);
+const apOf = (row) => inPoints(row.figures.ap);
 const marker = (group, size, more = {}) => ({ color: colourOf(group), symbol: shapeOf(group), size, line: { width: 1, color: ink("--ground") }, ...more });
 
 function hover(row) {
   const lines = report.columns.slice(0, 12).map((column) => `${plain(column.label)}: ${figure(column, row.figures[column.key])}`);
-  return [`${plain(short(row.name, 70))}`, ...lines].join("<br>");
+  return [plain(row.short), ...lines].join("<br>");
 }
 
 // A run that is not finished says little, unless nobody in its group is.
@@ -64,7 +65,7 @@ function clouds(groups, x) {
       });
     }
     if (x(group) === null || apOf(group) === null) continue;
-    const [least, most] = group.spreads.ap;
+    const [least, most] = group.spreads.ap.map(inPoints);
     traces.push({
       x: [x(group)], y: [apOf(group)], text: [hover(group)], mode: "markers", type: "scatter", marker: marker(k, 14),
       hovertemplate: "%{text}<extra></extra>", hoverlabel: { bordercolor: colourOf(k) },
@@ -120,7 +121,7 @@ function course(group, y) {
     }
   }
   return [...epochs].sort((a, b) => a[0] - b[0]).map(([epoch, points]) => {
-    const values = points.map((point) => point[y]);
+    const values = points.map((point) => (y === "ap" ? inPoints(point[y]) : point[y]));
     return { epoch, seconds: mean(points.map((p) => p.seconds)), mean: mean(values), least: Math.min(...values), most: Math.max(...values) };
   });
 }
@@ -140,7 +141,7 @@ function showCurves() {
     lines.push({
       x: at, y: points.map((p) => p.mean), mode: "lines+markers", type: "scatter", marker: marker(k, 7),
       line: { color: colourOf(k), width: 2, dash: DASHES[Math.floor(k / ON_LIGHT.length) % DASHES.length] },
-      text: points.map((p) => `${plain(short(report.groups[k].name, 70))}<br>epoch ${p.epoch}: ${p.mean.toFixed(3)}`),
+      text: points.map((p) => `${plain(report.groups[k].short)}<br>epoch ${p.epoch}: ${p.mean.toFixed(y === "ap" ? 1 : 3)}`),
       hovertemplate: "%{text}<extra></extra>",
     });
   }
@@ -159,9 +160,9 @@ function dots(id, title, categories, unit, valuesOf) {
     const middle = points.map((p) => mean(p.values));
     return {
       x: middle, y: points.map((p) => p.line + (position - (groups.length - 1) / 2) * step), mode: "markers", type: "scatter",
-      marker: marker(k, 10),
+      marker: marker(k, groups.length > 8 ? 7 : 10),
       error_x: { type: "data", symmetric: false, array: points.map((p, j) => Math.max(...p.values) - middle[j]), arrayminus: points.map((p, j) => middle[j] - Math.min(...p.values)), color: colourOf(k), thickness: 1.5, width: 3 },
-      text: points.map((p, j) => `${plain(short(report.groups[k].name, 70))}<br>${plain(p.category)}: ${middle[j].toFixed(3)}`),
+      text: points.map((p, j) => `${plain(report.groups[k].short)}<br>${plain(p.category)}: ${middle[j].toFixed(1)}`),
       hovertemplate: "%{text}<extra></extra>",
     };
   });
@@ -169,7 +170,7 @@ function dots(id, title, categories, unit, valuesOf) {
     type: "line", x0: 0, x1: 1, xref: "paper", y0: k + 0.5, y1: k + 0.5, line: { color: ink("--line"), width: 1 },
   }));
   const ticks = { tickvals: categories.map((_, k) => k), ticktext: categories.map((c) => plain(short(c, 22))), range: [categories.length - 0.5, -0.5], showgrid: false, zeroline: false };
-  const height = Math.max(240, 90 + categories.length * Math.max(34, 9 * groups.length));
+  const height = Math.max(240, 90 + categories.length * Math.max(34, 7 * groups.length));
   show(id, title, traces, layout(unit, "", { yaxis: ticks, shapes: lines, xaxis: { rangemode: "tozero" } }), height);
 }
 
@@ -177,16 +178,19 @@ const SIZES = { "small, < 32² px": "ap_small", "medium, to 96² px": "ap_medium
 const hasErrors = report.runs.some((run) => Object.keys(run.errors).length);
 
 function showBreakdown() {
-  if (report.classes.length) dots("classes-plot", "AP of each class", report.classes, "AP", (group, name) => finished(group).map((run) => run.perClass[name]));
-  dots("sizes-plot", "AP by the objects' size", Object.keys(SIZES), "AP", (group, size) => finished(group).map((run) => run.figures[SIZES[size]]));
-  if (hasErrors) dots("errors-plot", "AP50 lost to each kind of error", report.kinds, "AP50 lost", (group, kind) => finished(group).map((run) => run.errors[kind]));
+  if (report.classes.length) dots("classes-plot", "AP of each class", report.classes, "AP", (group, name) => finished(group).map((run) => inPoints(run.perClass[name])));
+  dots("sizes-plot", "AP by the objects' size", Object.keys(SIZES), "AP", (group, size) => finished(group).map((run) => inPoints(run.figures[SIZES[size]])));
+  if (hasErrors) dots("errors-plot", "AP50 lost to each kind of error", report.kinds, "AP50 lost", (group, kind) => finished(group).map((run) => inPoints(run.errors[kind])));
 }
 
-const SIGNS = { higher: "circle", lower: "circle", "no difference": "circle-open", "one pair": "x" };
+const SIGNS = { higher: "circle", lower: "circle", "no difference": "circle-open", "one pair": "x", "one seed": "x" };
 
 function showEffects() {
   const measure = byId("measure").value;
-  const effects = report.effects[measure];
+  const factor = measure === "seconds" ? 1 : 100;
+  const effects = report.effects[measure].map((effect) => ({
+    ...effect, mean: factor * effect.mean, interval: effect.interval && effect.interval.map((bound) => factor * bound),
+  }));
   const sides = effects.map((effect) => effect.interval || [effect.mean, effect.mean]);
   const names = effects.map((effect) => `${effect.axis}: ${effect.value} − ${effect.reference}`);
   const trace = {
@@ -231,7 +235,7 @@ function showSeries() {
       else state.off.add(k);
       showPlots();
     };
-    return make("label", {}, make("input", { type: "checkbox", checked: !state.off.has(k), onchange: toggle }), swatch(k), group.name);
+    return make("label", {}, make("input", { type: "checkbox", checked: !state.off.has(k), onchange: toggle }), swatch(k), make("span", { title: group.short === group.name ? null : group.name }, group.short));
   });
   byId("series").replaceChildren(...labels);
 }

@@ -23,7 +23,7 @@ function clearFilters() {
 
 function showCommands() {
   byId("commands").replaceChildren(...report.runs.map((run) => make("details", {},
-    make("summary", {}, run.name, run.state === "finished" ? "" : ` (${run.state})`),
+    make("summary", { title: run.name }, run.short, run.state === "finished" ? "" : ` (${run.state})`),
     run.note ? make("p", { class: "hint" }, run.note) : null,
     run.command ? make("pre", {}, make("code", {}, run.command)) : null,
     make("p", { class: "hint" }, `kept in ${run.folder}`))));
@@ -38,7 +38,7 @@ function showAdvice() {
   const advised = report.runs.filter((run) => run.advice.length);
   byId("no-advice").hidden = Boolean(advised.length);
   byId("advice").replaceChildren(...advised.map((run) => make("details", { open: advised.length <= OPEN },
-    make("summary", {}, run.name),
+    make("summary", { title: run.name }, run.short),
     make("ul", {}, ...run.advice.map((text) => make("li", {}, ...sentence(text)))))));
 }
 
@@ -54,21 +54,26 @@ function start() {
   byId("words").addEventListener("input", (event) => { state.words = event.target.value; refresh(); });
   byId("view").addEventListener("change", (event) => { state.view = event.target.value; showTable(); });
   byId("clear").addEventListener("click", clearFilters);
+  byId("class-columns").addEventListener("change", (event) => { state.classes = event.target.checked; showTable(); });
+  byId("scroll").addEventListener("scroll", showMore);
+  addEventListener("resize", showMore);
   byId("all-on").addEventListener("click", () => showAll(true));
   byId("all-off").addEventListener("click", () => showAll(false));
   byId("measure").addEventListener("change", showEffects);
   for (const id of ["curve-x", "curve-y"]) byId(id).addEventListener("change", showCurves);
   showAxisFilters(refresh);
+  showClassControls();
   showSeries();
   showTable();
   placePlots();
   showPlots();
   showEffects();
+  startScores();
   startGallery();
   showAdvice();
   showCommands();
   for (const medium of [dark, paper]) {
-    medium.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); });
+    medium.addEventListener("change", () => { showSeries(); showPlots(); showEffects(); showScores(); });
   }
   document.documentElement.dataset.ready = "yes";
 }

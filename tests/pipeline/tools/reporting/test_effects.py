@@ -5,6 +5,7 @@ import pytest
 from fdet.pipeline.tools.reporting.axes import axes_of
 from fdet.pipeline.tools.reporting.effects import effects_of, student
 from fdet.pipeline.tools.reporting.records import read_records
+from fdet.pipeline.tools.reporting.report import make_report
 
 from .made_up import write_grid, write_run
 
@@ -61,6 +62,34 @@ def test_one_pair_says_nothing(tmp_path):
     effect = effects(*runs)["codec", "int8"]
     assert (effect.interval, effect.verdict) == (None, "one pair")
     assert "it takes two" in effect.sentence
+
+
+def test_runs_of_3_and_12_epochs_are_not_equal_in_everything_else(tmp_path):
+    runs = [
+        write_run(
+            tmp_path / f"{head}-{seed}", ap, seed=seed, settings=[f"head.name={head}"], epochs=e
+        )
+        for head, ap, e in (("fcos", 0.5, 12), ("retinanet", 0.3, 3))
+        for seed in (0, 1, 2)
+    ]
+    assert effects(*runs) == {}
+    (note,) = [note for note in make_report(read_records(runs)).notes if "has no effect" in note]
+    assert "train.epochs changes along" in note.replace("train.eval_every and ", "")
+    assert "fcos: train.epochs 12" in note and "retinanet: train.epochs 3" in note
+    # A run that has the head of the one and the epochs of the other tells the two apart.
+    mixed = write_run(tmp_path / "mixed", 0.4, settings=["head.name=fcos"], epochs=3)
+    assert {axis for axis, _ in effects(*runs, mixed)} == {"head", "train.epochs"}
+
+
+def test_one_seed_says_nothing_in_however_many_pairs(tmp_path):
+    runs = [
+        write_run(tmp_path / f"{head}-{codec}", ap, settings=[f"head.name={head}"], codec=codec)
+        for head, ap in (("fcos", 0.2), ("retinanet", 0.3), ("tal", 0.4))
+        for codec, ap in (("fp16", ap), ("int4", ap - 0.1))
+    ]
+    effect = effects(*runs)["codec", "int4"]
+    assert len(effect.differences) == 3 and (effect.interval, effect.verdict) == (None, "one seed")
+    assert "AP −10.0 in 3 pairs of one seed" in effect.sentence
 
 
 def test_what_is_not_finished_takes_no_part(tmp_path):

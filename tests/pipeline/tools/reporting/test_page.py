@@ -91,6 +91,20 @@ def test_a_run_that_cannot_be_read_is_on_the_page(tmp_path):
     ]
 
 
+def test_classes_without_objects_are_apart_and_long_names_have_short_ones(tmp_path):
+    runs = [
+        write_run(tmp_path / f"a_long_name_of_many_parts_{'that_all_share_' * 3}{name}")
+        for name in ("first", "second")
+    ]
+    for run in runs:
+        text = (run / "metrics.jsonl").read_text()
+        (run / "metrics.jsonl").write_text(re.sub(r'"dish": [0-9.e-]+', '"dish": null', text))
+    found = payload(make_report(read_records(runs)))
+    assert (found["classes"], found["emptyClasses"]) == (["cell"], ["dish"])
+    assert [run["short"] for run in found["runs"]] == ["…first", "…second"]
+    assert found["runs"][0]["name"] == runs[0].name
+
+
 def test_each_run_has_what_to_do_next(tmp_path):
     long, short = (write_run(tmp_path / f"e{n}", epochs=n) for n in (12, 2))
     records = with_errors(read_records([long, short]), None, None, "cpu", 1)

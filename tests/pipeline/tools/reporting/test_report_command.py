@@ -132,8 +132,8 @@ def test_two_caches_of_one_name_have_an_evaluation_each(runs, exact_cache, image
     expected, written = {}, {}
     for cache in (exact_cache, there):
         done = fdet("evaluate", run, cache, "--threads", 1)
-        (line,) = [line for line in done.stdout.splitlines() if line.startswith("written: ")]
-        written[cache] = Path(line.removeprefix("written: "))
+        lines = [line for line in done.stdout.splitlines() if line.startswith("written: ")]
+        (written[cache],) = [Path(line[9:]) for line in lines if line.endswith(".json")]
         expected[cache] = evaluate_run(run, cache, EvaluateOptions(threads=1))
     assert [path.name for path in written.values()] == [
         "evaluation-exact.json",

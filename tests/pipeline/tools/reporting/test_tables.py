@@ -53,9 +53,10 @@ def test_json_has_runs_effects_and_what_the_columns_are(report):
 
 def test_the_table_has_a_row_a_group_best_first(report):
     heads, *rows = table_rows(report)
-    assert heads[:5] == ["head", "codec", "runs", "AP", "range"]
-    assert len(rows) == 9
-    assert [float(row[3]) for row in rows] == sorted((float(row[3]) for row in rows), reverse=True)
+    assert heads[:6] == ["head", "codec", "runs", "epochs", "AP", "range"]
+    assert len(rows) == 9 and {row[3] for row in rows} == {"3"}
+    assert [float(row[4]) for row in rows] == sorted((float(row[4]) for row in rows), reverse=True)
+    assert 10 < float(rows[0][4]) < 100, "points"
     assert ["retinanet", "fp16", "3/4"] in [row[:3] for row in rows]
 
 
