@@ -11,20 +11,20 @@ from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ...cache.wording import counted
 from ..machines.progress import progress_line
-from .formats.files import first_few
+from .formats.files import first_few, with_reasons
 from .images.decoding import ImageError, ImageHeader, read_header
 
 log = logging.getLogger(__name__)
 
 
 def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
-    """Compare the header of every file with the annotations; unreadable files are left to extraction.
+    """Compare the header of every file with the annotations; unreadable files are logged.
 
-    Raises InputError for missing files and for sizes that differ. Its message gives their number and
-    the first few.
+    Raises InputError for missing files and for sizes that differ. Messages give their number and the first
+    few.
     """
     check_there(folder, images)
-    differing, turned, ignored = [], 0, 0
+    differing, unread, turned, ignored = [], dict[str, str](), 0, 0
     with (
         progress_line("reading image headers", len(images)) as progress,
         ThreadPoolExecutor(8) as pool,
@@ -32,7 +32,8 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
         headers = pool.map(lambda image: _header(folder / image.file_name), images)
         for image, header in zip(images, headers, strict=True):
             progress.advance()
-            if header is None:
+            if isinstance(header, str):
+                unread[image.file_name] = header
                 continue
             rotate = header.rotate(image.hw)
             if rotate is None:
@@ -46,6 +47,14 @@ def check_images(folder: Path, images: Sequence[ImageEntry]) -> None:
         raise InputError(
             f"{counted(len(differing), 'image differs', 'images differ')} in size from what the annotations "
             f"say: {first_few(differing)}; these annotations belong to other files"
+        )
+    if unread:
+        log.warning(
+            "%d of %s cannot be read, and %s left out: %s",
+            len(unread),
+            counted(len(images), "image"),
+            "is" if len(unread) == 1 else "are",
+            first_few(with_reasons(unread)),
         )
     if turned or ignored:
         log.warning(
@@ -78,11 +87,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _header(path: Path) -> ImageHeader | None:
+def _header(path: Path) -> ImageHeader | str:
+    """Return the header of a file, or why it cannot be read."""
     try:
         return read_header(path)
-    except ImageError:
-        return None
+    except ImageError as error:
+        return str(error)
 
 
 def _size(hw: tuple[int, int]) -> str:

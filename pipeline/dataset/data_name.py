@@ -35,3 +35,15 @@ def named(path: Path | None, format: str | None, split: str | None) -> DataName 
         if value is not None:
             raise InputError(f"{option} {value}: it goes with --annotations; leave it out")
     return None
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError where there is no such file or folder; one that is closed to us is there."""
+    try:
+        there = path.exists()
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            return
+        raise InputError(f"annotations {path}: {error.strerror}") from error
+    if not there:
+        raise InputError(f"annotations {path}: No such file or directory")

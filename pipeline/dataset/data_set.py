@@ -13,13 +13,13 @@ from ...cache.errors import InputError, did_you_mean
 from ...cache.wording import counted
 from .annotations import Annotations
 from .coco.reading import annotations_of
-from .data_name import DataName
+from .data_name import DataName, check_path
 from .formats import FORMATS
 from .formats.files import first_few, is_closed, names_in, with_reasons
 from .formats.format import MISSING_REMEDY, Contents, Format
 from .formats.splits import SAME, usual_name
 from .images.folders import images_folder
-from .settling import folder_of_all, given_names, settled, sizes_missing
+from .settling import folder_of_all, given_names, settled, sizes_missing, without_missing
 
 log = logging.getLogger(__name__)
 
@@ -54,18 +54,20 @@ def read_data_set(
     split: str | None = None,
     outlines: bool = False,
     whole: bool = True,
+    present: bool = False,
 ) -> DataSet:
     """Read a data set and find its images.
 
     images: the folder of the images, None to look for it. format: a row of FORMATS, None to find out. split:
     the split to read, where the path has several. outlines: whether to keep the objects' outlines. whole:
     whether missing images without which the data set cannot be read whole are refused, or left out and kept
-    in `DataSet.missing`. Raises InputError.
+    in `DataSet.missing`. present: whether all other missing images are left out so too. Raises InputError.
     """
     with _closed_is_input():
         name, contents = _read(DataName(path, format, split), images)
         contents = settled(contents, images or _folder(contents))
-    if whole:
+        contents = without_missing(contents) if present else contents
+    if whole and not present:
         _refuse_missing(contents)
     return _data_set(name, contents, outlines)
 
@@ -94,11 +96,15 @@ def _refuse_missing(contents: Contents) -> None:
     """Raise InputError for missing images that were left out, as extraction does for others."""
     if missing := contents.missing:
         total = len(missing) + len(contents.unread) + len(given_names(contents))
-        objects = counted(sum(missing.values()), "object")
-        raise InputError(
-            f"{contents.source}: {len(missing)} of {total} images are missing, with {objects}: "
-            f"{first_few(list(missing))}; {MISSING_REMEDY}"
-        )
+        raise InputError(f"{contents.source}: {missing_text(missing, total)}; {MISSING_REMEDY}")
+
+
+def missing_text(missing: Mapping[str, int], total: int) -> str:
+    """Return a sentence on missing images. missing: by name, the number of objects. total: of all images."""
+    objects = counted(sum(missing.values()), "object")
+    return (
+        f"{len(missing)} of {total} images are missing, with {objects}: {first_few(list(missing))}"
+    )
 
 
 def _folder(contents: Contents) -> Path:
@@ -146,8 +152,7 @@ def _format_of(path: Path, format: str | None) -> str:
     if format is not None:
         if format not in FORMATS:
             raise InputError(f"--format {format!r}{did_you_mean(format, FORMATS)}")
-        if not path.exists():
-            raise InputError(f"annotations {path}: No such file or directory")
+        check_path(path)
         return format
     try:
         found = [name for name, kind in FORMATS.items() if kind.recognises(path)]
@@ -157,8 +162,7 @@ def _format_of(path: Path, format: str | None) -> str:
         raise InputError(f"annotations {path}: {error.strerror}") from error
     if len(found) == 1:
         return found[0]
-    if not path.exists():
-        raise InputError(f"annotations {path}: No such file or directory")
+    check_path(path)
     if found:
         raise InputError(f"{path}: it could be {' or '.join(found)}; say which by --format")
     for part in names_in(path) if path.is_dir() else ():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from .coco.ids import whole_number
 from .coco.reading import LITERAL, given_name, valid_name_of
 from .formats.files import first_few, with_reasons
 from .formats.format import Contents
-from .images.folders import actual_names, file_below, is_file
+from .images.folders import actual_names, files_below, is_file
 from .images.names import valid_name
 from .images.sizes import read_sizes
 
@@ -32,6 +33,24 @@ def settled(contents: Contents, folder: Path) -> Contents:
     if not sizes_missing(named):
         return replace(named, images=folder)
     return replace(_with_sizes(named, folder), images=folder)
+
+
+def without_missing(contents: Contents) -> Contents:
+    """Return settled contents without the images whose files are not there, which become `missing`.
+
+    Raises InputError where none is there.
+    """
+    folder = contents.images or Path()
+    entries = [(e, name) for e in _images(contents) if (name := valid_name_of(e))]
+    lost = [(entry, name) for entry, name in entries if not is_file(folder / name)]
+    if not lost:
+        return contents
+    if len(lost) == len(entries):
+        raise InputError(
+            f"{contents.source}: all of its images are missing below {folder}: "
+            f"{first_few([name for _, name in lost])}; check --images"
+        )
+    return _without([entry for entry, _ in lost], _with_missing(contents, [n for _, n in lost]))
 
 
 def sizes_missing(contents: Contents) -> bool:
@@ -95,10 +114,10 @@ def _with_backslashes(contents: Contents, folder: Path) -> Contents:
 def _with_relative_names(contents: Contents, folder: Path) -> Contents:
     """Return the contents with paths that leave the folder, such as absolute ones, made relative to it.
 
-    Nothing is changed where some of them mean no file of the folder, or two mean one; they are refused later.
+    Nothing is changed where some of them mean nothing there, or two mean one file; they are refused later.
     """
     normal = {name: valid_name_of(e) for e in _images(contents) if (name := given_name(e))}
-    found = {name: file_below(folder, name) for name, valid in normal.items() if not valid}
+    found = files_below(folder, [name for name, valid in normal.items() if not valid])
     taken = [*found.values(), *(valid for valid in normal.values() if valid)]
     if not all(found.values()) or not found or len(set(taken)) < len(taken):
         return contents
@@ -178,16 +197,18 @@ def _with_sizes(contents: Contents, folder: Path) -> Contents:
         raise InputError(
             f"{contents.source}: no image can be read: {with_reasons(unread)[0]}; check --images"
         )
-    objects = _objects_by_image(contents)
-    lost = dict.fromkeys(missing, 0)
+    sizeless = [e for e in _images(sized) if _lacks_size(e) and valid_name_of(e)]
+    left = _without(sizeless, _with_missing(sized, missing))
+    return replace(left, unread={**contents.unread, **unread})
+
+
+def _with_missing(contents: Contents, names: Collection[str]) -> Contents:
+    """Return the contents that say which images are missing, and how many objects they have."""
+    objects, lost = _objects_by_image(contents), dict.fromkeys(names, 0)
     for entry in _images(contents):
         if (name := valid_name_of(entry)) in lost:
             lost[name] += objects[_id(entry.get("id"))]
-    return replace(
-        _without_sizeless(sized),
-        unread={**contents.unread, **unread},
-        missing={**contents.missing, **lost},
-    )
+    return replace(contents, missing={**contents.missing, **lost})
 
 
 def _objects_by_image(contents: Contents) -> Counter[str]:
@@ -197,18 +218,17 @@ def _objects_by_image(contents: Contents) -> Counter[str]:
     return Counter(_id(entry.get("image_id")) for entry in given)
 
 
-def _without_sizeless(contents: Contents) -> Contents:
-    """Return the contents without the images that have no size, and without their objects."""
-    images = contents.coco["images"]
-    sizeless = [e for e in images if isinstance(e, dict) and _lacks_size(e)]
-    left_out = {_id(e.get("id")) for e in sizeless if valid_name_of(e)}
+def _without(left_out: Sequence[dict[str, Any]], contents: Contents) -> Contents:
+    """Return the contents without some entries of images, and without their objects."""
+    images, ids = contents.coco["images"], {_id(entry.get("id")) for entry in left_out}
     objects = contents.coco.get("annotations")
     if isinstance(objects, list):
         objects = [
-            o for o in objects if not (isinstance(o, dict) and _id(o.get("image_id")) in left_out)
+            o for o in objects if not (isinstance(o, dict) and _id(o.get("image_id")) in ids)
         ]
-    kept = [e for e in images if not (isinstance(e, dict) and _id(e.get("id")) in left_out)]
-    return replace(contents, coco={**contents.coco, "images": kept, "annotations": objects})
+    kept = [e for e in images if not (isinstance(e, dict) and _id(e.get("id")) in ids)]
+    coco = {**contents.coco, "images": kept, "annotations": objects}
+    return replace(contents, coco=coco, raw=None)
 
 
 def _id(value: object) -> str:

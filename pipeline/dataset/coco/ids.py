@@ -43,28 +43,41 @@ class Ids:
 
 
 def read_ids(entries: Sequence[Entry], what: str, source: str) -> tuple[Ids, list[str]]:
-    """Read the ids of a list: integers as they are, other texts numbered by their position from 1 on.
+    """Read the ids of a list: integers >= 0 as they are, others numbered by their position from 1 on.
 
     what: what has these ids, for messages. Also returns a remark where ids are numbered. Raises InputError
     for values that are no ids, and for ids that are there twice.
     """
     given = [entry.get("id") for _, entry in entries]
     for (where, _), value in zip(entries, given, strict=True):
-        number = whole_number(value)
-        beyond = number is not None and not 0 <= number < 2**63
-        if beyond or (number is None and not (isinstance(value, str) and value)):
-            raise field_error(source, f"{where}.id", "an integer >= 0 or a text", value)
+        if whole_number(value) is None and not (isinstance(value, str) and value):
+            raise field_error(source, f"{where}.id", "an integer or a text", value)
     numbers = [whole_number(value) for value in given]
     whole = [n for n in numbers if n is not None]
     spelt_apart = len(set(whole)) < len(whole) and len(set(map(repr, given))) == len(given)
-    if len(whole) == len(given) and not spelt_apart:
-        _refuse_repeated(whole, what, source)
-        return Ids(whole, whole_number, {n: k for k, n in enumerate(whole)}), []
-    texts = [str(value) for value in given]
-    _refuse_repeated(texts, what, source)
-    remark = f"{what} ids are texts such as {texts[0]!r}: they are numbered from 1 on"
-    ids = list(range(1, len(texts) + 1))
-    return Ids(ids, str, {text: k for k, text in enumerate(texts)}), [remark]
+    if len(whole) < len(given) or spelt_apart:
+        texts = [str(value) for value in given]
+        return _numbered(texts, str, what, f"texts such as {texts[0]!r}", source)
+    beyond = next((n for n in whole if not 0 <= n < 2**63), None)
+    if beyond is not None:
+        kind = "negative" if beyond < 0 else "2^63 or more"
+        return _numbered(whole, whole_number, what, f"{kind}, such as {beyond!r:.40}", source)
+    _refuse_repeated(whole, what, source)
+    return Ids(whole, whole_number, {n: k for k, n in enumerate(whole)}), []
+
+
+def _numbered(
+    given: Sequence[int] | Sequence[str],
+    key: Callable[[object], object],
+    what: str,
+    why: str,
+    source: str,
+) -> tuple[Ids, list[str]]:
+    """Return ids that are numbered by their position from 1 on, and a remark that says why."""
+    _refuse_repeated(given, what, source)
+    remark = f"{what} ids are {why}: they are numbered from 1 on"
+    ids = list(range(1, len(given) + 1))
+    return Ids(ids, key, {each: k for k, each in enumerate(given)}), [remark]
 
 
 def _refuse_repeated(ids: Sequence[int] | Sequence[str], what: str, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +38,17 @@ def parse_annotations(raw: bytes, source: str, *, outlines: bool = False) -> Ann
     return annotations_of(decoded(raw, source), source, outlines=outlines)
 
 
-def decoded(raw: bytes, source: str) -> dict[str, Any]:
-    """Return the JSON object that the bytes hold, in UTF-8, UTF-16 or UTF-32. Raises InputError."""
+def decoded(
+    raw: bytes,
+    source: str,
+    made: Callable[[Sequence[tuple[str, Any]]], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Return the JSON object that the bytes hold, in UTF-8, UTF-16 or UTF-32. Raises InputError.
+
+    made: makes each JSON object of its keys and values; of a repeated key the last value counts by default.
+    """
     try:
-        data = json.loads(raw)
+        data = json.loads(raw, object_pairs_hook=made)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise InputError(f"{source}: line {line}: not UTF-8; save the file in UTF-8") from error

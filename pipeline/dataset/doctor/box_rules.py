@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -53,12 +54,11 @@ def beyond(subject: Subject) -> Finding | None:
 
 def left_out(subject: Subject) -> Finding | None:
     """Find boxes that show nothing: of no area, or outside their image."""
-    reasons = [
-        f"{count} {why}"
-        for split in subject.splits
-        for why, count in split.annotations.dropped.items()
-    ]
-    count = sum(sum(split.annotations.dropped.values()) for split in subject.splits)
+    dropped = Counter[str]()
+    for split in subject.splits:
+        dropped.update(split.annotations.dropped)
+    reasons = [f"{count} {why}" for why, count in dropped.items()]
+    count = dropped.total()
     examples = [
         subject.label(split, text)
         for split in subject.splits
@@ -126,11 +126,12 @@ def small_on_canvas(subject: Subject) -> Finding | None:
         return np.asarray(sides.min(1) < SMALL_CANVAS_PX)
 
     count, examples = subject.boxes_where(small)
+    size = f"--size {rule.long}" if rule.square else f"--short {rule.short} --long {rule.long}"
     return found(
         Severity.warning if count > _MANY_SMALL * subject.box_count else Severity.note,
         examples,
         subject.box_count,
-        f"boxes have a side below {SMALL_CANVAS_PX:g} px at --short {rule.short} --long {rule.long}",
+        f"boxes have a side below {SMALL_CANVAS_PX:g} px at {size}",
         "larger images, or tiles of them, would show these objects",
         count=count,
     )

@@ -8,17 +8,19 @@ from pathlib import Path
 
 from ....cache.errors import InputError
 from ..coco.reading import COVERAGE, decoded
+from .coco_repairs import RepeatedKey, once, repaired
 from .files import head_of, is_closed, names_in
 from .format import Contents, Format
-from .splits import SPLITS, split_folders
+from .splits import SPLITS, refuse_unlabelled, split_folders, with_unlabelled
 
+# What the file is called that lies among the images of a split, by Roboflow and others, and by FiftyOne.
+_AMONG_IMAGES = ("_annotations.coco.json", "annotations.json", "labels.json")
 # Where folders keep the file of a split; the star stands for what follows the split's name (val2017).
 _PLACES = (
     "annotations/instances_{split}*.json",
     "annotations/{split}*.json",
     "{split}*.json",
-    "{split}/_annotations.coco.json",
-    "{split}/annotations.json",
+    *(f"{{split}}/{name}" for name in _AMONG_IMAGES),
     "lvis_v1_{split}.json",
     "annotations/lvis_v1_{split}.json",
 )
@@ -36,7 +38,12 @@ def splits(path: Path) -> Sequence[str]:
     if path.is_file():
         return ()
     _refuse_closed(path)
-    return tuple(split for split in SPLITS if _of_split(path, split))
+    return with_unlabelled(path, _labelled(path))
+
+
+def _labelled(path: Path) -> tuple[str, ...]:
+    """Return the splits in a folder for which there is a file."""
+    return () if path.is_file() else tuple(split for split in SPLITS if _of_split(path, split))
 
 
 def _refuse_closed(path: Path) -> None:
@@ -47,12 +54,21 @@ def _refuse_closed(path: Path) -> None:
 
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
     """Read a COCO JSON file. Raises InputError."""
+    left_out = refuse_unlabelled(path, split, _labelled(path), "a COCO JSON file for them")
     file = _file(path, split)
     try:
         raw = file.read_bytes()
     except OSError as error:
         raise InputError(f"annotations {file}: {error.strerror}") from error
-    return Contents(decoded(raw, str(file)), str(file), raw)
+    try:
+        given = decoded(raw, str(file), once)
+    except RepeatedKey as error:
+        raise InputError(
+            f"{file}: {error}, and what the first one holds would be lost; take one of them out, or join them"
+        ) from error
+    data, remarks = repaired(given)
+    said = (*left_out, *remarks)
+    return Contents(data, str(file), raw if data is given else None, remarks=said)
 
 
 def read_lvis(path: Path, split: str | None, images: Path | None) -> Contents:
@@ -91,13 +107,14 @@ def _of_split(path: Path, split: str) -> list[Path]:
 def _is_of(path: Path, split: str) -> bool:
     """Return whether val*.json is val.json or val2017.json, and not validation.json, and COCO's form."""
     stem = path.stem.removeprefix("instances_").removeprefix("lvis_v1_")
-    named = stem in ("_annotations.coco", "annotations") or re.fullmatch(f"{split}\\d*", stem)
+    named = path.name in _AMONG_IMAGES or re.fullmatch(f"{split}\\d*", stem)
     return bool(named) and (is_closed(path) or _looks_like_coco(path))
 
 
 def _files(path: Path) -> Iterator[Path]:
     """Yield the JSON files of COCO's form in a folder, its folder "annotations" and its folders of splits."""
-    for pattern in ("*.json", "annotations/*.json", "*/_annotations.coco.json"):
+    own = (f"{f}/{name}" for f in split_folders(path).values() for name in _AMONG_IMAGES[1:])
+    for pattern in ("*.json", "annotations/*.json", f"*/{_AMONG_IMAGES[0]}", *own):
         yield from (p for p in sorted(path.glob(pattern)) if _looks_like_coco(p))
 
 

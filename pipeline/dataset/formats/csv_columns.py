@@ -44,6 +44,8 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 _NEEDED = ("file", "x1", "y1", "x2", "y2", "label")
 _CORNERS = _NEEDED[1:5]
+# What stands in a cell without a value.
+_NOTHING = frozenset({"nan", "na", "n/a", "<na>", "null", "none", "#n/a", "\\n"})
 _DELIMITERS = (",", ";", "\t")
 _FORM = "the columns file, x1, y1, x2, y2, class"
 
@@ -182,15 +184,26 @@ def _is_row(cells: Sequence[str]) -> bool:
     corners = cells[1:5]
     boxed = all(number(cell) is not None for cell in corners) and bool(cells[5])
     image = PurePosixPath(cells[0]).suffix.lower() in SUFFIXES
-    return bool(cells[0]) and (boxed or (image and not any(cells[1:])))
+    return bool(cells[0]) and (boxed or (image and not any(map(_filled, corners))))
+
+
+def _filled(cell: str) -> str:
+    """Return a cell, "" where it says that there is nothing, as pandas, R and databases write it."""
+    return "" if cell.casefold() in _NOTHING else cell
 
 
 def _row(cells: Sequence[str], at: Mapping[str, int], line: int, where: str, written: str) -> Row:
-    given = {meaning: cells[position] for meaning, position in at.items()}
+    given = {
+        meaning: cells[position] if meaning in ("file", "label") else _filled(cells[position])
+        for meaning, position in at.items()
+    }
     if not given["file"]:
         raise InputError(f"{where}: expected the name of an image, got nothing")
     corners = [given[name] for name in _CORNERS]
-    values = tuple(_corner(given[name], name, where) for name in _CORNERS) if any(corners) else ()
+    written_at = {name: cells[at[name]] for name in _CORNERS}
+    values = tuple(_corner(written_at[n], n, where) for n in _CORNERS) if any(corners) else ()
+    if not given["label"] and not any(values):
+        values = ()  # Four zeros and no class stand for an image without an object.
     if values and not given["label"]:
         raise InputError(f"{where}: expected a class, got nothing")
     if "split" in given and not given["split"]:

@@ -19,7 +19,7 @@ from .csv_classes import class_ids, described
 from .csv_columns import Columns, Row, columns_of, looks_like_boxes, named_in, read_rows
 from .files import first_few, is_closed, names_in, one_line, plain_path, shared_folder, with_reasons
 from .format import Contents, Format
-from .splits import SPLITS, split_folders, split_in
+from .splits import SPLITS, refuse_unlabelled, split_folders, split_in, with_unlabelled
 
 _SUFFIXES = (".csv", ".tsv")
 # What is tried where the names of images have no suffix.
@@ -49,12 +49,16 @@ def splits(path: Path) -> Sequence[str]:
     """Return the splits of a column, or those that tables are named after."""
     if path.is_file():
         return _splits_in(path)
-    tables = _by_split(_tables(path))
-    return tuple(tables) or (_splits_in(tables_[0]) if len(tables_ := _tables(path)) == 1 else ())
+    tables = _tables(path)
+    if named := _by_split(tables):
+        return with_unlabelled(path, tuple(named))
+    return _splits_in(tables[0]) if len(tables) == 1 else ()
 
 
 def read(path: Path, split: str | None, images: Path | None) -> Contents:
     """Read the table of a split. Raises InputError."""
+    named = _by_split(_tables(path)) if path.is_dir() else {}
+    left_out = refuse_unlabelled(path, split, named, "a table of their boxes")
     table = _table(path, split)
     columns = columns_of(table)
     rows = list(read_rows(table, columns))
@@ -73,6 +77,7 @@ def read(path: Path, split: str | None, images: Path | None) -> Contents:
         )
     if "split" in columns.at and split is not None:
         rows = [row for row in rows if row.split == split.casefold()]
+    remarks += left_out
     remarks += spelling_remarks((row.label, row.written) for row in rows if row.label)
     remarks += [
         f"the column {used!r} is read, and {other!r} is not"
@@ -209,7 +214,8 @@ def _with_suffix(table: Path, names: Mapping[str, str], images: Path | None) -> 
                 return _Named(full, None)
             continue
         try:
-            return _Named(full, images_folder(table, list(full.values())))
+            root = images_folder(table, list(full.values()), any_suffix=False)
+            return _Named(full, root)
         except (
             InputError
         ):  # It says where it looked, and so will the check of the names as they are.

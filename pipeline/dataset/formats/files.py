@@ -23,6 +23,12 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_BY_ZEROS: Mapping[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+}
 _HEAD_BYTES = 2**16
 
 
@@ -40,7 +46,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int = MAX_PAGE_BYTES) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 with their byte order mark.
+    """Return the text of a file in UTF-8, or in UTF-16 or UTF-32.
 
     Raises InputError.
     """
@@ -74,8 +80,13 @@ def state_of(path: Path) -> tuple[int, int]:
 
 
 def encoding_of(raw: bytes) -> str | None:
-    """Return the encoding that the byte order mark of a text names; None where it has none."""
-    return next((name for mark, name in _BOMS if raw.startswith(mark)), None)
+    """Return the encoding that the byte order mark of a text names, or else its zero bytes; None for neither.
+
+    A text in UTF-16 or UTF-32 that begins with two ASCII letters has a zero byte at a fixed place, as in
+    JSON (RFC 4627, section 3), and texts in other encodings have none.
+    """
+    zeros = tuple(byte == 0 for byte in raw[:4])
+    return next((name for mark, name in _BOMS if raw.startswith(mark)), _BY_ZEROS.get(zeros))
 
 
 def head_of(path: Path) -> str:

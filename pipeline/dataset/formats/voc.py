@@ -24,7 +24,14 @@ from .files import (
     state_of,
 )
 from .format import Contents, Format
-from .splits import SPLITS, is_needed, split_folders, split_in
+from .splits import (
+    SPLITS,
+    is_needed,
+    refuse_unlabelled,
+    split_folders,
+    split_in,
+    with_unlabelled,
+)
 from .voc_images import named_images
 from .voc_xml import VocImage, is_other_xml, looks_like_voc, read_image
 
@@ -52,9 +59,8 @@ def splits(path: Path) -> Sequence[str]:
     if path.is_file():
         return ()
     further = further_splits(path)
-    return tuple(s for s in _listed_splits(path) if s not in further) or tuple(
-        _folders_of_splits(path)
-    )
+    listed = tuple(s for s in _listed_splits(path) if s not in further)
+    return listed or with_unlabelled(path, tuple(_folders_of_splits(path)))
 
 
 def further_splits(path: Path) -> Sequence[str]:
@@ -162,7 +168,9 @@ def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
     lists = _listed_splits(path)
     if split in lists:
         return _xml_of_lists(lists[split], [name for name in further_splits(path) if name != split])
-    folder = path if split is None else _folders_of_splits(path)[split]
+    folders = _folders_of_splits(path)
+    left_out = refuse_unlabelled(path, split, folders, "an XML file for each of them")
+    folder = path if split is None else folders[split]
     hidden = [file for file in hidden_files(folder, _XML) if looks_like_voc(file)]
     what = counted(
         len(hidden),
@@ -171,7 +179,7 @@ def _xml_files(path: Path, split: str | None) -> tuple[list[Path], list[str]]:
     )
     few = first_few([file.name for file in hidden])
     remarks = [f"{what}: {few}"] if hidden else []
-    return list(files_below(folder, _XML)), [*remarks, *_unread_lists(path)]
+    return list(files_below(folder, _XML)), [*left_out, *remarks, *_unread_lists(path)]
 
 
 def _unread_lists(path: Path) -> list[str]:

@@ -23,6 +23,9 @@ from .files import (
 )
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+# What stands for a flag; where the annotator did not say, an object is one like others, as in VOC itself.
+_YES = ("1", "1.0", "true", "yes")
+_NO = ("", "0", "0.0", "false", "no", "none", "null", "unspecified", "unknown")
 # The most tags of a file, which bounds the memory that its elements take.
 _MAX_TAGS = 2**22
 _DECLARED = re.compile(rb"""encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
@@ -80,7 +83,7 @@ def _first_element(file: Path) -> str:
     """Return the name of the first element, from the beginning of a file; "" where there is none."""
     head = head_of(file)
     found = _ELEMENT.match(head, elements_at(head))
-    return found[1] if found else ""
+    return found[1].rpartition(":")[2].lower() if found else ""
 
 
 def elements_at(text: str) -> int:
@@ -151,7 +154,7 @@ def _parsed(file: Path) -> ElementTree.Element:
     if text.count("<") > _MAX_TAGS:
         raise InputError(f"{file}: expected at most {_MAX_TAGS} tags, got {text.count('<')}")
     try:
-        return ElementTree.fromstring(text)  # noqa: S314
+        return _plain(ElementTree.fromstring(text))  # noqa: S314
     except ElementTree.ParseError as error:
         line = error.position[0]
         why = str(error).partition(":")[0]
@@ -160,12 +163,23 @@ def _parsed(file: Path) -> ElementTree.Element:
         raise InputError(f"{file}: not XML: {error}") from error
 
 
+def _plain(root: ElementTree.Element) -> ElementTree.Element:
+    """Return an element whose names, and those of all within, are in lower case and without a namespace."""
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2].lower()
+    return root
+
+
 def _text(file: Path) -> str:
     """Return the text of a file in the encoding that it declares, UTF-8 by default, without the mark."""
     raw = read_bytes(file, MAX_PAGE_BYTES)
     head = raw.lstrip()[:_MAX_DECLARATION].partition(b">")[0]
-    declared = _DECLARED.search(head) if head.startswith(b"<?xml") else None
-    encoding = encoding_of(raw) or (declared[1].decode() if declared else "utf-8")
+    found = _DECLARED.search(head) if head.startswith(b"<?xml") else None
+    declared = found[1].decode() if found else "utf-8"
+    # A declaration that is ASCII is in none of these, whatever it says.
+    declared = "utf-8" if re.match(r"(?i)utf-?(16|32)|ucs", declared) else declared
+    encoding = encoding_of(raw) or declared
     try:
         if not _TEXT_ENCODINGS.match(codecs.lookup(encoding).name):
             raise LookupError(encoding)
@@ -255,7 +269,7 @@ def _px(text: str | None, name: str, where: str) -> float:
 
 
 def _flag(element: ElementTree.Element, name: str, where: str) -> bool:
-    text = (element.findtext(name) or "0").strip().lower()
-    if text not in ("", "0", "1", "false", "true"):
+    text = (element.findtext(name) or "").strip().lower()
+    if text not in (*_YES, *_NO):
         raise InputError(f"{where}: {name}: expected 0 or 1, got {text[:40]!r}")
-    return text in ("1", "true")
+    return text in _YES

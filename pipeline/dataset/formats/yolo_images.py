@@ -31,8 +31,8 @@ from .yolo_layout import (
     Layout,
     label_places,
     labels_folder,
-    located,
 )
+from .yolo_paths import located
 
 _REMEDY = "correct the path, or take it out where there is no such split"
 
@@ -155,8 +155,9 @@ def _listed(
     found: dict[Path, tuple[str, bool]] = {}
     lost = dict[str, int]()
     guessed, repeated = [], []
+    looked: dict[Path, dict[str, list[str]]] = {}
     for line, row in enumerate(rows, 1):
-        hit = located(row, bases)
+        hit = located(row, bases, looked)
         if hit is None or not hit[0].is_file():
             if row:
                 lost.setdefault(row, line)
@@ -179,8 +180,8 @@ def _listed(
     if guessed:
         what = counted(
             len(guessed),
-            "image of the list is not there, and was found in another folder, e.g.",
-            "images of the list are not there, and were found in another folder, e.g.",
+            "image of the list is not there, and was found under another name or folder, e.g.",
+            "images of the list are not there, and were found under another name or folder, e.g.",
         )
         said.append(f"{file.name}: {what} {guessed[0]}")
     if repeated:

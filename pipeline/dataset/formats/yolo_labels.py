@@ -83,7 +83,12 @@ class LabelReader:
                 "prediction, not to a label"
             )
         elif count < _FIVE or count % 2 == 0:
-            raise InputError(f"{where}: expected {_FORM}, got {counted(count, 'number')}")
+            keypoints = (
+                "; keypoints behind a box need kpt_shape in data.yaml" if count > _SIX else ""
+            )
+            raise InputError(
+                f"{where}: expected {_FORM}, got {counted(count, 'number')}{keypoints}"
+            )
         fractions = values[1:count]
         for k, value in enumerate(fractions, 1):
             if not -_SLACK <= value <= 1 + _SLACK:

@@ -21,7 +21,7 @@ from .files import (
     read_text,
     some_files,
 )
-from .splits import SPLITS, by_split, split_folders
+from .splits import SAME, SPLITS, by_split, split_folders, split_in, usual_name
 from .yolo_labels import looks_like_label
 from .yolo_names import (
     KEYPOINTS,
@@ -36,6 +36,7 @@ from .yolo_names import (
     names_of,
     with_keypoints,
 )
+from .yolo_paths import is_there, located
 from .yolo_yaml import NOTHING, shown, split_places, yaml_mapping, yaml_names
 
 SINGLE = ""
@@ -47,8 +48,6 @@ NO_LABELS = frozenset(
     {*NAME_FILES, "labels.txt", "train.txt", "val.txt", "valid.txt", "test.txt", "readme.txt"}
     | {"readme.dataset.txt", "readme.roboflow.txt", "notes.txt", "requirements.txt", "license.txt"}
 )
-# The longest path that Linux opens.
-_MAX_PATH = 4096
 # The folders that hold labels where the other one of the pair holds images; one folder may hold both.
 _PAIRS = (
     ("images/{}", "labels/{}"),
@@ -124,42 +123,6 @@ def labels_folder(images: Path) -> Path | None:
     return None
 
 
-def located(text: str, bases: Sequence[Path]) -> tuple[Path, bool] | None:
-    """Return the file or folder that a path means, and whether it is there as it is written.
-
-    A path of another machine, or of another folder, is looked for without its first parts. A backslash
-    parts folders unless a file has it in its name. None: it is nowhere.
-    """
-    text = text.strip()
-    if not 0 < len(text) <= _MAX_PATH or "\0" in text:
-        return None
-    absolute = bool(PureWindowsPath(text).drive)
-    slashed = text.replace("\\", "/")
-    for written in () if absolute else dict.fromkeys((text, slashed)):
-        if (found := _first_there([base / written for base in bases])) is not None:
-            return plain_path(found), True
-    text = slashed
-    parts = [part for part in PurePosixPath(text).parts if part not in ("/", "..", ".")]
-    for k in range(len(parts)):
-        if (found := _first_there([base.joinpath(*parts[k:]) for base in bases])) is not None:
-            # Roboflow writes ../train/images for train/images.
-            return plain_path(found), k == 0 and text.startswith("../")
-    return None
-
-
-def _first_there(paths: Sequence[Path]) -> Path | None:
-    """Return the first path that is there, else the first that may be in a folder that is closed to us."""
-    there = next((path for path in paths if _exists(path)), None)
-    return there or next((path for path in paths if is_closed(path)), None)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # The name is too long.
-        return False
-
-
 def _of_yaml(file: Path) -> Layout:
     data = yaml_mapping(file)
     names = yaml_names(data, file)
@@ -177,6 +140,8 @@ def _of_yaml(file: Path) -> Layout:
     if not places:
         places, remark = _found_places(file, bases)
         remarks.append(remark)
+    else:
+        remarks += _unnamed(file, places, bases)
     return Layout(file, names, f"{file.name} names", places, bases, keypoints, tuple(remarks))
 
 
@@ -196,6 +161,26 @@ def _found_places(file: Path, bases: Sequence[Path]) -> tuple[dict[str, tuple[st
     )
 
 
+def _unnamed(
+    file: Path, places: Mapping[str, Sequence[str]], bases: Sequence[Path]
+) -> Iterator[str]:
+    """Yield a sentence for each split whose folder is there and which the description does not name."""
+    named = {usual_name(split) for split in places}
+    if named >= set(SAME):
+        return
+    hits = [located(text, bases) for texts in places.values() for text in texts]
+    used = [hit[0] for hit in hits if hit is not None]
+    for split, texts in (_places_in(bases[0]) or {}).items():
+        place = Path(texts[0])
+        apart = not any(place.is_relative_to(p) or p.is_relative_to(place) for p in used)
+        if split != SINGLE and usual_name(split_in(split) or split) not in named and apart:
+            shown = os.path.relpath(place, bases[0])
+            yield (
+                f"{file.name} does not name the split in {shown}, which is left out: write "
+                f"'{usual_name(split_in(split) or split)}: {shown}' into it to use that"
+            )
+
+
 def _bases(file: Path, path: str) -> Iterator[Path]:
     """Yield the folders that the paths of a YAML file may be relative to.
 
@@ -206,7 +191,7 @@ def _bases(file: Path, path: str) -> Iterator[Path]:
         path = path.strip().replace("\\", "/").rstrip("/") or "/"
         above = here.absolute().parent
         for base in (here, above, above / "datasets", Path(), Path("datasets")):
-            if _exists(base / path):
+            if is_there(base / path):
                 yield base / path
     yield here
 

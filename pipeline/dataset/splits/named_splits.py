@@ -73,7 +73,7 @@ def _named(found: Sequence[tuple[Path, str | None]]) -> list[str]:
 def _short_name(path: Path) -> str:
     """Return the name that a file gives its split: train for instances_train2017.json."""
     stem = _stem(path)
-    if stem in ("_annotations.coco", "annotations"):
+    if stem in ("_annotations.coco", "annotations", "labels"):
         return path.absolute().parent.name or stem
     return re.sub(r"^(instances_|lvis_v1_)|(?<=\D)(19|20)\d\d$", "", stem) or stem
 

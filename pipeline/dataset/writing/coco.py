@@ -27,12 +27,12 @@ def write_coco(annotations: Annotations, images: Path, out: Path, split: str | N
             for image in annotations.images
         ]
     )
-    text = json.dumps(_coco(annotations)).encode()
+    text = json.dumps(coco_of(annotations)).encode()
     publish_bytes(out / f"{split_name(split, 'annotations')}.json", text, existing="replace")
     return []
 
 
-def _coco(annotations: Annotations) -> dict[str, Any]:
+def coco_of(annotations: Annotations) -> dict[str, Any]:
     """Return annotations as COCO JSON has them, and as LVIS adds to it."""
     entries: list[dict[str, Any]] = []
     images = []

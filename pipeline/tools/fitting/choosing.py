@@ -64,7 +64,7 @@ def choose(
     why = "" if options.views else f", for {counted(images, 'image')}"
     session.say(f"views: {views}{why}")
     rates = planned(session, part, canvas, views)
-    pilots = Pilots(session, config, part, work_of(config, images, val_images), rates)
+    pilots = Pilots(session, config, part, work_of(config, images, val_images, views), rates)
     first = Rung(canvas, views)
     _refuse_hopeless(pilots, first)
     choice = _choice(pilots, first)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from ....cache.errors import FdetError
 from ...machines.duration import shown_time
 from ...runs.inspection import inspected, steps_after_training
+from ...runs.points import class_lines, points
 from .folder import COMMANDS, FOUND, REPORT, RUN
 from .session import Session
 from .words import command_text
@@ -23,20 +25,24 @@ def closing_lines(current: Session) -> Iterator[str]:
     run = out / RUN
     yield ""
     of = "" if options.time is None else f" of {shown_time(options.time)}"
-    yield f"{_quality(current)} after {shown_time(current.used)}{of}"
+    yield from _quality(current, f" after {shown_time(current.used)}{of}")
     yield f"detector {run}, pictures {out / FOUND / 'pictures'}, report {out / REPORT}"
     yield from steps_after_training(run)
+    yield f"next: fdet predict {shlex.quote(str(run))} PHOTOS/ --out found/"
     yield ""
     yield f"the commands ({out / COMMANDS}):"
     yield from command_lines(current)
 
 
-def _quality(current: Session) -> str:
+def _quality(current: Session, when: str) -> Iterator[str]:
+    """Yield the AP of the detector, and the classes for which it is highest and lowest."""
     try:
         scores = inspected(current.out / RUN).scores
     except (FdetError, OSError):
         scores = None
     if scores is None:
-        return "done"
-    ap50 = "" if scores.ap50 is None else f", AP50 {scores.ap50:.3f}"
-    return f"AP {scores.ap:.3f}{ap50}"
+        yield f"done{when}"
+        return
+    ap50 = "" if scores.ap50 is None else f", AP50 {points(scores.ap50)}"
+    yield f"AP {points(scores.ap)}{ap50}{when}"
+    yield from class_lines(scores.per_class)

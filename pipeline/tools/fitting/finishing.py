@@ -11,10 +11,27 @@ from ...dataset.annotations import Annotations
 from ...pictures.choice import choose_images
 from ...runs.inspection import HEADING
 from .child import Lines
-from .folder import ANNOTATIONS, EVALUATION, FOUND, PREDICTION, REPORT, RUN, VAL, VAL_ANNOTATIONS
+from .folder import (
+    ANNOTATIONS,
+    EVALUATION,
+    EVALUATION_TRAIN,
+    FOUND,
+    PREDICTION,
+    REPORT,
+    RUN,
+    TRAIN,
+    VAL,
+    VAL_ANNOTATIONS,
+)
 from .parts import Part, json_format
 from .session import Session
 from .words import PICTURES, annotations_words, evaluate_words, predict_words, report_words
+
+# Of at most so many images for training an evaluation is made. It takes about a thirtieth of a training of
+# usual length, which passes each image a dozen times, forward and backward.
+EVALUATED_IMAGES = 5_000
+# The seconds that a command takes to start, on slow machines too.
+START = 10.0
 
 
 def finish(current: Session, val: Part) -> None:
@@ -23,8 +40,9 @@ def finish(current: Session, val: Part) -> None:
     Raises FdetError, and KeyboardInterrupt where it was interrupted.
     """
     options, run, cache = current.options, current.out / RUN, current.out / VAL
-    evaluation = evaluate_words(options, run, cache)
-    current.step(EVALUATION, evaluation, products=_evaluations(run), lines=without_advice(current))
+    if _may_evaluate_training(current):
+        _evaluate(current, EVALUATION_TRAIN, TRAIN)
+    _evaluate(current, EVALUATION, VAL)
     images = val.images or val.read().images
     assert images is not None
     failed = None
@@ -38,9 +56,37 @@ def finish(current: Session, val: Part) -> None:
         raise failed
 
 
-def _evaluations(run: Path) -> Sequence[Path]:
-    """Return the files of the evaluation, under another name where the run has one of another cache, too."""
-    name = Path(VAL).stem
+def _evaluate(current: Session, name: str, cache: str) -> None:
+    words = evaluate_words(current.options, current.out / RUN, current.out / cache)
+    products = _evaluations(current.out / RUN, Path(cache).stem)
+    current.step(name, words, products=products, lines=without_advice(current))
+
+
+def _may_evaluate_training(current: Session) -> bool:
+    """Return whether the training images are evaluated too, which shows whether they were learnt by heart.
+
+    They are not where there are many of them, where a limit of time leaves no room for it, and where an older
+    fdet has done what follows.
+    """
+    done, chosen, time = current.state.done, current.state.chosen, current.options.time
+    if EVALUATION_TRAIN in done:
+        return True
+    if current.is_done(EVALUATION, *_evaluations(current.out / RUN, Path(VAL).stem)):
+        return False
+    assert chosen is not None
+    if chosen.images > EVALUATED_IMAGES:
+        return False
+    if time is None:
+        return True
+    seconds = chosen.evaluation * chosen.images / chosen.val_images
+    return START + seconds <= time - current.used - chosen.after
+
+
+def _evaluations(run: Path, name: str) -> Sequence[Path]:
+    """Return the files of an evaluation, under another name where the run has one of another cache, too.
+
+    name: that of the cache.
+    """
     return sorted(run.glob(f"evaluation-{name}*.json")) or [run / f"evaluation-{name}.json"]
 
 

@@ -135,7 +135,7 @@ def _set_length(current: Session, config: RunConfig) -> None:
     """Set the length of the training from the time that is left, and keep it."""
     chosen, time = current.state.chosen, current.options.time
     assert chosen is not None and time is not None
-    work = work_of(config, chosen.images, chosen.val_images)
+    work = work_of(config, chosen.images, chosen.val_images, chosen.views)
     costs = Costs(0.0, chosen.step, chosen.evaluation, chosen.after)
     left = (1 + PLANNED) / 2 * time - current.used - chosen.after
     length = length_for(costs, work, left)

@@ -19,6 +19,7 @@ PILOT_NAMES = PILOT_CACHE, PILOT_RUN, SMALL_PILOT_RUN = "pilot.fdet", "pilot", "
 # The steps that can be interrupted and continued, with the file that each of them writes first.
 EXTRACT_TRAIN, EXTRACT_VAL, TRAINING = f"extract {TRAIN}", f"extract {VAL}", "train"
 SPLIT, CHECK, EVALUATION = "split", "check", "evaluate"
+EVALUATION_TRAIN = f"evaluate {TRAIN}"
 ANNOTATIONS, PREDICTION = "annotations", "predict"
 _FIRST = {
     EXTRACT_TRAIN: Path(TRAIN, HEADER),

@@ -92,7 +92,7 @@ class Work:
     """The work that is to be done.
 
     images, val_images: those that are extracted. trained: the images of an epoch. minimum_steps: the steps of
-    a full training.
+    a full training. maximum_epochs: those of the longest training.
     """
 
     images: int
@@ -100,6 +100,7 @@ class Work:
     trained: int
     batch_size: int
     minimum_steps: float
+    maximum_epochs: int
 
 
 @dataclass(frozen=True, slots=True)

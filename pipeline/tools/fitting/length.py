@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...training.length import auto_epochs
 from .ladder import Costs, Work, length_within
 
 # Fewer steps than this make no detector.
 FEWEST_STEPS = 200
-# At most so many times the epochs that are chosen without a limit: more has gained nothing (docs/recipe.md).
-LONGEST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +45,5 @@ def length_for(costs: Costs, work: Work, seconds: float) -> Length:
     if epochs < 1:
         return Length(1, 1, max(round(epochs * work.trained / work.images, 4), 1e-4))
     least = math.ceil(FEWEST_STEPS * work.batch_size / work.trained)
-    longest = LONGEST * auto_epochs(work.trained, work.batch_size)
-    whole = min(max(int(epochs), least), longest)
+    whole = min(max(int(epochs), least), work.maximum_epochs)
     return Length(whole, max(1, round(whole / evaluations)))

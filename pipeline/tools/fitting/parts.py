@@ -23,7 +23,8 @@ JSON = ("coco", "lvis")
 class Part:
     """A part of the data. images, format, split: what looking at the path does not tell.
 
-    option: the command-line option that names its split, for messages.
+    option: the command-line option that names its split, for messages. present: whether it is read without
+    the images that are missing, since errors in the data are ignored.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Part:
     format: str | None = None
     split: str | None = None
     option: str = field(default="--split", compare=False)
+    present: bool = field(default=False, compare=False)
 
     @property
     def words(self) -> list[str]:
@@ -50,8 +52,15 @@ class Part:
         return ["--annotations", word_of(self.path), *named]
 
     def read(self) -> DataSet:
-        """Read the data set. Raises InputError."""
-        return read_data_set(self.path, self.images, format=self.format, split=self.split)
+        """Read the data set; the check of a fit says which images are missing. Raises InputError."""
+        return read_data_set(
+            self.path,
+            self.images,
+            format=self.format,
+            split=self.split,
+            whole=False,
+            present=self.present,
+        )
 
     def check(self) -> None:
         """Raise InputError where there is no such data set; its contents are not read."""
@@ -121,19 +130,20 @@ def _is_only_split(part: Part) -> bool:
 
 def _train_part(options: FitOptions) -> Part:
     split = options.split or _split_like("train", options.data, options.format)
-    return Part(options.data, options.images, options.format, split)
+    present = options.ignore_errors
+    return Part(options.data, options.images, options.format, split, present=present)
 
 
 def _val_part(options: FitOptions) -> Part | None:
-    folder = options.val_images or options.images
+    folder, present = options.val_images or options.images, options.ignore_errors
     if options.val is not None:
         _check_there("--val", options.val)
         split = options.val_split or _split_like("val", options.val, options.format)
-        return Part(options.val, folder, options.format, split, "--val-split")
+        return Part(options.val, folder, options.format, split, "--val-split", present)
     splits = splits_of(options.data, options.format)
     found = options.val_split or _only("val", splits)
     if found is not None:
-        return Part(options.data, folder, options.format, found, "--val-split")
+        return Part(options.data, folder, options.format, found, "--val-split", present)
     if options.val_images is not None:
         raise InputError(
             f"--val-images {options.val_images}: {options.data} has no split for validation; name one by "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from ...dataset.images.views import parse_views
 from ...runs.config import RunConfig
 from ...runs.history import read_history, steps_of
 from ...runs.presets import smaller_preset
@@ -19,17 +20,20 @@ from .parts import Part
 from .session import Session
 from .words import command_text, extract_words, plan_words, train_words
 
+# At most so many times the epochs that are chosen without a limit: more has gained nothing (docs/recipe.md).
+LONGEST = 2
 # A pilot measures how fast the settings are, and not what they are chosen for.
 _PILOT_SETTINGS = ("train.patience=0", "train.fraction=1", "train.views=0")
 
 
-def work_of(config: RunConfig, images: int, val_images: int) -> Work:
-    """Return what is to be done with so many images."""
+def work_of(config: RunConfig, images: int, val_images: int, views: str) -> Work:
+    """Return what is to be done with so many images, in these views at most."""
     train = config.train
     trained = max(1, round(images * train.fraction))
-    epochs = auto_epochs(trained, train.batch_size) if train.epochs == "auto" else train.epochs
+    auto = auto_epochs(trained, train.batch_size, train.views or len(parse_views(views)))
+    epochs = auto if train.epochs == "auto" else train.epochs
     steps = epochs * trained / train.batch_size
-    return Work(images, val_images, trained, train.batch_size, steps)
+    return Work(images, val_images, trained, train.batch_size, steps, LONGEST * auto)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from ....cache.errors import InputError
 from ...dataset.annotations import Annotations
 from ...dataset.classes.numbering import numbered_alike
 from ...dataset.coco.reading import decoded
-from ...dataset.data_set import DataSet
+from ...dataset.data_set import DataSet, missing_text
+from ...dataset.formats.format import MISSING_REMEDY
 from .data_check import check_parts, written_part
 from .folder import DATA, SPLIT
 from .inputs import WHOLE
@@ -28,15 +30,41 @@ def prepared_parts(current: Session) -> tuple[Part, Part]:
     options = current.options
     train, val = named_parts(options)
     if val is None:
-        folder, whole = current.out / DATA, train
+        folder, whole = current.out / DATA, _written(current, WHOLE, train, _left(current, train))
         images = current.inputs.parts[WHOLE].folder
         train, val = split_parts(folder, Path(images), options)
         _split(current, whole, (train, val))
         current.state.images = images
     else:
-        val = _numbered_as_train(current, train, val)
+        left, left_of_val = (
+            _left(current, part) if part.present else None for part in (train, val)
+        )
+        alike = _numbered_as_train(current, train, val)
+        train = _written(current, "train", train, left)
+        val = _written(current, "val", val, left_of_val) if alike is val else alike
     check_parts(current, train, val, lambda: refuse_unusable(train.read(), val.read()))
     return train, val
+
+
+def _left(current: Session, part: Part) -> DataSet | None:
+    """Return what is left of a part some of whose images are missing; None for a part with all of them.
+
+    Other commands refuse such a part, so it is written anew. Raises InputError unless errors are ignored.
+    """
+    data = replace(part, present=True).read()
+    if not data.missing:
+        return None
+    total = len(data.missing) + len(data.unread) + len(data.annotations.images)
+    said = f"{data.source}: {missing_text(data.missing, total)}"
+    if not part.present:
+        raise InputError(f"{said}; {MISSING_REMEDY}, or give --ignore-errors to go on without them")
+    current.say(f"warning: {said}; --ignore-errors goes on without them")
+    return data
+
+
+def _written(current: Session, name: str, part: Part, left: DataSet | None) -> Part:
+    """Return a part, written as a file of its own where that is what is left of it. Raises StorageError."""
+    return part if left is None else written_part(current, name, part, left, left.raw)
 
 
 def _split(current: Session, whole: Part, parts: tuple[Part, Part]) -> None:

@@ -55,9 +55,16 @@ def test_other_sizes_are_counted_and_shown(folder):
     assert str(caught.value).count(".png") == 3
 
 
-def test_files_that_cannot_be_read_are_left_to_the_extraction(folder):
+def test_files_that_cannot_be_read_are_logged_and_left_to_the_extraction(folder, caplog):
     (folder / "2.png").write_bytes(b"no image")
-    check_images(folder, listed(6))
+    with caplog.at_level(logging.WARNING, "fdet"):
+        check_images(folder, listed(6))
+        (folder / "4.png").write_bytes(b"")
+        check_images(folder, listed(6))
+    one, two = (record.getMessage() for record in caplog.records)
+    assert one.startswith("1 of 6 images cannot be read, and is left out: 2.png (")
+    assert two.startswith("2 of 6 images cannot be read, and are left out: 2.png (")
+    assert ", 4.png (" in two
 
 
 def test_turned_images_are_counted_by_what_is_done(folder, caplog):

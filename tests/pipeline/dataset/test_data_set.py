@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from fdet.cache.errors import InputError
+from fdet.pipeline.dataset.check import check_there
 from fdet.pipeline.dataset.coco.reading import parse_annotations
 from fdet.pipeline.dataset.data_name import DataName
 from fdet.pipeline.dataset.data_set import (
@@ -222,9 +223,39 @@ def test_paths_of_another_machine_are_read_by_their_ends(prefix, tmp_path):
         assert remark.startswith("3 images are given by paths that leave the folder, e.g. ")
 
 
+@pytest.mark.parametrize("prefix", ["/home/me/set/images/", "C:\\set\\images\\", "../images/"])
+def test_paths_of_another_machine_may_be_in_other_case(prefix, tmp_path):
+    images = drawn(tmp_path / "images", "a/img0.png", "a/img1.png", "b/img2.PNG")
+    end = ["A/IMG0.PNG", "a/IMG1.png", "B/img2.png"]
+    names = [prefix + (n.replace("/", "\\") if "\\" in prefix else n) for n in end]
+    path = three(tmp_path, names)
+    for read in (read_data_set(path, images), read_data_set(path)):
+        found = [i.file_name for i in read.annotations.images]
+        assert found == ["a/img0.png", "a/img1.png", "b/img2.PNG"]
+        (remark,) = read.annotations.remarks
+        assert remark.startswith("3 images are given by paths that leave the folder, e.g. ")
+
+
+def test_a_path_of_another_machine_in_other_case_must_mean_one_file(tmp_path):
+    images = drawn(tmp_path / "images", "a.png", "A.PNG", "b.png", "c.png")
+    path = three(tmp_path, ["C:\\x\\a.Png", "C:\\x\\b.png", "C:\\x\\c.png"])
+    read = read_data_set(path, images)
+    assert read.annotations.images[0].file_name == "a.Png", "it is missing"
+
+
+@pytest.mark.parametrize("prefix", ["/home/me/", "C:\\set\\"])
+def test_one_of_many_paths_of_another_machine_may_be_missing(prefix, tmp_path):
+    images = drawn(tmp_path / "images", "0.png", "1.png")
+    path = three(tmp_path, [prefix + name for name in ("0.png", "1.png", "9.png")])
+    read = read_data_set(path, images)
+    assert [i.file_name for i in read.annotations.images] == ["0.png", "1.png", "9.png"]
+    with pytest.raises(InputError, match=r"1 of 3 images are missing below .*: 9\.png"):
+        check_there(images, read.annotations.images)
+
+
 def test_paths_that_leave_the_folder_and_mean_no_file_of_it_are_refused(tmp_path):
     images = drawn(tmp_path / "images", "0.png", "1.png")
-    for names in (["/x/0.png", "/x/1.png", "/x/9.png"], ["/x/0.png", "/y/0.png", "/x/1.png"]):
+    for names in (["/x/0.png", "/x/1.png", "/y/9.png"], ["/x/0.png", "/y/0.png", "/x/1.png"]):
         with pytest.raises(InputError, match="leaves the image folder"):
             read_data_set(three(tmp_path, names), images)
 

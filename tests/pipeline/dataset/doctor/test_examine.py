@@ -39,6 +39,9 @@ def test_quick_findings_know_the_size_of_the_canvas(made):
     assert quick_findings(data) == []
     (finding,) = quick_findings(data, ResizeRule(8, 12, False, 1))
     assert (finding.rule, finding.severity) == ("small", Severity.warning)
+    assert finding.what == "boxes have a side below 4 px at --short 8 --long 12"
+    (finding,) = quick_findings(data, ResizeRule(12, 12, True, 1))
+    assert finding.what == "boxes have a side below 4 px at --size 12"
 
 
 def test_a_finding_keeps_a_few_examples_and_shows_fewer():

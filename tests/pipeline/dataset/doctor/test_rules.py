@@ -272,6 +272,15 @@ def test_a_few_images_of_many_that_leak_are_a_warning(made, findings_of):
     assert findings_of(made, Depth.annotations)["leak"].severity is WARNING
 
 
+def test_reasons_for_which_boxes_are_left_out_are_counted_over_all_splits(made, findings_of):
+    for split in made.splits:
+        boxes(made, split)[0]["bbox"] = [1, 1, 0, 5]
+    boxes(made)[2]["bbox"] = [WIDTH + 1, 1, 5, 5]
+    finding = findings_of(made)["left-out"]
+    assert finding.count == 3
+    assert finding.what == "boxes are left out: 2 of zero size, 1 outside the image"
+
+
 def test_crowds_are_no_repeated_tiny_or_thin_boxes(made, findings_of):
     for box in ([1, 1, 40, 0.5], [1, 1, 40, 0.5]):
         crowd = {"image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 1}

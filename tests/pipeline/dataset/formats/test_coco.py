@@ -19,6 +19,7 @@ PLACES = (
     "{}2014.json",
     "{}/_annotations.coco.json",
     "{}/annotations.json",
+    "{}/labels.json",
     "lvis_v1_{}.json",
     "annotations/lvis_v1_{}.json",
 )
@@ -30,7 +31,7 @@ TEXT = json.dumps(coco(FROM_ZERO))
 def test_splits_are_found_where_folders_keep_them(place, val, tmp_path):
     for split in ("train", val, "test"):
         write(tmp_path / place.format(split), TEXT)
-    assert splits_of(tmp_path, "coco") == ("train", val, "test")
+    assert splits_of(tmp_path) == ("train", val, "test")
     draw_all(tmp_path / "images")
     for split in (val, "val"):
         read = read_data_set(tmp_path, tmp_path / "images", format="coco", split=split)
@@ -90,3 +91,10 @@ def test_lvis_is_insisted_on(tmp_path):
     file.write_text(json.dumps(data))
     read = read_data_set(file, format="lvis")
     assert read.format == "lvis" and read.annotations.coverage is not None
+
+
+@pytest.mark.parametrize("folder", ["data", "Images", "JPEGImages", "imgs"])
+def test_images_in_folders_that_exporters_make_need_no_option(folder, tmp_path):
+    draw_all(tmp_path / "set" / folder)
+    write(tmp_path / "set" / "labels.json", TEXT)  # as FiftyOne writes it beside data/
+    assert assert_same(tmp_path / "set", FROM_ZERO, tmp_path).images == tmp_path / "set" / folder

@@ -340,3 +340,25 @@ def test_a_backslash_is_a_letter_where_there_is_such_a_file(tmp_path):
     rows = "x\\y.png,1,2,3,4,cat\n.\\a.png,1,2,3,4,cat\n"
     data = read_data_set(write(tmp_path / "boxes.csv", HEADER + rows))
     assert [image.file_name for image in data.annotations.images] == ["a.png", "x\\y.png"]
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "NA", "<NA>", "None", "null", "\\N"])
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_an_image_without_an_object_may_be_a_row_of_what_stands_for_nothing(
+    nothing, header, tmp_path
+):
+    file = write_csv(tmp_path / "set")
+    file.write_text(header + csv_rows().replace("c.png,,,,,", "c.png" + f",{nothing}" * 5))
+    assert_same(file, ALPHABETICAL, tmp_path)
+
+
+def test_a_class_may_be_called_none(tmp_path):
+    file = write_csv(tmp_path)
+    file.write_text(HEADER + csv_rows().replace("cat", "None"))
+    assert "None" in read_data_set(file).annotations.class_names
+
+
+def test_an_image_without_an_object_may_be_a_row_of_zeros_without_a_class(tmp_path):
+    file = write_csv(tmp_path / "set")
+    file.write_text(HEADER + csv_rows().replace("c.png,,,,,", "c.png,0,0,0,0,"))
+    assert_same(file, ALPHABETICAL, tmp_path)

@@ -32,6 +32,13 @@ def test_texts_in_every_encoding_with_a_mark(encoding, tmp_path):
     assert read_text(file) == head_of(file) == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_zero_bytes_tell_an_encoding_without_a_mark(encoding, tmp_path):
+    text = "1 é 猫\n"
+    file = write(tmp_path / "a.txt", text.encode(encoding))
+    assert read_text(file) == head_of(file) == text
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("0", 0), ("-1.5", -1.5), ("+.5", 0.5), ("5e-1", 0.5), ("7.", 7), ("1E3", 1000)]

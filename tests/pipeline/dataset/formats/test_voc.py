@@ -192,6 +192,18 @@ def annotation(objects: str, size: str = "") -> str:
         "\ufeff" + annotation(OBJECT),
         '<?xml version="1.0" encoding="utf-8"?>\n<!-- a note -->\n' + annotation(OBJECT),
         ('<?xml version="1.0" encoding="utf-16"?>' + annotation(OBJECT)).encode("utf-16"),
+        # What is declared and what the bytes are may differ.
+        ('<?xml version="1.0" encoding="utf-16"?>' + annotation(OBJECT)).encode(),
+        ("<?xml version='1.0' encoding='UTF-16LE'?>" + annotation(OBJECT)).encode("utf-8-sig"),
+        ('<?xml version="1.0" encoding="utf-8"?>' + annotation(OBJECT)).encode("utf-16"),
+        ('<?xml version="1.0" encoding="utf-8"?>' + annotation(OBJECT)).encode("utf-16-le"),
+        annotation(OBJECT).encode("utf-16-be"),
+        annotation(OBJECT)
+        .replace("<", "<v:")
+        .replace("<v:/", "</v:")
+        .replace("<v:annotation>", "<v:annotation xmlns:v='http://example.org'>"),
+        annotation(OBJECT).replace("<annotation>", "<annotation xmlns='http://example.org'>"),
+        annotation(OBJECT).replace("object>", "Object>").replace("annotation>", "Annotation>"),
         annotation(
             "<object><part><name>head</name><bndbox><xmin>0</xmin></bndbox></part>" + OBJECT[8:]
         ),
@@ -217,6 +229,16 @@ def test_ways_to_write_an_object(content, tmp_path):
 def test_declared_encodings(encoding, name, tmp_path):
     text = f'<?xml version="1.0" encoding="{encoding}"?>' + annotation(OBJECT.replace("cat", name))
     assert read_data_set(one(tmp_path, text.encode(encoding))).annotations.class_names == (name,)
+
+
+@pytest.mark.parametrize(
+    ("flag", "difficult"),
+    [("Unspecified", False), ("0.0", False), ("No", False), ("True", True), ("1.0", True)],
+)
+def test_ways_to_write_a_flag(flag, difficult, tmp_path):
+    flagged = OBJECT.replace("<bndbox>", f"<difficult>{flag}</difficult><bndbox>")
+    annotations = read_data_set(one(tmp_path, annotation(OBJECT + flagged))).annotations
+    assert annotations.packed.crowd.tolist() == [False, difficult]
 
 
 def test_difficult_objects_count_neither_as_found_nor_as_missed(tmp_path):

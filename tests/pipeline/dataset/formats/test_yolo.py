@@ -409,7 +409,7 @@ def test_rows_of_a_list_that_were_looked_for_elsewhere_are_counted(tmp_path):
     read = assert_same(moved_list(tmp_path / "set", rows), FROM_ZERO, tmp_path)
     (said,) = read.annotations.warnings()
     assert said == (
-        "train.txt: 2 images of the list are not there, and were found in another folder, e.g. "
+        "train.txt: 2 images of the list are not there, and were found under another name or folder, e.g. "
         f"/gone/cam1/images/a.png as {tmp_path / 'set' / 'images' / 'a.png'}"
     )
 

@@ -32,6 +32,24 @@ def listed(root: Path, *rows: str) -> Path:
     return write(root / "data.yaml", f"train: train.txt\n{NAMED}")
 
 
+@pytest.mark.parametrize("prefix", ["", "./", "C:\\set\\", "/data/set/"])
+def test_rows_and_folders_may_be_in_other_case(prefix, tmp_path):
+    for text, rows in (("TRAIN.txt", True), (f"{prefix}Images", False)):
+        root = tmp_path / str(rows)
+        listed(root, *(f"{prefix}IMAGES/{name.upper()}" for name in ("a.png", "b.png", "c.png")))
+        file = write(root / "data.yaml", f"train: '{text}'\n{NAMED}")
+        read = assert_same(file, FROM_ZERO, tmp_path)
+        assert any("is taken" in remark for remark in read.annotations.warnings())
+        assert any("under another name" in r for r in read.annotations.warnings()) == rows
+
+
+def test_a_row_in_other_case_must_mean_one_file(tmp_path):
+    file = listed(tmp_path, "images/a.png", "images/B.Png")
+    draw(tmp_path / "images" / "B.PNG", (9, 9))
+    with pytest.raises(InputError, match=r"1 of 2 images are missing.*images/B\.Png"):
+        read_data_set(file)
+
+
 @pytest.mark.parametrize("name", [".h.png", ".hidden/h.png"])
 def test_hidden_images_with_labels_are_said(name, tmp_path):
     file = write_yolo(tmp_path)
@@ -248,3 +266,39 @@ def test_a_path_that_is_there_is_not(path, tmp_path):
     write_yolo(tmp_path / "set")
     text = f"path: {path}\ntrain: images/train\n{NAMED}"
     assert remarks(write(tmp_path / "set" / "data.yaml", text)) == []
+
+
+def with_folder(root: Path, split: str, places: tuple[str, str]) -> Path:
+    """A set whose data.yaml names train alone, with the images and labels of another split beside it."""
+    for name in ("train", split):
+        draw_all(root / places[0].format(name))
+        write_labels(root / places[1].format(name))
+    return write(root / "data.yaml", f"train: {places[0].format('train')}\n{NAMED}")
+
+
+PLACES = (("images/{}", "labels/{}"), ("{}/images", "{}/labels"), ("{}", "{}"))
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "test"])
+@pytest.mark.parametrize("places", PLACES)
+def test_a_split_beside_those_that_are_named_is_said(split, places, tmp_path):
+    file = with_folder(tmp_path, split, places)
+    assert splits_of(file) == ("train",)
+    (remark,) = remarks(file)
+    place = places[0].format(split)
+    assert remark.startswith(f"data.yaml does not name the split in {place}, which is left out: ")
+    usual = "test" if split == "test" else "val"
+    assert f"'{usual}: {place}'" in remark
+    write(file, f"{usual}: {place}\n{file.read_text()}")
+    assert remarks(file, split=usual) == []
+
+
+def test_folders_that_are_within_a_split_that_is_named_are_no_others(tmp_path):
+    file = with_folder(tmp_path, "val", PLACES[0])
+    for text in (
+        "train: images",
+        "train: [images/train, images/val]",
+        "train: images/train\ntest: images/val",
+    ):
+        write(file, f"{text}\n{NAMED}")
+        assert remarks(file, split="train") == []

@@ -68,6 +68,9 @@ def test_names_that_are_there_stay(tmp_path):
         ("sub/a.jpg", "Sub/a.jpg"),
         ("other/a.jpg", "a.jpg"),
         ("a.jpg", "deep/down/a.jpg"),
+        ("a.jpeg", "a.jpg"),
+        ("A", "photos/a.JPG"),
+        ("0001.v2", "0001.v2.png"),
         (unicodedata.normalize("NFD", "é.jpg"), unicodedata.normalize("NFC", "é.jpg")),
         (unicodedata.normalize("NFC", "é.jpg"), unicodedata.normalize("NFD", "é.jpg")),
     ],
@@ -84,6 +87,12 @@ def test_names_in_doubt_and_those_that_are_nowhere_stay(tmp_path):
     assert actual_names(tmp_path, ["u/b.jpg", "v/b.jpg"]) == {}, "one file for two names"
     assert actual_names(tmp_path, ["u/b.jpg", "z/b.jpg"]) == {}, "the file has its own name"
     assert actual_names(tmp_path, ["nowhere.jpg"]) == {}
+    write(tmp_path / "c.txt", "")
+    for name in ("d.jpg", "d.png"):
+        write(tmp_path / name, "")
+    assert actual_names(tmp_path, ["c.jpg"]) == {}, "the file is no image"
+    assert actual_names(tmp_path, ["d.bmp"]) == {}, "two images have it"
+    assert actual_names(tmp_path, ["z/b.jpg", "d.bmp"]) == {}, "other names are right"
     assert actual_names(tmp_path / "absent", ["a.jpg"]) == {}
 
 
@@ -100,6 +109,8 @@ def test_a_picture_that_fdet_drew_is_not_a_missing_image(tmp_path):
         ("I{}.JPG", "i{}.jpg"),
         ("dataset/img/i{}.jpg", "i{}.jpg"),
         ("C:\\photos\\I{}.jpg", "i{}.jpg"),
+        ("photos/i{}", "i{}.jpg"),
+        ("i{}.png", "I{}.jpeg"),
         (unicodedata.normalize("NFD", "é{}.jpg"), unicodedata.normalize("NFC", "é{}.jpg")),
     ],
 )

@@ -11,7 +11,7 @@ from ...dataset.made import sound
 
 @pytest.fixture
 def as_for_users(monkeypatch, tmp_path):
-    monkeypatch.setattr(auto_length, "MIN_STEPS", 1500)
+    monkeypatch.setattr(auto_length, "MIN_STEPS", 750)
     monkeypatch.chdir(tmp_path)
 
 

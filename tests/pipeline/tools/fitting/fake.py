@@ -133,7 +133,7 @@ class Fake:
             lines(line)
 
     def _evaluate(self, words, lines) -> None:
-        (Path(words[1]) / "evaluation-val.json").write_text("{}")
+        (Path(words[1]) / f"evaluation-{Path(words[2]).stem}.json").write_text("{}")
         for line in ("AP 50.0", "what to do next:", "- rest"):
             lines(line)
 
@@ -180,7 +180,7 @@ def settings(words: Sequence[str]) -> dict[str, str]:
     return dict(value.split("=") for flag, value in pairs if flag == "--set")
 
 
-STEPS = ["check", "plan", "extract", "extract", "train-heads", "evaluate"]
+STEPS = ["check", "plan", "extract", "extract", "train-heads", "evaluate", "evaluate"]
 STEPS += ["cache", "predict", "report"]
 
 

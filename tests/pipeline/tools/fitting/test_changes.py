@@ -58,7 +58,7 @@ def test_what_concerns_the_training_may_change_until_it_begins(data):
         fitted(data, Fake(statuses={"train-heads": [-9]}), memory_limit="8GiB")
     more = {"memory_limit": "2GiB", "threads": 2, "assignments": ["train.batch_size=2"]}
     fake = fitted(data, **more)
-    assert fake.names == ["train-heads", "evaluate", "cache", "predict", "report"]
+    assert fake.names == ["train-heads", "evaluate", "evaluate", "cache", "predict", "report"]
     (training,) = fake.of("train-heads")
     assert (option(training, "--memory-limit"), option(training, "--threads")) == ("2GiB", "2")
     assert settings(training) == {"train.batch_size": "2"}
@@ -66,7 +66,14 @@ def test_what_concerns_the_training_may_change_until_it_begins(data):
         fitted(data, **{**more, "memory_limit": "4GiB"})
     assert fitted(data, **{**more, "threads": 1}).calls == []
     shutil.rmtree("work/run")
-    assert fitted(data).names == ["train-heads", "evaluate", "cache", "predict", "report"]
+    assert fitted(data).names == [
+        "train-heads",
+        "evaluate",
+        "evaluate",
+        "cache",
+        "predict",
+        "report",
+    ]
 
 
 @pytest.mark.parametrize("time", [900.0, 300.0, None])

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from fdet.cache.disk.publish import only_writer
 from fdet.cache.errors import CorruptCache, InputError, StorageError
 from fdet.pipeline.cli import app
-from fdet.pipeline.tools.fitting import cli, data_check, session
+from fdet.pipeline.tools.fitting import cli, data_check, finishing, session
 from fdet.pipeline.tools.fitting.finishing import pictured
 from fdet.pipeline.tools.fitting.fit import fit
 from fdet.pipeline.tools.fitting.ladder import PLAIN, SIX, THREE
@@ -105,14 +105,24 @@ def test_the_script_can_be_run_twice(data, tmp_path):
 
     again = run()
     assert [line.split()[0] for line in again] == [
-        *("dataset", "extract", "extract", "train-heads", "evaluate", "cache", "predict", "report")
+        *(
+            "dataset",
+            "extract",
+            "extract",
+            "train-heads",
+            "evaluate",
+            "evaluate",
+            "cache",
+            "predict",
+            "report",
+        )
     ]
     assert again[3].endswith("--set train.epochs=2 --resume")
     shutil.rmtree("work/run")
     shutil.rmtree("work/found")
     missing = run()
     assert not any("--resume" in line for line in missing)
-    assert missing[6].startswith("predict work/run")
+    assert missing[7].startswith("predict work/run")
 
 
 def test_advice_is_not_repeated_by_every_command(data):
@@ -126,7 +136,43 @@ def test_nothing_runs_again_once_it_is_done(data):
     second = fitted(data)
     assert second.calls == []
     assert second.said[-7:] == first.said[-7:], "the commands are printed once more"
-    assert sum(line.startswith("done before: ") for line in second.said) == 8
+    assert sum(line.startswith("done before: ") for line in second.said) == 9
+
+
+def evaluated(fake: Fake) -> list[str]:
+    return [words[2] for words in fake.of("evaluate")]
+
+
+def test_the_images_for_training_are_evaluated_first_for_the_advice(data):
+    assert evaluated(fitted(data)) == ["work/train.fdet", "work/val.fdet"]
+    assert Path("work/run/evaluation-train.json").exists()
+    Path("work/run/evaluation-train.json").unlink()
+    assert fitted(data).names == ["evaluate", "evaluate", "cache", "predict", "report"]
+
+
+def test_many_images_for_training_are_not_evaluated(data, monkeypatch):
+    monkeypatch.setattr(finishing, "EVALUATED_IMAGES", 5)
+    assert evaluated(fitted(data)) == ["work/val.fdet"]
+
+
+def test_they_are_not_where_no_time_is_left_for_it(data):
+    slow = Fake()
+    train = slow._train_heads
+
+    def overrun(words, lines):
+        train(words, lines)
+        slow.now += 0.0 if "work/pilot" in " ".join(words) else 7200.0
+
+    slow._train_heads = overrun
+    assert evaluated(fitted(data, slow, time=7200.0)) == ["work/val.fdet"]
+    assert fitted(data, time=7200.0).calls == []
+
+
+def test_a_fit_that_an_older_fdet_ended_is_not_evaluated_again(data, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(finishing, "EVALUATED_IMAGES", 0)
+        fitted(data)
+    assert fitted(data).calls == []
 
 
 @pytest.mark.parametrize("name", ["split", *dict.fromkeys(STEPS)])
@@ -155,7 +201,7 @@ def test_an_interrupted_command_ends_the_fit_and_is_repeated(name, data):
 def test_a_command_that_was_done_before_the_request_to_stop_is_not_repeated(data):
     with pytest.raises(KeyboardInterrupt):
         fitted(data, Fake(interrupted={"train-heads"}))
-    assert fitted(data).names == ["evaluate", "cache", "predict", "report"]
+    assert fitted(data).names == ["evaluate", "evaluate", "cache", "predict", "report"]
 
 
 def test_a_training_that_had_begun_is_resumed(data):
@@ -176,7 +222,14 @@ def test_a_training_that_had_begun_is_resumed(data):
 def test_what_is_missing_is_made_again_and_all_that_follows(data):
     fitted(data)
     shutil.rmtree("work/run")
-    assert fitted(data).names == ["train-heads", "evaluate", "cache", "predict", "report"]
+    assert fitted(data).names == [
+        "train-heads",
+        "evaluate",
+        "evaluate",
+        "cache",
+        "predict",
+        "report",
+    ]
     Path("work/report.html").unlink()
     assert fitted(data).names == ["report"]
 

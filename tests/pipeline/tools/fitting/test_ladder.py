@@ -28,7 +28,9 @@ from fdet.pipeline.tools.fitting.ladder import (
 BASE = Canvas(480, 640)
 BYTES = {"int5": 100.0, "int5+pca": 90.0, "int4": 70.0, "int4+pca": 60.0}
 RATES = Rates(BASE, sample=0.5, bytes=BYTES, free=1e9, start=10.0, train_start=20.0)
-WORK = Work(images=100, val_images=20, trained=100, batch_size=4, minimum_steps=1500)
+WORK = Work(
+    images=100, val_images=20, trained=100, batch_size=4, minimum_steps=1500, maximum_epochs=120
+)
 
 
 def rungs(canvas=BASE, views=SIX, *, sizes=True, fewer=True, heads=False):

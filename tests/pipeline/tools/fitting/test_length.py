@@ -5,18 +5,12 @@ import pytest
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.tools.fitting.ladder import Costs, Work
 from fdet.pipeline.tools.fitting.length import FEWEST_STEPS, Length, length_for
-from fdet.pipeline.training import length as auto_length
 
 COSTS = Costs(0.0, 1.0, 0.0, 0.0)
 
 
-@pytest.fixture(autouse=True)
-def as_for_users(monkeypatch):
-    monkeypatch.setattr(auto_length, "MIN_STEPS", 1500)
-
-
 def work(images: int, *, trained: int | None = None) -> Work:
-    return Work(images, 10, trained or images, 4, 1500)
+    return Work(images, 10, trained or images, 4, 1500, maximum_epochs=max(24, 12_000 // images))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +19,7 @@ def work(images: int, *, trained: int | None = None) -> Work:
         (100, 1500, 60, 6),
         (100, 1510, 60, 6),
         (100, 1000, 40, 4),
-        (100, 10_000, 120, 12),  # twice the 60 epochs that are chosen without a limit
+        (100, 10_000, 120, 12),  # no more than the longest training
         (4000, 100_000, 24, 2),
         (4000, 3000, 3, 1),
         (100, 20, 8, 1),  # no fewer than 200 steps
