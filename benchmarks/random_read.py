@@ -103,7 +103,7 @@ def bare_reader(cache: FeatureCache, samples: int) -> Reader:
     places = []
     for i in range(samples):
         cache.sample(i)
-        shard = cache._shard(cache._here(), i)
+        shard = cache._lookup.shard(cache._lookup.here(), i)
         places.append(shard.found[i, 0].chunks[0])
     decompressor = zstandard.ZstdDecompressor()
 
