@@ -8,7 +8,9 @@ def main() -> None:
     with ended_by_interrupt():
         # Loading the command line takes a moment, in which Ctrl-C already works.
         from .pipeline.cli import main as run
+        from .pipeline.machines.launching import end_with_launcher
 
+        end_with_launcher()
         run()
 
 

@@ -20,6 +20,7 @@ from .machines.interrupt import INTERRUPTED
 from .machines.streams import use_tolerant_streams
 from .runs.cli import presets_command, settings_command
 from .tools.ablation.cli import ablate_command
+from .tools.audit.cli import audit_command
 from .tools.browsing.cli import browse_command
 from .tools.capacity.cli import model_command
 from .tools.comparison.cli import compare_command
@@ -30,6 +31,7 @@ from .tools.prediction.cli import predict_command
 from .tools.reporting.cli import report_command
 from .tools.retraining.cli import retrain_command
 from .tools.upkeep.cli import cache_app
+from .tools.watching.cli import watch_command
 from .training.cli import TrainCommand, train_command
 
 log = logging.getLogger(__name__)
@@ -128,7 +130,9 @@ app.command("settings")(settings_command)
 app.command("presets")(presets_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("audit")(audit_command)
 app.command("browse")(browse_command)
+app.command("watch")(watch_command)
 app.command("report")(report_command)
 
 

@@ -12,7 +12,7 @@ from functools import partial, wraps
 from operator import itemgetter
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
@@ -20,6 +20,7 @@ from typer.models import OptionInfo, ParameterInfo
 
 from ..cache.disk.objects import located
 from ..cache.errors import InputError, printable
+from ..heads.family import Suppression
 from ..heads.ranges import range_of
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -70,6 +71,14 @@ Format = Annotated[str | None, opt(FORMAT)]
 Split = Annotated[str | None, opt("split of --annotations")]
 AnnotationsInstead = Annotated[Path | None, opt("annotation file to use instead of the cache's")]
 UsedCheckpoint = Annotated[Checkpoint, opt("which weights of the run to use")]
+OtherNms = Annotated[
+    Suppression | None,
+    opt(
+        "compare boxes of one class (class) or all boxes (agnostic); default: the run's head.nms",
+        parser=str,
+        metavar="class|agnostic",
+    ),
+]
 OtherClasses = Annotated[
     Path | None,
     opt("file with the vectors of other classes, for a run trained with --class-embeddings"),
@@ -151,11 +160,17 @@ def takes(command: Command) -> Command:
     def run(**given: Any) -> None:
         command(**{name: value(given) for name, value in values.items()})
 
-    # typer reads both of these; __wrapped__ would lead it to the command's own.
+    # typer reads all of these; __wrapped__ would lead it to the command's own.
     del run.__wrapped__
+    run.__doc__ = unwrapped(command.__doc__ or "")
     run.__annotations__ = {p.name: p.annotation for p in shown}
     run.__signature__ = inspect.Signature(shown, return_annotation=None)  # type: ignore[attr-defined]
     return run  # type: ignore[return-value]
+
+
+def unwrapped(text: str) -> str:
+    """Return the paragraphs of a docstring, each in one line: typer keeps line breaks within them."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def _expanded(
@@ -214,7 +229,9 @@ def _parameter(name: str, hint: Any, info: ParameterInfo, default: Any) -> inspe
         info.param_decls = (flag_of(name),)
     simple = default is None or (isinstance(default, str | int | float) and info.parser is None)
     if _has(default) and not simple and info.show_default is True:
-        info.show_default = str(default) if default and isinstance(default, str) else False
+        info.show_default = False  # typer would put it into parentheses
+        if default and isinstance(default, str):
+            info.help = f"{info.help}; default: {default}"
     seen = default if simple else None
     return inspect.Parameter(
         name,
@@ -225,10 +242,10 @@ def _parameter(name: str, hint: Any, info: ParameterInfo, default: Any) -> inspe
 
 
 def _plain_type(kind: Any) -> Any:
-    """Return the type for typer: list[T] for Sequence[T], str for a tuple, otherwise the type itself.
+    """Return the type for typer: list[T] for Sequence[T], str for a tuple or several types, else itself.
 
-    A Sequence[T], also as one of several types, is an option that may be repeated. The parser of a tuple
-    takes one word for all of it.
+    A Sequence[T], also as one of several types, is an option that may be repeated. The parser of a tuple, or
+    of a value of several types, takes one word for it.
     """
     choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     for choice in choices:
@@ -236,4 +253,4 @@ def _plain_type(kind: Any) -> Any:
             return str
         if get_origin(choice) is Sequence:
             return list[get_args(choice)[0]]  # type: ignore[misc]
-    return kind
+    return str if len([choice for choice in choices if choice is not NoneType]) > 1 else kind

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.runs.config import load_config
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 from .conftest import extraction
 from .generated import make_dataset
@@ -15,8 +18,10 @@ from .warm import Warm
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 COMMANDS = sorted(p.name for p in FOLDER.glob("*.py") if "__main__" in p.read_text())
 SMALL = "--short 64 --long 64"
-# {data}: a folder of train.json, val.json and images/; {exact}, {coded}: caches of them; {out}: an empty one.
+# {data}: a folder of train.json, val.json and images/; {exact}, {coded}: caches of them; {run}: a run on the
+# latter; {out}: an empty folder.
 ARGUMENTS = {
+    "audit.py": "{run} {coded} --out {out} --share 0.5 --folds 2 --device cpu --threads 1 --pictures none",
     "codecs.py": f"{{data}} --out {{out}} {SMALL} --config {{config}} --codecs int4+pca64 "
     "--trained int4+pca64 --seeds 0 --rounds 2 --images 2",
     "coders.py": "{exact} --images 1",
@@ -69,6 +74,8 @@ def places(tmp_path_factory) -> dict[str, Path]:
     for name, codec in (("exact", "fp32"), ("coded", "int5")):
         found[name] = folder / f"{name}.fdet"
         extract(extraction(whole, found[name], size=64, codec=codec))
+    found["run"] = folder / "run"
+    train(load_config(config), TrainOptions(cache=found["coded"], out=found["run"], threads=1))
     return found
 
 

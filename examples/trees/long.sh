@@ -26,7 +26,7 @@ fdet evaluate "$work/run-$seed" "$work/test.fdet"
 
 # Pictures: ground truth beside what was found.
 fdet predict "$work/run-$seed" "$work/test" --out "$work/found-$seed" --annotations "$work/test" \
-    --draw-above 0.35
+    --threshold 0.35
 
 echo "$((SECONDS - started)) s; pictures in examples/trees/$work/found-$seed/pictures," \
     "losses in examples/trees/$work/run-$seed/curve.png"

@@ -7,6 +7,7 @@ the coarser maps depend on any of these constants, the model sees more than the 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .taps import HW, TappedNet
 
@@ -59,37 +61,33 @@ class NoCut(Exception):
 class CutNet(nn.Module):
     """A net from the map of a level to the maps behind it.
 
-    net: a net whose first map is that of the level; it is taken over. canvases: all canvas sizes to come.
+    net: a net whose first map is that of the level; it is taken over. probe_hw: the canvas of the probe.
     Raises NoCut where the maps behind see more than that map; the net is then as it was.
     """
 
-    def __init__(self, net: TappedNet, canvases: Sequence[HW]) -> None:
+    def __init__(self, net: TappedNet, probe_hw: HW) -> None:
         super().__init__()
         self.net = net
+        # A tuple hides the twin from torch: it has no values, and nothing to save.
+        self._twin = (_without_values(net),)
         self._given = _Given()
-        self._device = next(net.parameters()).device
-        probes = {hw: _probed(net, hw, self._device) for hw in dict.fromkeys(canvases)}
-        self.cut = next(iter(probes.values())).cut
-        self._map_shapes = {hw: tuple(probe.maps[0].shape) for hw, probe in probes.items()}
-        self._shapes = {
-            hw: {name: probe.shapes[name] for name in self.cut.trunk}
-            for hw, probe in probes.items()
-        }
+        probe = _probed(net, _noise(probe_hw, next(net.parameters()).device))
+        self.cut = probe.cut
+        self._map_shape = tuple(probe.maps[0].shape)
+        self._probe_hw = probe_hw
+        self._shapes: dict[HW, Mapping[str, Shape]] = {probe_hw: probe.shapes}
         self._bypass()
         try:
-            for hw, probe in probes.items():
-                self._check(probe, hw)
+            self._check(probe)
         except NoCut:
             self._restore()
             raise
 
     def forward(self, map_: Tensor, canvas_hw: HW, tokens: Tensor | None = None) -> list[Tensor]:
-        """Compute the maps behind the cut from its map (B, C, H, W), and from tokens (B, P, C) if it has any.
-
-        Raises ValueError for a canvas that was not announced.
-        """
+        """Compute the maps behind the cut from its map (B, C, H, W) and the tokens (B, P, C) before it."""
         if canvas_hw not in self._shapes:
-            raise ValueError(f"expected a canvas out of {sorted(self._shapes)}, got {canvas_hw}")
+            image = torch.zeros((1, 3, *canvas_hw), device="meta")
+            self._shapes[canvas_hw] = _noted(self._twin[0], image)[1].shapes(self.cut.trunk)
         given = self._given
         given.output, given.canvas_hw = self.cut.as_output(map_, tokens), canvas_hw
         try:
@@ -99,11 +97,11 @@ class CutNet(nn.Module):
             given.output = None
         return maps[1:]
 
-    def of_zeros(self, canvas_hw: HW) -> list[Tensor]:
+    def of_zeros(self) -> list[Tensor]:
         """Compute the maps behind the cut from a map of zeros, as a probe of what they depend on."""
-        map_ = torch.zeros(self._map_shapes[canvas_hw], device=self._device)
+        map_ = torch.zeros(self._map_shape, device=next(self.parameters()).device)
         tokens = map_.new_zeros((1, self.cut.prefix, map_.shape[1])) if self.cut.prefix else None
-        maps: list[Tensor] = self(map_, canvas_hw, tokens)
+        maps: list[Tensor] = self(map_, self._probe_hw, tokens)
         return maps
 
     def insert(self, name: str, change: Callable[[Tensor], Tensor]) -> None:
@@ -112,7 +110,7 @@ class CutNet(nn.Module):
 
     def _bypass(self) -> None:
         """Let the module at the cut output what is given, and those before it constants."""
-        given, shapes = self._given, self._shapes
+        given, shapes = self._given, self._shapes  # Closures of these alone can be copied.
 
         def constant(name: str) -> Callable[..., Tensor]:
             def forward(*_args: Any, **_options: Any) -> Tensor:
@@ -129,7 +127,7 @@ class CutNet(nn.Module):
 
         for name, module in self._passed_by():
             at_cut = name == self.cut.module
-            module.forward = given_output if at_cut else constant(name)  # type: ignore[method-assign]
+            module.forward = given_output if at_cut else constant(name)
 
     def _restore(self) -> None:
         for _, module in self._passed_by():
@@ -141,20 +139,23 @@ class CutNet(nn.Module):
             for inner in module.modules():
                 for tensors in (inner._parameters, inner._buffers):
                     tensors.update(dict.fromkeys(tensors))
+                if isinstance(inner, _BatchNorm):
+                    # Otherwise torch asks for a number of batches when weights are loaded.
+                    inner.track_running_stats = False
 
     def _passed_by(self) -> Iterator[tuple[str, nn.Module]]:
         """Yield the modules that are not computed, with their names."""
         for name in (*self.cut.trunk, self.cut.module):
             yield name, self.net.get_submodule(name)
 
-    def _check(self, probe: _Probe, canvas_hw: HW) -> None:
+    def _check(self, probe: _Probe) -> None:
         """Raise NoCut where the maps behind depend on anything but the cut's map."""
         map_, *behind = probe.maps
         results = []
         with torch.no_grad():
             for fill in (0.0, 1.0):
                 self._given.fill = fill
-                results.append(self(map_, canvas_hw, probe.tokens))
+                results.append(self(map_, self._probe_hw, probe.tokens))
         self._given.fill = 0.0
         for zero, one, whole in zip(*results, behind, strict=True):
             close = torch.allclose(zero, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
@@ -189,19 +190,39 @@ class _Calls:
 
         return hook
 
+    def shapes(self, names: Sequence[str]) -> dict[str, Shape]:
+        """Return the shape of the output of each of these modules."""
+        return {name: tuple(self.outputs[name][0].shape) for name in names}
 
-def _probed(net: TappedNet, canvas_hw: HW, device: torch.device) -> _Probe:
-    """Pass an image of noise through a net. Raises NoCut where no module outputs its first map."""
+
+def _without_values(net: TappedNet) -> TappedNet:
+    """Return a copy of a net that computes shapes alone and takes no memory."""
+    tensors = (*net.parameters(), *net.buffers())
+    memo: dict[int, Any] = {id(x): nn.Parameter(x.to("meta"), requires_grad=False) for x in tensors}
+    return copy.deepcopy(net, memo).eval()
+
+
+def _noise(canvas_hw: HW, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((1, 3, *canvas_hw), generator=generator).to(device)
+
+
+def _noted(net: TappedNet, image: Tensor) -> tuple[list[Tensor], _Calls]:
+    """Pass an image through a net; return its maps and the calls of its modules."""
     calls = _Calls()
     modules = [(name, module) for name, module in net.named_modules() if name]
     hooks = [module.register_forward_hook(calls.note(name)) for name, module in modules]
-    noise = torch.randn((1, 3, *canvas_hw), generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            maps = net(noise.to(device))
+            return net(image), calls
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _probed(net: TappedNet, image: Tensor) -> _Probe:
+    """Pass an image through a net. Raises NoCut where no module outputs its first map."""
+    maps, calls = _noted(net, image)
     found = [
         (name, layout)
         for name, outputs in calls.outputs.items()
@@ -213,13 +234,11 @@ def _probed(net: TappedNet, canvas_hw: HW, device: torch.device) -> _Probe:
     name, (prefix, axis) = min(found, key=lambda each: each[0].count("."))
     position = calls.order.index(name)
     done = set(calls.order[:position]) - set(calls.order[position + 1 :])
-    outer = [n for n in done if not any(n.startswith(f"{o}.") for o in (*done, name))]
+    outer = sorted(n for n in done if not any(n.startswith(f"{o}.") for o in (*done, name)))
     if not all(_is_map(calls.outputs[n]) for n in outer):
         raise NoCut
-    output = calls.outputs[name][0]
-    shapes = {n: tuple(calls.outputs[n][0].shape) for n in outer}
-    tokens = output[:, :prefix] if prefix else None
-    return _Probe(Cut(name, prefix, axis, tuple(sorted(outer))), maps, tokens, shapes)
+    tokens = calls.outputs[name][0][:, :prefix] if prefix else None
+    return _Probe(Cut(name, prefix, axis, tuple(outer)), maps, tokens, calls.shapes(outer))
 
 
 def _is_map(outputs: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -22,13 +22,15 @@ from .weights_names import Fitting, Wanted, called, different, fittings, meant, 
 log = logging.getLogger(__name__)
 
 DEFAULT_STRIDES = (8, 16, 32)
+# A function from all levels that a model offers to the names of some.
+ChooseLevels = Callable[[Sequence[LevelSpec]], Sequence[str]]
 
 
 def load_backbone(
     name: str,
     *,
     weights: str | None = None,
-    levels: Sequence[str] | None = None,
+    levels: Sequence[str] | ChooseLevels | None = None,
     precision: str = "fp32",
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -37,16 +39,17 @@ def load_backbone(
     """Load a timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
 
     weights: FILE, or FILE#NAME for one of several sets of weights in it, "random" (drawn from `seed`), or
-    None (an installed package, else a download). levels: the names of the levels, or None for strides 8, 16
-    and 32, or for the last tap of a plain ViT. image_vectors: whether to compute a vector of each image as a
-    whole too. Raises InputError.
+    None (an installed package, else a download). levels: the names of the levels, or a function that chooses
+    them, or None for strides 8, 16 and 32, or for the last tap of a plain ViT. image_vectors: whether to
+    compute a vector of each image as a whole too. Raises InputError.
     """
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         taps = torchvision_taps(name) if name.startswith(TORCHVISION) else timm_taps(name)
-    chosen = _choose(name, taps.available, levels)
+    names = levels(taps.available) if callable(levels) else levels
+    chosen = choose_levels(name, taps.available, names)
     found = find_weights(name, weights, taps.download)
     if found is None:
         sha256, origin = digest(taps.model.state_dict()), RANDOM
@@ -63,11 +66,13 @@ def load_backbone_of(
     *,
     option: str = "--weights",
     image_vectors: bool = False,
+    levels: ChooseLevels | None = None,
 ) -> FrozenBackbone:
     """Load the backbone that made a cache.
 
     option: the option by which `weights` are given. image_vectors: whether to compute image vectors too, if
-    the cache has them. Raises InputError, KeyMismatch where other weights are found.
+    the cache has them. levels: a function that chooses the levels, by default those of the cache. Raises
+    InputError, KeyMismatch where other weights are found.
     """
     if key.weights_origin == "random" and weights is None:
         weights = "random"
@@ -79,7 +84,7 @@ def load_backbone_of(
     backbone = load_backbone(
         key.backbone,
         weights=weights,
-        levels=key.levels.names,
+        levels=levels or key.levels.names,
         precision=key.precision,
         seed=key.seed,
         device=device,
@@ -93,20 +98,26 @@ def load_backbone_of(
     return backbone
 
 
-def random_backbone_of(key: CacheKey, device: torch.device, seed: int) -> FrozenBackbone:
-    """Load the architecture of a cache's backbone with weights drawn from `seed`."""
+def random_backbone_of(
+    key: CacheKey, device: torch.device, seed: int, levels: Sequence[str] | None = None
+) -> FrozenBackbone:
+    """Load the architecture of a cache's backbone with weights drawn from `seed`.
+
+    levels: the names of its levels, by default those of the cache.
+    """
     return load_backbone(
         key.backbone,
         weights=RANDOM,
-        levels=key.levels.names,
+        levels=levels or key.levels.names,
         seed=seed,
         device=device,
     )
 
 
-def _choose(
+def choose_levels(
     name: str, available: Sequence[LevelSpec], levels: Sequence[str] | None
 ) -> tuple[int, ...]:
+    """Return the positions of the levels of these names, by default the usual ones. Raises InputError."""
     names = [level.name for level in available]
     if levels is None:
         usual = [k for k, level in enumerate(available) if level.stride in DEFAULT_STRIDES]

@@ -63,12 +63,18 @@ def near_backbones(name: str, known: Collection[str], tagged: Collection[str] = 
     }
     family = _likeness(name[:200], set(plain.values()))
     likeness = {
-        each: (family[own], SequenceMatcher(None, bare.lower(), own.lower()).ratio())
+        each: (family[own], _spelt_alike(bare, own, 0.0 if family[own] else _SPELLING))
         for each, own in plain.items()
     }
     near = [each for each, (kin, spelt) in likeness.items() if kin or spelt >= _SPELLING]
     near.sort(key=lambda each: (-sum(likeness[each]), -_shared(bare, plain[each]), each))
     return near[:MAX_NAMES]
+
+
+def _spelt_alike(name: str, other: str, least: float) -> float:
+    """Return how much two names are spelt alike, 0 to 1; 0 where their lengths keep it below `least`."""
+    matcher = SequenceMatcher(None, name.lower(), other.lower())
+    return matcher.ratio() if matcher.real_quick_ratio() >= least else 0.0
 
 
 def _shared(name: str, other: str) -> int:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import nn
 
-from ...cache.errors import ConfigError
-from ...cache.pyramid import FeaturePyramid
+from ...cache.errors import ConfigError, InputError, did_you_mean
+from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from .adapted import blocks_to_adapt, drawn_adapters
 from .cut import CutNet, NoCut
 from .frozen import FrozenBackbone, exact
+from .loading import ChooseLevels, choose_levels
 from .taps import HW
-from .trained import first_stage, fitted_net, keep_frozen, parameters_by_stage
+from .trained import first_stage, fitted_net, keep_frozen, parameters_by_stage, probe_canvas
 
 
 class Tail(nn.Module):
@@ -49,19 +51,26 @@ class Tail(nn.Module):
         self._batch_norm = batch_norm
         self._precision = None if trained else backbone.precision
         backbone.requires_grad_(False)
+        self._only_hw = canvases[0] if backbone.taps.sized else None
         self.net = _cut_at(backbone, first - 1, canvases)
-        self.stages: list[list[nn.Parameter]] = self._trained(min(canvases)) if trained else []
+        self.stages: list[list[nn.Parameter]] = self._trained() if trained else []
         self.train()
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Add the levels behind the cut to a pyramid of the levels up to it, with a graph where trained.
 
-        A pyramid of tokens has those before the cells in its `vector`, (B, P * C).
+        A pyramid of tokens has those before the cells in its `vector`, (B, P * C). Raises InputError for a
+        canvas that the model is not fitted to.
         """
+        if self._only_hw not in (None, pyramid.canvas_hw):
+            raise InputError(
+                f"the tail is fitted to canvases of {self._only_hw} (h, w) px, got {pyramid.canvas_hw}; make "
+                "the cache with --size"
+            )
         names = pyramid.spec.names
         map_ = pyramid.maps[names.index(self.cut.name)]
         given = pyramid.vector if self.net.cut.prefix else None
-        tokens = None if given is None else given.unflatten(1, (-1, map_.shape[1]))
+        tokens = None if given is None else given.view(len(given), -1, map_.shape[1])
         precision = self._precision
         with nullcontext() if precision is None else exact(precision, map_.device):
             behind = self.net(map_, pyramid.canvas_hw, tokens)
@@ -73,18 +82,23 @@ class Tail(nn.Module):
         )
         return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
 
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that it takes beside the map, such as a class token."""
+        return self.net.cut.prefix or 0
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""
         super().train(mode)
         keep_frozen(self, self._batch_norm)
         return self
 
-    def _trained(self, canvas_hw: HW) -> list[list[nn.Parameter]]:
+    def _trained(self) -> list[list[nn.Parameter]]:
         """Unfreeze what the maps behind the cut depend on, and return it by stage."""
         self.net.requires_grad_(True)
         parameters = list(self.net.parameters())
         with torch.enable_grad():
-            stages = parameters_by_stage(self.net.of_zeros(canvas_hw), parameters)
+            stages = parameters_by_stage(self.net.of_zeros(), parameters)
         self.net.requires_grad_(False)
         for parameter in (p for stage in stages for p in stage):
             parameter.requires_grad_(True)
@@ -119,6 +133,11 @@ class AdaptedTail(nn.Module):
         # A tuple hides the frozen tail from torch: it is not saved.
         self._frozen = (tail,)
 
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that it takes beside the map, such as a class token."""
+        return self._frozen[0].tokens
+
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Add the levels behind the cut, with a graph from the first adapter on."""
         added: FeaturePyramid = self._frozen[0](pyramid)
@@ -150,7 +169,7 @@ def _cut_at(backbone: FrozenBackbone, cut: int, canvases: Sequence[HW]) -> CutNe
 
 def _try_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[HW]) -> CutNet:
     net = fitted_net(backbone, canvases, range(cut, count))
-    return CutNet(net.eval().requires_grad_(False), canvases)
+    return CutNet(net.eval().requires_grad_(False), probe_canvas(backbone, min(canvases)))
 
 
 def _no_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[HW]) -> str:
@@ -168,3 +187,33 @@ def _no_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[H
             continue
         return f"{text}; the nearest level for it is {levels[other + 1]}"
     return f"{text}, nor with any other level; use --source finetune"
+
+
+def levels_with_tail(cached: PyramidSpec, train_from: str, cache: Path | str) -> ChooseLevels:
+    """Return the function that chooses the levels of a pyramid with a tail.
+
+    These are the cached levels before the tail, and all cached ones within it; where none of these is cached,
+    those that an extraction would choose. cache: what is named in errors. It raises ConfigError where the
+    cache lacks the level that the tail begins behind.
+    """
+
+    def choose(available: Sequence[LevelSpec]) -> list[str]:
+        names = [level.name for level in available]
+        if train_from not in names[1:]:
+            hint = did_you_mean(train_from, names[1:])
+            raise ConfigError(
+                f"setting 'backbone.train_from': expected the level that a tail begins with, got "
+                f"{train_from!r}{hint}"
+            )
+        first = names.index(train_from)
+        if names[first - 1] not in cached.names:
+            raise ConfigError(
+                f"setting 'backbone.train_from': a tail that begins with {train_from} takes the maps of "
+                f"{names[first - 1]}, and {cache} has {', '.join(cached.names)}; extract it with "
+                f"--levels {','.join([*(n for n in names[:first] if n in cached.names), names[first - 1]])}"
+            )
+        behind = [name for name in names[first:] if name in cached.names]
+        usual = [names[k] for k in choose_levels("", available, None) if k >= first]
+        return [n for n in names[:first] if n in cached.names] + (behind or usual or names[-1:])
+
+    return choose

@@ -111,12 +111,18 @@ def _stages(backbone: FrozenBackbone, canvas_hw: HW) -> list[list[nn.Parameter]]
     """Return the parameters of each stage, for every level up to the pyramid's last, used by it or not."""
     taps = backbone.taps
     count = max(backbone.chosen) + 1
-    side = 2 * taps.available[count - 1].stride
-    probe_hw = canvas_hw if taps.sized or taps.native_hw else (side, side)
     parameters = list(taps.model.parameters())
     with torch.enable_grad():
+        probe_hw = probe_canvas(backbone, canvas_hw)
         probe = torch.zeros((1, 3, *probe_hw), device=parameters[0].device)
         return parameters_by_stage(taps.build(range(count)).eval()(probe), parameters)
+
+
+def probe_canvas(backbone: FrozenBackbone, canvas_hw: HW) -> HW:
+    """Return the canvas of a probe: a small one, unless the model is fitted to its canvas, `canvas_hw`."""
+    taps = backbone.taps
+    side = 2 * taps.available[max(backbone.chosen)].stride
+    return canvas_hw if taps.sized or taps.native_hw else (side, side)
 
 
 def parameters_by_stage(

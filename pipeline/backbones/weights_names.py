@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ...cache.wording import listed
 from .weights_file import StateDict, digest
 
 # What torch's wrappers of modules put into the names of tensors.
 _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-_MAX_NAMED = 3
 # No name of a tensor is longer, and looking through a name takes the square of its parts.
 _MAX_LENGTH = 500
 
@@ -161,10 +161,9 @@ def misfit(sets: Mapping[str, StateDict], wanted: Wanted) -> str:
         return f"{text}; the file has no tensors"
     used = {prefix + n for n in usable}
     others = [name for name in tensors if name not in used] or list(tensors)
-    shown = ", ".join(f"{name!r} {_shape(tensors[name])}" for name in others[:_MAX_NAMED])
-    more = len(others) - _MAX_NAMED
+    shown = listed([f"{name!r} {_shape(tensors[name])}" for name in others])
     under = f" in {where!r}" if where else ""
-    return f"{text}; the file has{under} {shown}{f' and {more} others' if more > 0 else ''}"
+    return f"{text}; the file has{under} {shown}"
 
 
 def _nearest(sets: Mapping[str, StateDict], wanted: Wanted) -> tuple[str, str]:

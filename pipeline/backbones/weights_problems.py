@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ...cache.wording import listed
 from .weights_option import SUFFIXES
 
 # The first bytes of what people take for weights, and what to do about it.
@@ -42,7 +43,7 @@ _ENDINGS: Mapping[str, str] = {
 }
 _TAR_AT, _TAR = 257, b"ustar"
 # The part of a pickle that is looked through: the structure of a checkpoint, whose values lie elsewhere.
-_PICKLE_BYTES, _MAX_OBJECTS = 4 * 2**20, 3
+_PICKLE_BYTES = 4 * 2**20
 # How a file begins that torch wrote before it wrote archives, and how many pickles precede the checkpoint.
 _OLDER, _BEFORE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", 3
 # Entries of a checkpoint that are tensors or a model, the likeliest first.
@@ -137,8 +138,6 @@ def _problem_of_pickle(path: Path) -> str | None:
     found = _looked_through(_steps(_pickle_in(path)))
     if not found.objects:
         return None
-    objects = ", ".join(found.objects[:_MAX_OBJECTS])
-    more = len(found.objects) - _MAX_OBJECTS
     loaded = f'torch.load({_text(path)}, map_location="cpu", weights_only=False)'
     if found.entry:
         loaded += f"[{_text(found.entry)}]"
@@ -147,7 +146,7 @@ def _problem_of_pickle(path: Path) -> str | None:
     elif not found.entry:
         loaded = f"{{k: v for k, v in {loaded}.items() if torch.is_tensor(v)}}"
     return (
-        f"it has objects besides tensors ({objects}{f' and {more} more' if more > 0 else ''}), which could "
+        f"it has objects besides tensors ({listed(found.objects)}), which could "
         "run any program; if you trust it, save its tensors alone: "
         + _python(f"torch.save({loaded}, {_saved(path)})")
     )

@@ -19,6 +19,7 @@ from ...cache.key import CacheKey
 from ...cache.layout import ImageEntry
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
+from ...cache.wording import none_could
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.images.canvases import CanvasRecipe, render
 from ..machines.progress import progress_line
@@ -45,7 +46,7 @@ def learn(
             progress.advance()
     if not any(found.values()):
         raise InputError(
-            f"none of the {len(images)} images that calibrate the codec could be read "
+            f"{none_could(len(images), 'image', 'be read')} to calibrate the codec "
             f"({images[0].file_name}: {render(recipe, images[0], (0,)).failure}); give more "
             "--calibration-images, or another cache's --calibration"
         )

@@ -14,6 +14,7 @@ from ...cache.format.content import image_files
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry
+from ...cache.wording import counted, listed
 from ..dataset.images.decoding import file_sha256
 from ..machines.progress import progress_line
 
@@ -69,9 +70,10 @@ def _touched(path: Path) -> float:
 def refuse_changed(out: Path, changed: Sequence[ImageEntry]) -> None:
     """Raise KeyMismatch where any image has changed."""
     if changed:
-        names = ", ".join(image.file_name for image in changed[:3])
-        more = ", ..." if len(changed) > 3 else ""
+        one = "image has changed since its features were made"
+        several = "images have changed since their features were made"
+        names = listed([image.file_name for image in changed])
         raise KeyMismatch(
-            f"{out}: {len(changed)} images have changed since their features were made ({names}{more}); "
-            "put them back, choose another --out, or add --redo-changed to make their shards again"
+            f"{out}: {counted(len(changed), one, several)} ({names}); put them back, choose another --out, "
+            "or add --redo-changed to make their shards again"
         )

@@ -14,7 +14,7 @@ from ...cache.format.header import NAME, read_key
 from ...cache.stores import STORES
 from ..backbones.known import check_backbone, check_weights
 from ..command import check_folder, check_ranges, flag_of
-from ..dataset.data_name import DataName
+from ..dataset.data_name import DataName, check_path
 from ..dataset.images.views import ResizeRule, parse_views
 from ..dataset.presence import check_data
 from ..machines.choices import check_device, check_engine, check_precision, check_threads
@@ -36,6 +36,9 @@ def check_extraction(config: ExtractConfig) -> None:
         raise InputError(f"--store {config.store!r}{did_you_mean(config.store, STORES)}")
     _check_engine(config, find_world(config.rank, config.world, os.environ))
     _check_update(config)
+    # Whether a path or a backbone is there is known sooner than what a data set is.
+    check_path(config.annotations)
+    check_backbone(config.backbone)
     check_data(DataName(config.annotations, config.format, config.split))
     check_weights("--weights", config.weights)
     if config.calibration is not None:
@@ -45,7 +48,6 @@ def check_extraction(config: ExtractConfig) -> None:
         check_folder("--images", config.images)
         if config.update is not None:
             read_key(config.update)
-    check_backbone(config.backbone)
 
 
 def check_out(out: Path) -> None:

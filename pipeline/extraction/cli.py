@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ...cache.wording import counted
 from ..command import echo, takes
 from ..dataset.images.sides import chosen_long
 from .options import ExtractConfig
@@ -33,17 +34,17 @@ def extract_command(config: ExtractConfig) -> None:
     if summary.reused:
         done = f" ({summary.reused} of {summary.written} taken over from {config.update})"
     echo(
-        f"{summary.samples} samples, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
+        f"{counted(summary.samples, 'sample')}, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
         f"{summary.out}{done}"
     )
     if summary.missing:
         echo(
-            f"{summary.missing} shards belong to other processes and are not there yet; whoever "
-            "finishes last completes the cache"
+            f"{counted(summary.missing, 'shard of other processes is', 'shards of other processes are')} not "
+            "there yet; whoever finishes last completes the cache"
         )
     if summary.failed:
         echo(
-            f"{len(summary.failed)} images failed; the cache works without them, --retry-failed "
+            f"{counted(len(summary.failed), 'image')} failed; the cache works without them, --retry-failed "
             "tries them again",
             err=True,
         )

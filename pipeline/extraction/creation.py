@@ -18,6 +18,7 @@ from ...cache.format.records import record_name
 from ...cache.key import CacheKey
 from ...cache.layout import ImageEntry, Layout
 from ...cache.stores import STORES
+from ...cache.wording import counted
 from ...cache.writer import create_cache
 from ..backbones.fitting import fitting_rule
 from ..backbones.frozen import FrozenBackbone
@@ -194,9 +195,9 @@ def _refuse_other_inputs(config: ExtractConfig, wanted: CacheHeader, found: Cach
     if wanted.layout not in (found.layout, there):
         mine, theirs = set(wanted.layout.images), set(there.images)
         raise KeyMismatch(
-            f"{out} was planned for another data set: {len(mine - theirs)} images here that are not "
-            f"there, {len(theirs - mine)} the other way, or another --shard-mb; choose another --out "
-            f"(with --update {out} it takes over what has not changed)"
+            f"{out} was planned for another data set: {counted(len(mine - theirs), 'image')} only "
+            f"here, {len(theirs - mine)} only there, or another --shard-mb; choose another --out (with "
+            f"--update {out} it takes over what has not changed)"
         )
 
 

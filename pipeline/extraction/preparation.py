@@ -12,6 +12,7 @@ from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone
 from ..dataset.data_set import DataSet, read_data_set
 from ..dataset.doctor.examine import quick_findings
+from ..dataset.images.views import ResizeRule
 from ..machines.devices import pick_device, use_threads
 from ..machines.world import World
 from .checks import check_extraction
@@ -49,7 +50,8 @@ def with_data(config: ExtractConfig) -> tuple[ExtractConfig, DataSet]:
 
 def prepared(config: ExtractConfig, world: World, data: DataSet) -> Prepared:
     """Load the backbone and plan the cache of a data set. Raises InputError."""
-    found = [finding.line for finding in quick_findings(data)]
+    resize = ResizeRule(*config.sides, square=config.size is not None, divisor=1)
+    found = [finding.line for finding in quick_findings(data, resize)]
     for warning in (*data.annotations.warnings(), *found):
         log.warning("%s: %s", data.source, warning)
     device = pick_device(config.device, world.local_rank)

@@ -18,6 +18,7 @@ from ...cache.errors import FdetError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import record_name
 from ...cache.layout import Shard
+from ...cache.wording import counted
 from ..backbones.weights_option import absolute
 from ..dataset.data_set import DataSet
 from ..machines.interrupt import interruptible
@@ -104,7 +105,7 @@ class RayEngine:
 
     def _show(self, progress: ProgressLine, done: int) -> None:
         workers = len(self.queue.in_hand)
-        progress.note(f"{progress.rate:.1f} samples/s, {workers} workers")
+        progress.note(f"{progress.rate:.1f} samples/s, {counted(workers, 'worker')}")
         progress.advance(max(0, done + self.queue.counted - progress.done))
 
     def _leave(self) -> None:

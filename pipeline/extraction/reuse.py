@@ -14,6 +14,7 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import SampleEntry
 from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
+from ...cache.wording import counted
 from ..dataset.images.canvases import CanvasRecipe
 from ..dataset.images.decoding import file_sha256
 from ..machines.progress import progress_line
@@ -86,7 +87,7 @@ def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Sh
                 if _same_placements(cache, old, recipe, image):
                     found[image.id] = old
                     break
-    log.info("%s: %d of %d images have not changed", cache.root, len(found), len(images))
+    log.info("%s: unchanged: %d of %s", cache.root, len(found), counted(len(images), "image"))
     return Reused(cache, found)
 
 

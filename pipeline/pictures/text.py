@@ -10,6 +10,7 @@ from functools import cache
 
 from PIL import ImageDraw
 
+from ...cache.wording import counted, listed
 from .fonts import Face, can_shape, face_of, has, needs_shaping, opened
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,9 @@ def legible_names(names: tuple[str, ...], ids: tuple[int, ...]) -> tuple[str, ..
     if lost:
         shaped = all(map(_has_letters, lost))
         log.warning(
-            "pictures show %d classes by their ids (%s), since %s; %s",
-            len(lost),
-            ", ".join([*lost[:3], *(["..."] if len(lost) > 3 else [])]),
+            "pictures show %s by id (%s), since %s; %s",
+            counted(len(lost), "class", "classes"),
+            listed(lost),
             "their script cannot be set here" if shaped else "no font here has their letters",
             _SHAPING if shaped else _ADVICE,
         )

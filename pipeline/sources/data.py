@@ -20,6 +20,7 @@ from ...cache.loader import BatchReader
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
 from ...cache.sampler import SampleId
+from ...cache.wording import counted
 from ..dataset.annotations import Annotations, joined_annotations
 from ..dataset.check import check_images
 from ..dataset.classes.long_tail import class_images
@@ -184,7 +185,9 @@ def _usable(
 ) -> tuple[int, ...]:
     present = [image.id for image in header.layout.images if image.id not in failed]
     if failed:
-        log.warning("%s: %d images failed at extraction and are left out", name, len(failed))
+        one = "image failed at extraction and is left out"
+        several = "images failed at extraction and are left out"
+        log.warning("%s: %s", name, counted(len(failed), one, several))
     usable = tuple(image_id for image_id in present if image_id in annotations)
     others = [i for i in usable if not same_image(annotations.image(i), header.layout.image(i))]
     if others:
@@ -195,14 +198,13 @@ def _usable(
             "there; these annotations belong to another data set"
         )
     if len(usable) < len(present):
-        log.warning(
-            "%s: %d images are not in the annotations and are left out",
-            name,
-            len(present) - len(usable),
-        )
+        one = "image is not in the annotations and is left out"
+        several = "images are not in the annotations and are left out"
+        log.warning("%s: %s", name, counted(len(present) - len(usable), one, several))
     absent = sum(image.id not in header.layout for image in annotations.images)
     if absent:
-        log.warning("%s: %d annotated images are not in the cache", name, absent)
+        unknown = counted(absent, "annotated image is", "annotated images are")
+        log.warning("%s: %s not in the cache", name, unknown)
     if not usable:
         raise InputError(f"{name}: no image has both features and annotations")
     return usable

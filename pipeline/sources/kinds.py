@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .live import Backbone
     from .source import PyramidSource
 
-CACHED = "cached"
+CACHED, TAIL = "cached", "tail"
 # Where samples stay after their first reading.
 Residence = Literal["auto", "ram", "device", "none"]
 
@@ -30,14 +30,16 @@ class SourceKind:
     """A row of SOURCES.
 
     help: what gives the pyramids, in words. colour: its colour in plots. live: whether images pass through a
-    backbone in every step. trains: whether that backbone is trained too. fresh: whether it begins with random
-    weights. make: a function that builds a live source from the header of the cache that is its recipe, the
-    folder of images, the backbone and the number of workers.
+    backbone in every step. tail: whether cached maps pass through the last stages of one instead. trains:
+    whether a live backbone is trained too. fresh: whether it begins with random weights. make: a function
+    that builds a live source from the header of the cache that is its recipe, the folder of images, the
+    backbone and the number of workers.
     """
 
     help: str
     colour: str
     live: bool = False
+    tail: bool = False
     trains: bool = False
     fresh: bool = False
     make: MakeSource = _live
@@ -46,6 +48,11 @@ class SourceKind:
 # The colours are from Okabe and Ito's palette, so that colour-blind readers can tell them apart too.
 SOURCES: Mapping[str, SourceKind] = {
     CACHED: SourceKind("maps from the cache", "#0072B2"),
+    TAIL: SourceKind(
+        "cached maps, and the stages of the backbone from backbone.train_from on, which are trained on them",
+        "#56B4E9",
+        tail=True,
+    ),
     "online": SourceKind("the frozen backbone in the loop", "#D55E00", live=True),
     "finetune": SourceKind(
         "a backbone that is trained from stage backbone.train_from on",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...cache.placement import Placement
+from ...cache.pyramid import PyramidSpec
 from ...cache.sampler import drawn_views
 from ...heads.anchors import Anchors, best_iou
 from ...heads.detector import Detector
@@ -62,23 +63,29 @@ class SeenTargets:
         return torch.cat([t.boxes for t in self.targets])
 
 
-def settled(config: RunConfig, data: Data, device: torch.device) -> RunConfig:
+def settled(
+    config: RunConfig, data: Data, device: torch.device, tail: PyramidSpec | None = None
+) -> RunConfig:
     """Return the configuration with a value in place of every "auto".
 
-    data: the samples that are trained on. Raises ConfigError where the cache lacks a level that the neck
-    needs.
+    data: the samples that are trained on. tail: the levels, where a tail adds to the cached ones. Raises
+    ConfigError where the cache lacks a level that the neck needs.
     """
     train, optim = config.train, config.optim
     if train.precision == "auto":
         train = replace(train, precision=native_precision(device))
     if train.epochs == "auto":
-        train = replace(train, epochs=auto_epochs(len(data.image_ids), train.batch_size))
+        views = train.views or len(data.header.layout.views)
+        epochs = auto_epochs(len(data.image_ids), train.batch_size, views)
+        train = replace(train, epochs=epochs)
     if train.eval_every == "auto":
         train = replace(train, eval_every=max(1, round(fixed(train.epochs) / EVALUATIONS)))
     if optim.lr == "auto":
         optim = replace(optim, lr=auto_rate(optim.name, train.batch_size))
     config = replace(config, train=train, optim=optim)
-    return replace(config, head=_settled_head(config, data)) if _unsettled(config.head) else config
+    if not _unsettled(config.head):
+        return config
+    return replace(config, head=_settled_head(config, data, tail))
 
 
 def auto_rate(optimiser: str, batch_size: int) -> float:
@@ -95,14 +102,14 @@ def _unsettled(settings: Any) -> list[str]:
     ]
 
 
-def _settled_head(config: RunConfig, data: Data) -> Any:
+def _settled_head(config: RunConfig, data: Data, tail: PyramidSpec | None) -> Any:
     """Return the head's settings; the anchors are settled first, as the normaliser depends on them."""
     seen = seen_targets(data, config.train)
     head, labels = config.head, seen.labels
-    detector = _detector(config, data)
+    detector = _detector(config, data, tail)
     if getattr(head, "anchor_scales", None) == "auto":
         head = replace(head, anchor_scales=fitting_scales(detector, seen))  # type: ignore[call-arg]
-        detector = _detector(replace(config, head=head), data)
+        detector = _detector(replace(config, head=head), data, tail)
     if head.normaliser == "auto":
         count = sum(
             float(detector.head.fit(t.boxes, p.canvas_hw).locations.sum())
@@ -113,8 +120,8 @@ def _settled_head(config: RunConfig, data: Data) -> Any:
     return head
 
 
-def _detector(config: RunConfig, data: Data) -> Detector:
-    levels = data.header.key.levels
+def _detector(config: RunConfig, data: Data, tail: PyramidSpec | None = None) -> Detector:
+    levels = tail or data.header.key.levels
     if data.second is not None:
         levels = levels.joined_with(data.second.key.levels)
     return fresh_detector(config, levels, len(data.annotations.class_ids))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...cache.errors import ConfigError, InputError
 from ...cache.format.header import read_key
+from ...cache.wording import counted
 from ...heads.build import chosen_levels
 from ..backbones.known import check_weights
 from ..command import check_file, check_folder
@@ -41,9 +42,9 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: int) -> 
         raise ConfigError("setting 'train.patience': nothing is evaluated without --val; give both")
     if train.batch_size < processes * train.accumulate:
         raise ConfigError(
-            f"setting 'train.batch_size': {train.batch_size} images cannot be shared by {processes} "
-            f"processes with train.accumulate={train.accumulate}; expected at least "
-            f"{processes * train.accumulate}"
+            f"setting 'train.batch_size': {counted(train.batch_size, 'image')} cannot be shared by "
+            f"{counted(processes, 'process', 'processes')} with "
+            f"train.accumulate={train.accumulate}; expected at least {processes * train.accumulate}"
         )
     if options.kind.fresh and (backbone.train_from or backbone.norm == "frozen"):
         raise ConfigError(
@@ -52,13 +53,23 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: int) -> 
         )
     if backbone.adapters:
         _check_adapters(config, options)
+    if options.kind.tail and not backbone.train_from:
+        raise ConfigError(
+            "setting 'backbone.train_from': --source tail needs the level that the tail begins with, e.g. "
+            "--set backbone.train_from=c5 for all that follows c4"
+        )
+    if backbone.frozen_tail and (backbone.adapters or not options.kind.tail):
+        raise ConfigError(
+            "setting 'backbone.frozen_tail': it is for --source tail without adapters, which freeze it "
+            "anyway; expected false"
+        )
 
 
 def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
-    if not options.kind.live:
+    if not (options.kind.live or options.kind.tail):
         raise ConfigError(
             "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass through "
-            "them; expected --source online --images DIR"
+            "them; expected --source online --images DIR, or --source tail"
         )
     if options.trains_backbone:
         raise ConfigError(
@@ -103,7 +114,7 @@ def _check_caches(config: RunConfig, options: TrainOptions) -> None:
     for cache in (*options.seconds, options.val, options.val_second):
         if cache is not None:
             read_key(cache)
-    if not options.seconds:  # The levels of a second cache have other names once they are joined.
+    if not (options.seconds or options.kind.tail):  # A second cache or a tail adds levels.
         chosen_levels(keys[0].levels, config.neck)
     check_views(config, len(keys[0].views), " + ".join(map(str, options.caches)))
 

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -17,9 +17,6 @@ from ..command import MASKS, MODEL, Assignments, echo, given_names, opt, takes
 from ..machines.interrupt import INTERRUPTED
 from ..runs.config_option import ConfigFile
 from .options import TrainOptions
-
-if TYPE_CHECKING:
-    from .loop import TrainSummary
 
 
 class TrainCommand(TyperCommand):
@@ -97,7 +94,7 @@ def train_command(
             config, neck=neck, head=head, masks=masks, adapters=adapters, assignments=assignments
         )
     check_training(settings, options)
-    from ..runs.inspection import steps_after_training
+    from .ending import closing_lines
     from .train import train
 
     logging.getLogger("fdet").setLevel(logging.INFO)
@@ -106,21 +103,8 @@ def train_command(
         summary = train(settings, options)
     if not first:
         return
-    echo(described(summary))
-    for line in steps_after_training(summary.out):
+    for line in closing_lines(summary, options):
         echo(line)
-
-
-def described(summary: TrainSummary) -> str:
-    """Return the line with which a training ends."""
-    best = f", {summary.skipped} damaged samples left out" if summary.skipped else ""
-    if summary.best_ap is not None:
-        ap50 = "" if summary.best_ap50 is None else f", AP50 {summary.best_ap50:.3f}"
-        best += f", best AP {summary.best_ap:.3f}{ap50} (epoch {summary.best_epoch})"
-    return (
-        f"{summary.steps} steps, {summary.seconds:.1f} s, waiting for data "
-        f"{summary.waiting:.1%}{best}, {summary.out}"
-    )
 
 
 @contextmanager

@@ -12,11 +12,14 @@ import torch
 from ...cache.errors import ConfigError, InputError
 from ...cache.format.header import CacheHeader
 from ...cache.sampler import share_of
+from ...cache.wording import counted, none_has
 from ..backbones.loading import load_backbone_of, random_backbone_of
+from ..backbones.tail import AdaptedTail, Tail, levels_with_tail
 from ..backbones.trained import TrainedBackbone
+from ..dataset.images.canvases import recipe_of
 from ..machines.processes import Processes
 from ..runs.config import RunConfig
-from ..runs.model import OwnBackbone, adapted_backbone
+from ..runs.model import OwnBackbone, adapted_backbone, tail_of
 from ..sources.data import Data, open_cached, open_live
 from .checks import check_views
 from .memory_limit import Fit
@@ -58,7 +61,7 @@ def chosen(config: RunConfig, data: Data) -> Data:
         data = replace(data, image_ids=share_of(data.image_ids, settings.fraction))
     if all(data.annotations.of_image(image_id).crowd.all() for image_id in data.image_ids):
         raise InputError(
-            f"{data.name}: none of its {len(data.image_ids)} images has an object, so there is nothing to "
+            f"{data.name}: {none_has(len(data.image_ids), 'image', 'an object')}, so there is nothing to "
             "learn; look at its annotations with `fdet dataset check`"
         )
     return data
@@ -72,6 +75,8 @@ def trained_backbone(
     Raises ConfigError, InputError.
     """
     settings, scratch = config.backbone, options.kind.fresh
+    if options.kind.tail:
+        return _tail(config, options, header, device)
     if not (options.trains_backbone or settings.adapters):
         return None
     headers = [header] if options.val is None else [header, CacheHeader.read(options.val)]
@@ -86,6 +91,23 @@ def trained_backbone(
         backbone = load_backbone_of(header.key, device, options.weights)
     batch_norm = settings.norm == "batch" or (scratch and settings.norm == "auto")
     return TrainedBackbone(backbone, settings.train_from, batch_norm=batch_norm, canvases=canvases)
+
+
+def _tail(
+    config: RunConfig, options: TrainOptions, header: CacheHeader, device: torch.device
+) -> OwnBackbone:
+    """Return the tail behind the cached levels."""
+    train_from = config.backbone.train_from
+    choose = levels_with_tail(header.key.levels, train_from, options.caches[0])
+    frozen = load_backbone_of(header.key, device, options.weights, levels=choose)
+    canvases = [recipe_of(header.key, Path()).rule.canvas_hw((1, 1))]
+    tail = tail_of(config, frozen, canvases)
+    if tail.tokens:
+        raise ConfigError(
+            f"--source tail: {header.key.backbone} passes {counted(tail.tokens, 'token')} on beside the map, "
+            "which caches do not keep; use --source finetune"
+        )
+    return tail
 
 
 def _check_precision(config: RunConfig, header: CacheHeader) -> None:
@@ -121,6 +143,7 @@ def _training_data(
             masks=config.masks,
         )
     assert options.images is not None
+    assert not isinstance(backbone, Tail | AdaptedTail)
     live = backbone or load_backbone_of(header.key, device, options.weights)
     return open_live(
         options.caches[0],
@@ -152,7 +175,7 @@ def _validation_data(
             return data
     workers, prefetch = config.train.workers, config.train.prefetch
     annotations = options.val_data
-    if backbone is None:
+    if backbone is None or options.kind.tail:
         return open_cached(
             [options.val],
             annotations,
@@ -163,7 +186,7 @@ def _validation_data(
             masks=config.masks,
         )
     images = options.val_images or options.images
-    assert images is not None
+    assert images is not None and not isinstance(backbone, Tail | AdaptedTail)
     return open_live(options.val, annotations, images, backbone, workers, masks=config.masks)
 
 

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from ..runs.advice.remedies import against_divergence
 from ..runs.config import RunConfig, fixed
 from ..runs.info import RunInfo
+from ..runs.points import points
 from ..runs.position import BEST, LAST, Position, read_position
 
 
@@ -22,7 +23,7 @@ def remedies(config: RunConfig, out: Path, position: Position) -> str:
         schedule.name != "onecycle",
     )
     if best is not None and (out / BEST).is_file():
-        kept.append(f"{BEST} has the weights of epoch {position.best_epoch}, AP {best:.3f}")
+        kept.append(f"{BEST} has the weights of epoch {position.best_epoch}, AP {points(best)}")
     if (out / LAST).is_file() and (out / "run.json").is_file():  # A trial has only the former.
         kept.append(f"{LAST} has {_last_weights(out)}")
     return (

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 
 from ...cache.sampler import Sampler
+from ...cache.wording import counted
 from ...heads.detector import Head
 from ..machines.duration import shown_time
 from ..runs.config import RunConfig, fixed
@@ -32,10 +33,13 @@ def described_length(config: RunConfig, total: int, evaluated: bool) -> str:
     """
     train, optim = config.train, config.optim
     line = (
-        f"{total} steps in {fixed(train.epochs)} epochs, {train.batch_size} images each; {optim.name}, "
+        f"{counted(total, 'step')} in {counted(fixed(train.epochs), 'epoch')}, "
+        f"{counted(train.batch_size, 'image')} each; {optim.name}, "
         f"peak rate {fixed(optim.lr):.3g}, {train.precision}"
     )
-    return f"{line}; evaluated every {fixed(train.eval_every)} epochs" if evaluated else line
+    every = fixed(train.eval_every)
+    often = "epoch" if every == 1 else f"{every} epochs"
+    return f"{line}; evaluated every {often}" if evaluated else line
 
 
 def described_extension(info: RunInfo, step: int, sampler: Sampler) -> str:
@@ -53,8 +57,8 @@ def described_extension(info: RunInfo, step: int, sampler: Sampler) -> str:
     )
     return (
         f"extended from {before} to {epochs} epochs at step {step}: the rate goes on as that of a run of "
-        f"{epochs} epochs at this step, {now:.3g} (by {before} epochs it would be {was:.3g}); this is not a "
-        f"run of {epochs} epochs from the start, and run.json says so"
+        f"{epochs} epochs at this step, {now:.3g} (by {counted(before, 'epoch')} it would be {was:.3g}); "
+        f"this is not a run of {epochs} epochs from the start, and run.json says so"
     )
 
 
@@ -91,7 +95,7 @@ def described_fit(head: Head, seen: SeenTargets, names: Sequence[str]) -> Iterat
 
 def described_time(config: RunConfig, seconds: float) -> str:
     """Return a line on the time that the remaining steps take, with a smaller preset where it is long."""
-    line = f"the steps will take about {shown_time(seconds)}, without evaluations"
+    line = f"the remaining steps will take about {shown_time(seconds)}, without evaluations"
     if seconds <= LONG_SECONDS:
         return line
     neck, head = config.neck, config.head

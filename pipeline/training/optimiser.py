@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..backbones.adapted import AdaptedBackbone
+from ..backbones.tail import AdaptedTail
 from ..runs.config import OptimSettings
 from ..runs.model import Model
 
@@ -39,7 +40,7 @@ def _groups(model: Model, settings: OptimSettings) -> Iterator[dict[str, object]
         (settings.neck_factor, list(detector.neck.parameters())),
         (settings.head_factor, list(detector.head.parameters())),
     ]
-    if isinstance(model.backbone, AdaptedBackbone):
+    if isinstance(model.backbone, AdaptedBackbone | AdaptedTail):
         parts.append((settings.adapter_factor, list(model.backbone.parameters())))
     elif model.backbone is not None:
         stages = model.backbone.stages

@@ -108,7 +108,9 @@ class TrainOptions:
             group=TRAINING,
         ),
     ] = None
-    resume: Annotated[bool, opt("go on with an interrupted run", group=TRAINING)] = False
+    resume: Annotated[bool, opt("go on with an interrupted run: --resume RUN", group=TRAINING)] = (
+        False
+    )
     on_corrupt: Annotated[
         OnCorrupt,
         opt(
@@ -195,8 +197,10 @@ class TrainOptions:
         if self.memory_limit is not None and self.memory_limit < 1:
             raise InputError(f"--memory-limit: expected bytes, got {self.memory_limit}")
         if not self.kind.live:
-            self._refuse("is for a backbone in the loop", images=None, weights=None)
-        else:
+            self._refuse("is for a backbone in the loop", images=None)
+        if not (self.kind.live or self.kind.tail):
+            self._refuse("is for a backbone that is loaded", weights=None)
+        if self.kind.live:
             self._check_live()
         if self.val is None:
             for name in ("val_annotations", "val_images"):
@@ -221,10 +225,10 @@ class TrainOptions:
                 raise InputError(f"{flag} {value}: it goes with {to}; leave it out")
 
     def _check_second(self) -> None:
-        if self.seconds and self.kind.live:
+        if self.seconds and (self.kind.live or self.kind.tail):
             raise InputError(
-                f"--with is for cached maps; with --source {self.source}, which has one backbone in the "
-                "loop, leave it out"
+                f"--with is for cached maps alone; with --source {self.source}, which has one backbone, "
+                "leave it out"
             )
         if self.val_second is not None and not (self.seconds and self.val):
             raise InputError("--val-with goes with --with and --val; give all three")

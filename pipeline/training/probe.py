@@ -56,8 +56,7 @@ def train_steps(
     for number, (batch, own) in enumerate(zip(batches, owned, strict=True)):
         done = stepper.step(islice(loaded, len(own)), len(batch), number, len(batches))
         losses.append({name: float(loss) for name, loss in done.losses.items()})
-        progress.note(f"{progress.rate:.1f} steps/s")
-        progress.advance()
+        progress.advance(unit="steps/s")
     return Trained(tuple(losses), weights_of(model))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...cache.disk.objects import ObjectPath, located
 from ...cache.errors import ConfigError, CorruptCache, InputError
+from ..backbones.weights_option import absolute
 from ..command import flag_of
 from ..runs.config import RunConfig
 from ..runs.folder import changed_settings, is_longer, refuse_taken
@@ -37,7 +38,7 @@ def kept_values(options: TrainOptions) -> dict[str, Any]:
     values: dict[str, Any] = {
         "cache": [_absolute(path) for path in options.caches],
         "second": [_absolute(path) for path in options.seconds],
-        "weights": _absolute_weights(options.weights),
+        "weights": options.weights and absolute(options.weights),
         "track": list(options.track),
     }
     for name in (*PLACES, *PATHS):
@@ -147,9 +148,3 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def _absolute(path: Path) -> str:
     return str(path if isinstance(path, ObjectPath) else path.absolute())
-
-
-def _absolute_weights(weights: str | None) -> str | None:
-    """Return FILE or FILE#NAME with an absolute path, and anything that is no file as it is."""
-    file, mark, name = (weights or "").partition("#")
-    return f"{Path(file).absolute()}{mark}{name}" if file and Path(file).is_file() else weights

@@ -15,6 +15,7 @@ from torch import Tensor
 from ...cache.codecs.codec import codec_files
 from ...cache.errors import FdetError
 from ...cache.format.header import CacheHeader
+from ...cache.pyramid import PyramidSpec
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
 from ..dataset.classes.embeddings import read_embeddings
@@ -40,8 +41,9 @@ from ..watching.tracking import opened_trackers
 from .auto import seen_targets, settled
 from .averaging import MovingAverage
 from .checks import check_training
+from .curve import curve_hook
 from .data import chosen, open_data, trained_backbone
-from .loop import Loop, TrainSummary, evaluated_at_once
+from .loop import Loop, TrainSummary
 from .memory_limit import Fit, find_fit
 from .opening import NO_VALIDATION, described_extension, described_fit, described_length
 from .optimiser import make_optimiser
@@ -51,6 +53,7 @@ from .start import start_digest, start_from
 from .step import Stepper
 from .threads import check_threads, take_threads, threads_now
 from .trial import batches_to_try, heaviest, shortest
+from .validation import evaluated_at_once
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +179,7 @@ def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterato
     with opened_trackers(
         options.track, options.out, config.to_mapping(), resume=options.resume
     ) as trackers:
-        hooks = [*map(tracker_hook, trackers), *options.hooks]
+        hooks = [*map(tracker_hook, trackers), curve_hook(options.out), *options.hooks]
         if val is not None and options.shown_images is not None:
             of_val, bits = (val.annotations, val.image_ids), val.header.key.bits
             hooks.append(pictures_hook(options.out, options.shown_images, *of_val, trackers, bits))
@@ -187,7 +190,10 @@ def describe_training(info: RunInfo, model: Model) -> str:
     """Return a line on what is trained: the parameters and their share of the whole detector."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     above = model.detector.trained_parameters
-    frozen = info.backbone_parameters - (trained - above if info.trains_backbone else 0)
+    # The header counts the parameters up to the coarsest cached level.
+    counted_too = info.tail is not None and info.tail.names[-1] in info.key.levels.names
+    own = info.trains_backbone or (counted_too and not info.config.backbone.adapters)
+    frozen = info.backbone_parameters - (trained - above if own else 0)
     return (
         f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
         f"trained, {frozen / 1e6:.2f} M of {info.backbones} are frozen; trained share "
@@ -231,7 +237,8 @@ def _open(
         # The weights of that run's head belong to its anchors.
         before = RunInfo.read(options.start).config
         config = replace(config, head=config.adopting(before).head)
-    config = settled(config, data, processes.device)
+    tail = backbone.spec if backbone is not None and options.kind.tail else None
+    config = settled(config, data, processes.device, tail)
     vectors = _class_vectors(options, data)
     more = (
         {}
@@ -244,6 +251,7 @@ def _open(
         data,
         val,
         embedding=0 if vectors is None else vectors.shape[1],
+        tail=tail,
         more={**more, **threads_now(processes), **(fit.to_data() if fit else {})},
     )
     if val is not None:
@@ -263,11 +271,13 @@ def run_info(
     val: Data | None,
     *,
     embedding: int = 0,
+    tail: PyramidSpec | None = None,
     more: Mapping[str, str],
 ) -> RunInfo:
     """Return what run.json says.
 
-    embedding: the length of the vectors that stand for classes. more: further data that the run sees.
+    embedding: the length of the vectors that stand for classes. tail: the levels, with those of a tail. more:
+    further data that the run sees.
     """
     return RunInfo(
         key=data.header.key,
@@ -290,6 +300,7 @@ def run_info(
         frequencies=frequencies(data.annotations),
         second=data.second.key if data.second else None,
         embedding=embedding,
+        tail=tail,
     )
 
 

@@ -31,6 +31,7 @@ ABLATE = ["ablate", "TMP/plan.toml"]
 MODEL = ["model", "retinanet-fpn-s", "--cache", "TMP/cache"]
 EVALUATE = ["evaluate", "TMP/run", "TMP/cache"]
 PREDICT = ["predict", "TMP/run", "TMP/images", "--out", "TMP/new"]
+AUDIT = ["audit", "TMP/run", "TMP/cache", "--out", "TMP/new"]
 REPORT = ["report", "TMP/run"]
 CONVERT = ["cache", "convert", "TMP/cache", "TMP/new", "--codec=fp16"]
 COPY = ["cache", "copy", "TMP/cache", "TMP/new"]
@@ -135,6 +136,7 @@ CASES = [
     ([*EVALUATE, "--annotations=TMP/no.json"], "TMP/no.json: No such file"),
     ([*EVALUATE, "--checkpoint=last", "--images=TMP/images"], "needs no images"),
     (["evaluate", "TMP/begun", "TMP/cache"], "best.safetensors: no such file; --checkpoint last"),
+    ([*EVALUATE, "--compare=TMP/no"], NO_RUN),
     ([*EVALUATE, "--engine=pycoco"], "--engine 'pycoco'; did you mean 'pycocotools'?"),
     ([*EVALUATE, "--threads=0"], "--threads: expected at least 1, got 0"),
     (["predict", "TMP/no", *PREDICT[2:]], NO_RUN),
@@ -143,12 +145,25 @@ CASES = [
     ([*PREDICT, "--weights=TMP/no.pth"], "--weights TMP/no.pth: no such file"),
     ([*PREDICT, "--with-weights=TMP/data.json"], "was trained on one cache alone"),
     ([*PREDICT, "--device=cdua"], "did you mean 'cuda'?"),
-    ([*PREDICT, "--draw-above=3"], "--draw-above: expected 0 to 1, got 3.0"),
+    ([*PREDICT, "--threshold=3"], "--threshold: expected 0 to 1, or auto, got 3.0"),
     ([*PREDICT, "--every=0"], "--every: expected at least 1, got 0"),
     ([*PREDICT, "--annotations-format=coco"], "it goes with --annotations; leave it out"),
+    ([*PREDICT, "--nms=agnostc"], "--nms 'agnostc'; did you mean 'agnostic'?"),
+    ([*EVALUATE, "--nms=agnostc"], "--nms 'agnostc'; did you mean 'agnostic'?"),
+    (["audit", "TMP/no", *AUDIT[2:]], NO_RUN),
+    (["audit", "TMP/run", "TMP/no", *AUDIT[3:]], NO_CACHE),
+    (["audit", "TMP/run", "TMP/other-cache", *AUDIT[3:]], "holds other features than this run"),
+    ([*AUDIT, "--out=TMP/full"], "--out TMP/full: the folder is not empty"),
+    ([*AUDIT, "--images=TMP/no"], "--images TMP/no: no such folder"),
+    ([*AUDIT, "--annotations=TMP/no.json"], "TMP/no.json: No such file"),
+    ([*AUDIT, "--folds=1"], "--folds: expected 2 to 20, got 1"),
+    ([*AUDIT, "--pictures=jpgs"], "--pictures 'jpgs'; did you mean 'jpg'?"),
+    ([*AUDIT, "--device=cdua"], "did you mean 'cuda'?"),
     (["browse", "TMP/no"], NO_CACHE),
     (["browse", "TMP/cache", "--images=TMP/no"], "--images TMP/no: no such folder"),
     (["browse", "TMP/cache", "--annotations=TMP/data.json", "--format=x"], "--format 'x'"),
+    (["watch", "TMP/no"], "TMP/no: no such folder"),
+    (["watch", "TMP/run", "--out=TMP/page.txt"], "expected a name that ends in .html"),
     (["report", "TMP/no"], "TMP/no: no such folder"),
     ([*REPORT, "--val=TMP/no"], NO_CACHE),
     ([*REPORT, "--out=TMP/report.txt"], "expected a name that ends in .html"),

@@ -280,7 +280,7 @@ def test_a_part_of_several_says_what_is_left_to_the_others(dataset, tmp_path):
     assert (result.exit_code, result.stderr) == (0, "")
     first, second = result.stdout.splitlines()
     assert first.startswith("6 samples, ")
-    assert second.startswith("3 shards belong to other processes and are not there yet; whoever")
+    assert second.startswith("3 shards of other processes are not there yet; whoever")
 
 
 def test_an_update_says_how_much_was_taken_over(dataset, quick_caches, tmp_path):
@@ -302,7 +302,7 @@ def test_a_corrupt_image_is_listed_and_the_exit_code_is_three(tmp_path):
     assert result.stdout.startswith("3 samples")
     listed, advice = result.stderr.splitlines()
     assert listed == "failed: 10.png: not an image that can be read"
-    assert advice.startswith("1 images failed;") and "--retry-failed" in advice
+    assert advice.startswith("1 image failed;") and "--retry-failed" in advice
     assert fdet(*words).exit_code == 3, "it is still so"
     bad.write_bytes(sound)
     mended = fdet(*words, "--retry-failed")
@@ -352,7 +352,7 @@ def test_cache_info_in_words(exact_cache):
     many = [{"id": k, "name": f"class {k}"} for k in range(14)]
     lines = fact_lines({**facts, "classes": many, "crowds": 2})
     assert lines["classes"].startswith("14: class 0, class 1,")
-    assert lines["classes"].endswith("class 9, and 4 more")
+    assert lines["classes"].endswith("class 9 and 4 more")
     assert lines["boxes"] == f"{facts['boxes']}, 2 of them crowds"
 
 

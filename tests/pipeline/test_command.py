@@ -161,3 +161,33 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path):
         check_file("--a", tmp_path)
     with pytest.raises(InputError, match="it is a file; expected a folder"):
         check_folder("--a", tmp_path / "file")
+
+
+def test_the_lines_of_a_paragraph_are_joined_in_the_help():
+    """typer would keep where the source breaks them, in the second paragraph and those after it."""
+
+    @takes
+    def command() -> None:
+        """Do it.
+
+        One line of the source
+        and another.
+
+        The end.
+        """
+
+    assert command.__doc__ == "Do it.\n\nOne line of the source and another.\n\nThe end."
+
+
+def test_a_default_stands_in_the_help_without_parentheses():
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        form: Annotated[str, opt("the form", parser=str)] = "jpg"
+
+    @takes
+    def command(options: Options) -> None:
+        """Do it."""
+
+    program = typer.Typer()
+    program.command()(command)
+    assert "the form; default: jpg" in CliRunner().invoke(program, ["--help"]).output

@@ -114,7 +114,7 @@ TARGETS = {
     "predict": Target(
         lambda ground, out: [
             *("predict", ground.run, ground.dataset.parent / "images", "--out", out),
-            *("--recursive", "--save-crops", "--draw-above", "0.01", "--device", "cpu"),
+            *("--recursive", "--save-crops", "--threshold", "0.01", "--device", "cpu"),
         ]
     ),
 }

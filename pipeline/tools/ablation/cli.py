@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def ablate_command(
 
     from .results import lines_of
     from .run import ablate, estimated, prepared
+    from .state import RUNS
     from .table import result_table, summary, total_line, trial_table
 
     logging.getLogger("fdet").setLevel(logging.INFO)
@@ -41,6 +43,8 @@ def ablate_command(
         return
     ready = ablate(options)
     console.print(result_table(ready, lines_of(ready.trials, ready.rows())))
-    echo(f"{summary(ready)}; {ready.state.out / 'results.csv'}, results.json")
+    out = ready.state.out
+    echo(f"{summary(ready)}; {out / 'results.csv'}, results.json")
+    echo(f"`fdet report {shlex.quote(str(out / RUNS))} --out report.html` compares them")
     if any(ready.state.status(trial) == "failed" for trial in ready.trials):
         raise typer.Exit(1)

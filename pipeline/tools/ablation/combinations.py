@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ....cache.errors import ConfigError, FdetError, InputError
+from ....cache.wording import counted
 from ...runs.config import RunConfig
 from ...training.options import TrainOptions
 from .plan import PATHS, Choice, Plan, merged
@@ -132,10 +133,10 @@ class Faults:
             log.error("%s", line)
         bad = sum(map(len, self.of.values()))
         raise ConfigError(
-            f"nothing was run: {bad} of {self.count} trials are impossible, for {len(messages)} reasons: "
-            + " | ".join(messages[:_MAX_SHOWN])
+            f"nothing was run: {bad} of {self.count} trials are impossible, for "
+            f"{counted(len(messages), 'reason')}: " + " | ".join(messages[:_MAX_SHOWN])
         )
 
 
 def _others(count: int) -> str:
-    return f" and {count - 1} others" if count > 1 else ""
+    return f" and {counted(count - 1, 'other')}" if count > 1 else ""

@@ -14,6 +14,7 @@ from typing import Any
 from ....cache.errors import ConfigError, FdetError, InputError, did_you_mean
 from ....heads.checks import check_range
 from ...runs.history import evaluations_of, read_history
+from ...runs.points import points
 from ...runs.settings import from_mapping, shown_value
 from ...watching.events import Event
 
@@ -127,7 +128,7 @@ class Pruning:
         own = self.comparable.index(self.own)
         if is_pruned(self.settings, curves, own, self.epochs):
             epoch, ap = curves[own][-1]
-            raise Pruned(f"pruned in epoch {epoch} of {self.epochs}, at AP {ap:.3f}")
+            raise Pruned(f"pruned in epoch {epoch} of {self.epochs}, at AP {points(ap)}")
 
 
 def learning_curve_of(folder: Path) -> list[tuple[int, float]]:

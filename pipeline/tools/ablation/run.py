@@ -14,6 +14,7 @@ import torch
 
 from ....cache.disk.publish import make_folder, only_writer, publish_bytes
 from ....cache.format.sealed import parse_json
+from ....cache.wording import counted
 from ...machines.children import ray_children
 from ...machines.devices import pick_device
 from ...machines.launching import Launcher, Started, children, signal_of
@@ -203,7 +204,7 @@ class _Ablation:
 
     def _refresh(self, progress: ProgressLine) -> None:
         statuses = [self.ready.state.status(trial) for trial in self.ready.trials]
-        progress.note(counted(statuses))
+        progress.note(by_status(statuses))
         progress.advance(max(0, self._steps() - progress.done))
 
 
@@ -216,7 +217,7 @@ def _as_begun(place: Place, folder: Path) -> Place:
     """Return `place` with the thread count that a trial was begun with; another gives other weights."""
     threads = threads_of_run(folder) or place.threads
     if threads != place.threads:
-        log.info("%s: with %d threads, as it was begun", folder, threads)
+        log.info("%s: with %s, as it was begun", folder, counted(threads, "thread"))
     return replace(place, threads=threads)
 
 
@@ -234,10 +235,10 @@ def _failure_reason(status: int, path: Path) -> str:
     return f"its process ended with status {status}: {''.join(said)[:500]}"
 
 
-def counted(statuses: Iterable[Status]) -> str:
+def by_status(statuses: Iterable[Status]) -> str:
     """Return a text such as `7 of 12 trials finished, 1 failed`."""
     found = list(statuses)
-    words = [f"{found.count('finished')} of {len(found)} trials finished"]
+    words = [f"{found.count('finished')} of {counted(len(found), 'trial')} finished"]
     others: tuple[Status, ...] = ("failed", "pruned")
     words += [f"{found.count(status)} {status}" for status in others if status in found]
     return ", ".join(words)

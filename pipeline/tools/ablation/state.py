@@ -7,7 +7,7 @@ failed or was pruned.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,8 @@ from ...runs.config import RunConfig
 from .trials import Trial
 
 NAME = "ablation.json"
+# The folder of the runs.
+RUNS = "runs"
 FORMAT = 1
 MAX_BYTES = 2**28
 Status = Literal["waiting", "finished", "failed", "pruned"]
@@ -69,7 +71,7 @@ class State:
         retried: the statuses whose trials wait once more.
         """
         mine = {trial.digest for trial in trials}
-        others = {d: _with(e, planned=False) for d, e in self.entries.items() if d not in mine}
+        others = {d: replace(e, planned=False) for d, e in self.entries.items() if d not in mine}
         own = {trial.digest: self._entry_of(trial, retried) for trial in trials}
         self.entries = own | others
 
@@ -79,13 +81,13 @@ class State:
         )
         before = self.entries.get(trial.digest, entry)
         if is_finished(self.folder(trial)):
-            return _with(entry, status="finished", log=before.log)
+            return replace(entry, status="finished", log=before.log)
         if before.status not in {"failed", "pruned"} - set(retried):
             return entry
-        return _with(entry, status=before.status, reason=before.reason, log=before.log)
+        return replace(entry, status=before.status, reason=before.reason, log=before.log)
 
     def folder(self, trial: Trial) -> Path:
-        return self.out / "runs" / trial.id
+        return self.out / RUNS / trial.id
 
     def status(self, trial: Trial) -> Status:
         return self.entries[trial.digest].status
@@ -93,7 +95,7 @@ class State:
     def note(self, trial: Trial, status: Status, reason: str, log: str) -> None:
         """Record how a trial ended; `write` puts it on the disk."""
         entry = self.entries[trial.digest]
-        self.entries[trial.digest] = _with(entry, status=status, reason=reason, log=log)
+        self.entries[trial.digest] = replace(entry, status=status, reason=reason, log=log)
 
     def write(self) -> None:
         trials = [asdict(entry) for entry in self.entries.values()]
@@ -115,7 +117,3 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return {
         f"{section}.{name}": value for section, values in sections for name, value in values.items()
     }
-
-
-def _with(entry: Entry, **changes: Any) -> Entry:
-    return Entry(**{**asdict(entry), **changes})

@@ -6,22 +6,26 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from ....cache.wording import counted
+from ...machines.duration import shown_time
+from ...runs.points import points
 from .results import Line
-from .run import Prepared, counted
+from .run import Prepared, by_status
 
 
 def trial_table(ready: Prepared, seconds: Sequence[float]) -> Table:
-    """Return a table of every trial: parameters, trained share, and the time it is expected to take."""
+    """Return a table of every trial: what differs, parameters, trained share, and the time it is to take."""
     table = Table(box=None, header_style="bold")
-    for title in ("trial", "seed", *ready.plan.axes):
-        table.add_column(title, no_wrap=title == "trial")
-    for title in ("trained", "share", "steps", "seconds", ""):
+    for title in ready.plan.axes or ("",):
+        table.add_column(title)
+    for title in ("seed", "trained", "share", "steps", "seconds", ""):
         table.add_column(title, justify="right")
     for trial, took in zip(ready.trials, seconds, strict=True):
         status = ready.state.status(trial)
         waits = status == "waiting"
         table.add_row(
-            *(trial.id, str(trial.seed), *trial.labels.values(), _millions(trial.trained)),
+            *(trial.labels.values() or ("base",)),
+            *(str(trial.seed), _millions(trial.trained)),
             *(f"{trial.trained / trial.total:.1%}", str(trial.steps)),
             *(f"{took:.0f}" if waits else "-", "" if waits else status),
         )
@@ -31,9 +35,9 @@ def trial_table(ready: Prepared, seconds: Sequence[float]) -> Table:
 def total_line(ready: Prepared, seconds: Sequence[float]) -> str:
     """Return a line on the time that the trials left to run will take."""
     return (
-        f"{len(ready.trials)} trials, {len(ready.waiting)} to run: about {sum(seconds) / 60:.1f} min one "
-        "after the other, estimated from a few steps of each size; shared passes and parallel jobs take "
-        "less, the start of each process takes some seconds more"
+        f"{counted(len(ready.trials), 'trial')}, {len(ready.waiting)} to run: about "
+        f"{shown_time(sum(seconds))} one after the other, estimated from a few steps of each size; parallel "
+        "jobs take less, the start of each process takes some seconds more"
     )
 
 
@@ -48,7 +52,7 @@ def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
         ap = (
             ["-"] * 3
             if line.ap is None
-            else [_ap(line.ap.mean), _ap(line.ap.minimum), _ap(line.ap.maximum)]
+            else [points(line.ap.mean), points(line.ap.minimum), points(line.ap.maximum)]
         )
         others = sorted({state for state in line.states if state != "finished"})
         table.add_row(
@@ -61,12 +65,8 @@ def result_table(ready: Prepared, lines: Sequence[Line]) -> Table:
 
 def summary(ready: Prepared) -> str:
     """Return a text such as `7 of 12 trials finished, 1 failed`."""
-    return counted(ready.state.status(trial) for trial in ready.trials)
+    return by_status(ready.state.status(trial) for trial in ready.trials)
 
 
 def _millions(count: int) -> str:
     return f"{count / 1e6:.2f} M"
-
-
-def _ap(value: float) -> str:
-    return f"{value:.3f}"

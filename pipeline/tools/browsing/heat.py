@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from .collection import Collection
 
 Planes = npt.NDArray[np.float32]
@@ -52,7 +53,9 @@ def _component(collection: Collection, maps: Planes, level: int, number: int) ->
     found = collection.components(level)
     if number >= len(found.axes):
         raise InputError(f"component {number}: this level has 0 to {len(found.axes) - 1}")
-    share = f"{100 * found.share[number]:.0f} % of the variance over {found.images} images"
+    share = (
+        f"{100 * found.share[number]:.0f} % of the variance over {counted(found.images, 'image')}"
+    )
     return found.project(maps)[number : number + 1], f"component {number}, in deviations; {share}"
 
 
@@ -61,7 +64,7 @@ def _three(collection: Collection, maps: Planes, level: int, number: int) -> tup
     found = collection.components(level)
     planes = np.zeros((3, *maps.shape[1:]), np.float32)
     planes[: len(found.axes)] = found.project(maps)
-    share = f"{100 * found.share.sum():.0f} % of the variance over {found.images} images"
+    share = f"{100 * found.share.sum():.0f} % of the variance over {counted(found.images, 'image')}"
     return planes, f"components 0, 1, 2 as red, green, blue; {share}"
 
 

@@ -32,6 +32,11 @@ def model_command(
     config = load_config(path, masks=masks, assignments=assignments)
     header = CacheHeader.read(cache)
     annotations = parse_annotations(read_annotations(cache, header), f"{cache}'s annotations")
+    is_run = (model / "run.json").is_file()
+    if is_run and RunInfo.read(model).tail is not None:
+        raise InputError(
+            f"{model}: it has a tail, which is not counted yet; give the configuration of a run on a cache"
+        )
     from .measure import measure
     from .report import capacity_lines
 
@@ -41,7 +46,7 @@ def model_command(
         echo(
             "note: what the backbone keeps for the backward pass to its adapters is not among the activations"
         )
-    if not (model / "run.json").is_file():
+    if not is_run:
         return
     info = RunInfo.read(model)
     if info.trains_backbone:

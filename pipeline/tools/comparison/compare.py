@@ -14,6 +14,7 @@ from ....cache.disk.publish import only_writer, publish_bytes
 from ....cache.errors import IncompleteCache
 from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
+from ...machines.duration import shown_time
 from ...machines.launching import launched
 from ...runs.figures import RunFigures
 from ...runs.history import read_history
@@ -96,8 +97,7 @@ def _time_left(sources: Sequence[str], took: dict[str, list[float]]) -> str:
     if not known:
         return ""
     each = fmean(known.values())
-    minutes = sum(known.get(source, each) for source in sources) / 60
-    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+    return f", about {shown_time(sum(known.get(source, each) for source in sources))} left"
 
 
 def _figures(run: Run) -> RunFigures:

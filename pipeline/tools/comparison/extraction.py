@@ -25,6 +25,7 @@ from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import canonical_json, parse_json
 from ....cache.layout import ImageEntry
 from ....cache.reader import FeatureCache
+from ....cache.wording import counted
 from ....cache.writer import create_cache, seal
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.loading import load_backbone_of
@@ -64,7 +65,8 @@ class Extraction:
         if not self.measured:
             return "given by --extraction-seconds"
         if self.measured == self.images:
-            return f"measured: all {self.images} images were extracted again"
+            images = counted(self.images, "image was", "images were")
+            return f"measured: {images} extracted again, all of them"
         return f"measured: {self.measured} of {self.images} images were extracted again, and scaled"
 
 

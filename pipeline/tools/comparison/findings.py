@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...runs.points import points
 from ...sources.kinds import CACHED
 from .figures import SourceFigures
 
@@ -35,26 +36,28 @@ def findings(sources: Sequence[SourceFigures]) -> list[Finding]:
 def _ap(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:
     mine, theirs = cached.best_ap, other.best_ap
     seeds = min(len(cached.runs), len(other.runs))
-    both = f"{theirs.mean:.3f} against {mine.mean:.3f}"
+    both = f"{points(theirs.mean)} against {points(mine.mean)}"
     difference = theirs.mean - mine.mean
-    if f"{abs(difference):.3f}" == "0.000":
+    if points(abs(difference)) == "0.0":
         yield Finding("even", f"AP: {other.source} and cached reach the same ({both}).")
         return
     more, less = (other.source, CACHED) if difference > 0 else (CACHED, other.source)
     if difference < 0:
-        both = f"{mine.mean:.3f} against {theirs.mean:.3f}"
+        both = f"{points(mine.mean)} against {points(theirs.mean)}"
     if seeds > 1 and not mine.apart_from(theirs):
         text = (
-            f"AP: the {abs(difference):.3f} by which {more} is above {less} ({both}) lies within the "
+            f"AP: the {points(abs(difference))} by which {more} is above {less} ({both}) lies within the "
             f"spread of {seeds} seeds: neither is shown to be better."
         )
         yield Finding("even", text)
         return
-    known = f"means of {seeds} seeds, beyond their spread"
+    text = f"AP: {more} reaches {points(abs(difference))} more than {less} ({both}; "
     if seeds == 1:
-        known = "one seed: how far seeds scatter is not known"
-    text = f"AP: {more} reaches {abs(difference):.3f} more than {less} ({both}; {known})."
-    yield Finding("loses" if difference > 0 else "gains", text)
+        known = "one seed: how far seeds scatter is not known, so neither is shown to be better)."
+        yield Finding("even", text + known)
+        return
+    known = f"means of {seeds} seeds, beyond their spread)."
+    yield Finding("loses" if difference > 0 else "gains", text + known)
 
 
 def _time(cached: SourceFigures, other: SourceFigures) -> Iterator[Finding]:

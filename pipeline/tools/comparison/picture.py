@@ -24,7 +24,7 @@ def draw_comparison(sources: Sequence[SourceFigures], path: Path) -> None:
         shares = (SHARED_BY[0], SHARED_BY[-1]) if amortised(source) else SHARED_BY[:1]
         for runs in shares:
             _draw_source(axes, source, runs)
-    axes.set(xlabel="seconds of training, extraction included", ylabel="best AP so far")
+    axes.set(xlabel="seconds of training, extraction included", ylabel="best AP so far, points")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
@@ -48,7 +48,7 @@ def _draw_source(axes: Any, source: SourceFigures, runs: int) -> None:
         seconds, best = _learning_curve(run, first)
         axes.step(
             seconds,
-            best,
+            [100 * ap for ap in best],
             where="post",
             color=colour,
             alpha=0.45 if runs > 1 else 0.8,
@@ -57,7 +57,7 @@ def _draw_source(axes: Any, source: SourceFigures, runs: int) -> None:
         )
     axes.plot(
         [first + run.seconds for run in source.runs],
-        [run.best_ap for run in source.runs],
+        [100 * run.best_ap for run in source.runs],
         "o",
         color=colour,
         markerfacecolor="white" if runs > 1 else colour,

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ....cache.wording import counted
 from ...runs.figures import Spread
+from ...runs.points import points
 from ...sources.kinds import CACHED, SOURCES
 from .extraction import Extraction
 from .figures import SourceFigures
@@ -84,7 +86,7 @@ class Report:
         """Return the table, with one row per source."""
         head = [
             *("source", "AP, best", "AP, last epoch", "training"),
-            *(f"total, {n} run{'s' if n > 1 else ''}" for n in SHARED_BY),
+            *(f"total, {counted(n, 'run')}" for n in SHARED_BY),
             *("images/s", "process", "device", "disk"),
         ]
         return _markdown_table([head, *(self._row(source) for source in self.sources)])
@@ -137,8 +139,8 @@ def _ratio(seconds: float, reference: SourceFigures | None) -> float | None:
 
 def _spread(values: Spread, count: int) -> str:
     if count == 1:
-        return f"{values.mean:.3f}"
-    return f"{values.mean:.3f} ({values.minimum:.3f}..{values.maximum:.3f})"
+        return points(values.mean)
+    return f"{points(values.mean)} ({points(values.minimum)}..{points(values.maximum)})"
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:

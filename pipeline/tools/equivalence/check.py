@@ -11,6 +11,7 @@ from ....cache.codecs.codec import codec_of
 from ....cache.errors import InputError
 from ....cache.key import CacheKey
 from ....cache.reader import FeatureCache
+from ....cache.wording import counted
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.loading import load_backbone_of
 from ...dataset.images.canvases import recipe_of
@@ -137,7 +138,9 @@ def _changed_files(cache: FeatureCache, folder: Path, image_ids: Sequence[int]) 
                 f"image {name} (id {image_id}): the file is not the one that was extracted ({found})"
             )
     if absent and absent == len(image_ids):
-        raise InputError(f"--images {folder}: none of the {absent} sampled images is there")
+        raise InputError(
+            f"--images {folder}: none of the {counted(absent, 'sampled image')} is there"
+        )
     return changed
 
 

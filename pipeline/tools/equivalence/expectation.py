@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ....cache.key import CacheKey
+from ....cache.wording import counted
 from ...machines.choices import Precision
 from ...machines.devices import environment
 
@@ -68,7 +69,7 @@ def expected_steps(features: Expectation, key: CacheKey, device: torch.device) -
     reasons = list(features.reasons)
     if key.batch_size > 1:
         reasons.append(
-            f"extraction took {key.batch_size} samples a pass, and not those of a training batch"
+            f"extraction took {counted(key.batch_size, 'sample')} a pass, and not those of a training batch"
         )
     if device.type != "cpu":
         reasons.append("sums of gradients on an accelerator have no fixed order")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ....cache.wording import counted
 from .check import Equivalence, TrainingCheck
 from .features import LevelFeatures
 
@@ -14,7 +15,8 @@ _MAX_SHOWN = 20
 def report_lines(found: Equivalence) -> Iterator[str]:
     """Yield the lines in the order in which one reads them; the last one is the verdict."""
     yield (
-        f"{found.samples} samples of {found.images} images in {found.shards} shards, "
+        f"{counted(found.samples, 'sample')} of {counted(found.images, 'image')} in "
+        f"{counted(found.shards, 'shard')}, "
         f"{found.key.batch_size} a pass"
     )
     yield f"features: expected {found.expected}"
@@ -28,7 +30,11 @@ def report_lines(found: Equivalence) -> Iterator[str]:
     yield from (f"failed: {failure}" for failure in found.failures[:_MAX_SHOWN])
     if len(found.failures) > _MAX_SHOWN:
         yield f"failed: ... and {len(found.failures) - _MAX_SHOWN} more"
-    yield "equivalent" if found.equivalent else f"not equivalent: {len(found.failures)} failures"
+    yield (
+        "equivalent"
+        if found.equivalent
+        else f"not equivalent: {counted(len(found.failures), 'failure')}"
+    )
 
 
 def _bound(found: Equivalence) -> str:
@@ -57,8 +63,8 @@ def _level(level: LevelFeatures) -> str:
 
 def _training(found: TrainingCheck) -> Iterator[str]:
     yield (
-        f"training: {found.steps} steps of {found.detector}, batches of {found.batch_size}, cached "
-        f"against live: expected {found.expected}"
+        f"training: {counted(found.steps, 'step')} of {found.detector}, batches of {found.batch_size}, "
+        f"cached against live: expected {found.expected}"
     )
     yield f"live features through the codec: {found.training_distance}"
     yield f"live features as they are: {found.raw}"

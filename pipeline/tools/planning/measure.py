@@ -9,6 +9,7 @@ from ....cache.codecs.calibration import Parameters, parameters_of
 from ....cache.format import header as header_file
 from ....cache.format.header import CacheHeader
 from ....cache.format.records import table_dtype
+from ....cache.wording import counted
 from ...dataset.check import check_images
 from ...dataset.images.canvases import recipe_of
 from ...extraction.calibration import calibration_of
@@ -135,4 +136,4 @@ def _notes(
         yield f"{name} cannot store these features: {why}."
     if trial.failed:
         name, why = next(iter(trial.failed.items()))
-        yield f"{len(trial.failed)} images of the trial could not be read, e.g. {name}: {why}."
+        yield f"{counted(len(trial.failed), 'image')} of the trial could not be read, e.g. {name}: {why}."

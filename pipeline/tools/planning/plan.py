@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ....cache.wording import counted
+from ...machines.duration import shown_time
 from .codec_trial import CodecTrial
 from .disk import Disk
 
@@ -187,8 +189,8 @@ def verdict(asked: CodecPlan, online: float, epochs: int) -> str:
     needed = asked.epochs["1"]
     if runs > 1:
         return (
-            f"Caching does not pay for one run of {epochs} epochs: it would take {shown_epochs(needed)}; "
-            f"it pays where {runs} such runs share the cache."
+            f"Caching does not pay for one run of {counted(epochs, 'epoch')}: it would take "
+            f"{shown_epochs(needed)}; it pays where {runs} such runs share the cache."
         )
     saved = epochs * (online - cached) - spent
     return (
@@ -226,16 +228,6 @@ def nodes_sentence(asked: CodecPlan, nodes: int) -> str:
     )
 
 
-def shown_time(seconds: float) -> str:
-    """Return a text such as '3.2 h', '12 min', '4.5 s' or '0.02 s'."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} h"
-    if seconds >= 90:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2g} s"
-
-
 def shown_epochs(count: float) -> str:
     """Return a text such as '4 epochs', rounded up."""
-    whole = max(1, math.ceil(count))
-    return "1 epoch" if whole == 1 else f"{whole} epochs"
+    return counted(max(1, math.ceil(count)), "epoch")

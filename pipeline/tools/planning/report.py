@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ....cache.wording import counted
+from ...machines.duration import shown_time
 from .disk import Disk
 from .plan import (
     RUNS,
@@ -15,7 +17,6 @@ from .plan import (
     nodes_sentence,
     room_sentence,
     shown_epochs,
-    shown_time,
     verdict,
 )
 
@@ -81,12 +82,13 @@ class Plan:
 def plan_lines(plan: Plan) -> Iterator[str]:
     """Yield the lines of the report."""
     contents, disk = plan.contents, plan.disk
-    yield f"{contents.images} images x {contents.views} views = {contents.samples} samples"
+    images, views = counted(contents.images, "image"), counted(contents.views, "view")
+    yield f"{images} x {views} = {counted(contents.samples, 'sample')}"
     yield f"canvases  {_shown_canvases(plan.canvases)}"
     yield "levels    " + ", ".join(f"{n} {'x'.join(map(str, s))}" for n, s in plan.levels.items())
     yield f"disk      {_shown_disk(disk)}"
     yield (
-        f"trial     {plan.tried} images: decoding {shown_time(plan.machine.decode)}, backbone "
+        f"trial     {counted(plan.tried, 'image')}: decoding {shown_time(plan.machine.decode)}, backbone "
         f"{shown_time(plan.machine.forward)} a sample; the backbone in the loop takes "
         f"{shown_time(plan.online_epoch)} an epoch"
     )
@@ -130,7 +132,7 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _shown_canvases(canvases: dict[str, int], most: int = 4) -> str:
     ordered = sorted(canvases.items(), key=lambda pair: -pair[1])
-    shown = [f"{name} ({count} images)" for name, count in ordered[:most]]
+    shown = [f"{name} ({counted(count, 'image')})" for name, count in ordered[:most]]
     return ", ".join([*shown, *([f"{len(ordered) - most} more"] if len(ordered) > most else [])])
 
 

@@ -18,6 +18,7 @@ from ....cache.format.header import CacheHeader
 from ....cache.layout import ImageEntry
 from ....cache.placement import Placement
 from ....cache.pyramid import FeaturePyramid, PyramidSpec
+from ....cache.wording import none_could
 from ...backbones.frozen import FrozenBackbone
 from ...dataset.images.canvases import Canvases, CanvasRecipe, render
 from ...extraction.calibration import evenly
@@ -110,7 +111,7 @@ def try_backbone(
                 break
     if not passed:
         why = next(iter(failed.values()))
-        raise InputError(f"none of the {len(failed)} images of the trial could be read: {why}")
+        raise InputError(f"{none_could(len(failed), 'image', 'be read')} in the trial: {why}")
     return BackboneTrial(tuple(passed), failed)
 
 

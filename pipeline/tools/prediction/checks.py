@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ....cache.errors import InputError
+from ....heads.family import Suppression
 from ...backbones.known import check_weights
 from ...command import check_file, check_path, check_ranges
 from ...dataset.presence import check_data
@@ -31,6 +32,7 @@ def check_prediction(
         options.weights,
         options.second_weights,
         options.threads,
+        options.nms,
     )
     check_file("--class-embeddings", options.class_embeddings)
     if options.class_embeddings is not None:
@@ -51,11 +53,12 @@ def check_detector(
     weights: str | None,
     second_weights: str | None,
     threads: int | None = None,
+    nms: Suppression | None = None,
 ) -> RunInfo:
     """Return the info of a run whose detector can be loaded as these say. Raises InputError, CorruptCache."""
     check_device(device)
     check_threads(threads)
-    info = RunInfo.read(run)
+    info = RunInfo.read(run).with_nms(nms)
     check_weights("--weights", weights)
     check_weights("--with-weights", second_weights)
     if second_weights is not None and info.second is None:

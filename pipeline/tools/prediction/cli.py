@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ...command import argument, echo, opt, takes
+from ...machines.interrupt import INTERRUPTED
 from .options import PredictOptions
 
 
@@ -30,9 +31,9 @@ def predict_command(
 
     try:
         summary = predict(run, images, out, options)
-    except KeyboardInterrupt:
-        echo(f"\n{out}: what was found is kept; the same command goes on from there", err=True)
-        raise
+    except KeyboardInterrupt as error:
+        echo("\nfdet: interrupted; what was found is kept: the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from error
     for name, why in summary.failed.items():
         echo(f"failed: {name}: {why}", err=True)
     for line in lines_of(summary):

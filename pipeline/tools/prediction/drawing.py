@@ -7,11 +7,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from PIL import Image
 
 from ....heads.types import Detections
 from ...dataset.annotations import ImageBoxes
-from ...pictures.sheet import draw_sheet, sure
+from ...pictures.sheet import draw_sheet
+from ...runs.thresholds import Thresholds
 
 _SAVED: dict[str, dict[str, Any]] = {
     "jpg": {"format": "JPEG", "quality": 90},
@@ -24,28 +26,35 @@ _LONGEST = 65_500
 def picture_of(
     image: Image.Image,
     found: Detections,
-    above: float,
+    thresholds: Thresholds,
     class_names: Sequence[str],
     objects: ImageBoxes | None,
     kind: str,
 ) -> bytes:
-    """Return the file of a picture with the detections that reach a score. kind: jpg or png."""
-    shown, title = sure(found, above)
+    """Return the file of a picture with the detections that reach their thresholds. kind: jpg or png."""
+    shown = reaching(found, thresholds)
+    title = f"detections >= {thresholds.shown} ({len(shown)})"
     sheet = draw_sheet(image, shown, title, class_names, objects)
     sheet.thumbnail((_LONGEST, _LONGEST))
     return encoded(sheet, kind)
 
 
 def crops_of(
-    image: Image.Image, found: Detections, above: float
+    image: Image.Image, found: Detections, thresholds: Thresholds
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the label and the pixels of each detection that reaches a score and touches the image."""
-    shown, _ = sure(found, above)
+    """Yield label and pixels of each detection that reaches its threshold and touches the image."""
+    shown = reaching(found, thresholds)
     for box, label in zip(shown.boxes.tolist(), shown.labels.tolist(), strict=True):
         left, top = (max(0, math.floor(v)) for v in box[:2])
         right, bottom = (min(s, math.ceil(v)) for v, s in zip(box[2:], image.size, strict=True))
         if right > left and bottom > top:
             yield label, image.crop((left, top, right, bottom))
+
+
+def reaching(found: Detections, thresholds: Thresholds) -> Detections:
+    """Return the detections that reach the thresholds of their classes."""
+    kept = thresholds.reached(found.scores.double().numpy(), found.labels.numpy())
+    return found[torch.from_numpy(kept)]
 
 
 def encoded(image: Image.Image, kind: str) -> bytes:

@@ -48,9 +48,9 @@ class Line:
         """The files that were written for the image."""
         return (*(() if self.picture is None else (self.picture,)), *self.crops)
 
-    def above(self, score: float) -> list[Mapping[str, Any]]:
-        """Return the detections that reach a score."""
-        return [one for one in self.detections if one["score"] >= score]
+    def above(self, scores: Mapping[int, float]) -> list[Mapping[str, Any]]:
+        """Return the detections that reach the score of their class, by its id."""
+        return [one for one in self.detections if one["score"] >= scores[one["category_id"]]]
 
     def to_bytes(self) -> bytes:
         """Return the line, with its end."""

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from ....cache.errors import InputError, did_you_mean
-from ....heads.ranges import at_least, between
-from ...command import FORMAT, MACHINE, Checkpoint, Device, OtherClasses, Split, UsedCheckpoint, opt
+from ....heads.ranges import at_least
+from ...command import (
+    FORMAT,
+    MACHINE,
+    Checkpoint,
+    Device,
+    OtherClasses,
+    OtherNms,
+    Split,
+    UsedCheckpoint,
+    opt,
+)
 from ...dataset.data_name import DataName, named
+from ...runs.threshold_option import AUTO, Auto, check_threshold
 
 # The kinds of pictures, and the forms in which results are written.
 Pictures = Literal["none", "jpg", "png"]
@@ -27,13 +38,21 @@ def _one_of(choices: Any, help: str) -> Any:
     )
 
 
+def _threshold(text: str) -> float | Auto:
+    """Return the value of --threshold; anything but a number stays a text, which `check_choices` refuses."""
+    try:
+        return float(text)
+    except ValueError:
+        return cast(Auto, text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictOptions:
     """The options of a prediction, besides its run, its images and its folder.
 
     class_embeddings: vectors of other classes, for a run that was trained with class embeddings. The classes
     are then those of the annotations, found by name in the file, or without annotations all in the file,
-    numbered from 1 on. checkpoint: "best" or "last".
+    numbered from 1 on. checkpoint: "best" or "last". threshold: a score, or "auto".
     """
 
     recursive: Annotated[
@@ -51,9 +70,16 @@ class PredictOptions:
     pictures: Annotated[
         Pictures, _one_of(Pictures, "format of the pictures with the detections")
     ] = "jpg"
-    draw_above: Annotated[
-        float, between(0, 1), opt("lowest score that is drawn", group=_RESULTS)
-    ] = 0.3
+    threshold: Annotated[
+        float | Auto,
+        opt(
+            f"lowest score that is drawn: 0 to 1, or {AUTO}, the best of each class by `fdet evaluate`",
+            *("--threshold", "--draw-above"),
+            group=_RESULTS,
+            parser=_threshold,
+            metavar=f"SCORE|{AUTO}",
+        ),
+    ] = AUTO
     save_crops: Annotated[
         bool, opt("save what is in each box that is drawn, by class", group=_RESULTS)
     ] = False
@@ -75,6 +101,7 @@ class PredictOptions:
     ] = None
     class_embeddings: OtherClasses = None
     checkpoint: UsedCheckpoint = Checkpoint.best
+    nms: OtherNms = None
     device: Device = "auto"
     threads: Annotated[
         int | None, opt("torch threads on a CPU; default: the cache's", group=MACHINE)
@@ -90,7 +117,8 @@ class PredictOptions:
         return named(self.annotations, self.annotations_format, self.split)
 
     def check_choices(self) -> None:
-        """Raise InputError for a format of results or pictures that does not exist."""
+        """Raise InputError for a threshold, or a format of results or pictures, that does not exist."""
+        check_threshold("--threshold", self.threshold)
         formats, pictures = get_args(ResultFormat), get_args(Pictures)
         if self.pictures not in pictures:
             raise InputError(f"--pictures {self.pictures!r}{did_you_mean(self.pictures, pictures)}")

@@ -16,6 +16,7 @@ from ...dataset.images.decoding import file_sha256
 from ...runs.evaluations import file_digest
 from ...runs.folder import refuse_full
 from ...runs.info import RunInfo
+from ...runs.thresholds import Thresholds, thresholds_of
 from .checks import check_prediction
 from .inputs import find_files
 from .jobs import Job, find_jobs
@@ -29,7 +30,8 @@ class Plan:
     """A prediction that can begin.
 
     info: the run. known: the run with the classes that are looked for. embeddings: the vectors of these,
-    where they are given. jobs: images, then videos. state: what the prediction is made of, without progress.
+    where they are given. thresholds: the scores from which on detections are drawn. jobs: images, then
+    videos. state: what the prediction is made of, without progress.
     """
 
     run: Path
@@ -38,6 +40,7 @@ class Plan:
     info: RunInfo
     known: RunInfo
     embeddings: ClassEmbeddings | None
+    thresholds: Thresholds
     jobs: tuple[Job, ...]
     state: State
 
@@ -74,13 +77,14 @@ def make_plan(run: Path, paths: Sequence[Path], out: Path, options: PredictOptio
     files = find_files(paths, recursive=options.recursive, every=options.every)
     suffix = ".jpg" if options.pictures == "none" else f".{options.pictures}"
     jobs = find_jobs(files, suffix, annotations, options.data)
+    thresholds = thresholds_of(run, known, options.checkpoint, options.threshold)
     state = State(
         info.digest,
         file_digest(run / f"{options.checkpoint}.safetensors"),
-        _options_of(options, digest),
+        _options_of(options, digest, thresholds),
         tuple(map(_source_of, jobs)),
     )
-    return Plan(run, out, options, info, known, embeddings, tuple(jobs), state)
+    return Plan(run, out, options, info, known, embeddings, thresholds, tuple(jobs), state)
 
 
 def kept_of(plan: Plan) -> Kept | None:
@@ -155,16 +159,19 @@ def _annotations(info: RunInfo, options: PredictOptions) -> tuple[Annotations | 
     return annotations, hashlib.sha256(raw).hexdigest()[:12]
 
 
-def _options_of(options: PredictOptions, annotations: str) -> dict[str, str]:
+def _options_of(
+    options: PredictOptions, annotations: str, thresholds: Thresholds
+) -> dict[str, str]:
     """Return the options that lines, pictures and crops depend on, by flag."""
     vectors = options.class_embeddings
     return {
         "--annotations": annotations,
         "--class-embeddings": "none" if vectors is None else file_digest(vectors)[:12],
-        "--draw-above": f"{options.draw_above:g}",
         "--every": str(options.every),
+        "--nms": options.nms or "none",
         "--pictures": options.pictures,
         "--save-crops": "given" if options.save_crops else "none",
+        "--threshold": thresholds.described,
     }
 
 

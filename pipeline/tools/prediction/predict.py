@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ....cache.disk.publish import remove_leftovers
 from ....cache.errors import FeatureError, InputError
-from ....cache.wording import counted
+from ....cache.wording import counted, none_could
 from ...runs.folder import held_folder
 from .files import CROPS, PICTURES, put
 from .journal import NAME as JOURNAL
@@ -46,14 +46,16 @@ def predict(
             state, stages = _find(plan, kept, failed)
         if not stages.images and (kept is None or not kept.done):
             raise InputError(
-                f"none of {len(plan.jobs)} images could be read: {next(iter(failed.values()))}"
+                f"{none_could(len(plan.jobs), 'image', 'be read')}: {next(iter(failed.values()))}"
             )
         _write_results(plan, state)
-        images, detections = _counts(out)
+        images, detections, drawn = _counts(plan)
     return PredictSummary(
         out,
         images,
         detections,
+        drawn,
+        plan.thresholds.shown,
         failed,
         stages.images,
         stages.milliseconds,
@@ -73,7 +75,7 @@ def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State,
     options, info = plan.options, plan.info
     done = frozenset[str]() if kept is None else kept.done
     if kept is not None and done:
-        again = f"; {kept.damaged} cut off or without a file: done again" if kept.damaged else ""
+        again = f"; {counted(kept.damaged, 'image')} again, cut off before" if kept.damaged else ""
         log.info("%s: %s done before, going on%s", plan.out, counted(len(done), "image"), again)
     # On a CPU the last bits of a feature depend on the number of threads, so use the cache's.
     use_threads(options.threads if options.threads is not None else info.key.threads or None)
@@ -124,7 +126,7 @@ def _write_results(plan: Plan, state: State) -> None:
         partial(_lines, plan.out),
         plan.known.class_ids,
         plan.known.class_names,
-        plan.options.draw_above,
+        dict(zip(plan.known.class_ids, plan.thresholds.scores, strict=True)),
         partial(put, plan.out),
     )
     for name in unfinished:
@@ -138,10 +140,12 @@ def _lines(out: Path) -> Iterator[Line]:
     return (line for line in lines_in(out) if line is not None)
 
 
-def _counts(out: Path) -> tuple[int, int]:
-    """Return the numbers of images and of detections of a prediction."""
-    counts = [len(line.detections) for line in _lines(out)]
-    return len(counts), sum(counts)
+def _counts(plan: Plan) -> tuple[int, int, int]:
+    """Return the numbers of images, of detections, and of those that reach their thresholds."""
+    limits = dict(zip(plan.known.class_ids, plan.thresholds.scores, strict=True))
+    lines = list(_lines(plan.out))
+    drawn = sum(len(line.above(limits)) for line in lines)
+    return len(lines), sum(len(line.detections) for line in lines), drawn
 
 
 def _written(plan: Plan) -> tuple[str, ...]:

@@ -15,17 +15,18 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from ....cache.errors import FdetError, InputError
+from ....heads.family import Suppression
 from ...dataset.images.decoding import ImageError, load_image
 from ...dataset.images.pixels import Stored, to_rgb
+from ...runs.threshold_option import AUTO, Auto, check_threshold
+from ...runs.thresholds import Thresholds, thresholds_of
 from .checks import check_detector
-from .options import PredictOptions
 
 if TYPE_CHECKING:
     from ....heads.types import Detections
     from .finder import Finder
 
 OneImage = str | os.PathLike[str] | Image.Image
-_DRAWN = PredictOptions().draw_above
 # The parameters of `load` that are not called as the options of the command line are.
 _PARAMETERS = {"with-weights": "second_weights"}
 
@@ -51,14 +52,21 @@ class Prediction:
 
     def above(self, score: float) -> Prediction:
         """Return the objects that reach a score."""
-        count = int((self.scores >= score).sum())
+        return self._only(self.scores >= score)
+
+    def reaching(self, thresholds: Thresholds) -> Prediction:
+        """Return the objects that reach the thresholds of their classes."""
+        return self._only(thresholds.reached(self.scores.astype(np.float64), self.labels))
+
+    def _only(self, kept: npt.NDArray[np.bool_]) -> Prediction:
+        names = zip(self.class_names, kept.tolist(), strict=True)
         return replace(
             self,
-            boxes=self.boxes[:count],
-            scores=self.scores[:count],
-            labels=self.labels[:count],
-            class_names=self.class_names[:count],
-            masks=None if self.masks is None else self.masks[:count],
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            class_names=tuple(name for name, is_kept in names if is_kept),
+            masks=None if self.masks is None else self.masks[kept],
         )
 
 
@@ -66,11 +74,11 @@ class Prediction:
 class Predictor:
     """A detector that is loaded. Call it with a path, an image of PIL, or a list of these.
 
-    threshold: the lowest score of the objects that it returns.
+    thresholds: the lowest score of the objects of each class that it returns.
     """
 
     finder: Finder
-    threshold: float
+    thresholds: Thresholds
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -106,7 +114,7 @@ class Predictor:
         with as_python():
             image = _upright(given, self.finder.known.key.bits)
             found = self.finder.find(image)
-        return _prediction(found, self.class_names, image).above(self.threshold)
+        return _prediction(found, self.class_names, image).reaching(self.thresholds)
 
 
 def load(
@@ -114,24 +122,25 @@ def load(
     *,
     checkpoint: str = "best",
     device: str = "auto",
-    threshold: float = _DRAWN,
+    threshold: float | Auto = AUTO,
     weights: str | None = None,
     second_weights: str | None = None,
+    nms: Suppression | None = None,
 ) -> Predictor:
     """Load the detector of a run, to be called with images: `fdet.load("runs/a")("photo.jpg")`.
 
     checkpoint: "best" or "last". device: "auto", "cpu", "cuda" or "cuda:1". threshold: the lowest score
-    of the objects that are returned, 0 for all. weights, second_weights: the weights files of the backbones,
-    where extraction was given some. torch's number of threads stays as it is. Raises InputError,
-    CorruptCache, KeyMismatch.
+    of the objects that are returned, 0 for all; "auto" for the best of each class by the run's evaluation,
+    0.3 where it has none. weights, second_weights: the weights files of the backbones,
+    where extraction was given some. nms: "class" or "agnostic", in place of the run's head.nms. torch's
+    number of threads stays as it is. Raises InputError, CorruptCache, KeyMismatch.
     """
     with as_python():
         if checkpoint not in ("best", "last"):
             raise InputError(f"checkpoint {checkpoint!r}: expected 'best' or 'last'")
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold: expected 0 to 1, got {threshold}")
+        check_threshold("threshold", threshold)
         folder = Path(run)
-        info = check_detector(folder, checkpoint, device, weights, second_weights)
+        info = check_detector(folder, checkpoint, device, weights, second_weights, nms=nms)
         from .finder import load_finder
 
         finder = load_finder(
@@ -142,7 +151,8 @@ def load(
             weights=weights,
             second_weights=second_weights,
         )
-    return Predictor(finder, threshold)
+        thresholds = thresholds_of(folder, info, checkpoint, threshold)
+    return Predictor(finder, thresholds)
 
 
 @contextmanager

@@ -88,9 +88,9 @@ class Recorder:
         return Line(job.image_id, shown, job.name, hw, sha256, detections, picture, tuple(crops))
 
     def _picture(self, job: Job, image: Image.Image, found: Detections) -> bytes:
-        options = self._plan.options
+        plan = self._plan
         return picture_of(
-            image, found, options.draw_above, self._names, job.objects, options.pictures
+            image, found, plan.thresholds, self._names, job.objects, plan.options.pictures
         )
 
     def _crops(
@@ -98,7 +98,7 @@ class Recorder:
     ) -> Iterator[tuple[str, Image.Image]]:
         """Yield the name and the pixels of each crop, which are numbered within their class."""
         numbers: Counter[int] = Counter()
-        for label, pixels in crops_of(image, found, self._plan.options.draw_above):
+        for label, pixels in crops_of(image, found, self._plan.thresholds):
             numbers[label] += 1
             name = fitting(job.name, ".jpg", job.image_id, f"_{numbers[label]}")
             yield f"{CROPS}/{self._folders[label]}/{name}", pixels

@@ -1,7 +1,7 @@
 """The forms of results that are written at the end, from detections.jsonl: a new one is one row.
 
 COCO's results and CSV have every detection. Label files, which people open to correct them, have those that
-reach the score from which on detections are drawn.
+reach the threshold of their class, as those that are drawn.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The lines of a prediction. put: writes a file below `out`. above: the lowest score in label files."""
+    """The lines of a prediction. put: writes a file below `out`.
+
+    above: the lowest score in label files, by the id of the class.
+    """
 
     out: Path
     lines: Callable[[], Iterator[Line]]
     class_ids: Sequence[int]
     class_names: Sequence[str]
-    above: float
+    above: Mapping[int, float]
     put: Callable[[str, bytes], None]
 
 
@@ -127,7 +130,7 @@ def _write_voc(results: Results) -> None:
         results.put(FORMS["voc"].of_line(line), _xml(line, results.above))
 
 
-def _xml(line: Line, above: float) -> bytes:
+def _xml(line: Line, above: Mapping[int, float]) -> bytes:
     path = PurePosixPath(line.file_name)
     root = ElementTree.Element("annotation")
     _add(root, folder=path.parent if str(path.parent) != "." else "", filename=path.name)

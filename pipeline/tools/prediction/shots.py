@@ -99,5 +99,4 @@ class Shots:
             return next(frames, None)
 
     def _advance(self, progress: ProgressLine) -> None:
-        progress.note(f"{progress.rate:.1f} images/s")
-        progress.advance()
+        progress.advance(unit="images/s")

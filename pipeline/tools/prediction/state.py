@@ -15,15 +15,13 @@ from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache
 from ....cache.format.json_values import text_of, whole_of
 from ....cache.format.sealed import digest_or_none, read_sealed, sealed_json
-from ....cache.wording import counted
+from ....cache.wording import counted, listed
 from .options import ResultFormat
 
 NAME = "prediction.json"
 FORMAT = 1
 MAX_BYTES = 2**28
 _COLUMNS = "names", "ids", "bytes", "modified"
-# The maximum number of names in a message.
-_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +119,11 @@ def _other_images(before: Sequence[Source], now: Sequence[Source]) -> list[str]:
     for what, here, there in (("more", new, old), ("fewer", old, new)):
         names = [name for name in here if name not in there]
         if names:
-            found.append(f"{counted(len(names), 'image')} {what} ({_listed(names)})")
+            found.append(f"{counted(len(names), 'image')} {what} ({listed(names)})")
     renumbered = [name for name in new if name in old and old[name] != new[name]]
     if renumbered and not found:
-        found.append(f"other ids of {counted(len(renumbered), 'image')} ({_listed(renumbered)})")
+        found.append(f"other ids of {counted(len(renumbered), 'image')} ({listed(renumbered)})")
     return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def touched(before: State, now: State) -> list[str]:

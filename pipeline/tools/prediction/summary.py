@@ -14,6 +14,7 @@ class PredictSummary:
     """The result of a prediction.
 
     out: the folder with its files. images, detections: their numbers, those of earlier calls included.
+    drawn: the number of detections that reach the thresholds of their classes. threshold: these, as text.
     failed: why an image could not be predicted, by path. new: the number of images that this call predicted.
     milliseconds: the mean time of an image, by stage. rate: images per second. written: files and folders.
     """
@@ -21,6 +22,8 @@ class PredictSummary:
     out: Path
     images: int
     detections: int
+    drawn: int
+    threshold: str
     failed: dict[str, str] = field(default_factory=dict)
     new: int = 0
     milliseconds: Mapping[str, float] = field(default_factory=dict)
@@ -33,7 +36,9 @@ def lines_of(summary: PredictSummary) -> Iterator[str]:
     if not summary.new:
         yield f"{summary.out}: every image was done before; --overwrite starts anew"
     written = ", ".join(summary.written)
-    yield f"{counted(summary.images, 'image')}, {summary.detections} detections in {summary.out}: {written}"
+    images, detections = counted(summary.images, "image"), counted(summary.detections, "detection")
+    drawn = f"({summary.drawn} >= {summary.threshold})"
+    yield f"{images}, {detections} {drawn} in {summary.out}: {written}"
     if summary.new:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in summary.milliseconds.items())
         yield f"{summary.rate:.1f} images/s; ms an image: {stages}"

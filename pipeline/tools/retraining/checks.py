@@ -35,7 +35,7 @@ def check_retraining(
 def _finished(run: Path) -> RunInfo:
     """Return the info of a finished run. Raises InputError where its last layer cannot be retrained."""
     info = RunInfo.read(run)
-    if info.own_backbone:
+    if info.own_backbone or info.tail is not None:
         raise InputError(
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
+from ....cache.wording import counted
 from ...command import Assignments, argument, echo, takes
 from ...training.options import TrainOptions
 from .settings import RetrainSettings
@@ -38,4 +39,4 @@ def retrain_command(
     done = retrain(run, options, settings, assignments)
     if done.before is not None and done.after is not None:
         echo(change_table({"stage 1": done.before, "stage 2": done.after}))
-    echo(f"{done.summary.steps} steps, {done.summary.seconds:.1f} s, {done.summary.out}")
+    echo(f"{counted(done.summary.steps, 'step')}, {done.summary.seconds:.1f} s, {done.summary.out}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
 
 from ....cache.disk.objects import ObjectPath
 from ....cache.errors import InputError
+from ....cache.wording import counted
 from ...command import argument, cache_argument, cache_opt, echo, opt, takes
 from ...extraction.options import CALIBRATION_IMAGES
 
@@ -29,7 +32,7 @@ def info_command(
     ] = False,
 ) -> None:
     """Show what a cache holds and what it was made from."""
-    from .info import cache_facts, fact_lines
+    from .info import aligned, cache_facts, fact_lines
 
     facts = cache_facts(cache)
     if as_json:
@@ -37,10 +40,9 @@ def info_command(
 
         echo(json.dumps(facts, indent=2))
         return
-    lines = fact_lines(facts)
-    width = max(map(len, lines))
-    for name, value in lines.items():
-        echo(f"{name:<{width}}  {value}")
+    columns = get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in aligned(fact_lines(facts), columns):
+        echo(line)
 
 
 @cache_app.command("verify")
@@ -59,9 +61,9 @@ def verify_command(cache: _Cache) -> None:
         echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
     size = f"{result.bytes / 1e6:.1f} MB read"
     if result.missing:
-        echo(f"unfinished: {result.missing} shards are not written yet")
+        echo(f"unfinished: {counted(result.missing, 'shard is', 'shards are')} not written yet")
     if not result.sound:
-        echo(f"{cache}: {len(result.damages)} damages, {size}")
+        echo(f"{cache}: {counted(len(result.damages), 'damage')}, {size}")
         if result.damages and not isinstance(cache, ObjectPath):
             echo(
                 f"`fdet cache rm --damaged {cache}` takes damaged shards out; the command that made "
@@ -121,7 +123,7 @@ def convert_command(
     from .convert import convert
 
     samples, size = convert(cache, out, wanted)
-    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+    echo(f"{counted(samples, 'sample')}, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("copy")
@@ -147,7 +149,7 @@ def copy_command(
     from .copy import copy
 
     samples, size = copy(cache, out, part)
-    echo(f"{samples} samples, {size / 1e6:.1f} MB, {out}")
+    echo(f"{counted(samples, 'sample')}, {size / 1e6:.1f} MB, {out}")
 
 
 @cache_app.command("annotations")
@@ -187,4 +189,4 @@ def rm_command(
         if not yes:
             typer.confirm(f"delete {cache} and all features in it?", abort=True)
         removed, size = remove_cache(cache)
-    echo(f"{removed} files removed, {size / 1e6:.1f} MB")
+    echo(f"{counted(removed, 'file')} removed, {size / 1e6:.1f} MB")

@@ -190,30 +190,19 @@ def _put_coded(
     writer: BackgroundWriter,
     samples: Sequence[SampleId],
 ) -> None:
+    """Decode and re-encode samples. Raises FeatureError for values that the new codec cannot store."""
     for image_id, view in samples:
-        _put_coded_sample(cache, source_codec, clipping_counts, writer, image_id, view)
-
-
-def _put_coded_sample(
-    cache: FeatureCache,
-    source_codec: Codec,
-    clipping_counts: ClippingCounts,
-    writer: BackgroundWriter,
-    image_id: int,
-    view: int,
-) -> None:
-    """Decode and re-encode a sample. Raises FeatureError for values that the new codec cannot store."""
-    entry = cache.entry(image_id, view)
-    if not entry.ok:
-        writer.put(entry)
-        return
-    if cache.header.key.image_vector:
-        entry = replace(entry, vector=cache.vector(image_id, view).tobytes())
-    batch = load_batch(cache, [(image_id, view)])
-    try:
-        stored = clipping_counts.codec.encode(batch.decode(source_codec, "cpu"))
-    except FeatureError as error:
-        name = cache.header.layout.image(image_id).file_name
-        raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
-    clipping_counts.add(stored, batch.canvas_hw, [True])
-    writer.put(entry, [x[0].numpy() for x in stored])
+        entry = cache.entry(image_id, view)
+        if not entry.ok:
+            writer.put(entry)
+            continue
+        if cache.header.key.image_vector:
+            entry = replace(entry, vector=cache.vector(image_id, view).tobytes())
+        batch = load_batch(cache, [(image_id, view)])
+        try:
+            stored = clipping_counts.codec.encode(batch.decode(source_codec, "cpu"))
+        except FeatureError as error:
+            name = cache.header.layout.image(image_id).file_name
+            raise FeatureError(f"image {name} (id {image_id}), view {view}, {error}", 0) from error
+        clipping_counts.add(stored, batch.canvas_hw, [True])
+        writer.put(entry, [x[0].numpy() for x in stored])

@@ -22,6 +22,7 @@ from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.stores import STORES
 from ....cache.transfer import copy_files
+from ....cache.wording import counted
 from ...dataset.coco.reading import parse_annotations
 from ...dataset.data_set import load_annotations
 from ...dataset.images.names import same_image
@@ -101,8 +102,8 @@ def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path
     absent = [image.id for image in images if image.id not in layout]
     if absent:
         raise InputError(
-            f"--images-from {path}: {len(absent)} of its {len(images)} images are not in {cache.root}, "
-            f"e.g. id {absent[0]}; leave them out, or extract them"
+            f"--images-from {path}: {len(absent)} of its {counted(len(images), 'image')} not in "
+            f"{cache.root}, e.g. id {absent[0]}; leave them out, or extract them"
         )
     for image in images:
         found = layout.image(image.id)

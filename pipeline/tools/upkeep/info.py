@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ....cache.errors import FdetError
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
 from ....cache.info import described, facts_of
+from ....cache.wording import listed
 from ...dataset.coco.reading import parse_annotations
 
 # The maximum number of classes that are named in a line.
@@ -40,10 +42,9 @@ def fact_lines(facts: Mapping[str, Any]) -> dict[str, Any]:
         contents = {"classes": f"not known: {facts['annotations']}"}
     else:
         names = [each["name"] for each in facts["classes"]]
-        more = f", and {len(names) - NAMED} more" if len(names) > NAMED else ""
         crowds = f", {facts['crowds']} of them crowds" if facts["crowds"] else ""
         contents = {
-            "classes": f"{len(names)}: {', '.join(names[:NAMED])}{more}",
+            "classes": f"{len(names)}: {listed(names, NAMED)}",
             "boxes": f"{facts['boxes']}{crowds}",
         }
     found: dict[str, Any] = {}
@@ -52,6 +53,23 @@ def fact_lines(facts: Mapping[str, Any]) -> dict[str, Any]:
         if name == "images":
             found |= contents
     return found
+
+
+def aligned(lines: Mapping[str, Any], columns: int | None) -> Iterator[str]:
+    """Yield lines with a name and a value; a value too long for so many columns goes on below itself."""
+    width = max(map(len, lines)) + 2
+    for name, value in lines.items():
+        text = f"{name:<{width}}{value}"
+        if columns is None or len(text) <= columns:
+            yield text
+        else:
+            yield from textwrap.wrap(
+                text,
+                max(columns, 2 * width),
+                subsequent_indent=" " * width,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
 
 
 def _annotated(root: Path) -> dict[str, Any]:

@@ -1,69 +1,55 @@
-"""A tracker for TensorBoard: event files in RUN/tensorboard, written without TensorFlow and torch."""
+"""A tracker for TensorBoard: event files in RUN/tensorboard, written by torch's SummaryWriter."""
 
 from __future__ import annotations
 
+import io
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
 
 from .tracker import flat
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
     """An event file for each start of the run, flushed at once, so that a kill loses nothing."""
 
     def __init__(self, run: Path, parameters: Mapping[str, Any], resume: bool) -> None:
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-        self._writer = EventFileWriter(str(run / "tensorboard"))
-        self._resumed = resume
+        self._folder = str(run / "tensorboard")
+        self._opened: SummaryWriter | None = None
         if not resume:
-            self._add(0, _text("config", parameters))
+            # Markdown shows indented lines as they are.
+            lines = [f"    {name} = {json.dumps(value)}" for name, value in flat(parameters, ".")]
+            self._writer(0).add_text("config", "\n".join(lines))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        if self._resumed:
-            self._hide_after(step)
-            self._resumed = False
-        self._add(step, *(Summary.Value(tag=n, simple_value=v) for n, v in values.items()))
+        writer = self._writer(step)
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+        writer.flush()
 
     def picture(self, step: int, name: str, png: bytes) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        # Bytes 16 to 24 of a PNG file hold its width and height.
-        width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-        image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
-        self._add(step, Summary.Value(tag=name, image=image))
+        writer = self._writer(step)
+        writer.add_image(name, np.asarray(Image.open(io.BytesIO(png))), step, dataformats="HWC")
+        writer.flush()
 
     def close(self, finished: bool) -> None:
-        self._writer.close()
+        if self._opened is not None:
+            self._opened.close()
 
-    def _hide_after(self, step: int) -> None:
-        """Hide the figures after a step: what a killed run logged after its checkpoint is logged again."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    def _writer(self, step: int) -> SummaryWriter:
+        """Return the writer, which is opened at the first step of this start of the run.
 
-        start = SessionLog(status=SessionLog.START)
-        self._writer.add_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+        All figures after that step are hidden: what a killed run logged after its checkpoint is logged again.
+        """
+        from torch.utils.tensorboard import SummaryWriter
 
-    def _add(self, step: int, *values: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = Summary(value=values)
-        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-        self._writer.flush()
-
-
-def _text(tag: str, parameters: Mapping[str, Any]) -> Any:
-    """Return the settings, one per line, for the tab that shows texts as Markdown."""
-    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-    from tensorboard.compat.proto.tensor_pb2 import TensorProto
-    from tensorboard.compat.proto.types_pb2 import DT_STRING
-
-    lines = [f"    {name} = {json.dumps(value)}" for name, value in flat(parameters, ".")]
-    plugin = SummaryMetadata.PluginData(plugin_name="text")
-    tensor = TensorProto(dtype=DT_STRING, string_val=["\n".join(lines).encode()])
-    return Summary.Value(tag=tag, tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
+        if self._opened is None:
+            self._opened = SummaryWriter(self._folder, purge_step=step + 1)
+        return self._opened

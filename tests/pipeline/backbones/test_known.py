@@ -14,7 +14,7 @@ from fdet.pipeline.backbones.known import (
     TORCHVISION,
     check_backbone,
     check_weights,
-    older_names,
+    timm_models,
     timm_names,
     torchvision_names,
 )
@@ -22,7 +22,7 @@ from fdet.pipeline.backbones.known import (
 
 def test_the_names_of_timm_and_torchvision():
     assert sorted(timm_names()) == sorted(timm.list_models())
-    assert {*timm_names(), *older_names()} == {*registry._model_entrypoints}
+    assert {*timm_models()[0], *timm_models()[1]} == {*registry._model_entrypoints}
     builders = {name: get_model_builder(name) for name in models.list_models(models)}
     resnets = [n for n, builder in builders.items() if builder.__module__ == resnet.__name__]
     assert sorted(torchvision_names()) == sorted(TORCHVISION + name for name in resnets)

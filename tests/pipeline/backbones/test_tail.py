@@ -6,7 +6,8 @@ from itertools import chain
 import pytest
 import torch
 
-from fdet.cache.errors import ConfigError
+from fdet.cache.errors import ConfigError, InputError
+from fdet.cache.pyramid import FeaturePyramid
 from fdet.pipeline.backbones.adapted import AdaptedBackbone
 from fdet.pipeline.backbones.cut import CutNet, NoCut
 from fdet.pipeline.backbones.loading import load_backbone
@@ -136,11 +137,14 @@ def test_a_frozen_tail_has_no_graph_and_nothing_to_train():
     assert not any(x.requires_grad for x in pyramid.maps)
 
 
-def test_a_canvas_that_was_not_announced_is_refused():
-    name = "test_efficientnet"
-    tail = Tail(backbone(name), "c5", trained=True, canvases=[(64, 64)])
-    with pytest.raises(ValueError, match="expected a canvas out of"):
-        tail(cached(name, (64, 96), tail))
+def test_a_model_that_is_fitted_to_its_canvas_refuses_another():
+    name = "test_vit"
+    tail = Tail(backbone(name), "block2", trained=True, canvases=[(64, 64)])
+    other = FeaturePyramid(backbone(name, "block1").spec, (torch.zeros(1, 64, 4, 5),), (64, 80))
+    with pytest.raises(
+        InputError, match=r"fitted to canvases of \(64, 64\) .*, got \(64, 80\); make"
+    ):
+        tail(other)
 
 
 @pytest.mark.parametrize("start", ["", "c1"])
@@ -166,16 +170,16 @@ class Looking(torch.nn.Module):
 
 
 def test_a_level_is_a_cut_only_where_nothing_behind_sees_more_than_its_map():
-    CutNet(Looking(blind=True), [(8, 8)])
+    CutNet(Looking(blind=True), (8, 8))
     with pytest.raises(NoCut):
-        CutNet(Looking(blind=False), [(8, 8)])
+        CutNet(Looking(blind=False), (8, 8))
 
 
 def test_a_net_that_could_not_be_cut_is_as_it_was():
     net, image = Looking(blind=False), torch.ones(1, 3, 8, 8)
     before = net(image)
     with pytest.raises(NoCut):
-        CutNet(net, [(8, 8)])
+        CutNet(net, (8, 8))
     for x, y in zip(net(image), before, strict=True):
         assert torch.equal(x, y)
 

@@ -139,7 +139,7 @@ def test_prefixes_are_counted_by_whole_parts_of_names():
     [
         ({"": {"x.y": torch.zeros(2, 3)}}, "the file has 'x.y' (2, 3)"),
         ({"": {}, "s": {f"k{i}": torch.zeros(1) for i in range(9)}}, "in 's' 'k0' (1), 'k1' (1), "),
-        ({"": {f"k{i}": torch.zeros(1) for i in range(9)}}, "'k2' (1) and 6 others"),
+        ({"": {f"k{i}": torch.zeros(1) for i in range(9)}}, "'k2' (1) and 6 more"),
         (
             {"": {}},
             "3 of 4 tensors are missing, e.g. 'conv.weight' (4, 3); the file has no tensors",

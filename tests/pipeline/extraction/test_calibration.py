@@ -184,7 +184,9 @@ def test_images_that_cannot_be_read_are_left_out_of_the_calibration(broken, tmp_
 
 
 def test_where_none_of_them_can_be_read_nothing_is_begun(broken, tmp_path):
-    with pytest.raises(InputError, match="none of the 2 images that calibrate the codec") as caught:
+    with pytest.raises(
+        InputError, match="none of 2 images could be read to calibrate the codec"
+    ) as caught:
         extract(quick(broken, tmp_path / "c", codec="int5", calibration_images=2))
     assert "give more --calibration-images" in str(caught.value)
     assert not (tmp_path / "c" / "fdet.json").exists()

@@ -54,7 +54,7 @@ def test_a_killed_extraction_does_not_go_on_with_other_pixels(
     assert records(out) == ["64x64-0", "64x64-1"]
     edit(mine, first_image(whole, 1))
     before = tree(out)
-    with pytest.raises(KeyMismatch, match=r"1 images have changed since .*--redo-changed"):
+    with pytest.raises(KeyMismatch, match=r"1 image has changed since .*--redo-changed"):
         extract(quick(mine, out, store=store))
     assert {k: v for k, v in tree(out).items() if "scratch" not in k} == {
         k: v for k, v in before.items() if "scratch" not in k
@@ -71,7 +71,7 @@ def test_a_finished_cache_is_no_longer_said_to_be_up_to_date(mine, tmp_path):
     extract(quick(mine, out))
     assert extract(quick(mine, out)).written == 0
     edit(mine, first_image(out))
-    with pytest.raises(KeyMismatch, match="have changed since their features were made"):
+    with pytest.raises(KeyMismatch, match="has changed since its features were made"):
         extract(quick(mine, out))
     assert extract(quick(mine, out, redo_changed=True)).written == 6
     extract(quick(mine, tmp_path / "fresh"))
@@ -86,7 +86,7 @@ def test_a_shard_of_another_process_with_other_pixels_is_not_sealed(mine, tmp_pa
     extract(quick(mine, out, rank=0, world=2))
     shard = FeatureCache.open(_whole(mine, tmp_path)).header.layout.shards[0]
     edit(mine, shard.images[0])
-    with pytest.raises(KeyMismatch, match="have changed since their features were made"):
+    with pytest.raises(KeyMismatch, match="has changed since its features were made"):
         extract(quick(mine, out, rank=1, world=2))
     assert not (out / "manifest.json").exists()
 
@@ -96,7 +96,7 @@ def test_redoing_its_own_shards_does_not_seal_over_those_of_another_process(mine
     extract(quick(mine, out, rank=0, world=2))
     extract(quick(mine, out, rank=1, world=2))
     edit(mine, first_image(out, 1))
-    with pytest.raises(KeyMismatch, match="have changed since their features were made"):
+    with pytest.raises(KeyMismatch, match="has changed since its features were made"):
         extract(quick(mine, out, rank=0, world=2, redo_changed=True))
     assert extract(quick(mine, out, rank=1, world=2, redo_changed=True)).written == 6
     assert extract(quick(mine, out, rank=0, world=2)).written == 0
@@ -122,7 +122,7 @@ def test_an_image_that_is_edited_while_the_others_are_extracted_is_found_at_the_
         return real(*arguments, **more)
 
     monkeypatch.setattr("fdet.pipeline.extraction.extract.changed_images", editing)
-    with pytest.raises(KeyMismatch, match="have changed since their features were made"):
+    with pytest.raises(KeyMismatch, match="has changed since its features were made"):
         extract(quick(mine, out))
     assert seen == [0, 4]
     assert not (out / "manifest.json").exists()
@@ -153,7 +153,7 @@ def test_a_cache_with_a_newer_time_needs_verify_images(mine, tmp_path, no_slack)
     later = time.time() + 100
     os.utime(out / "fdet.json", (later, later))
     assert extract(quick(mine, out)).written == 0
-    with pytest.raises(KeyMismatch, match="have changed since their features were made"):
+    with pytest.raises(KeyMismatch, match="has changed since its features were made"):
         extract(quick(mine, out, verify_images=True))
 
 
@@ -172,7 +172,7 @@ def test_info_and_diff_tell_caches_of_other_pixels_apart(mine, tmp_path):
     assert describe(one)["id"] == describe(two)["id"]
     assert describe(one)["image files"] != describe(two)["image files"]
     (line,) = differences(one, two)
-    assert line.startswith("image files: 1 differ, e.g. id ")
+    assert line.startswith("image files: 1 differs, e.g. id ")
     assert differences(one, one) == []
 
 
@@ -181,5 +181,5 @@ def test_caches_of_other_pixels_are_not_read_beside_each_other(mine, tmp_path):
     extract(quick(mine, one))
     edit(mine, first_image(one))
     extract(quick(mine, two, codec="fp16"))
-    with pytest.raises(KeyMismatch, match="made from different files of 1 images"):
+    with pytest.raises(KeyMismatch, match="made from different files of 1 image,"):
         PairedCache(FeatureCache.open(one), FeatureCache.open(two))

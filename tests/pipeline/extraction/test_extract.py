@@ -265,7 +265,7 @@ def test_another_process_that_writes_there_is_waited_for_by_the_user(
         ({"precision": "bf16"}, "precision: bf16 here, fp32 there"),
         ({"size": None, "short": 128, "long": 128}, "square: False here, True there"),
         ({"backbone": "test_resnet", "weights": "random"}, "backbone: test_resnet here"),
-        ({"limit": 5}, "another data set: 0 images here that are not there, 7 the other way"),
+        ({"limit": 5}, "another data set: 0 images only here, 7 only there"),
         ({"shard_mb": 2}, "or another --shard-mb"),
     ],
 )
@@ -287,7 +287,7 @@ def test_another_data_set_is_refused(dataset, undisturbed, tmp_path):
     data["images"][0]["id"] = 99999
     data["annotations"] = []
     other.write_text(json.dumps(data))
-    with pytest.raises(KeyMismatch, match="1 images here that are not there, 1 the other way"):
+    with pytest.raises(KeyMismatch, match="1 image only here, 1 only there"):
         extract(extraction(other, out, **MANY))
 
 
@@ -403,8 +403,8 @@ def spoilt(forward, value, at):
 @pytest.mark.parametrize(
     ("value", "codec", "said"),
     [
-        (float("nan"), "fp32", "1 values are NaN or infinite"),
-        (float("-inf"), "fp16", "1 values are NaN or infinite"),
+        (float("nan"), "fp32", "1 value is NaN or infinite"),
+        (float("-inf"), "fp16", "1 value is NaN or infinite"),
         (70000.0, "fp16", "|value| reaches 7e+04, codec fp16 ends at 6.55e+04; use --codec bf16"),
     ],
 )

@@ -14,7 +14,9 @@ from fdet.pipeline.machines.duration import (
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.2, "0 s"),
+        (0, "0 s"),
+        (0.0123, "0.012 s"),
+        (4.52, "4.5 s"),
         (89.4, "89 s"),
         (90, "2 min"),
         (720, "12 min"),

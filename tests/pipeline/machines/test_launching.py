@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,49 @@ def test_a_second_ctrl_c_ends_it_at_once(monkeypatch, tmp_path):
         launched([])
     with pytest.raises(ProcessLookupError):
         os.kill(int(mine.read_text()), signal.SIGKILL)
+
+
+def test_a_process_ends_with_the_one_that_started_it_although_that_was_killed(tmp_path):
+    """Its own processes have another input, so they are not told to end at once."""
+    started = tmp_path / "started"
+    command = (
+        "import os, pathlib, subprocess, sys, time\n"
+        "from fdet.pipeline.machines.launching import end_with_launcher\n"
+        "end_with_launcher()\n"
+        "assert not [name for name in os.environ if name.startswith('FDET_ENDS')]\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "command.py").write_text(command)
+    launcher = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from fdet.pipeline.machines.launching import children\n"
+        "with children() as own:\n"
+        f"    own.start(['command'], Path({str(tmp_path / 'log')!r}))\n"
+        "    while not own.ended(): pass\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    parent = subprocess.Popen([sys.executable, "-c", launcher], env=environment)
+    try:
+        _wait_until(lambda: started.exists() and started.read_text(), parent)
+    finally:
+        parent.kill()
+        parent.wait()
+    _wait_until(lambda: not _lives(int(started.read_text())), None)
+
+
+def _wait_until(holds, parent):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        assert parent is None or parent.poll() is None, "it ended by itself"
+        time.sleep(0.05)
+
+
+def _lives(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -68,3 +68,23 @@ def test_at_80_columns_the_whole_line_of_a_training_stands_on_the_terminal(monke
     last = next(row.strip("\n") for row in reversed(shown) if "600/12345" in row)
     assert re.search(r"╸ *train: 600/12345, \d+:\d\d left, epoch 117/150, loss 10\.123", last)
     assert len(last.rstrip()) <= 80 and "…" not in last
+
+
+def test_a_rate_is_that_of_the_count_beside_it(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", -1.0)
+    with progress_line("predict", 1) as line:
+        line.started -= 0.5
+        line.advance(unit="images/s")
+    rate = re.search(r"^predict: 1/1, 0:00 left, ([\d.]+) images/s\n", capsys.readouterr().err)[1]
+    assert 0 < float(rate) <= 2
+
+
+def test_a_note_is_shown_before_the_next_count(monkeypatch):
+    """An epoch that has ended, or begins, is on the line at once."""
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    with progress_line("train", 16) as line:
+        line.advance(8)
+        line.note("epoch 2/2")
+        assert line.bar.tasks[0].fields["line"].endswith(", epoch 2/2")

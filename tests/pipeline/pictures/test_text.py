@@ -104,7 +104,7 @@ def test_a_name_without_fonts_is_its_id_and_one_warning_says_so(no_system, caplo
     for _ in range(3):
         assert legible_names(names, ids) == ("31", "box", "33")
     (message,) = caplog.messages
-    assert message.startswith("pictures show 2 classes by their ids (")
+    assert message.startswith("pictures show 2 classes by id (")
     assert "no font here has their letters; install a Noto font" in message
 
 

@@ -73,7 +73,7 @@ def test_one_file_of_annotations_may_stand_for_all(parts, dataset, tmp_path, cap
     found = open_cached(parts, path, CPU)
     assert gone not in found.image_ids and len(found.image_ids) == 11
     assert sum(len(found.annotations.of_image(i)) for i in found.image_ids) == 2
-    assert "1 images are not in the annotations" in caplog.text
+    assert "1 image is not in the annotations" in caplog.text
 
 
 def test_the_fingerprint_names_caches_and_annotations(parts, dataset, turned):
@@ -104,7 +104,7 @@ def test_failed_images_of_any_part_are_left_out_aloud(parts, dataset, tmp_path, 
     extract(quick(dataset, tmp_path / "a", images=images, limit=7))
     data = open_cached([parts[1], tmp_path / "a"], None, CPU)
     assert len(data.image_ids) == 11 and 10 not in data.image_ids
-    assert "1 images failed at extraction and are left out" in caplog.text
+    assert "1 image failed at extraction and is left out" in caplog.text
 
 
 def test_parts_of_different_classes_are_refused(parts, dataset, tmp_path):

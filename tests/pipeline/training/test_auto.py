@@ -34,7 +34,7 @@ def data(exact_cache):
 
 @pytest.fixture(autouse=True)
 def as_for_users(monkeypatch):
-    monkeypatch.setattr(length, "MIN_STEPS", 1500)
+    monkeypatch.setattr(length, "MIN_STEPS", 750)
 
 
 def open_config(head="tal", *more):
@@ -42,13 +42,18 @@ def open_config(head="tal", *more):
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "epochs"),
-    [(205, 4, 30), (12, 4, 500), (500, 4, 12), (501, 4, 12), (118_287, 16, 12), (1, 1, 1500)],
+    ("images", "batch_size", "views", "epochs"),
+    [
+        *((205, 4, 1, 15), (12, 4, 1, 250), (250, 4, 1, 12), (251, 4, 1, 12)),
+        *((205, 4, 2, 30), (205, 4, 6, 30), (500, 4, 6, 12), (501, 4, 6, 12)),
+        *((118_287, 16, 1, 12), (118_287, 16, 6, 12), (1, 1, 1, 750), (1, 1, 3, 1500)),
+    ],
 )
-def test_small_sets_get_steps_and_large_ones_epochs(images, batch_size, epochs):
-    assert auto_epochs(images, batch_size) == epochs
+def test_small_sets_get_steps_and_large_ones_epochs(images, batch_size, views, epochs):
+    assert auto_epochs(images, batch_size, views) == epochs
     assert epochs >= 12
-    assert epochs * images >= 1500 * batch_size or epochs == 12
+    steps = 750 if views == 1 else 1500
+    assert epochs * images >= steps * batch_size or epochs == 12
 
 
 def test_the_rate_follows_the_batch():
@@ -141,7 +146,7 @@ def worst_share(head, seen):
 
 
 def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(length, "MIN_STEPS", 6)
+    monkeypatch.setattr(length, "MIN_STEPS", 3)  # Six, as the cache has several views.
     monkeypatch.setattr(length, "MIN_EPOCHS", 2)
     config = load_config(
         head="retinanet", assignments=["neck.channels=8", "neck.max_level=5", "head.convs=1"]
@@ -157,7 +162,7 @@ def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, mon
     )
     assert "6 steps in 2 epochs, 4 images each; adamw, peak rate" in caplog.text
     assert "anchors of" in caplog.text
-    assert "the steps will take about" in caplog.text
+    assert "the remaining steps will take about" in caplog.text
     # Even where "auto" would now mean something else.
     monkeypatch.setattr(length, "MIN_EPOCHS", 3)
     summary = train(config, replace(given, resume=True))

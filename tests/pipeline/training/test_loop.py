@@ -15,6 +15,7 @@ from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.position import read_position
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training import loop as loop_module
+from fdet.pipeline.training import validation
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
 
@@ -52,7 +53,7 @@ def figures(ap):
 def scripted(monkeypatch, aps):
     """Evaluations that find what they are told, one after the other."""
     told = iter(aps)
-    monkeypatch.setattr(loop_module, "coco_metrics", lambda *arguments, **more: figures(next(told)))
+    monkeypatch.setattr(validation, "coco_metrics", lambda *arguments, **more: figures(next(told)))
 
 
 def test_hooks_see_every_line_of_the_log_and_what_was_found(live_cache, tmp_path):
@@ -282,7 +283,7 @@ def test_a_finished_run_gets_its_curve_back_and_tells_of_lost_weights(
     train(tiny(), replace(started, resume=True))
     (told,) = [message for message in caplog.messages if "missing" in message]
     assert "best.safetensors is missing, the weights of epoch 1" in told
-    assert "the best AP (0.300)" in told and "--checkpoint last" in told
+    assert "the best AP (30.0)" in told and "--checkpoint last" in told
     assert (started.out / "last.safetensors").read_bytes() == before
 
 

@@ -105,11 +105,11 @@ def test_of_no_objects_nothing_is_told(head):
 def test_a_run_above_an_hour_is_shown_the_smaller_preset():
     config = settings("retinanet", "neck.channels=256")
     assert described_time(config, 3600.0) == (
-        "the steps will take about 60 min, without evaluations"
+        "the remaining steps will take about 60 min, without evaluations"
     )
     long = described_time(config, 3601.0)
     assert long == (
-        "the steps will take about 60 min, without evaluations; --config retinanet-fpn-s is a smaller "
+        "the remaining steps will take about 60 min, without evaluations; --config retinanet-fpn-s is a smaller "
         "detector"
     )
     other = replace(
@@ -121,4 +121,6 @@ def test_a_run_above_an_hour_is_shown_the_smaller_preset():
 @pytest.mark.parametrize(("head", "channels"), [("retinanet", 8), ("fcos", 8)])
 def test_where_no_preset_is_smaller_none_is_shown(head, channels):
     config = settings(head, f"neck.channels={channels}")
-    assert described_time(config, 1e5) == ("the steps will take about 27.8 h, without evaluations")
+    assert described_time(config, 1e5) == (
+        "the remaining steps will take about 27.8 h, without evaluations"
+    )

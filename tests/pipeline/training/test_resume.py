@@ -24,6 +24,7 @@ from fdet.pipeline.tools.ablation.state import is_finished
 from fdet.pipeline.tools.comparison.runs import Run
 from fdet.pipeline.tools.reporting.records import read_records
 from fdet.pipeline.training import loop as loop_module
+from fdet.pipeline.training import validation
 from fdet.pipeline.training.optimiser import make_optimiser
 from fdet.pipeline.training.step import Stepper
 from fdet.pipeline.training.train import train
@@ -234,7 +235,7 @@ def test_a_wish_to_leave_saves_the_step_and_leaves_no_process(
 
 
 def test_a_wish_during_an_evaluation_is_heard_after_it(live_cache, tmp_path, monkeypatch):
-    original = loop_module.detect
+    original = validation.detect
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -242,7 +243,7 @@ def test_a_wish_during_an_evaluation_is_heard_after_it(live_cache, tmp_path, mon
 
     started = options(live_cache, tmp_path / "run", val=live_cache)
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module, "detect", interrupted)
+        patch.setattr(validation, "detect", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(tiny(), started)
     assert [line["epoch"] for line in lines(started.out, "eval")] == [1]

@@ -421,10 +421,12 @@ def test_the_command_ends_with_the_best_figures_and_what_to_do_next(exact_cache,
     settings = ["--set", "neck.channels=8", "--set", "train.epochs=1", "--threads", "1"]
     done = CliRunner().invoke(app, [str(word) for word in [*words, *settings]])
     assert done.exit_code == 0
-    first, heading, *lines = done.stdout.splitlines()
-    assert re.search(r"best AP 0\.\d{3}, AP50 0\.\d{3} \(epoch 1\)", first)
-    assert heading == "what to do next:" and 1 <= len(lines) <= 3
+    first, classes, heading, *lines = done.stdout.splitlines()
+    assert re.search(r"best AP \d+\.\d, AP50 \d+\.\d \(epoch 1\)", first)
+    assert classes.startswith("AP by class: ")
+    assert heading == "what to do next:" and 2 <= len(lines) <= 4
     assert lines[0].startswith("- AP is that of images that were trained on")
+    assert lines[-1].startswith("- `fdet evaluate ")
 
 
 DIVERGING = ("optim.lr=1e15", "optim.name=sgd", "train.clip_norm=0", "schedule.warmup_steps=0")
@@ -484,7 +486,7 @@ def test_the_weights_that_there_are_after_a_divergence_are_named(
     with pytest.raises(FdetError) as raised:
         train(config, options)
     assert str(raised.value).endswith(
-        "; best.safetensors has the weights of epoch 1, AP 0.000, last.safetensors has the weights of step 6"
+        "; best.safetensors has the weights of epoch 1, AP 0.0, last.safetensors has the weights of step 6"
     )
     assert sorted(path.name for path in out.glob("*.safetensors")) == [
         "best.safetensors",
@@ -530,8 +532,8 @@ def test_the_first_lines_tell_its_length_and_what_fits_badly(exact_cache, tmp_pa
         "fpn + retinanet: ",
         "anchors of 0.25 strides: the smallest has a side of 2 px, a tenth of the objects one below ",
         "objects without an anchor for their size, by class: disc 100%, square 100%, cross 100%",
-        "12 steps in 2 epochs, 2 images each; adamw, peak rate 0.001, fp32; evaluated every 1 epochs",
-        "the steps will take about ",
+        "12 steps in 2 epochs, 2 images each; adamw, peak rate 0.001, fp32; evaluated every epoch",
+        "the remaining steps will take about ",
     ]
     assert len(told) == 5
     for messages in told:

@@ -75,7 +75,7 @@ def test_a_run_hears_it_behind_an_evaluation(tmp_path):
     hook = Pruning(MedianSettings(startup_trials=2), folders[3], folders, epochs=3)
     hook(Event({"kind": "train", "step": 1, "epoch": 1}))
     hook(evaluated(folders[3], 1, 0.15))
-    with pytest.raises(Pruned, match=r"pruned in epoch 2 of 3, at AP 0\.150"):
+    with pytest.raises(Pruned, match=r"pruned in epoch 2 of 3, at AP 15\.0"):
         hook(evaluated(folders[3], 2, 0.15))
     # What it has come to anyway is not thrown away.
     hook(evaluated(folders[3], 3, 0.0))

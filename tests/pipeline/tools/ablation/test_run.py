@@ -14,7 +14,7 @@ from fdet.cache.errors import InputError
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.ablation import run as run_module
 from fdet.pipeline.tools.ablation.process import main
-from fdet.pipeline.tools.ablation.run import ablate, counted, estimated, prepared
+from fdet.pipeline.tools.ablation.run import ablate, by_status, estimated, prepared
 from fdet.pipeline.tools.ablation.state import NAME, State
 from fdet.pipeline.training import auto
 from fdet.pipeline.training.loop import Loop
@@ -201,7 +201,7 @@ def test_an_out_must_be_given(options, tmp_path):
 
 
 def test_how_trials_stand_is_said_in_words():
-    said = counted(["finished", "waiting", "failed", "pruned", "finished"])
+    said = by_status(["finished", "waiting", "failed", "pruned", "finished"])
     assert said == "2 of 5 trials finished, 1 failed, 1 pruned"
 
 

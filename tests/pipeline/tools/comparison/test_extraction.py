@@ -106,6 +106,6 @@ def test_measured_in_a_process_of_its_own_and_nothing_is_left_but_the_figure(opt
     cost = extraction_cost(options(), 1)
     assert (cost.images, cost.measured) == (12, 12)
     assert 0 < cost.seconds != 5.0
-    assert cost.origin == "measured: all 12 images were extracted again"
+    assert cost.origin == "measured: 12 images were extracted again, all of them"
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert extraction_cost(options(), 1) == cost

@@ -11,35 +11,35 @@ CASES = {
         source(aps=(0.40, 0.41)),
         source("finetune", aps=(0.43, 0.45)),
         "loses",
-        "AP: finetune reaches 0.035 more than cached (0.440 against 0.405; means of 2 seeds, beyond "
+        "AP: finetune reaches 3.5 more than cached (44.0 against 40.5; means of 2 seeds, beyond "
         "their spread).",
     ),
     "AP, within the spread": (
         source(aps=(0.40, 0.44)),
         source("finetune", aps=(0.43, 0.45)),
         "even",
-        "AP: the 0.020 by which finetune is above cached (0.440 against 0.420) lies within the spread "
+        "AP: the 2.0 by which finetune is above cached (44.0 against 42.0) lies within the spread "
         "of 2 seeds: neither is shown to be better.",
     ),
     "AP, one seed": (
         source(aps=(0.40,)),
         source("finetune", aps=(0.43,)),
-        "loses",
-        "AP: finetune reaches 0.030 more than cached (0.430 against 0.400; one seed: how far seeds "
-        "scatter is not known).",
+        "even",
+        "AP: finetune reaches 3.0 more than cached (43.0 against 40.0; one seed: how far seeds "
+        "scatter is not known, so neither is shown to be better).",
     ),
     "AP, won": (
         source(aps=(0.40, 0.42)),
         source("scratch", aps=(0.1, 0.2)),
         "gains",
-        "AP: cached reaches 0.260 more than scratch (0.410 against 0.150; means of 2 seeds, beyond "
+        "AP: cached reaches 26.0 more than scratch (41.0 against 15.0; means of 2 seeds, beyond "
         "their spread).",
     ),
     "AP, the same": (
         source(aps=(0.4004,)),
         source("online", aps=(0.4,)),
         "even",
-        "AP: online and cached reach the same (0.400 against 0.400).",
+        "AP: online and cached reach the same (40.0 against 40.0).",
     ),
     "time, won with one run": (
         source(seconds=100, extraction=20),

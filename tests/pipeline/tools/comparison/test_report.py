@@ -20,12 +20,12 @@ def cells(report):
 def test_a_row_a_source():
     assert cells(Report((CACHED, ONLINE), EXTRACTION, 4)) == [
         [
-            *("cached", "0.410 (0.400..0.420)", "0.400 (0.390..0.410)", "100.0 s"),
+            *("cached", "41.0 (40.0..42.0)", "40.0 (39.0..41.0)", "100.0 s"),
             *("160.0 s (0.80 x)", "120.0 s (0.60 x)", "106.0 s (0.53 x)"),
             *("4.0", "1000 MiB", "—", "812.3 MB"),
         ],
         [
-            *("online", "0.420 (0.410..0.430)", "0.410 (0.400..0.420)", "200.0 s"),
+            *("online", "42.0 (41.0..43.0)", "41.0 (40.0..42.0)", "200.0 s"),
             *["200.0 s (1.00 x)"] * 3,
             *("2.0", "1000 MiB", "321 MiB", "200.0 MB"),
         ],
@@ -33,7 +33,7 @@ def test_a_row_a_source():
 
 
 def test_one_seed_has_no_spread():
-    assert cells(Report((source(),), EXTRACTION, 1))[0][1:3] == ["0.400", "0.390"]
+    assert cells(Report((source(),), EXTRACTION, 1))[0][1:3] == ["40.0", "39.0"]
 
 
 def test_all_lines_of_the_table_have_one_width():
@@ -63,7 +63,7 @@ def test_findings_stand_under_what_they_say_of_the_cache():
     assert (
         gains < text.index("- Time: with one run, extraction included, cached takes 0.80 x") < even
     )
-    assert even < text.index("- AP: the 0.010 by which online is above cached")
+    assert even < text.index("- AP: the 1.0 by which online is above cached")
 
 
 def test_the_report_says_how_the_extraction_is_known_and_what_is_not_finished():

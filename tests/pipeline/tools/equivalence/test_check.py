@@ -226,7 +226,7 @@ def test_the_report_says_what_was_looked_at_expected_and_found(good, images):
         ["c2", "10", "all", "0", "0", "0"],
     ]
     assert training == (
-        "training: 1 steps of fpn + tal, batches of 2, cached against live: expected bit for bit"
+        "training: 1 step of fpn + tal, batches of 2, cached against live: expected bit for bit"
     )
     assert rest == [
         "live features through the codec: the same bits",
@@ -483,7 +483,7 @@ def test_a_file_of_settings_is_taken_as_it_is(good, images, tmp_path):
         ],
     )
     assert result.exit_code == 0, result.output
-    assert "1 steps of fpn + faster-rcnn, batches of 3" in result.stdout
+    assert "1 step of fpn + faster-rcnn, batches of 3" in result.stdout
 
 
 def test_adapters_are_refused(good):

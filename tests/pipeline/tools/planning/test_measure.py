@@ -145,7 +145,7 @@ def test_images_that_cannot_be_read_are_left_out_of_the_trial(tmp_path):
     (note,) = [note for note in plan.notes if "could not be read" in note]
     assert note.startswith("2 images of the trial could not be read, e.g. ")
     (tmp_path / "d" / "images" / "24.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="none of the 3 images of the trial could be read: not an"):
+    with pytest.raises(InputError, match="none of 3 images could be read in the trial: not an"):
         make_plan(options(data, tmp_path / "c"))
 
 

@@ -18,7 +18,6 @@ from fdet.pipeline.tools.planning.plan import (
     room_sentence,
     runs_to_pay,
     shown_epochs,
-    shown_time,
     verdict,
     views_that_fit,
 )
@@ -149,7 +148,7 @@ def test_the_verdict_says_when_it_pays_and_when_it_does_not():
     )
     never = replace(found, epochs=None)
     assert verdict(never, 4.0, 72) == (
-        "Caching does not pay: an epoch's maps take 5.0 s to read, and the backbone in the loop 4.0 s."
+        "Caching does not pay: an epoch's maps take 5 s to read, and the backbone in the loop 4 s."
     )
 
 
@@ -182,14 +181,6 @@ def test_of_many_nodes_is_said_how_many_the_disk_keeps_up_with():
         "extract in 13 min, if the disk that they share takes what it took from one: it keeps up with "
         "about 40."
     )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0123, "0.012 s"), (4.52, "4.5 s"), (89, "89.0 s"), (90, "2 min"), (5400, "1.5 h")],
-)
-def test_times_are_shown_for_people(seconds, text):
-    assert shown_time(seconds) == text
 
 
 def test_epochs_are_rounded_up():

@@ -27,7 +27,8 @@ def test_the_last_line_states_the_times_and_the_one_before_what_is_written(fdet,
     assert done.exit_code == 0, done.output
     written, times = done.stdout.splitlines()
     assert re.fullmatch(
-        rf"5 images, \d+ detections in {tmp_path}/out: detections.jsonl, detections.csv", written
+        rf"5 images, \d+ detections \(\d+ >= [\d.]+\) in {tmp_path}/out: detections.jsonl, detections.csv",
+        written,
     )
     assert re.fullmatch(
         r"[\d.]+ images/s; ms an image: decode [\d.]+, backbone [\d.]+, head [\d.]+, output [\d.]+",
@@ -47,11 +48,11 @@ def test_done_before_is_said_and_is_no_failure(fdet, tmp_path):
 
 def test_another_prediction_is_one_line_and_status_two(fdet):
     assert fdet().exit_code == 0
-    refused = fdet("--draw-above", "0.5")
+    refused = fdet("--threshold", "0.5")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr.count("\n") == 1
-    assert "it holds another prediction: --draw-above was 0.3, is 0.5" in refused.stderr
-    assert fdet("--draw-above", "0.5", "--overwrite").exit_code == 0
+    assert "it holds another prediction: --threshold was 0.3, is 0.5" in refused.stderr
+    assert fdet("--threshold", "0.5", "--overwrite").exit_code == 0
 
 
 def test_what_could_not_be_read_is_named_and_is_status_three(fdet, photos):

@@ -16,7 +16,7 @@ from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.pictures.sheet import draw_sheet
 from fdet.pipeline.runs.config import load_config
-from fdet.pipeline.runs.folder import new_folder
+from fdet.pipeline.runs.folder import held_folder
 from fdet.pipeline.tools.prediction.jobs import find_jobs
 from fdet.pipeline.tools.prediction.options import PredictOptions
 from fdet.pipeline.tools.prediction.predict import predict
@@ -45,7 +45,7 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
         run,
         [dataset.parent / "images"],
         tmp_path / "out",
-        PredictOptions(annotations=dataset, draw_above=0.1, recursive=True),
+        PredictOptions(annotations=dataset, threshold=0.1, recursive=True),
     )
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert summary.images == 12
@@ -94,7 +94,7 @@ def test_pictures_show_what_reaches_the_score_and_say_so(run, dataset, tmp_path,
         return draw_sheet(image, found, title, class_names, objects)
 
     monkeypatch.setattr("fdet.pipeline.tools.prediction.drawing.draw_sheet", noted)
-    predict(run, [dataset.parent / "images"], tmp_path / "out", PredictOptions(draw_above=0.05))
+    predict(run, [dataset.parent / "images"], tmp_path / "out", PredictOptions(threshold=0.05))
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert sum(len(scores) for scores, _ in shown) == sum(r["score"] >= 0.05 for r in results) > 0
     for scores, title in shown:
@@ -241,14 +241,14 @@ def test_what_cannot_be_done_is_refused(make, run, dataset, tmp_path):
 
 def test_of_two_predictions_into_one_folder_one_is_told(run, dataset, tmp_path):
     out, image = tmp_path / "out", dataset.parent / "images" / "10.png"
-    with new_folder(out), pytest.raises(StorageError, match="another fdet process"):
+    with held_folder(out), pytest.raises(StorageError, match="another fdet process"):
         predict(run, [image], out)
     assert not out.exists()
 
 
 def test_where_no_image_can_be_read_nothing_is_left(run, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    with pytest.raises(InputError, match="none of 1 images could be read: not an image"):
+    with pytest.raises(InputError, match="the only image could not be read: not an image"):
         predict(run, [tmp_path / "broken.jpg"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -273,10 +273,14 @@ def test_times_and_files_of_a_prediction_are_in_its_summary(run, dataset, tmp_pa
     assert list(summary.milliseconds) == ["decode", "backbone", "head", "output"]
     assert all(ms > 0 for ms in summary.milliseconds.values())
     assert summary.new == 3 and summary.rate > 0
+    lines_there = (tmp_path / "out" / "detections.jsonl").read_text().splitlines()
+    scores = [each["score"] for line in lines_there for each in json.loads(line)["detections"]]
+    assert summary.drawn == sum(score >= float(summary.threshold) for score in scores)
     assert summary.written == ("detections.jsonl", "detections.json", "pictures/")
     lines = list(lines_of(summary))
     assert lines[0] == (
-        f"3 images, {summary.detections} detections in {tmp_path / 'out'}: detections.jsonl, "
+        f"3 images, {summary.detections} detections ({summary.drawn} >= {summary.threshold}) in "
+        f"{tmp_path / 'out'}: detections.jsonl, "
         "detections.json, pictures/"
     )
     assert re.fullmatch(

@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.ops import box_iou
 
 import fdet
 from fdet.cache.errors import CorruptCache, FdetError, InputError
@@ -69,6 +71,22 @@ def test_the_threshold_is_the_lowest_score(small_run, loaded, photos):
     assert len(found.above(middle)) == len(above) == len(above.labels) == len(above.class_names)
 
 
+def test_nms_over_all_classes_finds_each_place_once(small_run, loaded, photos, tmp_path):
+    across = fdet.load(small_run, device="cpu", threshold=0, nms="agnostic")
+
+    def overlap(found):
+        boxes = torch.from_numpy(found.boxes)
+        return float(box_iou(boxes, boxes).fill_diagonal_(0).max())
+
+    named = photos / "10.png"
+    most = across.finder.known.config.head.nms_iou + 1e-4
+    assert overlap(across(named)) <= most < overlap(loaded(named))
+    options = PredictOptions(threads=1, nms="agnostic")
+    predict(small_run, [named], tmp_path / "out", options)
+    results = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [r["score"] for r in results] == pytest.approx(across(named).scores.tolist(), abs=1e-6)
+
+
 def test_what_is_found_cannot_be_changed_by_accident(loaded, photos):
     found = loaded(photos / "10.png")
     with pytest.raises(AttributeError):
@@ -78,8 +96,9 @@ def test_what_is_found_cannot_be_changed_by_accident(loaded, photos):
 WRONG = {
     "device": ({"device": "cdua"}, "device cdua: not usable here"),
     "checkpoint": ({"checkpoint": "bst"}, "checkpoint 'bst': expected 'best' or 'last'"),
-    "threshold": ({"threshold": 30}, "threshold: expected 0 to 1, got 30"),
+    "threshold": ({"threshold": 30}, "threshold: expected 0 to 1, or auto, got 30"),
     "weights": ({"weights": "no.pth"}, "weights no.pth: no such file"),
+    "nms": ({"nms": "agnostc"}, "nms 'agnostc'; did you mean 'agnostic'?"),
     "second": ({"second_weights": "random"}, "second_weights: "),
 }
 

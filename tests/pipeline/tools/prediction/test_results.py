@@ -50,7 +50,7 @@ def written(tmp_path):
                 lambda: iter(lines),
                 (2, 5),
                 ("Kü\x01he", "dog"),
-                above,
+                {2: above, 5: above} if isinstance(above, float) else above,
                 lambda name, data: put(tmp_path, name, data),
             )
         )
@@ -104,6 +104,15 @@ def test_label_files_have_what_is_drawn(form, written):
     folder = written(form, above=0.5)
     text = (folder / FORMS[form].of_line(LINES[0])).read_text()
     assert "0.900000" in text and "0.260000" not in text
+
+
+@pytest.mark.parametrize("form", ["yolo", "voc"])
+@pytest.mark.parametrize(
+    ("above", "kept"), [({5: 0.95, 2: 0.2}, "0.26"), ({5: 0.8, 2: 0.3}, "0.90")]
+)
+def test_each_class_has_a_threshold_of_its_own(form, above, kept, written):
+    text = (written(form, above=above) / FORMS[form].of_line(LINES[0])).read_text()
+    assert [score for score in ("0.26", "0.90") if f"{score}0000" in text] == [kept]
 
 
 def test_voc_has_corners_in_px_and_the_score(written):

@@ -16,7 +16,7 @@ from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.tools.prediction.summary import lines_of
 
 DEFAULT = PredictOptions(threads=1)
-ALL = PredictOptions(threads=1, recursive=True, save_crops=True, draw_above=0.01)
+ALL = PredictOptions(threads=1, recursive=True, save_crops=True, threshold=0.01)
 
 
 def tree(folder):
@@ -104,10 +104,11 @@ def test_what_is_done_is_said_and_takes_no_model(small_run, photos, tmp_path, mo
 
 
 DIFFERENT = {
-    "--draw-above was 0.3, is 0.5": {"draw_above": 0.5},
+    "--threshold was 0.3, is 0.5": {"threshold": 0.5},
     "--pictures was jpg, is png": {"pictures": "png"},
     "--save-crops was none, is given": {"save_crops": True},
     "--every was 1, is 2; 2 images fewer": {"every": 2},
+    "--nms was none, is agnostic": {"nms": "agnostic"},
     "1 image more (sub/17.png)": {"recursive": True},
 }
 
@@ -169,7 +170,7 @@ def test_overwrite_keeps_the_old_results_until_there_are_new_ones(small_run, pho
     predict(small_run, [photos], tmp_path / "out", DEFAULT)
     before = tree(tmp_path / "out")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match="none of 1 images could be read"):
+    with pytest.raises(InputError, match="the only image could not be read"):
         predict(
             small_run, [tmp_path / "broken.png"], tmp_path / "out", PredictOptions(overwrite=True)
         )
@@ -235,7 +236,7 @@ def test_a_state_that_was_altered_is_refused(small_run, photos, tmp_path):
     state = tmp_path / "out" / "prediction.json"
     state.write_text(state.read_text().replace('"0.3"', '"0.4"'))
     for overwrite in (False, True):
-        options = PredictOptions(draw_above=0.4, threads=1, overwrite=overwrite)
+        options = PredictOptions(threshold=0.4, threads=1, overwrite=overwrite)
         with pytest.raises(CorruptCache, match=r"prediction\.json: it does not match its own"):
             predict(small_run, [photos], tmp_path / "out", options)
 

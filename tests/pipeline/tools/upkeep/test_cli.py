@@ -9,6 +9,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.cli import app
 from fdet.pipeline.extraction.extract import extract
+from fdet.pipeline.tools.upkeep.info import aligned
 
 from ...quick import damage, quick, tree
 
@@ -41,7 +42,7 @@ def test_verify_names_file_shard_level_and_image(root):
     first, last, advice = result.stdout.splitlines()
     assert first.startswith(f"{path.relative_to(root)}: ")
     assert first.endswith("(shard 64x64-0, level c2, image 17, view 1)")
-    assert last == f"{root}: 1 damages, {megabytes(verify(root).bytes)} read"
+    assert last == f"{root}: 1 damage, {megabytes(verify(root).bytes)} read"
     assert f"fdet cache rm --damaged {root}" in advice
 
 
@@ -136,7 +137,7 @@ def test_rm_spares_the_files_of_others(root):
 
 def test_rm_leftovers_and_damaged_need_no_answer(root, whole):
     (root / ".fdet.json.scratch").write_bytes(b"1234")
-    assert fdet("rm", root, "--leftovers").stdout == "1 files removed, 0.0 MB\n"
+    assert fdet("rm", root, "--leftovers").stdout == "1 file removed, 0.0 MB\n"
     assert tree(root) == tree(whole)
     assert fdet("rm", root, "--damaged").stdout == "0 files removed, 0.0 MB\n"
     assert tree(root) == tree(whole)
@@ -171,3 +172,14 @@ def test_what_is_no_cache_or_no_store_is_one_line_and_exit_two(words, whole, tmp
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("fdet: ") and result.stderr.count("\n") == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_a_long_value_goes_on_below_itself():
+    values = {"id": "12", "classes": "3: black-bishop, black-knight, white-queen"}
+    assert list(aligned(values, None)) == [f"{name:<9}{value}" for name, value in values.items()]
+    assert list(aligned(values, 30)) == [
+        "id       12",
+        "classes  3: black-bishop,",
+        "         black-knight,",
+        "         white-queen",
+    ]

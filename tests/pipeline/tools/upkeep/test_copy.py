@@ -187,7 +187,7 @@ def test_a_part_goes_on_and_is_recognised(whole, subset, tmp_path):
     [
         (
             {"images": [{"id": 999, "file_name": "x.png", "width": 8, "height": 8}]},
-            "1 of its 1 images are not in .*id 999",
+            "1 of its 1 image not in .*id 999",
         ),
         (
             {"images": [{"id": 10, "file_name": "x.png", "width": 8, "height": 8}]},

@@ -131,11 +131,11 @@ def with_images(layout, images):
         ),
         (
             lambda images: (replace(images[0], file_name="x.png"), *images[1:]),
-            "images: 1 ids name another file or size, e.g. 10",
+            "images: 1 id names another file or size, e.g. 10",
         ),
         (
             lambda images: (*images[:5], replace(images[5], hw=(9, 9)), *images[6:]),
-            "images: 1 ids name another file or size, e.g. 45",
+            "images: 1 id names another file or size, e.g. 45",
         ),
         (lambda images: images[::-1], LAYOUT),
     ],
