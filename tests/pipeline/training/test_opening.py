@@ -109,8 +109,8 @@ def test_a_run_above_an_hour_is_shown_the_smaller_preset():
     )
     long = described_time(config, 3601.0)
     assert long == (
-        "the remaining steps will take about 60 min, without evaluations; --config retinanet-fpn-s is a smaller "
-        "detector"
+        "the remaining steps will take about 60 min, without evaluations; --config retinanet-fpn-s is a "
+        "smaller detector"
     )
     other = replace(
         config, neck=load_config(neck="nas-fpn", assignments=["neck.channels=256"]).neck
