@@ -178,7 +178,8 @@ class RunInfo:
             raise ValueError(f"embedding: expected 0 to {MAX_EMBEDDING}")
         if type(self.begun) is not str or bool(self.begun) != bool(self.extensions):
             raise ValueError("begun: expected a digest where the run was extended")
-        if self.second is not None and (self.own_backbone or self.tail is not None):
+        joined = len(self.levels.levels) > len((self.tail or self.key.levels).levels)
+        if joined and (self.own_backbone or self.tail is not None):
             raise ValueError("a run with a backbone of its own cannot have a second one")
         if (self.tail is not None) != (self.source == TAIL):
             raise ValueError("tail: expected its levels in a run with that source, and in no other")

@@ -129,7 +129,8 @@ def test_a_pixel_beyond_the_bits_fails_its_image(deep, tmp_path):
     expected = "its pixels reach 0..4031, expected 0..1023 (10 bits; see --bits)"
     assert set(summary.failed.values()) == {expected}
     with pytest.raises(
-        InputError, match=r"could be read \(10\.png: its pixels reach 0\.\.4031, exp"
+        InputError,
+        match=r"could be read to calibrate the codec \(10\.png: its pixels reach 0\.\.4031, exp",
     ):
         extract(quick(deep, tmp_path / "b.fdet", bits=10, codec="int5"))
 

@@ -123,7 +123,7 @@ def test_evaluate_passes_images_through_the_adapters(adapted, live_cache, images
     metrics, results = evaluate_run(
         adapted, live_cache, EvaluateOptions(images=images, checkpoint="last")
     )
-    found = replace(metrics, errors=None).to_json()
+    found = replace(metrics, errors=None, scores=None, duplicates=None).to_json()
     assert found == last
     # And without them it would have found something else.
     plain = shutil.copytree(adapted, tmp_path / "plain")

@@ -118,7 +118,8 @@ def test_the_average_is_what_is_evaluated_and_kept(runs):
 def test_the_last_evaluation_is_that_of_the_average(runs, exact_cache):
     last = lines(runs / "with", "eval")[-1]["metrics"]
     metrics, _ = evaluate_run(runs / "with", exact_cache, EvaluateOptions(checkpoint="last"))
-    assert replace(metrics, errors=None).to_json() == last
+    found = replace(metrics, errors=None, scores=None, duplicates=None)
+    assert found.to_json() == last
 
 
 def test_without_validation_the_average_is_kept_too(exact_cache, tmp_path):

@@ -100,7 +100,7 @@ def test_an_interrupted_run_names_the_command_that_goes_on_with_it(interrupted):
     assert f"`fdet train-heads --resume {out}` goes on" in said
     result = fdet("--resume", out)
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.startswith("6 steps")
+    assert result.stdout.startswith("steps 5 to 6,")
     assert [line["epoch"] for line in lines(out, "eval")] == [1, 2], "--val was kept too"
 
 
@@ -247,7 +247,7 @@ def test_a_finished_run_is_made_longer_and_says_so(exact_cache, tmp_path, caplog
     caplog.clear()
     result = fdet("--resume", out, "--set", "train.epochs=4")
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.startswith("12 steps")
+    assert result.stdout.startswith("steps 7 to 12,")
     assert (
         "extended from 2 to 4 epochs at step 6: the rate goes on as that of a run of 4 epochs at this "
         "step, 0.000375 (by 2 epochs it would be 0)"

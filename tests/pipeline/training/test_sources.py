@@ -110,7 +110,7 @@ def test_evaluate_uses_the_runs_own_backbone(kind, live_cache, images, request):
         run, live_cache, EvaluateOptions(images=images, checkpoint="last")
     )
     assert results
-    found = replace(metrics, errors=None).to_json()
+    found = replace(metrics, errors=None, scores=None, duplicates=None).to_json()
     for name in ("per_class", "objects", "sizes"):
         assert found.pop(name) == pytest.approx(last.pop(name), abs=1e-3)
     assert found == pytest.approx(last, abs=1e-3)
