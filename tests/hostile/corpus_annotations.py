@@ -152,9 +152,13 @@ CASES = [
     file("a list less", b"{}", b'{"images":[]}', coco(images=[]), coco(categories=[])),
     file("the same list twice", coco()[:-1] + b',"images":[]}', coco()[:-1] + b',"annotations":5}'),
     file(
-        "the same id twice",
-        coco(images=[{"id": 1, "file_name": "a.png", "width": 8, "height": 8}] * 2),
-        coco(categories=[{"id": 1, "name": "a"}] * 2),
+        "the same id twice, of different entries",
+        coco(
+            images=[
+                {"id": 1, "file_name": name, "width": 8, "height": 8} for name in ("a.png", "b.png")
+            ]
+        ),
+        coco(categories=[{"id": 1, "name": name} for name in ("a", "b")]),
     ),
     *(_replaced(field, "image") for field in ("id", "file_name", "width", "height")),
     *(_replaced(field, "box") for field in ("image_id", "category_id", "bbox")),

@@ -121,7 +121,7 @@ CASES = [
         "corners of another type",
         *(
             coco([[*RING[:5], v]])
-            for v in (None, "5", True, [], [5], {}, ESCAPE, "\ud800", "5" * LONG)
+            for v in (None, "five", True, [], [5], {}, ESCAPE, "\ud800", "5" * LONG)
         ),
         coco([[[1, 1], [5, 1], [5, 5]]]),
         coco([[[1, 1], [5, 1], [5, 5], [1, 5], [1, 1], [1, 1]]]),
