@@ -83,15 +83,18 @@ def adapted_backbone(
     config: RunConfig, frozen: FrozenBackbone, canvases: Sequence[HW]
 ) -> AdaptedBackbone:
     """Put adapters drawn from the run's seed into a frozen backbone. Raises ConfigError."""
+    drawn = _adapters(config)
+    return AdaptedBackbone(frozen, config.backbone.train_from, canvases=canvases, **drawn)
+
+
+def _adapters(config: RunConfig) -> dict[str, int]:
+    """Return the arguments that say which adapters are drawn."""
     settings = config.backbone
-    return AdaptedBackbone(
-        frozen,
-        settings.train_from,
-        reduction=settings.adapter_reduction,
-        min_width=settings.adapter_min_width,
-        seed=config.train.seed,
-        canvases=canvases,
-    )
+    return {
+        "reduction": settings.adapter_reduction,
+        "min_width": settings.adapter_min_width,
+        "seed": config.train.seed,
+    }
 
 
 def tail_of(
@@ -100,14 +103,8 @@ def tail_of(
     """Make the tail of a run from a backbone with its levels. Raises ConfigError, InputError."""
     settings = config.backbone
     if settings.adapters:
-        return AdaptedTail(
-            frozen,
-            settings.train_from,
-            reduction=settings.adapter_reduction,
-            min_width=settings.adapter_min_width,
-            seed=config.train.seed,
-            canvases=canvases,
-        )
+        drawn = _adapters(config)
+        return AdaptedTail(frozen, settings.train_from, canvases=canvases, **drawn)
     return Tail(
         frozen,
         settings.train_from,
