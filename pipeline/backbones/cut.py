@@ -47,7 +47,7 @@ class Cut:
 
 @dataclass(slots=True)
 class _Given:
-    """What the current pass is given: the map in the output's layout, and the canvas it belongs to."""
+    """The input of the current pass: the map in the output's layout, and the canvas it belongs to."""
 
     output: Tensor | None = None
     canvas_hw: HW = (0, 0)
@@ -165,7 +165,7 @@ class CutNet(nn.Module):
 
 @dataclass(slots=True)
 class _Probe:
-    """What a pass of one image left: where the map comes from, all maps, its tokens, and outputs' shapes."""
+    """The result of passing one image: the cut, all maps, the tokens of the first, and outputs' shapes."""
 
     cut: Cut
     maps: list[Tensor]

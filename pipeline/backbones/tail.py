@@ -198,6 +198,7 @@ def levels_with_tail(cached: PyramidSpec, train_from: str, cache: Path | str) ->
     """
 
     def choose(available: Sequence[LevelSpec]) -> list[str]:
+        """Return the names of the levels, the finest first."""
         names = [level.name for level in available]
         if train_from not in names[1:]:
             hint = did_you_mean(train_from, names[1:])

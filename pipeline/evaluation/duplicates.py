@@ -18,9 +18,9 @@ SAME_PLACE = 0.7
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """What NMS over all classes would drop of the detections that reach the thresholds of their classes.
+    """The detections above the thresholds of their classes that NMS over all classes would drop.
 
-    finds: the number of these detections. wrong: those that hit no object and lie, by an IoU of 0.7 or more,
+    finds: the number of detections above the thresholds. wrong: those that hit no object and lie, by an IoU of 0.7 or more,
     on a better one of another class that hits one. right: those that hit an object and would be dropped all
     the same, since they overlap a better one of another class.
     """

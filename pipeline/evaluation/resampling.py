@@ -120,6 +120,7 @@ class _Class:
         self._ignored = _filled(ignored_at, len(order))
 
     def ap(self, weights: Ints) -> float:
+        """Return the AP where each image counts as often as its weight says; NaN without an object."""
         objects = int((self.objects * weights).sum())
         if not objects:
             return float("nan")

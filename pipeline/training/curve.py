@@ -32,6 +32,7 @@ def curve_hook(run: Path, clock: Callable[[], float] = time.monotonic) -> Hook:
     pause_until, epoch, warned = clock() + FIRST_SECONDS, 0, False
 
     def draw(event: Event) -> None:
+        """Draw the curve where it is due and drawing has paused long enough."""
         nonlocal pause_until, epoch, warned
         before, epoch = epoch, event.line["epoch"]
         due = event.kind == "eval" or 0 < before < epoch

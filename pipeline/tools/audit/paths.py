@@ -12,7 +12,7 @@ SETTINGS, LIST, TABLE, PAGE = "config.toml", "audit.json", "audit.csv", "audit.h
 
 @dataclass(frozen=True, slots=True)
 class FoldPaths:
-    """What belongs to a fold: the annotations of the images it trains on, the run, and its log."""
+    """The paths of a fold's files: the annotations of the images it trains on, the run, and its log."""
 
     folder: Path
 

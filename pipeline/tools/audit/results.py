@@ -28,7 +28,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What is written of an audit.
+    """The content of the files that an audit writes.
 
     names: the classes. reached: the number of suspicions of each kind that are at least `above`, of
     which the list may have fewer. images, objects: how many were looked at. few: the classes, by name, that

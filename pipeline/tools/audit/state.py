@@ -20,7 +20,7 @@ MAX_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the folds depend on.
+    """The inputs that the folds of an audit depend on.
 
     config: the digest of the settings. cache, second: the ids of the caches, "none" without a second one.
     annotations: their sha256.

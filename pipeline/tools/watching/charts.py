@@ -27,7 +27,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values to px of the picture."""
+    """A linear scale from values to px of the picture."""
 
     first: float
     last: float

@@ -31,7 +31,7 @@ _RECENT = 20
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known of a run.
+    """The state and the curves of a run, as far as they are known.
 
     note: what is wrong with it, or the loss with which it diverged. changed: when its log was last written, s
     since 1970, 0 where it has none. epochs: how many it is to have, None where that is not known. left: s of
