@@ -67,6 +67,10 @@ Device = Annotated[str, opt("torch device: auto, cpu, cuda or cuda:1", group=MAC
 Threads = Annotated[
     int | None, opt("number of torch threads on a CPU; default: torch's choice", group=MACHINE)
 ]
+ThreadsOfJobs = Annotated[
+    int | None,
+    opt("torch threads on a CPU, of all jobs together; default: torch's choice", group=MACHINE),
+]
 Format = Annotated[str | None, opt(FORMAT)]
 Split = Annotated[str | None, opt("split of --annotations")]
 AnnotationsInstead = Annotated[Path | None, opt("annotation file to use instead of the cache's")]

@@ -16,6 +16,7 @@ from torch.nn import functional
 from ...cache.errors import ConfigError
 from ...cache.pyramid import FeaturePyramid
 from .blocks import Block, find_blocks
+from .cut import CutNet
 from .frozen import FrozenBackbone
 from .taps import HW
 from .trained import first_stage
@@ -59,15 +60,25 @@ def blocks_to_adapt(
     return blocks
 
 
-def drawn_adapters(
-    blocks: Sequence[Block], reduction: int, min_width: int, seed: int
-) -> list[Adapter]:
-    """Draw an adapter for each block, of max(min_width, channels // reduction) channels."""
+def inserted_adapters(
+    net: FrozenBackbone | CutNet,
+    blocks: Sequence[Block],
+    device: torch.device,
+    *,
+    reduction: int,
+    min_width: int,
+    seed: int,
+) -> nn.ModuleList:
+    """Draw an adapter of max(min_width, channels // reduction) channels for each block, and insert it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return [
+        drawn = [
             Adapter(b.channels, max(min_width, b.channels // reduction), b.axis) for b in blocks
         ]
+    adapters = nn.ModuleList(drawn).to(device)
+    for block, adapter in zip(blocks, adapters, strict=True):
+        net.insert(block.name, adapter)
+    return adapters
 
 
 class AdaptedBackbone(nn.Module):
@@ -98,10 +109,8 @@ class AdaptedBackbone(nn.Module):
         self.spec = backbone.spec
         blocks = blocks_to_adapt(backbone, train_from, canvases)
         self.blocks = tuple(block.name for block in blocks)
-        drawn = drawn_adapters(blocks, reduction, min_width, seed)
-        self.adapters = nn.ModuleList(drawn).to(backbone.device)
-        for name, adapter in zip(self.blocks, self.adapters, strict=True):
-            backbone.insert(name, adapter)
+        drawn = {"reduction": reduction, "min_width": min_width, "seed": seed}
+        self.adapters = inserted_adapters(backbone, blocks, backbone.device, **drawn)
         # A tuple hides the backbone from torch: it is not saved, moved or set to another memory format.
         self._frozen = (backbone,)
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from ...cache.errors import ConfigError, InputError, did_you_mean
 from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
-from .adapted import blocks_to_adapt, drawn_adapters
+from .adapted import blocks_to_adapt, inserted_adapters
 from .cut import CutNet, NoCut
 from .frozen import FrozenBackbone, exact
 from .loading import ChooseLevels, choose_levels
@@ -122,13 +122,12 @@ class AdaptedTail(nn.Module):
         canvases: Sequence[HW],
     ) -> None:
         super().__init__()
-        blocks = blocks_to_adapt(backbone, train_from, canvases)
+        # The blocks are found before the trunk loses its weights.
+        blocks, device = blocks_to_adapt(backbone, train_from, canvases), backbone.device
         self.blocks = tuple(block.name for block in blocks)
-        drawn = drawn_adapters(blocks, reduction, min_width, seed)
-        self.adapters = nn.ModuleList(drawn).to(backbone.device)
         tail = Tail(backbone, train_from, trained=False, canvases=canvases)
-        for name, adapter in zip(self.blocks, self.adapters, strict=True):
-            tail.net.insert(name, adapter)
+        drawn = {"reduction": reduction, "min_width": min_width, "seed": seed}
+        self.adapters = inserted_adapters(tail.net, blocks, device, **drawn)
         self.spec, self.cut = tail.spec, tail.cut
         # A tuple hides the frozen tail from torch: it is not saved.
         self._frozen = (tail,)

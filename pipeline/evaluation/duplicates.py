@@ -20,9 +20,9 @@ SAME_PLACE = 0.7
 class Duplicates:
     """The detections above the thresholds of their classes that NMS over all classes would drop.
 
-    finds: the number of detections above the thresholds. wrong: those that hit no object and lie, by an IoU of 0.7 or more,
-    on a better one of another class that hits one. right: those that hit an object and would be dropped all
-    the same, since they overlap a better one of another class.
+    finds: the number of all detections above the thresholds. wrong: those that hit no object and lie, by an
+    IoU of 0.7 or more, on a better one of another class that hits one. right: those that hit an object and
+    would be dropped all the same, since they overlap a better one of another class.
     """
 
     finds: int

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from ....cache.errors import InputError
 from ....heads.ranges import at_least
-from ...command import MACHINE, Device, argument, cache_opt, check_ranges, flag_of, opt
+from ...command import (
+    MACHINE,
+    Device,
+    ThreadsOfJobs,
+    argument,
+    cache_opt,
+    check_ranges,
+    flag_of,
+    opt,
+)
 from ...machines.choices import check_engine
 from ...machines.ray_cluster import RayOptions
 from ...sources.kinds import Residence
@@ -37,10 +46,7 @@ class AblateOptions:
         int, at_least(1), opt("processes that run at once; they share the threads", group=MACHINE)
     ] = 1
     device: Device = "auto"
-    threads: Annotated[
-        int | None,
-        opt("torch threads on a CPU, of all jobs together; default: torch's choice", group=MACHINE),
-    ] = None
+    threads: ThreadsOfJobs = None
     resident: Annotated[
         Residence,
         opt(

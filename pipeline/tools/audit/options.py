@@ -14,6 +14,7 @@ from ...command import (
     Device,
     Format,
     Split,
+    ThreadsOfJobs,
     cache_opt,
     check_ranges,
     opt,
@@ -64,10 +65,7 @@ class AuditOptions:
         int, at_least(1), opt("heads trained at once; they share the threads", group=MACHINE)
     ] = 1
     device: Device = "auto"
-    threads: Annotated[
-        int | None,
-        opt("torch threads on a CPU, of all jobs together; default: torch's choice", group=MACHINE),
-    ] = None
+    threads: ThreadsOfJobs = None
     resident: Annotated[
         Residence,
         opt("keep encoded samples in memory; auto: if they fit", group=MACHINE),
