@@ -28,6 +28,7 @@ def audit_command(
     logging.getLogger("fdet").setLevel(logging.INFO)
     from .audit import audit
     from .paths import LIST, PAGE, TABLE
+    from .suspicion import MISSED
 
     try:
         results = audit(run, cache, out, options)
@@ -41,11 +42,14 @@ def audit_command(
     more = len(results.entries) - _SHOWN
     if more > 0:
         echo(f"     ... and {more} more")
-    kinds = ", ".join(f"{number} {kind}" for kind, number in results.kinds.items())
-    looked_at = f"{counted(results.objects, 'object')} in {counted(results.images, 'image')}"
-    echo(f"{len(results.entries)} of {looked_at} are suspect: {kinds}")
+    kinds = dict(results.kinds)
+    missed = counted(kinds.pop(MISSED), "object")
+    looked_at = f"{counted(results.objects, 'label')} in {counted(results.images, 'image')}"
+    wrong = ", ".join(f"{kind}: {number}" for kind, number in kinds.items())
+    echo(f"{looked_at}: {sum(kinds.values())} may be wrong ({wrong}), and {missed} may have none")
     if (most := max(results.reached.values(), default=0)) > options.top:
-        echo(f"there are {sum(results.reached.values())} in all; --top {most} lists them")
+        in_all = sum(results.reached.values())
+        echo(f"there are {in_all} in all; --top, the maximum of each kind, lists them with {most}")
     if results.few:
         echo(f"too few to judge invented boxes: {', '.join(results.few)}")
     echo(f"written: {out / PAGE}, {LIST}, {TABLE}")

@@ -17,7 +17,8 @@ from ...evaluation.matching import Bools, Floats, Ints, overlaps, shares_within
 from .confidence import Confidence
 
 Kind = Literal["wrong class", "missed object", "invented box", "badly placed box"]
-KINDS: tuple[Kind, ...] = ("wrong class", "missed object", "invented box", "badly placed box")
+MISSED: Kind = "missed object"
+KINDS: tuple[Kind, ...] = ("wrong class", MISSED, "invented box", "badly placed box")
 
 # The overlap from which on a detection is on the place of an object, and from which on its box agrees.
 PLACE, AGREES = 0.5, 0.6

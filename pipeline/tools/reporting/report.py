@@ -117,7 +117,7 @@ class Report:
         for axis in self.axes:
             if axis.along:
                 notes.append(
-                    f"{axis.label} has no effect here: {_listed(list(axis.along))} "
+                    f"the effect of {axis.label} cannot be told: {_listed(list(axis.along))} "
                     f"change{'s' * (len(axis.along) == 1)} along with it, so nothing can separate them "
                     f"({_levels(self, axis)})."
                 )
