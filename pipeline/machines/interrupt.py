@@ -57,6 +57,11 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
         if interrupted and error.code:
             raise SystemExit(INTERRUPTED) from None
         raise
+    except Exception:
+        # The standard library's pools raise in their clean-up where they were interrupted half started.
+        if interrupted:
+            raise SystemExit(INTERRUPTED) from None
+        raise
     finally:
         if interrupted:
             # While the interpreter shuts down, one more Ctrl-C would end the process by the signal.

@@ -134,8 +134,6 @@ def run(
     """One command, in a process of its own."""
     from fdet.__main__ import main
 
-    # A shell's background jobs ignore Ctrl-C, and so would this one.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
     os.dup2(nothing, 1)
@@ -162,8 +160,13 @@ def run(
 
 def serve() -> None:
     """Answers each line on the standard input with a number."""
+    from fdet.pipeline.machines.interrupt import INTERRUPTED
+
     for module in HEAVY:
         importlib.import_module(module)
+    # For a command that is interrupted before it has begun. It may not be ignored, as it is by a shell's
+    # background jobs: the command would ignore it too.
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(INTERRUPTED))
     running = set()
     for line in sys.stdin:
         request = json.loads(line)

@@ -71,6 +71,10 @@ ENDLESS = {
         LONG,
         "\n    try: wait()\n    except KeyboardInterrupt: sys.exit(1)",
     ),
+    "a clean-up that raises": (
+        LONG,
+        "\n    try: wait()\n    finally: raise RuntimeError('not started')",
+    ),
     "the end is long, and later ones do not tear it": (
         LONG,
         "\n    try: wait()"
