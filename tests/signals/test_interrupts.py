@@ -56,6 +56,7 @@ def test_it_ends_lets_go_and_can_be_repeated(name, commands, ground, tmp_path):
     for number in range(ROUNDS):
         out, errors = tmp_path / f"attacked-{number}", tmp_path / f"errors-{number}"
         target.before(ground, out)
+        errors.touch()
         slow = chance.choice([0.0, 0.02])
         status = interrupted(
             commands, target.words(ground, out), chance, duration + 20 * slow, slow, errors
