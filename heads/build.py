@@ -10,6 +10,7 @@ from ..cache.pyramid import PyramidSpec
 from .dense import DENSE_HEADS
 from .family import HeadFamily, HeadSettings, NeckSettings
 from .necks import NECKS
+from .query import QUERY_HEADS
 from .roi import ROI_HEADS
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from .detector import Detector, Neck
 
-HEADS: Mapping[str, HeadFamily] = {**DENSE_HEADS, **ROI_HEADS}
+HEADS: Mapping[str, HeadFamily] = {**DENSE_HEADS, **ROI_HEADS, **QUERY_HEADS}
 
 
 def build_detector(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
 from ..cache.placement import Placement
-from .family import HeadSettings
+from .family import NMSSettings
 from .types import Detections
 
 # The maximum number of candidates of a level and image, before NMS.
@@ -25,7 +25,7 @@ def found_in_images(
     counts: Sequence[int],
     boxes_of: Callable[[Tensor, Tensor], Tensor],
     placements: Sequence[Placement],
-    settings: HeadSettings,
+    settings: NMSSettings,
 ) -> list[Detections]:
     """Return the detections of each image from scores (B, A, K).
 
@@ -70,7 +70,7 @@ def _clipped(boxes: Tensor, placements: Sequence[Placement], image: Tensor) -> T
     return boxes.clamp(min=0).minimum(boxes.new_tensor(sizes)[image])
 
 
-def suppressed(found: Detections, settings: HeadSettings) -> Detections:
+def suppressed(found: Detections, settings: NMSSettings) -> Detections:
     """Return the best detections of an image after NMS, best first.
 
     Boxes are compared within their class or, with head.nms=agnostic, across all classes.

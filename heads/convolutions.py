@@ -15,8 +15,8 @@ from .norms import activation_layer, norm_layer
 class Downsampling(nn.Conv2d):
     """A 3x3 convolution of stride 2.
 
-    A map that is one cell wide or high passes through it in float32: in bf16 on a CPU the gradient of its
-    weights would be NaN (oneDNN of torch 2.14).
+    A map that is one cell wide or high passes through it in the type of its weights: in bf16 on a CPU the
+    gradient of its weights would be NaN (oneDNN of torch 2.14).
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
@@ -27,7 +27,7 @@ class Downsampling(nn.Conv2d):
         if min(x.shape[-2:]) > 1:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x.float())
+            return super().forward(x.to(self.weight.dtype))
 
 
 def convolution(

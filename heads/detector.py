@@ -119,6 +119,11 @@ class Detector(nn.Module):
         """Pass every pyramid through `before` first, which adds the levels that it lacks."""
         self._before = (before,)
 
+    @property
+    def before(self) -> tuple[Completing, ...]:
+        """The functions that add levels to a pyramid before the neck."""
+        return self._before
+
     def losses(
         self,
         pyramid: FeaturePyramid,

@@ -22,8 +22,8 @@ PRIOR = 0.01
 _LEAST_SQUARE = 1e-6
 
 
-class VectorClassifier(nn.Module):
-    """A layer that classifies by vectors.
+class ClassVectors(nn.Module):
+    """A layer that knows classes by vectors.
 
     vectors: (K, D), which are not trained and are saved with the weights.
     """
@@ -32,8 +32,7 @@ class VectorClassifier(nn.Module):
 
     def __init__(self, vectors: Tensor) -> None:
         super().__init__()
-        self.register_buffer("vectors", functional.normalize(vectors.float(), dim=1))
-        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
+        self.register_buffer("vectors", _normalised(vectors))
 
     def replace(self, vectors: Tensor) -> None:
         """Replace the vectors with those of other classes, (K', D).
@@ -45,7 +44,15 @@ class VectorClassifier(nn.Module):
                 f"class embeddings: expected vectors of {self.vectors.shape[1]} values, as in training, "
                 f"got {vectors.shape[1]}; take the encoder that those were made with"
             )
-        self.vectors = functional.normalize(vectors.float(), dim=1).to(self.vectors.device)
+        self.vectors = _normalised(vectors).to(self.vectors.device)
+
+
+class VectorClassifier(ClassVectors):
+    """A layer that classifies by vectors."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        super().__init__(vectors)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(FIRST_SCALE)))
 
 
 class PlaceClassifier(VectorClassifier):
@@ -81,6 +88,19 @@ class RoIClassifier(VectorClassifier):
         return _unit(self.projection(x), 1) @ vectors.T * self.log_scale.exp()
 
 
+class QueryClassifier(VectorClassifier):
+    """The last layer of a query head, with the bias of a dense head."""
+
+    def __init__(self, channels: int, vectors: Tensor) -> None:
+        super().__init__(vectors)
+        self.projection = nn.Linear(channels, vectors.shape[1])
+        self.shift = nn.Parameter(torch.tensor(-math.log((1 - PRIOR) / PRIOR)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (..., K) for x (..., C)."""
+        return _unit(self.projection(x), -1) @ self.vectors.T * self.log_scale.exp() + self.shift
+
+
 def location_classifier(layer: nn.Module, anchors: int, vectors: Tensor) -> PlaceClassifier:
     """Return a layer in place of a dense head's last convolution; an existing one gets the new vectors."""
     if isinstance(layer, PlaceClassifier):
@@ -97,6 +117,20 @@ def roi_classifier(layer: nn.Module, vectors: Tensor) -> RoIClassifier:
         return layer
     assert isinstance(layer, nn.Linear)
     return RoIClassifier(layer.in_features, vectors)
+
+
+def query_classifier(layer: nn.Module, vectors: Tensor) -> QueryClassifier:
+    """Return a layer in place of a query head's class layer; an existing one gets the new vectors."""
+    if isinstance(layer, QueryClassifier):
+        layer.replace(vectors)
+        return layer
+    assert isinstance(layer, nn.Linear)
+    return QueryClassifier(layer.in_features, vectors)
+
+
+def _normalised(vectors: Tensor) -> Tensor:
+    """Return vectors (K, D) of length 1, row by row in memory, since products depend on it."""
+    return functional.normalize(vectors.float(), dim=1).contiguous()
 
 
 def _unit(x: Tensor, dim: int) -> Tensor:

@@ -88,12 +88,6 @@ class HeadSettings:
 
     name: str = ""
     score_threshold: Annotated[float, between(0, 1), "lowest score that is reported"] = 0.05
-    nms: Annotated[
-        Suppression,
-        "which boxes are compared by nms_iou; class: those of one class; agnostic: all, so that an object is "
-        "found once where classes look alike",
-    ] = "class"
-    nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.5
     max_detections: Annotated[int, between(1, 2**20), "maximum detections per image"] = 100
     normaliser: Annotated[
         float | Literal["auto", "image"],
@@ -116,3 +110,25 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         check_fields("head", self)
+
+    @property
+    def suppression(self) -> Suppression | Literal["none"]:
+        """Which boxes NMS compares; none for a head whose detections do not pass through NMS."""
+        return "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NMSSettings(HeadSettings):
+    """The settings of heads whose detections pass through NMS."""
+
+    nms: Annotated[
+        Suppression,
+        "which boxes are compared by nms_iou; class: those of one class; agnostic: all, so that an object is "
+        "found once where classes look alike",
+    ] = "class"
+    nms_iou: Annotated[float, between(0, 1), NMS_HELP] = 0.5
+
+    @property
+    def suppression(self) -> Suppression | Literal["none"]:
+        """Which boxes NMS compares."""
+        return self.nms

@@ -8,6 +8,7 @@ Detection improved only with few images (docs/augmentation.md), so it is off by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import torch
@@ -34,7 +35,7 @@ def augmented(
             for one, draw, drawn in zip(x, draws, chosen, strict=True)
         ]
         maps.append(torch.stack(changed) if changed else x)
-    return FeaturePyramid(pyramid.spec, tuple(maps), pyramid.canvas_hw)
+    return replace(pyramid, maps=tuple(maps))
 
 
 def _changed(x: Tensor, settings: AugmentSettings, draw: Random) -> Tensor:

@@ -16,7 +16,7 @@ from ..assign import IGNORED, Assigned
 from ..candidates import found_in_images
 from ..detector import Head
 from ..embedding import location_classifier
-from ..family import HeadSettings
+from ..family import NMSSettings
 from ..long_tail import federated_classes, label_weights
 from ..losses import per_image
 from ..types import Detections, Targets
@@ -48,7 +48,7 @@ class DenseHead(Head):
     each cell of a map.
     """
 
-    settings: HeadSettings
+    settings: NMSSettings
     # Towers of torchvision, which is not typed, or `Tower`.
     classification_head: Any
     regression_head: Any

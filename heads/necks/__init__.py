@@ -10,9 +10,11 @@ from ..family import NeckFamily
 from .settings import (
     BiFPNSettings,
     FPNSettings,
+    HybridSettings,
     IdentitySettings,
     NASFPNSettings,
     PAFPNSettings,
+    TapAttentionSettings,
     ViTPyramidSettings,
 )
 
@@ -50,6 +52,18 @@ def _vit_pyramid(spec: PyramidSpec, settings: ViTPyramidSettings) -> Neck:
     return ViTPyramid(spec, settings)
 
 
+def _tap_attention(spec: PyramidSpec, settings: TapAttentionSettings) -> Neck:
+    from .tap_attention import TapAttention
+
+    return TapAttention(spec, settings)
+
+
+def _hybrid(spec: PyramidSpec, settings: HybridSettings) -> Neck:
+    from .hybrid import Hybrid
+
+    return Hybrid(spec, settings)
+
+
 def _identity(spec: PyramidSpec, settings: IdentitySettings) -> Neck:
     from .identity import Identity
 
@@ -62,5 +76,7 @@ NECKS: Mapping[str, NeckFamily] = {
     "bifpn": NeckFamily(_bifpn, BiFPNSettings),
     "nas-fpn": NeckFamily(_nas_fpn, NASFPNSettings),
     "vit-pyramid": NeckFamily(_vit_pyramid, ViTPyramidSettings),
+    "tap-attention": NeckFamily(_tap_attention, TapAttentionSettings),
+    "hybrid": NeckFamily(_hybrid, HybridSettings),
     "identity": NeckFamily(_identity, IdentitySettings),
 }

@@ -79,12 +79,28 @@ class NASFPNSettings(NeckSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class ViTPyramidSettings(NeckSettings):
-    """The settings of the ViT pyramid. The paper has levels from 2 on."""
+class TapSettings(NeckSettings):
+    """The settings of necks that make a pyramid from taps of a plain ViT. ViTDet has levels from 2 on."""
 
-    name: Literal["vit-pyramid"] = "vit-pyramid"
     norm: Annotated[Norm, "the norm after every convolution"] = "ln"
     activation: Annotated[Activation, "between two deconvolutions"] = "gelu"
+
+
+@dataclass(frozen=True, slots=True)
+class ViTPyramidSettings(TapSettings):
+    """The settings of the ViT pyramid."""
+
+    name: Literal["vit-pyramid"] = "vit-pyramid"
+
+
+@dataclass(frozen=True, slots=True)
+class TapAttentionSettings(TapSettings):
+    """The settings of the attention over taps."""
+
+    name: Literal["tap-attention"] = "tap-attention"
+    attention_heads: Annotated[
+        int, between(1, 2**10), "heads of the attention, a divisor of neck.channels"
+    ] = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +113,33 @@ class IdentitySettings(NeckSettings):
     ] = 0
     min_level: Annotated[int, between(0, 20), "first cached level that is used"] = 0
     max_level: Annotated[int, between(0, 20), "last cached level that is used"] = 16
+
+
+@dataclass(frozen=True, slots=True)
+class HybridSettings(NeckSettings):
+    """The settings of RT-DETR's hybrid encoder."""
+
+    name: Literal["hybrid"] = "hybrid"
+    taps: Annotated[
+        int,
+        between(0, 1024),
+        "of levels of one stride, as taps of a plain ViT are: the number of the last ones whose mean is "
+        "taken; 0: all",
+    ] = 0
+    encoder_layers: Annotated[
+        int, between(0, 64), "transformer layers over the coarsest cached level"
+    ] = 1
+    attention_heads: Annotated[
+        int, between(1, 2**10), "heads of their attention; a divisor of neck.channels"
+    ] = 8
+    ffn_channels: Annotated[
+        int, between(1, 2**20), "channels between the two linear layers of such a layer"
+    ] = 512
+    blocks: Annotated[int, between(1, 64), "blocks of each fusion of two levels"] = 3
+    expansion: Annotated[
+        float, between(0.01, 8), "channels within a fusion, in those of the levels"
+    ] = 1.0
+    norm: Annotated[
+        Norm, "the norm after every convolution; the paper's is sync-bn; gn needs no large batches"
+    ] = "gn"
+    activation: Annotated[Activation, "after each convolution of a fusion"] = "silu"

@@ -12,7 +12,7 @@ from ..convolutions import coarser, convolution
 from ..detector import Neck
 from ..levels import levels_of_taps
 from ..norms import activation_layer, norm_layer
-from .settings import ViTPyramidSettings
+from .settings import TapSettings, ViTPyramidSettings
 
 
 class ViTPyramid(Neck):
@@ -32,7 +32,7 @@ class ViTPyramid(Neck):
         width = spec.channels[-1]
         self.taps = _Taps(spec.channels, width, settings)
         self.levels = nn.ModuleList(
-            _Level(first + k, width, settings) for k in range(len(self.spec.levels))
+            Level(first + k, width, settings) for k in range(len(self.spec.levels))
         )
 
     @property
@@ -64,14 +64,14 @@ class _Taps(nn.Module):
         return torch.stack(projected).mean(0)
 
 
-class _Level(nn.Module):
-    """One level of the pyramid.
+class Level(nn.Module):
+    """One level of a pyramid.
 
     doublings: how often the stride is doubled, or halved where it is below 0; each halving of the stride
     halves the channels too.
     """
 
-    def __init__(self, doublings: int, width: int, settings: ViTPyramidSettings) -> None:
+    def __init__(self, doublings: int, width: int, settings: TapSettings) -> None:
         super().__init__()
         self.doublings, n = doublings, settings.channels
         norm, activation = norm_layer(settings.norm), activation_layer(settings.activation)

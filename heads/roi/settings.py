@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from ...cache.errors import ConfigError
 from ...cache.pyramid import PyramidSpec
 from ..checks import Auto, check_anchors
-from ..family import GRID_HELP, Grid, HeadNorm, HeadSettings
+from ..family import GRID_HELP, Grid, HeadNorm, NMSSettings
 from ..ranges import at_least, between
 
 # The side of the smallest anchors, px, as in FPN (Lin et al., arXiv 1612.03144, section 4.1).
@@ -19,7 +19,7 @@ StageLosses = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True, slots=True)
-class RoISettings(HeadSettings):
+class RoISettings(NMSSettings):
     """The settings that all RoI heads share. Defaults suit small machines; presets have the papers' sizes."""
 
     anchor_scales: Annotated[
@@ -74,7 +74,7 @@ class RoISettings(HeadSettings):
     mask_channels: Annotated[int, between(1, 2**16), "channels of the mask head"] = 96
 
     def __post_init__(self) -> None:
-        HeadSettings.__post_init__(self)
+        NMSSettings.__post_init__(self)
         check_anchors(self.anchor_scales, self.ratios)
 
     def scales(self, spec: PyramidSpec) -> tuple[float, ...]:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 from ..command import MODEL, opt
-from .presets import large_presets
+from .presets import large_presets, other_presets
 
 ConfigFile = Annotated[
     Path | None,
     opt(
-        f"TOML file of settings, or the name of a preset: {', '.join(large_presets())}; each also in a small "
-        "size, with -s after its name (`fdet presets` lists them)",
+        f"TOML file of settings, or the name of a preset: {', '.join(large_presets())}, each also in a small "
+        f"size, with -s after its name, and {', '.join(other_presets())} (`fdet presets` lists them)",
         group=MODEL,
     ),
 ]

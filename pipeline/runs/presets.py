@@ -17,8 +17,15 @@ def preset_names() -> list[str]:
 
 
 def large_presets() -> list[str]:
-    """Return the names of the presets that are not for small machines; each has a small one beside it."""
-    return [name for name in preset_names() if not name.endswith("-s")]
+    """Return the names of the presets that have a small one of the same name and -s."""
+    names = preset_names()
+    return [name for name in names if f"{name}-s" in names]
+
+
+def other_presets() -> list[str]:
+    """Return the names of the presets that have no such pair."""
+    large = large_presets()
+    return [name for name in preset_names() if name.removesuffix("-s") not in large]
 
 
 def smaller_preset(neck: str, head: str, channels: int) -> str | None:

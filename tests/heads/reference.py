@@ -24,21 +24,24 @@ SPEC = PyramidSpec((LevelSpec("c3", 8, 6), LevelSpec("c4", 16, 10), LevelSpec("c
 # Settings of the heads that draw anchors or RoIs: where chance decides, and where all are taken
 # (as of places, where the last bit of a score could decide).
 SMALL_ROI = {"fc_channels": 32, "masks": True, "mask_convs": 1, "mask_channels": 16}
+SMALL_QUERY = {"ffn_channels": 32, "points": 2}
 FEW_SAMPLED = {
     "faster-rcnn": {"rpn_sampled": 32, "sampled": 32, **SMALL_ROI},
     "cascade-rcnn": {"rpn_sampled": 32, "sampled": 32, **SMALL_ROI},
+    "query": {"queries": 20, "layers": 2, "denoising": 8, **SMALL_QUERY},
 }
 ALL_SAMPLED = {
     "faster-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
     "cascade-rcnn": {"rpn_sampled": 2**20, "sampled": 2**20, **SMALL_ROI},
     "tal": {"top_k": 2**20},
+    "query": {"queries": 2**20, "layers": 2, "denoising": 8, **SMALL_QUERY},
 }
 
 
 # Necks that do not take SPEC, and the cached levels that they do take.
 TAPS = PyramidSpec((LevelSpec("block7", 16, 12), LevelSpec("block11", 16, 8)))
 EQUAL = PyramidSpec(tuple(LevelSpec(f"p{k}", 2**k, 16) for k in range(3, 7)))
-CACHED = {"vit-pyramid": TAPS, "identity": EQUAL}
+CACHED = {"vit-pyramid": TAPS, "tap-attention": TAPS, "identity": EQUAL}
 
 # A neck and a head know nothing of each other: every head on one neck, every neck below one head.
 PAIRS = [("fpn", head) for head in HEADS] + [(neck, "retinanet") for neck in NECKS if neck != "fpn"]

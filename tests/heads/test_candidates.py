@@ -6,8 +6,10 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from fdet.heads.build import HEADS, build_detector
 from fdet.heads.candidates import BEST_OF_LEVEL, found_in_images, suppressed
-from fdet.heads.family import HeadSettings
+from fdet.heads.dense import DENSE_HEADS
+from fdet.heads.family import NMSSettings
 from fdet.heads.necks.settings import FPNSettings
+from fdet.heads.roi import ROI_HEADS
 from fdet.heads.types import Detections
 
 from .reference import FEW_SAMPLED, SPEC, batch, placement, pyramid
@@ -42,7 +44,7 @@ def test_a_batch_is_its_images_one_by_one(threshold, most):
     corner = torch.rand(3, sum(COUNTS), 2, generator=generator) * 110 - 10
     sizes = torch.rand(3, sum(COUNTS), 2, generator=generator) * 40
     boxes = torch.cat([corner, corner + sizes], dim=2)
-    settings = HeadSettings(score_threshold=threshold, max_detections=most)
+    settings = NMSSettings(score_threshold=threshold, max_detections=most)
     found = found_in_images(
         scores,
         COUNTS,
@@ -62,19 +64,19 @@ def test_agnostic_nms_keeps_the_best_box_of_a_place_whatever_its_class():
     boxes = torch.tensor([[0, 0, 10, 10], [0, 0, 10, 9], [0, 1, 10, 10], [20, 0, 30, 10.0]])
     scores, labels = torch.tensor([0.6, 0.9, 0.7, 0.2]), torch.tensor([0, 1, 1, 0])
     found = Detections(boxes, scores, labels)
-    by_class = suppressed(found, HeadSettings(nms="class"))
+    by_class = suppressed(found, NMSSettings(nms="class"))
     assert (by_class.scores.tolist(), by_class.labels.tolist()) == (
         pytest.approx([0.9, 0.6, 0.2]),
         [1, 0, 0],
     )
-    across = suppressed(found, HeadSettings(nms="agnostic"))
+    across = suppressed(found, NMSSettings(nms="agnostic"))
     assert (across.scores.tolist(), across.labels.tolist()) == (pytest.approx([0.9, 0.2]), [1, 0])
-    assert len(suppressed(found, HeadSettings(nms="agnostic", max_detections=1))) == 1
-    assert len(suppressed(found, HeadSettings(nms="agnostic", nms_iou=0.95))) == 4
+    assert len(suppressed(found, NMSSettings(nms="agnostic", max_detections=1))) == 1
+    assert len(suppressed(found, NMSSettings(nms="agnostic", nms_iou=0.95))) == 4
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_every_head_finds_a_place_once_with_agnostic_nms(head):
+@pytest.mark.parametrize("head", [*DENSE_HEADS, *ROI_HEADS])
+def test_every_head_with_nms_finds_a_place_once_with_agnostic_nms(head):
     _, placements, _, _ = batch(2)
     overlaps = {}
     for nms in ("class", "agnostic"):

@@ -17,6 +17,7 @@ FEW = {
     "retinanet": {"convs": 1},
     "fcos": {"convs": 1},
     "tal": {"convs": 1},
+    "query": {"queries": 20, "layers": 2, "denoising": 8},
     **{name: {"fc_channels": 32, "class_agnostic": True, "sampled": 64} for name in ROI_HEADS},
 }
 CLASSES, LENGTH = 3, 12

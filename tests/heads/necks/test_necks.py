@@ -49,7 +49,8 @@ def test_every_norm_has_its_part_and_gradients_reach_all(name, norm):
     loss.backward()
     dead = [n for n, p in neck.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
-    layers = [m for m in neck.modules() if hasattr(m, "eps")]
+    # The norms of a transformer's layer are its own.
+    layers = [m for m in neck.modules() if hasattr(m, "eps") and type(m) is not nn.LayerNorm]
     assert bool(layers) == (norm != "none")
     behind_norms = [m for m in neck.modules() if isinstance(m, nn.Sequential) and len(m) > 1]
     assert all(m[0].bias is None for m in behind_norms if m[1] in layers)
@@ -61,7 +62,7 @@ def test_every_activation_has_its_part(name):
     outs = []
     for activation in get_args(Activation):
         # Only two deconvolutions have one between them.
-        low = {"min_level": 2, "max_level": 6} if name == "vit-pyramid" else {}
+        low = {"min_level": 2, "max_level": 6} if name in ("vit-pyramid", "tap-attention") else {}
         neck, _ = made(name, norm="gn", activation=activation, **low)
         outs.append(torch.cat([x.flatten() for x in neck(given).maps]))
     different = {tuple(x.tolist()) for x in outs}
@@ -153,6 +154,12 @@ def test_settings_go_through_a_file_and_nonsense_is_refused(name):
         "extra": ("q", "neck.extra"),
         "repeats": (0, "neck.repeats"),
         "order": ("norm-conv-act", "neck.order.*act-conv-norm"),
+        "taps": (-1, "neck.taps"),
+        "encoder_layers": (-1, "neck.encoder_layers"),
+        "attention_heads": (0, "neck.attention_heads"),
+        "ffn_channels": (0, "neck.ffn_channels"),
+        "blocks": (0, "neck.blocks"),
+        "expansion": (0, "neck.expansion"),
     }
     for setting in names - {"name"}:
         value, expected = bad[setting]

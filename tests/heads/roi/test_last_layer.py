@@ -138,7 +138,7 @@ def test_classifiers_are_what_the_logits_come_from(head, embedded):
         SPEC, 3, NECKS["fpn"][1](channels=16), HEADS[head][1](**chosen), vectors
     ).eval()
     layers = detector.head.classifiers
-    assert len(layers) == (3 if head == "cascade-rcnn" else 1)
+    assert len(layers) == {"cascade-rcnn": 3, "query": 3}.get(head, 1)
     detector.requires_grad_(False)
     for layer in layers:
         layer.requires_grad_(True)

@@ -38,12 +38,28 @@ def built(name, spec):
         return build_detector(spec, 80, config.neck, config.head)
 
 
+QUERY = ["query-m", "query-s"]
+
+
 def test_each_has_a_small_size():
     large = [*LARGE, *OWN]
-    assert sorted(preset_names()) == sorted([*large, *(f"{name}-s" for name in large)])
+    assert sorted(preset_names()) == sorted([*large, *(f"{name}-s" for name in large), *QUERY])
 
 
-@pytest.mark.parametrize("name", preset_names())
+def test_those_of_queries_are_of_a_small_and_a_medium_size():
+    small, medium = preset("query-s"), preset("query-m")
+    for config in (small, medium):
+        assert (config.neck.name, config.head.name) == ("hybrid", "query")
+        assert (config.neck.min_level, config.neck.max_level) == (3, 5)
+    assert (small.neck.channels, small.head.queries, small.head.layers) == (128, 100, 3)
+    assert (medium.neck.channels, medium.head.queries, medium.head.layers) == (256, 300, 4)
+    assert (small.head.regression, medium.head.regression) == ("direct", "distribution")
+    sizes = [built(name, FROM_C3).trained_parameters for name in ("query-s", "query-m")]
+    assert sizes[0] < sizes[1] / 5
+    assert smaller_preset("hybrid", "query", 256) == "query-s"
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name not in QUERY])
 def test_each_is_what_its_name_says(name):
     config = preset(name)
     neck = "nas-fpn" if "nas-fpn" in name else "fpn"
@@ -109,6 +125,7 @@ def test_every_preset_is_described():
         "for small machines",
         "the paper's size and recipe",
         "the papers' size, fdet's own recipe",
+        "the size of D-FINE-M, fdet's own recipe",
     }
 
 
