@@ -56,6 +56,22 @@ def _split(logits: Tensor, labels: Tensor, counted: Tensor | None) -> tuple[Tens
     return foreground, own[..., 0], costs.sum(dim=2)
 
 
+def distribution_focal_loss(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Return (...,): the distribution focal loss (Li et al., arXiv 2006.04388, equation 6).
+
+    It is the cross-entropy of a distribution over 0, 1, ... R, by its logits (..., R + 1), to a number wanted
+    (...,), which counts for the two whole numbers around it by its nearness to each. Numbers outside 0..R
+    count as the nearest of the two.
+    """
+    last = logits.shape[-1] - 1
+    within = wanted.clamp(0, last)
+    low = within.floor().clamp(max=last - 1)
+    share = within - low
+    index = torch.stack([low, low + 1], dim=-1).long()
+    near = logits.log_softmax(dim=-1).gather(-1, index)
+    return -((1 - share) * near[..., 0] + share * near[..., 1])
+
+
 def giou_loss(boxes: Tensor, wanted: Tensor) -> Tensor:
     """Return (...,): 1 - generalised IoU (Rezatofighi et al., arXiv 1902.09630) of boxes (..., 4) xyxy.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from ...cache.pyramid import PyramidSpec
 from ..checks import Auto, check_anchors, check_range
-from ..family import CONVS_HELP, GRID_HELP, NMS_HELP, Grid, HeadNorm, HeadSettings
+from ..family import CONVS_HELP, GRID_HELP, NMS_HELP, Grid, HeadNorm, NMSSettings
 from ..ranges import at_least, between
 
 # The sides of RetinaNet's anchors, in strides (Lin et al., arXiv 1708.02002, section 4).
@@ -15,7 +15,7 @@ SCALES = (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3))
 
 
 @dataclass(frozen=True, slots=True)
-class RetinaNetSettings(HeadSettings):
+class RetinaNetSettings(NMSSettings):
     """The settings of RetinaNet. Anchors whose IoU lies between the two bounds train no class."""
 
     name: Literal["retinanet"] = "retinanet"
@@ -40,7 +40,7 @@ class RetinaNetSettings(HeadSettings):
     ] = 0.4
 
     def __post_init__(self) -> None:
-        HeadSettings.__post_init__(self)
+        NMSSettings.__post_init__(self)
         check_anchors(self.anchor_scales, self.ratios)
         check_range("head.iou_background", self.iou_background, 0, self.iou_foreground)
 
@@ -50,7 +50,7 @@ class RetinaNetSettings(HeadSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class FCOSSettings(HeadSettings):
+class FCOSSettings(NMSSettings):
     """The settings of FCOS."""
 
     name: Literal["fcos"] = "fcos"
@@ -67,7 +67,7 @@ class FCOSSettings(HeadSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class TALSettings(HeadSettings):
+class TALSettings(NMSSettings):
     """The settings of the head with task-aligned assignment."""
 
     name: Literal["tal"] = "tal"
@@ -82,3 +82,12 @@ class TALSettings(HeadSettings):
     ] = 6.0
     top_k: Annotated[int, between(1, 2**20), "maximum number of points that learn an object"] = 13
     box_weight: Annotated[float, at_least(0), "weight of the box loss"] = 2.0
+    reg_max: Annotated[
+        int,
+        between(0, 256),
+        "maximum distance from a point to a side of its box, in strides; each distance is a distribution "
+        "over 0, 1, ... reg_max, as in GFL; 0: a distance is one number without a maximum",
+    ] = 16
+    dfl_weight: Annotated[
+        float, at_least(0), "weight of the distribution focal loss of the distances"
+    ] = 1.0

@@ -1,6 +1,7 @@
 """A head with one score for class and box.
 
-It has task-aligned assignment (TOOD, arXiv 2108.07755) and quality focal loss (arXiv 2006.04388).
+It has task-aligned assignment (TOOD, arXiv 2108.07755), and quality focal loss and distributions of box
+distances (GFL, arXiv 2006.04388).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn import functional
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..assign import Alignment, assigned
-from ..losses import giou_loss, quality_focal_loss
+from ..losses import distribution_focal_loss, giou_loss, quality_focal_loss
 from ..points import FIRST_DISTANCE, LocationsOf
 from ..types import Fit, Targets
 from .dense_head import BoxesOf, Costs, DenseHead
@@ -32,8 +33,8 @@ class TAL(DenseHead):
 
     Assignment follows the head's own scores and boxes from the first step on. In place of TOOD's
     warm-up with ATSS, boxes begin with a side of 8 strides, so that an object is first learnt on the
-    level of its size. The towers are plain ones, not TOOD's task-aligned head; box distances come
-    through softplus, not from GFL's distributions.
+    level of its size. The towers are plain ones, not TOOD's task-aligned head. A distance is the mean of a
+    distribution over 0 to `reg_max` strides or, where that is 0, one number through softplus.
     """
 
     settings: TALSettings
@@ -44,21 +45,31 @@ class TAL(DenseHead):
         self.settings = settings
         channels, convs, norm = spec.channels[0], settings.convs, settings.norm
         prior = -math.log((1 - PRIOR) / PRIOR)
-        first = math.log(math.expm1(FIRST_DISTANCE))
         self.classification_head = Tower(channels, classes, convs, norm, prior)
-        self.regression_head = Tower(channels, 4, convs, norm, first)
+        first = _first_outputs(settings.reg_max)
+        self.regression_head = Tower(channels, 4 * len(first), convs, norm, first.repeat(4))
+        self.reach = settings.reg_max * spec.strides[-1] if settings.reg_max else math.inf
         self.locations = LocationsOf(spec)
         self.min_side = float(spec.strides[0])
         self.alignment = Alignment(settings.alpha, settings.beta, settings.top_k)
 
     def outputs(self, pyramid: FeaturePyramid) -> tuple[Tensor, ...]:
-        """Return logits (B, A, K) and distances (B, A, 4) in strides, float32."""
-        logits, raw = super().outputs(pyramid)
-        return logits, functional.softplus(raw)
+        """Return logits (B, A, K), distances (B, A, 4) in strides and their raw outputs, float32.
+
+        The raw outputs are (B, A, 4, reg_max + 1), the logits of the distributions.
+        """
+        logits, flat = super().outputs(pyramid)
+        raw = flat.reshape(*flat.shape[:2], 4, -1)
+        if self.settings.reg_max == 0:
+            return logits, functional.softplus(raw[..., 0]), raw
+        # A matrix product would be one of bf16 where autocast is on.
+        bins = torch.arange(self.settings.reg_max + 1.0, device=raw.device)
+        return logits, (raw.softmax(dim=3) * bins).sum(dim=3), raw
 
     def fit(self, boxes: Tensor, canvas_hw: tuple[int, int]) -> Fit:
-        """Return the fit: every object is reached, as the points that detect it best learn it."""
-        return Fit(boxes.new_full((len(boxes),), QUALITY), boxes.new_ones(len(boxes)).bool())
+        """Return the fit: the points that detect an object best learn it, if its sides are in their reach."""
+        reached = (boxes[:, 2:] - boxes[:, :2]).amax(dim=1) <= 2 * self.reach
+        return Fit(boxes.new_full((len(boxes),), QUALITY), reached)
 
     def costs(
         self,
@@ -67,8 +78,8 @@ class TAL(DenseHead):
         targets: Sequence[Targets],
         counted: Tensor | None,
     ) -> Costs:
-        """Return the costs of logits and distances; the count of an image is the sum of its qualities."""
-        logits, distances = outputs
+        """Return the costs of the outputs; the count of an image is the sum of its qualities."""
+        logits, distances, raw = outputs
         locations = self.locations(pyramid)
         boxes = locations.boxes(distances)
         matched = [
@@ -78,8 +89,11 @@ class TAL(DenseHead):
         learnt = assigned(targets, [match for match, _ in matched], locations.points)
         quality = torch.stack([of_image for _, of_image in matched])
         classes = quality_focal_loss(logits, learnt.location_labels, quality, counted)
-        overlap = giou_loss(boxes, learnt.spread(learnt.boxes))
-        others = {"box": self.settings.box_weight * overlap * quality}
+        wanted = learnt.spread(learnt.boxes)
+        others = {"box": self.settings.box_weight * giou_loss(boxes, wanted) * quality}
+        if self.settings.reg_max:
+            nearness = distribution_focal_loss(raw, locations.distances(wanted)).mean(dim=2)
+            others["distances"] = self.settings.dfl_weight * nearness * quality
         return Costs(learnt, quality.sum(dim=1), classes, others)
 
     def scores(self, outputs: Sequence[Tensor]) -> Tensor:
@@ -89,3 +103,10 @@ class TAL(DenseHead):
     def boxes(self, outputs: Sequence[Tensor], pyramid: FeaturePyramid) -> BoxesOf:
         """Return the function that decodes distances from points."""
         return partial(self.locations(pyramid).boxes_of, outputs[1])
+
+
+def _first_outputs(reg_max: int) -> Tensor:
+    """Return what a fresh head's raw outputs are for each distance: its mean is about FIRST_DISTANCE."""
+    if reg_max == 0:
+        return torch.tensor([math.log(math.expm1(FIRST_DISTANCE))])
+    return -(torch.arange(reg_max + 1.0) - FIRST_DISTANCE).abs() / 2

@@ -13,9 +13,14 @@ from ..recompute import recomputed
 
 
 class Tower(nn.Module):
-    """A tower of `convs` 3x3 convolutions, each with a norm if `norm` names one, and one to the outputs."""
+    """A tower of `convs` 3x3 convolutions, each with a norm if `norm` names one, and one to the outputs.
 
-    def __init__(self, channels: int, outputs: int, convs: int, norm: str, bias: float) -> None:
+    bias: the first bias of the outputs, one for all or (outputs,).
+    """
+
+    def __init__(
+        self, channels: int, outputs: int, convs: int, norm: str, bias: float | Tensor
+    ) -> None:
         super().__init__()
         blocks = []
         for _ in range(convs):
@@ -30,10 +35,11 @@ class Tower(nn.Module):
         return torch.cat(levels, dim=1)
 
 
-def _conv(channels: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:
+def _conv(channels: int, outputs: int, bias: float | Tensor = 0.0) -> nn.Conv2d:
     conv = nn.Conv2d(channels, outputs, 3, padding=1)
     nn.init.normal_(conv.weight, std=0.01)
-    nn.init.constant_(conv.bias, bias)  # type: ignore[arg-type]
+    with torch.no_grad():
+        conv.bias.copy_(torch.as_tensor(bias))  # type: ignore[union-attr]
     return conv
 
 

@@ -14,6 +14,8 @@ REPEATED = 8
 # From this format on run.json and the checkpoints carry checksums.
 SEALED = 9
 
+# The values of settings that were added without a new format, in runs of any format that lack them.
+_ADDED: Mapping[str, Mapping[str, Any]] = {"tal": {"reg_max": 0}}
 _HEADS: Mapping[str, Mapping[str, Any]] = {
     "retinanet": {"anchor_grid": "canvas"},
     "faster-rcnn": {},
@@ -30,9 +32,10 @@ _NECKS: Mapping[str, Mapping[str, Any]] = {"bifpn": {"order": "conv-norm-act"}}
 
 def current_config(values: Mapping[str, Any], format: int) -> Mapping[str, Any]:
     """Return the sections of a configuration as the newest format has them."""
-    if format >= REPEATED:
-        return values
     head, neck = values["head"], values["neck"]
+    head = {**_ADDED.get(head["name"], {}), **head}
+    if format >= REPEATED:
+        return {**values, "head": head}
     return {
         **values,
         "head": {

@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from fdet.heads.losses import focal_loss, giou_loss, per_image, quality_focal_loss
+from fdet.heads.losses import (
+    distribution_focal_loss,
+    focal_loss,
+    giou_loss,
+    per_image,
+    quality_focal_loss,
+)
 
 BATCH, PLACES, CLASSES = 2, 40, 3
 
@@ -54,6 +60,18 @@ def test_quality_of_one_is_the_focal_loss_without_alpha():
     logits, labels = given()
     expected = sigmoid_focal_loss(logits, one_hot(labels), alpha=-1).sum(2)
     assert_same(quality_focal_loss(logits, labels, torch.ones_like(labels) * 1.0), expected, logits)
+
+
+@pytest.mark.parametrize("number", [0.0, 0.3, 1.0, 2.75, 4.0, -2.0, 9.0])
+def test_distribution_focal_loss_follows_its_formula(number):
+    """Numbers beyond the ends of the distribution count as the ends."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, generator=generator).requires_grad_()
+    log = (logits.double() - logits.double().exp().sum(dim=1, keepdim=True).log()).float()
+    within = min(max(number, 0.0), 4.0)
+    low = min(math.floor(within), 3)
+    expected = -((low + 1 - within) * log[:, low] + (within - low) * log[:, low + 1])
+    assert_same(distribution_focal_loss(logits, torch.full((3,), number)), expected, logits)
 
 
 def test_scores_of_infinite_size_have_finite_gradients():

@@ -24,11 +24,14 @@ from fdet.pipeline.training.train import train
 
 KEPT = Path(__file__).parents[2] / "kept" / "format-7"
 BEFORE_SEALS = KEPT.parent / "format-8" / "retinanet"
+BEFORE_DISTRIBUTIONS = KEPT.parent / "format-9" / "tal"
 CACHE = KEPT / "cache.fdet"
 RUNS = ("retinanet", "mask-rcnn", "cascade-rcnn")
 
 
-@pytest.mark.parametrize("run", [*(KEPT / name for name in RUNS), BEFORE_SEALS])
+@pytest.mark.parametrize(
+    "run", [*(KEPT / name for name in RUNS), BEFORE_SEALS, BEFORE_DISTRIBUTIONS]
+)
 def test_a_kept_run_finds_what_it_found(run):
     before = json.loads((run / "found.json").read_text())
     metrics, found = evaluate_run(run, CACHE)
@@ -147,6 +150,17 @@ def test_what_a_run_without_checksums_goes_on_with_has_them(tmp_path, caplog):
     other = replace(info, read_digest="0" * 64)
     with pytest.raises(CorruptCache, match="another run"):
         read_position(run / "last.safetensors", other)
+
+
+def test_a_run_from_before_a_setting_goes_on_without_it(tmp_path):
+    """Its boxes have one number for each distance, where new runs have a distribution."""
+    run = shutil.copytree(BEFORE_DISTRIBUTIONS, tmp_path / "run")
+    info = RunInfo.read(run)
+    assert (info.config.head.reg_max, load_config(head="tal").head.reg_max) == (0, 16)
+    longer = replace(info.config, train=replace(info.config.train, epochs=61))
+    options, _ = resumed(run, extend=True)
+    before = read_position(run / "last.safetensors", info).step
+    assert train(longer, options).steps > before
 
 
 def test_any_change_of_a_sealed_run_is_seen(tmp_path):
