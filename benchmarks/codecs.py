@@ -34,9 +34,9 @@ from fdet.pipeline.sources.data import open_cached
 CPU = torch.device("cpu")
 FIXED = (
     "fp16,bf16,int8,int6,int5,int4,int8+pca,int6+pca,int5+pca,int4+pca,int5+pca128,int4+pca128,"
-    "int5+pca64,int4+pca64"
+    "int5+pca64,int4+pca64,q2,q1.5,q1"
 )
-TRAINED = "int8,int6,int5,int4,int4+pca,int5+pca64"
+TRAINED = "int8,int6,int5,int4,int4+pca,int5+pca64,q2,q1.5,q1"
 
 
 def main() -> None:
@@ -195,6 +195,12 @@ def table(rows) -> str:
     return "\n".join(lines)
 
 
+def family(codec: str) -> str:
+    if codec.startswith("q"):
+        return "q"
+    return "+pca" if "+pca" in codec else ""
+
+
 def draw(rows, path: Path) -> None:
     import matplotlib
 
@@ -202,11 +208,12 @@ def draw(rows, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for coded_by, colour, label in (
-        (None, "#0072b2", "channels"),
+    for mark, colour, label in (
+        ("", "#0072b2", "channels"),
         ("+pca", "#d55e00", "components"),
+        ("q", "#009e73", "blocks"),
     ):
-        mine = [r for r in rows if r["lost"] and ("+pca" in r["codec"]) == (coded_by is not None)]
+        mine = [r for r in rows if r["lost"] and family(r["codec"]) == mark]
         x, y = [r["bits"] for r in mine], [r["lost"][0] for r in mine]
         bars = np.abs([[r["lost"][0] - r["lost"][1], r["lost"][2] - r["lost"][0]] for r in mine]).T
         axes.errorbar(x, y, bars, fmt="o", color=colour, capsize=2, label=label, lw=1)

@@ -6,9 +6,16 @@ CACHE is exact (fp32). The codes have steps in standard deviations of a channel 
 comparison, ranges of each channel and sample. Printed are the bits per value and the MB of codes per second
 to compress and to decompress, on one thread. pcodec (its bins and tANS) and constriction (ANS with one
 distribution for each level) are measured where they are installed.
+
+Then the codes of the codecs in blocks of 2x2 cells, learnt on every second image and taken of the others: how
+many bits known coders need, of the bytes as they are stored or, with imagecodecs, of pictures; what each
+coefficient's own distribution would need; and what distributions would need that depend on the sizes of the
+coefficients before it in its block.
 """
 
 import argparse
+import bz2
+import lzma
 import time
 from importlib import import_module
 from pathlib import Path
@@ -17,10 +24,12 @@ import numpy as np
 import torch
 import zstandard
 
+from fdet.cache.codecs.blocks import Blocks
 from fdet.cache.codecs.calibration import calibrate
-from fdet.cache.codecs.codec import codec_of
+from fdet.cache.codecs.codec import codec_of, make_codec
 from fdet.cache.codecs.form import parse_form
 from fdet.cache.loader import load_batch
+from fdet.cache.pyramid import LevelSpec, PyramidSpec
 from fdet.cache.reader import FeatureCache
 
 STEPS = {"int6": 2.0**-2, "int5": 2.0**-1, "int4": 1.0}
@@ -36,6 +45,137 @@ def main() -> None:
             show(f"{name}{'+pca' if components else ''}: step {step:g}", codes, noise, ways)
         codes, noise = by_range(maps, int(name[3:]))
         show(f"{name}: range of a channel and sample", codes, noise, ways)
+    for name in ("q2", "q1.5", "q1"):
+        show_blocks(name, maps)
+
+
+def show_blocks(name: str, maps) -> None:
+    """Print the bits a value of a codec in blocks, by coder, and the MB of float32 maps a second."""
+    codec = blocks_codec(name, maps)
+    some = [level[1::2] or level for level in maps]
+    values = sum(x.size for level in some for x in level)
+    planes, stored, signal, error, bounds = [], [], 0.0, 0.0, np.zeros(2)
+    for level, xs in zip(codec.levels, some, strict=True):
+        blocks, codes = Blocks(level.arrays["step"], level.arrays["bits"]), []
+        deviation = np.concatenate([x.reshape(len(x), -1) for x in xs], axis=1).std(axis=1)
+        scale = np.maximum(deviation, 1e-6)[:, None, None]
+        for x in xs:
+            kept = level.encode(torch.from_numpy(x)[None])
+            stored.append(kept[0].numpy())
+            codes.append(blocks.codes(kept)[0].flatten(0, 1).numpy())
+            error += float((((level.decode(kept, x.shape[2])[0].numpy() - x) / scale) ** 2).sum())
+            signal += x.size
+        order = np.argsort(-np.abs(np.concatenate(codes, axis=1)).mean(1), kind="stable")
+        planes += [one[order].astype(np.int16) for one in codes]
+        bounds += ideal(np.concatenate(codes, axis=1)[None, order])
+    noise, (alone, adaptive) = 10 * np.log10(signal / error), bounds / values
+    print(f"{name}: {noise:.1f} dB; {alone:.2f} bits by coefficient, {adaptive:.2f} with contexts")
+    for title, there, back in block_coders():
+        started = time.process_time()
+        packed = [there(x) for x in (planes if title.startswith("picture") else stored)]
+        middle = time.process_time()
+        for one in packed:
+            back(one)
+        ended = time.process_time()
+        rate = [4 * values / 1e6 / max(t, 1e-9) for t in (middle - started, ended - middle)]
+        size = 8 * sum(map(len, packed)) / values
+        print(f"    {title:<28} {size:5.2f} bits {rate[0]:6.0f} / {rate[1]:6.0f} MB/s", flush=True)
+
+
+def blocks_codec(name: str, maps):
+    """Return a codec that has learnt from every second map."""
+    levels = tuple(LevelSpec(f"level{k}", 8 << k, len(x[0])) for k, x in enumerate(maps))
+    cells = {
+        spec.name: np.concatenate([in_rows_of_blocks(x) for x in level[::2]])
+        for spec, level in zip(levels, maps, strict=True)
+    }
+    form, spec = parse_form(name), PyramidSpec(levels)
+    return make_codec(form, spec, calibrate(form, cells, spec.strides))
+
+
+def in_rows_of_blocks(x: np.ndarray) -> np.ndarray:
+    """Return the cells (N, C) of the whole blocks of a map (C, H, W), four after four of a block."""
+    channels, rows, columns = len(x), x.shape[1] & ~1, x.shape[2] & ~1
+    cut = x[:, :rows, :columns].reshape(channels, rows // 2, 2, columns // 2, 2)
+    return cut.transpose(1, 3, 2, 4, 0).reshape(-1, channels)
+
+
+def ideal(codes: np.ndarray) -> np.ndarray:
+    """Return the bits of codes (N, M, P) by the distribution of each of M coefficients, and with contexts.
+
+    A context is the mean size of a coefficient's codes, in half octaves, and how the 64 coefficients before
+    it compare with theirs in this block, in eight classes. The distributions are those of these very codes,
+    so this is a bound, which tables and adaptation would not reach.
+    """
+    small = codes.clip(-8, 8).astype(np.int64) + 8
+    sizes = np.abs(codes).mean((0, 2))
+    alone = sum(bits_of(np.bincount(small[:, k].ravel())) for k in range(small.shape[1]))
+    found = np.cumsum(np.abs(codes), axis=1) - np.abs(codes)
+    usual = np.cumsum(sizes) - sizes
+    found[:, 64:] -= found[:, :-64].copy()
+    usual[64:] -= usual[:-64].copy()
+    ratio = np.digitize((found + 1) / (usual[None, :, None] + 1), [0.5, 0.65, 0.8, 1, 1.2, 1.5, 2])
+    scale = np.rint(2 * np.log2(np.maximum(sizes, 1e-3))).astype(np.int64)
+    context = (scale - scale.min())[None, :, None] * 8 + ratio
+    joint = np.bincount((context * 17 + small).ravel(), minlength=17 * (context.max() + 1))
+    return np.array([alone, sum(bits_of(counts) for counts in joint.reshape(-1, 17))])
+
+
+def bits_of(counts: np.ndarray) -> float:
+    counts = counts[counts > 0]
+    return float(-(counts * np.log2(counts / counts.sum())).sum())
+
+
+def block_coders():
+    """Yield (name, compress, decompress), of stored maps or, as pictures, of int16 codes (M, P)."""
+    back = zstandard.ZstdDecompressor().decompress
+    for level in (1, 13):
+        zstd = zstandard.ZstdCompressor(level=level).compress
+        yield f"zstd {level}", lambda x, f=zstd: f(x.tobytes()), back
+    window = zstandard.ZstdCompressionParameters.from_level(13, window_log=13)
+    small = zstandard.ZstdCompressor(compression_params=window).compress
+    yield "zstd 13, blocks of 8 KiB", lambda x: small(x.tobytes()), back
+    yield "bz2", lambda x: bz2.compress(x.tobytes()), bz2.decompress
+    raw = [{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 2**17}]
+    yield (
+        "lzma",
+        lambda x: lzma.compress(x.tobytes(), lzma.FORMAT_RAW, filters=raw),
+        lambda x: lzma.decompress(x, lzma.FORMAT_RAW, filters=raw),
+    )
+    pcodec = installed("pcodec")
+    if pcodec:
+        config, simple = pcodec.ChunkConfig(), pcodec.standalone
+        yield (
+            "picture: pcodec",
+            lambda x: simple.simple_compress(x.ravel(), config),
+            simple.simple_decompress,
+        )
+    pictures = installed("imagecodecs")
+    if pictures:
+        yield (
+            "brotli 5",
+            lambda x: pictures.brotli_encode(x.tobytes(), level=5),
+            pictures.brotli_decode,
+        )
+        yield (
+            "picture: JPEG 2000",
+            lambda x: pictures.jpeg2k_encode(
+                as_bytes(x).view(np.uint8) ^ 128, level=0, reversible=True, resolutions=1
+            ),
+            pictures.jpeg2k_decode,
+        )
+        yield (
+            "picture: JPEG LS",
+            lambda x: pictures.jpegls_encode(as_bytes(x).view(np.uint8) ^ 128),
+            pictures.jpegls_decode,
+        )
+        yield (
+            "picture: JPEG XL, effort 3",
+            lambda x: pictures.jpegxl_encode(
+                as_bytes(x).view(np.uint8) ^ 128, lossless=True, effort=3
+            ),
+            pictures.jpegxl_decode,
+        )
 
 
 def exact_maps(path: Path, count: int) -> list[list[np.ndarray]]:

@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from .joined import ReadableCache
 from .pairs import PairedCache, PairedCodec
 from .placement import Placement
 from .pyramid import FeaturePyramid
-from .resident import ResidentSamples
+from .resident import ResidentSamples, token_bytes
 from .sampler import SampleId
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,23 @@ _MAX_LOGGED = 20
 class EncodedBatch:
     """B samples of one canvas as stored: maps[l] is (B, *stored shape) in the stored type.
 
-    B is smaller than the number requested, down to 0, where damaged samples are skipped.
+    B is smaller than the number requested, down to 0, where damaged samples are skipped. tokens: (B, C), the
+    vectors of a cache whose vectors are tokens.
     """
 
     samples: tuple[SampleId, ...]
     placements: tuple[Placement, ...]
     maps: tuple[Tensor, ...]
     canvas_hw: tuple[int, int]
+    tokens: Tensor | None = None
 
     def decode(self, codec: Codec | PairedCodec, device: torch.device | str) -> FeaturePyramid:
         """Move the stored form to the device, where the codec's arrays lie, and decode it there."""
         maps = [x.to(device, non_blocking=True) for x in self.maps]
-        return codec.decode(maps, self.canvas_hw)
+        pyramid = codec.decode(maps, self.canvas_hw)
+        if self.tokens is None:
+            return pyramid
+        return replace(pyramid, vector=self.tokens.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,16 @@ class BatchReader:
                 raise
             wanted = [sample for sample in wanted if self._sound(sample)]
             maps, placements = self._maps(wanted, samples[0][0])
-        return EncodedBatch(tuple(wanted), tuple(placements), maps, canvas_hw)
+        tokens = None
+        if token_bytes(self.cache.header):
+            *own, tokens = maps
+            maps = tuple(own)
+        return EncodedBatch(tuple(wanted), tuple(placements), maps, canvas_hw, tokens)
 
     def _maps(
         self, samples: Sequence[SampleId], like: int
     ) -> tuple[tuple[Tensor, ...], list[Placement]]:
-        """Return the maps and placements of samples from the bucket of image `like`."""
+        """Return the maps, then tokens where there are any, and the placements; as `_from_disk` does."""
         if self.resident is None or not samples:
             return self._from_disk(samples, like)
         absent = [sample for sample in dict.fromkeys(samples) if sample not in self.resident]
@@ -93,18 +102,22 @@ class BatchReader:
     def _from_disk(
         self, samples: Sequence[SampleId], like: int
     ) -> tuple[tuple[Tensor, ...], list[Placement]]:
+        """Read samples from the bucket of image `like`."""
         maps = self.cache.empty_maps(like, len(samples))
         tensors = tuple(torch.from_numpy(x) for x in maps)
         if self.pin:
             tensors = tuple(torch.empty_like(x, pin_memory=True) for x in tensors)
             maps = [x.numpy() for x in tensors]
-        return tensors, self.cache.read_into(samples, maps) if samples else []
+        placements = self.cache.read_into(samples, maps) if samples else []
+        if token_bytes(self.cache.header):
+            tensors = (*tensors, torch.from_numpy(self.cache.vectors(samples)))
+        return tensors, placements
 
     def _sound(self, sample: SampleId) -> bool:
         if self.resident is not None and sample in self.resident:
             return True
         try:
-            self.cache.read_into([sample], self.cache.empty_maps(sample[0], 1))
+            self._from_disk([sample], sample[0])
         except CorruptCache as error:
             self.skipped[sample] = str(error)
             if len(self.skipped) <= _MAX_LOGGED:

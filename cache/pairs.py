@@ -164,3 +164,10 @@ class PairedCodec:
         own = len(self.first.levels)
         mine = self.first.decode(stored[:own], canvas_hw)
         return mine.joined_with(self.second.decode(stored[own:], canvas_hw))
+
+    def passed(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Return a pyramid as it comes back from the stored form, as `Codec.passed` does."""
+        others = [f"{SECOND}{name}" for name in self.second.spec.names]
+        mine, theirs = pyramid.only(self.first.spec.names), pyramid.only(others)
+        second = FeaturePyramid(self.second.spec, theirs.maps, pyramid.canvas_hw)
+        return self.first.passed(mine).joined_with(self.second.passed(second))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The prefix of a second backbone's level names in a pyramid that also holds those of the first.
 SECOND = "b."
+# The kind of the vector that holds, level after level, the tokens that a ViT has before those of the cells.
+PREFIX_TOKENS = "prefix-tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class FeaturePyramid:
     """The feature maps of B images: maps[l] is (B, C_l, H_l, W_l).
 
     canvas_hw: the size of the canvases in pixels, which are padded at the right and the bottom.
-    vector: a (B, C) vector for each image as a whole, where the backbone was asked for it.
+    vector: a (B, C) vector for each image as a whole, where the backbone was asked for it: of the kind that
+    the cache's `VectorSpec` names.
     """
 
     spec: PyramidSpec
@@ -149,7 +152,8 @@ class FeaturePyramid:
 class VectorSpec:
     """The vector of an image as a whole.
 
-    kind: the way in which the backbone makes it. channels: its length.
+    kind: the way in which the backbone makes it, or PREFIX_TOKENS: of each level the P tokens before those of
+    the cells, such as the class token, (P, C) each. channels: its length.
     """
 
     kind: str
@@ -164,6 +168,11 @@ class VectorSpec:
 
     def __str__(self) -> str:
         return f"{self.kind}({self.channels} ch)"
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether it holds the tokens that a ViT has beside its maps."""
+        return self.kind == PREFIX_TOKENS
 
     @property
     def nbytes(self) -> int:

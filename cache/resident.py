@@ -18,19 +18,27 @@ def resident_bytes(header: CacheHeader, *others: CacheHeader) -> int:
 
     others: the headers of caches that are read alongside it, for the same samples.
     """
-    return sum(
+    maps = sum(
         len(bucket.images) * len(header.layout.views) * of.raw_bytes(level, bucket)
         for bucket in header.layout.buckets
         for of in (header, *others)
         for level in of.key.levels.levels
     )
+    return maps + len(header.layout.images) * len(header.layout.views) * token_bytes(header)
+
+
+def token_bytes(header: CacheHeader) -> int:
+    """Return the bytes of the tokens of a sample, which are read with its maps; 0 where a cache has none."""
+    vector = header.key.image_vector
+    return vector.nbytes if vector is not None and vector.of_tokens else 0
 
 
 class ResidentSamples:
     """Memory on a device for every sample of a cache, filled as samples are read and never emptied.
 
-    others: the headers of caches that are read alongside it; their maps follow its own. It may be shared
-    between threads: a sample counts as contained only once all of it is there.
+    others: the headers of caches that are read alongside it; their maps follow its own, and after these come
+    tokens, where the cache has any. It may be shared between threads: a sample counts as contained only once
+    all of it is there.
     """
 
     def __init__(self, header: CacheHeader, device: torch.device, *others: CacheHeader) -> None:
@@ -51,6 +59,10 @@ class ResidentSamples:
             ]
             for bucket in header.layout.buckets
         ]
+        if values := token_bytes(header) // 4:
+            for maps, bucket in zip(self._maps, header.layout.buckets, strict=True):
+                rows = len(bucket.images) * views
+                maps.append(torch.empty((rows, values), device=device))
 
     def __contains__(self, sample: SampleId) -> bool:
         return sample in self._known

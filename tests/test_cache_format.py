@@ -31,6 +31,7 @@ from fdet.cache.format.header import CacheHeader
 from fdet.cache.format.records import MAX_RECORD_BYTES, OK, SampleEntry, samples_to_bytes
 from fdet.cache.format.vectors import MAX_BYTES as MAX_VECTORS_BYTES
 from fdet.cache.placement import Placement
+from fdet.cache.pyramid import PREFIX_TOKENS
 from fdet.cache.reader import FeatureCache
 from fdet.cache.stores import STORES
 from fdet.cache.verify import verify
@@ -62,6 +63,7 @@ READER, DECODER, FRAME, CHAIN, BOXES = (
     "Placement",
 )
 VECTORS = "vectors/<shard>.npy"
+BLOCKS = "Blocks of cells"
 CODEC_FILES = "codec/<level>/<name>.npy"
 FAILED = 17
 WITH_VECTORS = ("fp16", "int5")
@@ -170,6 +172,8 @@ def test_the_reader_gives_the_maps_and_the_placement_of_every_sample(cache):
 def test_the_programs_give_the_floats_of_every_codec(codec, store, tmp_path):
     cache = make_cache(tmp_path / "a.fdet", make_header(codec, store))
     read_sample, decoded = program(READER)["read_sample"], program(DECODER)["decoded"]
+    if parse_form(codec).blocks:
+        decoded = program(BLOCKS)["decoded_blocks"]
     ours = codec_of(cache.root, cache.header.key)
     for image_id, view in all_samples(cache):
         maps, row = read_sample(cache.root, image_id, view)
@@ -178,7 +182,7 @@ def test_the_programs_give_the_floats_of_every_codec(codec, store, tmp_path):
         for (level, x), y in zip(maps.items(), expected, strict=True):
             found = decoded(cache.root, level, x, y.shape[-1])
             assert found.dtype == np.float32 and found.shape == y.shape[1:]
-            if "+" in codec:
+            if "+" in codec or parse_form(codec).blocks:
                 largest = float(y.abs().max())
                 np.testing.assert_allclose(found, y[0].numpy(), rtol=0, atol=1e-6 * largest)
             else:
@@ -239,7 +243,7 @@ def test_a_head_that_read_16_bits_lacks_the_field_that_says_so_and_no_other():
 
 
 def test_the_kinds_of_vectors_are_documented():
-    kinds = {CLASS_TOKEN, AVERAGE_POOL, OWN_POOL}
+    kinds = {CLASS_TOKEN, AVERAGE_POOL, OWN_POOL, PREFIX_TOKENS}
     assert {row[0] for row in table_rows(VECTORS)} == kinds
 
 
@@ -403,11 +407,13 @@ def test_every_codec_and_store_is_documented():
         numbers = NUMBERS[name]
         assert (dtype, str(float(fill))) == (numbers.dtype, str(float(numbers.fill)))
         for kept, columns in ((3, 7), (5, 2)):
-            names = {"K": kept, "H": 4, "W": columns, "ceil": math.ceil}
-            form = parse_form(f"{name}+pca{kept}")
-            assert eval(shape, names) == form.shape((5, 4, columns))
+            names = {"C": 5, "K": kept, "W": columns, "ceil": math.ceil}
+            form = parse_form(name if numbers.rate else f"{name}+pca{kept}")
+            for rows in (4, 3):
+                assert eval(shape, {**names, "H": rows}) == form.shape((5, rows, columns))
         codes = re.search(r"code 0 to (\d+)", value)
         last = {"int6": 254}.get(name, int(codes[1]) if codes else -1)
+        assert numbers.rate is None or name == f"q{numbers.rate:g}"
         assert last == numbers.codes - 1
     assert {row[0] for row in table_rows("Frames")} == {*STORES, "crc32c"}
 
@@ -423,13 +429,18 @@ def test_the_names_of_codecs_are_documented():
 def test_a_codecs_files_are_documented(codec, tmp_path):
     root = make_cache(tmp_path / "a.fdet", make_header(codec)).root
     numbers, components, _ = codec.partition("+")
-    needs = {"integers": numbers.startswith("int"), "+pca": bool(components)}
+    blocks = parse_form(codec).blocks
+    needs = {"integers": numbers.startswith("int"), "+pca": bool(components), "blocks": blocks}
     expected = {
-        name: shape for name, shape, of, _ in table_rows(CODEC_FILES) if needs[of.partition(",")[0]]
+        name: shape
+        for name, shape, of, _ in table_rows(CODEC_FILES)
+        if any(needs.get(kind.strip("`")) for kind in of.split(", "))
     }
     for level in make_header().key.levels.levels:
         kept = parse_form(codec).stored_channels(level.channels)
         found = {path.stem: np.load(path) for path in (root / "codec" / level.name).glob("*")}
+        if blocks:
+            kept = found["step"].shape[1]
         assert set(found) == set(expected)
         for name, array in found.items():
             assert array.shape == eval(expected[name], {"C": level.channels, "K": kept})

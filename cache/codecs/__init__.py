@@ -1,1 +1,4 @@
-"""The codecs, which turn a map into fewer bytes and back. Only `codec` and `clipping` import torch."""
+"""The codecs, which turn a map into fewer bytes and back.
+
+Only `blocks`, `clipping` and `codec` import torch.
+"""

@@ -6,13 +6,14 @@ K of them stored:
 step, shift       (K,)    of integer codes: value = (code + shift) * step
 mean, deviation   (C,)    of principal components:
 basis             (C, K)  map = mean + deviation * (basis @ values)
+step, bits        (4, K)  of the components of blocks of 2x2 cells (cache/codecs/block_calibration.py)
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from ..disk.files import float_array_head, is_there, read_below
 from ..disk.objects import retry_from_objects
 from ..errors import CorruptCache
 from ..pyramid import LevelSpec, PyramidSpec
+from .block_calibration import common_step, in_blocks, quantisers
 from .form import StoredForm
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,17 +50,23 @@ class LevelParameters:
 Parameters = Mapping[str, LevelParameters]
 
 
-def calibrate(form: StoredForm, cells: Mapping[str, FloatArray]) -> Parameters:
+def calibrate(
+    form: StoredForm, cells: Mapping[str, FloatArray], strides: Sequence[int] | None = None
+) -> Parameters:
     """Return parameters by level, from some cells (N, C) of each level's maps.
 
-    Raises ValueError where a level has no cells.
+    For a form in blocks, each four cells are a block, by rows. strides: those of the levels, which say how
+    many values each of them has; without them all count as of one stride. Raises ValueError where a level
+    has no cells.
     """
+    if not all(len(x) for x in cells.values()):
+        raise ValueError("no cell to learn from")
+    if form.numbers.rate is not None:
+        return _learnt_blocks(form.numbers.rate, cells, strides or [1] * len(cells))
     return {level: LevelParameters(_learnt(form, x)) for level, x in cells.items()}
 
 
 def _learnt(form: StoredForm, cells: FloatArray) -> dict[str, FloatArray]:
-    if not len(cells):
-        raise ValueError("no cell to learn from")
     if not form.calibrated:
         return {}
     values = cells.astype(np.float64)
@@ -74,6 +82,30 @@ def _learnt(form: StoredForm, cells: FloatArray) -> dict[str, FloatArray]:
         arrays["step"] = _steps(form, values, units)
         arrays["shift"] = _shifts(form, values, arrays["step"])
     return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+def _learnt_blocks(
+    rate: float, cells: Mapping[str, FloatArray], strides: Sequence[int]
+) -> Parameters:
+    learnt: dict[str, dict[str, Doubles]] = {}
+    coefficients: dict[str, Doubles] = {}
+    for level, x in cells.items():
+        values = x.astype(np.float64)
+        mean, deviation = values.mean(axis=0), _deviations(values)
+        values = (values - mean) / deviation
+        basis = _principal(values)
+        coefficients[level] = in_blocks(values @ basis)
+        learnt[level] = {"mean": mean, "deviation": deviation, "basis": basis}
+    areas = zip(cells.items(), strides, strict=True)
+    shares = {level: x.shape[1] / stride**2 for (level, x), stride in areas}
+    step = common_step(rate, coefficients, shares)
+    for level, arrays in learnt.items():
+        arrays["step"], arrays["bits"] = quantisers(step, coefficients[level])
+        arrays["basis"] = arrays["basis"][:, : arrays["step"].shape[1]]
+    return {
+        level: LevelParameters({name: array.astype(np.float32) for name, array in arrays.items()})
+        for level, arrays in learnt.items()
+    }
 
 
 def _deviations(values: Doubles) -> Doubles:
@@ -150,9 +182,9 @@ def read_parameter_files(
     root: Path, form: StoredForm, levels: PyramidSpec, expected: str
 ) -> dict[str, bytes]:
     """Return the parameter files in a folder. expected: their digest. Raises CorruptCache."""
-    files = {}
+    files: dict[str, bytes] = {}
     for level in levels.levels:
-        for name, shape in _shapes(form, level):
+        for name, shape in _shapes(form, level, _kept_below(root, form, level)):
             path, prefix = _file_name(level.name, name), float_array_head(shape)
             size = len(prefix) + 4 * math.prod(shape)
             if size > MAX_FILE_BYTES:
@@ -173,23 +205,50 @@ def parameters_of(
     found = {}
     for level in levels.levels:
         arrays = {}
-        for name, shape in _shapes(form, level):
+        steps = len(files[_file_name(level.name, "step")]) if form.blocks else 0
+        for name, shape in _shapes(form, level, _kept(form, level, steps)):
             path = _file_name(level.name, name)
             raw, head = files[path], float_array_head(shape)
             array = np.frombuffer(raw, "<f4", offset=len(head)).reshape(shape)
-            if not np.isfinite(array).all() or (name in ("step", "deviation") and array.min() <= 0):
+            if not _valid(name, array):
                 raise CorruptCache(f"{root / path}: no {name} has such values")
             arrays[name] = array.astype(np.float32)
         found[level.name] = LevelParameters(arrays)
     return found
 
 
-def _shapes(form: StoredForm, level: LevelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the name and shape of each array that decoding a level needs."""
-    kept = form.stored_channels(level.channels)
+def _valid(name: str, array: FloatArray) -> bool:
+    if name == "bits":
+        return bool(np.isin(array, (0, 1, 2, 4, 8)).all())
+    return bool(np.isfinite(array).all()) and (
+        name not in ("step", "deviation") or float(array.min()) > 0
+    )
+
+
+def _kept_below(root: Path, form: StoredForm, level: LevelSpec) -> int:
+    """Return the number of components of a level that the files in a folder keep. Raises CorruptCache."""
+    if not form.blocks:
+        return form.stored_channels(level.channels)
+    steps = read_below(root, _file_name(level.name, "step"), MAX_FILE_BYTES)
+    return _kept(form, level, len(steps))
+
+
+def _kept(form: StoredForm, level: LevelSpec, step_bytes: int) -> int:
+    """Return the number of components, 1 to C. step_bytes: the size of its steps' file, for blocks."""
+    if not form.blocks:
+        return form.stored_channels(level.channels)
+    # The head's length is the same for all shapes; any other size is refused when the head is compared.
+    kept = (step_bytes - len(float_array_head((4, 1)))) // 16
+    return min(max(kept, 1), level.channels)
+
+
+def _shapes(form: StoredForm, level: LevelSpec, kept: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the name and shape of each array that decoding a level needs. kept: the components."""
+    if form.blocks:
+        yield from (("step", (4, kept)), ("bits", (4, kept)))
     if form.numbers.step is not None:
         yield from (("step", (kept,)), ("shift", (kept,)))
-    if form.components is not None:
+    if form.components is not None or form.blocks:
         yield from (("mean", (level.channels,)), ("deviation", (level.channels,)))
         yield "basis", (level.channels, kept)
 

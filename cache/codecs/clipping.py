@@ -31,7 +31,7 @@ class ClippingCounts:
         self, stored: Sequence[Tensor], canvas_hw: tuple[int, int], kept: Sequence[bool]
     ) -> None:
         """Add samples, (B, *stored shape) a level. kept: which of the B samples count."""
-        if self.codec.form.numbers.step is None:
+        if not self.codec.form.clips:
             return
         chosen = torch.tensor(kept)
         self.found += self.codec.count_clipped(stored, canvas_hw).cpu()[:, chosen].sum(1)

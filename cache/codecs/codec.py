@@ -21,6 +21,8 @@ from ..format.chunks import Array
 from ..key import CacheKey
 from ..pyramid import FeaturePyramid, PyramidSpec
 from ..wording import counted
+from .block_calibration import HALF
+from .blocks import Blocks
 from .calibration import LevelParameters, Parameters, parameters_of, read_parameter_files
 from .form import NUMBERS, Numbers, StoredForm, get_form, parse_form
 
@@ -48,14 +50,19 @@ class LevelCodec:
         maps = maps.to(torch.float32)
         _check_finite(maps, maps, self.numbers.name)
         values = self._projected(maps)
-        if self.numbers.step is None:
+        if self.numbers.step is None and self._blocks is None:
             return self._rounded(values)
         _check_finite(values, values, self.numbers.name)
+        if self._blocks is not None:
+            return self._blocks.encode(values, maps.shape[1])
         codes = self._codes(values).clamp(0, self.numbers.codes - 1).to(torch.uint8)
         return _packed(codes) if self.numbers.nibbles else codes
 
     def decode(self, stored: Tensor, columns: int) -> Tensor:
         """Decode (B, *stored shape) of the stored type to float32 maps (B, C, H, W). columns: W."""
+        if self._blocks is not None:
+            channels = len(self.arrays["basis"])
+            return self._restored(self._blocks.decode(stored, channels, columns))
         if self.numbers.step is None:
             bits = stored.view(torch.bfloat16) if self.numbers.name == "bf16" else stored
             values = bits.to(torch.float32)
@@ -64,12 +71,35 @@ class LevelCodec:
             values = (codes.to(torch.float32) + self._along("shift")) * self._along("step")
         return self._restored(values)
 
+    def passed(self, maps: Tensor) -> Tensor:
+        """Return decode(encode(maps)) for finite maps (B, C, H, W), up to the last bits.
+
+        The operations do not depend on the number of samples or on the values, so a graph can hold them.
+        """
+        values = maps.to(torch.float32)
+        if "basis" in self.arrays:
+            flat = self.arrays["basis"].T @ self._normal(values).flatten(2)
+            values = flat.reshape(*flat.shape[:2], *maps.shape[2:])
+        if self._blocks is not None:
+            values = self._blocks.rounded(values)
+        elif self.numbers.step is None:
+            values = values.to(_FLOATS[self.numbers.name]).to(torch.float32)
+        else:
+            codes = self._codes(values).clamp(0, self.numbers.codes - 1)
+            values = (codes + self._along("shift")) * self._along("step")
+        if "basis" not in self.arrays:
+            return values
+        restored = (self.arrays["basis"] @ values.flatten(2)).reshape(maps.shape)
+        return self._along("mean") + self._along("deviation") * restored
+
     def count_clipped(self, stored: Tensor, columns: int) -> Tensor:
         """Count the numbers of each stored map (B, *stored shape) with the first or the last code: (B,).
 
         They include every number that was clipped, and the numbers to which these codes belong. The count
         is 0 for a floating-point type.
         """
+        if self._blocks is not None:
+            return self._blocks.count_clipped(stored)
         if self.numbers.step is None:
             return torch.zeros(len(stored), dtype=torch.int64, device=stored.device)
         codes = _unpacked(stored, columns) if self.numbers.nibbles else stored
@@ -93,6 +123,8 @@ class LevelCodec:
 
     def _error(self, values: Tensor) -> Tensor:
         """Return the largest possible error of each stored number."""
+        if self._blocks is not None:
+            return self._blocks.error(values, len(self.arrays["basis"]))
         if self.numbers.step is None:
             kind = torch.finfo(_FLOATS[self.numbers.name])
             relative = 0.0 if self.numbers.name == "fp32" else kind.eps / 2
@@ -108,6 +140,12 @@ class LevelCodec:
     def _along(self, name: str) -> Tensor:
         """Return a parameter as (K, 1, 1), to be broadcast with (B, K, H, W)."""
         return self.arrays[name][:, None, None]
+
+    @property
+    def _blocks(self) -> Blocks | None:
+        if self.numbers.rate is None:
+            return None
+        return Blocks(self.arrays["step"], self.arrays["bits"])
 
     def _projected(self, maps: Tensor) -> Tensor:
         """Return the numbers to store of each cell, (B, K, H, W), before they are rounded."""
@@ -155,6 +193,12 @@ class Codec:
         decoded = tuple(level.decode(x, columns) for level, x, columns in maps)
         return FeaturePyramid(self.spec, decoded, canvas_hw)
 
+    def passed(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Return a pyramid as it comes back from the stored form, as `LevelCodec.passed` does."""
+        levels = zip(self.levels, pyramid.maps, strict=True)
+        maps = tuple(level.passed(x) for level, x in levels)
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+
     def decode_sample(
         self, maps: Sequence[Array], canvas_hw: tuple[int, int]
     ) -> tuple[npt.NDArray[np.float32], ...]:
@@ -172,6 +216,8 @@ class Codec:
     def promise(self) -> str:
         """How near a decoded value is to the original, in words."""
         numbers, components = self.form.numbers, self.form.components
+        if self.form.blocks:
+            return f"{self.name} keeps a coefficient within {HALF:g} of its step, where it varies enough"
         what = "a value" if components is None else "a principal component"
         if numbers.step is not None:
             kept = f"{what} within {numbers.step / 2:g} of a channel's standard deviations"

@@ -40,7 +40,7 @@ def learn(
     with progress_line("calibrate", len(images)) as progress:
         for image, pyramid, placement in _pyramids(backbone, recipe, images):
             for name, x in zip(pyramid.spec.names, pyramid.maps, strict=True):
-                cells = some_cells(x[0], placement, CELLS // len(images))
+                cells = cells_for(form, x[0], placement, CELLS // len(images))
                 _check_finite(cells, f"image {image.file_name} (id {image.id}), level {name}")
                 found[name].append(cells)
             progress.advance()
@@ -50,7 +50,8 @@ def learn(
             f"({images[0].file_name}: {render(recipe, images[0], (0,)).failure}); give more "
             "--calibration-images, or another cache's --calibration"
         )
-    return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
+    learnt_from = {name: np.concatenate(x) for name, x in found.items()}
+    return parameter_files(calibrate(form, learnt_from, backbone.spec.strides))
 
 
 def _pyramids(
@@ -72,25 +73,64 @@ def _check_finite(cells: FloatArray, where: str) -> None:
         )
 
 
+def cells_for(
+    form: StoredForm, level_map: Tensor, placement: Placement, maximum: int
+) -> FloatArray:
+    """Return cells that a codec learns from, as `some_cells` or `some_blocks` chooses them."""
+    choose = some_blocks if form.blocks else some_cells
+    return choose(level_map, placement, maximum)
+
+
 def some_cells(level_map: Tensor, placement: Placement, maximum: int) -> FloatArray:
     """Return cells that show the image, evenly spaced over it: (C, H, W) -> (N, C).
 
     N is at most `maximum`, and at least one.
     """
+    visible = _visible(level_map, placement).flatten(1)
+    return _floats(visible[:, _spaced(visible.shape[1], maximum).to(visible.device)].T)
+
+
+def some_blocks(level_map: Tensor, placement: Placement, maximum: int) -> FloatArray:
+    """Return blocks of 2x2 cells that show the image, evenly spaced over it: (C, H, W) -> (N, C).
+
+    The four cells of a block follow each other, by rows. N is at most `maximum`, and at least four; a map of
+    one row or column counts it twice.
+    """
+    visible = _visible(level_map, placement)
+    rows, columns = (max(1, side // 2) for side in visible.shape[1:])
+    corners = _spaced(rows * columns, maximum // 4).to(visible.device)
+    top, left = 2 * (corners // columns), 2 * (corners % columns)
+    bottom, right = (
+        (top + 1).clamp(max=visible.shape[1] - 1),
+        (left + 1).clamp(max=visible.shape[2] - 1),
+    )
+    down = torch.stack([top, top, bottom, bottom], dim=1).flatten()
+    across = torch.stack([left, right, left, right], dim=1).flatten()
+    return _floats(visible[:, down, across].T)
+
+
+def _visible(level_map: Tensor, placement: Placement) -> Tensor:
+    """Return the part of a map (C, H, W) that shows the image, at least one cell."""
     rows, columns = (
         max(1, size * content // canvas)
         for size, content, canvas in zip(
             level_map.shape[1:], placement.content_hw, placement.canvas_hw, strict=True
         )
     )
-    visible = level_map[:, :rows, :columns].flatten(1)
+    return level_map[:, :rows, :columns]
+
+
+def _spaced(count: int, maximum: int) -> Tensor:
+    """Return at most `maximum` numbers, and at least one, evenly spaced from 0 to count - 1."""
     chosen: npt.NDArray[np.int64] = np.linspace(
-        0, visible.shape[1] - 1, max(1, min(maximum, visible.shape[1])), dtype=np.int64
+        0, count - 1, max(1, min(maximum, count)), dtype=np.int64
     )
-    cells: FloatArray = (
-        visible[:, torch.from_numpy(chosen).to(visible.device)].T.float().cpu().numpy()
-    )
-    return cells
+    return torch.from_numpy(chosen)
+
+
+def _floats(cells: Tensor) -> FloatArray:
+    found: FloatArray = cells.float().cpu().numpy()
+    return found
 
 
 def evenly(images: Sequence[ImageEntry], count: int) -> list[ImageEntry]:

@@ -24,9 +24,14 @@ from fdet.cache.writer import create_cache, seal, shard_writer
 ANNOTATIONS = b'{"images":[],"annotations":[],"categories":[]}' * 20
 LEVELS = PyramidSpec((LevelSpec("p3", 8, 3), LevelSpec("p4", 16, 5)))
 VECTOR = VectorSpec("class-token", 3)
-CODECS = [name + components for name in NUMBERS for components in ("", "+pca", "+pca3")]
+CODECS = [
+    name + components
+    for name, numbers in NUMBERS.items()
+    for components in ("", "+pca", "+pca3")
+    if not (components and numbers.rate)
+]
 # One of each stored type, and of each shape.
-FEW_CODECS = ["fp32", "fp16", "bf16", "int8", "int5", "int4+pca3"]
+FEW_CODECS = ["fp32", "fp16", "bf16", "int8", "int5", "int4+pca3", "q1.5"]
 
 
 def make_key(**changes) -> CacheKey:
@@ -83,7 +88,7 @@ def learnt(codec: str, levels: PyramidSpec = LEVELS, seed: int = 0) -> Mapping[s
         for level in levels.levels
     }
     floats = {name: x.astype(np.float32) for name, x in cells.items()}
-    return parameter_files(calibrate(parse_form(codec), floats))
+    return parameter_files(calibrate(parse_form(codec), floats, levels.strides))
 
 
 def tiny_header(store: str, seed: int = 0) -> CacheHeader:

@@ -27,6 +27,8 @@ Spoil = Callable[[Path], object]
 CODEC = "int5+pca3"
 STEP = "codec/p3/step.npy"
 ARRAYS = ("step", "shift", "mean", "deviation", "basis")
+BLOCKS = "q1.5"
+BLOCK_ARRAYS = ("step", "bits", "mean", "deviation", "basis")
 
 
 def attempts(folder: Path) -> Iterator[tuple[str, Thunk]]:
@@ -88,7 +90,7 @@ def written(*contents: bytes, path: str = STEP) -> list[Spoil]:
     return [partial(spoil, raw=raw) for raw in contents]
 
 
-def numbers(*given: float) -> list[Spoil]:
+def numbers(*given: float, arrays: tuple[str, ...] = ARRAYS) -> list[Spoil]:
     """The last number of each array in turn."""
 
     def spoil(root: Path, array: str, value: float) -> None:
@@ -96,7 +98,7 @@ def numbers(*given: float) -> list[Spoil]:
         path.write_bytes(path.read_bytes()[:-4] + np.array(value, "<f4").tobytes())
         _fitting(root)
 
-    return [partial(spoil, array=array, value=value) for array in ARRAYS for value in given]
+    return [partial(spoil, array=array, value=value) for array in arrays for value in given]
 
 
 def saved(array: np.ndarray) -> bytes:
@@ -169,6 +171,18 @@ def _swapped(root: Path) -> None:
     _fitting(root)
 
 
+def _bits(*given: float) -> list[Spoil]:
+    """All bits the same, and steps as large as they come."""
+
+    def spoil(root: Path, value: float) -> None:
+        for name, number in (("bits", value), ("step", 1e30)):
+            path = root / f"codec/p4/{name}.npy"
+            path.write_bytes(saved(np.full_like(np.load(path), number)))
+        _fitting(root)
+
+    return [partial(spoil, value=value) for value in given]
+
+
 def coded(codec: str, dtype: str, calibration: str = "") -> Edit:
     """Another codec for what is stored."""
 
@@ -239,6 +253,44 @@ CASES = [
     forged("numbers: not finite", *numbers(np.nan, np.inf, -np.inf), codec="int8+pca"),
     forged("numbers: zero and less", *numbers(0.0, -0.0, -1.0), refused=True),
     forged("numbers: huge and tiny", *numbers(3e38, 1e-45, 1e-38), refused=False),
+    # Of blocks of cells, whose number of components only their files say.
+    forged(
+        "blocks: numbers not finite", *numbers(np.nan, np.inf, arrays=BLOCK_ARRAYS), codec=BLOCKS
+    ),
+    forged(
+        "blocks: steps of zero", *numbers(0.0, -1.0, arrays=("step", "deviation")), codec=BLOCKS
+    ),
+    forged(
+        "blocks: bits that no code has",
+        *numbers(3.0, 0.5, -1.0, 16.0, 255.0, 1e30, arrays=("bits",)),
+        codec=BLOCKS,
+    ),
+    forged(
+        "blocks: steps of another shape",
+        *written(
+            *(saved(np.ones(s, "f4")) for s in ((4, 0), (4, 2), (4, 6), (3, 4), (16,), (4, 3, 1))),
+            b"",
+            bytes(2**20),
+            path="codec/p4/step.npy",
+        ),
+        codec=BLOCKS,
+    ),
+    forged(
+        "blocks: more components than channels",
+        *written(saved(np.ones((4, 9), "f4")), path="codec/p3/step.npy"),
+        codec=BLOCKS,
+    ),
+    forged("blocks: no bits at all", *_bits(0.0), codec=BLOCKS, refused=False),
+    forged("blocks: other bits, huge steps", *_bits(8.0, 1.0), codec=BLOCKS, refused=False),
+    values(
+        "blocks: another name", ("key", "codec"), "q1+pca", "q1.50", "q", "q9", "q1.5+pca3", "q-1"
+    ),
+    values("blocks: of another step", ("key", "codec"), "q1", codec=BLOCKS, refused=False),
+    header(
+        "blocks: channels, a great many",
+        *(wide(channels, BLOCKS) for channels in (2**14, 2**20, 2**28, 2**63)),
+        codec=BLOCKS,
+    ),
     # Fields.
     *(
         values(

@@ -9,7 +9,8 @@ from fdet.cache.errors import InputError
 
 from ..handmade import CODECS
 
-MORE = [*CODECS, *(f"{name}+pca{k}" for name in NUMBERS for k in (1, 64, 999999))]
+PLAIN = [name for name, numbers in NUMBERS.items() if numbers.rate is None]
+MORE = [*CODECS, *(f"{name}+pca{k}" for name in PLAIN for k in (1, 64, 999999))]
 
 
 @pytest.mark.parametrize("name", MORE)
@@ -36,6 +37,8 @@ def test_a_name_is_parsed_and_printed_back(name):
         ("int5+pca64+pca", "int5"),
         ("int5+pca٣", "int5"),
         ("fp32\n", "fp32"),
+        ("q1.7", "q1.5"),
+        ("q1.", "q1"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_one(name, nearest):
@@ -47,8 +50,16 @@ def test_an_unknown_name_gets_the_nearest_one(name, nearest):
 
 def test_a_name_like_no_other_gets_all_of_them():
     for name in ("", "+pca", "zstd", "x" * 1000):
-        with pytest.raises(ValueError, match="known: bf16, fp16, fp32, int4, int5, int6, int8"):
+        with pytest.raises(
+            ValueError, match=r"known: bf16, fp16, fp32, int4, int5, int6, int8, q1, q1\.5, q2"
+        ):
             parse_form(name)
+
+
+@pytest.mark.parametrize("name", ["q1+pca", "q1.5+pca64"])
+def test_a_codec_in_blocks_has_components_of_its_own(name):
+    with pytest.raises(InputError, match=r"q1(\.5)? has components of its own; leave out \+pca"):
+        get_form(name)
 
 
 def test_only_plain_floats_need_no_calibration():
@@ -65,6 +76,7 @@ def test_only_plain_floats_need_no_calibration():
         ("fp16+pca999999", (5, 7, 9)),
         ("int5", (10, 7, 5)),
         ("int4+pca3", (6, 7, 5)),
+        ("q1.5", (21, 4, 5)),
     ],
 )
 def test_the_shape_of_a_stored_map(name, shape):
@@ -85,7 +97,9 @@ def test_coarser_is_a_strict_order():
 def test_plain_numbers_are_listed_from_the_finest_to_the_coarsest():
     forms = [StoredForm(numbers) for numbers in NUMBERS.values()]
     for place, form in enumerate(forms):
-        assert [form.coarser_than(other) for other in forms] == [k < place for k in range(7)]
+        assert [form.coarser_than(other) for other in forms] == [
+            k < place for k in range(len(NUMBERS))
+        ]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +112,9 @@ def test_plain_numbers_are_listed_from_the_finest_to_the_coarsest():
         ("int8+pca3", "int8+pca"),
         ("int8+pca3", "int8+pca64"),
         ("int5+pca3", "fp16"),
+        ("q2", "int4"),
+        ("q1", "int4+pca3"),
+        ("q1", "q1.5"),
     ],
 )
 def test_what_loses_more_is_coarser(coarse, fine):

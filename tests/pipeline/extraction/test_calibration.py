@@ -18,7 +18,7 @@ from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.cli import app
-from fdet.pipeline.extraction.calibration import evenly, some_cells
+from fdet.pipeline.extraction.calibration import evenly, some_blocks, some_cells
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.tools.upkeep.rm import remove_cache, remove_damaged
 
@@ -107,6 +107,25 @@ def test_cells_show_the_image_and_not_the_padding():
     few = some_cells(level_map, placement, 4)
     assert few.shape == (4, 2) and few.min() >= 1
     assert len(some_cells(level_map, placement, 0)) == 1
+
+
+@pytest.mark.parametrize(("maximum", "blocks"), [(1000, 6), (8, 2), (0, 1)])
+def test_blocks_are_four_neighbours_each_that_show_the_image(maximum, blocks):
+    placement = Placement((40, 56), (64, 64), (40, 56), (1.0, 1.0), (0.0, 0.0), (False, False))
+    rows, columns = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
+    found = some_blocks(torch.stack([rows, columns]).float(), placement, maximum)
+    assert found.shape == (4 * blocks, 2)
+    for block in found.reshape(-1, 4, 2).tolist():
+        top, left = block[0]
+        assert block == [[top + k, left + j] for k in (0, 1) for j in (0, 1)]
+        assert top + 1 < 5 and left + 1 < 7
+    assert len({tuple(x) for x in found.tolist()}) == 4 * blocks
+
+
+def test_a_map_of_one_row_counts_it_twice():
+    placement = Placement((8, 32), (8, 32), (8, 32), (1.0, 1.0), (0.0, 0.0), (False, False))
+    found = some_blocks(torch.arange(4.0).reshape(1, 1, 4), placement, 1000)
+    assert found[:, 0].tolist() == [0, 1, 0, 1, 2, 3, 2, 3]
 
 
 def test_a_cache_that_was_made_with_anothers_calibration_has_its_scales(dataset, tmp_path, passes):
