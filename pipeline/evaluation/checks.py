@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...cache.errors import InputError, did_you_mean
-from ...cache.format.header import read_key
+from ...cache.format.header import CacheHeader, read_key
 from ..backbones.known import check_weights
 from ..command import check_file, check_folder
 from ..dataset.presence import check_data
+from ..exported.opening import check_weights_there, read_detector, refuse_fixed
+from ..exported.runtimes import is_exported
 from ..machines.choices import check_device, check_threads
 from ..runs.info import RunInfo
-from ..runs.position import check_there
+from ..runs.pairing import check_features
 from .engines import ENGINES
 from .options import EvaluateOptions
 
@@ -25,7 +27,14 @@ def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInf
         raise InputError(f"--engine {options.engine!r}{did_you_mean(options.engine, ENGINES)}")
     check_device(options.device)
     check_threads(options.threads)
-    info = RunInfo.read(run).with_nms(options.nms)
+    refuse_fixed(
+        run,
+        weights=options.weights,
+        with_=options.second,
+        class_embeddings=options.class_embeddings,
+        nms=options.nms,
+    )
+    info = read_detector(run).with_nms(options.nms)
     if options.weights is not None and not info.config.backbone.adapters:
         raise InputError(
             f"--weights: {run} has no adapters in a frozen backbone and needs none; leave it out"
@@ -35,10 +44,16 @@ def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInf
     if options.class_embeddings is not None:
         info.check_embeddings(options.class_embeddings)
     check_data(options.data)
-    info.check_pairs(read_key(cache), cache)
-    info.check_second(None if options.second is None else read_key(options.second), options.second)
-    _check_images(run, info, options.images)
-    check_there(run / f"{options.checkpoint}.safetensors")
+    if is_exported(run):
+        CacheHeader.read(cache)
+        if options.images is None:
+            raise InputError(f"{run} takes images, not cached maps; give --images")
+        check_folder("--images", options.images)
+    else:
+        second_key = None if options.second is None else read_key(options.second)
+        check_features(info, read_key(cache), cache, second_key, options.second)
+        _check_images(run, info, options.images)
+    check_weights_there(run, options.checkpoint)
     if options.compare is not None:
         _check_other(run, info, options.compare, options)
     return info
@@ -46,8 +61,8 @@ def check_evaluation(run: Path, cache: Path, options: EvaluateOptions) -> RunInf
 
 def _check_other(run: Path, info: RunInfo, other: Path, options: EvaluateOptions) -> None:
     """Raise InputError where a run cannot be compared with another."""
-    theirs = RunInfo.read(other)
-    check_there(other / f"{options.checkpoint}.safetensors")
+    theirs = read_detector(other)
+    check_weights_there(other, options.checkpoint)
     if options.class_embeddings is not None:
         theirs.check_embeddings(options.class_embeddings)
         return

@@ -9,16 +9,22 @@ from typing import Any
 
 import torch
 
+from ...cache.errors import InputError
 from ...cache.format.header import CacheHeader
 from ...cache.sampler import plain_batches
 from ...heads.detector import Detector
 from ...heads.types import Detections
 from ..dataset.annotations import Annotations
 from ..dataset.classes.embeddings import read_embeddings
+from ..dataset.images.decoding import ImageError, load_image
+from ..exported.detector import open_detector
+from ..exported.runtimes import is_exported
 from ..machines.devices import pick_device, use_threads
+from ..machines.progress import progress_line
 from ..runs.info import RunInfo
 from ..runs.loading import exchange_classes, load_model
-from ..sources.data import Data, open_cached, open_live
+from ..runs.pairing import check_features, labelled, with_classes
+from ..sources.data import Data, open_cached, open_images, open_live
 from .checks import check_evaluation
 from .coco import sizes_of, to_coco_results
 from .detecting import detect
@@ -52,33 +58,57 @@ def detected(run: Path, cache: Path, options: EvaluateOptions) -> Detected:
     info = check_evaluation(run, cache, options)
     device = pick_device(options.device)
     use_threads(options.threads)
+    if is_exported(run):
+        return _by_file(run, info, cache, options)
     _warn_of_differences(info, cache, options.second)
     if options.images is None:
         detector, data = _on_cached_maps(run, info, device, cache, options)
     else:
         detector, data = _on_images(run, info, device, cache, options.images, options)
     if options.class_embeddings is None:
-        known = info.check_classes(data.annotations, f"annotations of {cache}")
+        known = labelled(info, data.annotations, f"annotations of {cache}")
         data = replace(data, annotations=known)
     else:
         given = read_embeddings(options.class_embeddings)
-        info = info.of_classes(given, data.annotations)
+        info = with_classes(info, given, data.annotations)
         exchange_classes(info, detector, given)
     settings = info.config.train
     batches = plain_batches(data.header.layout, data.image_ids, settings.batch_size)
     found = detect(detector, data.source, batches, settings.precision)
+    return _detected(info, data, found)
+
+
+def _detected(info: RunInfo, data: Data, found: dict[int, Detections]) -> Detected:
     results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
     return Detected(info, data.annotations, found, results, data.fingerprint.split()[-1])
+
+
+def _by_file(path: Path, info: RunInfo, cache: Path, options: EvaluateOptions) -> Detected:
+    """Return what an exported file detects in the images of a cache."""
+    assert options.images is not None
+    data = open_images(cache, options.data, options.images, masks=info.config.masks)
+    known = labelled(info, data.annotations, f"annotations of {cache}")
+    detector = open_detector(path, options.threads)
+    found = {}
+    with progress_line("evaluate", len(data.image_ids)) as progress:
+        for image_id in data.image_ids:
+            entry = data.header.layout.image(image_id)
+            file = options.images / entry.file_name
+            try:
+                image, _ = load_image(file, entry.hw, info.key.bits)
+            except ImageError as error:
+                raise InputError(f"image {entry.file_name}: {error}") from error
+            found[image_id] = detector.find(image)
+            progress.advance(unit="images/s")
+    return _detected(info, replace(data, annotations=known), found)
 
 
 def _warn_of_differences(info: RunInfo, cache: Path, second: Path | None) -> None:
     """Warn of harmless differences between the run's caches and these."""
     header = CacheHeader.read(cache)
     second_key = None if second is None else CacheHeader.read(second).key
-    for difference in info.check_pairs(header.key, cache):
-        log.warning("the run and %s differ in %s", cache, difference)
-    for difference in info.check_second(second_key, second):
-        log.warning("the run and %s differ in %s", second, difference)
+    for difference in check_features(info, header.key, cache, second_key, second):
+        log.warning("the caches of the run and these differ in %s", difference)
     _warn_of_other_images(info, header, cache)
 
 

@@ -24,6 +24,7 @@ from ...cache.errors import ConfigError, InputError
 from .config import RunConfig, fixed
 from .info import IMAGES, PROCESSES, STAGE_2, THREADS, RunInfo
 from .older import REPEATED
+from .pairing import differences
 from .position import BEST, LAST, read_position
 
 log = logging.getLogger(__name__)
@@ -145,8 +146,8 @@ def forget_folder(out: Path) -> None:
 
 
 def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
-    differences = before.differences(now)
-    changed = [str(d) for d in differences if d.fatal]
+    found = differences(before, now)
+    changed = [str(d) for d in found if d.fatal]
     unknown = [name for name in IMAGES if name in now.data and name not in before.data]
     if unknown:
         log.warning(
@@ -166,7 +167,7 @@ def _refuse_other_data(out: Path, before: RunInfo, now: RunInfo) -> None:
             f"--resume: {out} was trained on something else: {'; '.join(changed)}; give the command "
             "that it was started with"
         )
-    for difference in differences:
+    for difference in found:
         log.warning("--resume: since the run was started, %s", difference)
 
 

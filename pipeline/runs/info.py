@@ -31,14 +31,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ...cache.disk.files import read_below
-from ...cache.errors import CorruptCache, InputError, KeyMismatch, did_you_mean
+from ...cache.errors import CorruptCache, InputError, did_you_mean
 from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
-from ...cache.key import CacheKey, Difference
+from ...cache.key import CacheKey
 from ...cache.pyramid import PyramidSpec
-from ...heads.family import Suppression
-from ..dataset.annotations import Annotations
-from ..dataset.classes.embeddings import ClassEmbeddings
-from ..sources.kinds import SOURCES, TAIL
+from ...heads.family import NMSSettings, Suppression
+from ..sources.kinds import CACHED, SOURCES, TAIL
 from .config import RunConfig, digest_of, fixed
 from .extension import Extension, parse_extensions
 from .older import FORMAT, OLDEST, SEALED, current_config
@@ -69,7 +67,8 @@ MAX_THREADS = 2**16
 class RunInfo:
     """The contents of run.json.
 
-    class_ids, class_names: the ids and names of the classes, by label. data: the inputs of the run by name:
+    class_ids, class_names: the ids and names of the classes, by label. backbone_parameters: the number of
+    parameters of the backbone up to its coarsest level. data: the inputs of the run by name:
     the source of its pyramids, fingerprints of its caches and annotations, torch's threads, its processes,
     and a limit on its memory. frequencies: how often the training data show each class, from "r" (rare) to
     "f" (frequent). second: the key of a second backbone's cache, where one was read in addition to the
@@ -127,7 +126,11 @@ class RunInfo:
             raise InputError(
                 f"{run} is not a run: it has no run.json; make one with `fdet train-heads`"
             )
-        raw = read_below(run, "run.json", MAX_BYTES)
+        return cls.parse(read_below(run, "run.json", MAX_BYTES), path)
+
+    @classmethod
+    def parse(cls, raw: bytes, path: Path) -> RunInfo:
+        """Return what the bytes of a run.json say, which are from `path`. Raises as `read` does."""
         data = parse_json(raw, path)
         format = data.get("format")
         if type(format) is not int or not OLDEST <= format <= FORMAT:
@@ -209,8 +212,12 @@ class RunInfo:
             return self
         if nms not in (known := get_args(Suppression)):
             raise InputError(f"--nms {nms!r}{did_you_mean(nms, known)}")
-        head = replace(self.config.head, nms=nms)
-        return replace(self, config=replace(self.config, head=head))
+        head = self.config.head
+        if not isinstance(head, NMSSettings):
+            raise InputError(
+                f"--nms {nms}: head {head.name} has no NMS, as it finds an object once"
+            )
+        return replace(self, config=replace(self.config, head=replace(head, nms=nms)))
 
     @property
     def sealed(self) -> bool:
@@ -234,6 +241,11 @@ class RunInfo:
         return self.data["source"]
 
     @property
+    def cached_source(self) -> str:
+        """The source of a further training on the same maps: a tail where the run has one, else the cache."""
+        return CACHED if self.tail is None else self.source
+
+    @property
     def trains_backbone(self) -> bool:
         return self.source in SOURCES and SOURCES[self.source].trains
 
@@ -247,6 +259,16 @@ class RunInfo:
     def stage_2(self) -> bool:
         """Return whether only the last classifier layer was trained, that of a run which `data` names."""
         return STAGE_2 in self.data
+
+    def total_parameters(self, trained: int, above: int) -> int:
+        """Return the number of all parameters, of backbone, neck and head.
+
+        trained: the number of those that are trained. above: of those of neck and head.
+        """
+        total = self.backbone_parameters + above
+        if self.trains_backbone or (self.tail is not None and not self.config.backbone.adapters):
+            return total
+        return total + trained - above  # Adapters are not counted with the backbone.
 
     @property
     def own_backbone(self) -> bool:
@@ -299,73 +321,6 @@ class RunInfo:
             vectors = torch.zeros(classes, self.embedding)
         return fresh_detector(self.config, self.levels, classes, vectors)
 
-    def differences(self, other: RunInfo) -> list[Difference]:
-        """Return the differences of the features of two runs, including those of a second backbone.
-
-        Only what matters for pairing is compared.
-        """
-        found = self.key.explain(other.key, "pair")
-        mine, theirs = self.second, other.second
-        if mine is None or theirs is None:
-            if mine is theirs:
-                return found
-            here, there = (key.backbone if key else "none" for key in (mine, theirs))
-            return [*found, Difference("second cache", here, there, True)]
-        further = mine.explain(theirs, "pair")
-        return [*found, *(replace(d, field=f"second cache's {d.field}") for d in further)]
-
-    def check_pairs(self, key: CacheKey, cache: Path | str) -> list[str]:
-        """Return the harmless differences of a cache (library versions). Raises KeyMismatch for others."""
-        return _check_pair(self.key, key, f"{cache} holds", "training cache")
-
-    def check_second(self, key: CacheKey | None, cache: Path | str | None) -> list[str]:
-        """Return the harmless differences of the cache of a second backbone, as `check_pairs` does.
-
-        Raises KeyMismatch, and InputError where there is such a cache but the run has none, or vice versa.
-        """
-        if self.second is None and key is None:
-            return []
-        if self.second is None:
-            raise InputError(
-                f"--with {cache}: this run was trained on one cache alone; leave it out"
-            )
-        if key is None:
-            raise InputError(
-                f"this run was trained on two caches; give one of {self.second.backbone} too, with --with"
-            )
-        return _check_pair(self.second, key, f"--with {cache}: it holds", "second training cache")
-
-    def of_classes(self, given: ClassEmbeddings, annotations: Annotations | None) -> RunInfo:
-        """Return this run with other classes: those of the annotations, or all that are given.
-
-        Classes without annotations are numbered from 1 on. The frequency groups are those that the
-        annotations name, else those of training, with new classes as rare.
-        """
-        if annotations is None:
-            ids, names, named = tuple(range(1, len(given.names) + 1)), given.names, None
-        else:
-            ids, names = annotations.class_ids, annotations.class_names
-            named = annotations.declared
-        known = dict(zip(self.class_names, self.frequencies, strict=True))
-        often = named or tuple(known.get(name, "r") for name in names)
-        return replace(self, class_ids=ids, class_names=names, frequencies=often)
-
-    def check_classes(self, annotations: Annotations, source: str) -> Annotations:
-        """Return the annotations with the classes of the run, of which they may lack some, and its labels.
-
-        Raises InputError where they have a class, by id and name, that the run has not.
-        """
-        mine = dict(zip(self.class_ids, self.class_names, strict=True))
-        theirs = dict(zip(annotations.class_ids, annotations.class_names, strict=True))
-        if not theirs.items() <= mine.items():
-            odd = sorted(set(theirs.items()) - set(mine.items()))[:3]
-            raise InputError(
-                f"{source}: its classes are not those that the run was trained on; it lacks (id, name): "
-                f"{', '.join(map(str, odd))}; `fdet dataset convert` of the data sets in one command gives "
-                "classes of one name the same ids"
-            )
-        return annotations.with_classes(self.class_ids, self.class_names)
-
 
 def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:
     try:
@@ -374,22 +329,14 @@ def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:
         raise CorruptCache(f"{error}; undo the change, or put a copy of the file back") from error
 
 
-def _check_pair(mine: CacheKey, theirs: CacheKey, who: str, like: str) -> list[str]:
-    differences = mine.explain(theirs, "pair")
-    fatal = [str(d) for d in differences if d.fatal]
-    if fatal:
-        raise KeyMismatch(
-            f"{who} other features than this run was trained on: {'; '.join(fatal)} (here: the run, "
-            f"there: the cache); extract it with the settings of the {like}"
-        )
-    return [str(d) for d in differences]
-
-
 # The settings of a head that do not change the meaning of its weights: how it learns, and which detections
 # it reports.
 FREE = frozenset(
     {
         *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
         *("score_threshold", "nms", "nms_iou", "max_detections"),
+        *("class_loss", "class_weight", "box_weight", "giou_weight"),
+        *("dfl_weight", "fgl_weight", "ddf_weight"),
+        *("queries", "groups", "label_noise", "box_noise"),
     }
 )

@@ -14,6 +14,7 @@ from ...cache.errors import InputError, KeyMismatch
 from ..runs.checkpoint import load_weights
 from ..runs.info import FREE, FRESH, RunInfo
 from ..runs.model import Model
+from ..runs.pairing import differences
 from ..runs.position import BEST
 from .checks import weights_to_start_from
 
@@ -36,7 +37,7 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
     features.
     """
     before = RunInfo.read(run)
-    fatal = [str(d) for d in before.differences(info) if d.fatal]
+    fatal = [str(d) for d in differences(before, info) if d.fatal]
     if fatal:
         raise KeyMismatch(
             f"{given} {run} was trained on other features: {'; '.join(fatal)} (here: that run, there: "
@@ -62,7 +63,8 @@ def start_from(run: Path, info: RunInfo, model: Model, given: str = "--start") -
         )
     _check_backbone(run, before, info, given)
     before.check_size(run / BEST)
-    load_weights(run / BEST, model if before.own_backbone else Model(model.detector), before)
+    own = before.own_backbone or before.tail is not None
+    load_weights(run / BEST, model if own else Model(model.detector), before)
 
 
 def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> None:
@@ -73,10 +75,22 @@ def _check_backbone(run: Path, before: RunInfo, info: RunInfo, given: str) -> No
             "another; use --source finetune"
         )
     mine, theirs = info.config.backbone, before.config.backbone
-    if theirs.adapters and mine != theirs:
+    if before.tail is not None and (before.tail, theirs.train_from) != (info.tail, mine.train_from):
         raise InputError(
-            f"{given} {run}: it has adapters in its backbone, by the settings {theirs}, this run's are "
-            f"{mine}; use --source online with the same settings (--config {run / 'config.toml'})"
+            f"{given} {run}: its backbone has a tail of its own from {theirs.train_from} on; use --source "
+            f"{before.source} --set backbone.train_from={theirs.train_from}, on the same levels"
+        )
+    if before.levels != info.levels:
+        raise InputError(
+            f"{given} {run}: its detector has the levels {', '.join(before.levels.names)}, and this run's "
+            f"has {', '.join(info.levels.names)}; give a run on the same levels"
+        )
+    adapted = theirs.adapters or (before.tail is not None and mine.adapters)
+    if adapted and mine != theirs:
+        raise InputError(
+            f"{given} {run}: it has {'' if theirs.adapters else 'no '}adapters in its backbone, by the "
+            f"settings {theirs}, this run's are {mine}; use --source {before.source} with the same settings "
+            f"(--config {run / 'config.toml'})"
         )
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from ...cache.codecs.codec import codec_files
 from ...cache.errors import FdetError
 from ...cache.format.header import CacheHeader
-from ...cache.pyramid import PyramidSpec
 from ...cache.resident import resident_bytes
 from ...cache.sampler import Sampler
+from ..backbones.tail import AdaptedTail, Tail
 from ..dataset.classes.embeddings import read_embeddings
 from ..dataset.classes.long_tail import frequencies
 from ..evaluation.lvis import warn_of_few_detections
@@ -31,6 +31,7 @@ from ..runs.folder import forget_folder, held_folder, prepare_folder
 from ..runs.info import SECOND_FOLDER, RunInfo
 from ..runs.kept_options import write_options
 from ..runs.model import Model
+from ..runs.pairing import check_features, labelled
 from ..runs.position import LAST, Position
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
@@ -190,14 +191,11 @@ def describe_training(info: RunInfo, model: Model) -> str:
     """Return a line on what is trained: the parameters and their share of the whole detector."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     above = model.detector.trained_parameters
-    # The header counts the parameters up to the coarsest cached level.
-    counted_too = info.tail is not None and info.tail.names[-1] in info.key.levels.names
-    own = info.trains_backbone or (counted_too and not info.config.backbone.adapters)
-    frozen = info.backbone_parameters - (trained - above if own else 0)
+    total = info.total_parameters(trained, above)
     return (
         f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
-        f"trained, {frozen / 1e6:.2f} M of {info.backbones} are frozen; trained share "
-        f"{trained / (trained + frozen):.1%}"
+        f"trained, {(total - trained) / 1e6:.2f} M of {info.backbones} are frozen; trained share "
+        f"{trained / total:.1%}"
     )
 
 
@@ -237,8 +235,8 @@ def _open(
         # The weights of that run's head belong to its anchors.
         before = RunInfo.read(options.start).config
         config = replace(config, head=config.adopting(before).head)
-    tail = backbone.spec if backbone is not None and options.kind.tail else None
-    config = settled(config, data, processes.device, tail)
+    tail = backbone if isinstance(backbone, Tail | AdaptedTail) else None
+    config = settled(config, data, processes.device, tail.spec if tail else None)
     vectors = _class_vectors(options, data)
     more = (
         {}
@@ -271,20 +269,21 @@ def run_info(
     val: Data | None,
     *,
     embedding: int = 0,
-    tail: PyramidSpec | None = None,
+    tail: Tail | AdaptedTail | None = None,
     more: Mapping[str, str],
 ) -> RunInfo:
     """Return what run.json says.
 
-    embedding: the length of the vectors that stand for classes. tail: the levels, with those of a tail. more:
-    further data that the run sees.
+    embedding: the length of the vectors that stand for classes. more: further data that the run sees.
     """
+    counts = [int(header.backbone["parameters"]) for header in data.headers]
     return RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
         config=config,
-        backbone_parameters=sum(int(header.backbone["parameters"]) for header in data.headers),
+        # A header counts the parameters up to the coarsest cached level.
+        backbone_parameters=tail.whole_parameters if tail else sum(counts),
         data={
             "source": options.source,
             "training data": data.fingerprint,
@@ -300,7 +299,7 @@ def run_info(
         frequencies=frequencies(data.annotations),
         second=data.second.key if data.second else None,
         embedding=embedding,
-        tail=tail,
+        tail=tail.spec if tail else None,
     )
 
 
@@ -309,12 +308,12 @@ def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> Data:
 
     Raises KeyMismatch or InputError where a run cannot be evaluated on these data.
     """
-    for difference in (
-        *info.check_pairs(val.header.key, val.name),
-        *info.check_second(val.second.key if val.second else None, options.val_second),
+    second_key = val.second.key if val.second else None
+    for difference in check_features(
+        info, val.header.key, val.name, second_key, options.val_second
     ):
         log.warning("training and validation caches differ in %s", difference)
-    known = info.check_classes(val.annotations, f"validation annotations of {val.name}")
+    known = labelled(info, val.annotations, f"validation annotations of {val.name}")
     val = replace(val, annotations=known)
     warn_of_few_detections(val.annotations, info.config.head.max_detections)
     if options.shown_images is not None:

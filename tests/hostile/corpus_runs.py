@@ -20,6 +20,7 @@ from fdet.pipeline.runs.config import RunConfig, load_config
 from fdet.pipeline.runs.info import MAX_BYTES, RunInfo
 from fdet.pipeline.runs.loading import load_run
 from fdet.pipeline.runs.model import Model
+from fdet.pipeline.runs.pairing import check_features
 from fdet.pipeline.runs.position import Position
 from fdet.pipeline.training.optimiser import make_optimiser
 
@@ -69,7 +70,7 @@ def attempts(folder: Path) -> Iterator[tuple[str, Thunk]]:
 
 def _loaded(run: Path, checkpoint: str) -> None:
     info, detector = load_run(run, checkpoint)
-    info.check_pairs(make_header().key, run)
+    check_features(info, make_header().key, run)
     assert all(type(name) is str for name in info.class_names), f"{info.class_names!r:.80}"
     assert len(info.class_ids) == len(info.class_names), f"{info.class_ids!r:.80}"
     assert all(type(i) is int for i in info.class_ids), f"{info.class_ids!r:.80}"

@@ -11,6 +11,7 @@ from fdet.pipeline.evaluation.options import EvaluateOptions
 from fdet.pipeline.runs import metrics_log
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.runs.pairing import labelled
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -74,7 +75,7 @@ def test_evaluate_gives_the_same_figures_and_detections(made, exact_cache):
 def test_only_ids_and_names_of_the_run_are_taken(made, tmp_path):
     folder, (whole, part) = made
     info = RunInfo.read(folder / "whole")
-    known = info.check_classes(load_annotations(part)[0], "part")
+    known = labelled(info, load_annotations(part)[0], "part")
     assert known.class_ids == info.class_ids and known.class_names == info.class_names
     assert known.packed.labels.tolist() == load_annotations(whole)[0].packed.labels.tolist()
     data = json.loads(part.read_text())
@@ -83,4 +84,4 @@ def test_only_ids_and_names_of_the_run_are_taken(made, tmp_path):
         file = tmp_path / "other.json"
         file.write_text(json.dumps({**data, "categories": categories, "annotations": []}))
         with pytest.raises(InputError, match="its classes are not those that the run was trained"):
-            info.check_classes(load_annotations(file)[0], "other")
+            labelled(info, load_annotations(file)[0], "other")
