@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install browser demo test lint types unit wheel clean
+.PHONY: install browser demo docs test lint types unit wheel clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdet needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,test]'
 	touch $(STAMP)
 
 install: $(STAMP)
@@ -22,6 +22,11 @@ browser:
 
 demo: install
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/trees/run.sh
+
+# The site, from the pages in docs/ and from the code; a warning is an error, and nothing is fetched.
+docs: install
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs docs/build
+	@echo docs/build/index.html
 
 test: lint types wheel unit
 
@@ -36,7 +41,7 @@ types: install
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet.cache -p fdet.heads -p fdet.pipeline -m fdet -m fdet.__main__
 
 unit: install browser
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # The wheel, installed where no checkout is in the way, holds every module.
 wheel: install
@@ -45,4 +50,4 @@ wheel: install
 	$(BIN)/python tests/import_wheel.py $(VENV)/wheel/*.whl
 
 clean:
-	rm -rf $(VENV) build *.egg-info examples/*/work
+	rm -rf $(VENV) build docs/build docs/generated *.egg-info examples/*/work

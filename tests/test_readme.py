@@ -3,6 +3,7 @@
 import re
 import runpy
 import shutil
+import warnings
 from pathlib import Path
 
 import fdet
@@ -37,6 +38,12 @@ def test_every_public_name_can_be_imported():
         assert getattr(fdet, name).__doc__, name
 
 
-def test_the_version_is_that_of_the_distribution():
-    pyproject = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    assert f'version = "{fdet.__version__}"' in pyproject
+def test_the_version_stands_in_one_place():
+    from setuptools.config.pyprojecttoml import read_configuration
+
+    root = Path(__file__).parent.parent
+    with warnings.catch_warnings(action="ignore"):  # the function calls itself experimental
+        project = read_configuration(root / "pyproject.toml")["project"]
+    assert project["version"] == fdet.__version__
+    others = [root / name for name in ("pyproject.toml", "CITATION.cff", "Makefile")]
+    assert not [path for path in others if f'"{fdet.__version__}"' in path.read_text()]

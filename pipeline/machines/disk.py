@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
 
-from ....cache.errors import InputError, StorageError
-from ...machines.progress import progress_line
+from ...cache.errors import InputError, StorageError
+from .progress import progress_line
 
 # Without --write-trial, writing ends when one of these is reached.
 WRITE_SECONDS, WRITE_BYTES = 10.0, 2**33
@@ -67,17 +67,28 @@ def existing_folder(out: Path) -> Path:
     return nearest
 
 
-def measure_disk(folder: Path, most: int | None = None, clock: Clock = time.monotonic) -> Disk:
+def measure_disk(
+    folder: Path,
+    most: int | None = None,
+    clock: Clock = time.monotonic,
+    *,
+    seconds: float | None = None,
+    option: str = "--out",
+) -> Disk:
     """Measure the disk that a folder lies on.
 
-    most: the bytes to write at most, however long that takes; None for a limited time. Raises StorageError
-    where nothing can be written.
+    most: the bytes to write at most, however long that takes; None for a limited time. seconds: that limit,
+    also where `most` is given. option: the option that names the folder. Raises StorageError where nothing
+    can be written.
     """
     free = shutil.disk_usage(folder).free
     size = min(most or WRITE_BYTES, int(free * SHARE))
     if size < _MIN_PIECE:
-        raise StorageError(f"--out: {folder} has {free / 1e6:.1f} MB free: no room to measure it")
-    seconds = WRITE_SECONDS if most is None else float("inf")
+        raise StorageError(
+            f"{option}: {folder} has {free / 1e6:.1f} MB free: no room to measure it"
+        )
+    if seconds is None:
+        seconds = WRITE_SECONDS if most is None else float("inf")
     try:
         with TemporaryFile(dir=folder, buffering=0) as file:
             pieces = _write(file, size, seconds, clock)
@@ -85,7 +96,7 @@ def measure_disk(folder: Path, most: int | None = None, clock: Clock = time.mono
             first, sustained = first_and_last(pieces)
             read, latency = _read(file, written, clock), _latency(file, written, clock)
     except OSError as error:
-        raise StorageError(f"--out: cannot write in {folder}: {error.strerror}") from error
+        raise StorageError(f"{option}: cannot write in {folder}: {error.strerror}") from error
     kind = file_system_of(folder)
     return Disk(
         str(folder), kind, kind in _IN_MEMORY, free, written, first, sustained, read, latency

@@ -8,8 +8,8 @@ import pytest
 import zstandard
 
 from fdet.cache.errors import InputError, StorageError
-from fdet.pipeline.tools.planning import disk
-from fdet.pipeline.tools.planning.disk import (
+from fdet.pipeline.machines import disk
+from fdet.pipeline.machines.disk import (
     existing_folder,
     file_system_of,
     first_and_last,

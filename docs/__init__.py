@@ -1,0 +1,1 @@
+"""The documentation; its sources are Markdown, and `make docs` builds a site of them."""

@@ -1,0 +1,1 @@
+"""fdet doctor: what fdet runs on here, and what is wrong with it."""
