@@ -1,9 +1,11 @@
-"""Peak memory and time of a training step: cached, with the backbone in the loop, and fine-tuned.
+"""Peak memory and time of a training step: cached, on a tail, with the backbone in the loop, and fine-tuned.
 
     python benchmarks/memory.py --backbones tf_efficientnet_lite0,resnet50,tf_efficientnet_b7
 
-The images are generated and the weights are random: they take the same memory and time as trained ones.
-Each figure comes from a separate process; `memory` is the head's step on maps that are already in memory.
+The rows tail, adapters and frozen are of a tail from --train-from on, on a cache of the levels before it;
+behind is of the same stages fine-tuned with the backbone in the loop. The images are generated and the
+weights are random: they take the same memory and time as trained ones. Each figure comes from a separate
+process; `memory` is the head's step on maps that are already in memory.
 """
 
 import argparse
@@ -16,12 +18,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from steps import MODES, Training
+from steps import MODES, TAIL, Training
 
+from fdet.pipeline.backbones.tail import levels_before_tail
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.options import ExtractConfig
 from fdet.pipeline.machines.devices import keep_freed_memory, process_memory_mb
 from fdet.pipeline.runs.config import load_config
+
+# The rows with stages from --train-from on: the mode of the training, and its settings.
+PARTIAL = {
+    "tail": (TAIL, ()),
+    "adapters": (TAIL, ("backbone.adapters=true",)),
+    "frozen": (TAIL, ("backbone.frozen_tail=true",)),
+    "behind": ("finetune", ()),
+}
 
 
 def main() -> None:
@@ -32,21 +43,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         annotations = make_images(Path(folder), arguments.batch_size, arguments.side)
         for name in arguments.backbones.split(","):
-            cache = Path(folder) / f"{name}.fdet"
-            extract(
-                ExtractConfig(
-                    annotations=annotations,
-                    images=annotations.parent / "images",
-                    out=cache,
-                    backbone=name,
-                    weights="random",
-                    size=arguments.side,
-                    codec="fp16",
-                    device="cpu",
-                )
-            )
             modes = arguments.modes.split(",")
-            show(name, {mode: apart(mode, cache, annotations) for mode in modes})
+            whole = extracted(Path(folder), name, annotations, arguments.side)
+            short = whole
+            if any(PARTIAL.get(mode, ("",))[0] == TAIL for mode in modes):
+                sides = arguments.side, arguments.side
+                levels, _ = levels_before_tail(name, None, arguments.train_from, sides, True)
+                short = extracted(Path(folder), name, annotations, arguments.side, ",".join(levels))
+            caches = {m: short if PARTIAL.get(m, ("",))[0] == TAIL else whole for m in modes}
+            show(name, {mode: apart(mode, caches[mode], annotations) for mode in modes})
+
+
+def extracted(
+    folder: Path, name: str, annotations: Path, side: int, levels: str | None = None
+) -> Path:
+    """Make a cache of the usual levels, or of these, and return its path."""
+    out = folder / f"{name}-{levels or 'usual'}.fdet"
+    extract(
+        ExtractConfig(
+            annotations=annotations,
+            images=annotations.parent / "images",
+            out=out,
+            backbone=name,
+            weights="random",
+            size=side,
+            levels=levels,
+            codec="fp16",
+            device="cpu",
+        )
+    )
+    return out
 
 
 def show(name: str, figures: dict[str, dict[str, float]]) -> None:
@@ -75,8 +101,11 @@ def measured(arguments: argparse.Namespace) -> dict[str, float]:
         torch.set_num_threads(arguments.threads)
     bare = process_memory_mb()
     settings = [f"neck.channels={arguments.channels}", f"train.batch_size={arguments.batch_size}"]
+    mode, more = PARTIAL.get(arguments.mode, (arguments.mode, ()))
+    if arguments.mode in PARTIAL:
+        settings += [f"backbone.train_from={arguments.train_from}", *more]
     config = load_config(head=arguments.head, assignments=settings)
-    training = Training(arguments.mode, arguments.cache, arguments.images, config)
+    training = Training(mode, arguments.cache, arguments.images, config)
     # There are enough batches for the queue of those read ahead to be full up to the last step.
     count = arguments.steps + config.train.prefetch
     batches = training.batches(count)
@@ -108,7 +137,9 @@ def make_images(folder: Path, count: int, side: int) -> Path:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbones", default="tf_efficientnet_lite0,resnet50,tf_efficientnet_b7")
-    parser.add_argument("--modes", default=",".join(MODES), help="cached must be among them")
+    known = ",".join([*MODES, *PARTIAL])
+    parser.add_argument("--modes", default=known, help="cached must be among them")
+    parser.add_argument("--train-from", default="c5", help="the level that a tail begins with")
     parser.add_argument("--head", default="retinanet")
     parser.add_argument("--channels", type=int, default=96)
     parser.add_argument("--side", type=int, default=512)

@@ -10,42 +10,56 @@ import torch
 from fdet.cache.format.header import CacheHeader
 from fdet.cache.pyramid import FeaturePyramid
 from fdet.cache.sampler import SampleId, Sampler
+from fdet.pipeline.backbones.frozen import FrozenBackbone
 from fdet.pipeline.backbones.loading import load_backbone_of
 from fdet.pipeline.backbones.trained import TrainedBackbone
 from fdet.pipeline.machines.processes import Processes
 from fdet.pipeline.machines.world import World
 from fdet.pipeline.runs.config import RunConfig
-from fdet.pipeline.runs.model import Model, fresh_detector
+from fdet.pipeline.runs.model import Model, OwnBackbone, fresh_detector
 from fdet.pipeline.sources.batches import Batch
 from fdet.pipeline.sources.data import open_cached, open_live
 from fdet.pipeline.training.auto import settled
+from fdet.pipeline.training.data import trained_backbone
 from fdet.pipeline.training.optimiser import make_optimiser
+from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.step import Stepper
 
 # memory: the head's step alone, on maps that are already in memory.
 MODES = ("memory", "cached", "online", "finetune")
+TAIL = "tail"
 CPU = torch.device("cpu")
 
 
 class Training:
-    """A training in one of MODES, ready for its first step; finetune trains all of the backbone."""
+    """A training in one of MODES, or on a tail, ready for its first step.
+
+    A tail and finetune train the backbone from `backbone.train_from` on.
+    """
 
     def __init__(self, mode: str, cache: Path, images: Path, config: RunConfig) -> None:
         train = config.train
         header = CacheHeader.read(cache)
-        backbone = None
+        backbone: OwnBackbone | FrozenBackbone | None = None
         if mode in ("online", "finetune"):
             frozen = load_backbone_of(header.key, CPU)
             canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
-            backbone = TrainedBackbone(frozen, canvases=canvases) if mode == "finetune" else frozen
+            backbone = frozen
+            if mode == "finetune":
+                start = config.backbone.train_from
+                backbone = TrainedBackbone(frozen, start, canvases=canvases)
             self.data = open_live(cache, None, images, backbone, train.workers)
         else:
             ahead = {"workers": train.workers, "prefetch": train.prefetch}
             self.data = open_cached([cache], None, CPU, **ahead)
-        self.config = config = settled(config, self.data, CPU)
-        trained = backbone if isinstance(backbone, TrainedBackbone) else None
+            if mode == TAIL:
+                options = TrainOptions(cache=cache, out=Path(), source=mode)
+                backbone = trained_backbone(config, options, header, CPU)
+        trained = None if isinstance(backbone, FrozenBackbone) else backbone
+        levels = header.key.levels if trained is None else trained.spec
+        self.config = config = settled(config, self.data, CPU, levels)
         classes = len(self.data.annotations.class_ids)
-        model = Model(fresh_detector(config, header.key.levels, classes), trained)
+        model = Model(fresh_detector(config, levels, classes), trained)
         optimiser = make_optimiser(model, config.optim)
         self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), CPU))
         self.order: Sequence[Sequence[SampleId]] = Sampler(

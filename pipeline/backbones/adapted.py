@@ -7,7 +7,8 @@ with the identity (residual adapters: Rebuffi et al., arXiv 1705.08045; bottlene
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,22 @@ def inserted_adapters(
     return adapters
 
 
+@contextmanager
+def counted_flops(adapters: nn.ModuleList) -> Iterator[list[int]]:
+    """Yield a list of the floating-point operations of each call of an adapter within the block."""
+    found: list[int] = []
+
+    def count(adapter: Adapter, _args: object, out: Tensor) -> None:
+        found.append(4 * out.numel() * adapter.down.out_features)
+
+    hooks = [adapter.register_forward_hook(count) for adapter in adapters]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 class AdaptedBackbone(nn.Module):
     """A frozen backbone with adapters: (B, H, W, 3) uint8 canvases -> FeaturePyramid.
 
@@ -121,17 +138,14 @@ class AdaptedBackbone(nn.Module):
         """
         return self._frozen[0].pyramid(canvases, content_hw)
 
+    @property
+    def frozen(self) -> FrozenBackbone:
+        """The backbone that the adapters are in."""
+        return self._frozen[0]
+
     def flops(self, canvas_hw: HW) -> int:
         """Count the adapters' floating-point operations for one canvas; multiply and add count as two."""
-        found: list[int] = []
-
-        def count(adapter: Adapter, _args: object, out: Tensor) -> None:
-            found.append(4 * out.numel() * adapter.down.out_features)
-
-        hooks = [adapter.register_forward_hook(count) for adapter in self.adapters]
-        device = self._frozen[0].device
-        with torch.no_grad():
-            self(torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=device), [canvas_hw])
-        for hook in hooks:
-            hook.remove()
+        canvas = torch.zeros((1, *canvas_hw, 3), dtype=torch.uint8, device=self._frozen[0].device)
+        with counted_flops(self.adapters) as found, torch.no_grad():
+            self(canvas, [canvas_hw])
         return sum(found)

@@ -28,21 +28,26 @@ class Cut:
 
     module: the name of the module whose output is the map. prefix: the number of tokens (class, registers)
     that its output has before those of the cells, or None where its output is a map. axis: the dimension of
-    the channels in that output. trunk: the modules that are done by then and not called again, each without
-    the modules inside it.
+    the channels in that output. order: its dimensions as they lie in memory, the outermost first, since that
+    decides the last bits of what is computed from it. trunk: the modules that are done by then and not called
+    again, each without the modules inside it.
     """
 
     module: str
     prefix: int | None
     axis: int
+    order: tuple[int, ...]
     trunk: tuple[str, ...]
 
     def as_output(self, map_: Tensor, tokens: Tensor | None) -> Tensor:
         """Bring a map (B, C, H, W), and tokens (B, P, C) if there are any, into the layout of the output."""
         if self.prefix is None:
-            return map_.movedim(1, self.axis).contiguous()
-        cells = map_.flatten(2).mT
-        return cells if tokens is None else torch.cat([tokens, cells], dim=1)
+            output = map_.movedim(1, self.axis)
+        else:
+            cells = map_.flatten(2).mT
+            output = cells if tokens is None else torch.cat([tokens, cells], dim=1)
+        inverse = [self.order.index(k) for k in range(output.ndim)]
+        return output.permute(self.order).contiguous().permute(inverse)
 
 
 @dataclass(slots=True)
@@ -91,7 +96,7 @@ class CutNet(nn.Module):
         given = self._given
         given.output, given.canvas_hw = self.cut.as_output(map_, tokens), canvas_hw
         try:
-            image = map_.new_zeros(()).expand(len(map_), 3, *canvas_hw)
+            image = map_.new_zeros(()).expand(map_.shape[0], 3, *canvas_hw)
             maps: list[Tensor] = self.net(image)
         finally:
             given.output = None
@@ -117,7 +122,7 @@ class CutNet(nn.Module):
                 assert given.output is not None
                 shape = shapes[given.canvas_hw][name]
                 one = given.output.new_full((), given.fill)
-                return one.expand(len(given.output), *shape[1:])
+                return one.expand(given.output.shape[0], *shape[1:])
 
             return forward
 
@@ -237,8 +242,17 @@ def _probed(net: TappedNet, image: Tensor) -> _Probe:
     outer = sorted(n for n in done if not any(n.startswith(f"{o}.") for o in (*done, name)))
     if not all(_is_map(calls.outputs[n]) for n in outer):
         raise NoCut
-    tokens = calls.outputs[name][0][:, :prefix] if prefix else None
-    return _Probe(Cut(name, prefix, axis, tuple(outer)), maps, tokens, calls.shapes(outer))
+    output = calls.outputs[name][0]
+    tokens = output[:, :prefix] if prefix else None
+    cut = Cut(name, prefix, axis, _order(output), tuple(outer))
+    return _Probe(cut, maps, tokens, calls.shapes(outer))
+
+
+def _order(x: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of a tensor as they lie in memory, the outermost first: that of the images."""
+    strides = x.stride()
+    inner = sorted(range(1, x.ndim), key=lambda k: (-strides[k], k))
+    return (0, *inner)
 
 
 def _is_map(outputs: Sequence[Any]) -> bool:

@@ -126,7 +126,7 @@ def _maps(backbone: FrozenBackbone, net: TappedNet, canvas_hw: HW) -> Sequence[T
     device = next(net.parameters()).device
     x = torch.zeros((1, 3, *canvas_hw), device=device)
     with torch.no_grad():
-        if backbone.image_vector is not None:
+        if backbone.image_vector is not None and not backbone.image_vector.of_tokens:
             return net.eval().with_vector(x, [canvas_hw])[0]
         maps: Sequence[Tensor] = net.eval()(x)
     return maps

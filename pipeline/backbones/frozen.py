@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import InputError
-from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ...cache.pyramid import PREFIX_TOKENS, FeaturePyramid, PyramidSpec, VectorSpec
 from .taps import HW, TappedNet, Taps
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,8 +23,8 @@ class FrozenBackbone(nn.Module):
 
     taps: the model. chosen: the positions of this pyramid's levels among all that the model offers.
     sha256, origin: the digest and the origin of the weights, as the cache's key records them.
-    image_vectors: whether to compute the pyramid's `vector` too. Raises InputError where the model has
-    none.
+    image_vectors: whether to compute the pyramid's `vector` too. tokens: whether that vector has the tokens
+    beside the maps instead. Raises InputError where the model has none.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class FrozenBackbone(nn.Module):
         sha256: str,
         origin: str,
         image_vectors: bool = False,
+        tokens: bool = False,
     ) -> None:
         super().__init__()
         self.name = name
@@ -49,7 +50,14 @@ class FrozenBackbone(nn.Module):
                 f"--image-vectors: backbone {name} has neither a class token nor a pooling before its "
                 "classifier; leave it out, or choose another backbone"
             )
+        if tokens and not taps.tokens:
+            raise InputError(
+                f"--tokens: backbone {name} has no tokens beside its maps; leave it out, or choose a plain "
+                "ViT"
+            )
         self.image_vector = taps.image_vector if image_vectors else None
+        if tokens:
+            self.image_vector = VectorSpec(PREFIX_TOKENS, taps.tokens * sum(self.spec.channels))
         self._net = taps.build(chosen, image_vectors)
         self._by_canvas: dict[HW, TappedNet] = {}
         self.requires_grad_(False)
@@ -124,7 +132,9 @@ class FrozenBackbone(nn.Module):
     ) -> tuple[list[Tensor], Tensor | None]:
         """Compute the maps, and the vectors where they are requested."""
         try:
-            net = self._net_for(canvas_hw)
+            net = self.net_for(canvas_hw)
+            if self.image_vector is not None and self.image_vector.of_tokens:
+                return net.with_tokens(x)
             if self.image_vector is not None:
                 return net.with_vector(x, content_hw)
             maps: list[Tensor] = net(x)
@@ -140,7 +150,7 @@ class FrozenBackbone(nn.Module):
             ) from error
         return maps, None
 
-    def _net_for(self, canvas_hw: HW) -> TappedNet:
+    def net_for(self, canvas_hw: HW) -> TappedNet:
         """Return the net for a canvas; one with position embeddings or windows is fitted to it once."""
         if not self.taps.sized:
             return self._net

@@ -35,13 +35,15 @@ def load_backbone(
     seed: int = 0,
     device: torch.device | str = "cpu",
     image_vectors: bool = False,
+    tokens: bool = False,
 ) -> FrozenBackbone:
     """Load a timm model by its name, or a torchvision ResNet as 'torchvision/resnet50'.
 
     weights: FILE, or FILE#NAME for one of several sets of weights in it, "random" (drawn from `seed`), or
     None (an installed package, else a download). levels: the names of the levels, or a function that chooses
     them, or None for strides 8, 16 and 32, or for the last tap of a plain ViT. image_vectors: whether to
-    compute a vector of each image as a whole too. Raises InputError.
+    compute a vector of each image as a whole too. tokens: whether to compute the tokens of a ViT beside its
+    maps instead. Raises InputError.
     """
     if precision not in PRECISIONS:
         raise InputError(f"--precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
@@ -55,7 +57,8 @@ def load_backbone(
         sha256, origin = digest(taps.model.state_dict()), RANDOM
     else:
         sha256, origin = _load(name, taps, found), found.origin
-    backbone = FrozenBackbone(name, taps, chosen, precision, sha256, origin, image_vectors)
+    given = (precision, sha256, origin, image_vectors, tokens)
+    backbone = FrozenBackbone(name, taps, chosen, *given)
     return backbone.to(device)
 
 
@@ -70,9 +73,9 @@ def load_backbone_of(
 ) -> FrozenBackbone:
     """Load the backbone that made a cache.
 
-    option: the option by which `weights` are given. image_vectors: whether to compute image vectors too, if
-    the cache has them. levels: a function that chooses the levels, by default those of the cache. Raises
-    InputError, KeyMismatch where other weights are found.
+    option: the option by which `weights` are given. image_vectors: whether to compute image vectors, or
+    tokens, too, if the cache has them. levels: a function that chooses the levels, by default those of the
+    cache. Raises InputError, KeyMismatch where other weights are found.
     """
     if key.weights_origin == "random" and weights is None:
         weights = "random"
@@ -81,6 +84,8 @@ def load_backbone_of(
             f"the cache was made with weights from a file (sha256 of its tensors "
             f"{key.weights_sha256[:12]}...); give it again with {option} FILE"
         )
+    vector = key.image_vector if image_vectors else None
+    tokens = vector is not None and vector.of_tokens
     backbone = load_backbone(
         key.backbone,
         weights=weights,
@@ -88,7 +93,8 @@ def load_backbone_of(
         precision=key.precision,
         seed=key.seed,
         device=device,
-        image_vectors=image_vectors and key.image_vector is not None,
+        image_vectors=vector is not None and not tokens,
+        tokens=tokens,
     )
     if backbone.weights_sha256 != key.weights_sha256:
         raise KeyMismatch(
@@ -99,11 +105,14 @@ def load_backbone_of(
 
 
 def random_backbone_of(
-    key: CacheKey, device: torch.device, seed: int, levels: Sequence[str] | None = None
+    key: CacheKey,
+    device: torch.device,
+    seed: int,
+    levels: Sequence[str] | ChooseLevels | None = None,
 ) -> FrozenBackbone:
     """Load the architecture of a cache's backbone with weights drawn from `seed`.
 
-    levels: the names of its levels, by default those of the cache.
+    levels: the names of its levels, or a function that chooses them, by default those of the cache.
     """
     return load_backbone(
         key.backbone,

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...cache.errors import ConfigError, InputError, did_you_mean
 from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
+from ...cache.wording import counted
 from .adapted import blocks_to_adapt, inserted_adapters
 from .cut import CutNet, NoCut
+from .fitting import fitting_rule
 from .frozen import FrozenBackbone, exact
-from .loading import ChooseLevels, choose_levels
+from .known import RANDOM
+from .loading import ChooseLevels, choose_levels, load_backbone
 from .taps import HW
 from .trained import first_stage, fitted_net, keep_frozen, parameters_by_stage, probe_canvas
 
@@ -29,7 +32,8 @@ class Tail(nn.Module):
     It takes `backbone` over. canvases: all canvas sizes to come. trained: whether its weights are; otherwise
     it computes as the frozen backbone does, in its precision. batch_norm: whether BatchNorm uses the
     statistics of the batch in training. spec: the levels of the backbone's pyramid. cut: the level that it
-    begins behind. stages: the trained parameters, the shallowest stage first.
+    begins behind. stages: the trained parameters, the shallowest stage first. own_parameters,
+    whole_parameters: the number of parameters of its stages, and of the backbone up to its last level.
 
     Raises ConfigError for a level that the backbone lacks, and where the stage before it is no cut.
     """
@@ -47,20 +51,25 @@ class Tail(nn.Module):
         first = _first_behind(backbone, train_from)
         levels = backbone.taps.available
         self.spec, self.cut = backbone.spec, levels[first - 1]
+        self.whole_parameters = backbone.parameters_count
         self._behind = {levels[k].name: k - first for k in backbone.chosen if k >= first}
         self._batch_norm = batch_norm
         self._precision = None if trained else backbone.precision
         backbone.requires_grad_(False)
         self._only_hw = canvases[0] if backbone.taps.sized else None
         self.net = _cut_at(backbone, first - 1, canvases)
-        self.stages: list[list[nn.Parameter]] = self._trained() if trained else []
+        stages = self._stages()
+        self.own_parameters = sum(p.numel() for stage in stages for p in stage)
+        self.stages: list[list[nn.Parameter]] = stages if trained else []
+        for parameter in (p for stage in self.stages for p in stage):
+            parameter.requires_grad_(True)
         self.train()
 
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Add the levels behind the cut to a pyramid of the levels up to it, with a graph where trained.
 
-        A pyramid of tokens has those before the cells in its `vector`, (B, P * C). Raises InputError for a
-        canvas that the model is not fitted to.
+        Where the cut has tokens, the pyramid's `vector` has those of each of its levels. Raises InputError
+        where it has none, and for a canvas that the model is not fitted to.
         """
         if self._only_hw not in (None, pyramid.canvas_hw):
             raise InputError(
@@ -69,8 +78,7 @@ class Tail(nn.Module):
             )
         names = pyramid.spec.names
         map_ = pyramid.maps[names.index(self.cut.name)]
-        given = pyramid.vector if self.net.cut.prefix else None
-        tokens = None if given is None else given.view(len(given), -1, map_.shape[1])
+        tokens = self._tokens_of(pyramid) if self.tokens else None
         precision = self._precision
         with nullcontext() if precision is None else exact(precision, map_.device):
             behind = self.net(map_, pyramid.canvas_hw, tokens)
@@ -87,21 +95,32 @@ class Tail(nn.Module):
         """The number of tokens that it takes beside the map, such as a class token."""
         return self.net.cut.prefix or 0
 
+    def _tokens_of(self, pyramid: FeaturePyramid) -> Tensor:
+        """Return the tokens (B, P, C) of the cut. Raises InputError where the pyramid has others, or none."""
+        spec, position = pyramid.spec, pyramid.spec.names.index(self.cut.name)
+        counts = [self.tokens * channels for channels in spec.channels]
+        if pyramid.vector is None or pyramid.vector.shape[1] != sum(counts):
+            raise InputError(
+                f"the tail takes {counted(self.tokens, 'token')} beside the map of {self.cut.name}, and the "
+                "cache does not keep them; make it with `fdet extract --tokens`"
+            )
+        begin = sum(counts[:position])
+        own = pyramid.vector[:, begin : begin + counts[position]]
+        return own.reshape(len(own), self.tokens, spec.channels[position])
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""
         super().train(mode)
         keep_frozen(self, self._batch_norm)
         return self
 
-    def _trained(self) -> list[list[nn.Parameter]]:
-        """Unfreeze what the maps behind the cut depend on, and return it by stage."""
+    def _stages(self) -> list[list[nn.Parameter]]:
+        """Return the parameters that the maps behind the cut depend on, by stage."""
         self.net.requires_grad_(True)
         parameters = list(self.net.parameters())
         with torch.enable_grad():
             stages = parameters_by_stage(self.net.of_zeros(), parameters)
         self.net.requires_grad_(False)
-        for parameter in (p for stage in stages for p in stage):
-            parameter.requires_grad_(True)
         return [stage for stage in stages if stage]
 
 
@@ -129,6 +148,7 @@ class AdaptedTail(nn.Module):
         drawn = {"reduction": reduction, "min_width": min_width, "seed": seed}
         self.adapters = inserted_adapters(tail.net, blocks, device, **drawn)
         self.spec, self.cut = tail.spec, tail.cut
+        self.own_parameters, self.whole_parameters = tail.own_parameters, tail.whole_parameters
         # A tuple hides the frozen tail from torch: it is not saved.
         self._frozen = (tail,)
 
@@ -137,10 +157,20 @@ class AdaptedTail(nn.Module):
         """The number of tokens that it takes beside the map, such as a class token."""
         return self._frozen[0].tokens
 
+    @property
+    def net(self) -> CutNet:
+        """The frozen net behind the cut, with the adapters in it."""
+        return self._frozen[0].net
+
     def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Add the levels behind the cut, with a graph from the first adapter on."""
         added: FeaturePyramid = self._frozen[0](pyramid)
         return added
+
+
+def trained_in(tail: nn.Module) -> int:
+    """Return the number of parameters of a tail that are trained."""
+    return sum(p.numel() for p in tail.parameters() if p.requires_grad)
 
 
 def _first_behind(backbone: FrozenBackbone, train_from: str) -> int:
@@ -188,6 +218,43 @@ def _no_cut(backbone: FrozenBackbone, cut: int, count: int, canvases: Sequence[H
     return f"{text}, nor with any other level; use --source finetune"
 
 
+def levels_before_tail(
+    name: str, wanted: Sequence[str] | None, train_from: str, sides: HW, square: bool
+) -> tuple[list[str], bool]:
+    """Return the levels that a cache needs for a tail, the finest first, and whether it needs their tokens.
+
+    name: that of the backbone. wanted: the levels that the detector is to have, None for the usual ones.
+    sides, square: as `fitting_rule` takes them. Raises ConfigError where the tail cannot begin there.
+    """
+
+    def choose(available: Sequence[LevelSpec]) -> list[str]:
+        """Return the names of the levels of the backbone, with those of the tail."""
+        names = [level.name for level in available]
+        first = _first_of_tail(train_from, names)
+        usual = [names[k] for k in choose_levels(name, available, None)]
+        asked = list(usual if wanted is None else wanted)
+        behind = any(n in names[first:] for n in asked)
+        return list(dict.fromkeys([*asked, names[first - 1], *([] if behind else names[-1:])]))
+
+    backbone = load_backbone(name, weights=RANDOM, levels=choose)
+    canvas_hw = fitting_rule(backbone, *sides, square).canvas_hw((1, 1))
+    levels = [level.name for level in backbone.taps.available]
+    before = [n for n in backbone.spec.names if n in levels[: levels.index(train_from)]]
+    tail = Tail(backbone, train_from, trained=False, canvases=[canvas_hw])
+    return before, tail.tokens > 0
+
+
+def _first_of_tail(train_from: str, names: Sequence[str]) -> int:
+    """Return the position of the level that a tail begins with. Raises ConfigError where it is none."""
+    if train_from not in names[1:]:
+        hint = did_you_mean(train_from, names[1:])
+        raise ConfigError(
+            f"setting 'backbone.train_from': expected the level that a tail begins with, got "
+            f"{train_from!r}{hint}"
+        )
+    return names.index(train_from)
+
+
 def levels_with_tail(cached: PyramidSpec, train_from: str, cache: Path | str) -> ChooseLevels:
     """Return the function that chooses the levels of a pyramid with a tail.
 
@@ -199,13 +266,7 @@ def levels_with_tail(cached: PyramidSpec, train_from: str, cache: Path | str) ->
     def choose(available: Sequence[LevelSpec]) -> list[str]:
         """Return the names of the levels, the finest first."""
         names = [level.name for level in available]
-        if train_from not in names[1:]:
-            hint = did_you_mean(train_from, names[1:])
-            raise ConfigError(
-                f"setting 'backbone.train_from': expected the level that a tail begins with, got "
-                f"{train_from!r}{hint}"
-            )
-        first = names.index(train_from)
+        first = _first_of_tail(train_from, names)
         if names[first - 1] not in cached.names:
             raise ConfigError(
                 f"setting 'backbone.train_from': a tail that begins with {train_from} takes the maps of "

@@ -34,6 +34,10 @@ class TappedNet(nn.Module):
         """
         raise NotImplementedError
 
+    def with_tokens(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Compute the same maps, and of each level the tokens before the cells: (B, the sum of all P * C)."""
+        raise NotImplementedError
+
 
 class Build(Protocol):
     """A function from positions of levels to the net that taps them.
@@ -72,7 +76,7 @@ class Taps:
     available: every level that it offers. classifier: the prefixes of the names of the classifier's
     tensors. sized: whether the model must be fitted to its canvas size. native_hw: the canvas that it was
     made for, where it may not accept any other. image_vector: the vector that it offers for an image as a
-    whole.
+    whole. tokens: the number of tokens, such as a class token, that it offers beside the map of each level.
     """
 
     model: nn.Module
@@ -85,6 +89,7 @@ class Taps:
     native_hw: HW | None
     download: Callable[[], StateDict]
     image_vector: VectorSpec | None
+    tokens: int = 0
 
 
 def level_names(strides: Sequence[int], prefix: Sequence[str]) -> list[str]:

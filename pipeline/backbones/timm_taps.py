@@ -50,6 +50,18 @@ class _TimmNet(TappedNet):
         canvas_hw = (int(x.shape[2]), int(x.shape[3]))
         return list(maps), self._vector(last, canvas_hw, content_hw)
 
+    def with_tokens(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        pairs = self.model.forward_intermediates(
+            x,
+            indices=self.chosen,
+            intermediates_only=True,
+            output_fmt="NCHW",
+            norm=False,
+            return_prefix_tokens=True,
+        )
+        maps, tokens = zip(*pairs, strict=True)
+        return list(maps), torch.cat([of_level.flatten(1) for of_level in tokens], dim=1)
+
     def _vector(self, last: Tensor, canvas_hw: HW, content_hw: Sequence[HW]) -> Tensor:
         kind = _kind(self.model)
         if kind == CLASS_TOKEN:
@@ -125,7 +137,14 @@ def timm_taps(name: str) -> Taps:
         native_hw=tuple(config["input_size"][1:]) if config.get("fixed_input_size") else None,
         download=lambda: timm.create_model(name, pretrained=True).state_dict(),
         image_vector=_image_vector(model),
+        tokens=_tokens(model),
     )
+
+
+def _tokens(model: Any) -> int:
+    """Return how many tokens a model gives beside each map; 0 where it has none or keeps them to itself."""
+    known = "return_prefix_tokens" in inspect.signature(model.forward_intermediates).parameters
+    return int(getattr(model, "num_prefix_tokens", None) or 0) if known else 0
 
 
 def _image_vector(model: Any) -> VectorSpec | None:

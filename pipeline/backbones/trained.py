@@ -59,7 +59,13 @@ class TrainedBackbone(nn.Module):
         """
         maps: list[Tensor] = self.net(self._normalised(canvases, content_hw))
         canvas_hw = (int(canvases.shape[1]), int(canvases.shape[2]))
-        return FeaturePyramid(self.spec, tuple(m.float() for m in maps), canvas_hw)
+        # The layout in memory decides the last bits of what a neck computes: it is that of cached maps.
+        floats = tuple(m.float().contiguous() for m in maps)
+        return FeaturePyramid(self.spec, floats, canvas_hw)
+
+    def net_for(self, canvas_hw: HW) -> TappedNet:
+        """Return the net from normalised canvases (B, 3, H, W) to maps, which is fitted already."""
+        return self.net
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""

@@ -32,6 +32,7 @@ def check_extraction(config: ExtractConfig) -> None:
     parse_views(config.views)
     refuse_unused(get_form(config.codec), config.calibration)
     _check_size(config)
+    _check_features(config)
     if config.store not in STORES:
         raise InputError(f"--store {config.store!r}{did_you_mean(config.store, STORES)}")
     _check_engine(config, find_world(config.rank, config.world, os.environ))
@@ -62,6 +63,22 @@ def _check_size(config: ExtractConfig) -> None:
     if (config.size is not None) == (config.short is not None):
         raise InputError("give either --size N (square) or --short N, with --long M or without")
     ResizeRule(*config.sides, square=False, divisor=1)
+
+
+def _check_features(config: ExtractConfig) -> None:
+    """Raise InputError for options of levels and vectors that do not go together."""
+    if config.tokens and config.image_vectors:
+        raise InputError("--tokens and --image-vectors: a cache keeps one of both; leave one out")
+    if config.taps is None:
+        return
+    if config.levels is not None:
+        raise InputError("--taps and --levels both name the levels to keep; leave one out")
+    for number in config.taps.split(","):
+        if not number.strip().isdecimal():
+            raise InputError(
+                f"--taps: expected numbers of blocks such as 8 or 3,8, got {number.strip()!r}; other levels "
+                "are named with --levels"
+            )
 
 
 def _check_engine(config: ExtractConfig, world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ...cache.disk.sizes import megabytes
 from ...cache.wording import counted
 from ..command import echo, takes
 from ..dataset.images.sides import chosen_long
@@ -34,7 +35,7 @@ def extract_command(config: ExtractConfig) -> None:
     if summary.reused:
         done = f" ({summary.reused} of {summary.written} taken over from {config.update})"
     echo(
-        f"{counted(summary.samples, 'sample')}, {summary.bytes / 1e6:.1f} MB, {summary.seconds:.1f} s, "
+        f"{counted(summary.samples, 'sample')}, {megabytes(summary.bytes)}, {summary.seconds:.1f} s, "
         f"{summary.out}{done}"
     )
     if summary.missing:

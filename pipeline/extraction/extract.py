@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...cache.disk.objects import ObjectPath
 from ...cache.disk.publish import only_writer, remove_leftovers
+from ...cache.disk.sizes import megabytes
 from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry, Shard
@@ -108,10 +109,10 @@ def _warn_if_too_large(out: Path, header: CacheHeader, shards: Sequence[Shard]) 
     free = shutil.disk_usage(out).free
     if needed > free:
         log.warning(
-            "%s: the maps have %.1f MB before compression, %.1f MB are free",
+            "%s: the maps have %s before compression, %s are free",
             out,
-            needed / 1e6,
-            free / 1e6,
+            megabytes(needed),
+            megabytes(free),
         )
 
 

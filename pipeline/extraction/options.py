@@ -38,7 +38,7 @@ class ExtractConfig:
     online training, bit for bit. threads: None stands for as many as torch chooses, or for ray_cpus with Ray.
     update: an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; otherwise the codec learns from calibration_images images, where it has
-    anything to learn.
+    anything to learn. taps: the numbers of a plain ViT's blocks, in place of levels.
     """
 
     annotations: Annotated[Path, argument("data set: a COCO JSON, YOLO, VOC or CSV file or folder")]
@@ -86,10 +86,15 @@ class ExtractConfig:
             group=FEATURES,
         ),
     ] = None
+    taps: Annotated[
+        str | None,
+        opt("plain ViTs: blocks to keep, by number, e.g. 8 for --levels block8", group=FEATURES),
+    ] = None
     codec: Annotated[
         str,
         opt(
-            "how maps are stored, the finest first: fp32, fp16, bf16, int8, int6, int5, int4; as principal "
+            "how maps are stored, the finest first: fp32, fp16, bf16, int8, int6, int5, int4, q2, q1.5, q1 "
+            "(transform-coded, about so many bits a value); as principal "
             "components: int5+pca, or as the first 64 of them: int5+pca64",
             group=FEATURES,
         ),
@@ -97,19 +102,26 @@ class ExtractConfig:
     calibration: Annotated[
         Path | None,
         cache_opt(
-            "int and pca codecs: cache whose scales to take over, so that both read as one",
+            "int, q and pca codecs: cache whose scales to take over, so that both read as one",
             group=FEATURES,
         ),
     ] = None
     calibration_images: Annotated[
         int,
         at_least(1),
-        opt("int and pca codecs: number of images that decide the scales", group=FEATURES),
+        opt("int, q and pca codecs: number of images that decide the scales", group=FEATURES),
     ] = CALIBRATION_IMAGES
     image_vectors: Annotated[
         bool,
         opt(
             "also keep each image's class token, or the vector that the backbone pools before its classifier",
+            group=FEATURES,
+        ),
+    ] = False
+    tokens: Annotated[
+        bool,
+        opt(
+            "plain ViTs: also keep the tokens beside each map (class, registers), which a tail takes",
             group=FEATURES,
         ),
     ] = False
@@ -187,6 +199,13 @@ class ExtractConfig:
         short = self.size or self.short
         assert short is not None
         return short, self.size or self.long or usual_long(short)
+
+    @property
+    def level_names(self) -> list[str] | None:
+        """The names of the levels to keep, None for the usual ones."""
+        if self.taps is not None:
+            return [f"block{number.strip()}" for number in self.taps.split(",")]
+        return self.levels.split(",") if self.levels else None
 
     @property
     def image_folder(self) -> Path:

@@ -59,11 +59,12 @@ def prepared(config: ExtractConfig, world: World, data: DataSet) -> Prepared:
     backbone = load_backbone(
         config.backbone,
         weights=config.weights,
-        levels=config.levels.split(",") if config.levels else None,
+        levels=config.level_names,
         precision=config.precision,
         seed=config.seed,
         device=device,
         image_vectors=config.image_vectors,
+        tokens=config.tokens,
     )
     header = planned_header(config, backbone, data.annotations.images[: config.limit], device)
     return Prepared(header, backbone, data.raw, device)

@@ -105,8 +105,8 @@ class RayEngine:
 
     def _show(self, progress: ProgressLine, done: int) -> None:
         workers = len(self.queue.in_hand)
-        progress.note(f"{progress.rate:.1f} samples/s, {counted(workers, 'worker')}")
         progress.advance(max(0, done + self.queue.counted - progress.done))
+        progress.note(f"{progress.speed('samples/s')}, {counted(workers, 'worker')}")
 
     def _leave(self) -> None:
         """Let the workers drop the shards in hand; published shards stay."""

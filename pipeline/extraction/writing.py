@@ -23,7 +23,7 @@ from ...cache.layout import Shard
 from ...cache.pyramid import FeaturePyramid
 from ..backbones.frozen import FrozenBackbone
 from ..dataset.images.canvases import Canvases, CanvasRecipe, rendered
-from ..machines.progress import ProgressLine, progress_line
+from ..machines.progress import ProgressLine, progress_line, shown_rate
 from .reuse import Reused
 
 
@@ -83,8 +83,9 @@ class _Counter:
     def wrote(self, stored_bytes: int) -> None:
         self._bytes += stored_bytes
         line = self._progress
-        line.note(f"{line.rate:.1f} samples/s, {self._bytes / line.seconds / 1e6:.1f} MB/s")
         line.advance()
+        written = shown_rate(self._bytes / line.seconds, "MB/s")
+        line.note(f"{line.speed('samples/s')}, {written}")
 
 
 _Sample = tuple[SampleEntry, str, npt.NDArray[np.uint8]]
@@ -150,7 +151,7 @@ def _vectors(pyramid: FeaturePyramid, batch: Sequence[_Sample]) -> list[bytes]:
         if entry.ok and not np.isfinite(rows[k]).all():
             raise FeatureError(
                 f"image {name} (id {entry.image_id}), view {entry.view}: its vector is NaN or infinite; "
-                "check the image and the weights, or leave out --image-vectors",
+                "check the image and the weights, or leave out --image-vectors and --tokens",
                 k,
             )
     return [row.tobytes() for row in rows]

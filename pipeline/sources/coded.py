@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ...cache.codecs.codec import Codec
@@ -31,5 +32,6 @@ class CodedSource:
 
 
 def through(codec: Codec | PairedCodec, pyramid: FeaturePyramid) -> FeaturePyramid:
-    """Return a pyramid as a cache with that codec would give it back."""
-    return codec.decode(codec.encode(pyramid), pyramid.canvas_hw)
+    """Return a pyramid as a cache with that codec would give it back, which keeps vectors as they are."""
+    decoded = codec.decode(codec.encode(pyramid), pyramid.canvas_hw)
+    return replace(decoded, vector=pyramid.vector)

@@ -33,7 +33,7 @@ from .cached import CachedSource
 from .kinds import SOURCES, Residence
 from .live import Backbone
 from .residence import resident_samples
-from .source import PyramidSource
+from .source import NoPyramids, PyramidSource
 
 log = logging.getLogger(__name__)
 
@@ -129,12 +129,22 @@ def open_live(
 
     Raises as open_cached does.
     """
+    made = SOURCES[source].make(CacheHeader.read(path), images, backbone, workers)
+    return replace(open_images(path, annotations, images, masks=masks), source=made)
+
+
+def open_images(
+    path: Path, annotations: DataName | Path | None, images: Path, *, masks: bool = False
+) -> Data:
+    """Open the images of a cache, finished or not, and their annotations, without any pyramids.
+
+    Raises as open_cached does.
+    """
     header = CacheHeader.read(path)
     whole = Manifest.read(path, header) is not None
     failed = FeatureCache.open(path).failed if whole else {}
     check_images(images, [i for i in header.layout.images if i.id not in failed])
-    made = SOURCES[source].make(header, images, backbone, workers)
-    return _data({path: header}, annotations, header, failed, made, masks)
+    return _data({path: header}, annotations, header, failed, NoPyramids(), masks)
 
 
 def _data(

@@ -44,6 +44,11 @@ class SourceKind:
     fresh: bool = False
     make: MakeSource = _live
 
+    @property
+    def runs_backbone(self) -> bool:
+        """Whether a step runs a backbone, or the last stages of one."""
+        return self.live or self.tail
+
 
 # The colours are from Okabe and Ito's palette, so that colour-blind readers can tell them apart too.
 SOURCES: Mapping[str, SourceKind] = {
@@ -68,3 +73,5 @@ SOURCES: Mapping[str, SourceKind] = {
         fresh=True,
     ),
 }
+# The sources that read maps from caches, and so need no images.
+ON_CACHES = tuple(name for name, kind in SOURCES.items() if not kind.live)

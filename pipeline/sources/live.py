@@ -73,7 +73,9 @@ class LiveSource:
             for k in range(0, len(pixels), step)
         ]
         maps = tuple(torch.cat(x) for x in zip(*(p.maps for p in passes), strict=True))
-        return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw)
+        vectors = [p.vector for p in passes if p.vector is not None]
+        vector = torch.cat(vectors) if vectors else None
+        return FeaturePyramid(passes[0].spec, maps, passes[0].canvas_hw, vector)
 
 
 def _pixels(canvases: Canvases) -> npt.NDArray[np.uint8]:

@@ -22,6 +22,19 @@ class Loaded(NamedTuple):
     pyramid: MakePyramid
 
 
+class NoPyramids:
+    """The source where images are wanted and pyramids are not."""
+
+    def load(self, batches: Sequence[Sequence[SampleId]]) -> Iterator[Loaded]:
+        """Yield nothing."""
+        return iter(())
+
+    @property
+    def skipped(self) -> frozenset[SampleId]:
+        """No samples."""
+        return frozenset()
+
+
 class PyramidSource(Protocol):
     """A source that loads batches of (image id, view), each batch from one bucket."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ....cache.errors import InputError
 from ....cache.format.header import read_key
+from ...backbones.known import check_weights
 from ...command import check_ranges
 from ...dataset.presence import check_data
 from ...machines.choices import check_device, check_threads
@@ -34,7 +35,9 @@ def check_ablation(options: AblateOptions) -> Plan:
         with faults.noted(choices):
             caches = caches_of(plan, choices)
             config = asked_config(plan, choices, plan.seeds[0])
-            check_settings(config, caches.options(Path()), 1)
+            options_of = caches.options(Path())
+            check_settings(config, options_of, 1)
+            check_weights("weights", options_of.weights)
             if caches not in checked:
                 check_caches(caches)
                 checked.add(caches)

@@ -18,6 +18,7 @@ from typing import Any
 from ....cache.errors import ConfigError, FdetError, InputError
 from ....cache.wording import counted
 from ...runs.config import RunConfig
+from ...sources.kinds import CACHED, SOURCES
 from ...training.options import TrainOptions
 from .plan import PATHS, Choice, Plan, merged
 
@@ -30,12 +31,17 @@ _MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Caches:
-    """The caches for training and validation, and the annotations where they are not the caches' own."""
+    """The caches for training and validation, and the annotations where they are not the caches' own.
+
+    source: how their maps are used. weights: the weights of the backbone, for a tail.
+    """
 
     cache: Path
     val: Path
     annotations: Path | None = None
     val_annotations: Path | None = None
+    source: str = CACHED
+    weights: str | None = None
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -44,7 +50,10 @@ class Caches:
 
     def options(self, out: Path, **more: Any) -> TrainOptions:
         """Return the options of a run on these caches."""
-        return TrainOptions(**{**self.paths, "out": out, **more})
+        given = {**self.paths, "source": self.source, "out": out, **more}
+        if SOURCES[self.source].runs_backbone:
+            given["weights"] = self.weights
+        return TrainOptions(**given)
 
 
 def combinations_of(plan: Plan) -> Iterator[tuple[Choice, ...]]:
@@ -88,13 +97,14 @@ def labels_of(plan: Plan, choices: Sequence[Choice]) -> dict[str, str]:
 
 def caches_of(plan: Plan, choices: Sequence[Choice]) -> Caches:
     """Return the caches of a combination. Raises InputError where one is not given."""
-    paths = dict(plan.paths)
+    paths, source = dict(plan.paths), plan.source
     for choice in choices:
         paths |= choice.paths
+        source = choice.source or source
     for name in ("cache", "val"):
         if name not in paths:
             raise InputError(f"--{name}: expected in the plan or on the command line")
-    return Caches(**paths)
+    return Caches(**paths, source=source, weights=plan.weights)
 
 
 def asked_config(plan: Plan, choices: Sequence[Choice], seed: int) -> RunConfig:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -18,6 +19,7 @@ from ...machines.progress import progress_line
 from ...runs.config import RunConfig, fixed
 from ...sources.batches import Batch
 from ...sources.data import Data
+from ...training.data import trained_backbone
 from ...training.probe import first_batches, fresh_model
 from ...training.step import parts_of
 from ...training.train import begin
@@ -60,7 +62,7 @@ class Costs:
         if key not in self._known:
             data, val = self.opened.of(trial.caches, trial.config)
             try:
-                self._known[key] = _measured(trial.config, data, val, self.opened)
+                self._known[key] = _measured(trial, data, val, self.opened)
             except (MemoryError, torch.OutOfMemoryError) as error:
                 raise FdetError(f"{trial.name}: out of memory in its first steps") from error
         return self._known[key]
@@ -88,9 +90,11 @@ def _key(trial: Trial) -> object:
     return trial.caches, replace(config, head=replace(config.head, normaliser=1.0))
 
 
-def _measured(config: RunConfig, data: Data, val: Data, opened: Opened) -> Cost:
-    processes = opened.processes
-    model = fresh_model(config, data, processes.device)
+def _measured(trial: Trial, data: Data, val: Data, opened: Opened) -> Cost:
+    config, processes = trial.config, opened.processes
+    options = trial.caches.options(Path())
+    backbone = trained_backbone(config, options, data.header, processes.device)
+    model = fresh_model(config, data, processes.device, backbone)
     stepper, _ = begin(config, model, processes)
     model.train()
     batches = first_batches(config, data, STEPS)

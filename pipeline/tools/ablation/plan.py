@@ -18,10 +18,12 @@ from ...runs.config import RunConfig, setting_names
 from ...runs.presets import config_file
 from ...runs.settings import from_mapping, read_toml, shown_value
 from ...runs.suggestions import by_meaning
+from ...sources.kinds import CACHED, ON_CACHES
 from .pruning import PruningSettings, pruning_of
 
 SECTIONS = tuple(f.name for f in fields(RunConfig))
 PATHS = ("cache", "val", "annotations", "val_annotations")
+SOURCE = "source"
 # The name in the table of such a section decides which other settings it has.
 _NAMED_SECTIONS = ("neck", "head")
 SEED = "train.seed"
@@ -31,31 +33,38 @@ Sections = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One value of an axis. label: its name for people. sections, paths: what it changes."""
+    """One value of an axis.
+
+    label: its name for people. sections, paths, source: what it changes; source is "" where it does not.
+    """
 
     label: str
     sections: Sections
     paths: Mapping[str, Path]
+    source: str = ""
 
     @property
     def settings(self) -> set[str]:
         """The full names of everything that it changes."""
         names = {f"{s}.{name}" for s, values in self.sections.items() for name in values}
-        return names | set(self.paths)
+        return names | set(self.paths) | ({SOURCE} if self.source else set())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Top:
     """The keys at the top of a plan.
 
-    budget: the number of combinations that mode "random" draws, with `random_seed`. seeds: the seeds that
-    each combination is trained with.
+    source: the source of the pyramids. weights: the weights file of the backbone, for a tail, as --weights
+    takes it. budget: the number of combinations that mode "random" draws, with `random_seed`. seeds: the
+    seeds that each combination is trained with.
     """
 
     cache: str | None = None
     val: str | None = None
     annotations: str | None = None
     val_annotations: str | None = None
+    source: str = CACHED
+    weights: str | None = None
     out: str | None = None
     mode: Mode = "grid"
     budget: int = 0
@@ -67,13 +76,16 @@ class _Top:
 class Plan:
     """A plan as it was read.
 
-    paths: the paths of cache, val, annotations and val_annotations, as far as they are given. axes: the
-    choices by axis, in the plan's order; mode "list" has one axis called "trial".
+    paths: the paths of cache, val, annotations and val_annotations, as far as they are given. source,
+    weights: as in `_Top`. axes: the choices by axis, in the plan's order; mode "list" has one axis called
+    "trial".
     """
 
     base: Sections
     axes: Mapping[str, tuple[Choice, ...]]
     paths: Mapping[str, Path]
+    source: str
+    weights: str | None
     out: Path | None
     mode: Mode
     budget: int
@@ -97,6 +109,8 @@ def read_plan(path: Path) -> Plan:
         base=_base(tables["base"] or {}, home),
         axes=_axes(tables, home),
         paths=given,
+        source=_source(top.source, str(path)),
+        weights=_weights_of(home, top.weights),
         out=None if top.out is None else home / top.out,
         mode=top.mode,
         budget=top.budget,
@@ -110,6 +124,25 @@ def _path_of(home: Path, text: str) -> Path:
     """Return the path of a cache or a file that a plan names."""
     found = located(text)
     return found if isinstance(found, ObjectPath) else home / found
+
+
+def _source(value: object, where: str) -> str:
+    """Return the name of a source on cached maps. Raises ConfigError for any other."""
+    if not isinstance(value, str) or value not in ON_CACHES:
+        raise ConfigError(
+            f"{where}: source: expected one that reads caches, {' or '.join(ON_CACHES)}, got "
+            f"{shown_value(value)}"
+        )
+    return value
+
+
+def _weights_of(home: Path, text: str | None) -> str | None:
+    """Return the weights that a plan names, which are relative to its folder where they lie there."""
+    if text is None:
+        return None
+    file, mark, name = text.partition("#")
+    local_file = (home / file).absolute()
+    return f"{local_file}{mark}{name}" if local_file.is_file() else text
 
 
 def _refuse_unknown(values: Mapping[str, Any], tables: Mapping[str, Any], path: Path) -> None:
@@ -149,7 +182,7 @@ def _base(values: object, home: Path) -> Sections:
         local_file if local_file is None or local_file.is_file() else config_file(Path(str(name)))
     )
     from_file = read_toml(found) if found is not None else {}
-    sections, _ = _split(table, "base", home)
+    sections, *_ = _split(table, "base", home)
     _refuse_seed([Choice("", sections, {})], "base")
     return merged(from_file, [sections])
 
@@ -202,30 +235,33 @@ def _choice(axis: str, value: object, home: Path) -> Choice:
         raise ConfigError(f"axis '{axis}': label: expected text, got {shown_value(label)}")
     if axis in SECTIONS:
         table = {axis: table}
-    sections, paths = _split(table, f"axis '{axis}'", home)
-    return Choice(label or _label(sections, paths), sections, paths)
+    sections, paths, source = _split(table, f"axis '{axis}'", home)
+    return Choice(label or _label(sections, paths, source), sections, paths, source)
 
 
 def _split(
     table: Mapping[str, Any], where: str, home: Path
-) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """Return the sections and paths of a table whose keys may have a dot."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, Path], str]:
+    """Return the sections, the paths and the source of a table whose keys may have a dot."""
     sections: dict[str, dict[str, Any]] = {}
     paths: dict[str, Path] = {}
+    source = ""
     for key, value in table.items():
         section, dot, setting = key.partition(".")
         if key in PATHS and where != "base":
             if not isinstance(value, str):
                 raise ConfigError(f"{where}: {key}: expected a path, got {shown_value(value)}")
             paths[key] = _path_of(home, value)
+        elif key == SOURCE and where != "base":
+            source = _source(value, where)
         elif section not in SECTIONS:
-            known = [*SECTIONS, *PATHS, "label"]
+            known = [*SECTIONS, *PATHS, SOURCE, "label"]
             raise ConfigError(f"{where}: unknown key '{key}'{_hint(key, known)}")
         elif dot:
             sections.setdefault(section, {})[setting] = value
         else:
             sections.setdefault(section, {}).update(_table(value, f"{where}: {section}"))
-    return sections, paths
+    return sections, paths, source
 
 
 def merged(base: Sections, changes: Sequence[Sections]) -> dict[str, Any]:
@@ -264,9 +300,9 @@ def _table(value: object, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _label(sections: Sections, paths: Mapping[str, Path]) -> str:
+def _label(sections: Sections, paths: Mapping[str, Path], source: str) -> str:
     """Return a label such as `retinanet, convs 2`."""
-    words = []
+    words = [source] if source else []
     for section, values in sections.items():
         bare = _replaces(section, values)
         words += [

@@ -57,6 +57,8 @@ def job_of(
         "config": trial.asked.to_mapping(),
         "epochs": fixed(trial.config.train.epochs),
         "paths": {name: str(path.absolute()) for name, path in trial.caches.paths.items()},
+        "source": trial.caches.source,
+        "weights": trial.caches.weights,
         "out": str(folder.absolute()),
         "others": [str(other.absolute()) for other in others],
         "place": asdict(place),
@@ -84,9 +86,8 @@ def main(path: Path) -> int:
 def _run(job: Mapping[str, Any], pruning: PruningSettings | None) -> tuple[RunConfig, TrainOptions]:
     config, out = RunConfig.from_mapping(job["config"]), Path(job["out"])
     paths = {name: located(path) for name, path in job["paths"].items()}
-    options: TrainOptions = Caches(**paths).options(
-        out, **job["place"], resume=(out / "run.json").is_file()
-    )
+    caches = Caches(**paths, source=job["source"], weights=job["weights"])
+    options = caches.options(out, **job["place"], resume=(out / "run.json").is_file())
     if pruning is not None:
         others = tuple(map(Path, job["others"]))
         options = replace(options, hooks=[Pruning(pruning, out, others, job["epochs"])])

@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, str] = {
     "folder": "run directory",
     "state": "waiting, finished, failed or pruned",
     "note": "why it failed or was pruned",
-    "digest": "sha256 of settings, caches and annotations",
+    "digest": "sha256 of settings, caches, annotations and source",
     "seed": "train.seed",
     "epoch": "the evaluated epoch, counted from 1; empty where none was evaluated",
     "best": "whether it is the trial's best evaluation",

@@ -10,15 +10,19 @@ import torch
 
 from ....cache.format.header import CacheHeader
 from ....cache.format.sealed import digest
+from ....cache.pyramid import PyramidSpec
+from ...backbones.tail import AdaptedTail, Tail, trained_in
 from ...dataset.classes.long_tail import frequencies
 from ...machines.processes import Processes
 from ...runs.config import RunConfig
 from ...runs.info import RunInfo
+from ...runs.pairing import check_features, labelled
 from ...sources.data import Data
 from ...sources.epochs import sampler_of
+from ...sources.kinds import CACHED, TAIL
 from ...training.auto import settled
 from ...training.checks import check_settings
-from ...training.data import chosen, open_data
+from ...training.data import chosen, open_data, trained_backbone
 from .combinations import Caches, Faults, asked_config, caches_of, combinations_of, labels_of
 from .plan import Choice, Plan
 
@@ -28,8 +32,8 @@ class Trial:
     """One trial of a plan.
 
     labels: the labels of its choices, by axis. asked: the settings as the plan has them. config: the same
-    with a value in place of every "auto". digest: the digest of `asked`, caches and annotations. trained:
-    the number of the detector's trained parameters. total: that number plus the backbone's parameters.
+    with a value in place of every "auto". digest: the digest of `asked`, caches, annotations and source.
+    trained, total: the number of the trained parameters, and of all, with those of the backbone.
     """
 
     labels: Mapping[str, str]
@@ -56,6 +60,18 @@ class Trial:
         return ", ".join([*words, f"seed {self.seed}"])
 
 
+@dataclass(frozen=True, slots=True)
+class TailFacts:
+    """What a tail adds. levels: all that the detector gets. trained: its trained parameters.
+
+    whole: the parameters of the whole backbone.
+    """
+
+    levels: PyramidSpec
+    trained: int
+    whole: int
+
+
 @dataclass
 class Opened:
     """The training and validation data of a plan's caches, opened once; samples do not stay in memory."""
@@ -63,39 +79,61 @@ class Opened:
     processes: Processes
     _data: dict[tuple[Caches, bool], tuple[Data, Data]] = field(default_factory=dict)
     _parameters: dict[object, int] = field(default_factory=dict)
+    _tails: dict[object, TailFacts | None] = field(default_factory=dict)
 
     def of(self, caches: Caches, config: RunConfig) -> tuple[Data, Data]:
         """Return the data of the caches. Raises what opening raises, KeyMismatch where they do not pair."""
+        caches = replace(caches, source=CACHED, weights=None)  # A tail reads the same maps.
         key = (caches, config.masks)
         if key not in self._data:
             options = caches.options(Path(), resident="none")
             header = CacheHeader.read(caches.cache)
             data, val = open_data(config, options, header, None, self.processes)
             assert val is not None
-            info = _info(config, data)
-            info.check_pairs(val.header.key, val.name)
-            known = info.check_classes(val.annotations, f"validation annotations of {val.name}")
+            info = _info(config, data, None)
+            check_features(info, val.header.key, val.name)
+            known = labelled(info, val.annotations, f"validation annotations of {val.name}")
             self._data[key] = data, replace(val, annotations=known)
         return self._data[key]
 
-    def trained(self, config: RunConfig, data: Data) -> int:
-        """Return the number of trained parameters. Raises ConfigError where the cache lacks a level."""
-        key = (config.neck, config.head, data.header.key.levels, data.annotations.class_ids)
+    def tail(self, caches: Caches, config: RunConfig) -> TailFacts | None:
+        """Return what a tail adds to the maps of the caches, or None for a source without one.
+
+        Raises what training says of a tail: ConfigError, InputError, KeyMismatch.
+        """
+        key = (caches, config.backbone)
+        if key not in self._tails:
+            header = CacheHeader.read(caches.cache)
+            tail = trained_backbone(config, caches.options(Path()), header, torch.device("cpu"))
+            assert tail is None or isinstance(tail, Tail | AdaptedTail)
+            facts = None
+            if tail is not None:
+                facts = TailFacts(tail.spec, trained_in(tail), tail.whole_parameters)
+            self._tails[key] = facts
+        return self._tails[key]
+
+    def parameters(self, config: RunConfig, data: Data, tail: TailFacts | None) -> tuple[int, int]:
+        """Return the number of trained parameters, and of all. Raises ConfigError for a missing level."""
+        info = _info(config, data, tail)
+        key = (config.neck, config.head, info.levels, info.class_ids)
         if key not in self._parameters:
             with torch.device("meta"):
-                self._parameters[key] = _info(config, data).fresh_detector().trained_parameters
-        return self._parameters[key]
+                self._parameters[key] = info.fresh_detector().trained_parameters
+        above = self._parameters[key]
+        trained = above + (tail.trained if tail else 0)
+        return trained, info.total_parameters(trained, above)
 
 
-def _info(config: RunConfig, data: Data) -> RunInfo:
+def _info(config: RunConfig, data: Data, tail: TailFacts | None) -> RunInfo:
     return RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
         frequencies=frequencies(data.annotations),
         config=config,
-        backbone_parameters=int(data.header.backbone["parameters"]),
-        data={"source": "cached"},
+        backbone_parameters=tail.whole if tail else int(data.header.backbone["parameters"]),
+        data={"source": CACHED if tail is None else TAIL},
+        tail=tail.levels if tail else None,
     )
 
 
@@ -124,8 +162,10 @@ def _trial(
     used = chosen(asked, data)
     # Settings as asked for make the digest the same on every machine, whatever "auto" gives there.
     content = {"config": asked.digest, "train": data.fingerprint, "val": val.fingerprint}
-    config = settled(asked, used, opened.processes.device)
-    trained = opened.trained(config, data)
+    if caches.source != CACHED:
+        content["source"] = caches.source
+    tail = opened.tail(caches, asked)
+    config = settled(asked, used, opened.processes.device, tail.levels if tail else None)
     return Trial(
         labels,
         asked,
@@ -133,8 +173,7 @@ def _trial(
         caches,
         digest(content),
         sampler_of(used, config.train).steps,
-        trained,
-        trained + int(data.header.backbone["parameters"]),
+        *opened.parameters(config, data, tail),
     )
 
 

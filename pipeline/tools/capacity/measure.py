@@ -15,10 +15,13 @@ from ....cache.placement import Placement
 from ....cache.pyramid import FeaturePyramid
 from ....heads.detector import Detector
 from ....heads.types import Targets
+from ...backbones.adapted import counted_flops
 from ...backbones.loading import random_backbone_of
+from ...backbones.tail import AdaptedTail, Tail, levels_with_tail
 from ...machines.devices import autocast
 from ...runs.config import RunConfig
-from ...runs.model import adapted_backbone, fresh_detector
+from ...runs.model import Model, adapted_backbone, fresh_detector, tail_of
+from ...sources.kinds import CACHED, SOURCES
 
 _OBJECTS = 8
 _CPU = torch.device("cpu")
@@ -42,9 +45,9 @@ class Part:
 class Capacity:
     """The capacity of a detector.
 
-    parts: the backbone, its adapters if there are any, the neck and the head. activations: the bytes per
-    image that a step keeps for its backward pass, above the backbone. together: the number of images that are
-    processed at once.
+    parts: the backbone, its tail and adapters if there are any, the neck and the head. activations: the bytes
+    per image that a step keeps for its backward pass, behind the cached maps. together: the number of images
+    that are processed at once.
     """
 
     canvas_hw: tuple[int, int]
@@ -59,31 +62,33 @@ class Capacity:
         return trained / sum(part.parameters for part in self.parts)
 
 
-def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
+def measure(config: RunConfig, header: CacheHeader, classes: int, source: str = CACHED) -> Capacity:
     """Measure a detector by a step's forward pass on the largest canvas, with made-up maps and objects.
 
-    Raises ConfigError for a level that the cache lacks.
+    source: one of SOURCES; a tail is part of the step. Raises ConfigError for a level that the cache lacks.
     """
     bucket = max(header.layout.buckets, key=lambda b: b.canvas_hw[0] * b.canvas_hw[1])
-    detector = fresh_detector(config, header.key.levels, classes).train()
+    tail = _tail(config, header, bucket) if SOURCES[source].tail else None
+    detector = fresh_detector(config, tail.spec if tail else header.key.levels, classes)
+    model = Model(detector, tail).train()
     detector.checkpoint_activations(config.train.checkpoint_activations)
     train = config.train
     with torch.random.fork_rng(devices=[]), autocast(_CPU, train.precision):
         torch.manual_seed(0)
-        pyramid = _pyramid(header, bucket)
-        neck, head = _flops(detector, pyramid)
+        pyramid = _pyramid(header, bucket, tail.tokens if tail else 0)
+        behind, neck, head = _flops(model, pyramid)
         # The difference leaves out what a step keeps only once: weights in half precision, anchors.
-        kept = _kept(detector, _twice(pyramid)) - _kept(detector, pyramid)
+        kept = _kept(model, _twice(pyramid)) - _kept(model, pyramid)
+        below = (
+            _with_tail(config, header, bucket, tail, pyramid, behind)
+            if tail
+            else _without_tail(config, header, bucket)
+        )
+        parts = tuple(below)
     return Capacity(
         bucket.canvas_hw,
         (
-            Part(
-                header.key.backbone,
-                int(header.backbone["parameters"]),
-                int(header.backbone["flops"][bucket.name]),
-                trained=False,
-            ),
-            *_adapters(config, header, bucket),
+            *parts,
             Part(config.neck.name, _count(detector.neck), neck, trained=True),
             Part(config.head.name, _count(detector.head), head, trained=True),
         ),
@@ -92,29 +97,64 @@ def measure(config: RunConfig, header: CacheHeader, classes: int) -> Capacity:
     )
 
 
-def _adapters(config: RunConfig, header: CacheHeader, bucket: Bucket) -> Iterator[Part]:
+def _tail(config: RunConfig, header: CacheHeader, bucket: Bucket) -> Tail | AdaptedTail:
+    """Return the tail of a run with random weights, which take as much as trained ones."""
+    choose = levels_with_tail(header.key.levels, config.backbone.train_from, "the cache")
+    whole = random_backbone_of(header.key, _CPU, config.train.seed, choose)
+    return tail_of(config, whole, [bucket.canvas_hw])
+
+
+def _without_tail(config: RunConfig, header: CacheHeader, bucket: Bucket) -> Iterator[Part]:
+    """Yield the frozen backbone, and the adapters in it."""
+    flops = int(header.backbone["flops"][bucket.name])
+    yield Part(header.key.backbone, int(header.backbone["parameters"]), flops, trained=False)
     if not config.backbone.adapters:
         return
     frozen = random_backbone_of(header.key, _CPU, config.train.seed)
     adapted = adapted_backbone(config, frozen, [bucket.canvas_hw])
-    flops = adapted.flops(bucket.canvas_hw)
-    yield Part("adapters", _count(adapted), flops, trained=True)
+    yield Part("adapters", _count(adapted), adapted.flops(bucket.canvas_hw), trained=True)
+
+
+def _with_tail(
+    config: RunConfig,
+    header: CacheHeader,
+    bucket: Bucket,
+    tail: Tail | AdaptedTail,
+    pyramid: FeaturePyramid,
+    flops: int,
+) -> Iterator[Part]:
+    """Yield the trunk, the tail, and the adapters in it. flops: those of the tail with its adapters."""
+    trunk = random_backbone_of(header.key, _CPU, config.train.seed, [tail.cut.name])
+    name, own = f"{header.key.backbone} up to {tail.cut.name}", tail.own_parameters
+    passed = trunk.flops(bucket.canvas_hw)
+    yield Part(name, tail.whole_parameters - own, passed, trained=False)
+    inserted = []
+    if isinstance(tail, AdaptedTail):
+        with counted_flops(tail.adapters) as inserted, torch.no_grad():
+            tail(pyramid)
+    trained = not (config.backbone.adapters or config.backbone.frozen_tail)
+    yield Part(f"tail from {config.backbone.train_from}", own, flops - sum(inserted), trained)
+    if isinstance(tail, AdaptedTail):
+        yield Part("adapters", _count(tail), sum(inserted), trained=True)
 
 
 def _count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _pyramid(header: CacheHeader, bucket: Bucket) -> FeaturePyramid:
-    """Return random maps of one image."""
+def _pyramid(header: CacheHeader, bucket: Bucket, tokens: int) -> FeaturePyramid:
+    """Return random maps of one image, with this number of tokens at each level."""
     levels = header.key.levels
     maps = tuple(torch.randn(1, *level.shape(bucket.canvas_hw)) for level in levels.levels)
-    return FeaturePyramid(levels, maps, bucket.canvas_hw)
+    vector = torch.randn(1, tokens * sum(levels.channels)) if tokens else None
+    return FeaturePyramid(levels, maps, bucket.canvas_hw, vector)
 
 
 def _twice(pyramid: FeaturePyramid) -> FeaturePyramid:
     """Return maps with the same image twice."""
-    return replace(pyramid, maps=tuple(x.repeat(2, 1, 1, 1) for x in pyramid.maps))
+    vector = None if pyramid.vector is None else pyramid.vector.repeat(2, 1)
+    maps = tuple(x.repeat(2, 1, 1, 1) for x in pyramid.maps)
+    return replace(pyramid, maps=maps, vector=vector)
 
 
 def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
@@ -132,19 +172,23 @@ def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def _flops(detector: Detector, pyramid: FeaturePyramid) -> tuple[int, int]:
-    """Return the FLOPs of the neck and those of the head."""
+def _flops(model: Model, pyramid: FeaturePyramid) -> tuple[int, int, int]:
+    """Return the FLOPs of the tail, 0 where there is none, of the neck, and of the head."""
+    detector = model.detector
     with torch.no_grad():
+        with FlopCounterMode(display=False) as tail:
+            levels = model.backbone(pyramid) if model.backbone is not None else pyramid
         with FlopCounterMode(display=False) as neck:
-            detector.neck(pyramid.only(detector.neck.cached.names))
-        with FlopCounterMode(display=False) as both:
+            detector.neck(levels.only(detector.neck.cached.names))
+        with FlopCounterMode(display=False) as all_:
             _losses(detector, pyramid)
-    return neck.get_total_flops(), both.get_total_flops() - neck.get_total_flops()
+    behind, own = tail.get_total_flops(), neck.get_total_flops()
+    return behind, own, all_.get_total_flops() - own - behind
 
 
-def _kept(detector: Detector, pyramid: FeaturePyramid) -> int:
+def _kept(model: Model, pyramid: FeaturePyramid) -> int:
     """Return the bytes that the forward pass keeps for the backward pass, without weights and maps."""
-    weights = [*detector.parameters(), *detector.buffers()]
+    weights = [*model.parameters(), *model.buffers()]
     known = {x.untyped_storage().data_ptr() for x in (*weights, *pyramid.maps)}
     kept: dict[int, int] = {}
 
@@ -156,6 +200,6 @@ def _kept(detector: Detector, pyramid: FeaturePyramid) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         # While the graph is alive, the addresses of its storages are not reused.
-        loss = _losses(detector, pyramid)
+        loss = _losses(model.detector, pyramid)
     assert loss.requires_grad
     return sum(kept.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ....cache.disk.sizes import format_bytes
 from ...runs.paper import SMALL_DATA, SMALL_IMAGES
 from .measure import Capacity
 
@@ -23,10 +24,10 @@ def capacity_lines(found: Capacity) -> Iterator[str]:
             part.name, f"{part.parameters / 1e6:.2f} M", f"{part.flops / 1e9:.2f}", state
         )
     yield f"trained share: {found.trained_share:.1%}"
-    mib = found.activations / 2**20
+    one, all_of_them = map(format_bytes, (found.activations, found.activations * found.together))
     yield (
-        f"activations of a step: {mib:.0f} MiB an image, {mib * found.together:.0f} MiB for the "
-        f"{found.together} that are processed at once"
+        f"activations of a step: {one} an image, {all_of_them} for the {found.together} that are "
+        "processed at once"
     )
     if found.trained_share < ENOUGH:
         yield (

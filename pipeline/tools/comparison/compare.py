@@ -18,7 +18,7 @@ from ...machines.duration import shown_time
 from ...machines.launching import launched
 from ...runs.figures import RunFigures
 from ...runs.history import read_history
-from ...sources.kinds import CACHED, SOURCES
+from ...sources.kinds import SOURCES
 from .checks import check_comparison
 from .extraction import Extraction, extraction_cost
 from .figures import SourceFigures
@@ -63,9 +63,10 @@ def compare(options: CompareOptions, launch: Launch = launched) -> Report:
 
 def _extraction(options: CompareOptions) -> Extraction | None:
     """Return the cost of the extraction, or None where nothing is trained on the cache."""
-    if CACHED not in options.sources:
+    reading = [source for source in options.sources if not SOURCES[source].live]
+    if not reading:
         return None
-    workers = options.config_of(CACHED, options.seeds[0]).train.workers
+    workers = options.config_of(reading[0], options.seeds[0]).train.workers
     cost = extraction_cost(options, workers)
     log.info("extraction: %.1f s (%s)", cost.seconds, cost.origin)
     return cost
@@ -111,7 +112,7 @@ def _report(runs: Sequence[Run], options: CompareOptions, extraction: Extraction
         SourceFigures(
             source,
             tuple(figures for figures in finished if figures.source == source),
-            extraction.seconds if extraction and source == CACHED else 0.0,
+            extraction.seconds if extraction and not SOURCES[source].live else 0.0,
             _disk_bytes(source, options),
         )
         for source in options.sources
@@ -124,7 +125,7 @@ def _disk_bytes(source: str, options: CompareOptions) -> int:
     """Return the size of the caches whose maps a source reads; none where its backbone changes the maps."""
     kind = SOURCES[source]
     caches = [] if kind.trains else [options.val] if kind.live else [options.cache, options.val]
-    if options.config_of(source, options.seeds[0]).backbone.adapters:
+    if kind.live and options.config_of(source, options.seeds[0]).backbone.adapters:
         caches = []
     return sum(_stored_bytes(cache) for cache in dict.fromkeys(caches))
 

@@ -12,7 +12,8 @@ from ...runs.figures import RunFigures, Spread
 class SourceFigures:
     """The figures of one source over its seeds.
 
-    extraction: the seconds that come on top, once for all runs that share the cache; 0 except for "cached".
+    extraction: the seconds that come on top, once for all runs that share the cache; 0 with a backbone in the
+    loop.
     disk_bytes: the size of the caches that the source reads. seconds: the mean over the runs.
     """
 

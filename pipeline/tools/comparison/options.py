@@ -29,8 +29,8 @@ def _parsed_sources(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-# A tail begins at a level of the user's choice, and so is no source of the same detector.
-COMPARED = tuple(name for name, kind in SOURCES.items() if not kind.tail)
+# A tail needs the level that it begins with, so it is compared only where it is named.
+USUAL = tuple(name for name, kind in SOURCES.items() if not kind.tail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +57,11 @@ class CompareOptions:
     sources: Annotated[
         tuple[str, ...],
         opt(
-            f"sources to compare, out of {', '.join(COMPARED)}; default: all of them",
+            f"sources to compare, out of {', '.join(SOURCES)}; default: {','.join(USUAL)}",
             parser=_parsed_sources,
             metavar="NAMES",
         ),
-    ] = COMPARED
+    ] = USUAL
     seeds: Annotated[
         tuple[int, ...],
         opt(
@@ -85,8 +85,8 @@ class CompareOptions:
     def check(self) -> None:
         """Raise InputError for sources, seeds and options that cannot be used together."""
         for source in self.sources:
-            if source not in COMPARED:
-                raise InputError(f"--sources {source!r}{did_you_mean(source, COMPARED)}")
+            if source not in SOURCES:
+                raise InputError(f"--sources {source!r}{did_you_mean(source, SOURCES)}")
         for name, values in (("sources", self.sources), ("seeds", self.seeds)):
             if not values:
                 raise InputError(f"--{name}: expected at least one")

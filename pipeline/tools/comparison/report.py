@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ....cache.disk.sizes import megabytes
 from ....cache.wording import counted
 from ...runs.figures import Spread
 from ...runs.points import points
-from ...sources.kinds import CACHED, SOURCES
+from ...sources.kinds import SOURCES
 from .extraction import Extraction
 from .figures import SourceFigures
 from .findings import Finding, Verdict, findings
@@ -18,8 +19,8 @@ SHARED_BY = (1, 3, 10)
 # Total times are compared with those of the first of these sources that was trained.
 _REFERENCES = tuple(name for name, kind in SOURCES.items() if kind.live)
 _HEADINGS: dict[Verdict, str] = {
-    "loses": "Where cached loses",
-    "gains": "Where cached gains",
+    "loses": "Where {} loses",
+    "gains": "Where {} gains",
     "even": "Where neither does",
 }
 
@@ -76,10 +77,13 @@ class Report:
     def to_markdown(self) -> str:
         """Return the table, the notes on its columns, and the findings."""
         blocks = [self.table(), self._notes()]
-        for verdict, heading in _HEADINGS.items():
-            texts = [f"- {found.text}" for found in self.findings if found.verdict == verdict]
-            if texts:
-                blocks.append("\n".join([f"**{heading}**", "", *texts]))
+        found = self.findings
+        for source in dict.fromkeys(each.source for each in found):
+            for verdict, heading in _HEADINGS.items():
+                of = [each for each in found if (each.source, each.verdict) == (source, verdict)]
+                if of:
+                    texts = [f"- {each.text}" for each in of]
+                    blocks.append("\n".join([f"**{heading.format(source)}**", "", *texts]))
         return "\n\n".join(blocks) + "\n"
 
     def table(self) -> str:
@@ -102,7 +106,7 @@ class Report:
             f"{source.images_per_second:.1f}",
             f"{source.process_mb:.0f} MiB",
             "—" if device is None else f"{device:.0f} MiB",
-            f"{source.disk_bytes / 1e6:.1f} MB",
+            megabytes(source.disk_bytes),
         ]
 
     def _total(self, seconds: float) -> str:
@@ -159,4 +163,4 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 def amortised(source: SourceFigures) -> bool:
     """Return whether a source's total time depends on how many runs share the cache."""
-    return source.source == CACHED and source.extraction > 0
+    return source.extraction > 0

@@ -160,7 +160,7 @@ def command(run: Run, options: CompareOptions) -> Iterator[str]:
         yield from ("--images", str(options.images))
     if options.val_images is not None and _needs_val_images(run, options):
         yield from ("--val-images", str(options.val_images))
-    if kind.live and not kind.fresh and options.weights is not None:
+    if kind.runs_backbone and not kind.fresh and options.weights is not None:
         yield from ("--weights", options.weights)
     if run.begun:
         yield "--resume"

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from ....cache.codecs.codec import codec_of
 from ....cache.errors import InputError
+from ....cache.format.header import CacheHeader
 from ....cache.key import CacheKey
+from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.wording import counted
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.loading import load_backbone_of
+from ...backbones.tail import Tail
+from ...backbones.trained import TrainedBackbone
 from ...dataset.images.canvases import recipe_of
 from ...dataset.images.decoding import file_sha256
 from ...machines.devices import pick_device, use_threads
@@ -25,13 +30,21 @@ from ...sources.data import Data, open_cached
 from ...sources.live import LiveSource
 from ...sources.source import PyramidSource
 from ...training.auto import settled
-from ...training.probe import first_batches, fresh_model, train_steps, weights_of
-from .checks import check_options
-from .expectation import Allowance, Expectation, allowance_for, expected_features, expected_steps
+from ...training.data import trained_backbone
+from ...training.probe import Trained, first_batches, fresh_model, train_steps, weights_of
+from .checks import check_options, train_options
+from .expectation import (
+    Allowance,
+    Expectation,
+    allowance_for,
+    expected_features,
+    expected_finetune,
+    expected_steps,
+)
 from .features import FeatureCheck, LevelFeatures, codecs_before
 from .options import EquivalenceOptions
 from .passes import Pass, sampled_passes
-from .steps import TrainingDistance, training_distance
+from .steps import TrainingDistance, shared_part, training_distance, without_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,9 @@ class TrainingCheck:
     """The result of training some steps on cached and on live maps.
 
     training_distance: the difference of cached maps from live ones that passed through the codec. raw: the
-    difference from live ones that did not.
+    difference from live ones that did not; of a tail, from a backbone that is trained in the loop.
+    raw_expected: what is expected of that, None where nothing is. train_from: the level that a tail begins
+    with, or "".
     """
 
     detector: str
@@ -48,6 +63,8 @@ class TrainingCheck:
     expected: Expectation
     training_distance: TrainingDistance
     raw: TrainingDistance
+    raw_expected: Expectation | None = None
+    train_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +103,10 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     device = pick_device(options.device or ("cpu" if key.device == "cpu" else "auto"))
     use_threads(options.threads if options.threads is not None else key.threads or None)
     data = open_cached([path], options.annotations, device, masks=config.masks)
-    config = settled(config, data, device)
-    fresh = fresh_model(config, data, device)
+    trial = _Trial(path, options, device, config, data.header)
+    tail = trial.tail()
+    trial = replace(trial, config=settled(config, data, device, tail.spec if tail else None))
+    trial.fresh(data)  # A level that is missing is said before the features are computed.
     passes = sampled_passes(cache.header, cache.failed, options.samples, options.seed)
     samples = [s for one in passes for s in one if s[0] not in cache.failed]
     image_ids = list(dict.fromkeys(image_id for image_id, _ in samples))
@@ -101,8 +120,8 @@ def check_equivalence(path: Path, config: RunConfig, options: EquivalenceOptions
     training = None
     failures = [*changed.values(), *features.failures]
     if usable.image_ids:
-        training = _check_training(path, config, options, usable, backbone, fresh, expected)
-        failures += _training_failures(config, key, training)
+        training = _check_training(trial, usable, backbone, expected)
+        failures += _training_failures(trial.config, key, training)
     elif not changed:
         raise InputError(f"--samples {options.samples}: the annotations name none of these images")
     return Equivalence(
@@ -166,47 +185,94 @@ def _check_features(
     return check
 
 
-def _check_training(
-    path: Path,
-    config: RunConfig,
-    options: EquivalenceOptions,
-    data: Data,
-    backbone: FrozenBackbone,
-    fresh: Model,
-    expected: Expectation,
-) -> TrainingCheck:
-    header, device = data.header, next(backbone.parameters()).device
-    batches = first_batches(config, data, options.steps)
-    raw_source = LiveSource(header, options.images, backbone, 0)
-    through: PyramidSource = raw_source
-    for codec in (*codecs_before(header.key), codec_of(path, header.key, device)):
-        through = CodedSource(through, codec)
-    sources = (data.source, through, raw_source)
-    with progress_line("training", len(sources) * len(batches)) as progress:
-        cached, live, raw = (
-            train_steps(
-                config, copy.deepcopy(fresh), replace(data, source=source), batches, progress
-            )
-            for source in sources
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """The steps that are trained on each source, with models that begin alike."""
+
+    path: Path
+    options: EquivalenceOptions
+    device: torch.device
+    config: RunConfig
+    header: CacheHeader
+
+    def tail(self) -> Tail | None:
+        """Make the tail that is trained, None where the maps are used as they are."""
+        given = train_options(self.path, self.options.source, self.options.weights)
+        tail = trained_backbone(self.config, given, self.header, self.device)
+        assert tail is None or isinstance(tail, Tail)
+        return tail
+
+    def fresh(self, data: Data) -> Model:
+        """Make the model that begins on the cache, and on frozen features."""
+        return fresh_model(self.config, data, self.device, self.tail())
+
+    def whole(self, spec: PyramidSpec) -> TrainedBackbone:
+        """Make the backbone with these levels that is trained from the level on that the tail begins with."""
+        key, settings = self.header.key, self.config.backbone
+        frozen = load_backbone_of(
+            key, self.device, self.options.weights, levels=lambda _: spec.names
         )
-    before = weights_of(fresh)
+        canvases = [bucket.canvas_hw for bucket in self.header.layout.buckets]
+        batch_norm = settings.norm == "batch"
+        return TrainedBackbone(
+            frozen, settings.train_from, batch_norm=batch_norm, canvases=canvases
+        )
+
+
+def _check_training(
+    trial: _Trial, data: Data, backbone: FrozenBackbone, expected: Expectation
+) -> TrainingCheck:
+    header, config, options = data.header, trial.config, trial.options
+    batches = first_batches(config, data, options.steps)
+    live = LiveSource(header, options.images, backbone, 0)
+    through: PyramidSource = live
+    for codec in (*codecs_before(header.key), codec_of(trial.path, header.key, trial.device)):
+        through = CodedSource(through, codec)
+    fresh = trial.fresh(data)
+    before = without_cut(weights_of(fresh))
+    whole = trial.whole(fresh.backbone.spec) if isinstance(fresh.backbone, Tail) else None
+    with progress_line("training", 3 * len(batches)) as progress:
+
+        def trained(model: Model, source: PyramidSource) -> Trained:
+            done = train_steps(config, model, replace(data, source=source), batches, progress)
+            return replace(done, weights=without_cut(done.weights))
+
+        cached = trained(fresh, data.source)
+        coded = trained(trial.fresh(data), through)
+        if whole is None:
+            raw = trained(trial.fresh(data), live)
+        else:
+            trained_live = LiveSource(header, options.images, whole, 0)
+            raw = trained(fresh_model(config, data, trial.device, whole), trained_live)
+    steps = expected_steps(expected, header.key, trial.device)
     return TrainingCheck(
         detector=f"{config.neck.name} + {config.head.name}",
         steps=len(batches),
         batch_size=config.train.batch_size,
-        expected=expected_steps(expected, header.key, device),
-        training_distance=training_distance(cached, live, before),
-        raw=training_distance(cached, raw, before),
+        expected=steps,
+        training_distance=training_distance(cached, coded, before),
+        raw=training_distance(cached, shared_part(raw, before), before),
+        raw_expected=expected_finetune(steps, header.key, config) if whole else None,
+        train_from=config.backbone.train_from if whole else "",
     )
 
 
 def _training_failures(config: RunConfig, key: CacheKey, training: TrainingCheck) -> list[str]:
-    found, allowed = (
-        training.training_distance,
-        allowance_for(key.precision, config.train.precision),
-    )
-    if training.expected.exact:
-        return [] if found.exact else [f"training: not the same bits; {found}"]
+    allowed = allowance_for(key.precision, config.train.precision)
+    compared = [("training", training.training_distance, training.expected)]
+    if training.raw_expected is not None:
+        compared.append(("finetune", training.raw, training.raw_expected))
+    return [
+        f"{name}: {why}; {found}"
+        for name, found, expected in compared
+        if (why := _beyond(found, expected, allowed))
+    ]
+
+
+def _beyond(found: TrainingDistance, expected: Expectation, allowed: Allowance) -> str:
+    """Return what is wrong with the distance of two trainings, "" where it is as expected."""
+    if expected.exact:
+        return "" if found.exact else "not the same bits"
     # The comparisons are false for NaN, which is then beyond the bound.
     within = found.loss <= allowed.loss and found.weights <= allowed.weights
-    return [] if within else [f"training: beyond the bound; {found}"]
+    return "" if within else "beyond the bound"

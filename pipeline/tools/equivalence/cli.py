@@ -26,7 +26,7 @@ def equivalence_command(
     from .checks import check_options, steps_config
 
     check_options(cache, options)
-    settings = steps_config(cache, config, assignments)
+    settings = steps_config(cache, config, assignments, options.source)
     from .check import check_equivalence
     from .report import report_lines
 

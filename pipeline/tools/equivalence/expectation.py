@@ -11,6 +11,7 @@ from ....cache.key import CacheKey
 from ....cache.wording import counted
 from ...machines.choices import Precision
 from ...machines.devices import environment
+from ...runs.config import RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,24 @@ def expected_steps(features: Expectation, key: CacheKey, device: torch.device) -
         )
     if device.type != "cpu":
         reasons.append("sums of gradients on an accelerator have no fixed order")
+    return Expectation(tuple(reasons))
+
+
+def expected_finetune(steps: Expectation, key: CacheKey, config: RunConfig) -> Expectation | None:
+    """Return what to expect of a backbone that is trained in the loop, against a tail on a cache.
+
+    steps: what to expect of frozen features. None stands for nothing, where the codec changes the maps.
+    """
+    if (key.codec, *key.converted) != ("fp32",):
+        return None
+    reasons = list(steps.reasons)
+    at_once = -(-config.train.batch_size // config.train.accumulate)
+    if at_once > 1:
+        reasons.append(f"a trained backbone takes {counted(at_once, 'image')} a pass")
+    if key.precision != config.train.precision:
+        reasons.append(
+            f"extraction computed in {key.precision}, training in {config.train.precision}"
+        )
     return Expectation(tuple(reasons))
 
 

@@ -93,8 +93,7 @@ class FeatureCheck:
         """Compare some passes. Raises CorruptCache, FeatureError."""
         for one in passes:
             self._compare(one)
-            progress.note(f"{progress.rate:.1f} samples/s")
-            progress.advance(len(one))
+            progress.advance(len(one), "samples/s")
 
     def _compare(self, one: Pass) -> None:
         shown, live = self._live(one)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from ....heads.ranges import at_least, between
 from ...command import opt
+from ...sources.kinds import CACHED, ON_CACHES
 
 _LARGEST = 2**63 - 1
 
@@ -16,11 +17,21 @@ _LARGEST = 2**63 - 1
 class EquivalenceOptions:
     """The options of `fdet check-equivalence`.
 
-    device, threads: None for the kind of device that the cache was made on, and for its number of threads.
+    source: what is trained, one of ON_CACHES; a tail is compared with a backbone that is trained from the
+    same level on. device, threads: None for the kind of device that the cache was made on, and for its number
+    of threads.
     """
 
     images: Annotated[Path, opt("image folder that the cache was made from")]
     annotations: Annotated[Path | None, opt("annotation file to use instead of the cache's")] = None
+    source: Annotated[
+        str,
+        opt(
+            "source of the training steps; a tail is compared with finetune from the same "
+            "backbone.train_from too",
+            metavar="|".join(ON_CACHES),
+        ),
+    ] = CACHED
     samples: Annotated[
         int, at_least(1), opt("number of random samples whose features to recompute")
     ] = 32

@@ -67,4 +67,8 @@ def _training(found: TrainingCheck) -> Iterator[str]:
         f"cached against live: expected {found.expected}"
     )
     yield f"live features through the codec: {found.training_distance}"
-    yield f"live features as they are: {found.raw}"
+    if not found.train_from:
+        yield f"live features as they are: {found.raw}"
+        return
+    expected = "the codec changes the maps" if found.raw_expected is None else found.raw_expected
+    yield f"finetune from {found.train_from}: {found.raw}; expected {expected}"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...training.probe import Trained
+
+# The start of the names of a backbone's weights in a model with a tail, and in one with the whole backbone.
+_CUT, _WHOLE = "backbone.net.net.", "backbone.net."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,16 @@ class TrainingDistance:
             f"losses {self.loss:.2g} of a step's total apart, weights {self.weights:.2g} of the way "
             "they moved"
         )
+
+
+def without_cut(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with those of a tail under the names that they have in the whole backbone."""
+    return {name.replace(_CUT, _WHOLE, 1): w for name, w in weights.items()}
+
+
+def shared_part(whole: Trained, names: Collection[str]) -> Trained:
+    """Return a training with the weights of these names alone."""
+    return replace(whole, weights={n: w for n, w in whole.weights.items() if n in names})
 
 
 def training_distance(

@@ -16,7 +16,7 @@ from ....cache.codecs.codec import Codec, make_codec
 from ....cache.codecs.form import NUMBERS, StoredForm
 from ....cache.errors import FeatureError
 from ....cache.format.chunks import Frame, compress, decompress
-from ...extraction.calibration import some_cells
+from ...extraction.calibration import cells_for
 from ...machines.progress import progress_line
 from .trial import Passed, timed
 
@@ -81,13 +81,15 @@ def try_codecs(
 def _learnt(form: StoredForm, samples: Sequence[Passed]) -> Parameters:
     if not form.calibrated:
         return {}
-    names = samples[0].pyramid.spec.names
+    spec = samples[0].pyramid.spec
     each = max(1, CELLS // len(samples))
     cells = {
-        name: np.concatenate([some_cells(s.pyramid.maps[k][0], s.placement, each) for s in samples])
-        for k, name in enumerate(names)
+        name: np.concatenate(
+            [cells_for(form, s.pyramid.maps[k][0], s.placement, each) for s in samples]
+        )
+        for k, name in enumerate(spec.names)
     }
-    return calibrate(form, cells)
+    return calibrate(form, cells, spec.strides)
 
 
 def _try(codec: Codec, samples: Sequence[Passed], device: torch.device) -> CodecTrial:

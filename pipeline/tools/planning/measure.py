@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from ....cache.codecs.calibration import Parameters, parameters_of
 from ....cache.format import header as header_file
 from ....cache.format.header import CacheHeader
 from ....cache.format.records import table_dtype
 from ....cache.wording import counted
+from ...backbones.tail import levels_before_tail
 from ...dataset.check import check_images
 from ...dataset.images.canvases import recipe_of
 from ...extraction.calibration import calibration_of
 from ...extraction.options import ExtractConfig
 from ...extraction.preparation import Prepared, prepared, with_data
 from ...extraction.reuse import open_older
+from ...machines.disk import Disk, existing_folder, measure_disk
 from ...machines.world import find_world
 from .codec_trial import try_codecs
-from .disk import Disk, existing_folder, measure_disk
 from .options import PlanOptions
 from .plan import Contents, Machine, online_epoch, plan_codec
 from .report import Plan, disk_notes
@@ -38,6 +40,9 @@ def make_plan(options: PlanOptions) -> Plan:
     config = options.extraction
     folder = existing_folder(config.out)
     config, data = with_data(config)
+    if options.train_from:
+        config = _before_tail(config, options.train_from)
+        options = replace(options, extraction=config)
     begun = prepared(config, find_world(config.rank, config.world, os.environ), data)
     header = begun.header
     given = _given_calibration(config, header)
@@ -64,6 +69,14 @@ def make_plan(options: PlanOptions) -> Plan:
         codecs=tuple(plan_codec(contents, machine, c, disk, options.budget) for c in codecs),
         notes=tuple(_notes(options, trial, refused, disk)),
     )
+
+
+def _before_tail(config: ExtractConfig, train_from: str) -> ExtractConfig:
+    """Return the options of a cache that a tail is trained on. Raises ConfigError, InputError."""
+    names, tokens = levels_before_tail(
+        config.backbone, config.level_names, train_from, config.sides, config.size is not None
+    )
+    return replace(config, levels=",".join(names), taps=None, tokens=tokens)
 
 
 def _given_calibration(config: ExtractConfig, header: CacheHeader) -> Parameters | None:
@@ -123,6 +136,13 @@ def _notes(
     options: PlanOptions, trial: BackboneTrial, refused: Mapping[str, str], disk: Disk
 ) -> Iterator[str]:
     config = options.extraction
+    if options.train_from:
+        tokens = " --tokens" if config.tokens else ""
+        yield (
+            f"This is a cache for --source tail --set backbone.train_from={options.train_from}, extracted "
+            f"with --levels {config.levels}{tokens}; the tail costs the same with the backbone in the loop, "
+            "and is not counted."
+        )
     yield from disk_notes(disk)
     if options.budget is not None and options.budget > disk.free:
         yield f"The budget is more than the {disk.free / 1e9:.4g} GB that are free."

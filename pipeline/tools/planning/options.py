@@ -27,11 +27,19 @@ def _write_trial(text: str) -> int:
 class PlanOptions:
     """The options of `fdet plan`.
 
+    train_from: the level that a tail begins with, for a cache that it is trained on, "" for any other cache.
     budget: the bytes that the cache may take, None for all that are free. write_trial: the bytes to write on
     the target disk, None for as many as some seconds allow.
     """
 
     extraction: ExtractConfig
+    train_from: Annotated[
+        str,
+        opt(
+            "plan the cache of a trained tail that begins with this level: the levels before it alone",
+            group=PLAN,
+        ),
+    ] = ""
     budget: Annotated[
         int | None,
         opt(

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ....cache.wording import counted
+from ...machines.disk import Disk
 from ...machines.duration import shown_time
 from .codec_trial import CodecTrial
-from .disk import Disk
 
 # The numbers of runs that share the cache in a plan.
 RUNS = (1, 3, 10)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ....cache.wording import counted
+from ...machines.disk import Disk
 from ...machines.duration import shown_time
-from .disk import Disk
 from .plan import (
     RUNS,
     CodecPlan,

@@ -28,14 +28,14 @@ def check_retraining(
     if find_world(None, None, os.environ).size > 1:
         raise InputError("retrain-classifier runs in one process only; start it by itself")
     config = stage_2_config(before.config, settings, assignments)
-    check_training(config, replace(options, start=run))
+    check_training(config, replace(options, start=run, source=before.cached_source))
     return before
 
 
 def _finished(run: Path) -> RunInfo:
     """Return the info of a finished run. Raises InputError where its last layer cannot be retrained."""
     info = RunInfo.read(run)
-    if info.own_backbone or info.tail is not None:
+    if info.own_backbone:
         raise InputError(
             f"{run} was trained with --source {info.source}: its backbone, or the adapters in it, are its "
             "own, and cached features are of another; retrain-classifier takes runs on cached maps"

@@ -14,7 +14,7 @@ from .settings import RetrainSettings
 # The options that it shares with a training run.
 _TAKEN = (
     *("cache", "out", "val", "second", "val_second", "annotations", "val_annotations"),
-    *("resume", "device", "threads"),
+    *("weights", "resume", "device", "threads"),
 )
 
 

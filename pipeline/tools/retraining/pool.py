@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ....cache.disk.publish import storage_error
+from ....cache.disk.sizes import megabytes
 from ....cache.sampler import SampleId, batches_by_bucket
 from ....heads.feature_augment import augmented
 from ....heads.roi.last_layer import SeenRoIs, seen_rois
@@ -157,7 +158,7 @@ def _allocated(shape: tuple[int, ...], scratch: Path) -> Tensor:
     """Return a float32 tensor in memory, or else in an unnamed file that disappears with the process."""
     size = 4 * math.prod(shape)
     if size <= _RAM_SHARE * free_memory(torch.device("cpu")):
-        log.info("the inputs of the class layer stay in memory: %.1f MB", size / 1e6)
+        log.info("the inputs of the class layer stay in memory: %s", megabytes(size))
         return torch.empty(shape)
     log.info(
         "the inputs of the class layer, %.1f GB, go to a scratch file in %s", size / 1e9, scratch

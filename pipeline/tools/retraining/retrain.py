@@ -21,6 +21,7 @@ from ...runs import metrics_log
 from ...runs.config import RunConfig
 from ...runs.history import evaluations_of, read_history
 from ...runs.info import STAGE_2, RunInfo
+from ...runs.loading import tail_of_run
 from ...sources.batches import Batch
 from ...sources.data import Data
 from ...training.data import chosen, open_data
@@ -79,7 +80,8 @@ def retrain(
     before = check_retraining(run, options, settings, assignments)
     of_rois = isinstance(before.config.head, RoISettings)
     # Box heads read each map only once, so no map needs to stay resident.
-    options = replace(options, start=run, resident="none" if of_rois else options.resident)
+    resident = "none" if of_rois else options.resident
+    options = replace(options, start=run, source=before.cached_source, resident=resident)
     processes = join_processes(options.device)
     config = stage_2_config(before.config, settings, assignments)
     take_threads(options, processes)
@@ -107,15 +109,18 @@ def _open(
 ) -> tuple[RunInfo, FrozenModel, Data, Data | None]:
     """Open the data and the model; whatever can be refused is refused before a folder is made."""
     header = CacheHeader.read(options.caches[0])
-    data, val = open_data(config, options, header, None, processes)
+    backbone = tail_of_run(before, processes.device, options.weights)
+    data, val = open_data(config, options, header, backbone, processes)
     data = chosen(config, data)
     more = {
         STAGE_2: f"last layer, samplings {settings.samplings}",
         "class embeddings": before.data.get("class embeddings", "none"),
         **threads_now(processes),
     }
-    info = run_info(config, options, data, val, embedding=before.embedding, more=more)
-    model = FrozenModel(info.fresh_detector()).to(processes.device)
+    info = run_info(
+        config, options, data, val, embedding=before.embedding, tail=backbone, more=more
+    )
+    model = FrozenModel(info.fresh_detector(), backbone).to(processes.device)
     assert options.start is not None
     start_from(options.start, info, model, given="run")
     if val is not None:

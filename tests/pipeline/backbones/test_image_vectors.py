@@ -56,7 +56,7 @@ def canvases(count, hw, seed=0):
 
 def whole_model(backbone, hw):
     """The library's model, with all its layers, as it is used on this canvas."""
-    net = backbone._net_for(hw)
+    net = backbone.net_for(hw)
     if not backbone.name.startswith("torchvision/"):
         return net.model
     model = resnet18().eval()

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from fdet.cache.errors import ConfigError, InputError
-from fdet.cache.pyramid import FeaturePyramid
+from fdet.cache.pyramid import FeaturePyramid, VectorSpec
 from fdet.pipeline.backbones.adapted import AdaptedBackbone
 from fdet.pipeline.backbones.cut import CutNet, NoCut
 from fdet.pipeline.backbones.loading import load_backbone
 from fdet.pipeline.backbones.tail import AdaptedTail, Tail
 from fdet.pipeline.backbones.trained import TrainedBackbone
+
+from .tiny import SWIN, VIT
 
 # timm's own resizing of position biases.
 pytestmark = [
@@ -26,19 +28,24 @@ FAMILIES = {
     "test_efficientnet": ("c3,c4,c5", "c5", "c4"),
     "mobilenetv3_small_050": ("c3,c4,c5", "c5", "c4"),
     "test_convnext": ("c4,c5", "c4", "c3"),
+    SWIN: ("c3,c4,c5", "c4", "c3"),
     "test_vit": ("block1,block3,block5", "block2", "block1"),
+    VIT: ("block0,block2,block3", "block2", "block1"),
 }
+# The number of tokens beside the maps.
+TOKENS = {"test_vit": 1, VIT: 5}
 CANVASES = [(64, 64), (64, 96)]
 ADAPTERS = {"reduction": 4, "min_width": 8, "seed": 1}
 
 
-def backbone(name, levels=None):
+def backbone(name, levels=None, **more):
     chosen = (levels or FAMILIES[name][0]).split(",")
-    return load_backbone(name, weights="random", levels=chosen)
+    return load_backbone(name, weights="random", levels=chosen, **more)
 
 
 def canvases_of(name):
-    return CANVASES[:1] if "vit" in name else CANVASES
+    # Position embeddings and windows are fitted to one canvas.
+    return CANVASES[:1] if "vit" in name or name == SWIN else CANVASES
 
 
 def pixels(hw, count=2):
@@ -46,8 +53,8 @@ def pixels(hw, count=2):
     return torch.randint(0, 256, (count, *hw, 3), dtype=torch.uint8, generator=generator)
 
 
-def cached(name, hw, tail):
-    """What a cache would hold: the levels up to the cut, and the tokens before the cells of one of tokens."""
+def cached(name, hw):
+    """What a cache would hold: the levels up to the cut, and their tokens."""
     levels, _, cut = FAMILIES[name]
     order = [level.name for level in backbone(name).taps.available]
     up_to = [
@@ -55,13 +62,7 @@ def cached(name, hw, tail):
         for n in order
         if n == cut or (n in levels.split(",") and order.index(n) < order.index(cut))
     ]
-    whole = backbone(name, ",".join(up_to))
-    prefix, tokens = tail.net.cut.prefix, []
-    if prefix:
-        module = whole._net_for(hw).get_submodule(tail.net.cut.module)
-        module.register_forward_hook(lambda _m, _a, out: tokens.append(out[:, :prefix]))
-    pyramid = whole(pixels(hw), [hw, hw])
-    return dataclasses.replace(pyramid, vector=tokens[0].flatten(1)) if prefix else pyramid
+    return backbone(name, ",".join(up_to), tokens=name in TOKENS)(pixels(hw), [hw, hw])
 
 
 def descend(pyramid):
@@ -79,12 +80,17 @@ def test_a_trained_tail_has_the_maps_and_gradients_of_the_backbone_trained_from_
     _, start, cut = FAMILIES[name]
     given = {"canvases": canvases_of(name)}
     tail = Tail(backbone(name), start, trained=True, **given)
-    assert tail.cut.name == cut
+    assert (tail.cut.name, tail.tokens) == (cut, TOKENS.get(name, 0))
     for hw in canvases_of(name):
         # The expected result is that of a fresh backbone, fitted to the same canvases.
         whole = TrainedBackbone(backbone(name), start, **given)
         tail.zero_grad()
-        mine, theirs = tail(cached(name, hw, tail)), whole(pixels(hw), [hw, hw])
+        pyramid = cached(name, hw)
+        # Stochastic depth draws in the stages that are trained alone.
+        torch.manual_seed(0)
+        mine = tail(pyramid)
+        torch.manual_seed(0)
+        theirs = whole(pixels(hw), [hw, hw])
         assert_same(mine, theirs)
         descend(mine)
         descend(theirs)
@@ -105,7 +111,7 @@ def test_adapters_in_a_frozen_tail_are_those_of_the_whole_backbone(name):
         for parameter in model.parameters():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     hw = CANVASES[0]
-    mine = tail(cached(name, hw, tail._frozen[0]))
+    mine = tail(cached(name, hw))
     theirs = whole(pixels(hw), [hw, hw])
     assert_same(mine, theirs)
     descend(mine)
@@ -126,12 +132,14 @@ def test_a_tail_keeps_no_weights_of_the_trunk(name):
     # Position embeddings and class tokens belong to the model itself.
     assert 0 < trained <= kept < everything
     assert kept - trained < 0.2 * trained
+    whole_count = backbone(name).parameters_count
+    assert (tail.own_parameters, tail.whole_parameters) == (trained, whole_count)
 
 
 def test_a_frozen_tail_has_no_graph_and_nothing_to_train():
     name = "test_efficientnet"
     tail = Tail(backbone(name), "c5", trained=False, canvases=CANVASES)
-    pyramid = tail(cached(name, CANVASES[0], tail))
+    pyramid = tail(cached(name, CANVASES[0]))
     assert tail.stages == []
     assert not any(p.requires_grad for p in tail.parameters())
     assert not any(x.requires_grad for x in pyramid.maps)
@@ -145,6 +153,42 @@ def test_a_model_that_is_fitted_to_its_canvas_refuses_another():
         InputError, match=r"fitted to canvases of \(64, 64\) .*, got \(64, 80\); make"
     ):
         tail(other)
+
+
+def test_a_tail_takes_the_tokens_of_its_cut_and_says_where_they_are_missing():
+    """Those of block0 lie before them."""
+    tail = Tail(backbone(VIT), "block2", trained=True, canvases=CANVASES[:1])
+    pyramid = cached(VIT, CANVASES[0])
+    assert pyramid.spec.names == ("block0", "block1") and pyramid.vector.shape == (2, 2 * 5 * 24)
+    before = tail(pyramid)
+    changed = pyramid.vector.clone()
+    changed[:, : 5 * 24] = 0
+    assert_same(tail(dataclasses.replace(pyramid, vector=changed)), before)
+    changed[:, 5 * 24 :] = 0
+    other = tail(dataclasses.replace(pyramid, vector=changed))
+    assert not torch.equal(other.maps[-1], before.maps[-1])
+    for vector in (None, pyramid.vector[:, 1:]):
+        with pytest.raises(
+            InputError, match="takes 5 tokens beside the map of block1, and the cache"
+        ):
+            tail(dataclasses.replace(pyramid, vector=vector))
+
+
+def test_only_models_with_tokens_keep_them():
+    with pytest.raises(InputError, match="--tokens: backbone test_resnet has no tokens beside its"):
+        backbone("test_resnet", "c3", tokens=True)
+    with pytest.raises(InputError, match="--tokens: backbone tiny_swin has no tokens"):
+        backbone(SWIN, "c3", tokens=True)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_the_maps_beside_tokens_are_those_without(name):
+    hw = CANVASES[0]
+    plain, kept = (backbone(name, tokens=given)(pixels(hw), [hw, hw]) for given in (False, True))
+    assert_same(plain, kept)
+    assert plain.vector is None
+    spec = VectorSpec("prefix-tokens", TOKENS[name] * sum(kept.spec.channels))
+    assert spec.of_tokens and kept.vector.shape == (2, spec.channels)
 
 
 @pytest.mark.parametrize("start", ["", "c1"])

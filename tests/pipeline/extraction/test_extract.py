@@ -202,13 +202,15 @@ def start_and_wait(arguments, out):
     return process
 
 
-INTERRUPTED = {"--size": 512, "--shard-mb": 1, "--threads": 1, "--views": "plain,hflip"}
+# Some ten shards.
+LONG = {"size": 256, "views": "plain,hflip", "codec": "fp32", "shard_mb": 1, "threads": 1}
+INTERRUPTED = {f"--{name.replace('_', '-')}": value for name, value in LONG.items()}
 
 
 @pytest.fixture(scope="module")
 def never_interrupted(sixteen, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "cache.fdet"
-    extract(extraction(sixteen, out, size=512, views="plain,hflip"))
+    extract(extraction(sixteen, out, **LONG))
     return out
 
 
@@ -237,7 +239,7 @@ def test_interrupted_and_repeated_it_ends_with_the_same_bytes(
 
     assert not (out / "manifest.json").exists(), "it was done before: the test shows nothing"
     assert any((out / "commits").glob("*.json"))
-    summary = extract(extraction(sixteen, out, size=512, views="plain,hflip"))
+    summary = extract(extraction(sixteen, out, **LONG))
     assert 0 < summary.written < 32 == summary.samples
     assert tree(out) == tree(never_interrupted)
 

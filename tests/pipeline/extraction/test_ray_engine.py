@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -55,12 +54,12 @@ def test_a_node_is_killed_and_one_added_and_the_bytes_are_those_of_one_process(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_what_is_published_and_another_process_goes_on(tmp_path, nodes):
+def test_ctrl_c_leaves_what_is_published_and_another_process_goes_on(tmp_path, nodes, warm):
     many = make_dataset(tmp_path / "many", images=36)
     out, whole = tmp_path / "c", tmp_path / "whole"
     options = {"size": 128, "views": "plain"}
     words = command(many, out, engine="ray", **options, **{"ray-address": nodes.address})
-    words = [sys.executable, "-m", "fdet", *map(str, words)]
+    words = [str(warm.fdet), *map(str, words)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while not records(out) and process.poll() is None:
         time.sleep(0.02)

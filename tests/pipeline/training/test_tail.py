@@ -7,6 +7,8 @@ import torch
 from typer.testing import CliRunner
 
 from fdet.cache.errors import ConfigError, InputError
+from fdet.pipeline.backbones.loading import load_backbone
+from fdet.pipeline.backbones.tail import Tail
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.evaluation.options import EvaluateOptions
@@ -17,46 +19,65 @@ from fdet.pipeline.tools.prediction.predict import predict
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
+from ..backbones.tiny import SWIN, VIT
+from .conftest import FAST, FROM
 from .runs import assert_same, lines, losses, options, part, tensors, tiny
 
-FROM = "backbone.train_from=c5"
 # One image in a pass, as extraction had: so the trunk's maps are the same to the last bit.
 SINGLE = ("train.batch_size=1", "train.epochs=1")
-FAST = (
-    *("optim.lr=0.005", "schedule.warmup_steps=0", "optim.backbone_factor=1.0"),
-    *("head.score_threshold=0.01", "head.max_detections=20"),
-)
 
 
-@pytest.fixture(scope="module")
-def short_cache(dataset, tmp_path_factory):
-    """As live_cache, without the level of the tail."""
-    out = tmp_path_factory.mktemp("short") / "short.fdet"
-    backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4"}
-    extract(extraction(dataset, out, size=64, views="plain,hflip", codec="fp32", **backbone))
-    return out
-
-
-@pytest.fixture(scope="module")
-def tailed(short_cache, tmp_path_factory):
-    run = tmp_path_factory.mktemp("tailed") / "run"
-    train(tiny("retinanet", *FAST, FROM), options(short_cache, run, val=short_cache, source="tail"))
-    return run
-
-
-@pytest.mark.parametrize("head", ["retinanet", "faster-rcnn"])
-def test_it_is_finetune_from_there_bit_for_bit(live_cache, images, tmp_path, head):
-    """Twelve steps: losses, and all weights behind the cut."""
-    config = tiny(head, FROM, *SINGLE, "optim.backbone_factor=1.0", "optim.layer_decay=0.5")
-    train(config, options(live_cache, tmp_path / "tail", source="tail"))
-    train(config, options(live_cache, tmp_path / "whole", source="finetune", images=images))
-    assert losses(tmp_path / "tail") == losses(tmp_path / "whole")
-    mine, theirs = (part(tensors(tmp_path / name), "model.") for name in ("tail", "whole"))
+def assert_tail_is_finetune(cache, images, folder, head, *settings):
+    """Train both, and compare losses and all weights behind the cut."""
+    config = tiny(head, *settings, "optim.backbone_factor=1.0", "optim.layer_decay=0.5")
+    train(config, options(cache, folder / "tail", source="tail"))
+    train(config, options(cache, folder / "whole", source="finetune", images=images))
+    assert losses(folder / "tail") == losses(folder / "whole")
+    mine, theirs = (part(tensors(folder / name), "model.") for name in ("tail", "whole"))
     tail, whole = part(mine, "backbone.net."), part(theirs, "backbone.")
     assert tail.keys() < whole.keys()
     assert_same(tail, {name: whole[name] for name in tail})
     for above in ("neck.", "head."):
         assert_same(part(mine, above), part(theirs, above))
+    return tail
+
+
+@pytest.mark.parametrize("head", ["retinanet", "faster-rcnn"])
+def test_it_is_finetune_from_there_bit_for_bit(live_cache, images, tmp_path, head):
+    """Twelve steps: losses, and all weights behind the cut."""
+    assert_tail_is_finetune(live_cache, images, tmp_path, head, FROM, *SINGLE)
+
+
+# name: the level that the tail begins with, and the levels of the cache
+FAMILIES = {
+    "test_resnet": ("c4", "c3,c4,c5"),
+    "mobilenetv3_small_050": ("c5", "c3,c4,c5"),
+    "test_convnext": ("c4", "c3,c4,c5"),
+    SWIN: ("c4", "c3,c4,c5"),
+    VIT: ("block2", "block1,block3"),
+}
+
+
+# timm's own resizing of position biases.
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning:timm")
+@pytest.mark.filterwarnings("ignore:torch.searchsorted:UserWarning:timm")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_over_24_steps_it_is_finetune_for_a_model_of_each_family(name, dataset, images, tmp_path):
+    start, levels = FAMILIES[name]
+    made = {"backbone": name, "weights": "random", "levels": levels, "tokens": name == VIT}
+    extract(extraction(dataset, tmp_path / "c.fdet", size=64, codec="fp32", **made))
+    neck = ("neck.name=vit-pyramid",) if name == VIT else ()
+    settings = (*neck, f"backbone.train_from={start}", *SINGLE, "train.epochs=2")
+    tail = assert_tail_is_finetune(tmp_path / "c.fdet", images, tmp_path, "retinanet", *settings)
+    begun = Tail(
+        load_backbone(name, weights="random", levels=levels.split(",")),
+        start,
+        trained=True,
+        canvases=[(64, 64)],
+    )
+    before = begun.net.state_dict()
+    assert any(not torch.equal(before[name], value) for name, value in tail.items())
 
 
 def test_a_cache_without_the_levels_of_the_tail_serves_as_well(live_cache, short_cache, tmp_path):
@@ -124,6 +145,51 @@ def test_it_starts_from_heads_that_were_trained_on_the_cache(live_cache, tmp_pat
     before, after = tensors(tmp_path / "heads", "best"), tensors(tmp_path / "tail", "best")
     for name, value in before.items():
         assert torch.allclose(value, after[name], atol=1e-6), name
+
+
+def test_it_starts_from_heads_on_a_frozen_tail_and_not_from_those_on_fewer_levels(
+    short_cache, tmp_path
+):
+    config = tiny("retinanet", FROM, "train.epochs=1", "optim.lr=1e-12")
+    frozen = tiny("retinanet", *FAST, FROM, "backbone.frozen_tail=true", "train.epochs=1")
+    train(frozen, options(short_cache, tmp_path / "frozen", source="tail"))
+    given = {"source": "tail", "start": tmp_path / "frozen"}
+    train(config, options(short_cache, tmp_path / "tail", **given))
+    before, after = tensors(tmp_path / "frozen", "best"), tensors(tmp_path / "tail", "best")
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in before.items())
+    train(tiny("retinanet", *FAST, "train.epochs=1"), options(short_cache, tmp_path / "few"))
+    given["start"] = tmp_path / "few"
+    with pytest.raises(InputError, match="has the levels c3, c4, and this run's has c3, c4, c5"):
+        train(config, options(short_cache, tmp_path / "other", **given))
+
+
+def test_it_starts_from_another_tail(tailed, short_cache, tmp_path):
+    config = tiny("retinanet", FROM, "train.epochs=1", "optim.lr=1e-12")
+    train(config, options(short_cache, tmp_path / "run", source="tail", start=tailed))
+    before, after = tensors(tailed, "best"), tensors(tmp_path / "run", "best")
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.allclose(value, after[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "said"),
+    [
+        ("cached", (), "has a tail of its own from c5 on; use --source tail"),
+        (
+            "tail",
+            ("backbone.train_from=c4",),
+            "has a tail of its own from c5 on; use --source tail",
+        ),
+        ("tail", (FROM, "backbone.adapters=true"), "it has no adapters in its backbone"),
+    ],
+)
+def test_it_does_not_start_from_a_tail_that_is_not_its_own(
+    tailed, short_cache, tmp_path, source, more, said
+):
+    given = options(short_cache, tmp_path / "run", source=source, start=tailed)
+    with pytest.raises(InputError, match=said):
+        train(tiny("retinanet", *more), given)
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def test_a_size_is_measured_once(write, opened, monkeypatch):
     trials = trials_of(read_plan(write(axes, "seeds = [0, 1]")), opened)
     measured, plain = [], estimate._measured
 
-    def counted(config, *rest):
-        measured.append((config.head.convs, config.train.batch_size))
-        return plain(config, *rest)
+    def counted(trial, *rest):
+        measured.append((trial.config.head.convs, trial.config.train.batch_size))
+        return plain(trial, *rest)
 
     monkeypatch.setattr(estimate, "_measured", counted)
     seconds = Costs(opened, 1).seconds(trials)

@@ -110,6 +110,14 @@ CASES = {
 }
 
 
+CASES["time, both on the cache"] = (
+    source(seconds=100, extraction=60),
+    source("tail", seconds=200, extraction=60),
+    "gains",
+    "Time: training takes 0.50 x with cached that of tail (100 s against 200 s); both read the cache.",
+)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_each_sentence_takes_the_side_that_its_figures_take(case):
     cached, other, verdict, text = CASES[case]
@@ -123,6 +131,16 @@ def test_a_cache_that_wins_everywhere_loses_nothing_but_disk():
     others = [source(n, aps=(0.1, 0.2), seconds=500.0) for n in ("online", "finetune")]
     lost = [f.text for f in findings([cached, *others]) if f.verdict == "loses"]
     assert lost == ["Disk: 1000.0 MB of caches, against none for online, none for finetune."]
+
+
+def test_each_source_on_the_cache_is_compared_with_the_others_once():
+    names = ("finetune", "tail", "cached")
+    found = findings([source(name, disk=5 if name == "finetune" else 9) for name in names])
+    pairs = [(f.source, f.text.split(":")[0]) for f in found]
+    assert pairs.count(("cached", "AP")) == 2 and pairs.count(("tail", "AP")) == 1
+    assert [f.source for f in found] == sorted(f.source for f in found)
+    disk = [f.text for f in found if f.text.startswith("Disk")]
+    assert disk == 2 * ["Disk: 0.009 kB of caches, against 0.005 kB for finetune."]
 
 
 def test_without_a_cached_source_or_another_one_nothing_is_compared():

@@ -229,5 +229,6 @@ def test_it_takes_every_option_of_an_extraction():
         "--write-trial",
         "--json",
         "--nodes",
+        "--train-from",
     }
     assert options_of[0] <= options_of[1]

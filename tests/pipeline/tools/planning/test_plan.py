@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from fdet.pipeline.machines.disk import Disk
 from fdet.pipeline.tools.planning.codec_trial import CodecTrial
-from fdet.pipeline.tools.planning.disk import Disk
 from fdet.pipeline.tools.planning.plan import (
     Contents,
     Machine,
