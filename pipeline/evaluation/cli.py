@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 from ..command import argument, cache_argument, echo, opt, takes
+from ..exported.runtimes import is_exported
 from .options import EvaluateOptions
 
 
 @takes
 def evaluate_command(
-    run: Annotated[Path, argument("run directory")],
+    run: Annotated[Path, argument("run directory, or exported file")],
     cache: Annotated[Path, cache_argument("cache to evaluate on")],
     options: EvaluateOptions,
-    out: Annotated[Path | None, opt("folder for the JSON; default: the run directory")] = None,
+    out: Annotated[Path | None, opt("folder for the JSON; default: that of the run")] = None,
 ) -> None:
     """Measure the COCO AP of a run over exactly the images in a cache."""
     from .checks import check_evaluation
@@ -31,9 +32,13 @@ def evaluate_command(
     if metrics.unfinished is not None:
         echo(unfinished_line(run, metrics.unfinished))
     checkpoint, second = options.checkpoint.value, options.second
-    written = write_evaluation(out or run, run, checkpoint, cache, metrics, results, second)
+    folder = out or (run.parent if is_exported(run) else run)
+    written = write_evaluation(folder, run, checkpoint, cache, metrics, results, second)
     echo(f"written: {written}")
     for picture in draw_evaluation(written, metrics):
         echo(f"written: {picture}")
-    for line in steps_after_evaluation(run, checkpoint, cache, metrics.to_json()):
+    if is_exported(run):
+        return
+    of = metrics.to_json()
+    for line in steps_after_evaluation(run, checkpoint, cache, of, options.images):
         echo(line)

@@ -13,11 +13,12 @@ from typing import Any
 from ...cache.disk.files import read_below
 from ...cache.errors import CorruptCache, InputError, KeyMismatch
 from ...cache.format.json_values import list_of, mapping_of, number_of, whole_of
-from ..runs.evaluations import KeptEvaluation, file_digest, kept_evaluations
-from ..runs.info import RunInfo
+from ..exported.opening import read_detector
+from ..exported.runtimes import is_exported
+from ..runs.evaluations import KeptEvaluation, kept_evaluations
 from .checks import check_evaluation
 from .coco import resampled_ap, unique_names
-from .digests import digests_of
+from .digests import digests_of, weights_digest
 from .options import EvaluateOptions
 from .resampling import Comparison, paired_difference
 from .running import Detected, detected
@@ -53,7 +54,7 @@ def other_detections(
     it has none, KeyMismatch, CorruptCache.
     """
     theirs = _options_for(run, options)
-    weights = file_digest(run / f"{options.checkpoint}.safetensors")
+    weights = weights_digest(run, options.checkpoint)
     try:
         check_evaluation(run, cache, theirs)
     except KeyMismatch as error:
@@ -76,11 +77,11 @@ def other_detections(
 
 def _options_for(run: Path, options: EvaluateOptions) -> EvaluateOptions:
     """Return the options for another run, without those that only the first one needs."""
-    info = RunInfo.read(run)
+    info = read_detector(run)
     return replace(
         options,
         compare=None,
-        images=options.images if info.own_backbone else None,
+        images=options.images if info.own_backbone or is_exported(run) else None,
         second=options.second if info.second is not None else None,
         weights=options.weights if info.config.backbone.adapters else None,
     )

@@ -12,6 +12,7 @@ from PIL import Image
 from ...cache.codecs.codec import Codec
 from ...cache.layout import ImageEntry
 from ...cache.pairs import PairedCodec
+from ...cache.placement import Placement
 from ...cache.sampler import SampleId
 from ...heads.checks import Auto
 from ...heads.detector import Detector
@@ -67,17 +68,18 @@ def load_trained(
     device: torch.device,
     weights: str | None,
     second_weights: str | None = None,
+    canvas_hw: tuple[int, int] | None = None,
 ) -> tuple[Detector, Backbone | PairedBackbone]:
     """Load the run's detector and the backbone below it: the cache's, both caches', or the run's own.
 
-    weights, second_weights: the backbones' weights as at extraction, where that took a file. Raises
-    InputError, CorruptCache.
+    weights, second_weights: the backbones' weights as at extraction, where that took a file. canvas_hw: the
+    canvas of all images to come, where it is known. Raises InputError, CorruptCache.
     """
     if not info.own_backbone:
         backbone: Backbone | PairedBackbone = _frozen(info, device, weights, second_weights)
         return load_model(run, info, checkpoint, device).detector, backbone
     # A model that is fitted to its canvas was trained on a square one, which any image size yields.
-    canvas_hw = recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
+    canvas_hw = canvas_hw or recipe_of(info.key, Path()).rule.canvas_hw((1, 1))
     model = load_model(run, info, checkpoint, device, [canvas_hw], weights)
     return model.detector, model.live
 
@@ -85,7 +87,9 @@ def load_trained(
 def _frozen(
     info: RunInfo, device: torch.device, weights: str | None, second_weights: str | None
 ) -> FrozenBackbone | PairedBackbone:
-    backbone = load_backbone_of(info.key, device, weights)
+    vector = info.key.image_vector
+    tokens = info.tail is not None and vector is not None and vector.of_tokens
+    backbone = load_backbone_of(info.key, device, weights, image_vectors=tokens)
     if info.second is None:
         return backbone
     second = load_backbone_of(info.second, device, second_weights, option="--with-weights")
@@ -99,14 +103,17 @@ def detect_image(
     detector: Detector,
     codec: Codec | PairedCodec | None,
     timed: Stopwatch = lambda _: nullcontext(),
+    placement: Placement | None = None,
 ) -> Detections:
     """Return what a trained detector finds in one upright RGB image, in image px and on the CPU.
 
     codec: the codec of the cache that the detector was trained on, if any. timed: entered for each stage.
+    placement: where the image lies on its canvas; None for the place that the cache gives it.
     """
     device = next(detector.parameters()).device
-    plain = recipe_of(info.key, Path())
-    placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
+    if placement is None:
+        plain = recipe_of(info.key, Path())
+        placement = plain.place(ImageEntry(0, "", (image.height, image.width)), 0)
     with timed("decode"):
         canvas = torch.from_numpy(draw_canvas(image, placement))[None].to(device)
     with torch.no_grad(), autocast(device, info.config.train.precision):

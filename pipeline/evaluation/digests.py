@@ -9,12 +9,13 @@ from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
 from ...cache.reader import FeatureCache
+from ..exported.opening import weights_of
 from ..runs.evaluations import file_digest
 
 
 def weights_digest(run: Path, checkpoint: str) -> str:
-    """Return the sha256 of the file with the weights."""
-    return file_digest(run / f"{checkpoint}.safetensors")
+    """Return the sha256 of the file with the weights, of a run or of an exported detector."""
+    return file_digest(weights_of(run, checkpoint))
 
 
 def digests_of(cache: Path) -> dict[str, str]:

@@ -11,8 +11,10 @@ from typing import Any
 
 from ...cache.disk.publish import PATIENCE_SECONDS, only_writer, publish_bytes
 from ...cache.format.header import CacheHeader
+from ...heads.family import NMSSettings
+from ..exported.opening import read_detector
+from ..exported.runtimes import is_exported
 from ..runs.evaluations import detections_path, evaluation_path, unfinished_of
-from ..runs.info import RunInfo
 from .checks import check_evaluation
 from .coco import Metrics, coco_metrics, unique_names
 from .comparing import compared, other_detections
@@ -36,7 +38,7 @@ def evaluate_run(
 
     Raises InputError, KeyMismatch (the cache holds other features), IncompleteCache, CorruptCache.
     """
-    info, own = check_evaluation(run, cache, options), RunInfo.read(run).config.head.nms
+    info, own = check_evaluation(run, cache, options), read_detector(run).config.head.suppression
     # What is wrong with the other run is said before all the work.
     other = None if options.compare is None else other_detections(options.compare, cache, options)
     done = detected(run, cache, options)
@@ -46,15 +48,18 @@ def evaluate_run(
         annotations, done.found, options.engine, done.results, done.info.frequencies
     )
     matches = all_matches(annotations, done.found)
-    scored, nms_iou = score_figures(matches, names), info.config.head.nms_iou
+    scored, head = score_figures(matches, names), info.config.head
+    across = None
+    if isinstance(head, NMSSettings):
+        across = asdict(find_duplicates(matches, done.found, scored, head.nms_iou))
     metrics = replace(
         metrics,
         errors=error_breakdown(matches, len(names)),
         scores=scored,
-        duplicates=asdict(find_duplicates(matches, done.found, scored, nms_iou)),
-        unfinished=unfinished_of(run, info),
+        duplicates=across,
+        unfinished=None if is_exported(run) else unfinished_of(run, info),
         annotations=done.digest,
-        nms="" if info.config.head.nms == own else info.config.head.nms,
+        nms="" if head.suppression == own else head.suppression,
     )
     if other is not None:
         metrics = replace(metrics, compared=compared(done, other()))

@@ -10,10 +10,10 @@ from ....heads.family import Suppression
 from ...backbones.known import check_weights
 from ...command import check_file, check_path, check_ranges
 from ...dataset.presence import check_data
+from ...exported.opening import check_weights_there, read_detector, refuse_fixed
 from ...machines.choices import check_device, check_threads
 from ...runs.folder import refuse_full
 from ...runs.info import RunInfo
-from ...runs.position import check_there
 from .inputs import check_decoder
 from .options import PredictOptions
 from .state import NAME
@@ -35,6 +35,7 @@ def check_prediction(
         options.nms,
     )
     check_file("--class-embeddings", options.class_embeddings)
+    refuse_fixed(run, class_embeddings=options.class_embeddings)
     if options.class_embeddings is not None:
         info.check_embeddings(options.class_embeddings)
     check_data(options.data)
@@ -58,12 +59,13 @@ def check_detector(
     """Return the info of a run whose detector can be loaded as these say. Raises InputError, CorruptCache."""
     check_device(device)
     check_threads(threads)
-    info = RunInfo.read(run).with_nms(nms)
+    refuse_fixed(run, weights=weights, with_weights=second_weights, nms=nms)
+    info = read_detector(run).with_nms(nms)
     check_weights("--weights", weights)
     check_weights("--with-weights", second_weights)
     if second_weights is not None and info.second is None:
         raise InputError(f"--with-weights: {run} was trained on one cache alone; leave it out")
     if weights is not None and info.trains_backbone:
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
-    check_there(run / f"{checkpoint}.safetensors")
+    check_weights_there(run, checkpoint)
     return info

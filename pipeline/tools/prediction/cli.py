@@ -16,7 +16,7 @@ from .options import PredictOptions
 
 @takes
 def predict_command(
-    run: Annotated[Path, argument("run directory")],
+    run: Annotated[Path, argument("run directory, or exported file")],
     images: Annotated[Sequence[Path], argument("image files, folders of images, and video files")],
     out: Annotated[Path, opt("folder to write to")],
     options: PredictOptions,

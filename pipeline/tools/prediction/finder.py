@@ -17,6 +17,8 @@ from ....heads.types import Detections
 from ...backbones.paired import PairedBackbone
 from ...dataset.classes.embeddings import ClassEmbeddings
 from ...evaluation.detecting import Stopwatch, detect_image, load_trained
+from ...exported.detector import ExportedDetector, open_detector
+from ...exported.runtimes import is_exported
 from ...machines.devices import pick_device
 from ...runs.info import RunInfo
 from ...runs.loading import codec_of_run, exchange_classes
@@ -38,6 +40,11 @@ class Finder:
         return detect_image(image, self.known, self.backbone, self.detector, self.codec, timed)
 
     @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of the stages that `find` times, besides decoding."""
+        return "backbone", "head"
+
+    @property
     def wait(self) -> Callable[[], None]:
         """The function that waits until the device has done what it was given."""
         if self.device.type != "cuda":
@@ -55,11 +62,14 @@ def load_finder(
     second_weights: str | None = None,
     known: RunInfo | None = None,
     embeddings: ClassEmbeddings | None = None,
-) -> Finder:
-    """Load the models of a run. known: the run with other classes. embeddings: the vectors of these.
+) -> Finder | ExportedDetector:
+    """Load the models of a run, or an exported file.
 
-    Raises InputError, CorruptCache, KeyMismatch.
+    known: the run with other classes. embeddings: the vectors of these. Raises InputError, CorruptCache,
+    KeyMismatch.
     """
+    if is_exported(run):
+        return open_detector(run, torch.get_num_threads())
     known = known or info
     chosen = pick_device(device)
     detector, backbone = load_trained(run, info, checkpoint, chosen, weights, second_weights)

@@ -13,10 +13,12 @@ from ...dataset.annotations import Annotations
 from ...dataset.classes.embeddings import ClassEmbeddings, read_embeddings
 from ...dataset.data_set import load_annotations
 from ...dataset.images.decoding import file_sha256
+from ...exported.opening import detector_thresholds, weights_of
 from ...runs.evaluations import file_digest
 from ...runs.folder import refuse_full
 from ...runs.info import RunInfo
-from ...runs.thresholds import Thresholds, thresholds_of
+from ...runs.pairing import labelled, with_classes
+from ...runs.thresholds import Thresholds
 from .checks import check_prediction
 from .inputs import find_files
 from .jobs import Job, find_jobs
@@ -71,16 +73,16 @@ def make_plan(run: Path, paths: Sequence[Path], out: Path, options: PredictOptio
     known = info
     if options.class_embeddings is not None:
         embeddings = read_embeddings(options.class_embeddings)
-        known = info.of_classes(embeddings, annotations)
+        known = with_classes(info, embeddings, annotations)
     if annotations is not None:
-        annotations = known.check_classes(annotations, str(options.data))
+        annotations = labelled(known, annotations, str(options.data))
     files = find_files(paths, recursive=options.recursive, every=options.every)
     suffix = ".jpg" if options.pictures == "none" else f".{options.pictures}"
     jobs = find_jobs(files, suffix, annotations, options.data)
-    thresholds = thresholds_of(run, known, options.checkpoint, options.threshold)
+    thresholds = detector_thresholds(run, known, options.checkpoint, options.threshold)
     state = State(
         info.digest,
-        file_digest(run / f"{options.checkpoint}.safetensors"),
+        file_digest(weights_of(run, options.checkpoint)),
         _options_of(options, digest, thresholds),
         tuple(map(_source_of, jobs)),
     )

@@ -89,7 +89,7 @@ def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State,
         known=plan.known,
         embeddings=plan.embeddings,
     )
-    recorder, stages = Recorder(plan, kept), Stages(finder.wait)
+    recorder, stages = Recorder(plan, kept), Stages(finder.wait, models=finder.stages)
     shots = Shots(
         plan.jobs,
         done,

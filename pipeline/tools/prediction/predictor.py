@@ -18,12 +18,14 @@ from ....cache.errors import FdetError, InputError
 from ....heads.family import Suppression
 from ...dataset.images.decoding import ImageError, load_image
 from ...dataset.images.pixels import Stored, to_rgb
+from ...exported.opening import detector_thresholds
 from ...runs.threshold_option import AUTO, Auto, check_threshold
-from ...runs.thresholds import Thresholds, thresholds_of
+from ...runs.thresholds import Thresholds
 from .checks import check_detector
 
 if TYPE_CHECKING:
     from ....heads.types import Detections
+    from ...exported.detector import ExportedDetector
     from .finder import Finder
 
 OneImage = str | os.PathLike[str] | Image.Image
@@ -77,7 +79,7 @@ class Predictor:
     thresholds: the lowest score of the objects of each class that it returns.
     """
 
-    finder: Finder
+    finder: Finder | ExportedDetector
     thresholds: Thresholds
 
     @property
@@ -151,7 +153,7 @@ def load(
             weights=weights,
             second_weights=second_weights,
         )
-        thresholds = thresholds_of(folder, info, checkpoint, threshold)
+        thresholds = detector_thresholds(folder, info, checkpoint, threshold)
     return Predictor(finder, thresholds)
 
 

@@ -1,28 +1,30 @@
-"""How long the stages of an image take on average: decode, backbone, head, output."""
+"""How long the stages of an image take on average: decode, those of the detector, output."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+# Those of a run. An exported file computes its detections in one.
 STAGES = "decode", "backbone", "head", "output"
 
 
 class Stages:
     """Adds up the seconds of each stage.
 
-    finish: waits until the device has done what it was given. The first image, for which a device prepares
-    itself, counts only where there is no other.
+    finish: waits until the device has done what it was given. models: the names of the detector's stages. The
+    first image, for which a device prepares itself, counts only where there is no other.
     """
 
     def __init__(
         self,
         finish: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
+        models: Sequence[str] = STAGES[1:-1],
     ) -> None:
         self._finish, self._clock = finish, clock
-        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._seconds = dict.fromkeys(("decode", *models, "output"), 0.0)
         self._first: Mapping[str, float] = {}
         self._started = self._ended = clock()
         self.images = 0

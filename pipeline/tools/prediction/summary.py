@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ....cache.wording import counted
+from ...machines.progress import shown_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +42,4 @@ def lines_of(summary: PredictSummary) -> Iterator[str]:
     yield f"{images}, {detections} {drawn} in {summary.out}: {written}"
     if summary.new:
         stages = ", ".join(f"{name} {ms:.1f}" for name, ms in summary.milliseconds.items())
-        yield f"{summary.rate:.1f} images/s; ms an image: {stages}"
+        yield f"{shown_rate(summary.rate, 'images/s')}; ms an image: {stages}"
