@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from .disk.sizes import megabytes
 from .format.header import CacheHeader
 from .format.manifest import Manifest
 from .format.records import record_name
@@ -94,8 +95,8 @@ def described(facts: Mapping[str, Any]) -> dict[str, Any]:
         lines["image files"] = facts["image_files"][:16] or "no digest: made by an older fdet"
         lines["samples"] = facts["samples"]
         lines["failed"] = facts["failed"]
-        lines["size"] = f"{facts['bytes'] / 1e6:.1f} MB"
-        lines["a sample"] = f"{facts['sample_bytes'] / 1e6:.3f} MB"
+        lines["size"] = megabytes(facts["bytes"])
+        lines["a sample"] = megabytes(facts["sample_bytes"], 3)
     return lines
 
 

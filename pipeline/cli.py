@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ..cache.errors import FdetError, printable
+from .command import Program
 from .dataset.cli import dataset_app
 from .evaluation.cli import evaluate_command
 from .extraction.cli import extract_command
@@ -24,7 +25,9 @@ from .tools.audit.cli import audit_command
 from .tools.browsing.cli import browse_command
 from .tools.capacity.cli import model_command
 from .tools.comparison.cli import compare_command
+from .tools.environment.cli import doctor_command
 from .tools.equivalence.cli import equivalence_command
+from .tools.exporting.cli import export_command
 from .tools.fitting.cli import fit_command
 from .tools.planning.cli import plan_command
 from .tools.prediction.cli import predict_command
@@ -87,7 +90,7 @@ class _Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from error
 
 
-app = typer.Typer(
+app = Program(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -130,10 +133,12 @@ app.command("settings")(settings_command)
 app.command("presets")(presets_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("export")(export_command)
 app.command("audit")(audit_command)
 app.command("browse")(browse_command)
 app.command("watch")(watch_command)
 app.command("report")(report_command)
+app.command("doctor")(doctor_command)
 
 
 def main() -> None:

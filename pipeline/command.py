@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
@@ -16,12 +18,15 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
-from typer.models import OptionInfo, ParameterInfo
+from typer.core import TyperCommand, TyperOption
+from typer.models import CommandFunctionType, OptionInfo, ParameterInfo
 
 from ..cache.disk.objects import located
 from ..cache.errors import InputError, printable
 from ..heads.family import Suppression
 from ..heads.ranges import range_of
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Given = Mapping[str, Any]
@@ -34,11 +39,51 @@ FORMAT = "format of the annotations: coco, lvis, yolo, voc or csv; default: foun
 MASKS = "set head.masks: Mask R-CNN from faster-rcnn, Cascade Mask R-CNN from cascade-rcnn"
 
 
+# The former names of options: what replaced each, and the release that no longer knows it
+# (docs/deprecation.md).
+REPLACED: Mapping[str, tuple[str, str]] = {"--draw-above": ("--threshold", "0.4")}
+
+
 class Checkpoint(StrEnum):
     """The weights of a run that a command uses."""
 
     best = "best"
     last = "last"
+
+
+class LastCounts(TyperCommand):
+    """A command that says so where an option is given twice, of which only the last one counts."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line; warnings name what is repeated or has another name now."""
+        words = list(args)
+        for flag in (word.partition("=")[0] for word in words):
+            if flag in REPLACED:
+                new, release = REPLACED[flag]
+                log.warning("%s is deprecated: use %s; fdet %s drops it", flag, new, release)
+        left = super().parse_args(ctx, args)
+        opts, _, order = self.make_parser(ctx).parse_args(args=words)
+        for parameter, times in Counter(order).items():
+            if times > 1 and isinstance(parameter, TyperOption) and _is_single(parameter):
+                flags = " or ".join(parameter.opts + parameter.secondary_opts)
+                last = "" if parameter.is_flag else f": {opts[parameter.name]}"
+                log.warning("%s: given %d times; only the last one counts%s", flags, times, last)
+        return left
+
+
+def _is_single(option: TyperOption) -> bool:
+    """Return whether an option has one value; a flag that has no counterpart says the same twice."""
+    return not option.multiple and (not option.is_flag or bool(option.secondary_opts))
+
+
+class Program(typer.Typer):
+    """Commands, each of which says so where an option with one value is given twice."""
+
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **more: Any
+    ) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        """Return a decorator that adds a command, as typer's own does."""
+        return super().command(name, cls=cls or LastCounts, **more)
 
 
 def opt(help: str, *flags: str, group: str | None = None, **more: Any) -> Any:

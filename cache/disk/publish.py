@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal
 
 from ..errors import StorageError
 from .objects import ObjectPath, uploaded
+from .sizes import megabytes
 
 Existing = Literal["aside", "keep", "replace"]
 
@@ -153,11 +154,11 @@ def _reserve(file: BinaryIO, size: int) -> None:
         return
     code = ctypes.get_errno()
     if code not in _UNSUPPORTED:
-        raise OSError(code, f"{os.strerror(code)} (a shard needs {size / 1e6:.1f} MB)")
+        raise OSError(code, f"{os.strerror(code)} (a shard needs {megabytes(size)})")
     disk = os.fstatvfs(file.fileno())
     free = disk.f_bavail * disk.f_frsize
     if free < size:
-        text = f"{os.strerror(errno.ENOSPC)} ({size / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free)"
+        text = f"{os.strerror(errno.ENOSPC)} ({megabytes(size)} needed, {megabytes(free)} free)"
         raise OSError(errno.ENOSPC, text)
 
 

@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write them."""
+"""Sizes in bytes, as people write and read them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def parse_bytes(text: str, option: str) -> int:
     if match is None or match[2] not in _UNITS or float(match[1]) * _UNITS[match[2]] < 1:
         raise InputError(f"{option} {text!r}: expected bytes, e.g. 4GiB, 3500MB or 4e9")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def megabytes(count: float, digits: int = 1) -> str:
+    """Format a size as '12.3 MB', and one below 0.1 MB as '41.2 kB'."""
+    return f"{count / 1e6:.{digits}f} MB" if count >= 1e5 else f"{count / 1e3:.3g} kB"
 
 
 def format_bytes(count: float) -> str:

@@ -10,13 +10,13 @@ import typer
 
 from ...cache.errors import InputError
 from ...cache.wording import counted
-from ..command import Format, argument, check_ranges, echo, opt, takes
+from ..command import Format, Program, argument, check_ranges, echo, opt, takes
 from .splits.options import SplitOptions
 
 if TYPE_CHECKING:
     from .data_set import DataSet
 
-dataset_app = typer.Typer(no_args_is_help=True, help="Check data sets, convert and split them.")
+dataset_app = Program(no_args_is_help=True, help="Check data sets, convert and split them.")
 
 # Of `check`, by the rank of the worst finding: note, warning, error.
 _EXIT_CODES = (0, 3, 2)

@@ -74,7 +74,7 @@ class Children:
                 stdout=output or sys.__stderr__,
                 stderr=output,
                 process_group=0,
-                env={**without_launcher(os.environ), _TIED: "1"} if self.tied else None,
+                env=tied_environment() if self.tied else None,
             )
         self.running.append(process)
         return process
@@ -133,6 +133,11 @@ def launched(words: Sequence[str]) -> int:
 def signal_of(status: int) -> str:
     """Return the name of the signal behind an exit status below 0, with a hint at its cause."""
     return f"signal {-status} ({signal.Signals(-status).name}; out of memory?)"
+
+
+def tied_environment() -> dict[str, str]:
+    """Return the environment of a process that ends once its input, a pipe of this one, is closed."""
+    return {**without_launcher(os.environ), _TIED: "1"}
 
 
 def end_with_launcher() -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ...cache.disk.sizes import megabytes
 from .duration import hours_minutes
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class ProgressLine:
         if self.console.is_terminal:
             self.bar.update(self.task, line=self._line(self._width))
 
+    def speed(self, unit: str) -> str:
+        """Return the rate in a unit, "" where nothing was done in this run yet."""
+        return shown_rate(self.rate, unit)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Clear the terminal for another progress line, or for text, while the block runs."""
@@ -73,7 +78,7 @@ class ProgressLine:
         """Count; with a unit, e.g. "images/s", the text behind the counts is the rate."""
         self.done += count
         if unit:
-            self.text = f"{self.rate:.1f} {unit}"
+            self.text = self.speed(unit)
         if self.console.is_terminal:
             self.bar.update(self.task, completed=self.done, line=self._line(self._width))
         elif time.monotonic() - self.logged > LOG_EVERY_SECONDS:
@@ -88,6 +93,18 @@ class ProgressLine:
 
     def _line(self, width: int | None = None) -> str:
         return progress_text(self.title, self.done, self.total, self.left, self.text, width)
+
+
+def shown_rate(rate: float, unit: str) -> str:
+    """Return a rate with its unit: `12.3 images/s`, `0.04 images/s`; "" where it is not known yet.
+
+    unit: with "MB/s" the rate is in bytes.
+    """
+    if rate <= 0:
+        return ""
+    if unit == "MB/s":
+        return f"{megabytes(rate)}/s"
+    return f"{rate:.1f} {unit}" if rate >= 1 else f"{rate:.2g} {unit}"
 
 
 def progress_text(

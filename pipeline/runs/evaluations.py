@@ -21,9 +21,8 @@ from typing import Any
 from ...cache.disk.files import read_below
 from ...cache.errors import CorruptCache, FdetError, InputError, StorageError
 from ...cache.format.sealed import parse_json
-from .history import evaluations_of, read_history
+from .history import evaluations_of, has_ended, read_history
 from .info import MAX_BYTES, RunInfo
-from .position import LAST, read_position
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +134,13 @@ def caches_of(info: RunInfo, part: str) -> set[str]:
 def unfinished_of(run: Path, info: RunInfo) -> dict[str, int] | None:
     """Return the "epochs" that a run has done, and those that it is "of"; None where it is finished.
 
-    It is also None where that is not known, as last.safetensors is missing or damaged.
+    It is also None where that is not known, as last.safetensors is damaged.
     """
     try:
-        if not (run / LAST).is_file() or read_position(run / LAST, info).finished:
+        history = read_history(run)
+        if has_ended(run, info, history):
             return None
-        done = max((each.epoch for each in evaluations_of(read_history(run))), default=0)
+        done = max((each.epoch for each in evaluations_of(history)), default=0)
     except FdetError as error:
         log.warning("%s: whether it is finished is not known: %s", run, error)
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from ...cache.errors import CorruptCache
 from . import metrics_log
 from .info import RunInfo
-from .position import LAST, read_position
+from .position import BEST, LAST, read_position
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,22 @@ def is_finished(run: Path) -> bool:
     """
     last = run / LAST
     return last.is_file() and read_position(last, RunInfo.read(run)).finished
+
+
+def has_ended(run: Path, info: RunInfo, history: History) -> bool:
+    """Return whether a run came to its end: by its checkpoint, or where that is missing, by its log.
+
+    Raises CorruptCache for a checkpoint that is damaged or belongs to another run.
+    """
+    last = run / LAST
+    if last.is_file():
+        return read_position(last, info).finished
+    evaluations, train = evaluations_of(history), info.config.train
+    if not evaluations:
+        return (run / BEST).is_file()  # They are kept at the end where nothing is evaluated.
+    aps = [evaluation.ap for evaluation in evaluations]
+    stale = len(aps) - 1 - aps.index(max(aps))
+    return evaluations[-1].epoch == train.epochs or 0 < train.patience <= stale
 
 
 def _value(line: Mapping[str, Any]) -> Steps | Evaluation:

@@ -12,15 +12,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ...cache.errors import FdetError, InputError
+from ...cache.disk.objects import located
+from ...cache.errors import FdetError
 from ...cache.format.header import CacheHeader
+from ...heads.family import NMSSettings
 from .advice.facts import Facts, Scores
 from .advice.rules import About, advise
 from .config import RunConfig
 from .evaluations import KeptEvaluation, caches_of, kept_evaluations
-from .history import Steps, evaluations_of, read_history, steps_of
+from .history import Steps, evaluations_of, has_ended, read_history, steps_of
 from .info import RunInfo
-from .position import BEST, LAST, read_position
+from .kept_options import read_options
+from .names import shell_word
+from .position import BEST
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,8 @@ def inspected(run: Path) -> Facts:
     metrics = best.metrics if of_validation is None and best else None
     return Facts(
         run=shlex.quote(str(run)),
-        finished=_is_finished(run, info),
+        val=_validation_words(run, info),
+        finished=has_ended(run, info, history),
         done=max((entry.epoch for entry in history), default=0),
         curve=tuple((evaluation.epoch, evaluation.ap) for evaluation in evaluations),
         losses=tuple(_losses(steps)),
@@ -61,11 +66,16 @@ def steps_after_training(run: Path) -> list[str]:
 
 
 def steps_after_evaluation(
-    run: Path, checkpoint: str, cache: Path, metrics: Mapping[str, Any]
+    run: Path,
+    checkpoint: str,
+    cache: Path,
+    metrics: Mapping[str, Any],
+    images: Path | None = None,
 ) -> list[str]:
     """Return the lines that `fdet evaluate` prints, of the rules about the evaluation alone.
 
     checkpoint: the weights that were evaluated, "best" or "last". metrics: as Metrics.to_json gives them.
+    images: the folder of the images, where it was given.
     """
 
     def facts() -> Facts:
@@ -73,7 +83,7 @@ def steps_after_evaluation(
         if header.id in caches_of(info, "training") - caches_of(info, "validation"):
             ap = _number(metrics.get("ap")) if checkpoint == "best" else None
             return replace(known, training_ap=ap)
-        return replace(known, scores=scores_of(metrics))
+        return replace(known, scores=scores_of(metrics), val=_val_words(cache, images))
 
     about: Sequence[About] = ("evaluation",)
     return _lines(run, facts, about)
@@ -146,13 +156,6 @@ def _of_best_weights(run: Path) -> list[KeptEvaluation]:
     return [each for each in kept if each.may_be_of_weights(weights)]
 
 
-def _is_finished(run: Path, info: RunInfo) -> bool:
-    try:
-        return read_position(run / LAST, info).finished
-    except InputError:  # no checkpoint yet
-        return False
-
-
 def _losses(steps: Iterable[Steps]) -> Iterable[tuple[int, float]]:
     """Yield the mean loss of each epoch."""
     by_epoch: dict[int, list[float]] = defaultdict(list)
@@ -175,13 +178,29 @@ def _of_data(info: RunInfo) -> dict[str, Any]:
     }
 
 
+def _validation_words(run: Path, info: RunInfo) -> str:
+    """Return the options that name the validation data of a run, as far as its own are kept."""
+    kept = read_options(run)
+    val = kept.get("val")
+    images = kept.get("val_images") or (kept.get("images") if info.own_backbone else None)
+    if not isinstance(val, str):
+        return Facts().val
+    return _val_words(located(val), Path(images) if isinstance(images, str) else None)
+
+
+def _val_words(cache: Path, images: Path | None) -> str:
+    """Return the options that name a validation cache, and its images where they are known."""
+    words = f"--val {shell_word(cache)}"
+    return words if images is None else f"{words} --images {shell_word(images)}"
+
+
 def _of_settings(config: RunConfig) -> dict[str, Any]:
     train, schedule = config.train, config.schedule
     return {
         "epochs": _settled(train.epochs),
         "head": config.head.name,
         "min_level": config.neck.min_level,
-        "nms_iou": config.head.nms_iou,
+        "nms_iou": config.head.nms_iou if isinstance(config.head, NMSSettings) else None,
         "eval_every": _settled(train.eval_every),
         "repeat_factor": train.repeat_factor,
         "lr": _settled(config.optim.lr),

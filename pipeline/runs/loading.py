@@ -9,9 +9,9 @@ import torch
 
 from ...cache.codecs.codec import Codec, codec_of
 from ...cache.pairs import PairedCodec
-from ...cache.pyramid import PyramidSpec
 from ...heads.detector import Detector
 from ..backbones.loading import load_backbone_of, random_backbone_of
+from ..backbones.tail import AdaptedTail, Tail
 from ..backbones.taps import HW
 from ..backbones.trained import TrainedBackbone
 from ..dataset.classes.embeddings import ClassEmbeddings
@@ -75,7 +75,7 @@ def load_model(
     info.check_size(path)
     backbone: OwnBackbone | None = None
     if info.tail is not None:
-        backbone = _tail(info, info.tail, torch.device(device), weights)
+        backbone = tail_of_run(info, torch.device(device), weights)
     elif info.trains_backbone:
         # The weights of the run then replace all of these.
         drawn = random_backbone_of(info.key, torch.device(device), info.config.train.seed)
@@ -88,13 +88,20 @@ def load_model(
     return model.to(device).eval()
 
 
-def _tail(
-    info: RunInfo, levels: PyramidSpec, device: torch.device, weights: str | None
-) -> OwnBackbone:
-    """Make the tail of a run. The weights that it has trained are loaded afterwards."""
+def tail_of_run(
+    info: RunInfo, device: torch.device, weights: str | None
+) -> Tail | AdaptedTail | None:
+    """Make the tail of a run, None where it has none. The weights that it keeps are loaded afterwards.
+
+    weights: those of the backbone, where the tail has adapters and extraction took a file. Raises InputError,
+    KeyMismatch.
+    """
+    if info.tail is None:
+        return None
+    levels = info.tail.names
     canvases = [recipe_of(info.key, Path()).rule.canvas_hw((1, 1))]
     if info.config.backbone.adapters:
-        frozen = load_backbone_of(info.key, device, weights, levels=lambda _: levels.names)
+        frozen = load_backbone_of(info.key, device, weights, levels=lambda _: levels)
     else:
-        frozen = random_backbone_of(info.key, device, info.config.train.seed, levels.names)
+        frozen = random_backbone_of(info.key, device, info.config.train.seed, levels)
     return tail_of(info.config, frozen, canvases)

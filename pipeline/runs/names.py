@@ -1,8 +1,9 @@
-"""Names of runs, classes and files as they are displayed: told apart, and cut in the middle where long."""
+"""Names of runs, classes and files as they are displayed: told apart, cut where long, quoted in commands."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -20,6 +21,16 @@ def unique_names(runs: Sequence[Path]) -> list[str]:
     while len({p[-length:] for p in parts}) < len(parts):
         length += 1
     return [shown("/".join(p[-length:])) for p in parts]
+
+
+def shell_word(value: Path | str) -> str:
+    """Return a value as a word of a shell command; a path below the current folder is relative to it.
+
+    The paths that a run keeps are absolute.
+    """
+    if isinstance(value, Path) and value.is_relative_to(here := Path.cwd()):
+        value = value.relative_to(here)
+    return shlex.quote(str(value))
 
 
 def shortened(text: str, length: int) -> str:

@@ -79,20 +79,25 @@ def thresholds_of(
             found = Thresholds(scores, kept.path)
             log.info("thresholds %s, the best of each class in %s", found.shown, kept.path)
             return found
+    options = {
+        "--checkpoint": checkpoint if checkpoint != "best" else "",
+        "--nms": _nms(run, known),
+    }
+    given_too = "".join(f" {flag} {value}" for flag, value in options.items() if value)
     log.info(
-        "no evaluation in %s has thresholds for %s.safetensors: %g for all classes; `fdet evaluate` "
+        "no evaluation in %s has thresholds for these weights%s: %g for all classes; `fdet evaluate%s` "
         "finds the best",
         run,
-        checkpoint,
+        f" with{given_too}" if given_too else "",
         DRAWN,
+        given_too,
     )
     return Thresholds.same(DRAWN, classes)
 
 
 def _by_preference(run: Path, known: RunInfo, checkpoint: str) -> list[KeptEvaluation]:
     """Return the evaluations of these weights and this NMS, in the order in which they are to be used."""
-    weights, nms = run / f"{checkpoint}.safetensors", known.config.head.nms
-    wanted = "" if nms == RunInfo.read(run).config.head.nms else nms
+    weights, wanted = run / f"{checkpoint}.safetensors", _nms(run, known)
     kept = [
         each
         for each in kept_evaluations(run)
@@ -105,6 +110,12 @@ def _by_preference(run: Path, known: RunInfo, checkpoint: str) -> list[KeptEvalu
         return 0 if cache in validated else 2 if cache in trained else 1
 
     return sorted(kept, key=rank)  # It is stable, so the newest stays the first.
+
+
+def _nms(run: Path, known: RunInfo) -> str:
+    """Return the NMS that is used, "" where it is the run's own."""
+    nms = known.config.head.suppression
+    return "" if nms == RunInfo.read(run).config.head.suppression else nms
 
 
 def _scores_in(kept: KeptEvaluation, labels: Sequence[str]) -> tuple[float, ...] | None:

@@ -66,7 +66,7 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: int) -> 
 
 
 def _check_adapters(config: RunConfig, options: TrainOptions) -> None:
-    if not (options.kind.live or options.kind.tail):
+    if not options.kind.runs_backbone:
         raise ConfigError(
             "--adapters (backbone.adapters) act inside the backbone, and cached maps do not pass through "
             "them; expected --source online --images DIR, or --source tail"

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from ..command import MASKS, MODEL, Assignments, echo, given_names, opt, takes
+from ..command import MASKS, MODEL, Assignments, LastCounts, echo, given_names, opt, takes
 from ..machines.interrupt import INTERRUPTED
 from ..runs.config_option import ConfigFile
 from .options import TrainOptions
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(LastCounts):
     """The command `fdet train-heads`, in which `--resume RUN` stands for `--resume --out RUN`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -54,10 +53,15 @@ def train_command(
     context: typer.Context,
     config: ConfigFile = None,
     neck: Annotated[
-        str | None, opt("neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid or identity", group=MODEL)
+        str | None,
+        opt(
+            "neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid, tap-attention, hybrid or identity",
+            group=MODEL,
+        ),
     ] = None,
     head: Annotated[
-        str | None, opt("head: retinanet, fcos, tal, faster-rcnn or cascade-rcnn", group=MODEL)
+        str | None,
+        opt("head: retinanet, fcos, tal, faster-rcnn, cascade-rcnn or query", group=MODEL),
     ] = None,
     masks: Annotated[bool, opt(MASKS, group=MODEL)] = False,
     adapters: Annotated[

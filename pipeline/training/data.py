@@ -103,11 +103,19 @@ def _tail(
     canvases = [recipe_of(header.key, Path()).rule.canvas_hw((1, 1))]
     tail = tail_of(config, frozen, canvases)
     if tail.tokens:
-        raise ConfigError(
-            f"--source tail: {header.key.backbone} passes {counted(tail.tokens, 'token')} on beside the map, "
-            "which caches do not keep; use --source finetune"
-        )
+        _check_tokens(tail.tokens, options)
     return tail
+
+
+def _check_tokens(count: int, options: TrainOptions) -> None:
+    """Raise ConfigError where a cache lacks the tokens that a tail takes beside the map."""
+    for cache in (*options.caches, *([options.val] if options.val is not None else [])):
+        key = CacheHeader.read(cache).key
+        if key.image_vector is None or not key.image_vector.of_tokens:
+            raise ConfigError(
+                f"--source {options.source}: {key.backbone} passes {counted(count, 'token')} on beside the "
+                f"map, and {cache} does not keep them; extract it with --tokens"
+            )
 
 
 def _check_precision(config: RunConfig, header: CacheHeader) -> None:

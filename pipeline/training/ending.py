@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...cache.errors import FdetError
@@ -13,6 +12,7 @@ from ..machines.duration import shown_time
 from ..runs.history import evaluation_after, read_history
 from ..runs.info import RunInfo
 from ..runs.inspection import HEADING, steps_after_training
+from ..runs.names import shell_word
 from ..runs.points import class_lines, points
 from .options import TrainOptions
 
@@ -64,19 +64,9 @@ def next_command(options: TrainOptions) -> str:
         "--images": (options.val_images or options.images) if own else None,
         "--weights": options.weights if info.config.backbone.adapters else None,
     }
-    words = [f"fdet evaluate {run}", _word(options.val)]
-    words += [f"{name} {_word(value)}" for name, value in given.items() if value]
+    words = [f"fdet evaluate {run}", shell_word(options.val)]
+    words += [f"{name} {shell_word(value)}" for name, value in given.items() if value]
     return " ".join(words)
-
-
-def _word(value: Path | str) -> str:
-    """Return a value for the shell; a path below the current folder is relative to it.
-
-    The paths that a resumed run kept are absolute.
-    """
-    if isinstance(value, Path) and value.is_relative_to(here := Path.cwd()):
-        value = value.relative_to(here)
-    return shlex.quote(str(value))
 
 
 def _class_lines(summary: TrainSummary) -> Iterator[str]:

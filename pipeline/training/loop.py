@@ -25,7 +25,7 @@ from ..dataset.classes.long_tail import frequencies
 from ..evaluation.coco import Metrics
 from ..machines.devices import device_memory_mb, process_memory_mb
 from ..machines.interrupt import interruptible
-from ..machines.progress import ProgressLine, progress_line
+from ..machines.progress import ProgressLine, progress_line, shown_rate
 from ..runs import metrics_log
 from ..runs.checkpoint import save_state, save_weights
 from ..runs.config import RunConfig, fixed
@@ -215,7 +215,7 @@ class Loop:
                 f"the loss is {loss} at step {self.position.step} ({losses}); {what_to_do}"
             )
         self.figures = (
-            f"loss {loss:.3f}, {rate:.1f} images/s, waiting {waiting:.0%}, "
+            f"loss {loss:.3f}, {shown_rate(rate, 'images/s')}, waiting {waiting:.0%}, "
             f"{memory or process_memory_mb():.0f} MB"
         )
         progress.note(self._note(epoch))

@@ -198,7 +198,7 @@ class TrainOptions:
             raise InputError(f"--memory-limit: expected bytes, got {self.memory_limit}")
         if not self.kind.live:
             self._refuse("is for a backbone in the loop", images=None)
-        if not (self.kind.live or self.kind.tail):
+        if not self.kind.runs_backbone:
             self._refuse("is for a backbone that is loaded", weights=None)
         if self.kind.live:
             self._check_live()
@@ -225,7 +225,7 @@ class TrainOptions:
                 raise InputError(f"{flag} {value}: it goes with {to}; leave it out")
 
     def _check_second(self) -> None:
-        if self.seconds and (self.kind.live or self.kind.tail):
+        if self.seconds and self.kind.runs_backbone:
             raise InputError(
                 f"--with is for cached maps alone; with --source {self.source}, which has one backbone, "
                 "leave it out"

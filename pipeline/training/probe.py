@@ -14,7 +14,7 @@ from ..machines.processes import Processes
 from ..machines.progress import ProgressLine
 from ..machines.world import World
 from ..runs.config import RunConfig
-from ..runs.model import Model, fresh_detector
+from ..runs.model import Model, OwnBackbone, fresh_detector
 from ..sources.data import Data
 from ..sources.epochs import sampler_of
 from .step import parts_of
@@ -60,10 +60,13 @@ def train_steps(
     return Trained(tuple(losses), weights_of(model))
 
 
-def fresh_model(config: RunConfig, data: Data, device: torch.device) -> Model:
+def fresh_model(
+    config: RunConfig, data: Data, device: torch.device, backbone: OwnBackbone | None = None
+) -> Model:
     """Return a model with the weights that a run of this configuration begins with. Raises ConfigError."""
-    levels, classes = data.header.key.levels, len(data.annotations.class_ids)
-    return Model(fresh_detector(config, levels, classes)).to(device)
+    levels = backbone.spec if backbone is not None else data.header.key.levels
+    detector = fresh_detector(config, levels, len(data.annotations.class_ids))
+    return Model(detector, backbone).to(device)
 
 
 def weights_of(model: Model) -> dict[str, Tensor]:

@@ -248,6 +248,29 @@ def test_labels_are_readable_and_do_not_cover_each_other(opened):
             )
 
 
+def test_labels_return_to_their_boxes_when_a_narrow_window_grows(opened):
+    def places():
+        return opened.evaluate(
+            "[...document.querySelectorAll('button.picture .label')].map(node =>"
+            " [node.hidden, Math.round(node.getBoundingClientRect().left"
+            " - node.closest('.picture').getBoundingClientRect().left)])"
+        )
+
+    wide = places()
+    opened.set_viewport_size({"width": 110, "height": 800})
+    wait_until(opened, lambda: places() != wide)
+    opened.set_viewport_size({"width": 1280, "height": 800})
+    wait_until(opened, lambda: places() == wide)
+
+
+def wait_until(page, holds) -> None:
+    for _ in range(100):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    pytest.fail("it never came about")
+
+
 def test_28_classes_have_lines_of_their_own(opened):
     signs = opened.evaluate(
         "[...Array(28).keys()].map(k => `${colourOnPicture(k)} ${dashOnPicture(k)}`)"

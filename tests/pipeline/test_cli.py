@@ -268,7 +268,7 @@ def test_an_extraction_ends_with_one_line_and_says_when_nothing_was_left(places,
     words = [*map(places, EXTRACT), "--size", 64, "--workers", 0, "--threads", 1, "--limit", 2]
     first, again = fdet(*words), fdet(*words)
     assert (first.exit_code, again.exit_code) == (0, 0)
-    assert first.stdout.startswith("2 samples, 0.0 MB, ")
+    assert re.match(r"2 samples, [\d.]+ kB, ", first.stdout)
     assert first.stdout.endswith(f", {tmp_path / 'out'}\n") and first.stdout.count("\n") == 1
     assert again.stdout.endswith(f", {tmp_path / 'out'} (nothing was left to do)\n")
     assert (first.stderr, again.stderr) == ("", "")
@@ -420,20 +420,16 @@ def test_waiting_threads_do_not_spin_unless_asked_to(given):
 STRANGE = "a\x1b]0;owned\x07\udcff.fdet"
 
 
-def test_names_of_files_tell_the_terminal_nothing(places, tmp_path):
+def test_names_of_files_tell_the_terminal_nothing(places, warm, tmp_path):
     """Control characters, and bytes that are no UTF-8, also in what is printed when all is done."""
     out = tmp_path / STRANGE
     words = [*map(places, EXTRACT), "--size", 64, "--workers", 0, "--threads", 1, "--limit", 2]
     words[words.index("--out") + 1] = out
-    done = subprocess.run(
-        [sys.executable, "-m", "fdet", *map(os.fsencode, map(str, words))], capture_output=True
-    )
+    done = subprocess.run([warm.fdet, *map(os.fsencode, map(str, words))], capture_output=True)
     assert done.returncode == 0, done.stderr
     assert rb"a\x1b]0;owned\x07\udcff.fdet" in done.stdout
     for words in (["cache", "info", out], ["cache", "verify", out], ["cache", "rm", "--yes", out]):
-        done = subprocess.run(
-            [sys.executable, "-m", "fdet", *map(os.fsencode, map(str, words))], capture_output=True
-        )
+        done = subprocess.run([warm.fdet, *map(os.fsencode, map(str, words))], capture_output=True)
         assert done.returncode == 0, done.stderr
         assert b"\x1b" not in done.stdout + done.stderr
     assert not out.exists()

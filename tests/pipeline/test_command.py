@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 from fdet.cache.disk.objects import ObjectPath, located
 from fdet.cache.errors import InputError
 from fdet.heads.ranges import at_least
+from fdet.pipeline import command as commands
 from fdet.pipeline.cli import app
 from fdet.pipeline.command import (
+    LastCounts,
+    Program,
     argument,
     cache_argument,
     cache_opt,
@@ -191,3 +194,64 @@ def test_a_default_stands_in_the_help_without_parentheses():
     program = typer.Typer()
     program.command()(command)
     assert "the form; default: jpg" in CliRunner().invoke(program, ["--help"]).output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forms:
+    form: Annotated[str, opt("the form", parser=str)] = "jpg"
+    parts: Annotated[Sequence[str], opt("parts")] = ()
+    deep: Annotated[bool, opt("go deep", "--deep/--flat")] = False
+    loud: Annotated[bool, opt("be loud")] = False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--form", "a", "--form=b"], ["--form: given 2 times; only the last one counts: b"]),
+        (["--deep", "--flat"], ["--deep or --flat: given 2 times; only the last one counts"]),
+        (["--parts", "a", "--parts", "b", "--loud", "--loud", "--form", "a"], []),
+    ],
+)
+def test_what_is_given_twice_is_named_where_only_the_last_counts(words, said, caplog):
+    program = Program()
+
+    @takes
+    def command(options: Forms) -> None:
+        """Do it."""
+
+    program.command()(command)
+    assert CliRunner().invoke(program, words).exit_code == 0
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+def test_a_former_name_works_and_names_what_replaced_it(monkeypatch, caplog):
+    monkeypatch.setattr(commands, "REPLACED", {"--old-form": ("--form", "9.9")})
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        form: Annotated[str, opt("the form", "--form", "--old-form")] = "jpg"
+
+    got, program = [], Program()
+
+    @takes
+    def command(options: Options) -> None:
+        """Do it."""
+        got.append(options.form)
+
+    program.command()(command)
+    for words in (["--form", "a"], ["--old-form", "b"], ["--old-form=c"]):
+        assert CliRunner().invoke(program, words).exit_code == 0
+    assert got == ["a", "b", "c"]
+    said = "--old-form is deprecated: use --form; fdet 9.9 drops it"
+    assert [record.getMessage() for record in caplog.records] == [said, said]
+
+
+def test_every_former_name_has_an_option_and_its_replacement():
+    flags = [flag for _, p in options() for flag in info_of(p).param_decls or ()]
+    assert {f for old, (new, _) in commands.REPLACED.items() for f in (old, new)} <= set(flags)
+
+
+def test_every_command_says_so():
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    kinds = {each.name: each.cls for group in groups for each in group.registered_commands}
+    assert len(kinds) > 25 and all(issubclass(kind, LastCounts) for kind in kinds.values())

@@ -117,6 +117,18 @@ TARGETS = {
             *("--recursive", "--save-crops", "--threshold", "0.01", "--device", "cpu"),
         ]
     ),
+    "audit": Target(
+        lambda ground, out: [
+            *("audit", ground.run, ground.cache, "--out", out, "--folds", "2", "--above", "0.01"),
+            *("--images", ground.dataset.parent / "images", "--device", "cpu", "--threads", "1"),
+        ],
+        kept=lambda name: name.endswith((".safetensors", ".csv", ".jpg")) or name == "audit.json",
+    ),
+    "watch": Target(
+        lambda ground, out: ["watch", ground.run, "--once", "--out", out / "watch.html"],
+        lambda ground, out: out.mkdir(),
+        kept=lambda name: False,
+    ),
 }
 
 

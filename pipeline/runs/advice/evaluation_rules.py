@@ -68,8 +68,8 @@ def classification(facts: Facts) -> str | None:
     worst = listed([f"{name!r} ({points(ap)})" for ap, name in known[:2]])
     return (
         f"most would be gained by the right classes ({gain}): look at what is confused (`fdet report "
-        f"{facts.run} --out report.html --val CACHE --images DIR`), merge classes that cannot be told apart, "
-        f"and add images of those with the lowest AP, {worst}"
+        f"{facts.run} --out report.html {facts.val}`), merge classes that cannot be told apart, and add "
+        f"images of those with the lowest AP, {worst}"
     )
 
 
@@ -101,6 +101,8 @@ def across_classes(facts: Facts) -> str | None:
 def duplicates(facts: Facts) -> str | None:
     """Say that second detections of an object cost the most."""
     gain = _leading(facts, "duplicate")
+    if facts.nms_iou is None:
+        return None
     return gain and (
         f"most would be gained without second detections of an object ({gain}): lower head.nms_iou (now "
         f"{facts.nms_iou:g})"

@@ -57,11 +57,11 @@ class Scores:
 class Facts:
     """The facts of a run.
 
-    run: its folder, as commands name it. finished: whether it came to its end. epochs: how many it was to
-    have; done: how many it has done. curve: the epoch and AP of each evaluation. losses: each epoch's mean
-    loss. diverged: the loss that was not finite, as text, and its step. scores: the evaluation of the best
-    weights. training_ap: their AP on the training images, where it was measured. same_images: whether
-    validation images were trained on.
+    run: its folder, as commands name it. val: the options that name its validation data. finished: whether
+    it came to its end. epochs: how many it was to have; done: how many it has done. curve: the epoch and AP
+    of each evaluation. losses: each epoch's mean loss. diverged: the loss that was not finite, as text, and
+    its step. scores: the evaluation of the best weights. training_ap: their AP on the training images, where
+    it was measured. same_images: whether validation images were trained on.
 
     classes: the number of classes; rare: those that at most ten training images show. views: how many views
     of an image were trained on; cached_views: how many the cache has. size: the options of extraction that
@@ -70,6 +70,7 @@ class Facts:
     """
 
     run: str = "RUN"
+    val: str = "--val CACHE"
     finished: bool = True
     epochs: int = 12
     done: int = 12
@@ -87,7 +88,7 @@ class Facts:
     finer: bool = False
     head: str = ""
     min_level: int = 3
-    nms_iou: float = 0.5
+    nms_iou: float | None = 0.5
     eval_every: int = 1
     repeat_factor: float = 0.0
     lr: float = 1e-3

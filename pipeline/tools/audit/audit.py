@@ -86,7 +86,7 @@ def audit(run: Path, cache: Path, out: Path, options: AuditOptions = DEFAULTS) -
         else:
             _as_now(before, plan).check_same(plan.state, out)
         write_inputs(out, plan.config, plan.folds, plan.known)
-        train_folds(Training(cache, out, options, plan.folds, plan.steps))
+        train_folds(Training(cache, out, options, plan.state.source, plan.folds, plan.steps))
         found: dict[int, Detections] = {}
         for fold in plan.folds:
             found |= found_in_fold(plan.look, fold)
@@ -132,9 +132,11 @@ def make_plan(run: Path, cache: Path, out: Path, options: AuditOptions) -> Plan:
         data.fingerprint.split()[-1],
         options.folds,
         options.seed,
+        info.cached_source,
     )
     steps = {fold.number: _steps(config, data, fold) for fold in folds}
-    return Plan(run, cache, options, config, Look(data, device, out), folds, steps, state)
+    look = Look(data, device, out, options.weights)
+    return Plan(run, cache, options, config, look, folds, steps, state)
 
 
 def _steps(config: RunConfig, data: Data, fold: Fold) -> int:

@@ -6,8 +6,11 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from ....cache.wording import counted
 from ...command import argument, cache_argument, echo, opt, takes
+from ...machines.interrupt import INTERRUPTED
 from .options import AuditOptions
 
 # How many entries are printed.
@@ -32,9 +35,9 @@ def audit_command(
 
     try:
         results = audit(run, cache, out, options)
-    except KeyboardInterrupt:
-        echo(f"\n{out}: folds that are finished are kept; the same command goes on", err=True)
-        raise
+    except KeyboardInterrupt as error:
+        echo("\nfdet: interrupted; what was finished is kept: the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from error
     for entry in results.entries[:_SHOWN]:
         echo(
             f"{entry.rank:>4} {entry.suspicion:.2f} {entry.kind}: {entry.image}: {entry.suggestion}"

@@ -13,6 +13,7 @@ import torch
 
 from ....cache.disk.publish import publish_bytes, remove_files
 from ....cache.sampler import plain_batches
+from ....heads.family import NMSSettings
 from ....heads.types import Detections
 from ...evaluation.detecting import detect
 from ...runs.config import RunConfig
@@ -31,11 +32,15 @@ _MAX_DETECTIONS = 300
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The images that the heads look at, the device that they run on, and the folder of the audit."""
+    """The images that the heads look at, the device that they run on, and the folder of the audit.
+
+    weights: the file of the backbone's weights, where it is needed for a tail.
+    """
 
     data: Data
     device: torch.device
     out: Path
+    weights: str | None = None
 
 
 def found_in_fold(look: Look, fold: Fold) -> Mapping[int, Detections]:
@@ -51,11 +56,11 @@ def found_in_fold(look: Look, fold: Fold) -> Mapping[int, Detections]:
         return kept
     info = RunInfo.read(paths.run)
     wide = replace(info, config=at_low_scores(info.config))
-    detector = load_model(paths.run, wide, "best", look.device).detector
+    model = load_model(paths.run, wide, "best", look.device, weights=look.weights)
     settings = info.config.train
     batches = plain_batches(look.data.header.layout, fold.held_out, settings.batch_size)
     title = f"fold {fold.number}"
-    found = detect(detector, look.data.source, batches, settings.precision, title=title)
+    found = detect(model.detector, look.data.source, batches, settings.precision, title=title)
     remove_files(list(paths.folder.glob("found-*.npz")))
     publish_bytes(path, _bytes(found))
     return found
@@ -68,8 +73,9 @@ def at_low_scores(config: RunConfig) -> RunConfig:
         head,
         score_threshold=min(head.score_threshold, LOWEST_SCORE),
         max_detections=max(head.max_detections, _MAX_DETECTIONS),
-        nms="class",
     )
+    if isinstance(wide, NMSSettings):
+        wide = replace(wide, nms="class")
     return replace(config, head=wide)
 
 

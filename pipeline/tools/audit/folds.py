@@ -42,9 +42,10 @@ def folds_of(
     ]
     members = [[image_ids[k] for k in positions] for positions in joined_groups(keys)]
     if len(members) < count:
-        raise InputError(
-            f"--folds {count}: there are only {counted(len(members), 'different image')}; give fewer folds"
-        )
+        there = counted(len(members), "different image")
+        if len(members) < 2:
+            raise InputError(f"there is only {there}; an audit needs at least 2")
+        raise InputError(f"--folds {count}: there are only {there}; give fewer folds")
     groups = [_group(annotations, ids) for ids in members]
     fold_of = {
         image_id: fold

@@ -32,7 +32,8 @@ _LIST = "List"
 class AuditOptions:
     """The options of an audit, besides its run, its cache and its folder.
 
-    second: a second backbone's cache of the same images, for a run that was trained on two.
+    second: a second backbone's cache of the same images, for a run that was trained on two. weights: the
+    weights of the backbone, for a run with a tail, where extraction took a file.
     """
 
     folds: Annotated[
@@ -43,6 +44,10 @@ class AuditOptions:
     seed: Annotated[int, opt("seed: the same one makes the same folds")] = 0
     second: Annotated[
         Path | None, cache_opt("the second backbone's cache, for a run trained on two", "--with")
+    ] = None
+    weights: Annotated[
+        str | None,
+        opt("weights file of the backbone, for a run with a tail, if extraction was given one"),
     ] = None
     annotations: AnnotationsInstead = None
     format: Format = None

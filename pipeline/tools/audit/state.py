@@ -12,6 +12,7 @@ from ....cache.disk.publish import publish_bytes
 from ....cache.errors import CorruptCache, InputError
 from ....cache.format.json_values import text_of, whole_of
 from ....cache.format.sealed import read_sealed, sealed_json
+from ...sources.kinds import CACHED
 
 NAME = "state.json"
 FORMAT = 1
@@ -23,7 +24,8 @@ class State:
     """The inputs that the folds of an audit depend on.
 
     config: the digest of the settings. cache, second: the ids of the caches, "none" without a second one.
-    annotations: their sha256.
+    annotations: their sha256. source: the source of the pyramids, which older states lack, as it was the
+    cache.
     """
 
     config: str
@@ -32,6 +34,7 @@ class State:
     annotations: str
     folds: int
     seed: int
+    source: str = CACHED
 
     @classmethod
     def read(cls, out: Path) -> State | None:
@@ -50,6 +53,7 @@ class State:
                 text_of(data["annotations"]),
                 whole_of(data["folds"]),
                 whole_of(data["seed"]),
+                text_of(data.get("source", CACHED)),
             )
         except (LookupError, TypeError, ValueError) as error:
             raise CorruptCache(f"{path}: unreadable ({error}); choose another --out") from error
@@ -67,6 +71,7 @@ class State:
                 ("cache", "the features of the cache"),
                 ("second", "the features of the second cache"),
                 ("annotations", "the annotations"),
+                ("source", "the sources (--source of the run)"),
             )
             if getattr(self, name) != getattr(now, name)
         ]

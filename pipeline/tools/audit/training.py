@@ -36,11 +36,15 @@ _REFRESH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """The trainings of an audit. steps: the number of steps of each fold, by its number."""
+    """The trainings of an audit.
+
+    source: the source of the pyramids. steps: the number of steps of each fold, by its number.
+    """
 
     cache: Path
     out: Path
     options: AuditOptions
+    source: str
     folds: Sequence[Fold]
     steps: Mapping[int, int]
 
@@ -108,13 +112,15 @@ def _words(training: Training, fold: Fold, slot: int) -> list[str]:
     threads = threads_of_run(paths.run) or _threads(options)
     words = [
         *("fdet", "train-heads", str(training.cache), "--out", str(paths.run)),
-        *("--config", str(training.out / SETTINGS)),
+        *("--config", str(training.out / SETTINGS), "--source", training.source),
         *("--annotations", str(paths.annotations), "--format", "coco"),
         *("--device", _device(options, slot), "--threads", str(threads)),
         *("--resident", options.resident if options.jobs == 1 else "none"),
     ]
     if options.second is not None:
         words += ["--with", str(options.second)]
+    if options.weights is not None:
+        words += ["--weights", options.weights]
     if (paths.run / "run.json").is_file():
         words.append("--resume")
     log.info("fold %d of %d: %s", fold.number, len(training.folds), paths.log)
@@ -161,4 +167,4 @@ def _refresh(training: Training, progress: ProgressLine, running: Sequence[int])
     numbers = " and ".join(map(str, sorted(running)))
     which = f"fold {numbers} of {len(training.folds)}" if running else ""
     progress.advance(max(0, _steps_done(training) - progress.done))
-    progress.note(", ".join(filter(None, [which, f"{progress.rate:.1f} steps/s"])))
+    progress.note(", ".join(filter(None, [which, progress.speed("steps/s")])))

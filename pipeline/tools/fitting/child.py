@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ....cache.errors import InputError
 from ...machines.interrupt import interruptible
+from ...machines.launching import tied_environment
 
 _POLL_SECONDS = 0.05
 # What the driver of an accelerator makes: NVIDIA's, in Windows' Linux, AMD's.
@@ -76,8 +77,9 @@ def _started(words: Sequence[str], read: bool) -> subprocess.Popen[str]:
     # -P: a typer.py in the current folder, which may be one of data, is not imported.
     return subprocess.Popen(  # noqa: S603 - this program itself
         [sys.executable, "-P", "-m", "fdet", *words],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,  # It ends with this process, although that is killed.
         stdout=subprocess.PIPE if read else None,
+        env=tied_environment(),
         text=True,
         errors="replace",
     )

@@ -133,6 +133,11 @@ def _label(values: Sequence[Value], axes: Sequence[Axis]) -> str:
 _TRIAL = re.compile("[0-9a-f]{12}")
 
 
+def is_trial(record: RunRecord) -> bool:
+    """Return whether a run is a trial of `fdet ablate`, whose folder's name is a digest."""
+    return record.info is not None and bool(_TRIAL.fullmatch(record.folder.name))
+
+
 def named_trials(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[RunRecord]:
     """Return the records with the trials of ablations named by what differs, such as `fcos seed=0`.
 
@@ -141,7 +146,7 @@ def named_trials(records: Sequence[RunRecord], axes: Sequence[Axis]) -> list[Run
     seeds = {record.seed for record in records if record.info is not None}
     found = []
     for k, record in enumerate(records):
-        if record.info is not None and _TRIAL.fullmatch(record.folder.name):
+        if is_trial(record):
             label = _label([axis.values[k] for axis in axes], axes)
             seed = f"seed={record.seed}" if len(seeds) > 1 else ""
             name = " ".join(filter(None, [label, seed])) or record.name

@@ -12,6 +12,7 @@ from ....cache.errors import FdetError
 from ....cache.format.header import NAME, CacheHeader
 from ...runs.config import RunConfig
 from ...runs.info import FREE, FRESH, STAGE_2, RunInfo
+from ...sources.kinds import CACHED, SOURCES
 from .records import RunRecord
 
 # The number of folders above a run below which its caches are searched.
@@ -53,8 +54,10 @@ def reproduction(record: RunRecord, caches: Mapping[str, Path]) -> str:
         return " ".join(["fdet retrain-classifier RUN", *data, f"--samplings {samplings}", *given])
     words = ["fdet train-heads", *data]
     words += [f"--neck {info.config.neck.name}", f"--head {info.config.head.name}"]
-    if info.source != "cached":
-        words += [f"--source {info.source}", "--images PHOTOS"]
+    if info.source != CACHED:
+        words.append(f"--source {info.source}")
+    if SOURCES[info.source].live:
+        words.append("--images PHOTOS")
     if info.data.get("start", FRESH) != FRESH:
         words.append("--start RUN")
     if info.embedding:

@@ -30,6 +30,7 @@ from ...machines.devices import pick_device, use_threads
 from ...machines.progress import progress_line
 from ...pictures.choice import check_pictured, choose_images
 from ...runs.loading import codec_of_run
+from ...runs.pairing import labelled
 from .records import RunRecord
 from .scores import detections_of
 
@@ -91,7 +92,7 @@ def gallery_of_cache(records: Sequence[RunRecord], val: Path, images: Path) -> G
     for record in records[:HEADS]:
         if record.info is not None:
             with suppress(InputError):  # Those of other classes are not in the gallery.
-                annotations = record.info.check_classes(annotations, str(val))
+                annotations = labelled(record.info, annotations, str(val))
     labels = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     found = {}
     for record in records[:HEADS]:

@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 import torch
 
-from ....cache.errors import FdetError, InputError
+from ....cache.errors import FdetError
 from ...evaluation.coco import FIGURES, GROUPS
 from ...evaluation.errors import KINDS
 from ...runs.advice.rules import Advice
 from ...runs.figures import RunFigures
-from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
+from ...runs.history import History, evaluations_of, has_ended, read_history, steps_of
 from ...runs.info import RunInfo
 from ...runs.names import unique_names
-from ...runs.position import LAST, count_trained, read_position
+from ...runs.position import LAST, count_trained
 from ...sources.kinds import SOURCES
 
 State = Literal["finished", "unfinished", "unreadable"]
@@ -107,7 +107,7 @@ def _record(run: Path, name: str) -> RunRecord:
 def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
     history = read_history(run)
     evaluations, steps = evaluations_of(history), steps_of(history)
-    state, note = _state(run, info, steps)
+    state, note = _state(run, info, history)
     figures: dict[str, float | None] = {}
     per_class: dict[str, float | None] = {}
     if steps:
@@ -120,7 +120,7 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
         figures["mask_ap"] = _finite((best.metrics.get("masks") or {}).get("ap"))
         per_class = {c: _finite(ap) for c, ap in best.metrics["per_class"].items()}
     elif state == "finished":
-        note = "never evaluated: it had no --val"
+        note = "never evaluated: it had no --val" if history else "metrics.jsonl is missing"
     return RunRecord(
         run,
         name,
@@ -134,14 +134,10 @@ def _with_metrics(run: Path, name: str, info: RunInfo) -> RunRecord:
     )
 
 
-def _state(run: Path, info: RunInfo, steps: Sequence[Steps]) -> tuple[State, str]:
-    epochs = info.config.train.epochs
-    try:
-        if read_position(run / LAST, info).finished:
-            return "finished", ""
-        resumed = "--resume continues it"
-    except InputError:
-        resumed = "it has no checkpoint yet, and --resume begins it once more"
+def _state(run: Path, info: RunInfo, history: History) -> tuple[State, str]:
+    if has_ended(run, info, history):
+        return "finished", ""
+    steps, epochs = steps_of(history), info.config.train.epochs
     reached = steps[-1].epoch if steps else 0
     if steps and steps[-1].diverged:
         loss, step = steps[-1].diverged, steps[-1].step
@@ -149,6 +145,11 @@ def _state(run: Path, info: RunInfo, steps: Sequence[Steps]) -> tuple[State, str
             "unfinished",
             f"diverged in epoch {reached} of {epochs}: its loss was {loss} at step {step}",
         )
+    resumed = (
+        "--resume continues it"
+        if (run / LAST).is_file()
+        else f"it has no {LAST}, and --resume begins it once more"
+    )
     return "unfinished", f"in epoch {reached} of {epochs}; {resumed}"
 
 
@@ -199,10 +200,7 @@ def _parameters(run: Path, info: RunInfo) -> Parameters | None:
         return Parameters(total, total)
     state = run / LAST
     trained = count_trained(state, info) if state.is_file() else above
-    # The backbone's number includes a tail only where the cache has its last level.
-    whole = info.tail is not None and info.tail.names[-1] in info.key.levels.names
-    counted = info.trains_backbone or (whole and not info.config.backbone.adapters)
-    return Parameters(trained, total if counted else total + trained - above)
+    return Parameters(trained, info.total_parameters(trained, above))
 
 
 def errors_of(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -124,7 +124,7 @@ class Report:
         sets = {
             r.info.data.get("validation data", "").rpartition(" ")[2]
             for r in self.records
-            if r.info is not None
+            if r.info is not None and r.figures.get("ap") is not None
         }
         if len(sets) > 1:
             notes.append(

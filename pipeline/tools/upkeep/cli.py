@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from ....cache.disk.objects import ObjectPath
+from ....cache.disk.sizes import megabytes
 from ....cache.errors import InputError
 from ....cache.wording import counted
-from ...command import argument, cache_argument, cache_opt, echo, opt, takes
+from ...command import Program, argument, cache_argument, cache_opt, echo, opt, takes
 from ...extraction.options import CALIBRATION_IMAGES
 
-cache_app = typer.Typer(
+cache_app = Program(
     no_args_is_help=True, help="Look at caches, check, convert, copy and clean them."
 )
 
@@ -59,7 +60,7 @@ def verify_command(cache: _Cache) -> None:
         echo(str(damage))
     for name in result.leftovers:
         echo(f"left over: {name} (`fdet cache rm --leftovers` removes it)", err=True)
-    size = f"{result.bytes / 1e6:.1f} MB read"
+    size = f"{megabytes(result.bytes)} read"
     if result.missing:
         echo(f"unfinished: {counted(result.missing, 'shard is', 'shards are')} not written yet")
     if not result.sound:
@@ -98,8 +99,8 @@ def convert_command(
     codec: Annotated[
         str | None,
         opt(
-            "coarser codec: fp16, bf16, int8, int6, int5, int4, or with principal components, e.g. int5+pca, "
-            "int5+pca64; default: the cache's"
+            "coarser codec: fp16, bf16, int8, int6, int5, int4, q2, q1.5, q1, or with principal components, "
+            "e.g. int5+pca, int5+pca64; default: the cache's"
         ),
     ] = None,
     calibration: Annotated[
@@ -123,7 +124,7 @@ def convert_command(
     from .convert import convert
 
     samples, size = convert(cache, out, wanted)
-    echo(f"{counted(samples, 'sample')}, {size / 1e6:.1f} MB, {out}")
+    echo(f"{counted(samples, 'sample')}, {megabytes(size)}, {out}")
 
 
 @cache_app.command("copy")
@@ -149,7 +150,7 @@ def copy_command(
     from .copy import copy
 
     samples, size = copy(cache, out, part)
-    echo(f"{counted(samples, 'sample')}, {size / 1e6:.1f} MB, {out}")
+    echo(f"{counted(samples, 'sample')}, {megabytes(size)}, {out}")
 
 
 @cache_app.command("annotations")
@@ -161,7 +162,7 @@ def annotations_command(
     from .annotations import write_annotations
 
     size = write_annotations(cache, out)
-    echo(f"{size / 1e6:.1f} MB, {out}")
+    echo(f"{megabytes(size)}, {out}")
 
 
 @cache_app.command("rm")
@@ -189,4 +190,4 @@ def rm_command(
         if not yes:
             typer.confirm(f"delete {cache} and all features in it?", abort=True)
         removed, size = remove_cache(cache)
-    echo(f"{counted(removed, 'file')} removed, {size / 1e6:.1f} MB")
+    echo(f"{counted(removed, 'file')} removed, {megabytes(size)}")

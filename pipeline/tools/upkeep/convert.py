@@ -36,9 +36,9 @@ from ....cache.reader import FeatureCache
 from ....cache.sampler import SampleId
 from ....cache.stores import STORES
 from ....cache.writer import create_cache, seal, written_record
-from ...extraction.calibration import CELLS, calibration_of, evenly, some_cells
+from ...extraction.calibration import CELLS, calibration_of, cells_for, evenly
 from ...extraction.checks import refuse_foreign_folder
-from ...machines.progress import progress_line
+from ...machines.progress import progress_line, shown_rate
 from .checks import Conversion, wanted_form
 
 _WAITING_SAMPLES = 16
@@ -108,11 +108,12 @@ def _learnt_files(cache: FeatureCache, form: StoredForm, count: int) -> dict[str
         for image in images:
             batch = load_batch(cache, [(image.id, 0)])
             for name, x in zip(found, batch.decode(codec, "cpu").maps, strict=True):
-                found[name].append(some_cells(x[0], batch.placements[0], CELLS // len(images)))
+                found[name].append(cells_for(form, x[0], batch.placements[0], CELLS // len(images)))
             progress.advance()
     if not images:
         raise InputError(f"{cache.root}: every image failed, so no codec can be calibrated on it")
-    return parameter_files(calibrate(form, {name: np.concatenate(x) for name, x in found.items()}))
+    cells = {name: np.concatenate(x) for name, x in found.items()}
+    return parameter_files(calibrate(form, cells, codec.spec.strides))
 
 
 def created(
@@ -144,8 +145,8 @@ def write_samples(
         def wrote(size: int) -> None:
             nonlocal done
             done += size
-            progress.note(f"{done / progress.seconds / 1e6:.1f} MB/s")
             progress.advance()
+            progress.note(shown_rate(done / progress.seconds, "MB/s"))
 
         with BackgroundWriter(out, header, shards, _WAITING_SAMPLES, wrote) as writer:
             fill(writer, samples)

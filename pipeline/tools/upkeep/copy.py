@@ -60,8 +60,7 @@ def _copy_whole(cache: FeatureCache, out: Path) -> None:
 
         def advance(size: int) -> None:
             with lock:
-                progress.note(f"{progress.rate / 1e6:.1f} MB/s")
-                progress.advance(size)
+                progress.advance(size, "MB/s")
 
         copy_files(cache, out, advance)
         remove_leftovers(out)

@@ -14,7 +14,6 @@ def verify_cache(root: Path) -> Verification:
 
         def advance(done: int, total: int) -> None:
             progress.total = total
-            progress.note(f"{progress.rate / 1e6:.0f} MB/s")
-            progress.advance(done - progress.done)
+            progress.advance(done - progress.done, "MB/s")
 
         return verify(root, advance)

@@ -112,7 +112,9 @@ def _name(number: int, name: str, short: str) -> str:
         f'<svg class="sign" viewBox="0 0 34 10" aria-hidden="true">'
         f'<path class="line {look(number)}" d="M1 5H33"/></svg>'
     )
-    link = f'<a href="#r{number}">{escape(short)}</a>'
+    # Lines may end behind "_", and not behind what was left out, where it would stand alone.
+    lines = escape(short).replace("_", "_<wbr>").replace("…", "…\N{WORD JOINER}")
+    link = f'<a href="#r{number}">{lines}</a>'
     return f'<th scope="row" title="{escape(name)}">{sign}{link}</th>'
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ....cache.errors import FdetError, InputError
+from ....cache.errors import FdetError
 from ...runs import metrics_log
-from ...runs.history import History, Steps, evaluations_of, read_history, steps_of
+from ...runs.history import History, Steps, evaluations_of, has_ended, read_history, steps_of
 from ...runs.info import RunInfo
-from ...runs.position import LAST, read_position
+from ...runs.position import LAST
 
 State = Literal["finished", "training", "unfinished", "diverged", "unreadable"]
 Curve = tuple[tuple[int, float], ...]
@@ -98,20 +98,13 @@ def _reading(run: Path, still: bool) -> Reading:
     try:
         info = RunInfo.read(run)
         history = read_history(run)
-        finished = _is_finished(run, info)
+        finished = has_ended(run, info, history)
     except FdetError as error:
         return Reading(run, "unreadable", str(error), changed)
     epochs = info.config.train.epochs
     return _of_history(
         run, history, changed, epochs if isinstance(epochs, int) else None, finished, still
     )
-
-
-def _is_finished(run: Path, info: RunInfo) -> bool:
-    try:
-        return read_position(run / LAST, info).finished
-    except InputError:  # no checkpoint yet
-        return False
 
 
 def _of_history(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fdet.cache.disk.sizes import format_bytes, parse_bytes
+from fdet.cache.disk.sizes import format_bytes, megabytes, parse_bytes
 from fdet.cache.errors import InputError
 
 
@@ -44,3 +44,18 @@ def test_what_is_no_number_of_bytes_is_refused(text):
 )
 def test_no_size_is_shown_as_nothing(count, text):
     assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 kB"),
+        (1, "0.001 kB"),
+        (41_234, "41.2 kB"),
+        (99_999, "100 kB"),
+        (100_000, "0.1 MB"),
+        (12_345_678, "12.3 MB"),
+    ],
+)
+def test_a_small_size_in_megabytes_is_not_zero(count, text):
+    assert megabytes(count) == text

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fdet.heads.candidates import suppressed
-from fdet.heads.family import HeadSettings
+from fdet.heads.family import NMSSettings
 from fdet.heads.types import Detections
 from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.evaluation.coco import unique_names
@@ -110,7 +110,7 @@ def test_the_line_counts_what_agnostic_nms_drops(tmp_path):
     assert (counts.finds, counts.wrong) == (sum(reached), reached.count(2))
     assert counts.wrong > 20
     assert f"{counts.wrong} of {counts.finds} finds" in spoken(counts)
-    across = {i: suppressed(d, HeadSettings(nms="agnostic")) for i, d in found.items()}
+    across = {i: suppressed(d, NMSSettings(nms="agnostic")) for i, d in found.items()}
     assert counted(annotations, across).wrong == 0
     assert spoken(counted(annotations, across)) is None
 
@@ -126,5 +126,5 @@ def test_the_line_says_nothing_of_noise(seed, tmp_path):
         rows = zip(
             boxes.tolist(), rng.random(60).tolist(), rng.integers(0, 3, 60).tolist(), strict=True
         )
-        found[i] = suppressed(finds(*rows), HeadSettings())
+        found[i] = suppressed(finds(*rows), NMSSettings())
     assert spoken(counted(annotations, found)) is None

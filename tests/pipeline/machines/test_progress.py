@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from fdet.pipeline.machines import progress
-from fdet.pipeline.machines.progress import progress_line, progress_text
+from fdet.pipeline.machines.progress import progress_line, progress_text, shown_rate
 
 NOTE = "epoch 117/150, loss 10.123, 123.4 images/s, waiting 10%, 12345 MB"
 
@@ -88,3 +88,25 @@ def test_a_note_is_shown_before_the_next_count(monkeypatch):
         line.advance(8)
         line.note("epoch 2/2")
         assert line.bar.tasks[0].fields["line"].endswith(", epoch 2/2")
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "text"),
+    [
+        (0, "images/s", ""),
+        (0.0432, "images/s", "0.043 images/s"),
+        (12.34, "steps/s", "12.3 steps/s"),
+        (0, "MB/s", ""),
+        (45_600, "MB/s", "45.6 kB/s"),
+        (12.3e6, "MB/s", "12.3 MB/s"),
+    ],
+)
+def test_a_rate_that_is_not_known_is_not_shown_and_none_is_zero(rate, unit, text):
+    assert shown_rate(rate, unit) == text
+
+
+def test_a_line_that_goes_on_has_no_rate_before_its_first_count():
+    with progress_line("extract", 9, 4) as line:
+        assert line.speed("samples/s") == ""
+        line.advance()
+        assert line.speed("samples/s").endswith(" samples/s")

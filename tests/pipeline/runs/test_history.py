@@ -11,10 +11,12 @@ from fdet.pipeline.runs.history import (
     Steps,
     evaluation_after,
     evaluations_of,
+    has_ended,
     is_finished,
     read_history,
     steps_of,
 )
+from fdet.pipeline.runs.info import RunInfo
 
 from ..tools.reporting.made_up import write_run
 
@@ -76,3 +78,33 @@ def test_a_run_is_finished_when_its_checkpoint_says_so(tmp_path):
     assert is_finished(run)
     (run / "last.safetensors").unlink()
     assert not is_finished(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reached", "ended"),
+    [([], None, True), ([], 2, False), (["train.patience=1"], 2, False)],
+)
+def test_without_its_checkpoint_the_log_says_whether_a_run_has_ended(
+    settings, reached, ended, tmp_path
+):
+    run = write_run(tmp_path / "run", settings=settings, reached=reached)
+    info = RunInfo.read(run)
+    assert has_ended(run, info, read_history(run)) == ended
+    (run / "last.safetensors").unlink()
+    assert has_ended(run, info, read_history(run)) == ended
+
+
+def test_a_run_that_its_patience_has_ended_is_at_its_end(tmp_path):
+    run = write_run(tmp_path / "run", settings=["train.patience=1"], epochs=9, reached=2)
+    (run / "last.safetensors").unlink()
+    worse = {**EVAL, "epoch": 3, "metrics": {"ap": 0.1, "per_class": {}}}
+    history = [*read_history(run), Evaluation(3, 3, worse["metrics"])]
+    assert has_ended(run, RunInfo.read(run), history)
+
+
+def test_a_run_that_evaluates_nothing_is_at_its_end_once_its_weights_are_kept(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "last.safetensors").unlink()
+    assert has_ended(run, RunInfo.read(run), [])
+    (run / "best.safetensors").unlink()
+    assert not has_ended(run, RunInfo.read(run), [])

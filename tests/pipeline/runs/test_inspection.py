@@ -15,6 +15,7 @@ from fdet.pipeline.runs.inspection import (
     steps_after_evaluation,
     steps_after_training,
 )
+from fdet.pipeline.runs.kept_options import write_options
 
 from ..tools.reporting.made_up import write_run
 
@@ -101,6 +102,27 @@ def test_after_an_evaluation_its_own_figures_count(tmp_path, monkeypatch):
     assert heading == "what to do next:" and line.startswith("- most would be gained by objects")
     nothing = {**METRICS, "ap75": 0.5, "errors": {}}
     assert steps_after_evaluation(run, "last", Path("x.fdet"), nothing) == []
+
+
+CONFUSED = {**METRICS, "errors": {"gains": {"classification": 0.4, "both": 0.1}}}
+
+
+def test_the_command_that_shows_confusions_names_the_data_where_they_are_known(
+    tmp_path, monkeypatch
+):
+    run = write_run(tmp_path / "run", epochs=12)
+    keep(run, "c" * 64, **CONFUSED)
+    before = f"`fdet report {run} --out report.html --val"
+    assert f"{before} CACHE`" in steps_after_training(run)[2]
+    write_options(run, {"val": f"{tmp_path}/my val.fdet", "val_images": f"{tmp_path}/photos"})
+    monkeypatch.chdir(tmp_path)
+    (line,) = [each for each in steps_after_training(run) if "fdet report" in each]
+    assert f"{before} 'my val.fdet' --images photos`" in line
+    of_id(monkeypatch, "e" * 64)
+    line = steps_after_evaluation(run, "last", Path("other.fdet"), CONFUSED)[1]
+    assert "--val other.fdet`" in line
+    line = steps_after_evaluation(run, "last", Path("other.fdet"), CONFUSED, Path("p"))[1]
+    assert "--val other.fdet --images p`" in line
 
 
 @pytest.mark.parametrize(("checkpoint", "said"), [("best", True), ("last", False)])

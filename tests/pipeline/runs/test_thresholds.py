@@ -61,7 +61,15 @@ def test_they_are_those_of_the_evaluation_of_these_weights(run, caplog):
     assert caplog.messages == [f"thresholds 0.2 to 0.5, the best of each class in {path}"]
     caplog.clear()
     assert found(run, "last") == Thresholds((DRAWN,) * 3)
-    assert "no evaluation in" in caplog.text and "last.safetensors: 0.3 for all" in caplog.text
+    assert "these weights with --checkpoint last: 0.3 for all" in caplog.text
+    assert "`fdet evaluate --checkpoint last` finds" in caplog.text
+
+
+def test_the_command_that_finds_them_has_the_nms_that_is_used(run, caplog):
+    caplog.set_level(logging.INFO, "fdet")
+    write(run, (0.2, 0.5, 0.4))
+    found(run, nms="agnostic")
+    assert "`fdet evaluate --nms agnostic` finds the best" in caplog.text
 
 
 def test_they_are_gone_with_the_weights(run):

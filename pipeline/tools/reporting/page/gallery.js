@@ -35,11 +35,12 @@ function label(image, entry, length) {
   const share = (value) => `${100 * Math.min(1, Math.max(0, value))}%`;
   const sides = { above: y / height, within: y / height, below: (y + h) / height };
   node.style.borderColor = colourOnPicture(entry.label);
-  if (x / width > 0.6) node.style.right = share(1 - (x + w) / width);
-  else node.style.left = share(x / width);
+  const atRight = x / width > 0.6;
   node.placeAt = (side) => {
     node.className = `label ${side}`;
     node.style.top = share(sides[side]);
+    node.style.left = atRight ? "auto" : share(x / width);
+    node.style.right = atRight ? share(1 - (x + w) / width) : "auto";
   };
   node.placeAt("above");
   return node;
@@ -53,12 +54,12 @@ function placeLabels(frame) {
   const taken = [];
   for (const node of frame.querySelectorAll(".label")) {
     node.hidden = false;
-    if (node.getBoundingClientRect().right > outer.right) {
-      node.style.left = "auto";
-      node.style.right = "0";
-    }
     node.hidden = !["above", "within", "below"].some((side) => {
       node.placeAt(side);
+      if (node.getBoundingClientRect().right > outer.right) {
+        node.style.left = "auto";
+        node.style.right = "0";
+      }
       const box = node.getBoundingClientRect();
       const free = box.top >= outer.top && box.bottom <= outer.bottom && taken.every((other) => apart(box, other));
       if (free) taken.push(box);

@@ -14,6 +14,10 @@ from fdet.pipeline.tools.audit.options import AuditOptions
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
+from ...training.conftest import adapted_tail, live_cache, short_cache, tailed
+
+__all__ = ["adapted_tail", "live_cache", "short_cache", "tailed"]
+
 
 @pytest.fixture(scope="session")
 def audited_run(exact_cache, tmp_path_factory):

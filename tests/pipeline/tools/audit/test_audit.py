@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fdet.cache.errors import CorruptCache, InputError
+from fdet.cache.format.sealed import sealed_json
 from fdet.heads.types import Detections
 from fdet.pipeline.cli import app
 from fdet.pipeline.dataset.data_set import load_annotations
@@ -222,6 +223,32 @@ def test_wrong_options_are_one_line(
     assert done.exit_code == 2
     assert said.replace("TMP", str(tmp_path)) in done.stderr.splitlines()[-1]
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["tailed", "adapted_tail"])
+def test_the_heads_of_a_run_with_a_tail_have_one_too(name, short_cache, tmp_path, here, request):
+    run, out = request.getfixturevalue(name), tmp_path / "out"
+    results = audit(run, short_cache, out, replace(PLAIN, above=0))
+    assert results.images > 0 and len(results.entries) > 0
+    for number in (1, 2):
+        info = RunInfo.read(out / "folds" / str(number) / "run")
+        assert (info.source, info.tail) == ("tail", RunInfo.read(run).tail)
+    assert State.read(out).source == "tail"
+
+
+def test_weights_are_for_a_tail(audited_run, exact_cache, tmp_path):
+    given = replace(PLAIN, weights="random")
+    with pytest.raises(InputError, match=r"--weights random: .* has no tail, so no backbone is"):
+        audit(audited_run, exact_cache, tmp_path / "out", given)
+
+
+def test_a_state_of_before_there_were_tails_is_one_of_cached_maps(tmp_path):
+    texts = {"config": "a", "cache": "b", "second": "none", "annotations": "c"}
+    kept = {**texts, "folds": 2, "seed": 0}
+    (tmp_path / "state.json").write_bytes(sealed_json({"format": 1, **kept}))
+    assert State.read(tmp_path) == State(**kept, source="cached")
+    with pytest.raises(InputError, match=r"the sources .* differ"):
+        State.read(tmp_path).check_same(State(**kept, source="tail"), tmp_path)
 
 
 def test_a_run_without_cached_maps_is_refused(audited_run, exact_cache, tmp_path):

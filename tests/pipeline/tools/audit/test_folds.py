@@ -54,7 +54,9 @@ def test_the_seed_makes_the_folds(annotations):
 def test_too_few_images_are_refused(annotations):
     with pytest.raises(InputError, match="--folds 4: there are only 3 different images"):
         folds_of(annotations, (1, 2, 3), {}, 4, 0)
-    with pytest.raises(InputError, match="only 1 different image;"):
+    with pytest.raises(
+        InputError, match="there is only 1 different image; an audit needs at least 2"
+    ):
         folds_of(annotations, (1, 2, 3), dict.fromkeys((1, 2, 3), "same"), 2, 0)
 
 

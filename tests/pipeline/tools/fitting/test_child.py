@@ -3,6 +3,7 @@
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -100,6 +101,49 @@ def test_a_second_request_ends_a_command_that_does_not_stop(stand_in, tmp_path, 
     assert time.monotonic() - began < 50
     with pytest.raises(ProcessLookupError):
         os.kill(int(number.read_text()), 0)
+
+
+def test_it_ends_with_this_process_although_that_is_killed(tmp_path):
+    number, script = tmp_path / "number", tmp_path / "command.py"
+    script.write_text(
+        "import os, pathlib, time\n"
+        "from fdet.pipeline.machines.launching import end_with_launcher\n"
+        "end_with_launcher()\n"
+        f"pathlib.Path({str(number)!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(60)\n"
+    )
+    stand_in = tmp_path / "stand-in"
+    stand_in.write_text(f"#!/bin/sh\nexec {sys.executable} {script}\n")
+    stand_in.chmod(0o755)
+    text = (
+        "import sys\n"
+        "from fdet.pipeline.tools.fitting.child import run_command\n"
+        f"sys.executable = {str(stand_in)!r}\n"
+        "run_command(['train-heads'])\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", text])
+    try:
+        wait_until(lambda: number.exists() and number.read_text())
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not runs(int(number.read_text())))
+
+
+def wait_until(holds):
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def runs(process: int) -> bool:
+    """Whether a process is alive, and no zombie that nobody waits for."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_the_handlers_of_signals_are_those_of_before(stand_in):

@@ -47,13 +47,29 @@ def test_an_unfinished_run_keeps_its_figures_and_says_where_it_stands(tmp_path):
 
 def test_a_run_that_has_only_begun_is_a_record_too(tmp_path):
     run = write_run(tmp_path / "run")
-    (run / "metrics.jsonl").unlink()
-    (run / "last.safetensors").unlink()
+    for name in ("metrics.jsonl", "last.safetensors", "best.safetensors"):
+        (run / name).unlink()
     found = record(run)
     assert (found.state, dict(found.figures), found.learning_curve) == ("unfinished", {}, ())
     assert (
-        found.note == "in epoch 0 of 3; it has no checkpoint yet, and --resume begins it once more"
+        found.note
+        == "in epoch 0 of 3; it has no last.safetensors, and --resume begins it once more"
     )
+
+
+def test_a_finished_run_without_its_last_checkpoint_is_finished(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "last.safetensors").unlink()
+    found = record(run)
+    assert (found.state, found.note) == ("finished", "")
+    assert found.figures["ap"] == pytest.approx(0.4)
+
+
+def test_a_run_that_is_only_its_best_weights_says_what_is_missing(tmp_path):
+    run = write_run(tmp_path / "run")
+    for name in ("metrics.jsonl", "last.safetensors"):
+        (run / name).unlink()
+    assert record(run).note == "metrics.jsonl is missing"
 
 
 def test_a_run_that_was_never_evaluated_says_so(tmp_path):

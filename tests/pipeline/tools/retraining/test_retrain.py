@@ -48,6 +48,7 @@ CASES = {
     "tal": ("head.convs=1",),
     "faster-rcnn": SMALL_ROI,
     "cascade-rcnn": SMALL_ROI,
+    "query": ("head.queries=20", "head.layers=2", "head.ffn_channels=32"),
     "bifpn": ("head.convs=1", "neck.repeats=1", "neck.norm=sync-bn"),
 }
 LAST = {
@@ -57,13 +58,16 @@ LAST = {
     "tal": "classification_head.output.",
     "faster-rcnn": ".predictor.cls_score.",
     "cascade-rcnn": ".predictor.cls_score.",
+    "query": ".classifier.",
 }
 QUICK = RetrainSettings(epochs=3, lr=0.01, class_balance=0.9, samplings=2)
 
 
 def config_of(case, *more):
     neck, head = (case, "retinanet") if case in NECKS else (None, case)
-    assignments = [*SHARED, *CASES[case], "train.epochs=1", "head.score_threshold=0.001", *more]
+    # A query head has layer norms of its own.
+    shared = [one for one in SHARED if case != "query" or not one.startswith("head.norm=")]
+    assignments = [*shared, *CASES[case], "train.epochs=1", "head.score_threshold=0.001", *more]
     return load_config(neck=neck, head=head, assignments=assignments)
 
 
@@ -94,7 +98,7 @@ def test_the_last_layer_changes_and_nothing_else(case, stage_1, live_cache, tmp_
     done = retrain(run, options(live_cache, out, val=live_cache), QUICK)
     own = {name for name in tensors(run, "best") if LAST[case] in name}
     assert changed(run, out) == own
-    assert len(own) == (6 if case == "cascade-rcnn" else 2)
+    assert len(own) == (6 if case in ("cascade-rcnn", "query") else 2)
     if case == "bifpn":
         assert any(name.endswith("running_mean") for name in tensors(run, "best"))
     told = lines(out, "train")
@@ -276,6 +280,30 @@ def test_a_run_with_a_backbone_of_its_own_is_refused(
     train(config_of("retinanet", f"backbone.adapters={adapters}"), own)
     with pytest.raises(InputError, match="its backbone, or the adapters in it, are its own"):
         retrain(tmp_path / "run", options(live_cache, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["tailed", "adapted_tail"])
+def test_a_run_with_a_tail_keeps_it(name, short_cache, tmp_path, request):
+    """A trained tail, or the adapters in one."""
+    run, out = request.getfixturevalue(name), tmp_path / "run"
+    done = retrain(run, options(short_cache, out, val=short_cache), QUICK)
+    assert changed(run, out) == {n for n in tensors(run, "best") if LAST["retinanet"] in n}
+    assert any(name.startswith("backbone.") for name in tensors(out, "best"))
+    info = RunInfo.read(out)
+    assert (info.source, info.tail) == ("tail", RunInfo.read(run).tail)
+    assert done.before["ap"] == max(line["metrics"]["ap"] for line in lines(run, "eval"))
+    again = evaluate_run(out, short_cache, EvaluateOptions(device="cpu", threads=1))[0]
+    assert again.ap == pytest.approx(done.after["ap"])
+
+
+def test_box_heads_behind_a_tail_see_what_it_computes(live_cache, short_cache, tmp_path):
+    """The levels of the tail are in the pool as those of the cache are."""
+    frozen = ("backbone.train_from=c5", "backbone.frozen_tail=true", "train.batch_size=1")
+    for name, data, more in (("tail", short_cache, frozen), ("cached", live_cache, frozen[2:])):
+        train(config_of("faster-rcnn", *more), options(data, tmp_path / name, source=name))
+        retrain(tmp_path / name, options(data, tmp_path / f"{name} 2"), QUICK)
+    mine, theirs = (tensors(tmp_path / f"{name} 2", "best") for name in ("tail", "cached"))
+    assert_same({n: v for n, v in mine.items() if not n.startswith("backbone.")}, theirs)
 
 
 def test_other_training_data_are_told_of(stage_1, live_cache, dataset, tmp_path, caplog):

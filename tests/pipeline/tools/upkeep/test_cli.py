@@ -5,6 +5,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
+from fdet.cache.disk.sizes import megabytes
 from fdet.cache.reader import FeatureCache
 from fdet.cache.verify import verify
 from fdet.pipeline.cli import app
@@ -18,10 +19,6 @@ OTHER = {"zarr": "hdf5", "hdf5": "zarr"}
 
 def fdet(*words, answer=None):
     return CliRunner().invoke(app, ["cache", *map(str, words)], input=answer)
-
-
-def megabytes(size):
-    return f"{size / 1e6:.1f} MB"
 
 
 @pytest.fixture
@@ -137,9 +134,9 @@ def test_rm_spares_the_files_of_others(root):
 
 def test_rm_leftovers_and_damaged_need_no_answer(root, whole):
     (root / ".fdet.json.scratch").write_bytes(b"1234")
-    assert fdet("rm", root, "--leftovers").stdout == "1 file removed, 0.0 MB\n"
+    assert fdet("rm", root, "--leftovers").stdout == "1 file removed, 0.004 kB\n"
     assert tree(root) == tree(whole)
-    assert fdet("rm", root, "--damaged").stdout == "0 files removed, 0.0 MB\n"
+    assert fdet("rm", root, "--damaged").stdout == "0 files removed, 0 kB\n"
     assert tree(root) == tree(whole)
 
 
