@@ -29,8 +29,8 @@ ARGUMENTS = {
     "extraction.py": f"{{data}}/train.json {{data}}/images {SMALL} --limit 2 --rounds 1 --threads 1",
     "heads.py": "--rounds 1 --side 64 --channels 64 --batch-size 1 --classes 3 --threads 1",
     "many_shards.py": "--shards 2 --images 2",
-    "memory.py": "--backbones test_resnet --modes cached,finetune --side 64 --batch-size 1 --steps 2 "
-    "--channels 32 --threads 1",
+    "memory.py": "--backbones test_resnet --modes cached,finetune,tail,adapters,frozen,behind --side 64 "
+    "--batch-size 1 --steps 2 --channels 32 --threads 1",
     "object_store.py": "--images 4 --batch 2 --side 64 --rounds 1",
     "peer_torchvision.py": "{data}/train.json {data}/val.json --images {data}/images --height 64 "
     "--width 64 --epochs 1 --threads 1 --mode finetune --limit 4",

@@ -79,7 +79,7 @@ class Mine(DenseHead):
 SETTINGS = """
 
 @dataclass(frozen=True, slots=True)
-class MineSettings(HeadSettings):
+class MineSettings(NMSSettings):
     name: Literal["mine"] = "mine"
     convs: Annotated[int, between(1, 64), CONVS_HELP] = 2
     norm: Annotated[HeadNorm, "the norm between them"] = "gn"

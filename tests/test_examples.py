@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -122,10 +121,9 @@ def test_every_plan_has_settings_that_there_are(plan):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_example_runs(name, examples, data, warm):
-    """That of `make demo` by processes of its own, the others by forks."""
+    """By forks; tests/pipeline/tools/fitting/test_end_to_end.py has `fdet fit` in processes of its own."""
     words, variables = COMMANDS[name]
-    programs = Path(sys.executable).parent if name == "trees/run.sh" else warm.python.parent
-    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    path = f"{warm.python.parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", str(examples / name), *words.format(data=data).split()],
         capture_output=True,

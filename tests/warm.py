@@ -6,7 +6,8 @@ program; SIGINT and SIGTERM are passed on to the fork, and it is killed where th
 neither a module of fdet nor a script outside the installation is run by the interpreter itself.
 
 A module that a command forgets to import goes unnoticed here: what a script or a command needs at its
-start is shown by processes of their own (tests/pipeline/test_cli.py, examples/trees/run.sh).
+start is shown by processes of their own (tests/pipeline/test_cli.py, test_before_torch.py and
+tools/fitting/test_end_to_end.py).
 """
 
 import json
@@ -30,7 +31,9 @@ class Warm:
         for path, words in ((self.python, ""), (self.fdet, "'-m', 'fdet', ")):
             path.write_text(_PROGRAM.format(sys.executable, str(Path(__file__).parent), words))
             path.chmod(0o755)
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        # torch's compiler would start processes that import torch anew.
+        single = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS")
+        environment = {**os.environ, **dict.fromkeys(single, "1")}
         self._server = subprocess.Popen(
             [sys.executable, __file__, folder],
             stdin=subprocess.PIPE,

@@ -1,4 +1,8 @@
-"""The writer killed, and refused by the disk, at every system call that touches it."""
+"""The writer killed before every system call that changes the disk, and refused by the disk at every site.
+
+A site makes the same call for one file after the other. One of these fails, or with FDET_EVERY_CALL=1 each of
+them; all fail that find the disk full.
+"""
 
 import pytest
 
@@ -73,7 +77,7 @@ def test_no_name_is_ever_given_twice(steps):
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_killed_before_any_call(store):
+def test_killed_before_any_call_that_changes_the_disk(store):
     assert drive("kill")[store]["failures"] == []
 
 
@@ -98,14 +102,14 @@ def test_four_writers_of_which_some_are_killed(store, job):
 
 @pytest.mark.parametrize("store", STORES)
 @pytest.mark.parametrize("job", ["fail", "fill"])
-def test_an_error_or_a_full_disk_at_any_call(store, job):
+def test_an_error_at_any_site_or_a_full_disk_at_any_call(store, job):
     found = drive(job)[store]
     assert found["failures"] == []
     assert found["points"] >= 60
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_an_error_at_any_call_of_a_run_that_goes_on_after_a_killed_one(store):
+def test_an_error_at_any_site_of_a_run_that_goes_on_after_a_killed_one(store):
     found = drive("fail resumed")[store]
     assert found["failures"] == []
     assert found["points"] >= 60

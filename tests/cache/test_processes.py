@@ -8,9 +8,9 @@ import pytest
 METHODS = ("fork", "forkserver", "spawn")
 
 
-def read_below_a_watchdog(root, method: str, what: str) -> None:
+def read_below_a_watchdog(root, method: str, what: str, python=sys.executable) -> None:
     """A hang becomes a failure, and no process outlives the test."""
-    command = [sys.executable, "-m", "fdet.tests.cache.forks", str(root), method, what]
+    command = [str(python), "-m", "fdet.tests.cache.forks", str(root), method, what]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -33,8 +33,9 @@ def test_children_of_a_process_that_is_reading_read_every_sample(whole, method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_workers_of_torchs_loader_read_every_sample(whole, method):
-    read_below_a_watchdog(whole.root, method, "loader")
+def test_workers_of_torchs_loader_read_every_sample(whole, method, warm):
+    """The process has torch already; its workers import it as they always do."""
+    read_below_a_watchdog(whole.root, method, "loader", warm.python)
 
 
 def test_a_fork_while_another_thread_holds_the_lock_does_not_hang_the_child(whole):

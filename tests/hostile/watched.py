@@ -1,8 +1,9 @@
 """python -m tests.hostile.watched CORPUS FOLDER: tries every case of a corpus; prints JSON.
 
-Each case is made in one process and tried in another. The second may open nothing but its own folder
-and the installation, start no program, and has a limit of memory and of time. Opening is watched
-twice: by Python's audit events (every path), and by inotify (the folder "outside", also from C).
+Cases are made in one process, a few at a time, and each is tried in another of its own. That may open
+nothing but its folder and the installation, start no program, and has a limit of memory and of time.
+Opening is watched twice: by Python's audit events (every path), and by inotify (the folder "outside",
+also from C).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from fdet.cache.errors import MissingSample
@@ -30,6 +31,7 @@ from .case import Case, good_of, outside_of
 
 ROOT = Path(__file__).parents[2]
 PREPARATION_SECONDS = 60.0
+AT_A_TIME = 16
 GROWTH_BYTES = 600 * 2**20
 ROOM_BYTES = 3 * 2**30
 MESSAGE_CHARACTERS = 2000
@@ -40,11 +42,41 @@ _INSTALLED = (sys.prefix, sys.base_prefix, str(ROOT), "/proc", "/sys")
 _ANYTHING = 0x1 | 0x2 | 0x4 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200
 
 
-def outcome(case: Case, folder: Path) -> dict[str, list[str]]:
-    """What went wrong in a case, and which errors came as they should."""
-    folder.mkdir()
-    outside_of(folder).mkdir()
-    lines = list(_in_child(lambda _: case.prepare(folder), PREPARATION_SECONDS))
+def outcomes(cases: Sequence[Case], base: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """What came of each case, by name; they are made together, in folders below `base`."""
+    folders = [base / f"{k:02}" for k in range(len(cases))]
+    for folder in folders:
+        folder.mkdir()
+        outside_of(folder).mkdir()
+    made: list[list[tuple[str, str]]] = []
+    while len(made) < len(cases):
+        made += _made(cases[len(made) :], folders[len(made) :])
+    for case, folder, lines in zip(cases, folders, made, strict=True):
+        yield case.name, outcome(case, folder, lines)
+
+
+def _made(cases: Sequence[Case], folders: Sequence[Path]) -> list[list[tuple[str, str]]]:
+    """What went wrong as each case was made, up to one of which the process dies or hangs."""
+
+    def make(tell: Tell) -> None:
+        for case, folder in zip(cases, folders, strict=True):
+            try:
+                case.prepare(folder)
+            except BaseException:
+                tell("problem", traceback.format_exc()[-MESSAGE_CHARACTERS:])
+            tell("made", case.name)
+
+    made: list[list[tuple[str, str]]] = [[]]
+    for kind, text in _in_child(make, PREPARATION_SECONDS):
+        if kind == "made":
+            made.append([])
+        else:
+            made[-1].append((kind, text))
+    return made if made[-1] else made[:-1]
+
+
+def outcome(case: Case, folder: Path, lines: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """What went wrong in a case, and which errors came as they should. lines: as it was made."""
     if not lines:
         lines = list(_in_child(lambda tell: _try(case, folder, tell), case.seconds))
     told = [(kind, text) for kind, text in lines if kind in ("problem", "refused")]
@@ -204,7 +236,10 @@ def main(corpus: str, folder: str) -> None:
     module.make_good(good_of(base / "any"))
     gc.freeze()  # so that the children share what they do not change
     cases = [case for case in module.CASES if case.name in wanted]
-    json.dump({case.name: outcome(case, base / f"{k}") for k, case in enumerate(cases)}, sys.stdout)
+    found: dict[str, dict[str, list[str]]] = {}
+    for start in range(0, len(cases), AT_A_TIME):
+        found.update(outcomes(cases[start : start + AT_A_TIME], base))
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Many accidents, each in a fork: `python -m fdet.tests.cache.faults.driver JOB STORE` prints JSON."""
+"""Many accidents, each in a fork: `python -m fdet.tests.cache.faults.driver JOB STORE` prints JSON.
+
+Calls fail once a site (`one_a_site`), or each of them where FDET_EVERY_CALL is set.
+"""
 
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,15 +22,29 @@ from . import power
 from .laboratory import Laboratory, follow, refusals
 from .model import Disk, lay_out
 from .state import shard_files
-from .tracer import LOOKING, Call, Decide, Trace, go, trace, unavailable
+from .tracer import Call, Decide, Trace, go, trace, unavailable
 
 WRITERS = 4
-POINTS_OF_FOUR = 30
+POINTS_OF_FOUR = 20
 
 
 def at(point: int, decision: Any) -> Decide:
     """That decision for one call, by its number."""
     return lambda call, number: decision if number == point else "go"
+
+
+def one_a_site(calls: list[Call], points: Iterable[int]) -> list[int]:
+    """Of calls that the same line makes, for one file after the other: the first or the last, in turn.
+
+    They have the same names and paths but for numbers, and so have the calls before and after them.
+    """
+    if os.environ.get("FDET_EVERY_CALL"):
+        return list(points)
+    kinds = ["", *(re.sub(r"\d+", "#", str(call)) for call in calls), ""]
+    sites: dict[tuple[str, ...], list[int]] = {}
+    for point in points:
+        sites.setdefault(tuple(kinds[point : point + 3]), []).append(point)
+    return [alike[-(k % 2)] for k, alike in enumerate(sites.values())]
 
 
 def record(base: Path, store: str) -> dict[str, Any]:
@@ -49,9 +67,8 @@ def kill(base: Path, store: str) -> dict[str, Any]:
     """SIGKILL before each call of one writer."""
     laboratory, failures = Laboratory(base, store, "two shards"), []
     calls = laboratory.trace(laboratory.fresh()).touching
-    # Before a look at a file, the disk is as before the call that follows it.
-    same = LOOKING | {"close"}
-    points = [number for number, call in enumerate(calls) if call.name not in same]
+    # Before a call that only reads, the disk is as before the next one that changes it.
+    points = [number for number, call in enumerate(calls) if call.changes]
     for point in points:
         scope = laboratory.fresh()
         made = laboratory.trace(scope, at(point, "kill"), results=False)
@@ -120,11 +137,14 @@ def _kill_of_four(base: Path, store: str, how: str) -> dict[str, Any]:
 
 
 def fail(base: Path, store: str, code: int = errno.EIO) -> dict[str, Any]:
-    """An error of the disk at each call of one writer."""
+    """An error of the disk at each site of one writer's calls; no room at each call that may need some."""
     laboratory, failures = Laboratory(base, store, "two shards"), []
     calls = laboratory.trace(laboratory.fresh()).touching
-    needy = (n for n, call in enumerate(calls) if code == errno.EIO or call.changes)
-    points = [number for number in needy if _may_fail(calls[number])]
+    points = [number for number, call in enumerate(calls) if _may_fail(call)]
+    if code == errno.EIO:
+        points = one_a_site(calls, points)
+    else:
+        points = [number for number in points if calls[number].changes]
     for point in points:
         scope = laboratory.fresh()
         made = laboratory.trace(scope, at(point, code))
@@ -139,7 +159,7 @@ def fill(base: Path, store: str) -> dict[str, Any]:
 
 
 def fail_resumed(base: Path, store: str) -> dict[str, Any]:
-    """An error at each call of a run that finds what a killed one has named, but not made durable."""
+    """An error at each site of a run that finds what a killed one has named, but not made durable."""
     laboratory, failures = Laboratory(base, store, "two shards"), []
     calls = laboratory.trace(laboratory.fresh()).touching
     named = max(n for n, c in enumerate(calls) if c.name == "link" and "commits" in c.other)
@@ -147,7 +167,7 @@ def fail_resumed(base: Path, store: str) -> dict[str, Any]:
     before = laboratory.trace(scope, at(named + 1, "kill"))
     disk = follow(Disk(), before)
     calls = laboratory.trace(scope).touching
-    points = [number for number, call in enumerate(calls) if _may_fail(call)]
+    points = one_a_site(calls, (number for number, call in enumerate(calls) if _may_fail(call)))
     for point in points:
         scope = laboratory.fresh()
         lay_out(disk.now, scope)

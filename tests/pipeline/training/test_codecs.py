@@ -213,8 +213,7 @@ def test_a_converted_cache_trains_as_one_that_was_extracted(live_cache, dataset,
     assert codec_tree(tmp_path / "converted-run") == codec_tree(direct)
 
 
-@pytest.mark.slow
-def test_a_memory_limit_is_tried_and_kept_on_codes_too(coded, run, tmp_path):
+def test_a_memory_limit_is_tried_and_kept_on_codes_too(forked, coded, run, tmp_path):
     limited = options(coded, tmp_path / "run", val=coded, memory_limit=2**40)
     train(tiny("retinanet", *FOUND), limited)
     assert_same(tensors(tmp_path / "run"), tensors(run))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from fdet.heads.roi import ROI_HEADS
 from fdet.pipeline.dataset.data_set import load_annotations
 from fdet.pipeline.dataset.outlines import Outlines
 from fdet.pipeline.extraction.extract import extract
@@ -20,6 +21,8 @@ from ...conftest import extraction
 from ...generated import outlined
 
 CPU = torch.device("cpu")
+# A head with several stages needs fewer.
+EPOCHS = {"cascade-rcnn": 35}
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +88,11 @@ def settings(head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["faster-rcnn", "cascade-rcnn"])
+@pytest.mark.parametrize("head", ROI_HEADS)
 def test_a_head_learns_masks_by_heart_and_predicts_them(head, cache, path, tmp_path):
-    length = ("train.epochs=50", "train.eval_every=50")
+    """Twelve images, square and 2:1, mirrored or not, one of them empty; boxes and masks."""
+    epochs = EPOCHS.get(head, 50)
+    length = (f"train.epochs={epochs}", f"train.eval_every={epochs}")
     config = load_config(head=head, assignments=[*settings(head), *length])
     run = tmp_path / "run"
     options = TrainOptions(cache=cache, val=cache, out=run, threads=1)

@@ -237,29 +237,25 @@ def test_that_nothing_fits_is_told_to_all(exact_cache, tmp_path, monkeypatch):
     assert [type(value) for value in told] == [InputError]
 
 
-@pytest.mark.slow
-def test_a_trial_that_is_refused_says_why(tmp_path):
+def test_a_trial_that_is_refused_says_why(forked, tmp_path):
     command = options(tmp_path / "nowhere.fdet", tmp_path / "run")
     with pytest.raises(InputError, match=r"nowhere\.fdet is not a cache"):
         peak_of(_try, small(), command, ALONE, None)
 
 
-@pytest.mark.slow
-def test_a_trial_with_a_bug_keeps_its_traceback(tmp_path):
+def test_a_trial_with_a_bug_keeps_its_traceback(forked, tmp_path):
     with pytest.raises(TypeError) as caught:
         peak_of(print, small(), options(tmp_path, tmp_path / "run"), ALONE, None)
     assert "in _tell" in caught.value.__notes__[0]
 
 
-@pytest.mark.slow
-def test_a_trial_that_takes_too_much_is_broken_off(exact_cache, tmp_path):
+def test_a_trial_that_takes_too_much_is_broken_off(forked, exact_cache, tmp_path):
     assert peak_of(_try, small(), options(exact_cache, tmp_path / "run"), ALONE, 2**20) is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("source", ["cached", "online", "finetune"])
 def test_a_trial_of_every_kind_of_source_with_as_many_processes(
-    source, dataset, exact_cache, tmp_path
+    source, forked, dataset, exact_cache, tmp_path
 ):
     """A backbone in the loop takes memory too, and more if it is trained; here of half the images.
 
@@ -306,7 +302,8 @@ def test_a_run_stays_below_its_limit(dataset, tmp_path):
     assert f"{chosen.accumulate} micro-batches of" in said
     logged = [line for line in metrics_log.read(run) if line["kind"] == "train"]
     assert max(line["process_memory_mb"] for line in logged) * 2**20 < limit
-    assert subprocess.run([*program, "--resume"], check=False).returncode == 0
+    again = replace(command, memory_limit=limit, resume=True)
+    assert train(config, again).steps == logged[-1]["step"]
 
 
 class Counting(BatchReader):

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sys
 import time
 
 import pytest
@@ -254,8 +255,7 @@ def test_machines_with_different_numbers_of_processes_are_refused(more):
         processes_module._on_machine(World(1, 4, 1), more)
 
 
-SUMMING = """
-import atexit
+SUMMING = """import atexit
 import torch
 atexit.register(lambda: print(torch.distributed.is_initialized()))
 from fdet.pipeline.machines.processes import join_processes
@@ -266,8 +266,11 @@ print(int(processes.sum_(torch.tensor(10 ** processes.world.rank))), processes.f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", together.LAUNCHERS)
-def test_processes_find_each_other_and_start_no_others(launcher):
-    found = together.finish(together.start(["-c", SUMMING], 3, launcher))
+def test_processes_find_each_other_and_start_no_others(launcher, warm, tmp_path):
+    (tmp_path / "summing.py").write_text(SUMMING)
+    # torchrun's are new interpreters, as users have them.
+    python = sys.executable if launcher == "torchrun" else warm.python
+    found = together.finish(together.start([tmp_path / "summing.py"], 3, launcher, python))
     assert [status for status, _, _ in found] == [0, 0, 0], found[0][1]
     assert [out.split()[-3:] for _, _, out in found] == [
         ["111", "True", "False"],

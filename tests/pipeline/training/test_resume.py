@@ -18,6 +18,7 @@ from fdet.pipeline.extraction import creation
 from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.extraction.layout import plan_layout
 from fdet.pipeline.runs.checkpoint import load_state
+from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.runs.model import Model
 from fdet.pipeline.tools.ablation.state import is_finished
@@ -99,6 +100,16 @@ def test_torn_in_the_middle_of_an_epoch(way, live_cache, tmp_path, monkeypatch):
     config = tiny("retinanet", "train.save_minutes=0", *WAYS[way])
     started = options(live_cache, tmp_path, val=live_cache)
     check(config, started, [2, 4], monkeypatch)
+
+
+@pytest.mark.parametrize("regression", ["direct", "distribution"])
+def test_a_query_head_draws_its_noise_again(regression, live_cache, tmp_path, monkeypatch):
+    small = ("head.queries=20", "head.layers=2", "head.ffn_channels=16", "head.groups=1")
+    shared = [one for one in SHARED if not one.startswith("head.norm=")]
+    own = ("train.save_minutes=0", "neck.ffn_channels=16", "neck.blocks=1")
+    assignments = [*shared, *own, *small, f"head.regression={regression}"]
+    config = load_config(neck="hybrid", head="query", assignments=assignments)
+    check(config, options(live_cache, tmp_path, val=live_cache), [2, 4], monkeypatch)
 
 
 @pytest.mark.parametrize("way", LIVE)

@@ -185,8 +185,7 @@ def test_a_run_whose_second_key_was_altered_is_refused(run, tmp_path):
             RunInfo.read(tmp_path)
 
 
-@pytest.mark.slow
-def test_within_a_memory_limit(caches, tmp_path):
+def test_within_a_memory_limit(forked, caches, tmp_path):
     limit = both(caches, tmp_path / "run", memory_limit=4 * 2**30, resident="ram")
     train(tiny_pair("train.epochs=1"), limit)
     data = RunInfo.read(tmp_path / "run").data
