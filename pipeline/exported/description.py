@@ -116,7 +116,9 @@ class Description:
             rows, columns = (whole_of(v, 1, _MAX_SIDE) for v in list_of(data["canvas"]))
             thresholds = [mapping_of(c)["threshold"] for c in list_of(data["classes"])]
             if len(thresholds) != len(info.class_ids):
-                raise ValueError(f"{len(thresholds)} classes, its run has {len(info.class_ids)}")
+                raise ValueError(
+                    f"classes: {len(thresholds)}, those of its run: {len(info.class_ids)}"
+                )
             return cls(
                 text_of(data["fdet"]),
                 text_of(data["runtime"]),

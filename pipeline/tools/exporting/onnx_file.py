@@ -71,7 +71,7 @@ def exported_program(model: Deployed) -> torch.export.ExportedProgram:
     rows, columns = model.features.canvas_hw
     images = torch.zeros(_IMAGES, 3, rows, columns)
     sizes = torch.tensor([[rows, columns]] * _IMAGES)
-    with torch.no_grad():
+    with _quietly(), torch.no_grad():
         # What depends on the canvas alone is computed once and kept; a graph then holds it as a constant.
         model(images, sizes)
         any_number = {0: torch.export.Dim.DYNAMIC}
