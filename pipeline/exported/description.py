@@ -14,14 +14,11 @@ from typing import Any, Literal
 from ...cache.errors import CorruptCache
 from ...cache.format.json_values import list_of, mapping_of, number_of, text_of, whole_of
 from ...cache.format.sealed import digest_or_none, parse_json
-from ..dataset.images.decoding import INTERPOLATION
 from ..runs.info import RunInfo
+from .runtimes import Include
 
 FORMAT = 1
-# The name of the description among the metadata of a file.
-ENTRY = "fdet"
 HW = tuple[int, int]
-Include = Literal["nms", "raw"]
 Within = Literal["class", "level", "image", "none"]
 _MAX_SIDE = 2**16
 
@@ -69,6 +66,8 @@ class Description:
 
     def to_text(self) -> str:
         """Return the description as JSON that people can read."""
+        from ..dataset.images.decoding import INTERPOLATION
+
         key, head = self.info.key, self.info.config.head
         classes = zip(self.info.class_ids, self.info.class_names, self.thresholds, strict=True)
         return json.dumps(

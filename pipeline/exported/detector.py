@@ -6,8 +6,10 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -19,8 +21,10 @@ from ..evaluation.detecting import Stopwatch
 from ..runs.info import RunInfo
 from .canvas import FixedCanvas
 from .description import Description
-from .runtimes import Array, Session, open_session, read_description
+from .runtimes import Session, open_session, read_description
 from .selection import select
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
-import numpy as np
-import numpy.typing as npt
-
 from ...cache.errors import CorruptCache, InputError
-from .description import ENTRY, Description
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .description import Description
+
+    Array = npt.NDArray[Any]
 # Canvases (B, 3, H, W) and sizes (B, 2) -> the outputs in their order.
-Session = Callable[[Array, Array], list[Array]]
+Session = Callable[["Array", "Array"], "list[Array]"]
+# The name of a description among the metadata of a file.
+ENTRY = "fdet"
+# What a file gives: detections after NMS, or the raw outputs.
+Include = Literal["nms", "raw"]
 _MAX_TEXT = 2**28
 
 
@@ -63,6 +68,8 @@ def check_installed(*packages: str) -> None:
 
 def read_description(path: Path) -> Description:
     """Read what an exported file says of itself. Raises InputError, CorruptCache."""
+    from .description import Description
+
     row = RUNTIMES[runtime_of(path)]
     if not path.is_file():
         raise InputError(f"{path}: no such file; `fdet export RUN --out {path}` writes one")
@@ -144,6 +151,7 @@ def _openvino_text(path: Path) -> str:
 
 
 def _open_openvino(path: Path, threads: int) -> Session:
+    import numpy as np
     import openvino
 
     settings = {"INFERENCE_NUM_THREADS": threads} if threads else {}

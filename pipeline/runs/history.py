@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def has_ended(run: Path, info: RunInfo, history: History) -> bool:
     Raises CorruptCache for a checkpoint that is damaged or belongs to another run.
     """
     last = run / LAST
-    if last.is_file():
+    if os.path.lexists(last):
         return read_position(last, info).finished
     evaluations, train = evaluations_of(history), info.config.train
     if not evaluations:

@@ -119,6 +119,7 @@ def load(cache: FeatureCache, method: str) -> None:
     """Every sample through two workers of torch's own loader."""
     from torch.utils.data import DataLoader
 
+    multiprocessing.set_forkserver_preload(["torch.utils.data"])  # once for both
     samples, seen = Samples(cache), []
     loader = DataLoader(samples, batch_size=None, num_workers=2, multiprocessing_context=method)
     with reading(cache):

@@ -29,12 +29,12 @@ class Moment(NamedTuple):
 
 
 class Commands:
-    """Runs commands until it is closed."""
+    """Runs commands until it is closed. python: what starts its server."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: str | Path = sys.executable) -> None:
         environment = {n: v for n, v in os.environ.items() if n not in _LAUNCHERS}
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__))],
+            [str(python), str(Path(__file__))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

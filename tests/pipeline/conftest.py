@@ -25,9 +25,9 @@ def quick_caches(dataset, tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def commands() -> Iterator[Commands]:
+def commands(warm) -> Iterator[Commands]:
     """Real processes that need no time to start."""
-    commands = Commands()
+    commands = Commands(warm.python)
     yield commands
     commands.close()
 

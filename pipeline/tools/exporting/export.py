@@ -15,8 +15,8 @@ import torch
 from ....cache.disk.publish import make_folder, storage_error
 from ...evaluation.detecting import load_trained
 from ...exported.description import HW, Description
-from ...exported.detector import ExportedDetector
-from ...exported.runtimes import Array, open_session
+from ...exported.detector import Array, ExportedDetector
+from ...exported.runtimes import open_session
 from ...runs.evaluations import file_digest
 from ...runs.info import RunInfo
 from ...runs.loading import codec_of_run

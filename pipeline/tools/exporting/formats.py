@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from ....cache.errors import InputError
-from ...exported.description import ENTRY, Description
+from ...exported.description import Description
+from ...exported.runtimes import ENTRY
 from .deployed import Deployed
 from .onnx_file import exported_program, write_onnx
 

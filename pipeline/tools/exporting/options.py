@@ -9,8 +9,7 @@ from typing import Annotated, Literal, get_args
 from ....cache.errors import InputError, did_you_mean
 from ....heads.ranges import at_least
 from ...command import Checkpoint, UsedCheckpoint, cache_opt, opt
-from ...exported.description import HW, Include
-from ...exported.runtimes import RUNTIMES, runtime_of
+from ...exported.runtimes import RUNTIMES, Include, runtime_of
 
 Precision = Literal["fp32", "fp16", "int8"]
 # The groups of options in the help.
@@ -70,7 +69,7 @@ class ExportOptions:
         return "int8" if self.int8 else "fp16" if self.fp16 else "fp32"
 
     @property
-    def canvas_hw(self) -> HW | None:
+    def canvas_hw(self) -> tuple[int, int] | None:
         """The canvas, rows and columns. Raises InputError."""
         if self.canvas is None:
             return None

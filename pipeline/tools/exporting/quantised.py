@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from ...exported.runtimes import Array
+from ...exported.detector import Array
 
 # Decoding and the choice of detections are not among them, so coordinates keep their precision.
 _QUANTISED = ("Conv", "ConvTranspose", "MatMul", "Gemm")

@@ -84,7 +84,8 @@ def test_a_run_that_is_not_finished_is_said_to_be(exact_cache, tmp_path, monkeyp
     done = fdet("evaluate", tmp_path / "run", exact_cache)
     assert "is not finished: 1 of 2 epochs" in done.stdout
     (tmp_path / "run" / LAST).unlink()
-    assert evaluate_run(tmp_path / "run", exact_cache, THREADS)[0].unfinished is None
+    metrics, _ = evaluate_run(tmp_path / "run", exact_cache, THREADS)
+    assert metrics.unfinished == {"epochs": 1, "of": 2}, "which the log says"
 
 
 def test_two_runs_on_the_same_features_are_compared(runs, exact_cache, tmp_path):

@@ -34,7 +34,12 @@ def detector_of(neck: str, head: str, canvas_hw, **settings) -> tuple[Patches, D
     torch.manual_seed(0)
     spec, kind = CACHED.get(neck, SPEC), HEADS[head].settings
     known = {f.name for f in fields(kind)}
-    wanted = {**FEW_SAMPLED.get(head, {}), "score_threshold": 0.02, "rpn_top_test": (50, 40)}
+    wanted = {
+        **FEW_SAMPLED.get(head, {}),
+        "score_threshold": 0.02,
+        "rpn_top_test": (50, 40),
+        "layers": 1,
+    }
     wanted = {name: v for name, v in {**wanted, **settings}.items() if name in known}
     detector = build_detector(spec, 3, neck_settings(neck), kind(**wanted)).eval()
     if head.endswith("rcnn"):

@@ -5,7 +5,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -39,6 +38,14 @@ def run(request, dataset, tmp_path_factory):
     return folder / "run"
 
 
+def is_same(ours, theirs) -> bool:
+    return (
+        (ours["image_id"], ours["category_id"]) == (theirs["image_id"], theirs["category_id"])
+        and ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
+        and ours["bbox"] == pytest.approx(theirs["bbox"], abs=0.01)
+    )
+
+
 def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
     _, expected = evaluate_run(run, run.parent / "cache.fdet")
     summary = predict(
@@ -50,11 +57,10 @@ def test_predict_finds_what_evaluate_finds(run, dataset, tmp_path):
     results = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert summary.images == 12
     assert len(results) == len(expected) > 50
-    order = lambda r: (r["image_id"], -r["score"], r["bbox"])  # noqa: E731
-    for ours, theirs in zip(sorted(results, key=order), sorted(expected, key=order), strict=True):
-        assert ours["category_id"] == theirs["category_id"]
-        np.testing.assert_allclose(ours["bbox"], theirs["bbox"], atol=0.01)
-        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
+    left = list(expected)
+    for ours in results:
+        # Scores that are all but equal may have changed places.
+        left.remove(next(theirs for theirs in left if is_same(ours, theirs)))
         assert ours["category_name"] == {2: "disc", 5: "square", 11: "cross"}[ours["category_id"]]
     pictures = sorted(p for p in (tmp_path / "out" / "pictures").rglob("*.jpg"))
     assert len(pictures) == 12

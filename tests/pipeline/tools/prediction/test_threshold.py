@@ -84,7 +84,7 @@ def test_a_run_without_an_evaluation_takes_the_old_default_and_says_so(
     caplog.set_level(logging.INFO, "fdet")
     predict(run, [photos], tmp_path / "auto", PredictOptions(device="cpu", threads=1))
     said = [m for m in caplog.messages if "for all classes" in m]
-    assert len(said) == 1 and "best.safetensors: 0.3 for all classes" in said[0]
+    assert len(said) == 1 and "thresholds for these weights: 0.3 for all classes" in said[0]
     predict(run, [photos], tmp_path / "0.3", PredictOptions(device="cpu", threads=1, threshold=0.3))
     states = [json.loads((tmp_path / n / "prediction.json").read_text()) for n in ("auto", "0.3")]
     assert states[0]["options"] == states[1]["options"]
