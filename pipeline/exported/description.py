@@ -7,15 +7,17 @@ unknown origin when it is read.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree import ElementTree
 
-from ...cache.errors import CorruptCache
+from ...cache.errors import CorruptCache, InputError
 from ...cache.format.json_values import list_of, mapping_of, number_of, text_of, whole_of
 from ...cache.format.sealed import digest_or_none, parse_json
 from ..runs.info import RunInfo
-from .runtimes import Include
+from .runtimes import RUNTIMES, Include, runtime_of
 
 FORMAT = 1
 HW = tuple[int, int]
@@ -152,3 +154,17 @@ def _one_of(value: Any, *known: str) -> Any:
     if value not in known:
         raise ValueError(f"expected one of {', '.join(known)}, got {value!r:.80}")
     return value
+
+
+def read_description(path: Path) -> Description:
+    """Read what an exported file says of itself. Raises InputError, CorruptCache."""
+    row = RUNTIMES[runtime_of(path)]
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; `fdet export RUN --out {path}` writes one")
+    try:
+        text = row.described(path)
+    except (LookupError, ValueError, OSError, zipfile.BadZipFile, ElementTree.ParseError) as error:
+        raise CorruptCache(
+            f"{path}: it has no description of fdet ({error}); was it made by `fdet export`?"
+        ) from error
+    return Description.parse(text, path)

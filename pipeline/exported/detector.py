@@ -20,8 +20,8 @@ from ..dataset.images.decoding import draw_canvas
 from ..evaluation.detecting import Stopwatch
 from ..runs.info import RunInfo
 from .canvas import FixedCanvas
-from .description import Description
-from .runtimes import Session, open_session, read_description
+from .description import Description, read_description
+from .runtimes import Session, open_session
 from .selection import select
 
 Array = npt.NDArray[Any]

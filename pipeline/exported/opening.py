@@ -9,7 +9,8 @@ from ..runs.info import RunInfo
 from ..runs.position import check_there
 from ..runs.threshold_option import AUTO, Auto
 from ..runs.thresholds import Thresholds, thresholds_of
-from .runtimes import is_exported, read_description
+from .description import read_description
+from .runtimes import is_exported
 
 
 def read_detector(path: Path) -> RunInfo:

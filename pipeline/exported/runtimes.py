@@ -16,8 +16,6 @@ from ...cache.errors import CorruptCache, InputError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .description import Description
-
     Array = npt.NDArray[Any]
 # Canvases (B, 3, H, W) and sizes (B, 2) -> the outputs in their order.
 Session = Callable[["Array", "Array"], "list[Array]"]
@@ -64,22 +62,6 @@ def check_installed(*packages: str) -> None:
             raise InputError(
                 f"exported detectors need {package}; install it with pip install 'frozendet[export]'"
             )
-
-
-def read_description(path: Path) -> Description:
-    """Read what an exported file says of itself. Raises InputError, CorruptCache."""
-    from .description import Description
-
-    row = RUNTIMES[runtime_of(path)]
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; `fdet export RUN --out {path}` writes one")
-    try:
-        text = row.described(path)
-    except (LookupError, ValueError, OSError, zipfile.BadZipFile, ElementTree.ParseError) as error:
-        raise CorruptCache(
-            f"{path}: it has no description of fdet ({error}); was it made by `fdet export`?"
-        ) from error
-    return Description.parse(text, path)
 
 
 def open_session(path: Path, threads: int = 0) -> Session:

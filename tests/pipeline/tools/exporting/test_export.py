@@ -16,8 +16,7 @@ from fdet.cache.errors import CorruptCache, InputError
 from fdet.pipeline.cli import app
 from fdet.pipeline.evaluation.evaluate import evaluate_run
 from fdet.pipeline.evaluation.options import EvaluateOptions
-from fdet.pipeline.exported.description import Description
-from fdet.pipeline.exported.runtimes import read_description
+from fdet.pipeline.exported.description import Description, read_description
 from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.exporting.options import ExportOptions
 from fdet.pipeline.tools.exporting.proof import Proof, prove

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fdet.heads.build import HEADS
-from fdet.pipeline.exported.runtimes import RUNTIMES, open_session, read_description
+from fdet.pipeline.exported.description import read_description
+from fdet.pipeline.exported.runtimes import RUNTIMES, open_session
 from fdet.pipeline.tools.exporting.deployed import Deployed
 from fdet.pipeline.tools.exporting.formats import WRITE
 
