@@ -36,10 +36,7 @@ from .options import ExportOptions
 from .sampling import Sample, samples_of
 
 Find = Callable[[Sample], Detections]
-# The least share of detections that are the same. Of two boxes with one score to the last digits, NMS may keep
-# either.
-SHARE = 0.99
-# The same where the codec of the run rounds. A value next to the edge
+# The least share of detections that are the same where the codec of the run rounds. A value next to the edge
 # between two codes may fall to either side, as sums are taken in another order, and changes the detections
 # around it; a wrong input changes all of them.
 ROUNDED_SHARE = 0.5
@@ -73,7 +70,7 @@ class Proof:
             return self._less(lambda ap: AP_SHARE * ap, f"{AP_SHARE:.1%} of the AP of the run")
         if self.precision == "fp16":
             return self._less(lambda ap: ap - AP_LOSS, f"the AP of the run, less {100 * AP_LOSS:g}")
-        least = ROUNDED_SHARE if self.rounded else SHARE
+        least = ROUNDED_SHARE if self.rounded else 1.0
         failed = self._less(lambda ap: ap - AP_LOSS, f"the AP of the run, less {100 * AP_LOSS:g}")
         if self.agreement.share < least:
             failed.insert(
