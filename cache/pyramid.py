@@ -171,7 +171,7 @@ class VectorSpec:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether it holds the tokens that a ViT has beside its maps."""
+        """Return whether it holds the tokens that a ViT has in addition to its maps."""
         return self.kind == PREFIX_TOKENS
 
     @property

@@ -13,20 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import ConfigError
-from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ...cache.pyramid import PyramidSpec
 from ..convolutions import convolution, initialise
-from ..detector import Neck
-from ..levels import levels_of_taps
 from .settings import TapAttentionSettings
-from .vit_pyramid import Level
+from .vit_pyramid import TapPyramid
 
 
-class TapAttention(Neck):
-    """A pyramid as of `ViTPyramid`, from one map that an attention reads out of several taps."""
+class TapAttention(TapPyramid):
+    """A pyramid from one map that an attention reads out of several taps."""
 
     def __init__(self, spec: PyramidSpec, settings: TapAttentionSettings) -> None:
-        super().__init__(spec)
-        first, self.spec = levels_of_taps(spec, settings)
         channels, heads = settings.channels, settings.attention_heads
         if len(spec.levels) < 2:
             raise ConfigError(
@@ -38,22 +34,7 @@ class TapAttention(Neck):
                 f"setting 'neck.attention_heads': expected a divisor of the {channels} neck.channels, got "
                 f"{heads}"
             )
-        self.taps = TapReader(spec.channels, settings)
-        self.levels = nn.ModuleList(
-            Level(first + k, channels, settings) for k in range(len(self.spec.levels))
-        )
-
-    @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """The attention, and each level."""
-        return self.taps, *self.levels
-
-    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Make the levels min_level..max_level from the cached levels."""
-        x = self.taps(pyramid.maps)
-        sizes = [level.shape(pyramid.canvas_hw)[1:] for level in self.spec.levels]
-        maps = tuple(level(x, *hw) for level, hw in zip(self.levels, sizes, strict=True))
-        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+        super().__init__(spec, settings, TapReader(spec.channels, settings), channels)
 
 
 class TapReader(nn.Module):

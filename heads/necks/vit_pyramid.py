@@ -15,7 +15,36 @@ from ..norms import activation_layer, norm_layer
 from .settings import TapSettings, ViTPyramidSettings
 
 
-class ViTPyramid(Neck):
+class TapPyramid(Neck):
+    """A pyramid whose levels are all made from one map, which is read out of the taps.
+
+    taps: the module that makes maps (B, C_l, H, W) of all taps one of (B, width, H, W).
+    """
+
+    def __init__(
+        self, spec: PyramidSpec, settings: TapSettings, taps: nn.Module, width: int
+    ) -> None:
+        super().__init__(spec)
+        first, self.spec = levels_of_taps(spec, settings)
+        self.taps = taps
+        self.levels = nn.ModuleList(
+            _Level(first + k, width, settings) for k in range(len(self.spec.levels))
+        )
+
+    @property
+    def parts(self) -> tuple[nn.Module, ...]:
+        """The module that reads the taps, and each level."""
+        return self.taps, *self.levels
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Make the levels min_level..max_level from the cached levels."""
+        x = self.taps(pyramid.maps)
+        sizes = [level.shape(pyramid.canvas_hw)[1:] for level in self.spec.levels]
+        maps = tuple(level(x, *hw) for level, hw in zip(self.levels, sizes, strict=True))
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+
+
+class ViTPyramid(TapPyramid):
     """A pyramid of levels made from cached maps of one stride.
 
     Finer levels are made by deconvolution and coarser ones by max-pooling, while the level of the same
@@ -27,25 +56,8 @@ class ViTPyramid(Neck):
     """
 
     def __init__(self, spec: PyramidSpec, settings: ViTPyramidSettings) -> None:
-        super().__init__(spec)
-        first, self.spec = levels_of_taps(spec, settings)
         width = spec.channels[-1]
-        self.taps = _Taps(spec.channels, width, settings)
-        self.levels = nn.ModuleList(
-            Level(first + k, width, settings) for k in range(len(self.spec.levels))
-        )
-
-    @property
-    def parts(self) -> tuple[nn.Module, ...]:
-        """The module that joins the taps, and each level."""
-        return self.taps, *self.levels
-
-    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Make the levels min_level..max_level from the cached levels."""
-        x = self.taps(pyramid.maps)
-        sizes = [level.shape(pyramid.canvas_hw)[1:] for level in self.spec.levels]
-        maps = tuple(level(x, *hw) for level, hw in zip(self.levels, sizes, strict=True))
-        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+        super().__init__(spec, settings, _Taps(spec.channels, width, settings), width)
 
 
 class _Taps(nn.Module):
@@ -64,7 +76,7 @@ class _Taps(nn.Module):
         return torch.stack(projected).mean(0)
 
 
-class Level(nn.Module):
+class _Level(nn.Module):
     """One level of a pyramid.
 
     doublings: how often the stride is doubled, or halved where it is below 0; each halving of the stride

@@ -32,7 +32,7 @@ class LabelEmbedding(nn.Module):
 
 
 class _Projected(ClassVectors):
-    """What a linear layer makes of the vectors of classes."""
+    """Projects the vectors of classes by a linear layer."""
 
     def __init__(self, vectors: Tensor, channels: int) -> None:
         super().__init__(vectors)

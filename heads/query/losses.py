@@ -25,7 +25,7 @@ MAL_GAMMA = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Distributions:
-    """What D-FINE's regression adds to the predictions.
+    """The additions of D-FINE's regression to the predictions.
 
     logits: (B, S', Q, 4, n + 1), of the last S' stages. first: (B, Q, 4), the boxes that they move. steps:
     (n + 1,), the corrections.
@@ -38,7 +38,7 @@ class Distributions:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What Q queries of each image find after each of S stages.
+    """The finds of Q queries of each image after each of S stages.
 
     logits: (B, S, Q, K), float32. boxes: (B, S, Q, 4), float32, centres and sizes in shares of the canvas.
     """

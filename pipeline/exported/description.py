@@ -46,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an exported detector is.
+    """The description of an exported detector.
 
     fdet: the version that exported it. include: whether detections come out of the file, or all scores and
     boxes. precision: fp32, fp16 or int8. canvas_hw: the one canvas that it takes, px. outputs: the names of

@@ -46,7 +46,7 @@ class SourceKind:
 
     @property
     def runs_backbone(self) -> bool:
-        """Whether a step runs a backbone, or the last stages of one."""
+        """Return whether a step runs a backbone, or the last stages of one."""
         return self.live or self.tail
 
 

@@ -17,6 +17,9 @@ from ..machines.interrupt import INTERRUPTED
 from ..runs.config_option import ConfigFile
 from .options import TrainOptions
 
+NECKS = "neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid, tap-attention, hybrid or identity"
+HEADS = "head: retinanet, fcos, tal, faster-rcnn, cascade-rcnn or query"
+
 
 class TrainCommand(LastCounts):
     """The command `fdet train-heads`, in which `--resume RUN` stands for `--resume --out RUN`."""
@@ -54,14 +57,11 @@ def train_command(
     config: ConfigFile = None,
     neck: Annotated[
         str | None,
-        opt(
-            "neck: fpn, pafpn, bifpn, nas-fpn, vit-pyramid, tap-attention, hybrid or identity",
-            group=MODEL,
-        ),
+        opt(NECKS, group=MODEL),
     ] = None,
     head: Annotated[
         str | None,
-        opt("head: retinanet, fcos, tal, faster-rcnn, cascade-rcnn or query", group=MODEL),
+        opt(HEADS, group=MODEL),
     ] = None,
     masks: Annotated[bool, opt(MASKS, group=MODEL)] = False,
     adapters: Annotated[

@@ -11,7 +11,7 @@ from ...command import Device, opt
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """What to look at besides the installation."""
+    """The options of `fdet doctor`: what it examines in addition to the installation."""
 
     folder: Annotated[Path, opt("folder on the disk where caches are to lie")] = Path()
     device: Device = "auto"

@@ -32,7 +32,7 @@ Deployable = DenseHead | TwoStage | QueryHead
 
 
 class Candidates(NamedTuple):
-    """What detections are chosen among: boxes (B, A, R, 4) canvas px and scores (B, A, K).
+    """The boxes (B, A, R, 4) canvas px and scores (B, A, K) that detections are chosen among.
 
     R is 1 or K: a location, or a RoI, has one box for all classes, or one for each.
     """

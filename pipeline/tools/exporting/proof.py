@@ -65,7 +65,7 @@ class Proof:
 
     @property
     def failures(self) -> list[str]:
-        """What the file does not keep; [] for a file that finds the same."""
+        """Return what the file does not keep; [] for a file that finds the same."""
         if self.precision == "int8":
             return self._less(lambda ap: AP_SHARE * ap, f"{AP_SHARE:.1%} of the AP of the run")
         if self.precision == "fp16":
