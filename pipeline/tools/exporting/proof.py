@@ -104,7 +104,7 @@ def prove(
     predicted = expected
     if info.config.train.precision != "fp32" or not exact.own_canvas:
         predicted = _found(exact.predict, samples.images, "as the run computes")
-    limits = description.selection.threshold, description.selection.limit
+    chosen = description.selection
 
     def ap(of: dict[int, Detections]) -> float | None:
         return coco_metrics(samples.annotations, of).ap
@@ -114,7 +114,9 @@ def prove(
         description.precision,
         len(samples.images),
         not info.own_backbone and get_form(info.key.codec).clips,
-        agreement([(expected[k], found[k]) for k in expected], *limits),
+        agreement(
+            [(expected[k], found[k]) for k in expected], chosen.threshold, chosen.limit, chosen.iou
+        ),
         ap(predicted),
         ap(expected),
         ap(found),

@@ -14,9 +14,10 @@ _ROW = "{:<34} {:>12} {:>12}"
 def proof_lines(proof: Proof) -> Iterator[str]:
     """Yield the table: what the file finds beside the run, how long both take, and what is not kept."""
     found = proof.agreement
-    total = found.same + found.different
-    yield f"checked on {counted(proof.images, 'image')}: {total} detections of the run in fp32"
+    yield f"checked on {counted(proof.images, 'image')}: {found.total} detections of the run in fp32"
     yield f"  the same within {BOX:g} px and {SCORE:g}: {found.same} ({found.share:.1%})"
+    if found.tied:
+        yield f"  another box of the same score, which NMS takes for the same object: {found.tied}"
     yield f"  largest differences: box {found.box:.2g} px, score {found.score:.2g}"
     yield _ROW.format("", "run (torch)", proof.model)
     yield _ROW.format("AP", _points(proof.expected), _points(proof.found))

@@ -1,6 +1,8 @@
 """Runs of every kind, with whatever they have trained, are exported to files that find the same."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fdet.pipeline.exported.detector import open_detector
 from fdet.pipeline.extraction.extract import extract
@@ -22,6 +24,7 @@ KINDS = {
     "tail with adapters": ([FROM, "backbone.adapters=true"], {"source": "tail"}),
     "adapters": ([FROM, "backbone.adapters=true"], {"source": "online"}),
     "two backbones": ([], {"second": "other.fdet"}),
+    "class embeddings": ([], {"class_embeddings": "classes.safetensors"}),
     "integer codec": ([], {"cache": "int8.fdet"}),
     "components": ([], {"cache": "pca.fdet"}),
     "aspect kept": ([], {"cache": "aspect.fdet"}),
@@ -48,6 +51,10 @@ def test_every_kind_of_run(kind, trained, dataset, tmp_path, briefly):
     own = given.get("source") in ("finetune", "online")
     words = {**given, "cache": trained / "cache.fdet"}
     words |= {n: cache_of(given[n], dataset, tmp_path) for n in ("cache", "second") if n in given}
+    if "class_embeddings" in given:
+        vectors = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+        path = words["class_embeddings"] = tmp_path / given["class_embeddings"]
+        save_file(dict(zip(("disc", "square", "cross"), vectors, strict=True)), path)
     if own:
         words["images"] = images
     settings = ["neck.channels=16", "neck.max_level=5", "train.epochs=1", "head.name=fcos"]
@@ -56,6 +63,6 @@ def test_every_kind_of_run(kind, trained, dataset, tmp_path, briefly):
     options = ExportOptions(check=words["cache"], images=images)
     done = export(tmp_path / "run", tmp_path / "file" / "model.onnx", options)
     proof = prove(tmp_path / "run", done.model, done.program, done.description, options)
-    assert proof.agreement.same > 0
-    assert proof.failures == [], proof.agreement
+    assert proof.agreement.same > 50
+    assert proof.failures == []
     assert open_detector(done.model).known.source == given.get("source", "cached")
