@@ -119,6 +119,13 @@ ThreadsOfJobs = Annotated[
 Format = Annotated[str | None, opt(FORMAT)]
 Split = Annotated[str | None, opt("split of --annotations")]
 AnnotationsInstead = Annotated[Path | None, opt("annotation file to use instead of the cache's")]
+BackboneWeights = Annotated[
+    str | None, opt("weights file of the backbone, if extraction was given one")
+]
+SecondWeights = Annotated[
+    str | None,
+    opt("weights file of a second backbone, if extraction was given one", "--with-weights"),
+]
 UsedCheckpoint = Annotated[Checkpoint, opt("which weights of the run to use")]
 OtherNms = Annotated[
     Suppression | None,

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from ....cache.errors import ConfigError, InputError, did_you_mean
 from ....heads.ranges import at_least
-from ...command import DATA, Assignments, Device, Threads, argument, cache_opt, check_ranges, opt
+from ...command import (
+    DATA,
+    Assignments,
+    BackboneWeights,
+    Device,
+    Threads,
+    argument,
+    cache_opt,
+    check_ranges,
+    opt,
+)
 from ...sources.kinds import SOURCES
 
 if TYPE_CHECKING:
@@ -71,9 +81,7 @@ class CompareOptions:
         ),
     ] = (0,)
     assignments: Assignments = ()
-    weights: Annotated[
-        str | None, opt("weights file of the backbone, if extraction was given one")
-    ] = None
+    weights: BackboneWeights = None
     device: Device = "auto"
     threads: Threads = None
     extraction_seconds: Annotated[

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ....heads.ranges import at_least, between
-from ...command import opt
+from ...command import BackboneWeights, opt
 from ...sources.kinds import CACHED, ON_CACHES
 
 _LARGEST = 2**63 - 1
@@ -39,9 +39,7 @@ class EquivalenceOptions:
         int, at_least(1), opt("training steps, with cached and with live features")
     ] = 4
     seed: Annotated[int, between(0, _LARGEST), opt("seed of the random samples")] = 0
-    weights: Annotated[
-        str | None, opt("weights file of the backbone, if extraction was given one")
-    ] = None
+    weights: BackboneWeights = None
     device: Annotated[
         str | None, opt("auto, cpu, cuda or cuda:1; default: the kind that the cache was made on")
     ] = None

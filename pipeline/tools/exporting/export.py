@@ -10,21 +10,18 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from ....cache.disk.publish import make_folder, storage_error
-from ...evaluation.detecting import load_trained
 from ...exported.description import HW, Description
 from ...exported.detector import Array, ExportedDetector
 from ...exported.runtimes import open_session
 from ...runs.evaluations import file_digest
 from ...runs.info import RunInfo
-from ...runs.loading import codec_of_run
 from ...runs.thresholds import thresholds_of
 from .checks import PROGRAM, check_export
 from .deployed import Deployed
 from .features import Features
 from .formats import WRITE, ir_of_onnx
+from .loading import load
 from .options import ExportOptions
 from .quantised import quantise
 from .sampling import samples_of
@@ -82,18 +79,9 @@ def export(run: Path, out: Path, options: ExportOptions = DEFAULTS) -> Exported:
 
 def deployed(run: Path, info: RunInfo, canvas_hw: HW, options: ExportOptions) -> Deployed:
     """Load the detector of a run as one module."""
-    cpu = torch.device("cpu")
-    detector, backbone = load_trained(
-        run,
-        info,
-        options.checkpoint,
-        cpu,
-        options.weights,
-        options.second_weights,
-        canvas_hw,
-    )
+    detector, backbone, codec = load(run, info, canvas_hw, options)
     keys = [key for key in (info.key, info.second) if key is not None]
-    features = Features(backbone, codec_of_run(run, info, cpu), keys, canvas_hw)
+    features = Features(backbone, codec, keys, canvas_hw)
     return Deployed(features, detector, nms=options.include == "nms", half=options.fp16)
 
 

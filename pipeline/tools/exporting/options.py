@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from ....cache.errors import InputError, did_you_mean
 from ....heads.ranges import at_least
-from ...command import Checkpoint, UsedCheckpoint, cache_opt, opt
+from ...command import BackboneWeights, Checkpoint, SecondWeights, UsedCheckpoint, cache_opt, opt
 from ...exported.runtimes import RUNTIMES, Include, runtime_of
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -54,13 +54,8 @@ class ExportOptions:
     check_images: Annotated[
         int, at_least(0), opt("number of images to check; 0: all", group=_PROOF)
     ] = 32
-    weights: Annotated[
-        str | None, opt("weights file of the backbone, if extraction was given one")
-    ] = None
-    second_weights: Annotated[
-        str | None,
-        opt("weights file of a second backbone, if extraction was given one", "--with-weights"),
-    ] = None
+    weights: BackboneWeights = None
+    second_weights: SecondWeights = None
     checkpoint: UsedCheckpoint = Checkpoint.best
 
     @property

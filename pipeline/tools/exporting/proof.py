@@ -23,15 +23,15 @@ from ...backbones.adapted import AdaptedBackbone
 from ...backbones.frozen import FrozenBackbone
 from ...backbones.paired import PairedBackbone
 from ...evaluation.coco import coco_metrics
-from ...evaluation.detecting import detect_image, load_trained
+from ...evaluation.detecting import detect_image
 from ...exported.description import Description
 from ...exported.detector import ExportedDetector
 from ...exported.runtimes import open_session
 from ...machines.progress import progress_line
 from ...runs.info import RunInfo
-from ...runs.loading import codec_of_run
 from .agreement import Agreement, agreement
 from .latency import Latency, latency, torch_threads
+from .loading import load
 from .options import ExportOptions
 from .sampling import Sample, samples_of
 
@@ -130,17 +130,8 @@ class Reference:
     def __init__(
         self, run: Path, info: RunInfo, detector: ExportedDetector, options: ExportOptions
     ) -> None:
-        cpu, canvas_hw = torch.device("cpu"), detector.description.canvas_hw
-        self.detector, self.backbone = load_trained(
-            run,
-            info,
-            options.checkpoint,
-            cpu,
-            options.weights,
-            options.second_weights,
-            canvas_hw,
-        )
-        self.codec = codec_of_run(run, info, cpu)
+        canvas_hw = detector.description.canvas_hw
+        self.detector, self.backbone, self.codec = load(run, info, canvas_hw, options)
         self.info, self.place = info, detector.place
         self.exact = replace(
             info, config=replace(info.config, train=replace(info.config.train, precision="fp32"))

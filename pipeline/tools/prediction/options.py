@@ -11,10 +11,12 @@ from ....heads.ranges import at_least
 from ...command import (
     FORMAT,
     MACHINE,
+    BackboneWeights,
     Checkpoint,
     Device,
     OtherClasses,
     OtherNms,
+    SecondWeights,
     Split,
     UsedCheckpoint,
     opt,
@@ -92,13 +94,8 @@ class PredictOptions:
     ] = None
     annotations_format: Annotated[str | None, opt(FORMAT)] = None
     split: Split = None
-    weights: Annotated[
-        str | None, opt("weights file of the backbone, if extraction was given one")
-    ] = None
-    second_weights: Annotated[
-        str | None,
-        opt("weights file of a second backbone, if extraction was given one", "--with-weights"),
-    ] = None
+    weights: BackboneWeights = None
+    second_weights: SecondWeights = None
     class_embeddings: OtherClasses = None
     checkpoint: UsedCheckpoint = Checkpoint.best
     nms: OtherNms = None
