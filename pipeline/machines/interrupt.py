@@ -56,6 +56,8 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
         # The command line's parser turns Ctrl-C into status 1. `fdet browse` is ended by it with status 0.
         if interrupted and error.code:
             raise SystemExit(INTERRUPTED) from None
+        # A command that stopped at a request has ended by itself.
+        interrupted = interrupted or error.code == INTERRUPTED
         raise
     except Exception:
         # The standard library's pools raise in their clean-up where they were interrupted half started.
@@ -79,7 +81,7 @@ def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[list[
     """Yield the times of the stop requests, so that no step is torn; a second request ends the command.
 
     A launcher passes Ctrl-C on to processes that have received it from the terminal already, so a request
-    that follows the first one at once counts as the same.
+    that follows the first one at once counts as the same, also where the block has ended in between.
     """
     requests: list[float] = []
     if threading.current_thread() is not threading.main_thread():  # Only that one receives signals.
@@ -87,10 +89,17 @@ def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[list[
         return
     before = {number: signal.getsignal(number) for number in _STOP_SIGNALS}
 
+    def repeated() -> bool:
+        return bool(requests) and clock() - requests[0] <= _AT_ONCE_SECONDS
+
     def note(number: int, frame: FrameType | None) -> None:
-        if requests and clock() - requests[0] > _AT_ONCE_SECONDS:
+        if requests and not repeated():
             _end_command(before[signal.SIGINT], frame)
         requests.append(clock())
+
+    def late(number: int, frame: FrameType | None) -> None:
+        if not repeated():
+            _end_command(before[signal.SIGINT], frame)
 
     try:
         for number in _STOP_SIGNALS:
@@ -99,6 +108,8 @@ def interruptible(clock: Callable[[], float] = time.monotonic) -> Iterator[list[
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if requests and callable(before[signal.SIGINT]):
+            signal.signal(signal.SIGINT, late)
 
 
 def _end_command(handler: object, frame: FrameType | None) -> None:

@@ -14,6 +14,15 @@ from fdet.pipeline.machines.interrupt import INTERRUPTED, interruptible
 WISHES = [signal.SIGINT, signal.SIGTERM]
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """What a test leaves in place, with a clock of its own, ends with it."""
+    before = [signal.getsignal(number) for number in WISHES]
+    yield
+    for number, handler in zip(WISHES, before, strict=True):
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", WISHES)
 def test_the_first_wish_is_noted_and_the_second_raises(number):
     now = [0.0]
@@ -32,6 +41,17 @@ def test_one_ctrl_c_that_comes_twice_is_one_wish():
         for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert stop_requests
+
+
+def test_one_that_comes_again_as_the_block_has_ended_is_the_same_and_a_later_one_is_not():
+    now = [0.0]
+    with interruptible(lambda: now[0]):
+        os.kill(os.getpid(), signal.SIGINT)
+    now[0] = 0.5
+    os.kill(os.getpid(), signal.SIGINT)
+    now[0] = 5.0
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_afterwards_signals_mean_what_they_meant():
@@ -88,6 +108,14 @@ ENDLESS = {
     "an interrupt that is swallowed": (
         "0.2",
         "\n    while True:\n        try: wait()\n        except BaseException: pass",
+    ),
+    "a stop at the end of a step, and more wishes while the interpreter ends": (
+        LONG,
+        "\n    import atexit; atexit.register(time.sleep, 1)"
+        "\n    with interruptible(clock=iter(range(0, 1000, 10)).__next__) as requests:"
+        "\n        print('ready', flush=True)"
+        "\n        while not requests: time.sleep(0.01)"
+        "\n    sys.exit(130)",
     ),
     "a second wish": (
         LONG,

@@ -1,6 +1,7 @@
 """A cache of a small backbone with BatchNorm, which can be trained too."""
 
 import multiprocessing
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,5 +68,7 @@ def forked(monkeypatch) -> None:
 
     They are new interpreters, as users have them, in test_memory_limit.py's test of a whole run.
     """
+    # A fork cannot use the server of another process, which a test before may have started.
+    forkserver._forkserver._stop()
     fork = SimpleNamespace(get_context=lambda method: multiprocessing.get_context("fork"))
     monkeypatch.setattr(trial, "multiprocessing", fork)
