@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..cache.placement import Placement
 from ..cache.pyramid import FeaturePyramid, PyramidSpec
 from .anchors import Anchors
+from .class_rows import ClassRows
 from .norms import SyncBatchNorm
 from .recompute import recomputed
 from .types import Detections, Fit, Targets
@@ -65,6 +66,14 @@ class Head(nn.Module, ABC):
         """The last layers of the classification, one for each stage.
 
         Each takes the features of a location or a RoI to its logits.
+        """
+
+    @property
+    @abstractmethod
+    def class_rows(self) -> ClassRows:
+        """The layers that learn something for each class, and the classes that their rows belong to.
+
+        Layers that know classes by vectors (`use_embeddings`) are not among them.
         """
 
     @abstractmethod

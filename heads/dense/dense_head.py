@@ -14,6 +14,7 @@ from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid
 from ..assign import IGNORED, Assigned
 from ..candidates import found_in_images
+from ..class_rows import ClassRows, rows_of
 from ..detector import Head
 from ..embedding import location_classifier
 from ..family import NMSSettings
@@ -64,6 +65,11 @@ class DenseHead(Head):
     def classifiers(self) -> tuple[nn.Module, ...]:
         """The last convolution of the classification tower."""
         return (getattr(self.classification_head, self.classifier),)
+
+    @property
+    def class_rows(self) -> ClassRows:
+        """The last convolution of the classification tower: the classes of one anchor after another's."""
+        return rows_of(self.classifiers[0], places=self.per_cell)
 
     def use_embeddings(self, vectors: Tensor) -> None:
         """Replace the last convolution of the classification tower by one that compares with vectors."""

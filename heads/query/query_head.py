@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,6 +13,7 @@ from ...cache.errors import ConfigError
 from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..attention import Perceptron
+from ..class_rows import ClassRows, rows_of
 from ..detector import Head
 from ..embedding import query_classifier
 from ..long_tail import federated_classes
@@ -88,6 +90,12 @@ class QueryHead(Head):
     def classifiers(self) -> tuple[nn.Module, ...]:
         """The class layer of the selection and that of each stage."""
         return self.selection.classifier, *(stage.classifier for stage in self.stages)
+
+    @property
+    def class_rows(self) -> ClassRows:
+        """The class layers, and the embedding of noisy labels."""
+        noisy = () if self.noisy_labels is None else (self.noisy_labels.table,)
+        return tuple(chain.from_iterable(rows_of(layer) for layer in (*self.classifiers, *noisy)))
 
     def use_embeddings(self, vectors: Tensor) -> None:
         """Replace the class layers, and the embedding of noisy labels, as `Head.use_embeddings` says."""

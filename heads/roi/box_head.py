@@ -16,6 +16,7 @@ from torchvision.ops import box_iou, clip_boxes_to_image
 
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..assign import within_ignored
+from ..class_rows import ClassRows, rows_of
 from ..convolutions import initialise, initialise_output
 from ..embedding import roi_classifier
 from ..long_tail import label_weights
@@ -91,6 +92,13 @@ class BoxHead(nn.Module):
     def parts(self) -> tuple[nn.Module, ...]:
         """The layers that work on pooled RoIs."""
         return self.layers, self.predictor
+
+    @property
+    def class_rows(self) -> ClassRows:
+        """The class layer, and the box layer where it has a box for each class."""
+        softmax = self.settings.classifier == "softmax"
+        boxes = () if self.settings.class_agnostic else rows_of(self.predictor.bbox_pred, each=4)
+        return (*rows_of(self.predictor.cls_score, background=softmax), *boxes)
 
     def use_embeddings(self, vectors: Tensor) -> None:
         """Classify by vectors (K, D) from now on, as described in `Head.use_embeddings`."""

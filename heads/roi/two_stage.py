@@ -16,6 +16,7 @@ from ...cache.placement import Placement
 from ...cache.pyramid import FeaturePyramid, PyramidSpec
 from ..anchors import Anchors, best_iou
 from ..candidates import suppressed
+from ..class_rows import ClassRows, rows_of
 from ..detector import Head
 from ..long_tail import federated_classes
 from ..recompute import recomputed
@@ -69,6 +70,12 @@ class TwoStage(Head):
     def classifiers(self) -> tuple[nn.Module, ...]:
         """The class layer of each stage."""
         return tuple(stage.predictor.cls_score for stage in self.stages)
+
+    @property
+    def class_rows(self) -> ClassRows:
+        """The layers of each stage that have something for each class, and the last one of the masks."""
+        masks = () if self.masks is None else rows_of(self.masks.predictor.mask_fcn_logits)
+        return (*(layer for stage in self.stages for layer in stage.class_rows), *masks)
 
     def use_embeddings(self, vectors: Tensor) -> None:
         """Replace the class layer of each box head, as described in `Head.use_embeddings`.

@@ -275,6 +275,11 @@ class RunInfo:
         """Return whether images must pass through a backbone or adapters that this run has trained."""
         return self.trains_backbone or (self.config.backbone.adapters and self.tail is None)
 
+    @property
+    def brings_backbone(self) -> bool:
+        """Return whether the run's weights include those of a backbone, of adapters or of a tail."""
+        return self.own_backbone or self.tail is not None
+
     def check_frozen(self, run: Path) -> None:
         """Raise InputError where cached features are not those of the run's backbone."""
         if self.config.backbone.adapters and self.tail is None:

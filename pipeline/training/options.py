@@ -104,7 +104,7 @@ class TrainOptions:
     start: Annotated[
         Path | None,
         opt(
-            "run whose weights to begin with, e.g. heads on the cache first, then --source finetune",
+            "run whose weights to begin with, also of other classes (matched by name) or another backbone",
             group=TRAINING,
         ),
     ] = None

@@ -50,7 +50,7 @@ from .opening import NO_VALIDATION, described_extension, described_fit, describe
 from .optimiser import make_optimiser
 from .options import TrainOptions
 from .resumption import kept_values
-from .start import start_digest, start_from
+from .start import belonging, start_digest, start_from
 from .step import Stepper
 from .threads import check_threads, take_threads, threads_now
 from .trial import batches_to_try, heaviest, shortest
@@ -232,9 +232,7 @@ def _open(
     data, val = open_data(config, options, header, backbone, processes, fit)
     data = chosen(config, data)
     if options.start is not None:
-        # The weights of that run's head belong to its anchors.
-        before = RunInfo.read(options.start).config
-        config = replace(config, head=config.adopting(before).head)
+        config = belonging(config, RunInfo.read(options.start).config)
     tail = backbone if isinstance(backbone, Tail | AdaptedTail) else None
     config = settled(config, data, processes.device, tail.spec if tail else None)
     vectors = _class_vectors(options, data)

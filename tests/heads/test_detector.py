@@ -23,7 +23,7 @@ class Through(Neck):
 class Finds(Head):
     """The same, whatever it is shown."""
 
-    parts = classifiers = ()
+    parts = classifiers = class_rows = ()
 
     def __init__(self, found: Detections) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ from ...sources.data import Data
 from ...training.data import chosen, open_data
 from ...training.loop import Loop, TrainSummary
 from ...training.options import TrainOptions
-from ...training.start import start_from
+from ...training.start import load_same
 from ...training.step import Stepper
 from ...training.threads import check_threads, take_threads, threads_now
 from ...training.train import (
@@ -122,7 +122,7 @@ def _open(
     )
     model = FrozenModel(info.fresh_detector(), backbone).to(processes.device)
     assert options.start is not None
-    start_from(options.start, info, model, given="run")
+    load_same(options.start, info, model)
     if val is not None:
         val = check_validation(info, options, val)
     model.freeze()

@@ -1,5 +1,6 @@
-"""Beginning with another run's weights: where that is the same detector on the same features."""
+"""Beginning with another run's weights: what of them fits moves, and what does not is said."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -102,19 +103,95 @@ def test_another_detector_is_refused(settings, said, heads_first, live_cache, tm
     assert not (tmp_path / "run").exists()
 
 
-def test_other_features_are_refused(heads_first, dataset, tmp_path):
+def started(monkeypatch, config, given):
+    """The weights before the first step of a training."""
+    seen = first_step(monkeypatch)
+    train(config, given)
+    return seen[0]
+
+
+def test_on_the_features_of_another_backbone_what_reads_them_is_fresh_and_it_is_said(
+    heads_first, dataset, tmp_path, monkeypatch, caplog
+):
+    """Of another backbone though the maps have the same size."""
     backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
-    extract(extraction(dataset, tmp_path / "other.fdet", size=64, seed=1, **backbone))
+    other = tmp_path / "other.fdet"
+    extract(
+        extraction(dataset, other, size=64, seed=1, views="plain,hflip", codec="fp32", **backbone)
+    )
+    begun = started(monkeypatch, tiny(), options(other, tmp_path / "run", start=heads_first))
+    theirs = tensors(heads_first, "best")
+    same = {name for name, value in begun.items() if torch.equal(value, theirs[name])}
+    assert {name for name in begun if "inner_blocks" in name or "lateral" in name} - same
+    assert not any("inner_blocks" in name and "weight" in name for name in same)
+    assert {name for name in begun if name.startswith("head.")} <= same
+    (line,) = [
+        r.getMessage()
+        for r in caplog.records
+        if r.levelname == "WARNING" and "--start" in r.getMessage()
+    ]
+    assert "was trained on other features: weights_sha256: " in line
+    assert "tensors move, and those that read them begin fresh" in line
+
+
+def test_on_other_canvases_of_the_same_backbone_all_moves(
+    heads_first, dataset, tmp_path, monkeypatch, caplog
+):
+    backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
+    larger = tmp_path / "larger.fdet"
+    extract(extraction(dataset, larger, size=96, views="plain,hflip", codec="fp32", **backbone))
+    begun = started(monkeypatch, tiny(), options(larger, tmp_path / "run", start=heads_first))
+    assert_same(begun, tensors(heads_first, "best"))
+    assert "short: 64 here, 96 there" in caplog.text
+    assert "all weights move" in caplog.text
+
+
+def test_classes_are_matched_by_name(
+    heads_first, live_cache, dataset, tmp_path, monkeypatch, caplog
+):
+    """Two change places and one has another name."""
+    caplog.set_level("INFO", "fdet")
+    coco = json.loads(dataset.read_text())
+    names = [c["name"] for c in coco["categories"]]
+    new = [names[1], names[0], "novel", *names[3:]]
+    for category, name in zip(coco["categories"], new, strict=True):
+        category["name"] = name
+    path = tmp_path / "renamed.json"
+    path.write_text(json.dumps(coco))
+    begun = started(
+        monkeypatch,
+        tiny(),
+        options(live_cache, tmp_path / "run", start=heads_first, annotations=path),
+    )
+    theirs = tensors(heads_first, "best")
+    name = "head.classification_head.cls_logits.weight"
+    mine, other = (x[name].unflatten(0, (-1, len(names))) for x in (begun, theirs))
+    assert torch.equal(mine[:, 0], other[:, 1])
+    assert torch.equal(mine[:, 1], other[:, 0])
+    assert not torch.equal(mine[:, 2], other[:, 2])
+    assert torch.equal(mine[:, 3:], other[:, 3:])
+    assert_same(
+        {n: v for n, v in begun.items() if "cls_logits" not in n},
+        {n: v for n, v in theirs.items() if "cls_logits" not in n},
+    )
+    kept = ", ".join([names[1], names[0], *names[3:]])
+    said = (
+        f"classes whose weights move: {kept}; that begin fresh: novel; that are dropped: {names[2]}"
+    )
+    assert f"--start {heads_first}: {said}" in caplog.messages
+
+
+def test_only_a_run_of_the_same_backbone_can_bring_a_backbone(
+    live_cache, images, dataset, tmp_path
+):
+    live = {"source": "finetune", "images": images}
+    config = tiny("retinanet", *FINETUNE, "train.epochs=1")
+    train(config, options(live_cache, tmp_path / "a", **live))
+    backbone = {"backbone": "test_efficientnet", "weights": "random", "levels": "c3,c4,c5"}
+    other = tmp_path / "other.fdet"
+    extract(extraction(dataset, other, size=64, seed=1, views="plain,hflip", **backbone))
     with pytest.raises(KeyMismatch, match="trained on other features"):
-        train(tiny(), options(tmp_path / "other.fdet", tmp_path / "run", start=heads_first))
-
-
-def test_other_classes_are_refused(heads_first, live_cache, dataset, tmp_path):
-    renamed = tmp_path / "renamed.json"
-    renamed.write_text(dataset.read_text().replace('"disc"', '"dish"'))
-    more = {"start": heads_first, "annotations": renamed}
-    with pytest.raises(InputError, match=r"it knows the classes .*disc.*, this run .*dish"):
-        train(tiny(), options(live_cache, tmp_path / "run", **more))
+        train(config, options(other, tmp_path / "b", start=tmp_path / "a", **live))
 
 
 def test_a_run_without_weights_is_refused(heads_first, live_cache, tmp_path):
