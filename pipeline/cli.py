@@ -35,6 +35,7 @@ from .tools.reporting.cli import report_command
 from .tools.retraining.cli import retrain_command
 from .tools.upkeep.cli import cache_app
 from .tools.watching.cli import watch_command
+from .tools.zoo.cli import zoo_app
 from .training.cli import TrainCommand, train_command
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def root_command(
 
 app.add_typer(cache_app, name="cache")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(zoo_app, name="zoo")
 app.command("fit")(fit_command)
 app.command("plan")(plan_command)
 app.command("extract")(extract_command)

@@ -88,7 +88,7 @@ def test_heads_take_from_the_cache_only_what_is_no_file(name):
 
 
 # The rooms of the pipeline. Each imports from its own kind and from those before; no tool imports a tool.
-GROUND = {"backbones", "dataset", "machines", "pictures", "runs", "sources", "watching"}
+GROUND = {"backbones", "dataset", "machines", "pictures", "runs", "sources", "watching", "zoo"}
 STAGES = {"extraction", "evaluation", "exported", "training"}
 
 

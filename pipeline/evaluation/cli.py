@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ..command import argument, cache_argument, echo, opt, takes
+from ..command import cache_argument, echo, opt, takes
 from ..exported.runtimes import is_exported
+from ..zoo.option import run_argument
 from .options import EvaluateOptions
 
 
 @takes
 def evaluate_command(
-    run: Annotated[Path, argument("run directory, or exported file")],
+    run: Annotated[Path, run_argument("run directory, or exported file")],
     cache: Annotated[Path, cache_argument("cache to evaluate on")],
     options: EvaluateOptions,
     out: Annotated[Path | None, opt("folder for the JSON; default: that of the run")] = None,

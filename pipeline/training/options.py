@@ -24,6 +24,7 @@ from ..command import (
 )
 from ..dataset.data_name import DataName
 from ..sources.kinds import CACHED, SOURCES, Residence, SourceKind
+from ..zoo.option import run_opt
 
 
 def _memory_limit(text: str) -> int:
@@ -103,7 +104,7 @@ class TrainOptions:
     ] = None
     start: Annotated[
         Path | None,
-        opt(
+        run_opt(
             "run whose weights to begin with, also of other classes (matched by name) or another backbone",
             group=TRAINING,
         ),

@@ -64,8 +64,8 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
         raise KeyMismatch(_other_features("--start", run, fatal))
     _check_detector(run, before, info, "--start")
     if not fatal and before.levels != info.levels:  # those of a tail, which no key has
-        names = (", ".join(of.levels.names) for of in (before, info))
-        fatal = [Difference("levels", *names, True)]
+        there, here = (", ".join(of.levels.names) for of in (before, info))
+        fatal = [Difference("levels", there, here, True)]
     theirs = _load(run, before, before.fresh_detector(), model)
     others = [d for d in fatal if d.field.removeprefix("second cache's ") not in _CANVASES]
     without = readers(info.levels, info.config.neck, info.config.head) if others else frozenset()

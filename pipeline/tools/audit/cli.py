@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from ....cache.wording import counted
-from ...command import argument, cache_argument, echo, opt, takes
+from ...command import cache_argument, echo, opt, takes
 from ...machines.interrupt import INTERRUPTED
+from ...zoo.option import run_argument
 from .options import AuditOptions
 
 # How many entries are printed.
@@ -19,7 +20,7 @@ _SHOWN = 10
 
 @takes
 def audit_command(
-    run: Annotated[Path, argument("run directory, whose settings the heads have")],
+    run: Annotated[Path, run_argument("run directory, whose settings the heads have")],
     cache: Annotated[Path, cache_argument("cache whose labels to look at")],
     out: Annotated[Path, opt("folder to write to; an interrupted audit in it goes on")],
     options: AuditOptions,

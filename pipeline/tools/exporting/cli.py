@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ...command import argument, echo, opt, takes
+from ...command import echo, opt, takes
+from ...zoo.option import run_argument
 from .options import ExportOptions
 
 # The exit code of a file that does not find the same.
@@ -17,7 +18,7 @@ DIFFERENT = 4
 
 @takes
 def export_command(
-    run: Annotated[Path, argument("run directory")],
+    run: Annotated[Path, run_argument("run directory")],
     out: Annotated[Path, opt("file to write: name.onnx, name.pt2 or name.xml (OpenVINO)")],
     options: ExportOptions,
 ) -> None:

@@ -11,12 +11,13 @@ import typer
 
 from ...command import argument, echo, opt, takes
 from ...machines.interrupt import INTERRUPTED
+from ...zoo.option import run_argument
 from .options import PredictOptions
 
 
 @takes
 def predict_command(
-    run: Annotated[Path, argument("run directory, or exported file")],
+    run: Annotated[Path, run_argument("run directory, or exported file")],
     images: Annotated[Sequence[Path], argument("image files, folders of images, and video files")],
     out: Annotated[Path, opt("folder to write to")],
     options: PredictOptions,

@@ -21,6 +21,7 @@ from ...dataset.images.pixels import Stored, to_rgb
 from ...exported.opening import detector_thresholds
 from ...runs.threshold_option import AUTO, Auto, check_threshold
 from ...runs.thresholds import Thresholds
+from ...zoo.option import run_place
 from .checks import check_detector
 
 if TYPE_CHECKING:
@@ -131,17 +132,19 @@ def load(
 ) -> Predictor:
     """Load the detector of a run, to be called with images: `fdet.load("runs/a")("photo.jpg")`.
 
-    checkpoint: "best" or "last". device: "auto", "cpu", "cuda" or "cuda:1". threshold: the lowest score
-    of the objects that are returned, 0 for all; "auto" for the best of each class by the run's evaluation,
-    0.3 where it has none. weights, second_weights: the weights files of the backbones,
-    where extraction was given some. nms: "class" or "agnostic", in place of the run's head.nms. torch's
-    number of threads stays as it is. Raises InputError, CorruptCache, KeyMismatch.
+    run: a run directory, or an entry of a zoo, "zoo:NAME". checkpoint: "best" or "last". device: "auto",
+    "cpu", "cuda" or "cuda:1". threshold: the lowest score of the objects that are returned, 0 for all; "auto"
+    for the best of each class by the run's evaluation, 0.3 where it has none. weights, second_weights: the
+    weights files of the backbones, where extraction was given some. nms: "class" or "agnostic", in place of
+    the run's head.nms. torch's number of threads stays as it is.
+
+    Raises InputError, CorruptCache, KeyMismatch.
     """
     with as_python():
         if checkpoint not in ("best", "last"):
             raise InputError(f"checkpoint {checkpoint!r}: expected 'best' or 'last'")
         check_threshold("threshold", threshold)
-        folder = Path(run)
+        folder = run_place(os.fspath(run))
         info = check_detector(folder, checkpoint, device, weights, second_weights, nms=nms)
         from .finder import load_finder
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 from ....cache.wording import counted
-from ...command import Assignments, argument, echo, takes
+from ...command import Assignments, echo, takes
 from ...training.options import TrainOptions
+from ...zoo.option import run_argument
 from .settings import RetrainSettings
 
 # The options that it shares with a training run.
@@ -20,7 +21,7 @@ _TAKEN = (
 
 @takes
 def retrain_command(
-    run: Annotated[Path, argument("finished run of train-heads on cached maps")],
+    run: Annotated[Path, run_argument("finished run of train-heads on cached maps")],
     options: Annotated[TrainOptions, _TAKEN],
     settings: RetrainSettings,
     assignments: Assignments = (),
