@@ -29,14 +29,14 @@ def converted(out: Path, source: Path, codec: str, *words: object) -> Path:
 
 
 def trained(
-    out: Path, train: Path, val: Path, config: str, seed: int, *words: object, every: int = 4
+    out: Path, train: Path, val: Path, config: str | None, seed: int, *words: object, every: int = 4
 ) -> Path:
-    """Train a run whose best weights are chosen by `val`, or resume it."""
+    """Train a run whose best weights are chosen by `val`, or resume it. config: None for the defaults."""
     state = out / "last.safetensors"
     if not (state.is_file() and read_position(state, RunInfo.read(out)).finished):
         resume: Sequence[str] = ["--resume"] if (out / "run.json").is_file() else []
         settings = ["--set", f"train.seed={seed}", "--set", f"train.eval_every={every}"]
-        where = ["--val", val, "--out", out, "--config", config]
+        where = ["--val", val, "--out", out, *(["--config", config] if config else [])]
         fdet("train-heads", train, *where, *settings, *words, *resume)
     return out
 

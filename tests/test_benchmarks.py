@@ -31,6 +31,7 @@ ARGUMENTS = {
     "many_shards.py": "--shards 2 --images 2",
     "memory.py": "--backbones test_resnet --modes cached,finetune,tail,adapters,frozen,behind --side 64 "
     "--batch-size 1 --steps 2 --channels 32 --threads 1",
+    "moving.py": "{coded} {coded} {run} --out {out} --config {config} --fractions 0.5,1 --seeds 0 --steps 1",
     "object_store.py": "--images 4 --batch 2 --side 64 --rounds 1",
     "peer_torchvision.py": "{data}/train.json {data}/val.json --images {data}/images --height 64 "
     "--width 64 --epochs 1 --threads 1 --mode finetune --limit 4",
