@@ -37,12 +37,14 @@ class Training:
     A tail and finetune train the backbone from `backbone.train_from` on.
     """
 
-    def __init__(self, mode: str, cache: Path, images: Path, config: RunConfig) -> None:
-        train = config.train
+    def __init__(
+        self, mode: str, cache: Path, images: Path, config: RunConfig, device: torch.device = CPU
+    ) -> None:
+        train, self.device = config.train, device
         header = CacheHeader.read(cache)
         backbone: OwnBackbone | FrozenBackbone | None = None
         if mode in ("online", "finetune"):
-            frozen = load_backbone_of(header.key, CPU)
+            frozen = load_backbone_of(header.key, device)
             canvases = [bucket.canvas_hw for bucket in header.layout.buckets]
             backbone = frozen
             if mode == "finetune":
@@ -51,17 +53,17 @@ class Training:
             self.data = open_live(cache, None, images, backbone, train.workers)
         else:
             ahead = {"workers": train.workers, "prefetch": train.prefetch}
-            self.data = open_cached([cache], None, CPU, **ahead)
+            self.data = open_cached([cache], None, device, **ahead)
             if mode == TAIL:
                 options = TrainOptions(cache=cache, out=Path(), source=mode)
-                backbone = trained_backbone(config, options, header, CPU)
+                backbone = trained_backbone(config, options, header, device)
         trained = None if isinstance(backbone, FrozenBackbone) else backbone
         levels = header.key.levels if trained is None else trained.spec
-        self.config = config = settled(config, self.data, CPU, levels)
+        self.config = config = settled(config, self.data, device, levels)
         classes = len(self.data.annotations.class_ids)
-        model = Model(fresh_detector(config, levels, classes), trained)
+        model = Model(fresh_detector(config, levels, classes), trained).to(device)
         optimiser = make_optimiser(model, config.optim)
-        self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), CPU))
+        self.stepper = Stepper(config, model, optimiser, Processes(World(0, 1), device))
         self.order: Sequence[Sequence[SampleId]] = Sampler(
             header.layout, self.data.image_ids, train.batch_size, 0, epochs=1
         ).batches(0)
@@ -70,7 +72,7 @@ class Training:
     def batches(self, count: int) -> Iterator[Batch]:
         """Return `count` batches of the epoch, which is repeated as needed."""
         order = [self.order[k % len(self.order)] for k in range(count)]
-        return self.data.batches(order, CPU, self.config.train.min_visible)
+        return self.data.batches(order, self.device, self.config.train.min_visible)
 
     def held(self, count: int) -> list[Batch]:
         """Return the same batches with their maps computed and kept."""
@@ -82,13 +84,20 @@ class Training:
         started = time.monotonic()
         for number in range(count):
             if number == 1:
+                self.wait()
                 started, self.waited = time.monotonic(), 0.0
             asked = time.monotonic()
             batch = next(coming)
             self.waited += time.monotonic() - asked
             self.stepper.step([batch], len(batch.image_ids), number, count)
+        self.wait()
         self.waited /= count - 1
         return (time.monotonic() - started) / (count - 1)
+
+    def wait(self) -> None:
+        """Wait until the device has done its work."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def kept(pyramid: FeaturePyramid):

@@ -68,7 +68,19 @@ class LastCounts(TyperCommand):
                 flags = " or ".join(parameter.opts + parameter.secondary_opts)
                 last = "" if parameter.is_flag else f": {opts[parameter.name]}"
                 log.warning("%s: given %d times; only the last one counts%s", flags, times, last)
+        _warn_of_repeated_settings(opts.get("assignments") or ())
         return left
+
+
+def _warn_of_repeated_settings(assignments: Sequence[str]) -> None:
+    """Warn where --set gives one setting several values."""
+    values: dict[str, list[str]] = {}
+    for name, _, value in (text.partition("=") for text in assignments):
+        values.setdefault(name.strip(), []).append(value.strip())
+    for name, given in values.items():
+        if len(given) > 1:
+            text = "--set %s: given %d times; only the last one counts: %s"
+            log.warning(text, name, len(given), given[-1])
 
 
 def _is_single(option: TyperOption) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ...cache.disk.sizes import megabytes
 from ...cache.errors import InputError
 from ...cache.format.header import CacheHeader
 from ...cache.resident import ResidentSamples, resident_bytes
@@ -49,7 +50,7 @@ def resident_samples(
             if room is not None and where.type == device.type and needed > room:
                 continue
             if wanted[name] <= share * free_memory(where):
-                log.info("samples stay in memory (%s): %.1f MB", name, needed / 1e6)
+                log.info("samples stay in memory (%s): %s", name, megabytes(needed))
                 return ResidentSamples(header, where, *others)
         return None
     where = rooms[choice][0]

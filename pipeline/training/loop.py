@@ -30,6 +30,7 @@ from ..runs import metrics_log
 from ..runs.checkpoint import save_state, save_weights
 from ..runs.config import RunConfig, fixed
 from ..runs.history import evaluation_after, read_history
+from ..runs.names import shell_word
 from ..runs.points import points
 from ..runs.position import BEST, LAST, Position
 from ..sources.data import Data
@@ -275,12 +276,13 @@ class Loop:
         if position.best_ap is not None:
             log.warning(
                 "%s: %s is missing, the weights of epoch %d, which had the best AP (%s); "
-                "`fdet evaluate %s CACHE --checkpoint last` takes those that training has reached",
+                "`fdet evaluate %s %s --checkpoint last` takes those that training has reached",
                 self.out,
                 BEST,
                 position.best_epoch,
                 points(position.best_ap),
-                self.out,
+                shell_word(self.out),
+                shell_word(self.val.name) if self.val else "CACHE",
             )
         elif position.finished and self.val is None:
             self._keep_last()

@@ -16,6 +16,7 @@ from fdet.heads.ranges import at_least
 from fdet.pipeline import command as commands
 from fdet.pipeline.cli import app
 from fdet.pipeline.command import (
+    Assignments,
     LastCounts,
     Program,
     argument,
@@ -200,6 +201,7 @@ def test_a_default_stands_in_the_help_without_parentheses():
 class Forms:
     form: Annotated[str, opt("the form", parser=str)] = "jpg"
     parts: Annotated[Sequence[str], opt("parts")] = ()
+    assignments: Assignments = ()
     deep: Annotated[bool, opt("go deep", "--deep/--flat")] = False
     loud: Annotated[bool, opt("be loud")] = False
 
@@ -209,6 +211,10 @@ class Forms:
     [
         (["--form", "a", "--form=b"], ["--form: given 2 times; only the last one counts: b"]),
         (["--deep", "--flat"], ["--deep or --flat: given 2 times; only the last one counts"]),
+        (
+            ["--set", "optim.lr=1", "--set=train.seed=1", "--set", "optim.lr = 2"],
+            ["--set optim.lr: given 2 times; only the last one counts: 2"],
+        ),
         (["--parts", "a", "--parts", "b", "--loud", "--loud", "--form", "a"], []),
     ],
 )

@@ -20,7 +20,7 @@ from ...evaluation.coco import unique_names
 from ...evaluation.matching import Bools, all_matches
 from ...machines.devices import pick_device, use_threads
 from ...runs.config import RunConfig, load_config
-from ...runs.folder import held_folder
+from ...runs.folder import changed_settings, held_folder
 from ...runs.kept_options import read_options
 from ...sources.data import Data, open_cached
 from ...sources.epochs import sampler_of
@@ -84,7 +84,7 @@ def audit(run: Path, cache: Path, out: Path, options: AuditOptions = DEFAULTS) -
         if before is None:
             plan.state.write(out)
         else:
-            _as_now(before, plan).check_same(plan.state, out)
+            _check_same(before, plan)
         write_inputs(out, plan.config, plan.folds, plan.known)
         train_folds(Training(cache, out, options, plan.state.source, plan.folds, plan.steps))
         found: dict[int, Detections] = {}
@@ -96,14 +96,16 @@ def audit(run: Path, cache: Path, out: Path, options: AuditOptions = DEFAULTS) -
     return results
 
 
-def _as_now(before: State, plan: Plan) -> State:
-    """Return an earlier state with the present digest of its settings, if they are those of the plan.
+def _check_same(before: State, plan: Plan) -> None:
+    """Raise InputError where the folder has another audit than the plan's.
 
-    Settings that a newer fdet has added have their defaults. Raises ConfigError, InputError.
+    Its settings decide, not their digest: those that a newer fdet has added have their defaults.
     """
     kept = plan.out / SETTINGS
-    same = kept.is_file() and load_config(kept) == plan.config
-    return replace(before, config=plan.state.config) if same else before
+    changed = changed_settings(load_config(kept), plan.config) if kept.is_file() else ""
+    if kept.is_file() and not changed:
+        before = replace(before, config=plan.state.config)
+    before.check_same(plan.state, plan.out, changed)
 
 
 def make_plan(run: Path, cache: Path, out: Path, options: AuditOptions) -> Plan:

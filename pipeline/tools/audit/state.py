@@ -62,10 +62,13 @@ class State:
         """Publish the state. Raises StorageError."""
         publish_bytes(out / NAME, sealed_json({"format": FORMAT, **asdict(self)}))
 
-    def check_same(self, now: State, out: Path) -> None:
-        """Raise InputError where a folder with this state is to be filled with another audit."""
+    def check_same(self, now: State, out: Path, settings: str = "") -> None:
+        """Raise InputError where a folder with this state is to be filled with another audit.
+
+        settings: those of the run that have changed, as far as they are known.
+        """
         found = [
-            f"{what} differ"
+            f"{what} differ{f' ({settings})' if name == 'config' and settings else ''}"
             for name, what in (
                 ("config", "the settings of the run"),
                 ("cache", "the features of the cache"),

@@ -285,7 +285,8 @@ def test_a_finished_run_gets_its_curve_back_and_tells_of_lost_weights(
     train(tiny(), replace(started, resume=True))
     (told,) = [message for message in caplog.messages if "missing" in message]
     assert "best.safetensors is missing, the weights of epoch 1" in told
-    assert "the best AP (30.0)" in told and "--checkpoint last" in told
+    assert "the best AP (30.0)" in told
+    assert f"`fdet evaluate {started.out} {live_cache} --checkpoint last`" in told
     assert (started.out / "last.safetensors").read_bytes() == before
 
 

@@ -191,7 +191,8 @@ def test_an_audit_goes_on_under_an_fdet_that_has_more_settings(
     assert audit(audited_run, exact_cache, out, PLAIN).images == 12 and not here.commands
     settings = out / "config.toml"
     settings.write_text(settings.read_text().replace("epochs = 2", "epochs = 3"))
-    with pytest.raises(InputError, match="the settings of the run differ"):
+    said = r"the settings of the run differ \(train\.epochs was 3, is 2\); choose another"
+    with pytest.raises(InputError, match=said):
         audit(audited_run, exact_cache, out, PLAIN)
 
 
