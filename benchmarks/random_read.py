@@ -145,10 +145,10 @@ def zarr_reader(cache: FeatureCache, pipeline: str | None = None) -> Reader:
 
 
 def make_memmap(path: Path, cache: FeatureCache, samples: int) -> np.ndarray:
-    shape = (samples, *cache.sample(0).maps[0].shape)
+    shape = (samples, *cache.sample(0).stored[0].shape)
     plain = np.lib.format.open_memmap(path, "w+", np.float16, shape)
     for i in range(samples):
-        plain[i] = cache.sample(i).maps[0]
+        plain[i] = cache.sample(i).stored[0]
     plain.flush()
     return np.load(path, mmap_mode="r")
 

@@ -44,20 +44,22 @@ UNREADABLE = (DamagedFrame, OSError, OverflowError)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image under one view, as stored: each of the maps has the stored shape and is read-only.
+    """One image under one view.
 
-    A codec may pack several values into a byte of them; `decoded` gives the maps. cache: where it was read.
+    stored: the arrays of each level as the codec keeps them, read-only; several values may share a byte.
+    `maps` has their values. cache: where it was read.
     """
 
     image_id: int
     view: int
-    maps: tuple[Array, ...]
+    stored: tuple[Array, ...]
     placement: Placement
     cache: FeatureCache = field(repr=False, compare=False)
 
-    def decoded(self) -> tuple[npt.NDArray[np.float32], ...]:
-        """Return the maps as the codec decodes them, (C, H, W) float32 for each level. Imports torch."""
-        return self.cache.codec.decode_sample(self.maps, self.placement.canvas_hw)
+    @property
+    def maps(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """The maps as the codec decodes them, (C, H, W) float32 for each level. Imports torch."""
+        return self.cache.codec.decode_sample(self.stored, self.placement.canvas_hw)
 
 
 def check_maps(samples: Sequence[SampleId], maps: Sequence[Array]) -> None:

@@ -112,7 +112,7 @@ class Samples:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[int, list[np.ndarray]]:
-        return index, [x.copy() for x in self.cache.sample(*self.samples[index]).maps]
+        return index, [x.copy() for x in self.cache.sample(*self.samples[index]).stored]
 
 
 def load(cache: FeatureCache, method: str) -> None:

@@ -180,7 +180,7 @@ def all_samples(cache: FeatureCache) -> list[tuple[int, int]]:
 def assert_exact(cache: FeatureCache, image_id: int, view: int) -> None:
     """The cache gives the very bytes that were written for this sample."""
     sample = cache.sample(image_id, view)
-    for found, written in zip(sample.maps, maps_of(cache.header, image_id, view), strict=True):
+    for found, written in zip(sample.stored, maps_of(cache.header, image_id, view), strict=True):
         assert found.dtype == written.dtype and found.shape == written.shape
         assert found.tobytes() == written.tobytes()
     assert sample.placement == entry_of(cache.header, image_id, view).placement

@@ -20,7 +20,7 @@ def digests(cache):
     for image_id in cache.image_ids:
         for view, name in enumerate(cache.header.layout.views):
             sample = cache.sample(image_id, view)
-            maps = b"".join(x.tobytes() for x in sample.maps)
+            maps = b"".join(x.tobytes() for x in sample.stored)
             found[f"{image_id} {name}"] = hashlib.sha256(maps).hexdigest()
     return found
 

@@ -94,7 +94,7 @@ def test_iteration_gives_the_plain_view_of_every_image(whole):
     assert len(whole) == len(list(whole)) == 7
     for sample in whole:
         for found, written in zip(
-            sample.maps, maps_of(whole.header, sample.image_id, 0), strict=True
+            sample.stored, maps_of(whole.header, sample.image_id, 0), strict=True
         ):
             assert found.tobytes() == written.tobytes()
 
@@ -166,7 +166,7 @@ def test_maps_of_another_bucket_are_refused_even_where_they_have_as_many_bytes(t
 
 def test_what_was_read_cannot_be_written(whole):
     with pytest.raises(ValueError, match="read-only"):
-        whole.sample(10).maps[0][:] = 0
+        whole.sample(10).stored[0][:] = 0
 
 
 def test_an_entry_tells_of_a_sample_without_reading_its_maps(root, header):

@@ -96,7 +96,7 @@ def read_exactly(cache: FeatureCache, image_id: int, view: int) -> None:
     """The value that was written, or an error."""
     sample = cache.sample(image_id, view)
     maps, placement = _written()[image_id, view]
-    for x, expected in zip(sample.maps, maps, strict=True):
+    for x, expected in zip(sample.stored, maps, strict=True):
         assert (x.dtype, x.shape) == (expected.dtype, expected.shape), f"{x.dtype} {x.shape}"
         assert x.tobytes() == expected.tobytes(), "a wrong value"
     assert sample.placement == placement, f"{sample.placement}"
@@ -108,7 +108,7 @@ def read_usefully(cache: FeatureCache, image_id: int, view: int) -> None:
     place, hw = sample.placement, cache.header.layout.image(image_id).hw
     assert np.isfinite([*place.scale, *place.shift]).all() and min(place.scale) > 0, f"{place}"
     assert place.image_hw == hw, f"{place}"
-    for x, level in zip(sample.maps, cache.header.key.levels.levels, strict=True):
+    for x, level in zip(sample.stored, cache.header.key.levels.levels, strict=True):
         assert x.shape == cache.header.form.shape(level.shape(place.canvas_hw))
         assert x.dtype == cache.header.dtype
 

@@ -86,9 +86,9 @@ def test_features_come_back_within_the_bound_by_every_way(tmp_path, name, store)
             for level, x, y in zip(codec.levels, live.maps, found.maps, strict=True):
                 assert ((x.double() - y.double()).abs() <= level.bound(x)).all()
         kept = one.sample(*sample)
-        for x, y in zip(pickle.loads(pickle.dumps(kept)).decoded(), found.maps, strict=True):
+        for x, y in zip(pickle.loads(pickle.dumps(kept)).maps, found.maps, strict=True):
             assert x.dtype == np.float32 and np.array_equal(x, y[0].numpy())
-        assert kept.maps[0].dtype == one.header.dtype, "which decoding leaves as they are"
+        assert kept.stored[0].dtype == one.header.dtype, "which decoding leaves as they are"
     samples = [(10, 1), (1017, 0), (31, 0)]
     together = load_batch(joined, samples).decode(codec, "cpu")
     for row, sample in enumerate(samples):

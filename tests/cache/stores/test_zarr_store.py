@@ -243,4 +243,4 @@ def test_values_beyond_the_ordinary_come_back_bit_by_bit(tmp_path, header):
     value[0, 0, :6] = odd
     array[0] = value
     cache = adopt_all(tmp_path, header)
-    assert cache.sample(3, 0).maps[0][0, 0, :6].tobytes() == odd.tobytes()
+    assert cache.sample(3, 0).stored[0][0, 0, :6].tobytes() == odd.tobytes()

@@ -105,7 +105,9 @@ def test_both_stores_hold_the_same_features_bit_for_bit(quick_caches):
         mine, theirs = one.stored(image_id, view), other.stored(image_id, view)
         assert mine[1] == theirs[1], "the frames move from store to store as they are"
         assert mine[0].placement == theirs[0].placement and mine[0].sha256 == theirs[0].sha256
-        pairs = zip(one.sample(image_id, view).maps, other.sample(image_id, view).maps, strict=True)
+        pairs = zip(
+            one.sample(image_id, view).stored, other.sample(image_id, view).stored, strict=True
+        )
         assert all(np.array_equal(x, y) for x, y in pairs)
 
 
@@ -140,7 +142,7 @@ def test_features_are_the_backbones_own_bit_for_bit(dataset, exact_cache):
             expected = backbone(torch.from_numpy(canvases.pixels), content).maps
             sample = cache.sample(image.id, view)
             assert sample.placement == canvases.placements[0]
-            for mine, theirs in zip(sample.maps, expected, strict=True):
+            for mine, theirs in zip(sample.stored, expected, strict=True):
                 assert np.array_equal(mine, theirs[0].numpy())
 
 
@@ -156,7 +158,7 @@ def test_fp16_is_fp32_rounded_once(dataset, exact_cache, tmp_path):
     half, exact = FeatureCache.open(tmp_path / "c"), FeatureCache.open(exact_cache)
     for image_id in half.image_ids:
         for mine, theirs in zip(
-            half.sample(image_id).maps, exact.sample(image_id).maps, strict=True
+            half.sample(image_id).stored, exact.sample(image_id).stored, strict=True
         ):
             assert mine.dtype == np.float16
             assert np.array_equal(mine, theirs.astype(np.float16))
@@ -167,7 +169,9 @@ def test_a_batch_changes_the_last_bits_at_most(dataset, exact_cache, tmp_path):
     extract(extraction(dataset, tmp_path / "c", **options))
     batched, alone = FeatureCache.open(tmp_path / "c"), FeatureCache.open(exact_cache)
     for image_id in alone.image_ids:
-        pairs = zip(batched.sample(image_id, 1).maps, alone.sample(image_id, 1).maps, strict=True)
+        pairs = zip(
+            batched.sample(image_id, 1).stored, alone.sample(image_id, 1).stored, strict=True
+        )
         for mine, theirs in pairs:
             assert np.abs(mine - theirs).max() <= 2e-5 * np.abs(theirs).max()
 
@@ -441,7 +445,7 @@ def test_weights_that_overflow_are_refused_in_fp16_and_kept_in_fp32(dataset, tmp
     with pytest.raises(FeatureError, match=r"image 10\.png \(id 10\), view 0, .*codec fp16 ends"):
         extract(extraction(dataset, tmp_path / "c", **options, codec="fp16"))
     extract(extraction(dataset, tmp_path / "d", **options, codec="fp32"))
-    assert np.abs(FeatureCache.open(tmp_path / "d").sample(10).maps[-1]).max() > 65504
+    assert np.abs(FeatureCache.open(tmp_path / "d").sample(10).stored[-1]).max() > 65504
 
 
 def test_a_folder_with_other_things_in_it_is_refused(dataset, tmp_path):

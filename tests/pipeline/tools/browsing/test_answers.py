@@ -53,7 +53,7 @@ def test_a_channel_is_what_the_cache_holds(server, collection):
         answer = asked(
             server, "heat", image=image_id, view=1, level=level, show="channel", number=5
         )
-        stored = collection.cache.sample(image_id, 1).maps[level][5:6]
+        stored = collection.cache.sample(image_id, 1).stored[level][5:6]
         assert np.array_equal(unpacked(answer["planes"], "<f4"), stored)
         assert (answer["low"], answer["high"]) == (stored.min(), stored.max())
 

@@ -94,7 +94,7 @@ def altered(cache, out, change, key=None, codec=None):
             for image_id, view in header.layout.samples(shard):
                 entry, maps = old.entry(image_id, view), []
                 if entry.ok:
-                    maps = [x.copy() for x in old.sample(image_id, view).maps]
+                    maps = [x.copy() for x in old.sample(image_id, view).stored]
                     for level, x in zip(names, maps, strict=True):
                         change(image_id, view, level, x)
                 writer.add(entry, maps)
