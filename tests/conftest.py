@@ -35,7 +35,8 @@ def plain_runs() -> Iterator[None]:
     """What is "auto" is short, and the same on every machine, whatever its processor can do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto, "native_precision", lambda device: "fp32")
-        patch.setattr(length, "MIN_STEPS", 1)
+        for name in ("ONE_VIEW", "SEVERAL_VIEWS"):
+            patch.setattr(length, name, length.Least(1, 12))
         yield
 
 

@@ -18,7 +18,7 @@ from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.sources.data import open_cached
 from fdet.pipeline.training import auto, length
 from fdet.pipeline.training.auto import auto_rate, class_shares, settled
-from fdet.pipeline.training.length import auto_epochs
+from fdet.pipeline.training.length import Least, auto_epochs
 from fdet.pipeline.training.train import train
 
 from ...conftest import extraction
@@ -34,7 +34,8 @@ def data(exact_cache):
 
 @pytest.fixture(autouse=True)
 def as_for_users(monkeypatch):
-    monkeypatch.setattr(length, "MIN_STEPS", 750)
+    monkeypatch.setattr(length, "ONE_VIEW", Least(400, 10))
+    monkeypatch.setattr(length, "SEVERAL_VIEWS", Least(1500, 12))
 
 
 def open_config(head="tal", *more):
@@ -44,16 +45,16 @@ def open_config(head="tal", *more):
 @pytest.mark.parametrize(
     ("images", "batch_size", "views", "epochs"),
     [
-        *((205, 4, 1, 15), (12, 4, 1, 250), (250, 4, 1, 12), (251, 4, 1, 12)),
+        *((50, 4, 1, 32), (12, 4, 1, 134), (160, 4, 1, 10), (161, 4, 1, 10)),
         *((205, 4, 2, 30), (205, 4, 6, 30), (500, 4, 6, 12), (501, 4, 6, 12)),
-        *((118_287, 16, 1, 12), (118_287, 16, 6, 12), (1, 1, 1, 750), (1, 1, 3, 1500)),
+        *((118_287, 16, 1, 10), (118_287, 16, 6, 12), (1, 1, 1, 400), (1, 1, 3, 1500)),
     ],
 )
 def test_small_sets_get_steps_and_large_ones_epochs(images, batch_size, views, epochs):
     assert auto_epochs(images, batch_size, views) == epochs
-    assert epochs >= 12
-    steps = 750 if views == 1 else 1500
-    assert epochs * images >= steps * batch_size or epochs == 12
+    steps, least = (400, 10) if views == 1 else (1500, 12)
+    assert epochs >= least
+    assert epochs * images >= steps * batch_size or epochs == least
 
 
 def test_the_rate_follows_the_batch():
@@ -146,8 +147,7 @@ def worst_share(head, seen):
 
 
 def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(length, "MIN_STEPS", 3)  # Six, as the cache has several views.
-    monkeypatch.setattr(length, "MIN_EPOCHS", 2)
+    monkeypatch.setattr(length, "SEVERAL_VIEWS", Least(6, 2))
     config = load_config(
         head="retinanet", assignments=["neck.channels=8", "neck.max_level=5", "head.convs=1"]
     )
@@ -164,7 +164,7 @@ def test_a_run_keeps_the_values_and_resumes_with_them(exact_cache, tmp_path, mon
     assert "anchors of" in caplog.text
     assert "the remaining steps will take about" in caplog.text
     # Even where "auto" would now mean something else.
-    monkeypatch.setattr(length, "MIN_EPOCHS", 3)
+    monkeypatch.setattr(length, "SEVERAL_VIEWS", Least(6, 3))
     summary = train(config, replace(given, resume=True))
     assert summary.steps == 6
     longer = replace(config, train=replace(config.train, epochs=5))

@@ -11,7 +11,8 @@ from ...dataset.made import sound
 
 @pytest.fixture
 def as_for_users(monkeypatch, tmp_path):
-    monkeypatch.setattr(auto_length, "MIN_STEPS", 750)
+    for name, steps in (("ONE_VIEW", 750), ("SEVERAL_VIEWS", 1500)):
+        monkeypatch.setattr(auto_length, name, auto_length.Least(steps, 12))
     monkeypatch.chdir(tmp_path)
 
 
