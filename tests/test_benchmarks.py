@@ -26,6 +26,7 @@ ARGUMENTS = {
     "--trained int4+pca64 --seeds 0 --rounds 2 --images 2",
     "coders.py": "{exact} --images 1",
     "engines.py": "{data}/train.json {data}/images --limit 2 --rounds 1 --workers 1",
+    "exports.py": "{coded} {data}/images {run} --out {out} --check 2 --formats onnx",
     "extraction.py": f"{{data}}/train.json {{data}}/images {SMALL} --limit 2 --rounds 1 --threads 1",
     "heads.py": "--rounds 1 --side 64 --channels 64 --batch-size 1 --classes 3 --threads 1",
     "many_shards.py": "--shards 2 --images 2",

@@ -17,3 +17,7 @@ python prepare.py "$work"
 fdet fit "$work/train" --val "$work/test" --out "$work/fit-$seed" --seed "$seed" --size "${SIZE:-640}" \
     --views "plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip" \
     --config train.toml ${EPOCHS:+--set "train.epochs=$EPOCHS"}
+
+# The detector as a file for other programs, and the proof that it finds the same.
+fdet export "$work/fit-$seed/run" --out "$work/fit-$seed/deploy/trees.onnx" --overwrite \
+    --check "$work/fit-$seed/val.fdet" --images "$work/test"
