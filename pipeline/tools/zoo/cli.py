@@ -10,6 +10,7 @@ import typer
 
 from ....cache.errors import InputError
 from ...command import Program, argument, cache_opt, echo, opt, takes
+from ...runs.names import shell_word
 
 zoo_app = Program()
 
@@ -69,6 +70,7 @@ def add_command(
     replace: _Replace = False,
 ) -> None:
     """Add a run to a zoo: its best weights, and what detection and further training need beside them."""
+    from ...runs.evaluations import kept_evaluations
     from ...zoo.card import card_of
     from ...zoo.entries import add
     from ...zoo.places import zoo_place
@@ -76,6 +78,11 @@ def add_command(
     card = card_of(run, name or run.resolve().name, data, licence)
     kept = add(run, zoo_place(zoo), card, replacing=replace)
     echo(f"zoo:{kept.name}: added to {zoo_place(zoo)}")
+    if not kept_evaluations(run):
+        echo(
+            f"it has no thresholds for its classes: `fdet evaluate {shell_word(run)} CACHE` finds them, then "
+            "add it again with --replace"
+        )
 
 
 @zoo_app.command("get")

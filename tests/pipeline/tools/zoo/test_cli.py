@@ -23,8 +23,11 @@ def test_add_list_and_get(tmp_path):
     empty = fdet("zoo", "list", "--zoo", zoo)
     assert (empty.exit_code, "no entries yet" in empty.stdout) == (0, True)
     done = fdet("zoo", "add", run, "--zoo", zoo, "--data", "my cells", "--licence", "CC0-1.0")
-    assert (done.exit_code, done.stdout) == (0, f"zoo:a: added to {zoo}\n")
-    fdet("zoo", "add", write_run(tmp_path / "b", 0.5), "--zoo", zoo, "--name", "better")
+    assert done.exit_code == 0 and done.stdout.startswith(f"zoo:a: added to {zoo}\n")
+    assert f"no thresholds for its classes: `fdet evaluate {run} CACHE` finds them" in done.stdout
+    better = write_run(tmp_path / "b", 0.5, errors={"missed": 0.1})
+    done = fdet("zoo", "add", better, "--zoo", zoo, "--name", "better")
+    assert done.stdout == f"zoo:better: added to {zoo}\n"
     listed = fdet("zoo", "list", "--zoo", zoo).stdout.splitlines()
     assert listed[0].split()[:3] == ["name", "backbone", "head"]
     assert [line.split()[0] for line in listed[1:]] == ["better", "a"]
