@@ -19,6 +19,8 @@ INTERRUPTED = 130
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _AT_ONCE_SECONDS = 1.0
 _GRACE_SECONDS = 4.0
+# Whether Ctrl-C has ended the command of this process.
+_interrupted = False
 _LAST_WORDS = b"\nfdet: interrupted; what was finished is kept\n"
 
 
@@ -32,13 +34,14 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
     between two instructions that belong together (a lock taken, its release not yet registered) may wait
     for ever.
     """
-    interrupted = False
+    global _interrupted
+    _interrupted = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        if interrupted:
+        global _interrupted
+        if _interrupted:
             return
-        interrupted = True
+        _interrupted = True
         # threading.Thread would take locks that the interrupted code may hold.
         _thread.start_new_thread(_end_after, (grace_seconds,))
         raise KeyboardInterrupt
@@ -54,20 +57,28 @@ def ended_by_interrupt(grace_seconds: float = _GRACE_SECONDS) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
     except SystemExit as error:
         # The command line's parser turns Ctrl-C into status 1. `fdet browse` is ended by it with status 0.
-        if interrupted and error.code:
+        if _interrupted and error.code:
             raise SystemExit(INTERRUPTED) from None
         # A command that stopped at a request has ended by itself.
-        interrupted = interrupted or error.code == INTERRUPTED
+        _interrupted = _interrupted or error.code == INTERRUPTED
         raise
     except Exception:
         # The standard library's pools raise in their clean-up where they were interrupted half started.
-        if interrupted:
+        if _interrupted:
             raise SystemExit(INTERRUPTED) from None
         raise
     finally:
-        if interrupted:
+        if _interrupted:
             # While the interpreter shuts down, one more Ctrl-C would end the process by the signal.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def was_interrupted() -> bool:
+    """Return whether Ctrl-C has ended the command of this process, whatever became of KeyboardInterrupt.
+
+    Code in C may turn it into an error of its own.
+    """
+    return _interrupted
 
 
 def _end_after(seconds: float) -> None:

@@ -37,7 +37,7 @@ def empty(folder: Path, python: Path) -> Path:
 
 def install(python: Path, *words: object) -> None:
     """Install packages by pip."""
-    options = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+    options = ["--quiet", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
     run([python, "-m", "pip", "install", *options, *words])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ....cache.placement import Placement
+from ...machines.interrupt import was_interrupted
 from .pixels import Stored, Values, deep_values, to_rgb
 
 # The formats that data sets use. Pillow knows forty more, one of which starts a program.
@@ -67,13 +70,26 @@ class ImageHeader:
 
 def read_header(path: Path) -> ImageHeader:
     """Read the size and the orientation of an image without decoding it. Raises ImageError."""
-    try:
+    with _decoding():
         _check_file(path)
         with Image.open(path) as image:
             return _header(image)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turn the errors of decoders into ImageError.
+
+    Where Ctrl-C is the reason, KeyboardInterrupt is raised: Pillow may take it for a damaged file, or for a
+    decoder that is not installed.
+    """
+    try:
+        yield
     except ImageError:
         raise
     except Exception as error:  # Every decoder fails in its own way.
+        if was_interrupted():
+            raise KeyboardInterrupt from error
         raise ImageError(_reason(error)) from error
 
 
@@ -103,7 +119,7 @@ def load_image(
     image_hw: the size that the annotations name, or None where there are no annotations. bits: how many bits
     deep pixels have, as in `CacheKey`; 8-bit pixels stay as they are. Raises ImageError.
     """
-    try:
+    with _decoding():
         _check_file(path)
         raw = path.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
@@ -115,10 +131,6 @@ def load_image(
             rgb = to_rgb(image, stored, raw, bits)
             # Pillow rotates TIFF files by itself when it loads them.
             turned = _orientation(image) != header.orientation
-    except ImageError:
-        raise
-    except Exception as error:  # Every decoder fails in its own way.
-        raise ImageError(_reason(error)) from error
     if rotate and not turned:
         rgb = rgb.transpose(_UPRIGHT[header.orientation])
     elif turned and not rotate:
@@ -129,26 +141,23 @@ def load_image(
 def has_deep_pixels(path: Path) -> bool:
     """Return whether a file can be opened and stores pixels of more than 8 bits, without decoding it."""
     try:
-        _check_file(path)
-        with Image.open(path) as image:
-            return image.format in FORMATS and Stored.of(image).deep
-    except Exception:  # Every decoder fails in its own way.
+        with _decoding():
+            _check_file(path)
+            with Image.open(path) as image:
+                return image.format in FORMATS and Stored.of(image).deep
+    except ImageError:
         return False
 
 
 def load_deep_values(path: Path) -> Values | None:
     """Read the deep pixels of a file as they are stored; None where it has none. Raises ImageError."""
-    try:
+    with _decoding():
         _check_file(path)
         raw = path.read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
             stored = Stored.of(image)
             _check_format(image)
             return deep_values(image, stored, raw)
-    except ImageError:
-        raise
-    except Exception as error:  # Every decoder fails in its own way.
-        raise ImageError(_reason(error)) from error
 
 
 def draw_canvas(image: Image.Image, placement: Placement) -> npt.NDArray[np.uint8]:

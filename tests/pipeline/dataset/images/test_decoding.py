@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fdet.pipeline.dataset.images.decoding import ImageError, load_image, read_header
+from fdet.pipeline.dataset.images.decoding import (
+    ImageError,
+    has_deep_pixels,
+    load_deep_values,
+    load_image,
+    read_header,
+)
+from fdet.pipeline.machines import interrupt
 
 RED, GREEN, BLUE = (220, 30, 40), (20, 200, 60), (30, 50, 210)
 
@@ -227,3 +234,19 @@ def test_damaged_bytes_are_a_reason_and_never_another_error(suffix, tmp_path):
             reasons.append(str(error))
     assert len(reasons) > 10
     assert all(reasons)
+
+
+@pytest.mark.parametrize("read", [load_image, read_header, load_deep_values, has_deep_pixels])
+def test_an_error_after_ctrl_c_is_no_damage(read, tmp_path, monkeypatch):
+    """Pillow takes an interrupt while it loads a decoder for a decoder that is not installed."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+
+    def interrupted(*arguments, **named):
+        monkeypatch.setattr(interrupt, "_interrupted", True)
+        raise OSError("something was in the way")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            read(path)
