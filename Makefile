@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install browser demo docs test lint types unit wheel clean
+.PHONY: install browser demo docs test lint types unit wheel release-check test-lowest gpu-check clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdet needs Python 3.11 or newer")'
@@ -48,6 +48,23 @@ wheel: install
 	rm -rf $(VENV)/wheel build
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . >$(VENV)/wheel.log 2>&1 || { cat $(VENV)/wheel.log; exit 1; }
 	$(BIN)/python tests/import_wheel.py $(VENV)/wheel/*.whl
+
+# The checkout under the name fdet, for what runs without an installation.
+CHECKOUT := $(VENV)/typing
+$(CHECKOUT)/fdet:
+	mkdir -p $(CHECKOUT)
+	ln -sfn "$(CURDIR)" $(CHECKOUT)/fdet
+
+# Both of these install torch anew: some 6 GB of disk while they run, and a quarter of an hour each.
+release-check: $(CHECKOUT)/fdet
+	PYTHONPATH=$(CHECKOUT) $(PYTHON) -m fdet.tests.release.check --work $(VENV)/release
+
+test-lowest: $(CHECKOUT)/fdet
+	PYTHONPATH=$(CHECKOUT) $(PYTHON) -m fdet.tests.release.lowest --work $(VENV)/lowest
+
+# What needs an accelerator: checks, figures, and benchmarks/GPU.md; without one each is skipped, by name.
+gpu-check: $(CHECKOUT)/fdet
+	PYTHONPATH=$(CHECKOUT) $(or $(wildcard $(BIN)/python),$(PYTHON)) -m fdet.benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) build docs/build docs/generated *.egg-info examples/*/work

@@ -40,11 +40,16 @@ STEPS = (
 # These end with 3 where there is something to warn of.
 WARNING = ("fdet doctor", "fdet dataset check")
 PLAN = """
+cache = "train.fdet"
+val = "train.fdet"
+out = "grid"
+seeds = [0]
 [base.train]
 epochs = 2
 [axes]
-"train.seed" = [0, 1]
+"head.name" = ["tal", "fcos"]
 [pruning]
+name = "median"
 """
 # What needs an extra, and says so in one line.
 NEEDS = {
@@ -52,7 +57,7 @@ NEEDS = {
     "export": "fdet export runs/first --out model.onnx",
     "video": "fdet predict runs/first film.mp4 --out frames",
     "ray": "fdet extract {data} --images {images} --out ray.fdet --size 64 --engine ray",
-    "optuna": "fdet ablate plan.toml train.fdet --val train.fdet --out grid",
+    "optuna": "fdet ablate plan.toml",
     "tensorboard": "fdet train-heads train.fdet --out runs/other --track tensorboard",
     "wandb": "fdet train-heads train.fdet --out runs/other --track wandb",
     "mlflow": "fdet train-heads train.fdet --out runs/other --track mlflow",
