@@ -67,6 +67,17 @@ CASES = [
     ([*EXTRACT, "--ray-cpus=2"], "--ray-cpus: belongs to --engine ray"),
     ([*EXTRACT, "--engine=ray", "--ray-gpus=1.5"], "--ray-gpus: expected 0, a part of 1"),
     (["fit", "TMP/no.json", "--out=TMP/new"], "TMP/no.json: No such file"),
+    (["zoo", "list", "--zoo=s4://bucket/zoo"], "s4://...: no place for a cache"),
+    (["zoo", "add", "TMP/no", "--zoo=TMP/new"], NO_RUN),
+    (["zoo", "get", "cells", "--zoo=TMP/full"], "zoo:cells: the zoo TMP/full has no such entry"),
+    (
+        ["zoo", "push", "cells", "lab/cells", "--zoo=TMP/full"],
+        "zoo:cells: the zoo TMP/full has no such",
+    ),
+    (
+        ["zoo", "pull", "lab/cells", "--revision="],
+        "--revision: expected a branch, a tag or a commit",
+    ),
     (["plan", "TMP/no.json", *PLAN[2:]], "TMP/no.json: No such file"),
     ([*PLAN, "--backbone=resnet19"], "did you mean 'resnet18'"),
     ([*PLAN, "--epochs=0"], "--epochs: expected at least 1, got 0"),

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from ....cache.disk.files import read_below
 from ....cache.errors import InputError, StorageError
+from ....cache.wording import counted
 from ...zoo.card import MAX_CARD_BYTES, Card, checked_name, parse_card
 from ...zoo.entries import add_archive, archived
 from ...zoo.entries import card as card_in
@@ -69,7 +70,7 @@ def _readme(card: Card) -> str:
     ap = "" if card.ap is None else f" AP {100 * card.ap:.1f}."
     return (
         f"{head}{licence}---\n\n# {card.name}\n\n{card.neck} + {card.head} on {card.backbone} "
-        f"({card.weights}), {len(card.classes)} classes.{ap} {card.data}\n\n"
+        f"({card.weights}), {counted(len(card.classes), 'class', 'classes')}.{ap} {card.data}\n\n"
         "    fdet zoo pull REPOSITORY\n"
         f"    fdet predict zoo:{card.name} PHOTOS --out FOLDER\n"
     )
