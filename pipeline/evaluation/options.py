@@ -20,6 +20,7 @@ from ..command import (
     opt,
 )
 from ..dataset.data_name import DataName, named
+from ..zoo.option import run_opt
 from .engines import FASTEST
 
 
@@ -53,7 +54,8 @@ class EvaluateOptions:
     checkpoint: UsedCheckpoint = Checkpoint.best
     nms: OtherNms = None
     compare: Annotated[
-        Path | None, opt("another run, to say how much better this one is, and how certain that is")
+        Path | None,
+        run_opt("another run, to say how much better this one is, and how certain that is"),
     ] = None
     device: Device = "auto"
     threads: Threads = None

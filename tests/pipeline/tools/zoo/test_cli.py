@@ -73,6 +73,9 @@ def test_other_commands_and_python_take_an_entry(exact_cache, dataset, tmp_path,
     assert (out / "detections.json").is_file()
     evaluated = fdet("evaluate", "zoo:discs", exact_cache, "--out", out, "--device", "cpu")
     assert evaluated.exit_code == 0, evaluated.stderr
+    both = ("--compare", "zoo:discs", "--out", out, "--device", "cpu")
+    compared = fdet("evaluate", run, exact_cache, *both)
+    assert compared.exit_code == 0, compared.stderr
     image = next(photos.rglob("*.jpg"), None) or next(photos.rglob("*.png"))
     found = load("zoo:discs", device="cpu", threshold=0.0)(image)
     assert len(found.scores) == len(load(run, device="cpu", threshold=0.0)(image).scores)
