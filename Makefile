@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: install browser demo docs test lint types unit wheel release-check test-lowest gpu-check clean
+.PHONY: install browser demo docs test test-slow lint types unit wheel release-check test-lowest gpu-check clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fdet needs Python 3.11 or newer")'
@@ -40,8 +40,13 @@ types: install
 	ln -sfn "$(CURDIR)" $(VENV)/typing/fdet
 	MYPYPATH=$(VENV)/typing $(BIN)/mypy -p fdet.cache -p fdet.heads -p fdet.pipeline -m fdet -m fdet.__main__
 
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 unit: install browser
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m 'not slow'
+
+# Commands that are killed again and again, trainings to the end, every script of benchmarks/ and examples/.
+test-slow: install browser
+	$(PYTEST) -m slow
 
 # The wheel, installed where no checkout is in the way, holds every module.
 wheel: install
