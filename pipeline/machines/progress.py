@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,12 +67,14 @@ class ProgressLine:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Clear the terminal for another progress line, or for text, while the block runs."""
+        if not self.console.is_terminal:
+            yield
+            return
         self.bar.stop()
         try:
             yield
         finally:
-            if self.console.is_terminal:
-                self.bar.start()
+            self.bar.start()
 
     def advance(self, count: int = 1, unit: str = "") -> None:
         """Count; with a unit, e.g. "images/s", the text behind the counts is the rate."""
@@ -151,9 +153,10 @@ def progress_line(
         *([bar, text] if console.width >= BAR_FROM else [text]),
         console=console,
         transient=True,
-        disable=not (shown and console.is_terminal),
+        disable=not shown,
     )
-    with progress:
+    # Without a terminal a bar that stops writes a line end; in older releases of rich a disabled one too.
+    with progress if console.is_terminal else nullcontext():
         task = progress.add_task(
             title, total=total, completed=begun, line=f"{title}: {begun}/{total}"
         )
