@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from packaging.version import parse
 from torchvision.models import resnet18
 
 from fdet.cache.errors import InputError
@@ -34,8 +35,12 @@ KINDS = {
     "swin_tiny_patch4_window7_224": (AVERAGE_POOL, 768),
 }
 SLOW = ("swin", "cait", "mambaout", "levit")
+# Releases of timm that do not say how many tokens this model has in front give it no vector.
+OLD = ["xcit_nano_12_p16_224"] if parse(timm.__version__) < parse("1.0.31") else []
 NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else []) for name in KINDS
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith(SLOW) else [])
+    for name in KINDS
+    if name not in OLD
 ]
 HW, PART = (64, 96), (30, 60)
 
