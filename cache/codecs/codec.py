@@ -194,10 +194,13 @@ class Codec:
         return FeaturePyramid(self.spec, decoded, canvas_hw)
 
     def passed(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        """Return a pyramid as it comes back from the stored form, as `LevelCodec.passed` does."""
+        """Return a pyramid as it comes back from the stored form, as `LevelCodec.passed` does.
+
+        Its vector, which every codec keeps as it is, goes with it.
+        """
         levels = zip(self.levels, pyramid.maps, strict=True)
         maps = tuple(level.passed(x) for level, x in levels)
-        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw)
+        return FeaturePyramid(self.spec, maps, pyramid.canvas_hw, pyramid.vector)
 
     def decode_sample(
         self, maps: Sequence[Array], canvas_hw: tuple[int, int]

@@ -106,7 +106,7 @@ class Tail(nn.Module):
             )
         begin = sum(counts[:position])
         own = pyramid.vector[:, begin : begin + counts[position]]
-        return own.reshape(len(own), self.tokens, spec.channels[position])
+        return own.unflatten(1, (self.tokens, spec.channels[position]))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""

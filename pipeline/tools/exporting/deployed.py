@@ -33,11 +33,6 @@ class Deployed(nn.Module):
         self.features, self.detector, self.nms = features, detector, nms
         # The detector hides them, as they are not among its weights.
         tails = [x for x in detector.before if isinstance(x, Tail | AdaptedTail)]
-        if any(tail.tokens for tail in tails):
-            raise InputError(
-                "a tail that takes tokens beside its map cannot be exported yet; a run with --source "
-                "finetune can"
-            )
         self.tails = nn.ModuleList(tail.net for tail in tails)
         self.adapters = nn.ModuleList(x.adapters for x in tails if isinstance(x, AdaptedTail))
         self.kept: Kept = kept_by_nms
@@ -105,5 +100,5 @@ def _halved(_module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 def _half(value: Any) -> Any:
     if isinstance(value, FeaturePyramid):
         maps = tuple(x.half() for x in value.maps)
-        return FeaturePyramid(value.spec, maps, value.canvas_hw)
+        return FeaturePyramid(value.spec, maps, value.canvas_hw, _half(value.vector))
     return value.half() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -12,6 +12,7 @@ from ....cache.key import CacheKey
 from ....cache.pairs import PairedCodec
 from ....cache.pyramid import FeaturePyramid
 from ...backbones.adapted import AdaptedBackbone
+from ...backbones.frozen import FrozenBackbone
 from ...backbones.paired import PairedBackbone
 from ...backbones.taps import HW, TappedNet
 from ...sources.live import Backbone
@@ -42,6 +43,7 @@ class Features(nn.Module):
             part.adapters for part in parts if isinstance(part, AdaptedBackbone)
         )
         self.specs = [part.spec for part in parts]
+        self.tokens = [_has_tokens(part) for part in parts]
         self.keys, self.codec, self.canvas_hw = keys, codec, canvas_hw
 
     def forward(self, images: Tensor, sizes: Tensor) -> FeaturePyramid:
@@ -50,9 +52,17 @@ class Features(nn.Module):
         sizes: (B, 2) int64, the rows and columns of each canvas that show its image.
         """
         pyramids = []
-        for net, spec, key in zip(self.nets, self.specs, self.keys, strict=True):
-            maps = tuple(m.float() for m in net(self._normalised(images, sizes, key)))
-            pyramids.append(FeaturePyramid(spec, maps, self.canvas_hw))
+        for net, spec, key, tokens in zip(
+            self.nets, self.specs, self.keys, self.tokens, strict=True
+        ):
+            x = self._normalised(images, sizes, key)
+            vector = None
+            if tokens:
+                computed, vector = net.with_tokens(x.to(next(net.parameters()).dtype))
+            else:
+                computed = net(x)
+            maps = tuple(m.float() for m in computed)
+            pyramids.append(FeaturePyramid(spec, maps, self.canvas_hw, vector))
         pyramid = pyramids[0].joined_with(pyramids[1]) if len(pyramids) == 2 else pyramids[0]
         return pyramid if self.codec is None else self.codec.passed(pyramid)
 
@@ -67,6 +77,12 @@ class Features(nn.Module):
         rows, columns = (torch.arange(side, device=images.device) for side in self.canvas_hw)
         shown = (rows[:, None] < sizes[:, :1, None]) & (columns < sizes[:, 1:, None])
         return (images * std + mean - other_mean) / other_std * shown[:, None]
+
+
+def _has_tokens(backbone: Backbone) -> bool:
+    """Return whether the pyramid has the tokens beside the maps too, for a tail that takes them."""
+    vector = backbone.image_vector if isinstance(backbone, FrozenBackbone) else None
+    return vector is not None and vector.of_tokens
 
 
 def _net_of(backbone: Backbone, canvas_hw: HW) -> TappedNet:

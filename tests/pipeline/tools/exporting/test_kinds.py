@@ -22,6 +22,10 @@ KINDS = {
     "finetune": ([FROM], {"source": "finetune"}),
     "tail": ([FROM], {"source": "tail"}),
     "tail with adapters": ([FROM, "backbone.adapters=true"], {"source": "tail"}),
+    "tail with tokens": (
+        ["backbone.train_from=block1", "neck.name=vit-pyramid"],
+        {"source": "tail", "cache": "tokens.fdet"},
+    ),
     "adapters": ([FROM, "backbone.adapters=true"], {"source": "online"}),
     "two backbones": ([], {"second": "other.fdet"}),
     "class embeddings": ([], {"class_embeddings": "classes.safetensors"}),
@@ -34,6 +38,7 @@ CACHES = {
     "other.fdet": {"size": 64, "backbone": "tf_efficientnet_lite0", "weights": "random"},
     "int8.fdet": {"size": 64, "codec": "int8"},
     "pca.fdet": {"size": 64, "codec": "fp16+pca16"},
+    "tokens.fdet": {"size": 160, "backbone": "test_vit", "levels": "block0,block1", "tokens": True},
     "aspect.fdet": {"size": None, "short": 64, "long": 96},
 }
 
