@@ -11,6 +11,8 @@ from .disk.sizes import megabytes
 from .format.header import CacheHeader
 from .format.manifest import Manifest
 from .format.records import record_name
+from .layout import Layout
+from .windows import split_name
 from .wording import counted
 
 
@@ -29,6 +31,7 @@ def facts_of(root: Path) -> dict[str, Any]:
         "shards": len(layout.shards),
         "shards_done": done,
         "images": len(layout.images),
+        **_cut(layout),
         "views": list(layout.views),
         "resize": {name: getattr(key, name) for name in ("short", "long", "square", "divisor")},
         "canvases": [
@@ -75,7 +78,7 @@ def described(facts: Mapping[str, Any]) -> dict[str, Any]:
     lines: dict[str, Any] = {
         "id": facts["id"][:16],
         "state": _state(facts),
-        "images": facts["images"],
+        "images": _images(facts),
         "views": ", ".join(facts["views"]),
         "resize": _resize(facts["resize"]),
         "canvases": ", ".join(
@@ -98,6 +101,20 @@ def described(facts: Mapping[str, Any]) -> dict[str, Any]:
         lines["size"] = megabytes(facts["bytes"])
         lines["a sample"] = megabytes(facts["sample_bytes"], 3)
     return lines
+
+
+def _cut(layout: Layout) -> dict[str, int]:
+    """Return of how many files the images are tiles; nothing where none is a tile."""
+    names = [split_name(image.file_name) for image in layout.images]
+    tiled = any(window is not None for _, window in names)
+    return {"cut_from": len({name for name, _ in names})} if tiled else {}
+
+
+def _images(facts: Mapping[str, Any]) -> str | int:
+    count: int = facts["images"]
+    if "cut_from" not in facts:
+        return count
+    return f"{counted(count, 'tile')} of {counted(facts['cut_from'], 'image')}"
 
 
 def _resize(rule: Mapping[str, Any]) -> str:

@@ -60,7 +60,8 @@ class Annotations:
     numbers of boxes left out, by reason. remarks: sentences on what was assumed where the file leaves
     something open, and on boxes that look wrong. coverage: the coverage of each image id, where images are
     labelled for some classes only, as in LVIS; None where all images are labelled for all classes.
-    declared: the frequency group of each class, where the file names them.
+    declared: the frequency group of each class, where the file names them. tiles: into how many tiles an
+    image was cut at most, where detections come from tiles.
     """
 
     images: tuple[ImageEntry, ...]
@@ -72,6 +73,7 @@ class Annotations:
     remarks: tuple[str, ...] = ()
     coverage: Mapping[int, Coverage] | None = None
     declared: tuple[str, ...] | None = None
+    tiles: int = 1
 
     @cached_property
     def _positions(self) -> dict[int, int]:
@@ -179,6 +181,7 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
         remarks=tuple(dict.fromkeys(r for part, _ in parts for r in part.remarks)),
         coverage=_joined_coverage(kept),
         declared=first.declared,
+        tiles=max(part.tiles for part, _ in parts),
     )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from ...cache.windows import Window
+
 Floats = npt.NDArray[np.float64]
 # The number of points per side at which each cell of a grid is sampled.
 _FINER = 4
@@ -46,6 +48,20 @@ class Outlines:
             self.objects[start : end + 1] - first,
             self.runs[start:end],
         )
+
+    def within(self, rows: Sequence[int], window: Window, hw: tuple[int, int]) -> Outlines:
+        """Return the outlines of some objects in the frame of a window; run lengths are cut to it.
+
+        rows: the positions of the objects. hw: the size of the image.
+        """
+        shift = np.array([window.x, window.y], dtype=np.float64)
+        parts = []
+        for k in rows:
+            if self.runs[k]:
+                parts.append((True, [_cut_runs(self.of(k)[0], window, hw)]))
+            else:
+                parts.append((False, [(r.reshape(-1, 2) - shift).ravel() for r in self.of(k)]))
+        return packed_outlines(parts)
 
     def of(self, k: int) -> list[Floats]:
         """Return the rings of an object, or its run lengths as the only ring."""
@@ -106,6 +122,16 @@ def joined_outlines(parts: Sequence[Outlines]) -> Outlines:
     return packed_outlines(
         [(bool(part.runs[k]), part.of(k)) for part in parts for k in range(len(part))]
     )
+
+
+def _cut_runs(runs: Floats, window: Window, hw: tuple[int, int]) -> Floats:
+    """Return the run lengths of a window of an image, from those of the image."""
+    box = np.array([window.x, window.y, window.x + window.width, window.y + window.height])
+    edges = np.cumsum(runs.astype(np.int64))
+    columns, rows = np.arange(box[0], box[2]), np.arange(box[1], box[3])
+    inside = np.searchsorted(edges, columns[:, None] * hw[0] + rows, side="right") % 2 == 1
+    changes = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
+    return np.diff(changes, prepend=0, append=inside.size).astype(np.float64)
 
 
 def _sampled_runs(

@@ -122,7 +122,8 @@ def coco_metrics(
     """Score detections, in image px, over exactly the images that `found` names.
 
     At most 100 detections of a class and an image count. Annotations of LVIS are scored by its rules: 300
-    detections of an image count, and only those of classes that were looked for there.
+    detections of an image count, and only those of classes that were looked for there. Where images were cut
+    into tiles, as many count for each tile.
 
     engine: one of ENGINES. results: what `to_coco_results` made of the detections, if that is known.
     groups: the frequency group of each class, from `long_tail.frequencies`.
@@ -227,8 +228,9 @@ def _as_counted(
     """
     truth = _ground_truth(annotations, image_ids)
     if annotations.coverage is None:
-        return truth, results, MAX_DETECTIONS
-    return with_partial(annotations, truth), counted(annotations, results), LVIS_DETECTIONS
+        return truth, results, MAX_DETECTIONS * annotations.tiles
+    most = LVIS_DETECTIONS * annotations.tiles
+    return with_partial(annotations, truth), counted(annotations, results), most
 
 
 def _without_masks(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -39,11 +39,11 @@ def counted(annotations: Annotations, results: Sequence[dict[str, Any]]) -> list
     label = {class_id: k for k, class_id in enumerate(annotations.class_ids)}
     known = {i: known_classes(annotations, i) for i in {r["image_id"] for r in results}}
     seen: Counter[int] = Counter()
-    kept = []
+    most, kept = LVIS_DETECTIONS * annotations.tiles, []
     for result in sorted(results, key=lambda r: -r["score"]):
         image_id = result["image_id"]
         seen[image_id] += 1
-        if seen[image_id] <= LVIS_DETECTIONS and known[image_id][label[result["category_id"]]]:
+        if seen[image_id] <= most and known[image_id][label[result["category_id"]]]:
             kept.append(result)
     return kept
 

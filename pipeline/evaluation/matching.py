@@ -49,7 +49,7 @@ def all_matches(annotations: Annotations, found: Mapping[int, Detections]) -> li
     """Match the detections, in image px, of the images that `found` names, in the order of their ids.
 
     At most 100 detections of a class and an image count. By the rules of LVIS, for its annotations, 300 of
-    an image do, and only those of classes that were looked for there.
+    an image do, and only those of classes that were looked for there. Each tile counts as an image here.
     """
     return [_of_image(annotations, image_id, d) for image_id, d in sorted(found.items())]
 
@@ -60,9 +60,9 @@ def _of_image(annotations: Annotations, image_id: int, found: Detections) -> Mat
     order = np.argsort(-scores, kind="stable")
     partial: Sequence[int] = ()
     if annotations.coverage is None:
-        order = order[_ranks(labels[order]) < MAX_DETECTIONS]
+        order = order[_ranks(labels[order]) < MAX_DETECTIONS * annotations.tiles]
     else:
-        order = order[:LVIS_DETECTIONS]
+        order = order[: LVIS_DETECTIONS * annotations.tiles]
         order = order[known_classes(annotations, image_id)[labels[order]]]
         partial = annotations.coverage[image_id].partial
     return matched(found.boxes.double().numpy(), scores, labels, objects, order, partial)

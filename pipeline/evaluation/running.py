@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from .checks import check_evaluation
 from .coco import sizes_of, to_coco_results
 from .detecting import detect
 from .digests import digests_of
+from .merging import in_whole_images
 from .options import EvaluateOptions
 
 log = logging.getLogger(__name__)
@@ -66,11 +67,10 @@ def detected(run: Path, cache: Path, options: EvaluateOptions) -> Detected:
     else:
         detector, data = _on_images(run, info, device, cache, options.images, options)
     if options.class_embeddings is None:
-        known = labelled(info, data.annotations, f"annotations of {cache}")
-        data = replace(data, annotations=known)
+        data = data.with_annotations(lambda a: labelled(info, a, f"annotations of {cache}"))
     else:
         given = read_embeddings(options.class_embeddings)
-        info = with_classes(info, given, data.annotations)
+        info = with_classes(info, given, data.truth)
         exchange_classes(info, detector, given)
     settings = info.config.train
     batches = plain_batches(data.header.layout, data.image_ids, settings.batch_size)
@@ -79,15 +79,18 @@ def detected(run: Path, cache: Path, options: EvaluateOptions) -> Detected:
 
 
 def _detected(info: RunInfo, data: Data, found: dict[int, Detections]) -> Detected:
-    results = to_coco_results(found, data.annotations.class_ids, sizes_of(data.annotations, found))
-    return Detected(info, data.annotations, found, results, data.fingerprint.split()[-1])
+    truth = data.truth
+    agnostic = info.config.head.suppression == "agnostic"
+    whole = in_whole_images(data, found, agnostic=agnostic)
+    results = to_coco_results(whole, truth.class_ids, sizes_of(truth, whole))
+    return Detected(info, truth, whole, results, data.fingerprint.split()[-1])
 
 
 def _by_file(path: Path, info: RunInfo, cache: Path, options: EvaluateOptions) -> Detected:
     """Return what an exported file detects in the images of a cache."""
     assert options.images is not None
     data = open_images(cache, options.data, options.images, masks=info.config.masks)
-    known = labelled(info, data.annotations, f"annotations of {cache}")
+    data = data.with_annotations(lambda a: labelled(info, a, f"annotations of {cache}"))
     detector = open_detector(path, options.threads)
     found = {}
     with progress_line("evaluate", len(data.image_ids)) as progress:
@@ -100,7 +103,7 @@ def _by_file(path: Path, info: RunInfo, cache: Path, options: EvaluateOptions) -
                 raise InputError(f"image {entry.file_name}: {error}") from error
             found[image_id] = detector.find(image)
             progress.advance(unit="images/s")
-    return _detected(info, replace(data, annotations=known), found)
+    return _detected(info, data, found)
 
 
 def _warn_of_differences(info: RunInfo, cache: Path, second: Path | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...cache.disk.objects import ObjectPath
@@ -15,8 +14,8 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import ShardRecord
 from ...cache.layout import ImageEntry
 from ...cache.wording import counted, listed
-from ..dataset.images.decoding import file_sha256
-from ..machines.progress import progress_line
+from ..dataset.images.decoding import file_and_window
+from ..dataset.images.hashes import hashes_of
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +41,15 @@ def changed_images(
     images = [image for image in header.layout.images if files.get(image.id)]
     if not look_at_all and not isinstance(out, ObjectPath):
         begun = (out / header_file.NAME).stat().st_mtime - CLOCKS_DIFFER_SECONDS
-        images = [image for image in images if _touched(folder / image.file_name) >= begun]
+        images = [
+            image
+            for image in images
+            if _touched(file_and_window(folder / image.file_name)[0]) >= begun
+        ]
     if not images:
         return []
-    with (
-        progress_line("comparing images", len(images)) as progress,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        changed = []
-        hashes = pool.map(lambda image: file_sha256(folder / image.file_name), images)
-        for image, sha256 in zip(images, hashes, strict=True):
-            progress.advance()
-            if sha256 and sha256 != files[image.id]:
-                changed.append(image)
-    return changed
+    hashes = hashes_of(folder, images)
+    return [i for i in images if hashes[i.id] and hashes[i.id] != files[i.id]]
 
 
 def _touched(path: Path) -> float:

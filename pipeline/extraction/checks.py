@@ -17,6 +17,7 @@ from ..command import check_folder, check_ranges, flag_of
 from ..dataset.data_name import DataName, check_path
 from ..dataset.images.views import ResizeRule, parse_views
 from ..dataset.presence import check_data
+from ..dataset.tiling_option import AUTO, check_tiles
 from ..machines.choices import check_device, check_engine, check_precision, check_threads
 from ..machines.ray_cluster import RayOptions
 from ..machines.world import World, find_world
@@ -32,6 +33,7 @@ def check_extraction(config: ExtractConfig) -> None:
     parse_views(config.views)
     refuse_unused(get_form(config.codec), config.calibration)
     _check_size(config)
+    check_tiles(config.tiles, config.overlap, config.whole, AUTO)
     _check_features(config)
     if config.store not in STORES:
         raise InputError(f"--store {config.store!r}{did_you_mean(config.store, STORES)}")

@@ -28,6 +28,7 @@ from ..dataset.images.decoding import INTERPOLATION
 from ..dataset.images.depth import find_bits, recorded_bits
 from ..dataset.images.names import normalised
 from ..dataset.images.views import parse_views
+from ..dataset.tiling import files_of
 from ..machines.devices import environment
 from ..machines.world import World
 from .calibration import calibration_of, evenly, learn
@@ -102,7 +103,7 @@ def _bits(config: ExtractConfig, images: Sequence[ImageEntry]) -> int:
     for cache in (config.out, config.update, config.calibration):
         if cache is not None and (cache / header_file.NAME).exists():
             return CacheHeader.read(cache).key.bits
-    return find_bits(config.image_folder, [image.file_name for image in images])
+    return find_bits(config.image_folder, files_of(images))
 
 
 def created_or_resumed(

@@ -10,6 +10,8 @@ from ...cache.key import MAX_BITS, MIN_BITS
 from ...heads.ranges import at_least, between
 from ..command import DATA, FORMAT, MACHINE, Device, Threads, argument, cache_opt, opt
 from ..dataset.images.sides import usual_long
+from ..dataset.tiling import Tiling
+from ..dataset.tiling_option import Overlap, Tiles, Whole, tiling_from
 
 CALIBRATION_IMAGES = 32
 FEATURES, CLUSTER = "Features", "Several processes"
@@ -38,7 +40,9 @@ class ExtractConfig:
     online training, bit for bit. threads: None stands for as many as torch chooses, or for ray_cpus with Ray.
     update: an older cache whose features are taken over for every image that has not changed. calibration: a
     cache whose codec is taken over; otherwise the codec learns from calibration_images images, where it has
-    anything to learn. taps: the numbers of a plain ViT's blocks, in place of levels.
+    anything to learn. tiles: the side of the tiles that larger images are cut into, px, or "auto". overlap:
+    the least share that neighbours have in common. whole: whether the whole image stands beside its tiles.
+    taps: the numbers of a plain ViT's blocks, in place of levels.
     """
 
     annotations: Annotated[Path, argument("data set: a COCO JSON, YOLO, VOC or CSV file or folder")]
@@ -68,6 +72,9 @@ class ExtractConfig:
             group=DATA,
         ),
     ] = None
+    tiles: Tiles = None
+    overlap: Overlap = None
+    whole: Whole = False
     backbone: Annotated[
         str, opt("name of a timm model, or torchvision/resnet50", group=FEATURES)
     ] = "tf_efficientnet_lite0"
@@ -199,6 +206,11 @@ class ExtractConfig:
         short = self.size or self.short
         assert short is not None
         return short, self.size or self.long or usual_long(short)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiling of large images, None where they stay whole; `preparation.with_data` chooses "auto"."""
+        return tiling_from(self.tiles, self.overlap, self.whole)
 
     @property
     def level_names(self) -> list[str] | None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from ...cache.format.header import CacheHeader
+from ...cache.layout import ImageEntry
 from ..backbones.frozen import FrozenBackbone
 from ..backbones.loading import load_backbone
 from ..dataset.data_set import DataSet, read_data_set
 from ..dataset.doctor.examine import quick_findings
 from ..dataset.images.views import ResizeRule
+from ..dataset.tiles import annotations_of_tiles
+from ..dataset.tiling import is_tiled, tiles_of
+from ..dataset.tiling_choice import chosen_tiling
+from ..dataset.tiling_option import AUTO
 from ..machines.devices import pick_device, use_threads
 from ..machines.world import World
 from .checks import check_extraction
@@ -37,7 +43,7 @@ class Prepared:
 
 
 def with_data(config: ExtractConfig) -> tuple[ExtractConfig, DataSet]:
-    """Check the options and read the data set; return them with the folder of its images.
+    """Check the options and read the data set; return them with the folder of its images, and with tiles.
 
     Raises InputError.
     """
@@ -45,13 +51,31 @@ def with_data(config: ExtractConfig) -> tuple[ExtractConfig, DataSet]:
     data = read_data_set(
         config.annotations, config.images, format=config.format, split=config.split
     )
-    return replace(config, images=data.images), data
+    config = replace(config, images=data.images)
+    if config.tiles == AUTO:
+        chosen = chosen_tiling(data.annotations, min(config.sides), config.overlap, config.whole)
+        config = replace(config, tiles=chosen.side, overlap=chosen.overlap)
+        log.warning("--tiles %d --overlap %g: from the objects' sizes", chosen.side, chosen.overlap)
+    return config, data
+
+
+def samples_of(config: ExtractConfig, data: DataSet) -> Sequence[ImageEntry]:
+    """Return the images of the layout: those of a data set, or their tiles. Raises InputError."""
+    images, tiling = data.annotations.images[: config.limit], config.tiling
+    if tiling is None:
+        return images
+    tiles = tiles_of(images, tiling)
+    if not is_tiled(tiles):
+        log.warning("--tiles %d: no image is larger, so none is cut", tiling.side)
+    return tiles
 
 
 def prepared(config: ExtractConfig, world: World, data: DataSet) -> Prepared:
     """Load the backbone and plan the cache of a data set. Raises InputError."""
     resize = ResizeRule(*config.sides, square=config.size is not None, divisor=1)
-    found = [finding.line for finding in quick_findings(data, resize)]
+    images = samples_of(config, data)
+    seen = replace(data, annotations=annotations_of_tiles(data.annotations, images))
+    found = [finding.line for finding in quick_findings(seen, resize)]
     for warning in (*data.annotations.warnings(), *found):
         log.warning("%s: %s", data.source, warning)
     device = pick_device(config.device, world.local_rank)
@@ -66,5 +90,5 @@ def prepared(config: ExtractConfig, world: World, data: DataSet) -> Prepared:
         image_vectors=config.image_vectors,
         tokens=config.tokens,
     )
-    header = planned_header(config, backbone, data.annotations.images[: config.limit], device)
+    header = planned_header(config, backbone, images, device)
     return Prepared(header, backbone, data.raw, device)

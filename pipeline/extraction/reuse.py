@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from ...cache.format.header import CacheHeader
 from ...cache.format.records import SampleEntry
 from ...cache.layout import ImageEntry, Shard
 from ...cache.reader import FeatureCache
+from ...cache.windows import Window, split_name
 from ...cache.wording import counted
 from ..dataset.images.canvases import CanvasRecipe
-from ..dataset.images.decoding import file_sha256
-from ..machines.progress import progress_line
+from ..dataset.images.hashes import hashes_of
 
 log = logging.getLogger(__name__)
 
@@ -70,23 +69,19 @@ def check_same_codec(older: FeatureCache, header: CacheHeader) -> None:
 
 
 def find_reusable(cache: FeatureCache, recipe: CanvasRecipe, shards: Sequence[Shard]) -> Reused:
-    """Find the images of `shards` that have the same file (by sha256) and placements in an older cache."""
-    by_file: dict[str, list[int]] = {}
+    """Find the images of `shards` that have the same file (by sha256), window and placements in a cache."""
+    by_content: dict[tuple[str, Window | None], list[int]] = {}
     for image_id in cache.image_ids:
-        by_file.setdefault(cache.entry(image_id).sha256, []).append(image_id)
+        window = split_name(cache.header.layout.image(image_id).file_name)[1]
+        by_content.setdefault((cache.entry(image_id).sha256, window), []).append(image_id)
     images = [image for shard in shards for image in shard.images]
-    found = {}
-    with (
-        progress_line("comparing images", len(images)) as progress,
-        ThreadPoolExecutor(4) as pool,
-    ):
-        hashes = pool.map(lambda image: file_sha256(recipe.folder / image.file_name), images)
-        for image, sha256 in zip(images, hashes, strict=True):
-            progress.advance()
-            for old in by_file.get(sha256, ()):
-                if _same_placements(cache, old, recipe, image):
-                    found[image.id] = old
-                    break
+    found, hashes = {}, hashes_of(recipe.folder, images)
+    for image in images:
+        content = hashes[image.id], split_name(image.file_name)[1]
+        for old in by_content.get(content, ()):
+            if _same_placements(cache, old, recipe, image):
+                found[image.id] = old
+                break
     log.info("%s: unchanged: %d of %s", cache.root, len(found), counted(len(images), "image"))
     return Reused(cache, found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ...cache.format.annotation_copy import read_annotations
 from ...cache.format.header import CacheHeader
 from ...cache.format.manifest import Manifest
 from ...cache.joined import ReadableCache, open_caches, parts_of
+from ...cache.layout import Layout
 from ...cache.loader import BatchReader
 from ...cache.pairs import PairedCache, PairedCodec
 from ...cache.reader import FeatureCache
@@ -28,6 +29,8 @@ from ..dataset.coco.reading import parse_annotations
 from ..dataset.data_name import DataName
 from ..dataset.data_set import load_annotations
 from ..dataset.images.names import same_image
+from ..dataset.tiles import annotations_of_tiles, cuts, whole_annotations
+from ..dataset.tiling import image_of, tiles_by_image
 from .batches import Batch, batches_from
 from .cached import CachedSource
 from .kinds import SOURCES, Residence
@@ -45,7 +48,8 @@ class Data:
     name: the cache's path, or the paths of all. image_ids: the images that have both features and
     annotations, in the cache's order. fingerprint: the ids of the caches and the digest of the annotations.
     content: digests of the image files that cached features were made from, "" for images that are read in
-    every step. second: the header of a second backbone's cache, which is read along with the first.
+    every step. second: the header of a second backbone's cache, which is read along with the first. whole:
+    the annotations of whole images, where the samples are tiles of these.
     """
 
     name: str
@@ -56,6 +60,26 @@ class Data:
     fingerprint: str
     second: CacheHeader | None = None
     content: str = ""
+    whole: Annotations | None = None
+
+    @property
+    def truth(self) -> Annotations:
+        """The annotations that detections are scored by: those of whole images."""
+        return self.annotations if self.whole is None else self.whole
+
+    @property
+    def truth_ids(self) -> tuple[int, ...]:
+        """The images that are scored; of tiled images those of which all tiles are there."""
+        if self.whole is None:
+            return self.image_ids
+        there = set(self.image_ids)
+        tiles = tiles_by_image(self.header.layout.images)
+        return tuple(i for i, own in tiles.items() if all(tile.id in there for tile in own))
+
+    def with_annotations(self, change: Callable[[Annotations], Annotations]) -> Data:
+        """Return the data with annotations that are changed, e.g. to the classes of a run."""
+        whole = None if self.whole is None else change(self.whole)
+        return replace(self, annotations=change(self.annotations), whole=whole)
 
     @property
     def headers(self) -> tuple[CacheHeader, ...]:
@@ -158,21 +182,32 @@ def _data(
     name = " + ".join(map(str, roots))
     if annotations is not None:
         boxes, raw = load_annotations(annotations, outlines=masks)
+        parts = [(boxes, of_root.layout) for of_root in roots.values()]
     else:
-        boxes, raw = _own_annotations(roots, masks)
+        parts, raw = _own_annotations(roots, masks)
+        boxes = _joined(parts)
     for warning in boxes.warnings():
         log.warning("%s: %s", annotations or name, warning)
     ids = " ".join(of_root.id for of_root in roots.values())
     fingerprint = f"{ids} {hashlib.sha256(raw).hexdigest()}"
-    usable = _usable(name, header, boxes, failed)
-    return Data(name, header, boxes.named_as(header.layout.images), usable, source, fingerprint)
+    whole = None
+    if any(cuts(part, layout.images) for part, layout in parts):
+        whole = _joined([whole_annotations(part, layout.images) for part, layout in parts])
+        boxes = _joined([(annotations_of_tiles(p, of.images), of) for p, of in parts])
+    usable = _usable(name, header, boxes, failed, whole)
+    known = boxes.named_as(header.layout.images)
+    return Data(name, header, known, usable, source, fingerprint, whole=whole)
 
 
-def _own_annotations(roots: Mapping[Path, CacheHeader], masks: bool) -> tuple[Annotations, bytes]:
-    """Return the annotations that a cache carries, and their bytes.
+def _joined(parts: Sequence[tuple[Annotations, Container[int]]]) -> Annotations:
+    """Return the annotations of all parts, of each those of its images; of a single part all of them."""
+    return parts[0][0] if len(parts) == 1 else joined_annotations(parts)
 
-    Of several caches, each one's annotations are used for its own images.
-    """
+
+def _own_annotations(
+    roots: Mapping[Path, CacheHeader], masks: bool
+) -> tuple[list[tuple[Annotations, Layout]], bytes]:
+    """Return the annotations that each cache carries, with its layout, and the bytes of all."""
     parts, copies = [], []
     parsed: dict[bytes, Annotations] = {}
     for path, header in roots.items():
@@ -185,13 +220,15 @@ def _own_annotations(roots: Mapping[Path, CacheHeader], masks: bool) -> tuple[An
                 copies[-1], f"{path}'s annotations", outlines=masks
             )
         parts.append((parsed[copies[-1]], header.layout))
-    if len(parts) == 1:
-        return parts[0][0], copies[0]
-    return joined_annotations(parts), b"".join(copies)
+    return parts, b"".join(copies)
 
 
 def _usable(
-    name: str, header: CacheHeader, annotations: Annotations, failed: Mapping[int, str]
+    name: str,
+    header: CacheHeader,
+    annotations: Annotations,
+    failed: Mapping[int, str],
+    whole: Annotations | None,
 ) -> tuple[int, ...]:
     present = [image.id for image in header.layout.images if image.id not in failed]
     if failed:
@@ -212,6 +249,9 @@ def _usable(
         several = "images are not in the annotations and are left out"
         log.warning("%s: %s", name, counted(len(present) - len(usable), one, several))
     absent = sum(image.id not in header.layout for image in annotations.images)
+    if whole is not None:
+        cut = {image_of(image.id) for image in header.layout.images}
+        absent = sum(image.id not in cut for image in whole.images)
     if absent:
         unknown = counted(absent, "annotated image is", "annotated images are")
         log.warning("%s: %s not in the cache", name, unknown)

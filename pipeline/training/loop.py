@@ -250,7 +250,7 @@ class Loop:
 
     def evaluated(self, val: Data) -> tuple[Metrics, dict[int, Detections]]:
         """Evaluate the weights as they are; return their metrics and what they find."""
-        groups = frequencies(self.data.annotations)
+        groups = frequencies(self.data.truth)
         return evaluated(self.stepper, val, self.config.train, groups)
 
     def _finish(self) -> None:

@@ -182,7 +182,7 @@ def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterato
     ) as trackers:
         hooks = [*map(tracker_hook, trackers), curve_hook(options.out), *options.hooks]
         if val is not None and options.shown_images is not None:
-            of_val, bits = (val.annotations, val.image_ids), val.header.key.bits
+            of_val, bits = (val.truth, val.truth_ids), val.header.key.bits
             hooks.append(pictures_hook(options.out, options.shown_images, *of_val, trackers, bits))
         yield hooks
 
@@ -294,7 +294,7 @@ def run_info(
             "class embeddings": "none",
             **more,
         },
-        frequencies=frequencies(data.annotations),
+        frequencies=frequencies(data.truth),
         second=data.second.key if data.second else None,
         embedding=embedding,
         tail=tail.spec if tail else None,
@@ -311,11 +311,11 @@ def check_validation(info: RunInfo, options: TrainOptions, val: Data) -> Data:
         info, val.header.key, val.name, second_key, options.val_second
     ):
         log.warning("training and validation caches differ in %s", difference)
-    known = labelled(info, val.annotations, f"validation annotations of {val.name}")
-    val = replace(val, annotations=known)
-    warn_of_few_detections(val.annotations, info.config.head.max_detections)
+    name = f"validation annotations of {val.name}"
+    val = val.with_annotations(lambda a: labelled(info, a, name))
+    warn_of_few_detections(val.truth, info.config.head.max_detections)
     if options.shown_images is not None:
-        check_pictured(options.shown_images, choose_images(val.annotations, val.image_ids))
+        check_pictured(options.shown_images, choose_images(val.truth, val.truth_ids))
     return val
 
 

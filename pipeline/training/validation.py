@@ -8,6 +8,7 @@ from ...cache.sampler import plain_batches
 from ...heads.types import Detections
 from ..evaluation.coco import Metrics, coco_metrics
 from ..evaluation.detecting import detect
+from ..evaluation.merging import in_whole_images
 from ..machines.world import World
 from ..runs.config import TrainSettings
 from ..sources.data import Data
@@ -22,8 +23,9 @@ def evaluated(
     groups: how often the training data show each class, from "r" (rare) to "f" (frequent).
     """
     processes = stepper.processes
-    found = _detected(stepper, val, settings)
-    metrics = coco_metrics(val.annotations, found, groups=groups) if processes.first else None
+    agnostic = stepper.config.head.suppression == "agnostic"
+    found = in_whole_images(val, _detected(stepper, val, settings), agnostic=agnostic)
+    metrics = coco_metrics(val.truth, found, groups=groups) if processes.first else None
     shared = processes.of_first(metrics)
     assert shared is not None
     return shared, found

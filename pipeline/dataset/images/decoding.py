@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,10 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from ....cache.placement import Placement
+from ....cache.windows import Window, split_name
 from ...machines.interrupt import was_interrupted
-from .pixels import Stored, Values, deep_values, to_rgb
+from .photographs import LastPhotographs, Photograph, open_in_parts, open_of_any_size
+from .pixels import Stored, Values, deep_values, over_white, to_rgb
 
 # The formats that data sets use. Pillow knows forty more, one of which starts a program.
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
@@ -35,6 +39,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED_BACK = {6: 8, 8: 6}
+_LAST = LastPhotographs()
 
 
 class ImageError(Exception):
@@ -68,12 +73,41 @@ class ImageHeader:
         return False if image_hw == self.stored_hw else None
 
 
+def file_and_window(path: Path) -> tuple[Path, Window | None]:
+    """Return the file that a path names, and the window of it, as `cache.windows` writes it.
+
+    A file that really has such a name is meant as a whole.
+    """
+    name, window = split_name(str(path))
+    return (path, None) if window is None or path.is_file() else (Path(name), window)
+
+
 def read_header(path: Path) -> ImageHeader:
-    """Read the size and the orientation of an image without decoding it. Raises ImageError."""
+    """Read the size and the orientation of an image without decoding it. Raises ImageError.
+
+    A window is upright and has its own size.
+    """
+    file, window = file_and_window(path)
+    if window is not None:
+        header = read_header_of_any_size(file)
+        _check_window(window, header.upright_hw)
+        return ImageHeader(window.hw, 1, header.deep)
     with _decoding():
         _check_file(path)
         with Image.open(path) as image:
             return _header(image)
+
+
+def read_header_of_any_size(path: Path) -> ImageHeader:
+    """Read the header of an image that may be too large to be decoded at once. Raises ImageError."""
+    with _decoding():
+        _check_regular(path)
+        with path.open("rb") as file, _opened_of_any_size(file) as image:
+            return _header(image, limited=False)
+
+
+def _opened_of_any_size(file: IO[bytes]) -> Image.Image:
+    return open_of_any_size(file, FORMATS) or Image.open(file)
 
 
 @contextmanager
@@ -93,22 +127,38 @@ def _decoding() -> Iterator[None]:
         raise ImageError(_reason(error)) from error
 
 
-def _check_file(path: Path) -> None:
-    """Raise ImageError for a large or irregular file: a pipe blocks on opening, a device may never end."""
+def _check_regular(path: Path) -> os.stat_result:
+    """Return the status of a file. Raises ImageError: a pipe blocks on opening, a device may never end."""
     if not stat.S_ISREG((status := path.stat()).st_mode):
         raise ImageError("not a regular file")
-    if status.st_size > MAX_FILE_BYTES:
+    return status
+
+
+def _check_file(path: Path) -> None:
+    """Raise ImageError for a file that is irregular, or too large to be read at once."""
+    if (status := _check_regular(path)).st_size > MAX_FILE_BYTES:
         raise ImageError(f"{status.st_size} bytes, expected at most {MAX_FILE_BYTES}")
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, or "" where it cannot be read, is too large or not a regular file."""
+    """Return the sha256 of a file, or "" where it cannot be read, is too large or not a regular file.
+
+    A window has that of its file, however large this is.
+    """
+    file, window = file_and_window(path)
     try:
-        _check_file(path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if window is None:
+            _check_file(file)
+        else:
+            _check_regular(file)
+        return _sha256(file)
     except (OSError, ImageError):
         return ""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_image(
@@ -117,8 +167,59 @@ def load_image(
     """Read the upright RGB image and the sha256 of its file.
 
     image_hw: the size that the annotations name, or None where there are no annotations. bits: how many bits
-    deep pixels have, as in `CacheKey`; 8-bit pixels stay as they are. Raises ImageError.
+    deep pixels have, as in `CacheKey`; 8-bit pixels stay as they are. Where the path names a window,
+    the file is decoded once for many of them. Raises ImageError.
     """
+    file, window = file_and_window(path)
+    if window is None:
+        return _load_whole(path, image_hw, bits)
+    if image_hw not in (None, window.hw):
+        raise ImageError(f"its window has the size (h, w) {window.hw}, expected {image_hw}")
+    photograph = open_photograph(file, bits)
+    return load_window(photograph, window), photograph.sha256
+
+
+def open_photograph(path: Path, bits: int = 0) -> Photograph:
+    """Open an image of any size to read windows of it; the last ones stay open. Raises ImageError."""
+    with _decoding():
+        status = _check_regular(path)
+        key = (path, status.st_ino, status.st_size, status.st_mtime_ns, bits, MAX_PIXELS)
+        return _LAST.get(key, lambda: _photograph(path, bits))
+
+
+def load_window(photograph: Photograph, window: Window) -> Image.Image:
+    """Return the pixels of a window of a photograph as RGB. Raises ImageError."""
+    _check_window(window, photograph.hw)
+    with _decoding():
+        return over_white(photograph.window(window))
+
+
+def _photograph(path: Path, bits: int) -> Photograph:
+    rows, columns = read_header_of_any_size(path).upright_hw
+    if rows * columns > MAX_PIXELS:
+        return open_in_parts(path, _sha256(path))
+    image, sha256 = _load_whole(path, None, bits)
+
+    def window(of: Window) -> Image.Image:
+        return image.crop((of.x, of.y, of.x + of.width, of.y + of.height))
+
+    return Photograph((rows, columns), window, sha256, 3 * rows * columns)
+
+
+def _check_window(window: Window, hw: tuple[int, int]) -> None:
+    """Raise ImageError for a window that does not lie in an image of that size, or is too large."""
+    if not window.lies_in(hw):
+        raise ImageError(
+            f"it has {hw[1]} x {hw[0]} pixels, and the window {','.join(map(str, window))} (x, y, width, "
+            "height) is not within; the file was another when it was cut into tiles"
+        )
+    if window.width * window.height > MAX_PIXELS:
+        raise ImageError(
+            f"a window of {window.width} x {window.height} pixels, expected at most {MAX_PIXELS}"
+        )
+
+
+def _load_whole(path: Path, image_hw: tuple[int, int] | None, bits: int) -> tuple[Image.Image, str]:
     with _decoding():
         _check_file(path)
         raw = path.read_bytes()
@@ -186,20 +287,22 @@ def _span(placement: Placement, axis: int, length: int) -> tuple[float, float]:
     return max(0.0, start), min(float(limit), start + length / scale)
 
 
-def _header(image: Image.Image) -> ImageHeader:
+def _header(image: Image.Image, *, limited: bool = True) -> ImageHeader:
     stored_hw = (image.height, image.width)
     if isinstance(image, TiffImageFile):
         stored_hw = (int(image.tag_v2[IMAGELENGTH]), int(image.tag_v2[IMAGEWIDTH]))
-    _check_format(image)
+    _check_format(image, limited=limited)
     deep = Stored.of(image).deep
     return ImageHeader(stored_hw, _orientation(image), deep)
 
 
-def _check_format(image: Image.Image) -> None:
+def _check_format(image: Image.Image, *, limited: bool = True) -> None:
     if image.format not in FORMATS:
         raise ImageError(f"a file of format {image.format}; known: {', '.join(FORMATS)}")
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}")
+    if limited and image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels, expected at most {MAX_PIXELS}; cut it by --tiles"
+        )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -212,6 +315,8 @@ def _reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"{error}; cut it by --tiles"
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -100,7 +100,7 @@ def to_rgb(image: Image.Image, stored: Stored, raw: bytes, bits: int) -> Image.I
     if colours is not None:
         return Image.fromarray(scaled(colours, bits))
     image.load()
-    return _over_white(image)
+    return over_white(image)
 
 
 def deep_values(image: Image.Image, stored: Stored, raw: bytes) -> Values | None:
@@ -140,7 +140,7 @@ def _shown(value: Any) -> str:
     return f"{value:.6g}" if value.dtype.kind == "f" else str(value)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def over_white(image: Image.Image) -> Image.Image:
     """Convert a loaded image to RGB; what is transparent becomes white, as in viewers."""
     if image.mode in _TRANSPARENT or "transparency" in image.info:
         coloured = image.convert("RGBA")

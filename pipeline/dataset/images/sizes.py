@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .decoding import ImageError, read_header
+from .decoding import ImageError, read_header_of_any_size
 from .threads import in_threads
 
 
@@ -16,6 +16,6 @@ def read_sizes(files: Sequence[Path]) -> list[tuple[int, int] | str]:
 
 def _size(file: Path) -> tuple[int, int] | str:
     try:
-        return read_header(file).upright_hw
+        return read_header_of_any_size(file).upright_hw
     except ImageError as error:
         return str(error)

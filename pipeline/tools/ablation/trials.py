@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -92,8 +93,8 @@ class Opened:
             assert val is not None
             info = _info(config, data, None)
             check_features(info, val.header.key, val.name)
-            known = labelled(info, val.annotations, f"validation annotations of {val.name}")
-            self._data[key] = data, replace(val, annotations=known)
+            name = f"validation annotations of {val.name}"
+            self._data[key] = data, val.with_annotations(partial(labelled, info, source=name))
         return self._data[key]
 
     def tail(self, caches: Caches, config: RunConfig) -> TailFacts | None:
@@ -129,7 +130,7 @@ def _info(config: RunConfig, data: Data, tail: TailFacts | None) -> RunInfo:
         key=data.header.key,
         class_ids=data.annotations.class_ids,
         class_names=data.annotations.class_names,
-        frequencies=frequencies(data.annotations),
+        frequencies=frequencies(data.truth),
         config=config,
         backbone_parameters=tail.whole if tail else int(data.header.backbone["parameters"]),
         data={"source": CACHED if tail is None else TAIL},
