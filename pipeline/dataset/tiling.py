@@ -46,6 +46,11 @@ class Tiling:
         height, width = (min(self.side, length) for length in hw)
         return [Window(x, y, width, height) for y in rows for x in columns]
 
+    def count(self, hw: tuple[int, int]) -> int:
+        """Return the number of tiles that cover an image, 1 for one that is not cut."""
+        rows, columns = (len(self._starts(length)) for length in hw)
+        return rows * columns
+
     def _starts(self, length: int) -> list[int]:
         """Return where the tiles along one side begin: evenly spread, from one end to the other."""
         if length <= self.side:
@@ -61,29 +66,25 @@ def tiles_of(images: Sequence[ImageEntry], tiling: Tiling) -> tuple[ImageEntry, 
 
     Raises InputError where an image has too many tiles, or an id that is too large.
     """
-    windows = [tiling.windows(image.hw) for image in images]
-    if not any(windows):
+    if all(max(image.hw) <= tiling.side for image in images):
         return tuple(images)
-    return tuple(
-        tile
-        for image, of_image in zip(images, windows, strict=True)
-        for tile in _tiles(image, of_image, tiling.whole)
-    )
+    return tuple(tile for image in images for tile in _tiles(image, tiling))
 
 
-def _tiles(image: ImageEntry, windows: Sequence[Window], whole: bool) -> Iterable[ImageEntry]:
-    if len(windows) >= NUMBERS:
+def _tiles(image: ImageEntry, tiling: Tiling) -> Iterable[ImageEntry]:
+    count, first = tiling.count(image.hw), image.id * NUMBERS
+    if count >= NUMBERS:
         raise InputError(
-            f"--tiles: image {image.file_name} would have {len(windows)} tiles, expected fewer than "
-            f"{NUMBERS}; give larger tiles"
+            f"--tiles: image {image.file_name} would have {count} tiles, expected fewer than {NUMBERS}; "
+            "give larger ones"
         )
-    first = image.id * NUMBERS
+    windows = tiling.windows(image.hw)
     if first + len(windows) > _MAX_ID:
         raise InputError(
             f"--tiles: image {image.file_name} has the id {image.id}, and tiles need ids up to "
             f"{_MAX_ID // NUMBERS - 1}; give the images smaller ids"
         )
-    if whole or not windows:
+    if tiling.whole or not windows:
         yield ImageEntry(first, image.file_name, image.hw)
     for k, window in enumerate(windows, start=1):
         yield ImageEntry(first + k, window_name(image.file_name, window), window.hw)
