@@ -24,6 +24,11 @@ def cuts(annotations: Annotations, images: Sequence[ImageEntry]) -> bool:
     return is_tiled(image for image in images if image.file_name not in annotations.named)
 
 
+def photographs_in(annotations: Annotations, images: Sequence[ImageEntry]) -> Sequence[ImageEntry]:
+    """Return the images that the images of a layout are tiles of; they themselves where they are none."""
+    return photographs_of(images) if cuts(annotations, images) else images
+
+
 def annotations_of_tiles(annotations: Annotations, images: Sequence[ImageEntry]) -> Annotations:
     """Return the annotations of the images of a layout, from those of whole images.
 

@@ -38,6 +38,19 @@ class Tiling:
         beside = ", and the whole image" if self.whole else ""
         return f"tiles of {self.side} px that overlap by at least {self.overlap:.3g}{beside}"
 
+    def to_text(self) -> str:
+        """Return a text from which `parse` makes the same tiling."""
+        return f"{self.side} {self.overlap!r}{' whole' if self.whole else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> Tiling:
+        """Return the tiling that a text states. Raises ValueError for any other text."""
+        side, overlap, *whole = text.split(" ")
+        tiling = cls(int(side), float(overlap), whole == ["whole"])
+        if whole not in ([], ["whole"]) or tiling.side < 1 or not 0 <= tiling.overlap < 1:
+            raise ValueError(f"tiles: {text!r}")
+        return tiling
+
     def windows(self, hw: tuple[int, int]) -> list[Window]:
         """Return the tiles of an image of that size, row by row; [] for an image that fits in one tile."""
         if max(hw) <= self.side:

@@ -6,17 +6,20 @@ off is completed by its neighbour.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 
 from ...cache.windows import Window, split_name
 from ...heads.masks import resampled
 from ...heads.types import Detections
-from ..dataset.tiling import tiles_by_image
+from ..dataset.images.decoding import load_window
+from ..dataset.images.photographs import Photograph
+from ..dataset.tiling import Tiling, tiles_by_image
 from ..sources.data import Data
 from .matching import overlaps, shares_within
 
@@ -27,6 +30,7 @@ PART = 0.7
 # A box ends at the border of its tile where it comes as near as this share of the tile's side.
 _NEAR = 0.02
 
+Find = Callable[[Image.Image], Detections]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -48,6 +52,22 @@ def in_whole_images(
         parts = [(split_name(t.file_name)[1], found[t.id]) for t in tiles[image_id]]
         merged_[image_id] = merged(parts, hw, agnostic=agnostic)
     return merged_
+
+
+def found_in_tiles(
+    photograph: Photograph, tiling: Tiling | None, find: Find, *, agnostic: bool
+) -> Detections:
+    """Return what `find` finds in a photograph, tile by tile, merged; None as tiling: in all of it at once.
+
+    Raises ImageError, and what `find` raises.
+    """
+    windows: list[Window | None] = [] if tiling is None else [*tiling.windows(photograph.hw)]
+    if not windows or (tiling is not None and tiling.whole):
+        windows = [None, *windows]
+    rows, columns = photograph.hw
+    every = Window(0, 0, columns, rows)
+    parts = [(w, find(load_window(photograph, w or every))) for w in windows]
+    return merged(parts, photograph.hw, agnostic=agnostic)
 
 
 def merged(
@@ -144,9 +164,11 @@ def _pairs(finds: _Finds) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]
         alike = finds.labels[a][:, None] == finds.labels[b][None]
         shared = (np.clip(v, np.tile(low, 2), np.tile(high, 2)) for v in (ours, theirs))
         same += _above(overlaps(*shared) * alike, SAME, a, b)
-        within = shares_within(theirs, ours).T * alike * finds.cut[b].any(axis=1)[None]
+        parts_of_ours: Bools = np.asarray(finds.cut[b].any(axis=1))
+        within = shares_within(theirs, ours).T * alike * parts_of_ours
         part += _above(within, PART, a, b)
-        within = shares_within(ours, theirs).T * alike.T * finds.cut[a].any(axis=1)[None]
+        parts_of_theirs: Bools = np.asarray(finds.cut[a].any(axis=1))
+        within = shares_within(ours, theirs).T * alike.T * parts_of_theirs
         part += _above(within, PART, b, a)
     return _best_first(same), _best_first(part)
 

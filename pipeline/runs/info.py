@@ -36,6 +36,7 @@ from ...cache.format.sealed import parse_json, parse_sealed, sealed_json
 from ...cache.key import CacheKey
 from ...cache.pyramid import PyramidSpec
 from ...heads.family import NMSSettings, Suppression
+from ..dataset.tiling import Tiling
 from ..sources.kinds import CACHED, SOURCES, TAIL
 from .config import RunConfig, digest_of, fixed
 from .extension import Extension, parse_extensions
@@ -58,6 +59,7 @@ IMAGES = "training images", "validation images"
 THREADS = "threads"
 # The name in `data` of the number of processes that train together.
 PROCESSES = "processes"
+TILES = "training tiles"
 MAX_BYTES = 2**28
 MAX_EMBEDDING = 2**16
 MAX_THREADS = 2**16
@@ -175,6 +177,7 @@ class RunInfo:
             raise ValueError("data: expected strings, and a source among them")
         if self.threads is not None and not 0 < self.threads <= MAX_THREADS:
             raise ValueError(f"threads: expected 1 to {MAX_THREADS}")
+        assert self.tiling is None or self.tiling.side  # It is parsed.
         if type(self.backbone_parameters) is not int:
             raise ValueError("backbone_parameters: expected an integer")
         if type(self.embedding) is not int or not 0 <= self.embedding <= MAX_EMBEDDING:
@@ -239,6 +242,12 @@ class RunInfo:
     def source(self) -> str:
         """The source of the pyramids: cached, tail, online, finetune or scratch."""
         return self.data["source"]
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How the images that it was trained on were cut into tiles; None where they were not."""
+        text = self.data.get(TILES)
+        return None if text is None else Tiling.parse(text)
 
     @property
     def cached_source(self) -> str:

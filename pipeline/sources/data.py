@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,6 +75,13 @@ class Data:
         there = set(self.image_ids)
         tiles = tiles_by_image(self.header.layout.images)
         return tuple(i for i, own in tiles.items() if all(tile.id in there for tile in own))
+
+    def samples_of(self, image_ids: Iterable[int]) -> tuple[int, ...]:
+        """Return the samples, in the cache's order, that show these of the images of `truth`."""
+        if self.whole is None:
+            return tuple(image_ids)
+        wanted = set(image_ids)
+        return tuple(tile for tile in self.image_ids if image_of(tile) in wanted)
 
     def with_annotations(self, change: Callable[[Annotations], Annotations]) -> Data:
         """Return the data with annotations that are changed, e.g. to the classes of a run."""

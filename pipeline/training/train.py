@@ -20,6 +20,7 @@ from ...cache.sampler import Sampler
 from ..backbones.tail import AdaptedTail, Tail
 from ..dataset.classes.embeddings import read_embeddings
 from ..dataset.classes.long_tail import frequencies
+from ..dataset.tiling import tiling_of
 from ..evaluation.lvis import warn_of_few_detections
 from ..machines.devices import cap_device_memory
 from ..machines.processes import Processes, join_processes
@@ -28,7 +29,7 @@ from ..runs import metrics_log
 from ..runs.checkpoint import load_state
 from ..runs.config import RunConfig
 from ..runs.folder import forget_folder, held_folder, prepare_folder
-from ..runs.info import SECOND_FOLDER, RunInfo
+from ..runs.info import SECOND_FOLDER, TILES, RunInfo
 from ..runs.kept_options import write_options
 from ..runs.model import Model
 from ..runs.pairing import check_features, labelled
@@ -275,6 +276,7 @@ def run_info(
     embedding: the length of the vectors that stand for classes. more: further data that the run sees.
     """
     counts = [int(header.backbone["parameters"]) for header in data.headers]
+    tiling = None if data.whole is None else tiling_of(data.header.layout.images)
     return RunInfo(
         key=data.header.key,
         class_ids=data.annotations.class_ids,
@@ -292,6 +294,7 @@ def run_info(
             "second validation cache": val.second.id if val and val.second else "none",
             "start": start_digest(options.start),
             "class embeddings": "none",
+            **({TILES: tiling.to_text()} if tiling else {}),
             **more,
         },
         frequencies=frequencies(data.truth),

@@ -179,8 +179,20 @@ def load_image(
     return load_window(photograph, window), photograph.sha256
 
 
-def open_photograph(path: Path, bits: int = 0) -> Photograph:
-    """Open an image of any size to read windows of it; the last ones stay open. Raises ImageError."""
+def open_photograph(
+    path: Path, bits: int = 0, image_hw: tuple[int, int] | None = None
+) -> Photograph:
+    """Open an image of any size to read windows of it; the last ones stay open.
+
+    image_hw, bits: as for `load_image`. Raises ImageError.
+    """
+    photograph = _opened(path, bits)
+    if image_hw not in (None, photograph.hw):
+        raise ImageError(f"its size (h, w) is {photograph.hw}, expected {image_hw}")
+    return photograph
+
+
+def _opened(path: Path, bits: int) -> Photograph:
     with _decoding():
         status = _check_regular(path)
         key = (path, status.st_ino, status.st_size, status.st_mtime_ns, bits, MAX_PIXELS)
@@ -198,12 +210,13 @@ def _photograph(path: Path, bits: int) -> Photograph:
     rows, columns = read_header_of_any_size(path).upright_hw
     if rows * columns > MAX_PIXELS:
         return open_in_parts(path, _sha256(path))
-    image, sha256 = _load_whole(path, None, bits)
+    return Photograph.of(*_load_whole(path, None, bits))
 
-    def window(of: Window) -> Image.Image:
-        return image.crop((of.x, of.y, of.x + of.width, of.y + of.height))
 
-    return Photograph((rows, columns), window, sha256, 3 * rows * columns)
+def show_photograph(photograph: Photograph) -> Image.Image:
+    """Return all of a photograph as RGB, scaled down where it is not in memory. Raises ImageError."""
+    with _decoding():
+        return over_white(photograph.shown())
 
 
 def _check_window(window: Window, hw: tuple[int, int]) -> None:

@@ -22,6 +22,8 @@ from ....cache.windows import Window
 
 # A photograph of as many pixels as are decoded at once fits in, as 8-bit RGB.
 KEPT_BYTES = 2**28
+# The longer side of what is shown of a photograph that is not in memory, px.
+SHOWN_SIDE = 4096
 # (bands, whether the last is transparency).
 _READ = {(1, False), (2, True), (3, False), (4, True)}
 
@@ -30,14 +32,28 @@ _READ = {(1, False), (2, True), (3, False), (4, True)}
 class Photograph:
     """A photograph whose windows can be read.
 
-    size: (rows, columns) of the upright image in px. window: returns the pixels of a window as an image of
-    Pillow. sha256: that of its file. nbytes: the memory that it takes.
+    hw: (rows, columns) of the upright image in px. window: returns the pixels of a window. shown: returns all
+    of it, scaled down to SHOWN_SIDE where it is not in memory. sha256: that of its file, "" for a frame.
+    nbytes: the memory that it takes.
     """
 
     hw: tuple[int, int]
     window: Callable[[Window], Image.Image]
-    sha256: str
-    nbytes: int
+    shown: Callable[[], Image.Image]
+    sha256: str = ""
+    nbytes: int = 0
+
+    @classmethod
+    def of(cls, image: Image.Image, sha256: str = "") -> Photograph:
+        """Return a photograph that is in memory as RGB."""
+
+        def window(of: Window) -> Image.Image:
+            if of == (0, 0, *image.size):
+                return image
+            return image.crop((of.x, of.y, of.x + of.width, of.y + of.height))
+
+        hw = image.height, image.width
+        return cls(hw, window, lambda: image, sha256, 3 * image.height * image.width)
 
 
 class LastPhotographs:
@@ -107,14 +123,18 @@ def open_in_parts(path: Path, sha256: str) -> Photograph:
             "convert it"
         )
 
-    def window(of: Window) -> Image.Image:
+    def pixels(part: Any) -> Image.Image:
         try:
-            pixels = image.crop(*of).numpy()
+            return Image.fromarray(np.ascontiguousarray(part().numpy()))
         except pyvips.Error as error:
             raise ValueError(_first(error)) from error
-        return Image.fromarray(np.ascontiguousarray(pixels))
 
-    return Photograph((image.height, image.width), window, sha256, 0)
+    return Photograph(
+        (image.height, image.width),
+        lambda of: pixels(lambda: image.crop(*of)),
+        lambda: pixels(lambda: image.thumbnail_image(SHOWN_SIDE, height=SHOWN_SIDE, size="down")),
+        sha256,
+    )
 
 
 def _first(error: Any) -> str:

@@ -66,7 +66,7 @@ class Plan:
     @property
     def known(self) -> Annotations:
         """The labels that are audited."""
-        return self.look.data.annotations
+        return self.look.data.truth
 
 
 def audit(run: Path, cache: Path, out: Path, options: AuditOptions = DEFAULTS) -> Results:
@@ -126,7 +126,9 @@ def make_plan(run: Path, cache: Path, out: Path, options: AuditOptions) -> Plan:
         masks=config.masks,
     )
     contents = open_caches([cache]).image_files
-    folds = folds_of(data.annotations, data.image_ids, contents, options.folds, options.seed)
+    folds = folds_of(
+        data.truth, data.truth_ids, _by_image(data, contents), options.folds, options.seed
+    )
     state = State(
         config.digest,
         data.header.id,
@@ -141,9 +143,14 @@ def make_plan(run: Path, cache: Path, out: Path, options: AuditOptions) -> Plan:
     return Plan(run, cache, options, config, look, folds, steps, state)
 
 
+def _by_image(data: Data, contents: Mapping[int, str]) -> Mapping[int, str]:
+    """Return the sha256 of the file of each image, from those of the samples."""
+    return {i: contents.get(next(iter(data.samples_of([i]))), "") for i in data.truth_ids}
+
+
 def _steps(config: RunConfig, data: Data, fold: Fold) -> int:
     """Return the number of steps of a fold. Raises InputError where its images have no object."""
-    part = chosen(config, replace(data, image_ids=fold.trained))
+    part = chosen(config, replace(data, image_ids=data.samples_of(fold.trained)))
     return sampler_of(part, config.train).steps
 
 
@@ -187,7 +194,7 @@ def _results(plan: Plan, found: Mapping[int, Detections]) -> Results:
 def _seen(plan: Plan, found: Mapping[int, Detections]) -> tuple[list[Seen], Bools]:
     """Return the images with labels and detections, and the classes, (K,), that a head saw too seldom."""
     few = np.zeros(len(plan.known.class_ids), dtype=bool)
-    there = objects_by_class(plan.known, plan.look.data.image_ids) > 0
+    there = objects_by_class(plan.known, plan.look.data.truth_ids) > 0
     images = []
     for fold in plan.folds:
         judged = objects_by_class(plan.known, fold.trained) >= _SEEN
@@ -224,7 +231,7 @@ def _images(plan: Plan) -> Path | None:
         kept = read_options(plan.run)
         named = (kept.get(name) for name in ("images", "val_images"))
         folders = [Path(each) for each in named if isinstance(each, str)]
-    first = plan.known.image(plan.look.data.image_ids[0]).file_name
+    first = plan.known.image(plan.look.data.truth_ids[0]).file_name
     for folder in folders:
         if (folder / first).is_file():
             return folder

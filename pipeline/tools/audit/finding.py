@@ -16,6 +16,7 @@ from ....cache.sampler import plain_batches
 from ....heads.family import NMSSettings
 from ....heads.types import Detections
 from ...evaluation.detecting import detect
+from ...evaluation.merging import in_whole_images
 from ...runs.config import RunConfig
 from ...runs.evaluations import file_digest
 from ...runs.info import RunInfo
@@ -58,9 +59,12 @@ def found_in_fold(look: Look, fold: Fold) -> Mapping[int, Detections]:
     wide = replace(info, config=at_low_scores(info.config))
     model = load_model(paths.run, wide, "best", look.device, weights=look.weights)
     settings = info.config.train
-    batches = plain_batches(look.data.header.layout, fold.held_out, settings.batch_size)
+    samples = look.data.samples_of(fold.held_out)
+    batches = plain_batches(look.data.header.layout, samples, settings.batch_size)
     title = f"fold {fold.number}"
-    found = detect(model.detector, look.data.source, batches, settings.precision, title=title)
+    each = detect(model.detector, look.data.source, batches, settings.precision, title=title)
+    part = replace(look.data, image_ids=samples)
+    found = in_whole_images(part, each, agnostic=False)
     remove_files(list(paths.folder.glob("found-*.npz")))
     publish_bytes(path, _bytes(found))
     return found

@@ -26,6 +26,7 @@ from ...dataset.coco.reading import parse_annotations
 from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
 from ...dataset.images.names import same_image
+from ...dataset.tiles import annotations_of_tiles
 from .checks import check_browsing
 from .components import Components, fit_components
 
@@ -127,11 +128,13 @@ def open_collection(
 
 def _annotations(cache: FeatureCache, path: DataName | Path | None) -> Annotations | None:
     """Return the annotations of the file if one is given, else the cache's own where these are readable."""
+    images = cache.header.layout.images
     if path is not None:
-        return load_annotations(path)[0]
+        return annotations_of_tiles(load_annotations(path)[0], images)
     try:
         raw = read_annotations(cache.root, cache.header)
-        return parse_annotations(raw, f"{cache.root}'s annotations")
+        own = parse_annotations(raw, f"{cache.root}'s annotations")
+        return annotations_of_tiles(own, images)
     except (CorruptCache, InputError) as error:
         log.warning("no boxes: %s; give --annotations FILE", error)
         return None

@@ -10,6 +10,8 @@ from ....heads.family import Suppression
 from ...backbones.known import check_weights
 from ...command import check_file, check_path, check_ranges
 from ...dataset.presence import check_data
+from ...dataset.tiling import Tiling
+from ...dataset.tiling_option import tiling_from
 from ...exported.opening import check_weights_there, read_detector, refuse_fixed
 from ...machines.choices import check_device, check_threads
 from ...runs.folder import refuse_full
@@ -69,3 +71,13 @@ def check_detector(
         raise InputError(f"--weights: {run} has a backbone of its own and needs none")
     check_weights_there(run, checkpoint)
     return info
+
+
+def tiling_for(
+    info: RunInfo, tiles: int | str | None, overlap: float | None, whole: bool
+) -> Tiling | None:
+    """Return the tiles that a prediction uses: those that the options name, else those of the run's training.
+
+    None stands for whole images.
+    """
+    return info.tiling if tiles is None else tiling_from(tiles, overlap, whole)

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ....cache.windows import Window
 from ....heads.types import Detections
 from ...dataset.annotations import ImageBoxes
+from ...dataset.images.decoding import load_window
+from ...dataset.images.photographs import Photograph
 from ...pictures.sheet import draw_sheet
 from ...runs.thresholds import Thresholds
 
@@ -40,15 +43,16 @@ def picture_of(
 
 
 def crops_of(
-    image: Image.Image, found: Detections, thresholds: Thresholds
+    photograph: Photograph, found: Detections, thresholds: Thresholds
 ) -> Iterator[tuple[int, Image.Image]]:
     """Yield label and pixels of each detection that reaches its threshold and touches the image."""
     shown = reaching(found, thresholds)
     for box, label in zip(shown.boxes.tolist(), shown.labels.tolist(), strict=True):
         left, top = (max(0, math.floor(v)) for v in box[:2])
-        right, bottom = (min(s, math.ceil(v)) for v, s in zip(box[2:], image.size, strict=True))
+        size = reversed(photograph.hw)
+        right, bottom = (min(s, math.ceil(v)) for v, s in zip(box[2:], size, strict=True))
         if right > left and bottom > top:
-            yield label, image.crop((left, top, right, bottom))
+            yield label, load_window(photograph, Window(left, top, right - left, bottom - top))
 
 
 def reaching(found: Detections, thresholds: Thresholds) -> Detections:

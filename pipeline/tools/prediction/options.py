@@ -22,6 +22,7 @@ from ...command import (
     opt,
 )
 from ...dataset.data_name import DataName, named
+from ...dataset.tiling_option import NONE, Overlap, TilesOrNone, Whole, check_tiles
 from ...runs.threshold_option import AUTO, Auto, check_threshold
 
 # The kinds of pictures, and the forms in which results are written.
@@ -54,7 +55,8 @@ class PredictOptions:
 
     class_embeddings: vectors of other classes, for a run that was trained with class embeddings. The classes
     are then those of the annotations, found by name in the file, or without annotations all in the file,
-    numbered from 1 on. checkpoint: "best" or "last". threshold: a score, or "auto".
+    numbered from 1 on. tiles, overlap, whole: how large images are cut; None stands for the tiles that the
+    run was trained on. checkpoint: "best" or "last". threshold: a score, or "auto".
     """
 
     recursive: Annotated[
@@ -65,6 +67,9 @@ class PredictOptions:
         at_least(1),
         opt("take every N-th frame of a video, and N-th file of a folder", group=_IMAGES),
     ] = 1
+    tiles: TilesOrNone = None
+    overlap: Overlap = None
+    whole: Whole = False
     format: Annotated[
         ResultFormat,
         _one_of(ResultFormat, "form of the results, besides detections.jsonl"),
@@ -114,8 +119,9 @@ class PredictOptions:
         return named(self.annotations, self.annotations_format, self.split)
 
     def check_choices(self) -> None:
-        """Raise InputError for a threshold, or a format of results or pictures, that does not exist."""
+        """Raise InputError for a threshold, tiles, or a format of results or pictures that cannot be."""
         check_threshold("--threshold", self.threshold)
+        check_tiles(self.tiles, self.overlap, self.whole, NONE)
         formats, pictures = get_args(ResultFormat), get_args(Pictures)
         if self.pictures not in pictures:
             raise InputError(f"--pictures {self.pictures!r}{did_you_mean(self.pictures, pictures)}")

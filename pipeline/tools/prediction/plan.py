@@ -13,13 +13,14 @@ from ...dataset.annotations import Annotations
 from ...dataset.classes.embeddings import ClassEmbeddings, read_embeddings
 from ...dataset.data_set import load_annotations
 from ...dataset.images.decoding import file_sha256
+from ...dataset.tiling import Tiling
 from ...exported.opening import detector_thresholds, weights_of
 from ...runs.evaluations import file_digest
 from ...runs.folder import refuse_full
 from ...runs.info import RunInfo
 from ...runs.pairing import labelled, with_classes
 from ...runs.thresholds import Thresholds
-from .checks import check_prediction
+from .checks import check_prediction, tiling_for
 from .inputs import find_files
 from .jobs import Job, find_jobs
 from .journal import lines_in
@@ -33,7 +34,7 @@ class Plan:
 
     info: the run. known: the run with the classes that are looked for. embeddings: the vectors of these,
     where they are given. thresholds: the scores from which on detections are drawn. jobs: images, then
-    videos. state: what the prediction is made of, without progress.
+    videos. state: what the prediction is made of, without progress. tiling: the tiles of large images.
     """
 
     run: Path
@@ -45,6 +46,7 @@ class Plan:
     thresholds: Thresholds
     jobs: tuple[Job, ...]
     state: State
+    tiling: Tiling | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,14 @@ def make_plan(run: Path, paths: Sequence[Path], out: Path, options: PredictOptio
     suffix = ".jpg" if options.pictures == "none" else f".{options.pictures}"
     jobs = find_jobs(files, suffix, annotations, options.data)
     thresholds = detector_thresholds(run, known, options.checkpoint, options.threshold)
+    tiling = tiling_for(info, options.tiles, options.overlap, options.whole)
     state = State(
         info.digest,
         file_digest(weights_of(run, options.checkpoint)),
-        _options_of(options, digest, thresholds),
+        _options_of(options, digest, thresholds, tiling),
         tuple(map(_source_of, jobs)),
     )
-    return Plan(run, out, options, info, known, embeddings, thresholds, tuple(jobs), state)
+    return Plan(run, out, options, info, known, embeddings, thresholds, tuple(jobs), state, tiling)
 
 
 def kept_of(plan: Plan) -> Kept | None:
@@ -162,7 +165,7 @@ def _annotations(info: RunInfo, options: PredictOptions) -> tuple[Annotations | 
 
 
 def _options_of(
-    options: PredictOptions, annotations: str, thresholds: Thresholds
+    options: PredictOptions, annotations: str, thresholds: Thresholds, tiling: Tiling | None
 ) -> dict[str, str]:
     """Return the options that lines, pictures and crops depend on, by flag."""
     vectors = options.class_embeddings
@@ -174,6 +177,7 @@ def _options_of(
         "--pictures": options.pictures,
         "--save-crops": "given" if options.save_crops else "none",
         "--threshold": thresholds.described,
+        "--tiles": "none" if tiling is None else tiling.to_text(),
     }
 
 

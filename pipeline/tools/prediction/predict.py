@@ -10,6 +10,7 @@ from pathlib import Path
 from ....cache.disk.publish import remove_leftovers
 from ....cache.errors import FeatureError, InputError
 from ....cache.wording import counted, none_could
+from ...dataset.images.decoding import ImageError
 from ...runs.folder import held_folder
 from .files import CROPS, PICTURES, put
 from .journal import NAME as JOURNAL
@@ -67,12 +68,17 @@ def predict(
 def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State, Stages]:
     """Predict what is not done; return the state of the folder and the times. failed: gets the reasons."""
     # Only here is torch needed.
+    from ...evaluation.merging import found_in_tiles
     from ...machines.devices import use_threads
     from .finder import load_finder
     from .recorder import Recorder
     from .shots import Shots
 
     options, info = plan.options, plan.info
+    tiling = plan.tiling
+    if tiling is not None:
+        own = " (as in training; --tiles none for whole images)" if options.tiles is None else ""
+        log.info("larger images are looked at in %s%s", tiling, own)
     done = frozenset[str]() if kept is None else kept.done
     if kept is not None and done:
         again = f"; {counted(kept.damaged, 'image')} again, cut off before" if kept.damaged else ""
@@ -99,16 +105,19 @@ def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State,
         stages,
         failed,
         recorder.video_done,
+        tiled=tiling is not None,
     )
+    find = partial(finder.find, timed=stages.timed)
+    agnostic = finder.known.config.head.suppression == "agnostic"
     try:
-        for job, image, sha256 in shots:
+        for job, photograph in shots:
             try:
-                found = finder.find(image, stages.timed)
-            except FeatureError as error:
+                found = found_in_tiles(photograph, tiling, find, agnostic=agnostic)
+            except (FeatureError, ImageError) as error:
                 failed[f"{job.path} ({job.shown})" if job.is_video else str(job.path)] = str(error)
                 continue
             with stages.timed("output"):
-                recorder.add(job, image, sha256, found)
+                recorder.add(job, photograph, found)
             stages.next_image()
     finally:
         recorder.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,16 @@ from PIL import Image, ImageOps
 
 from ....cache.errors import FdetError, InputError
 from ....heads.family import Suppression
-from ...dataset.images.decoding import ImageError, load_image
+from ...dataset.images.decoding import ImageError, load_image, open_photograph
+from ...dataset.images.photographs import Photograph
 from ...dataset.images.pixels import Stored, to_rgb
+from ...dataset.tiling import MAX_OVERLAP, Tiling
+from ...dataset.tiling_option import NONE, check_tiles
 from ...exported.opening import detector_thresholds
 from ...runs.threshold_option import AUTO, Auto, check_threshold
 from ...runs.thresholds import Thresholds
 from ...zoo.option import run_place
-from .checks import check_detector
+from .checks import check_detector, tiling_for
 
 if TYPE_CHECKING:
     from ....heads.types import Detections
@@ -77,11 +80,13 @@ class Prediction:
 class Predictor:
     """A detector that is loaded. Call it with a path, an image of PIL, or a list of these.
 
-    thresholds: the lowest score of the objects of each class that it returns.
+    thresholds: the lowest score of the objects of each class that it returns. tiling: the tiles in which it
+    looks at larger images, None for whole images.
     """
 
     finder: Finder | ExportedDetector
     thresholds: Thresholds
+    tiling: Tiling | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -114,10 +119,14 @@ class Predictor:
         return [self._one(image) for image in images]
 
     def _one(self, given: OneImage) -> Prediction:
+        from ...evaluation.merging import found_in_tiles
+
+        known = self.finder.known
         with as_python():
-            image = _upright(given, self.finder.known.key.bits)
-            found = self.finder.find(image)
-        return _prediction(found, self.class_names, image).reaching(self.thresholds)
+            photograph = _photograph(given, known.key.bits, tiled=self.tiling is not None)
+            agnostic = known.config.head.suppression == "agnostic"
+            found = found_in_tiles(photograph, self.tiling, self.finder.find, agnostic=agnostic)
+        return _prediction(found, self.class_names, photograph.hw).reaching(self.thresholds)
 
 
 def load(
@@ -129,6 +138,9 @@ def load(
     weights: str | None = None,
     second_weights: str | None = None,
     nms: Suppression | None = None,
+    tiles: int | Literal["none"] | None = None,
+    overlap: float | None = None,
+    whole: bool = False,
 ) -> Predictor:
     """Load the detector of a run, to be called with images: `fdet.load("runs/a")("photo.jpg")`.
 
@@ -136,7 +148,10 @@ def load(
     "cpu", "cuda" or "cuda:1". threshold: the lowest score of the objects that are returned, 0 for all; "auto"
     for the best of each class by the run's evaluation, 0.3 where it has none. weights, second_weights: the
     weights files of the backbones, where extraction was given some. nms: "class" or "agnostic", in place of
-    the run's head.nms. torch's number of threads stays as it is.
+    the run's head.nms. tiles: the side of the tiles, px, in which larger images are looked at, "none" for
+    whole images; by default as in the run's training. overlap: the least share that neighbours have in
+    common, 0.2 if not given. whole: whether the whole image is looked at too. torch's number of threads
+    stays as it is.
 
     Raises InputError, CorruptCache, KeyMismatch.
     """
@@ -144,6 +159,9 @@ def load(
         if checkpoint not in ("best", "last"):
             raise InputError(f"checkpoint {checkpoint!r}: expected 'best' or 'last'")
         check_threshold("threshold", threshold)
+        check_tiles(tiles, overlap, whole, NONE)
+        if overlap is not None and not 0 <= overlap <= MAX_OVERLAP:
+            raise InputError(f"overlap: expected 0 to {MAX_OVERLAP}, got {overlap}")
         folder = run_place(os.fspath(run))
         info = check_detector(folder, checkpoint, device, weights, second_weights, nms=nms)
         from .finder import load_finder
@@ -157,7 +175,7 @@ def load(
             second_weights=second_weights,
         )
         thresholds = detector_thresholds(folder, info, checkpoint, threshold)
-    return Predictor(finder, thresholds)
+    return Predictor(finder, thresholds, tiling_for(info, tiles, overlap, whole))
 
 
 @contextmanager
@@ -174,6 +192,16 @@ def _parameter(option: re.Match[str]) -> str:
     return _PARAMETERS.get(option[1], option[1].replace("-", "_"))
 
 
+def _photograph(given: OneImage, bits: int, *, tiled: bool) -> Photograph:
+    """Return an image as a photograph; of a file, only windows may be in memory. Raises InputError."""
+    if not tiled or isinstance(given, Image.Image):
+        return Photograph.of(_upright(given, bits))
+    try:
+        return open_photograph(Path(given), bits)
+    except ImageError as error:
+        raise InputError(f"{given}: {error}") from error
+
+
 def _upright(given: OneImage, bits: int) -> Image.Image:
     """Return an image as upright RGB. Raises InputError."""
     try:
@@ -187,13 +215,13 @@ def _upright(given: OneImage, bits: int) -> Image.Image:
         raise InputError(f"the image: {error}; give the path of its file") from error
 
 
-def _prediction(found: Detections, class_names: Sequence[str], image: Image.Image) -> Prediction:
+def _prediction(found: Detections, class_names: Sequence[str], hw: tuple[int, int]) -> Prediction:
     labels = found.labels.numpy()
     return Prediction(
         found.boxes.float().numpy(),
         found.scores.float().numpy(),
         labels,
         tuple(class_names[label] for label in labels.tolist()),
-        (image.height, image.width),
+        hw,
         None if found.masks is None else found.masks.float().numpy(),
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from ....heads.types import Detections
+from ...dataset.images.decoding import show_photograph
+from ...dataset.images.photographs import Photograph
 from ...evaluation.coco import to_coco_results
 from ...pictures.text import legible_names
 from .drawing import crops_of, encoded, picture_of
@@ -33,13 +36,13 @@ class Recorder:
         self._journal: Journal | None = None
         self.state: State = plan.state if kept is None else kept.state
 
-    def add(self, job: Job, image: Image.Image, sha256: str, found: Detections) -> None:
+    def add(self, job: Job, photograph: Photograph, found: Detections) -> None:
         """Keep what was found in an image. Raises StorageError."""
-        crops = list(self._crops(job, image, found)) if self._plan.options.save_crops else []
-        line = self._line(job, image, sha256, found, [name for name, _ in crops])
+        crops = list(self._crops(job, photograph, found)) if self._plan.options.save_crops else []
+        line = self._line(job, photograph, found, [name for name, _ in crops])
         self._opened().append(line)
         if line.picture is not None:
-            put(self._plan.out, line.picture, self._picture(job, image, found))
+            put(self._plan.out, line.picture, self._picture(job, photograph, found))
         for name, pixels in crops:
             put(self._plan.out, name, encoded(pixels, "jpg"))
 
@@ -68,9 +71,9 @@ class Recorder:
         return self._journal
 
     def _line(
-        self, job: Job, image: Image.Image, sha256: str, found: Detections, crops: Sequence[str]
+        self, job: Job, photograph: Photograph, found: Detections, crops: Sequence[str]
     ) -> Line:
-        known, hw = self._plan.known, (image.height, image.width)
+        known, hw = self._plan.known, photograph.hw
         named = dict(zip(known.class_ids, known.class_names, strict=True))
         results = to_coco_results({job.image_id: found}, known.class_ids, {job.image_id: hw})
         detections = tuple(
@@ -85,20 +88,33 @@ class Recorder:
         if kind != "none":
             picture = f"{PICTURES}/{fitting(job.name, f'.{kind}', job.image_id)}"
         shown = job.shown
-        return Line(job.image_id, shown, job.name, hw, sha256, detections, picture, tuple(crops))
+        return Line(
+            job.image_id,
+            shown,
+            job.name,
+            hw,
+            photograph.sha256,
+            detections,
+            picture,
+            tuple(crops),
+        )
 
-    def _picture(self, job: Job, image: Image.Image, found: Detections) -> bytes:
-        plan = self._plan
+    def _picture(self, job: Job, photograph: Photograph, found: Detections) -> bytes:
+        plan, image, objects = self._plan, show_photograph(photograph), job.objects
+        factor = image.width / photograph.hw[1]
+        if factor != 1:
+            found = replace(found, boxes=found.boxes * factor)
+            objects = objects and replace(objects, boxes=objects.boxes * factor)
         return picture_of(
-            image, found, plan.thresholds, self._names, job.objects, plan.options.pictures
+            image, found, plan.thresholds, self._names, objects, plan.options.pictures
         )
 
     def _crops(
-        self, job: Job, image: Image.Image, found: Detections
+        self, job: Job, photograph: Photograph, found: Detections
     ) -> Iterator[tuple[str, Image.Image]]:
         """Yield the name and the pixels of each crop, which are numbered within their class."""
         numbers: Counter[int] = Counter()
-        for label, pixels in crops_of(image, found, self._plan.thresholds):
+        for label, pixels in crops_of(photograph, found, self._plan.thresholds):
             numbers[label] += 1
             name = fitting(job.name, ".jpg", job.image_id, f"_{numbers[label]}")
             yield f"{CROPS}/{self._folders[label]}/{name}", pixels

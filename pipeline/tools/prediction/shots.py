@@ -6,9 +6,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL import Image
-
-from ...dataset.images.decoding import ImageError, load_image
+from ...dataset.images.decoding import ImageError, load_image, open_photograph
+from ...dataset.images.photographs import Photograph
 from ...machines.progress import ProgressLine, progress_line
 from .jobs import Job
 from .stages import Stages
@@ -16,11 +15,10 @@ from .video import Frame, count_frames, frames_of
 
 
 class Shot(NamedTuple):
-    """An upright RGB image, and the sha256 of its file; "" for a frame."""
+    """An image that can be looked at, as a whole or in windows."""
 
     job: Job
-    image: Image.Image
-    file_sha256: str
+    photograph: Photograph
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Shots:
     jobs: all files, videos last. done: the names of images and frames that need not be looked at. videos: the
     number of frames of each video that is done. bits: how many bits deep pixels have. failed: why a file
     could not be read, by path; the reader may add to it. ended: called with a video and the number of its
-    frames, where none of these failed.
+    frames, where none of these failed. tiled: whether images are looked at in windows, and may be large.
     """
 
     jobs: Sequence[Job]
@@ -41,6 +39,7 @@ class Shots:
     stages: Stages
     failed: dict[str, str]
     ended: Callable[[Job, int], None]
+    tiled: bool = False
 
     def __iter__(self) -> Iterator[Shot]:
         """Yield the images under a progress line."""
@@ -67,11 +66,16 @@ class Shots:
     def _image(self, job: Job) -> Iterator[Shot]:
         try:
             with self.stages.timed("decode"):
-                image, sha256 = load_image(job.path, job.hw, self.bits)
+                photograph = self._photograph(job)
         except ImageError as error:
             self.failed[str(job.path)] = str(error)
         else:
-            yield Shot(job, image, sha256)
+            yield Shot(job, photograph)
+
+    def _photograph(self, job: Job) -> Photograph:
+        if self.tiled:
+            return open_photograph(job.path, self.bits, job.hw)
+        return Photograph.of(*load_image(job.path, job.hw, self.bits))
 
     def _frames(
         self, video: Job, first_id: int, progress: ProgressLine
@@ -86,7 +90,7 @@ class Shots:
                 if job.shown not in self.done:
                     with self.stages.timed("decode"):
                         image = frame.image()
-                    yield Shot(job, image, "")
+                    yield Shot(job, Photograph.of(image))
                     self._advance(progress)
         except ImageError as error:
             self.failed[str(video.path)] = str(error)

@@ -24,6 +24,7 @@ from ...dataset.annotations import Annotations
 from ...dataset.coco.reading import parse_annotations
 from ...dataset.images.decoding import ImageError, load_image
 from ...dataset.images.files import find_images
+from ...dataset.tiles import photographs_in
 from ...evaluation.coco import to_coco_results
 from ...evaluation.detecting import detect_image, load_trained
 from ...machines.devices import pick_device, use_threads
@@ -77,7 +78,8 @@ def choose_of_cache(val: Path, images: Path) -> tuple[Annotations, list[ImageEnt
     """
     header = CacheHeader.read(val)
     annotations = parse_annotations(read_annotations(val, header), f"{val}'s annotations")
-    ids = [image.id for image in header.layout.images if image.id in annotations]
+    held = photographs_in(annotations, header.layout.images)
+    ids = [image.id for image in held if image.id in annotations]
     chosen = choose_images(annotations, ids, IMAGES)
     check_pictured(images, chosen)
     return annotations, chosen

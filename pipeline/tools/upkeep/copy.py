@@ -6,7 +6,7 @@ A whole copy has the same files. A partial copy is a cache of its own, whose fra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -17,15 +17,19 @@ from ....cache.disk.publish import only_writer, remove_leftovers
 from ....cache.errors import InputError
 from ....cache.format.annotation_copy import read_annotations
 from ....cache.format.header import CacheHeader
-from ....cache.layout import ImageEntry
+from ....cache.layout import ImageEntry, Layout
 from ....cache.pyramid import PyramidSpec
 from ....cache.reader import FeatureCache
 from ....cache.stores import STORES
 from ....cache.transfer import copy_files
 from ....cache.wording import counted
+from ...dataset.annotations import Annotations
 from ...dataset.coco.reading import parse_annotations
+from ...dataset.data_name import DataName
 from ...dataset.data_set import load_annotations
 from ...dataset.images.names import same_image
+from ...dataset.tiles import cuts
+from ...dataset.tiling import photographs_of, tiles_by_image
 from ...extraction.checks import refuse_foreign_folder
 from ...machines.progress import progress_line
 from .checks import Part, copied_levels
@@ -87,27 +91,46 @@ def _images(cache: FeatureCache, part: Part) -> tuple[Sequence[ImageEntry], byte
     layout = cache.header.layout
     if part.images_from is not None:
         annotations, raw = load_annotations(part.images_from)
-        images = annotations.images
-        _refuse_others(cache, images, part.images_from)
+        held = _held(annotations, layout)
+        _refuse_others(cache.root, held, annotations.images, part.images_from)
     else:
         raw = read_annotations(cache.root, cache.header)
-        of_file = parse_annotations(raw, f"{cache.root}'s annotations").images
-        images = tuple(image for image in of_file if image.id in layout)
-    return images[: part.limit], raw
+        annotations = parse_annotations(raw, f"{cache.root}'s annotations")
+        held = _held(annotations, layout)
+    images = [image for image in annotations.images if image.id in held][: part.limit]
+    return [copied for image in images for copied in held[image.id].parts], raw
 
 
-def _refuse_others(cache: FeatureCache, images: Sequence[ImageEntry], path: Path) -> None:
-    layout = cache.header.layout
-    absent = [image.id for image in images if image.id not in layout]
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An annotated image that a cache holds, and the images of the layout that are parts of it, or it."""
+
+    image: ImageEntry
+    parts: Sequence[ImageEntry]
+
+
+def _held(annotations: Annotations, layout: Layout) -> dict[int, _Held]:
+    """Return the images that a cache holds, by their ids in the annotations."""
+    images = layout.images
+    if not cuts(annotations, images):
+        return {image.id: _Held(image, [image]) for image in images}
+    tiles = tiles_by_image(images)
+    return {whole.id: _Held(whole, tiles[whole.id]) for whole in photographs_of(images)}
+
+
+def _refuse_others(
+    cache: Path, held: Mapping[int, _Held], images: Sequence[ImageEntry], path: DataName | Path
+) -> None:
+    absent = [image.id for image in images if image.id not in held]
     if absent:
         raise InputError(
             f"--images-from {path}: {len(absent)} of its {counted(len(images), 'image')} not in "
-            f"{cache.root}, e.g. id {absent[0]}; leave them out, or extract them"
+            f"{cache}, e.g. id {absent[0]}; leave them out, or extract them"
         )
     for image in images:
-        found = layout.image(image.id)
+        found = held[image.id].image
         if not same_image(found, image):
             raise InputError(
                 f"--images-from {path}: image id {image.id} is {image.file_name} {image.hw} there, "
-                f"{found.file_name} {found.hw} in {cache.root}; they are of different data sets"
+                f"{found.file_name} {found.hw} in {cache}; they are of different data sets"
             )

@@ -13,6 +13,7 @@ from ....cache.format.header import CacheHeader
 from ....cache.info import described, facts_of
 from ....cache.wording import listed
 from ...dataset.coco.reading import parse_annotations
+from ...dataset.tiles import photographs_in
 
 # The maximum number of classes that are named in a line.
 NAMED = 10
@@ -76,7 +77,8 @@ def _annotated(root: Path) -> dict[str, Any]:
     """Return the classes, and the boxes of the images that the cache holds."""
     header = CacheHeader.read(root)
     annotations = parse_annotations(read_annotations(root, header), f"{root}'s annotations")
-    own = [annotations.of_image(image.id) for image in header.layout.images]
+    held = photographs_in(annotations, header.layout.images)
+    own = [annotations.of_image(image.id) for image in held]
     classes = zip(annotations.class_ids, annotations.class_names, strict=True)
     return {
         "classes": [{"id": number, "name": name} for number, name in classes],
