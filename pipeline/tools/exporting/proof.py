@@ -98,7 +98,7 @@ def prove(
     samples = samples_of(options.check, options.images, options.check_images, info)
     detector = ExportedDetector(description, open_session(model))
     exact = Reference(run, info, detector, options)
-    file = _by_fdet(detector) if program is None else _by_program(program)
+    file = _by_fdet(detector) if program is None else _by_program(program, info.key.bits)
     expected = _found(exact.find, samples.images, "fdet predict")
     found = _found(file, samples.images, model.name)
     predicted = expected
@@ -178,7 +178,7 @@ def _by_fdet(detector: ExportedDetector) -> Find:
     return lambda sample: detector.find(sample.load(detector.known.key.bits))
 
 
-def _by_program(path: Path) -> Find:
+def _by_program(path: Path, bits: int) -> Find:
     """Return the function of infer.py that finds objects in a file."""
     spec = importlib.util.spec_from_file_location("infer", path)
     assert spec is not None
@@ -187,7 +187,8 @@ def _by_program(path: Path) -> Find:
     spec.loader.exec_module(program)
 
     def find(sample: Sample) -> Detections:
-        boxes, scores, labels = (np.array(x) for x in program.detect(sample.path))
+        with sample.as_file(bits) as path:
+            boxes, scores, labels = (np.array(x) for x in program.detect(path))
         return Detections(
             torch.from_numpy(boxes.astype(np.float32)),
             torch.from_numpy(scores.astype(np.float32)),

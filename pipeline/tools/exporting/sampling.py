@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
 from ....cache.errors import InputError
 from ...dataset.annotations import Annotations
-from ...dataset.images.decoding import ImageError, load_image
+from ...dataset.images.decoding import ImageError, file_and_window, load_image
 from ...runs.info import RunInfo
 from ...runs.pairing import labelled
 from ...sources.data import open_images
@@ -28,6 +31,17 @@ class Sample:
             return load_image(self.path, None, bits)[0]
         except ImageError as error:
             raise InputError(f"{self.path}: {error}") from error
+
+    @contextmanager
+    def as_file(self, bits: int) -> Iterator[Path]:
+        """Yield the path of a file that other programs open too: a window is written as one."""
+        if file_and_window(self.path)[1] is None:
+            yield self.path
+            return
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "window.png"
+            self.load(bits).save(path)
+            yield path
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def extraction_of(options: FitOptions, split: str | None) -> ExtractConfig:
         "views": options.views,
         "codec": options.codec,
         "backbone": options.backbone,
+        "tiles": options.tiles,
+        "overlap": options.overlap,
     }
     aspect = options.short is not None or options.long is not None
     return ExtractConfig(

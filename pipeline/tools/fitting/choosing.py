@@ -14,6 +14,7 @@ from ....cache.errors import InputError
 from ....cache.wording import counted
 from ...dataset.annotations import Annotations
 from ...dataset.images.sides import chosen_long, usual_long
+from ...dataset.tiling import files_of
 from ...machines.duration import shown_time, written_duration
 from ...runs.config import RunConfig
 from .canvas import ACCELERATOR, PROCESSOR, SMALL_SIDE, Canvas, choose_canvas, sizes_of
@@ -64,7 +65,9 @@ def choose(
     why = "" if options.views else f", for {counted(images, 'image')}"
     session.say(f"views: {views}{why}")
     rates = planned(session, part, canvas, views)
-    pilots = Pilots(session, config, part, work_of(config, images, val_images, views), rates)
+    cut = images / len(files_of(annotations.images))
+    work = work_of(config, images, val_images, views)
+    pilots = Pilots(session, config, part, work, rates, cut=cut)
     first = Rung(canvas, views)
     _refuse_hopeless(pilots, first)
     choice = _choice(pilots, first)

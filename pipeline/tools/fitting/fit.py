@@ -8,7 +8,10 @@ from pathlib import Path
 from ....cache.format.header import NAME as HEADER
 from ....cache.format.header import read_key
 from ....cache.wording import counted
+from ...dataset.annotations import Annotations
 from ...dataset.images.decoding import has_deep_pixels
+from ...dataset.tiles import annotations_of_tiles
+from ...dataset.tiling import tiles_of
 from ...machines.duration import shown_time
 from ...runs.config import RunConfig
 from .checks import check_fit
@@ -50,9 +53,18 @@ def fit(options: FitOptions, around: Surroundings | None = None) -> None:
 def _choose(current: Session, config: RunConfig, parts: tuple[Part, Part]) -> None:
     train, val = (part.read() for part in parts)
     refuse_unusable(train, val)
-    val_images = len(val.annotations.images)
-    current.state.chosen = choose(current, config, parts[0], train.annotations, val_images)
+    of_train, of_val = (_samples(current, part.annotations) for part in (train, val))
+    val_images = len(of_val.images)
+    current.state.chosen = choose(current, config, parts[0], of_train, val_images)
     current.save()
+
+
+def _samples(current: Session, annotations: Annotations) -> Annotations:
+    """Return the annotations of what is extracted: of the images, or of their tiles."""
+    tiling = current.options.tiling
+    if tiling is None:
+        return annotations
+    return annotations_of_tiles(annotations, tiles_of(annotations.images, tiling))
 
 
 def _extract(current: Session, parts: tuple[Part, Part]) -> None:

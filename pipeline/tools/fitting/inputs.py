@@ -21,6 +21,7 @@ from ....cache.format.header import CacheHeader
 from ....cache.format.manifest import Manifest
 from ....cache.format.records import read_record
 from ....cache.format.sealed import canonical_json, parse_json
+from ....cache.windows import split_name
 from ....cache.wording import counted
 from ...dataset.annotations import Annotations
 from ...dataset.data_set import DataSet
@@ -255,4 +256,6 @@ def _extracted(cache: Path) -> Mapping[str, str]:
         files = image_files(cache, header, records)
     except FdetError:
         return {}
-    return {image.file_name: files.get(image.id, "") for image in header.layout.images}
+    return {
+        split_name(image.file_name)[0]: files.get(image.id, "") for image in header.layout.images
+    }

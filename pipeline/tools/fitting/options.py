@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from ....cache.disk.sizes import parse_bytes
 from ....cache.key import MAX_BITS, MIN_BITS
-from ....heads.ranges import between
+from ....heads.ranges import at_least, between
 from ...command import (
     DATA,
     FORMAT,
@@ -21,6 +21,8 @@ from ...command import (
     argument,
     opt,
 )
+from ...dataset.tiling import MIN_SIDE, Tiling
+from ...dataset.tiling_option import Overlap, tiling_from
 from ...extraction.options import FEATURES, Long, Short, Size
 from ...machines.duration import parse_duration
 from ...runs.config_option import ConfigFile
@@ -103,6 +105,12 @@ class FitOptions:
     size: Size = None
     short: Short = None
     long: Long = None
+    tiles: Annotated[
+        int | None,
+        at_least(MIN_SIDE),
+        opt("cut images larger than N px into tiles of N x N px, as in fdet extract", group=DATA),
+    ] = None
+    overlap: Overlap = None
     views: Annotated[
         str | None, opt("views of each training image, as in fdet extract", group=FEATURES)
     ] = None
@@ -138,6 +146,11 @@ class FitOptions:
     ] = False
     device: Device = "auto"
     threads: Threads = None
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiling of large images, None where they stay whole."""
+        return tiling_from(self.tiles, self.overlap, whole=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as values for a JSON file, with absolute paths.

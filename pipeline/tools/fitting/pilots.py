@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -41,7 +42,8 @@ class Pilots:
     """The rates that were measured, and those that are measured when they are first needed.
 
     part: what is trained on. rates: what `fdet plan` measured, and the pilots in addition. steps: the seconds
-    of a step on the canvas of the rates, by whether it is the smaller detector.
+    of a step on the canvas of the rates, by whether it is the smaller detector. cut: the mean number of tiles
+    that an image is cut into, which are the images of `work`.
     """
 
     session: Session
@@ -50,6 +52,7 @@ class Pilots:
     work: Work
     rates: Rates
     steps: dict[bool, float] = field(default_factory=dict)
+    cut: float = 1.0
 
     @property
     def options(self) -> FitOptions:
@@ -78,7 +81,8 @@ class Pilots:
             words = extract_words(
                 self.options, self.part, cache, self.rates.canvas, PLAIN, usual_codec(self.options)
             )
-            seconds = measure(session, [*words, "--limit", str(images)])
+            limit = math.ceil(images / self.cut)
+            seconds = measure(session, [*words, "--limit", str(limit)])
             # The calibration passes all images through the backbone once more.
             start = max(seconds - 2 * images * self.rates.sample, 1.0)
             self.rates = replace(self.rates, start=start)

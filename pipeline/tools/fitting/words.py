@@ -118,7 +118,8 @@ def _features(
     options: FitOptions, part: Part, out: Path, canvas: Canvas, views: str, codec: str
 ) -> list[str]:
     words = [*part.words, "--out", word_of(out), *canvas.words, "--views", views, "--codec", codec]
-    given = {"--bits": options.bits, "--backbone": options.backbone, "--weights": options.weights}
+    given = {"--tiles": options.tiles, "--overlap": options.overlap}
+    given |= {"--bits": options.bits, "--backbone": options.backbone, "--weights": options.weights}
     for flag, value in given.items():
         if value is not None:
             words += [flag, str(value)]
