@@ -15,7 +15,8 @@ if ! [ -d "$trees/train" ] || ! [ -d "$trees/test" ]; then
     python ../trees/prepare.py "$trees"
 fi
 views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
-fdet extract "$trees/train" --out "$trees/train.fdet" --size "$size" --views "$views"
-fdet extract "$trees/test" --out "$trees/test.fdet" --size "$size" --calibration "$trees/train.fdet"
+tiles="--tiles 320 --overlap 0.375"
+fdet extract "$trees/train" --out "$trees/train.fdet" --size "$size" $tiles --views "$views"
+fdet extract "$trees/test" --out "$trees/test.fdet" --size "$size" $tiles --calibration "$trees/train.fdet"
 
 fdet ablate plan.toml "$@"

@@ -12,10 +12,12 @@ rm -rf "$work/run-$seed" "$work/found-$seed"
 
 python prepare.py "$work"
 
-# One pass of the frozen backbone over each view of each tile. Crowns are small: tiles are doubled in size.
+# One pass of the frozen backbone over each view of each tile. Crowns are small: tiles of 320 px are doubled
+# in size.
 views="plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip"
-fdet extract "$work/train" --out "$work/train.fdet" --size "$size" --views "$views"
-fdet extract "$work/test" --out "$work/test.fdet" --size "$size" --calibration "$work/train.fdet"
+tiles="--tiles 320 --overlap 0.375"
+fdet extract "$work/train" --out "$work/train.fdet" --size "$size" $tiles --views "$views"
+fdet extract "$work/test" --out "$work/test.fdet" --size "$size" $tiles --calibration "$work/train.fdet"
 
 # Neck and head, from the cache alone.
 fdet train-heads "$work/train.fdet" --out "$work/run-$seed" --config train.toml --set "train.seed=$seed" \

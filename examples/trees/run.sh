@@ -9,12 +9,13 @@ cd "$(dirname "$0")"
 seed=${1:-0}
 work=work
 
-# Tiles of the photographs, with Pascal VOC XML as the package has it.
+# Two photographs, with Pascal VOC XML as the package has it.
 python prepare.py "$work"
 
-# Crowns are small: tiles are doubled in size. The validation photograph is evaluated at the end alone, so
-# nothing is chosen on it (train.eval_every in train.toml).
+# Crowns are small: tiles of 320 px are doubled in size. The validation photograph is evaluated at the end
+# alone, so nothing is chosen on it (train.eval_every in train.toml).
 fdet fit "$work/train" --val "$work/test" --out "$work/fit-$seed" --seed "$seed" --size "${SIZE:-640}" \
+    --tiles 320 --overlap 0.375 \
     --views "plain,hflip,scale=0.6..1.5,scale=0.6..1.5+hflip,scale=0.6..1.5+vflip" \
     --config train.toml ${EPOCHS:+--set "train.epochs=$EPOCHS"}
 
