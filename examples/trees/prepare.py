@@ -1,8 +1,8 @@
 """Preparation of two aerial photographs with hand-drawn tree crowns, with Pascal VOC XML as it comes.
 
 The photographs come in the wheel of PyPI's `deepforest` 2.1.0 (MIT): two of a site in Yellowstone, from the
-National Ecological Observatory Network. The larger one is for training; the other one is for the report alone.
-`fdet extract --tiles` cuts them.
+National Ecological Observatory Network. The larger one is for training; the other one is for the report
+alone. `fdet extract --tiles` cuts them.
 """
 
 import argparse

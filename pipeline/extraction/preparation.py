@@ -15,7 +15,6 @@ from ..backbones.loading import load_backbone
 from ..dataset.data_set import DataSet, read_data_set
 from ..dataset.doctor.examine import quick_findings
 from ..dataset.images.views import ResizeRule
-from ..dataset.tiles import annotations_of_tiles
 from ..dataset.tiling import is_tiled, tiles_of
 from ..dataset.tiling_choice import chosen_tiling
 from ..dataset.tiling_option import AUTO
@@ -72,10 +71,11 @@ def samples_of(config: ExtractConfig, data: DataSet) -> Sequence[ImageEntry]:
 
 def prepared(config: ExtractConfig, world: World, data: DataSet) -> Prepared:
     """Load the backbone and plan the cache of a data set. Raises InputError."""
-    resize = ResizeRule(*config.sides, square=config.size is not None, divisor=1)
     images = samples_of(config, data)
-    seen = replace(data, annotations=annotations_of_tiles(data.annotations, images))
-    found = [finding.line for finding in quick_findings(seen, resize)]
+    # The size at which objects are used is known of whole images alone.
+    whole = ResizeRule(*config.sides, square=config.size is not None, divisor=1)
+    resize = None if is_tiled(images) else whole
+    found = [finding.line for finding in quick_findings(data, resize)]
     for warning in (*data.annotations.warnings(), *found):
         log.warning("%s: %s", data.source, warning)
     device = pick_device(config.device, world.local_rank)
