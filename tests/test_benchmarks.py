@@ -40,6 +40,8 @@ ARGUMENTS = {
     "random_read.py": "--samples 4 --batch 2 --rounds 1",
     "scale.py": "",
     "startup.py": "--rounds 1",
+    "tiles.py": "--out {out} --images 2 --width 160 --height 96 --size 64 --tiles 96 --epochs 1 "
+    "--threads 1 --config {config}",
     "training_step.py": "{coded} {data}/images --channels 32 --batch-size 2 --steps 2 --rounds 1 "
     "--threads 1",
     "verifying.py": "--images 2 --rounds 1",
