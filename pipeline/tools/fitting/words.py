@@ -118,7 +118,7 @@ def _features(
     options: FitOptions, part: Part, out: Path, canvas: Canvas, views: str, codec: str
 ) -> list[str]:
     words = [*part.words, "--out", word_of(out), *canvas.words, "--views", views, "--codec", codec]
-    given = {"--tiles": options.tiles, "--overlap": options.overlap}
+    given: dict[str, object] = {"--tiles": options.tiles, "--overlap": options.overlap}
     given |= {"--bits": options.bits, "--backbone": options.backbone, "--weights": options.weights}
     for flag, value in given.items():
         if value is not None:
