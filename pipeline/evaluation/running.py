@@ -28,7 +28,7 @@ from ..sources.data import Data, open_cached, open_images, open_live
 from .checks import check_evaluation
 from .coco import sizes_of, to_coco_results
 from .detecting import detect
-from .digests import digests_of
+from .digests import content_of
 from .merging import in_whole_images
 from .options import EvaluateOptions
 
@@ -154,7 +154,7 @@ def _warn_of_other_images(info: RunInfo, header: CacheHeader, cache: Path) -> No
         # Just an id and a digest of annotations stand for one cache, rather than several read as one.
         if len(ids) != 2 or ids[0] != header.id or not files:
             continue
-        if digests_of(cache)["images"] not in ("", files[0]):
+        if content_of(cache) not in ("", files[0]):
             log.warning(
                 "%s has the names and sizes of the run's %s images, but other files: figures on it are not "
                 "those of training",

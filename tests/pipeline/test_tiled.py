@@ -18,6 +18,9 @@ from fdet.pipeline.extraction.extract import extract
 from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.runs.history import read_history
 from fdet.pipeline.runs.info import RunInfo
+from fdet.pipeline.tools.browsing.collection import open_collection
+from fdet.pipeline.tools.browsing.facts import sample_facts
+from fdet.pipeline.tools.browsing.picture import picture
 from fdet.pipeline.training.options import TrainOptions
 from fdet.pipeline.training.train import train
 
@@ -225,3 +228,28 @@ def test_options_that_cannot_be_are_refused(dataset, tmp_path):
     assert "--overlap: expected 0 to 0.75" in refused(*words, "--tiles", 64, "--overlap", 1)
     assert "it belongs to --tiles" in refused(*words, "--whole")
     assert not Path(tmp_path / "b.fdet").exists()
+
+
+def test_a_run_on_tiles_is_compared_with_one_on_whole_images(run, tiled, dataset, tmp_path):
+    whole = tmp_path / "whole.fdet"
+    extract(quick(dataset, whole, levels="c2,c3", size=96, views="plain"))
+    options = TrainOptions(cache=whole, val=whole, out=tmp_path / "run", threads=1)
+    train(load_config(assignments=[*SETTINGS, "train.epochs=1"]), options)
+    fdet_command("evaluate", tmp_path / "run", whole, "--threads", 1)
+    fdet_command("evaluate", run, tiled, "--compare", tmp_path / "run", "--threads", 1)
+    compared = json.loads((run / "evaluation-a.json").read_text())["compared"]
+    assert compared["run"] == str(tmp_path / "run")
+
+
+def test_a_last_layer_is_trained_again_on_tiles(run, tiled, tmp_path):
+    words = ["--val", tiled, "--out", tmp_path / "again", "--set", "train.epochs=1"]
+    fdet_command("retrain-classifier", run, tiled, *words, "--threads", 1)
+    assert RunInfo.read(tmp_path / "again").tiling == RunInfo.read(run).tiling
+
+
+def test_boxes_and_windows_are_browsed(tiled, dataset):
+    collection = open_collection(tiled, dataset.parent / "images", None)
+    tile = collection.cache.header.layout.images[1]
+    assert picture(collection, tile.id, 0)["changed"] is False
+    assert sum(collection.box_counts.values()) > 12
+    assert sample_facts(collection, tile.id, 0)["name"] == tile.file_name
