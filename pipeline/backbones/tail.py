@@ -106,7 +106,8 @@ class Tail(nn.Module):
             )
         begin = sum(counts[:position])
         own = pyramid.vector[:, begin : begin + counts[position]]
-        return own.unflatten(1, (self.tokens, spec.channels[position]))
+        # An exported graph takes any number of images, so that is left open.
+        return own.reshape(-1, self.tokens, spec.channels[position])
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; frozen modules stay in eval mode, and so does BatchNorm without `batch_norm`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,8 @@ class Features(nn.Module):
             x = self._normalised(images, sizes, key)
             vector = None
             if tokens:
-                computed, vector = net.with_tokens(x.to(next(net.parameters()).dtype))
+                tapped = cast(TappedNet, net)
+                computed, vector = tapped.with_tokens(x.to(next(net.parameters()).dtype))
             else:
                 computed = net(x)
             maps = tuple(m.float() for m in computed)
