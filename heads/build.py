@@ -36,12 +36,14 @@ def build_detector(
     level that they need, and for settings that do not go together.
     """
     from .detector import Detector
+    from .refine.refiner import Refiner
 
     built_neck = _build_neck(chosen_levels(spec, neck), neck)
     built_head = HEADS[head.name].build(built_neck.spec, classes, head)
     if embeddings is not None:
         built_head.use_embeddings(embeddings)
-    return Detector(built_neck, built_head)
+    refiner = Refiner(built_neck.spec, head.refine) if head.refine else None
+    return Detector(built_neck, built_head, refiner)
 
 
 def chosen_levels(spec: PyramidSpec, neck: NeckSettings) -> PyramidSpec:

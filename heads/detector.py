@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from .anchors import Anchors
 from .class_rows import ClassRows
 from .norms import SyncBatchNorm
 from .recompute import recomputed
+from .refine.refiner import Refiner
 from .types import Detections, Fit, Targets
 
 # A function that adds levels to a pyramid.
@@ -96,6 +97,18 @@ class Head(nn.Module, ABC):
     ) -> list[Detections]:
         """Return the detections of each image in canvas px, within the part that shows the image."""
 
+    def without_masks(
+        self, pyramid: FeaturePyramid, placements: Sequence[Placement]
+    ) -> list[Detections]:
+        """Return the same detections without masks, which `with_masks` adds."""
+        return self.detections(pyramid, placements)
+
+    def with_masks(
+        self, pyramid: FeaturePyramid, found: Sequence[Detections]
+    ) -> Sequence[Detections]:
+        """Return detections with the masks that the head predicts for their boxes, if it predicts any."""
+        return found
+
     @property
     def anchor_generator(self) -> Anchors | None:
         """The anchor generator of a head that learns from anchors, otherwise None."""
@@ -115,12 +128,19 @@ class Head(nn.Module, ABC):
 
 
 class Detector(nn.Module):
-    """A neck and a head, which are trained on cached features."""
+    """A neck and a head, which are trained on cached features; or a refiner of them, and they are frozen.
 
-    def __init__(self, neck: Neck, head: Head) -> None:
+    Neck and head are then in eval mode at all times, and `losses` are the refiner's.
+    """
+
+    def __init__(self, neck: Neck, head: Head, refiner: Refiner | None = None) -> None:
         super().__init__()
         self.neck = neck
         self.head = head
+        self.refiner = refiner
+        if refiner is not None:
+            neck.eval().requires_grad_(False)
+            head.eval().requires_grad_(False)
         # A tuple hides what comes before the neck from torch: its weights are not the detector's.
         self._before: tuple[Completing, ...] = ()
 
@@ -152,14 +172,31 @@ class Detector(nn.Module):
                 f"expected one placement, target and seed per image, {len(pyramid)} of each, got "
                 f"{len(placements)}, {len(targets)} and {len(seeds)}"
             )
-        return self.head.losses(self.levels(pyramid), placements, targets, seeds)
+        if self.refiner is None:
+            return self.head.losses(self.levels(pyramid), placements, targets, seeds)
+        with torch.no_grad():
+            levels = self.levels(pyramid)
+            found = self.head.without_masks(levels, placements)
+        return self.refiner.losses(levels, found, placements, targets, seeds)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Return the detections of each image in image px, best first."""
-        found = self.head.detections(self.levels(pyramid), placements)
+        levels = self.levels(pyramid)
+        found: Sequence[Detections] = self.head.without_masks(levels, placements)
+        if self.refiner is not None:
+            found = self.refiner(levels, found, placements)
+        found = self.head.with_masks(levels, found)
         return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of what is trained."""
+        super().train(mode)
+        if self.refiner is not None:
+            self.neck.eval()
+            self.head.eval()
+        return self
 
     @property
     def synchronised(self) -> bool:
@@ -167,7 +204,7 @@ class Detector(nn.Module):
 
         These must then call `losses` equally often, or `accompany` instead.
         """
-        return any(isinstance(m, SyncBatchNorm) for m in self.neck.modules())
+        return self.refiner is None and any(isinstance(m, SyncBatchNorm) for m in self.neck.modules())
 
     def accompany(self) -> None:
         """Run the part of `losses` and its backward pass that other processes wait for, without an image.
@@ -189,13 +226,16 @@ class Detector(nn.Module):
         recomputed: losses and gradients are the same, with less memory and more time.
         """
         self.head.recompute = on
+        if self.refiner is not None:
+            self.refiner.recompute = on
 
     def compile_parts(self) -> None:
         """Compile in place, at the first call, the parts that work on tensors alone.
 
         The weights keep their names.
         """
-        for part in (*self.neck.parts, *self.head.parts):
+        refining = () if self.refiner is None else self.refiner.parts
+        for part in (*self.neck.parts, *self.head.parts, *refining):
             part.compile()
 
     def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
@@ -213,6 +253,11 @@ class Detector(nn.Module):
     def trained_parameters(self) -> int:
         """The number of trained parameter values."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    @property
+    def all_parameters(self) -> int:
+        """The number of all parameter values, trained or frozen."""
+        return sum(p.numel() for p in self.parameters())
 
 
 def _in_image(found: Detections, placement: Placement) -> Detections:

@@ -107,6 +107,12 @@ class HeadSettings:
         "number of classes that count in an image's classification loss, first those that were looked for "
         "in it; 0: all",
     ] = 0
+    refine: Annotated[
+        int,
+        between(0, 4),
+        "stages of a refiner, which learns to correct the boxes of a finished run (--start RUN); all of that "
+        "run is frozen; 0: none",
+    ] = 0
 
     def __post_init__(self) -> None:
         check_fields("head", self)

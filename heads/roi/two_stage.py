@@ -164,6 +164,12 @@ class TwoStage(Head):
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Return the boxes of the last stage after NMS; scores are the mean over the stages."""
+        return self.with_masks(pyramid, self.without_masks(pyramid, placements))
+
+    def without_masks(
+        self, pyramid: FeaturePyramid, placements: Sequence[Placement]
+    ) -> list[Detections]:
+        """Return the same detections without masks, which `with_masks` adds."""
         propose = self.rpn.propose
         first = propose(pyramid, placements, training=False, recompute=self.recomputes)
         stages = list(self._stages(pyramid, placements, first.boxes))
@@ -172,8 +178,17 @@ class TwoStage(Head):
         scores = [_mean_scores(last, of_image) for of_image in zip(*by_stage, strict=True)]
         images = zip(outputs, rois, placements, strict=True)
         boxes = [last.decoded(deltas, of, placed.content_hw) for (_, deltas), of, placed in images]
-        found = [self._best(*of_image) for of_image in zip(boxes, scores, strict=True)]
-        return found if self.masks is None else self._with_masks(pyramid, found)
+        return [self._best(*of_image) for of_image in zip(boxes, scores, strict=True)]
+
+    def with_masks(
+        self, pyramid: FeaturePyramid, found: Sequence[Detections]
+    ) -> list[Detections]:
+        """Return detections with the masks of their boxes, where the head predicts masks."""
+        if self.masks is None:
+            return list(found)
+        logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])
+        images = zip(found, logits, strict=True)
+        return [replace(of_image, masks=x.sigmoid()) for of_image, x in images]
 
     def _stages(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement], rois: list[Tensor]
@@ -231,11 +246,6 @@ class TwoStage(Head):
         maximum = int(self.settings.sampled * self.settings.positive)
         positive = torch.where(rois.labels > 0)[0]
         return rois[some(positive, maximum, Random(f"masks {seed}")).sort().values]
-
-    def _with_masks(self, pyramid: FeaturePyramid, found: list[Detections]) -> list[Detections]:
-        logits = self._mask_logits(pyramid, [d.boxes for d in found], [d.labels for d in found])
-        images = zip(found, logits, strict=True)
-        return [replace(of_image, masks=x.sigmoid()) for of_image, x in images]
 
     def _mask_logits(
         self, pyramid: FeaturePyramid, rois: list[Tensor], labels: list[Tensor]

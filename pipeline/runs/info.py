@@ -269,15 +269,13 @@ class RunInfo:
         """Return whether only the last classifier layer was trained, that of a run which `data` names."""
         return STAGE_2 in self.data
 
-    def total_parameters(self, trained: int, above: int) -> int:
+    def total_parameters(self, above: int, adapters: int) -> int:
         """Return the number of all parameters, of backbone, neck and head.
 
-        trained: the number of those that are trained. above: of those of neck and head.
+        above: the number of those of neck, head and refiner. adapters: of those of adapters, which are not
+        counted with the backbone.
         """
-        total = self.backbone_parameters + above
-        if self.trains_backbone or (self.tail is not None and not self.config.backbone.adapters):
-            return total
-        return total + trained - above  # Adapters are not counted with the backbone.
+        return self.backbone_parameters + above + adapters
 
     @property
     def own_backbone(self) -> bool:
@@ -343,14 +341,14 @@ def _unsealed(raw: bytes, path: Path) -> dict[str, Any]:
         raise CorruptCache(f"{error}; undo the change, or put a copy of the file back") from error
 
 
-# The settings of a head that do not change the meaning of its weights: how it learns, and which detections
-# it reports.
+# The settings of a head that do not change the meaning of its weights: how it learns, which detections it
+# reports, and whether a refiner follows it.
 FREE = frozenset(
     {
         *("class_balance", "federated", "sampled", "positive", "stage_losses", "normaliser"),
         *("score_threshold", "nms", "nms_iou", "max_detections"),
         *("class_loss", "class_weight", "box_weight", "giou_weight"),
         *("dfl_weight", "fgl_weight", "ddf_weight"),
-        *("queries", "groups", "label_noise", "box_noise"),
+        *("queries", "groups", "label_noise", "box_noise", "refine"),
     }
 )

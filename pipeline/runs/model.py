@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ OwnBackbone = LiveBackbone | Tail | AdaptedTail
 class Model(nn.Module):
     """A detector and its backbone. backbone: None where nothing in the backbone is trained.
 
-    A tail becomes the first part of the detector, which then takes cached maps as any other does.
+    A tail becomes the first part of the detector, which then takes cached maps as any other does. Below a
+    detector with a refiner the backbone is frozen too.
     """
 
     def __init__(self, detector: Detector, backbone: OwnBackbone | None = None) -> None:
@@ -35,12 +37,31 @@ class Model(nn.Module):
         self.backbone = backbone
         if isinstance(backbone, Tail | AdaptedTail):
             detector.begin_with(backbone)
+        if self._frozen_backbone is not None:
+            self._frozen_backbone.requires_grad_(False)
+
+    @property
+    def _frozen_backbone(self) -> OwnBackbone | None:
+        return None if self.detector.refiner is None else self.backbone
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of what is trained."""
+        super().train(mode)
+        if self._frozen_backbone is not None:
+            self._frozen_backbone.eval()
+        return self
 
     @property
     def live(self) -> LiveBackbone:
         """The backbone of a run that images must pass through."""
         assert isinstance(self.backbone, LiveBackbone)
         return self.backbone
+
+    @property
+    def adapter_parameters(self) -> int:
+        """The number of the adapters' parameter values, 0 where there are none."""
+        adapted = isinstance(self.backbone, AdaptedBackbone | AdaptedTail)
+        return sum(p.numel() for p in self.backbone.parameters()) if adapted else 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors to save, as views.

@@ -27,6 +27,7 @@ def check_training(config: RunConfig, options: TrainOptions) -> None:
     check_device(options.device)
     check_threads(options.threads)
     check_settings(config, options, find_world(None, None, os.environ).size)
+    check_refining(config, options)
     refuse_unusable(options.out, resume=options.resume)
     check_paths(options)
     _check_caches(config, options)
@@ -62,6 +63,15 @@ def check_settings(config: RunConfig, options: TrainOptions, processes: int) -> 
         raise ConfigError(
             "setting 'backbone.frozen_tail': it is for --source tail without adapters, which freeze it "
             "anyway; expected false"
+        )
+
+
+def check_refining(config: RunConfig, options: TrainOptions) -> None:
+    """Raise ConfigError for a refiner without the run whose boxes it is to correct."""
+    if config.head.refine and options.start is None:
+        raise ConfigError(
+            f"setting 'head.refine': expected 0, got {config.head.refine}; a refiner learns to correct the boxes "
+            "of a finished run, so give that run: --start RUN"
         )
 
 

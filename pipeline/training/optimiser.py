@@ -35,10 +35,11 @@ def set_rate(optimiser: Optimiser, rate: float) -> None:
 
 def _groups(model: Model, settings: OptimSettings) -> Iterator[dict[str, object]]:
     detector = model.detector
-    # Neck and head are all of the detector, as the heads of two-stage detectors do not contain the neck.
+    # These are all of the detector, as the heads of two-stage detectors do not contain the neck.
+    refiner = [] if detector.refiner is None else list(detector.refiner.parameters())
     parts: list[tuple[float, Sequence[nn.Parameter]]] = [
         (settings.neck_factor, list(detector.neck.parameters())),
-        (settings.head_factor, list(detector.head.parameters())),
+        (settings.head_factor, [*detector.head.parameters(), *refiner]),
     ]
     if isinstance(model.backbone, AdaptedBackbone | AdaptedTail):
         parts.append((settings.adapter_factor, list(model.backbone.parameters())))

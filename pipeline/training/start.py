@@ -71,6 +71,8 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
     without = readers(info.levels, info.config.neck, info.config.head) if others else frozenset()
     labels = _matched(info.class_names, before.class_names)
     result = moved(model.detector, theirs, labels, without)
+    if info.config.head.refine:
+        _check_whole(run, info, labels, result)
     if len(result.fresh) == len(result.tensors):
         raise InputError(f"{_other_features('--start', run, fatal)}; none of its weights fits")
     model.detector.load_state_dict(result.tensors)
@@ -78,6 +80,17 @@ def start_from(run: Path, info: RunInfo, model: Model) -> None:
         log.warning("%s; %s", _other_features("--start", run, fatal), _extent(result))
     if not info.embedding and info.class_names != before.class_names:
         _say_classes(run, info.class_names, before.class_names, labels)
+
+
+def _check_whole(run: Path, info: RunInfo, labels: Mapping[int, int], result: Moved) -> None:
+    """Raise InputError where a part that a refiner leaves as it is does not come from the other run."""
+    classes = [name for k, name in enumerate(info.class_names) if k not in labels]
+    parts = [name for name in result.fresh if not name.startswith("refiner.")]
+    if classes or parts:
+        raise InputError(
+            f"--start {run}: head.refine={info.config.head.refine} freezes the whole detector, and this one lacks "
+            f"{_named(classes or parts)}; give a run on the same features and classes"
+        )
 
 
 def load_same(run: Path, info: RunInfo, model: Model) -> None:

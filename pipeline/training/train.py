@@ -191,8 +191,7 @@ def _told(config: RunConfig, options: TrainOptions, val: Data | None) -> Iterato
 def describe_training(info: RunInfo, model: Model) -> str:
     """Return a line on what is trained: the parameters and their share of the whole detector."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    above = model.detector.trained_parameters
-    total = info.total_parameters(trained, above)
+    total = info.total_parameters(model.detector.all_parameters, model.adapter_parameters)
     return (
         f"{info.config.neck.name} + {info.config.head.name}: {trained / 1e6:.2f} M parameters are "
         f"trained, {(total - trained) / 1e6:.2f} M of {info.backbones} are frozen; trained share "

@@ -119,10 +119,12 @@ class Opened:
         key = (config.neck, config.head, info.levels, info.class_ids)
         if key not in self._parameters:
             with torch.device("meta"):
-                self._parameters[key] = info.fresh_detector().trained_parameters
-        above = self._parameters[key]
-        trained = above + (tail.trained if tail else 0)
-        return trained, info.total_parameters(trained, above)
+                detector = info.fresh_detector()
+            self._parameters[key] = detector.trained_parameters, detector.all_parameters
+        trained, above = self._parameters[key]
+        of_tail = tail.trained if tail and not config.head.refine else 0
+        adapters = of_tail if config.backbone.adapters else 0
+        return trained + of_tail, info.total_parameters(above, adapters)
 
 
 def _info(config: RunConfig, data: Data, tail: TailFacts | None) -> RunInfo:

@@ -189,18 +189,20 @@ def _finite(value: float | None) -> float | None:
 
 def _parameters(run: Path, info: RunInfo) -> Parameters | None:
     with torch.device("meta"):
-        above = info.fresh_detector().trained_parameters
-    total = above + info.backbone_parameters
+        detector = info.fresh_detector()
+    above, own = detector.all_parameters, detector.trained_parameters
+    total = info.total_parameters(above, 0)
     if info.stage_2:
         state = run / LAST
         return Parameters(count_trained(state, info), total) if state.is_file() else None
     if not info.own_backbone and info.tail is None:
-        return Parameters(above, total)
+        return Parameters(own, total)
     if info.trains_backbone and (SOURCES[info.source].fresh or not info.config.backbone.train_from):
         return Parameters(total, total)
     state = run / LAST
-    trained = count_trained(state, info) if state.is_file() else above
-    return Parameters(trained, info.total_parameters(trained, above))
+    trained = count_trained(state, info) if state.is_file() else own
+    adapters = trained - own if info.config.backbone.adapters else 0
+    return Parameters(trained, info.total_parameters(above, adapters))
 
 
 def errors_of(metrics: Mapping[str, Any]) -> dict[str, float]:
