@@ -70,8 +70,8 @@ def check_refining(config: RunConfig, options: TrainOptions) -> None:
     """Raise ConfigError for a refiner without the run whose boxes it is to correct."""
     if config.head.refine and options.start is None:
         raise ConfigError(
-            f"setting 'head.refine': expected 0, got {config.head.refine}; a refiner learns to correct the boxes "
-            "of a finished run, so give that run: --start RUN"
+            f"setting 'head.refine': expected 0 without --start, got {config.head.refine}; a refiner learns to "
+            "correct the boxes of a finished run: `fdet train-heads CACHE --start RUN`"
         )
 
 
@@ -100,11 +100,16 @@ def check_paths(options: TrainOptions) -> None:
     check_weights("--weights", options.weights)
     check_file("--class-embeddings", options.class_embeddings)
     check_data(options.data, options.val_data)
-    if options.start is not None:
-        RunInfo.read(options.start)
-        weights_to_start_from(options.start)
+    check_start(options.start)
     if options.resume:
         RunInfo.read(options.out)
+
+
+def check_start(run: Path | None) -> None:
+    """Raise InputError for a run to start from that is not there or has no weights, CorruptCache."""
+    if run is not None:
+        RunInfo.read(run)
+        weights_to_start_from(run)
 
 
 def weights_to_start_from(run: Path) -> Path:

@@ -11,7 +11,7 @@ from ...backbones.known import check_weights
 from ...command import check_ranges
 from ...dataset.presence import check_data
 from ...machines.choices import check_device, check_threads
-from ...training.checks import check_settings
+from ...training.checks import check_refining, check_settings, check_start
 from .combinations import Caches, Faults, asked_config, caches_of, combinations_of
 from .options import AblateOptions
 from .plan import Plan
@@ -37,6 +37,7 @@ def check_ablation(options: AblateOptions) -> Plan:
             config = asked_config(plan, choices, plan.seeds[0])
             options_of = caches.options(Path())
             check_settings(config, options_of, 1)
+            check_refining(config, options_of)
             check_weights("weights", options_of.weights)
             if caches not in checked:
                 check_caches(caches)
@@ -50,3 +51,4 @@ def check_caches(caches: Caches) -> None:
     for cache in (caches.cache, caches.val):
         read_key(cache)
     check_data(caches.annotations, caches.val_annotations)
+    check_start(caches.start)

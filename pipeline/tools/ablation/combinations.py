@@ -33,13 +33,15 @@ _MAX_SHOWN = 20
 class Caches:
     """The caches for training and validation, and the annotations where they are not the caches' own.
 
-    source: how their maps are used. weights: the weights of the backbone, for a tail.
+    start: the run whose weights a trial begins with. source: how the maps are used. weights: the weights of
+    the backbone, for a tail.
     """
 
     cache: Path
     val: Path
     annotations: Path | None = None
     val_annotations: Path | None = None
+    start: Path | None = None
     source: str = CACHED
     weights: str | None = None
 

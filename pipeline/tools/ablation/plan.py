@@ -22,7 +22,7 @@ from ...sources.kinds import CACHED, ON_CACHES
 from .pruning import PruningSettings, pruning_of
 
 SECTIONS = tuple(f.name for f in fields(RunConfig))
-PATHS = ("cache", "val", "annotations", "val_annotations")
+PATHS = ("cache", "val", "annotations", "val_annotations", "start")
 SOURCE = "source"
 # The name in the table of such a section decides which other settings it has.
 _NAMED_SECTIONS = ("neck", "head")
@@ -54,7 +54,7 @@ class Choice:
 class _Top:
     """The keys at the top of a plan.
 
-    source: the source of the pyramids. weights: the weights file of the backbone, for a tail, as --weights
+    start: the run whose weights the trials begin with. source: the source of the pyramids. weights: the weights file of the backbone, for a tail, as --weights
     takes it. budget: the number of combinations that mode "random" draws, with `random_seed`. seeds: the
     seeds that each combination is trained with.
     """
@@ -63,6 +63,7 @@ class _Top:
     val: str | None = None
     annotations: str | None = None
     val_annotations: str | None = None
+    start: str | None = None
     source: str = CACHED
     weights: str | None = None
     out: str | None = None
@@ -76,7 +77,7 @@ class _Top:
 class Plan:
     """A plan as it was read.
 
-    paths: the paths of cache, val, annotations and val_annotations, as far as they are given. source,
+    paths: the paths of PATHS, as far as they are given. source,
     weights: as in `_Top`. axes: the choices by axis, in the plan's order; mode "list" has one axis called
     "trial".
     """

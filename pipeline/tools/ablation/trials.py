@@ -22,8 +22,9 @@ from ...sources.data import Data
 from ...sources.epochs import sampler_of
 from ...sources.kinds import CACHED, TAIL
 from ...training.auto import settled
-from ...training.checks import check_settings
+from ...training.checks import check_refining, check_settings
 from ...training.data import chosen, open_data, trained_backbone
+from ...training.start import belonging, start_digest
 from .combinations import Caches, Faults, asked_config, caches_of, combinations_of, labels_of
 from .plan import Choice, Plan
 
@@ -79,12 +80,13 @@ class Opened:
 
     processes: Processes
     _data: dict[tuple[Caches, bool], tuple[Data, Data]] = field(default_factory=dict)
-    _parameters: dict[object, int] = field(default_factory=dict)
+    _parameters: dict[object, tuple[int, int]] = field(default_factory=dict)
     _tails: dict[object, TailFacts | None] = field(default_factory=dict)
 
     def of(self, caches: Caches, config: RunConfig) -> tuple[Data, Data]:
         """Return the data of the caches. Raises what opening raises, KeyMismatch where they do not pair."""
-        caches = replace(caches, source=CACHED, weights=None)  # A tail reads the same maps.
+        # A tail reads the same maps, and so does a start.
+        caches = replace(caches, source=CACHED, weights=None, start=None)
         key = (caches, config.masks)
         if key not in self._data:
             options = caches.options(Path(), resident="none")
@@ -122,9 +124,9 @@ class Opened:
                 detector = info.fresh_detector()
             self._parameters[key] = detector.trained_parameters, detector.all_parameters
         trained, above = self._parameters[key]
-        of_tail = tail.trained if tail and not config.head.refine else 0
-        adapters = of_tail if config.backbone.adapters else 0
-        return trained + of_tail, info.total_parameters(above, adapters)
+        of_tail = tail.trained if tail else 0
+        total = info.total_parameters(above, of_tail if config.backbone.adapters else 0)
+        return trained + (0 if config.head.refine else of_tail), total
 
 
 def _info(config: RunConfig, data: Data, tail: TailFacts | None) -> RunInfo:
@@ -162,13 +164,18 @@ def _trial(
     caches, asked = caches_of(plan, choices), asked_config(plan, choices, seed)
     data, val = opened.of(caches, asked)
     check_settings(asked, caches.options(Path()), opened.processes.world.size)
+    check_refining(asked, caches.options(Path()))
     used = chosen(asked, data)
     # Settings as asked for make the digest the same on every machine, whatever "auto" gives there.
     content = {"config": asked.digest, "train": data.fingerprint, "val": val.fingerprint}
     if caches.source != CACHED:
         content["source"] = caches.source
+    before = asked
+    if caches.start is not None:
+        content["start"] = start_digest(caches.start)
+        before = belonging(asked, RunInfo.read(caches.start).config)
     tail = opened.tail(caches, asked)
-    config = settled(asked, used, opened.processes.device, tail.levels if tail else None)
+    config = settled(before, used, opened.processes.device, tail.levels if tail else None)
     return Trial(
         labels,
         asked,

@@ -31,6 +31,11 @@ def check_audit(run: Path, cache: Path, out: Path, options: AuditOptions) -> Run
             f"{run} has trained its backbone or adapters in it, and an audit trains heads on cached maps; "
             "give a run that was trained on a cache alone"
         )
+    if refine := info.config.head.refine:
+        raise InputError(
+            f"{run}: head.refine={refine}, and an audit trains whole heads, by the settings of the run; give the "
+            "run that the refiner began with"
+        )
     if options.weights is not None and info.tail is None:
         raise InputError(
             f"--weights {options.weights}: {run} has no tail, so no backbone is loaded; leave it out"

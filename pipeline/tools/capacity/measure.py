@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,7 +76,7 @@ def measure(config: RunConfig, header: CacheHeader, classes: int, source: str = 
     with torch.random.fork_rng(devices=[]), autocast(_CPU, train.precision):
         torch.manual_seed(0)
         pyramid = _pyramid(header, bucket, tail.tokens if tail else 0)
-        behind, neck, head = _flops(model, pyramid)
+        behind, *above = _flops(model, pyramid)
         # The difference leaves out what a step keeps only once: weights in half precision, anchors.
         kept = _kept(model, _twice(pyramid)) - _kept(model, pyramid)
         below = (
@@ -89,8 +89,7 @@ def measure(config: RunConfig, header: CacheHeader, classes: int, source: str = 
         bucket.canvas_hw,
         (
             *parts,
-            Part(config.neck.name, _count(detector.neck), neck, trained=True),
-            Part(config.head.name, _count(detector.head), head, trained=True),
+            *_above(config, detector, above),
         ),
         kept,
         -(-train.batch_size // train.accumulate),
@@ -112,7 +111,7 @@ def _without_tail(config: RunConfig, header: CacheHeader, bucket: Bucket) -> Ite
         return
     frozen = random_backbone_of(header.key, _CPU, config.train.seed)
     adapted = adapted_backbone(config, frozen, [bucket.canvas_hw])
-    yield Part("adapters", _count(adapted), adapted.flops(bucket.canvas_hw), trained=True)
+    yield Part("adapters", _count(adapted), adapted.flops(bucket.canvas_hw), not config.head.refine)
 
 
 def _with_tail(
@@ -132,14 +131,25 @@ def _with_tail(
     if isinstance(tail, AdaptedTail):
         with counted_flops(tail.adapters) as inserted, torch.no_grad():
             tail(pyramid)
-    trained = not (config.backbone.adapters or config.backbone.frozen_tail)
+    refined = bool(config.head.refine)
+    trained = not (config.backbone.adapters or config.backbone.frozen_tail or refined)
     yield Part(f"tail from {config.backbone.train_from}", own, flops - sum(inserted), trained)
     if isinstance(tail, AdaptedTail):
-        yield Part("adapters", _count(tail), sum(inserted), trained=True)
+        yield Part("adapters", _count(tail), sum(inserted), not refined)
+
+
+def _above(config: RunConfig, detector: Detector, flops: Sequence[int]) -> Iterator[Part]:
+    """Yield the neck, the head and, where there is one, the refiner, for which they are frozen."""
+    named = {config.neck.name: detector.neck, config.head.name: detector.head}
+    if detector.refiner is not None:
+        named["refiner"] = detector.refiner
+    for (name, part), own in zip(named.items(), flops, strict=True):
+        trained = part is detector.refiner or detector.refiner is None
+        yield Part(name, _count(part), own, trained)
 
 
 def _count(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    return sum(p.numel() for p in module.parameters())
 
 
 def _pyramid(header: CacheHeader, bucket: Bucket, tokens: int) -> FeaturePyramid:
@@ -157,33 +167,41 @@ def _twice(pyramid: FeaturePyramid) -> FeaturePyramid:
     return replace(pyramid, maps=maps, vector=vector)
 
 
+def _placement(pyramid: FeaturePyramid) -> Placement:
+    """Return the placement of an image that fills its canvas."""
+    hw = pyramid.canvas_hw
+    return Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
+
+
 def _losses(detector: Detector, pyramid: FeaturePyramid) -> Tensor:
     """Return the loss of images with the same few objects, each a quarter of the canvas wide and high."""
     generator = torch.Generator().manual_seed(0)
     rows, columns = pyramid.canvas_hw
-    hw = (rows, columns)
-    placement = Placement(hw, hw, hw, scale=(1.0, 1.0), shift=(0.0, 0.0))
     corners = torch.rand(_OBJECTS, 2, generator=generator) * torch.tensor([columns / 2, rows / 2])
     boxes = torch.cat([corners, corners + torch.tensor([columns / 4, rows / 4])], dim=1)
     masks = torch.ones(_OBJECTS, 28, 28)
     targets = Targets(boxes, torch.zeros(_OBJECTS, dtype=torch.int64), masks)
     count = len(pyramid)
-    losses = detector.losses(pyramid, [placement] * count, [targets] * count, [0] * count)
+    losses = detector.losses(pyramid, [_placement(pyramid)] * count, [targets] * count, [0] * count)
     return torch.stack(list(losses.values())).sum()
 
 
-def _flops(model: Model, pyramid: FeaturePyramid) -> tuple[int, int, int]:
-    """Return the FLOPs of the tail, 0 where there is none, of the neck, and of the head."""
+def _flops(model: Model, pyramid: FeaturePyramid) -> Iterator[int]:
+    """Yield the FLOPs of the tail, 0 where there is none, of the neck, the head and the refiner, if any."""
     detector = model.detector
     with torch.no_grad():
         with FlopCounterMode(display=False) as tail:
             levels = model.backbone(pyramid) if model.backbone is not None else pyramid
         with FlopCounterMode(display=False) as neck:
-            detector.neck(levels.only(detector.neck.cached.names))
+            inputs = detector.neck(levels.only(detector.neck.cached.names))
+        found = [of.get_total_flops() for of in (tail, neck)]
+        if detector.refiner is not None:
+            with FlopCounterMode(display=False) as head:
+                detector.head.without_masks(inputs, [_placement(pyramid)])
+            found.append(head.get_total_flops())
         with FlopCounterMode(display=False) as all_:
             _losses(detector, pyramid)
-    behind, own = tail.get_total_flops(), neck.get_total_flops()
-    return behind, own, all_.get_total_flops() - own - behind
+    yield from (*found, all_.get_total_flops() - sum(found))
 
 
 def _kept(model: Model, pyramid: FeaturePyramid) -> int:

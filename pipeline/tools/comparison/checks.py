@@ -6,7 +6,7 @@ from ....cache.format.header import read_key
 from ...backbones.known import check_weights
 from ...command import check_folder
 from ...machines.choices import check_device, check_threads
-from ...training.checks import check_settings
+from ...training.checks import check_refining, check_settings
 from .options import CompareOptions
 from .runs import planned, train_options
 
@@ -17,7 +17,9 @@ def check_comparison(options: CompareOptions) -> None:
     check_device(options.device)
     check_threads(options.threads)
     for run in planned(options):
-        check_settings(options.config_of(run.source, run.seed), train_options(run, options), 1)
+        config, of_run = options.config_of(run.source, run.seed), train_options(run, options)
+        check_settings(config, of_run, 1)
+        check_refining(config, of_run)
     for cache in (options.cache, options.val):
         read_key(cache)
     check_folder("--images", options.images)

@@ -14,6 +14,8 @@ from ....heads.anchors import canvas_anchors
 from ....heads.candidates import BEST_OF_LEVEL
 from ....heads.dense.dense_head import DenseHead
 from ....heads.query.query_head import QueryHead
+from ....heads.refine.deltas import moved_boxes
+from ....heads.refine.refiner import Refiner
 from ....heads.roi.box_head import BoxHead
 from ....heads.roi.pooling import RoIPool
 from ....heads.roi.two_stage import TwoStage
@@ -77,6 +79,14 @@ def mask_scores(head: TwoStage, levels: FeaturePyramid, boxes: Tensor, labels: T
     pooled = masks.layers(_pooled(masks.pool, levels, boxes))
     logits: Tensor = masks.predictor(pooled, labels.clamp(min=0).flatten()).float()
     return logits.sigmoid().reshape(*labels.shape, *logits.shape[1:])
+
+
+def refined(refiner: Refiner, levels: FeaturePyramid, boxes: Tensor, sizes: Tensor) -> Tensor:
+    """Return the boxes (B, N, 4) of detections, corrected and clipped; empty ones stay so."""
+    for stage in refiner.stages:
+        deltas = stage(_pooled(refiner.pool, levels, boxes)).view(boxes.shape)
+        boxes = _clipped(moved_boxes(boxes, deltas)[:, :, None], sizes)[:, :, 0]
+    return boxes
 
 
 def _of_locations(head: DenseHead, levels: FeaturePyramid, sizes: Tensor) -> Candidates:

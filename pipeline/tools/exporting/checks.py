@@ -50,6 +50,10 @@ def check_export(run: Path, out: Path, options: ExportOptions) -> tuple[RunInfo,
         raise InputError(
             "--include raw: masks are made of what NMS keeps, and this run finds masks; use --include nms"
         )
+    if options.include == "raw" and info.config.head.refine:
+        raise InputError(
+            "--include raw: a refiner corrects what NMS keeps, and this run has one; use --include nms"
+        )
     canvas_hw = _canvas(info, options)
     check_installed(RUNTIMES[runtime].package, *_WRITERS[runtime])
     return info, canvas_hw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ....heads.roi.two_stage import TwoStage
 from ...backbones.tail import AdaptedTail, Tail
 from ...exported.description import Selection
 from ...exported.selection import Kept, kept_by_nms, select
-from .candidates import Deployable, candidates_of, mask_scores, selection_of
+from .candidates import Deployable, candidates_of, mask_scores, refined, selection_of
 from .features import Features
 
 
@@ -73,6 +74,9 @@ class Deployed(nn.Module):
         if not self.nms:
             return tuple(found)
         chosen = select(*found, selection_of(head, levels), self.kept)
+        if self.detector.refiner is not None:
+            boxes = refined(self.detector.refiner, levels, chosen.boxes, sizes)
+            chosen = replace(chosen, boxes=boxes)
         detections = chosen.boxes, chosen.scores, chosen.labels
         if isinstance(head, TwoStage) and head.masks is not None:
             return (*detections, mask_scores(head, levels, chosen.boxes, chosen.labels))

@@ -28,6 +28,11 @@ def check_retraining(
     if find_world(None, None, os.environ).size > 1:
         raise InputError("retrain-classifier runs in one process only; start it by itself")
     config = stage_2_config(before.config, settings, assignments)
+    if config.head.refine:
+        raise InputError(
+            f"{run}: head.refine={config.head.refine}; retrain the classifier of the run that the refiner began "
+            "with, and train a refiner of the result: a refiner comes last"
+        )
     check_training(config, replace(options, start=run, source=before.cached_source))
     return before
 
