@@ -42,7 +42,7 @@ def build_detector(
     built_head = HEADS[head.name].build(built_neck.spec, classes, head)
     if embeddings is not None:
         built_head.use_embeddings(embeddings)
-    refiner = Refiner(built_neck.spec, head.refine) if head.refine else None
+    refiner = Refiner(built_neck.cached, head.refine) if head.refine else None
     return Detector(built_neck, built_head, refiner)
 
 

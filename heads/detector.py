@@ -175,18 +175,19 @@ class Detector(nn.Module):
         if self.refiner is None:
             return self.head.losses(self.levels(pyramid), placements, targets, seeds)
         with torch.no_grad():
-            levels = self.levels(pyramid)
-            found = self.head.without_masks(levels, placements)
-        return self.refiner.losses(levels, found, placements, targets, seeds)
+            cached = self.cached_levels(pyramid)
+            found = self.head.without_masks(self.levels_of(cached), placements)
+        return self.refiner.losses(cached, found, placements, targets, seeds)
 
     def detections(
         self, pyramid: FeaturePyramid, placements: Sequence[Placement]
     ) -> list[Detections]:
         """Return the detections of each image in image px, best first."""
-        levels = self.levels(pyramid)
+        cached = self.cached_levels(pyramid)
+        levels = self.levels_of(cached)
         found: Sequence[Detections] = self.head.without_masks(levels, placements)
         if self.refiner is not None:
-            found = self.refiner(levels, found, placements)
+            found = self.refiner(cached, found, placements)
         found = self.head.with_masks(levels, found)
         return [_in_image(*of_image) for of_image in zip(found, placements, strict=True)]
 
@@ -216,7 +217,7 @@ class Detector(nn.Module):
             torch.zeros((0, *level.shape((1, 1))), device=device)
             for level in self.neck.cached.levels
         )
-        levels = self._through_neck(FeaturePyramid(self.neck.cached, maps, (1, 1)))
+        levels = self.levels_of(FeaturePyramid(self.neck.cached, maps, (1, 1)))
         torch.stack([x.float().sum() for x in levels.maps]).sum().backward()  # type: ignore[no-untyped-call]
 
     def checkpoint_activations(self, on: bool) -> None:
@@ -240,13 +241,17 @@ class Detector(nn.Module):
 
     def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """Return the levels that the neck gives to the head."""
+        return self.levels_of(self.cached_levels(pyramid))
+
+    def cached_levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Return the levels that the neck takes, which the refiner reads too."""
         for before in self._before:
             pyramid = before(pyramid)
-        return self._through_neck(pyramid)
+        return pyramid.only(self.neck.cached.names)
 
-    def _through_neck(self, pyramid: FeaturePyramid) -> FeaturePyramid:
-        pyramid = pyramid.only(self.neck.cached.names)
-        levels = recomputed(self.neck, pyramid) if self.head.recomputes else self.neck(pyramid)
+    def levels_of(self, cached: FeaturePyramid) -> FeaturePyramid:
+        """Return the levels that the neck makes of the levels that it takes."""
+        levels = recomputed(self.neck, cached) if self.head.recomputes else self.neck(cached)
         return cast(FeaturePyramid, levels)
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...cache.placement import Placement
-from ...cache.pyramid import FeaturePyramid, PyramidSpec
+from ...cache.pyramid import FeaturePyramid, LevelSpec, PyramidSpec
 from ..convolutions import convolution, initialise
 from ..losses import giou_loss
 from ..recompute import recomputed
@@ -21,22 +21,18 @@ from ..types import Detections, Targets
 from .deltas import deltas_between, moved_boxes
 from .samples import SAMPLED, samples_of, within
 
-# The cells per side of a pooled box, and the channels of a stage's convolutions and of its vectors.
-_SIZE, _CHANNELS, _NARROW, _WIDTH = 7, 128, 32, 256
+# The cells per side of a pooled box; the channels of a level, of a cell in a stage, and of its vectors.
+_SIZE, _CHANNELS, _NARROW, _WIDTH = 7, 64, 32, 128
 # Deltas are small, so they are weighed as much more as Faster R-CNN multiplies them.
 _DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 class Stage(nn.Module):
-    """Convolutional and linear layers from a box's pooled cells to the deltas that correct it.
+    """Layers from a box's pooled cells to the deltas that correct it. A fresh stage corrects nothing."""
 
-    A fresh stage corrects nothing.
-    """
-
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            convolution(channels, _CHANNELS, 3, norm="gn", activation="relu"),
             convolution(_CHANNELS, _NARROW, 1, norm="gn", activation="relu"),
             nn.Flatten(),
             nn.Linear(_NARROW * _SIZE**2, _WIDTH),
@@ -53,20 +49,39 @@ class Stage(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Stages, each of which pools the boxes that the one before has corrected, from the levels of a neck."""
+    """Stages, each of which pools the boxes that the one before has corrected.
+
+    They pool the levels that the neck takes, each projected to one number of channels. What the neck makes of
+    them would serve less: it has learnt the training images, which therefore look different to it from all
+    others. Of the levels of two backbones, those of the first are used.
+    """
 
     recompute = False
 
-    def __init__(self, spec: PyramidSpec, stages: int) -> None:
+    def __init__(self, cached: PyramidSpec, stages: int) -> None:
         super().__init__()
-        self.pool = RoIPool(spec, _SIZE, aligned=True)
-        made = nn.ModuleList(Stage(spec.channels[0]) for _ in range(stages))
-        self.stages = cast(Sequence[Stage], made)
+        self.cached = PyramidSpec(cached.parted()[0])
+        strides = dict.fromkeys(self.cached.strides)
+        self.spec = PyramidSpec(tuple(LevelSpec(f"r{s}", s, _CHANNELS) for s in strides))
+        self.projections = nn.ModuleList(
+            convolution(level.channels, _CHANNELS, 1) for level in self.cached.levels
+        )
+        self.pool = RoIPool(self.spec, _SIZE, aligned=True, last=True)
+        self.stages = cast(Sequence[Stage], nn.ModuleList(Stage() for _ in range(stages)))
 
     @property
     def parts(self) -> tuple[nn.Module, ...]:
         """The stages, which work on pooled boxes."""
         return tuple(self.stages)
+
+    def levels(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """Return the levels that boxes are pooled from; those of one stride are added up."""
+        maps: dict[int, Tensor] = {}
+        chosen = zip(self.cached.strides, pyramid.only(self.cached.names).maps, strict=True)
+        for projection, (stride, x) in zip(self.projections, chosen, strict=True):
+            projected = projection(x)
+            maps[stride] = maps[stride] + projected if stride in maps else projected
+        return FeaturePyramid(self.spec, tuple(maps.values()), pyramid.canvas_hw)
 
     def forward(
         self,
@@ -74,10 +89,13 @@ class Refiner(nn.Module):
         found: Sequence[Detections],
         placements: Sequence[Placement],
     ) -> list[Detections]:
-        """Return the detections of each image, in canvas px, with corrected boxes; all else stays."""
-        boxes = [of_image.boxes for of_image in found]
+        """Return the detections of each image, in canvas px, with corrected boxes; all else stays.
+
+        pyramid: the levels that the neck takes.
+        """
+        levels, boxes = self.levels(pyramid), [of_image.boxes for of_image in found]
         for stage in self.stages:
-            boxes = _corrected(boxes, self._deltas(stage, pyramid, boxes), placements)
+            boxes = _corrected(boxes, self._deltas(stage, levels, boxes), placements)
         images = zip(found, boxes, strict=True)
         return [replace(of_image, boxes=corrected) for of_image, corrected in images]
 
@@ -91,15 +109,15 @@ class Refiner(nn.Module):
     ) -> dict[str, Tensor]:
         """Return "box" and "giou", (B,) each: the L1 of the deltas and the GIoU loss, summed over the stages.
 
-        They are divided by SAMPLED, so that each image with objects weighs the same. found: the detections
-        of the frozen detector. Everything else is as for `Head.losses`.
+        They are divided by SAMPLED, so that each image with objects weighs the same. pyramid: the levels that
+        the neck takes. found: the detections of the frozen detector. All else is as for `Head.losses`.
         """
         hws = [placed.content_hw for placed in placements]
         samples = list(starmap(samples_of, zip(found, targets, hws, seeds, strict=True)))
         boxes, wanted = [of.boxes for of in samples], [of.wanted for of in samples]
-        by_stage = []
+        levels, by_stage = self.levels(pyramid), []
         for stage in self.stages:
-            deltas = self._deltas(stage, pyramid, boxes)
+            deltas = self._deltas(stage, levels, boxes)
             images = zip(boxes, deltas, wanted, strict=True)
             by_stage.append(torch.stack([_losses(*of_image) for of_image in images]))
             boxes = _corrected(boxes, [of_image.detach() for of_image in deltas], placements)

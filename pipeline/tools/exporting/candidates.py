@@ -81,8 +81,9 @@ def mask_scores(head: TwoStage, levels: FeaturePyramid, boxes: Tensor, labels: T
     return logits.sigmoid().reshape(*labels.shape, *logits.shape[1:])
 
 
-def refined(refiner: Refiner, levels: FeaturePyramid, boxes: Tensor, sizes: Tensor) -> Tensor:
+def refined(refiner: Refiner, cached: FeaturePyramid, boxes: Tensor, sizes: Tensor) -> Tensor:
     """Return the boxes (B, N, 4) of detections, corrected and clipped; empty ones stay so."""
+    levels = refiner.levels(cached)
     for stage in refiner.stages:
         deltas = stage(_pooled(refiner.pool, levels, boxes)).view(boxes.shape)
         boxes = _clipped(moved_boxes(boxes, deltas)[:, :, None], sizes)[:, :, 0]

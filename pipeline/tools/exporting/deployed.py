@@ -69,13 +69,14 @@ class Deployed(nn.Module):
         Without `nms` they are all boxes (B, A, R, 4) and scores (B, A, K). images: (B, 3, H, W), normalised,
         with padding of zero. sizes: (B, 2) int64, the rows and columns that show an image.
         """
-        head, levels = self.head, self._levels(images, sizes)
+        cached = self.detector.cached_levels(self.features(images, sizes))
+        head, levels = self.head, self.detector.levels_of(cached)
         found = candidates_of(head, levels, sizes, self.kept)
         if not self.nms:
             return tuple(found)
         chosen = select(*found, selection_of(head, levels), self.kept)
         if self.detector.refiner is not None:
-            boxes = refined(self.detector.refiner, levels, chosen.boxes, sizes)
+            boxes = refined(self.detector.refiner, cached, chosen.boxes, sizes)
             chosen = replace(chosen, boxes=boxes)
         detections = chosen.boxes, chosen.scores, chosen.labels
         if isinstance(head, TwoStage) and head.masks is not None:
