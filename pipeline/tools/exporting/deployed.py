@@ -93,7 +93,9 @@ class Deployed(nn.Module):
                 # It compares vectors in float32.
                 module.vectors = module.vectors.float()
                 module.log_scale.data = module.log_scale.data.float()
-        for module in (*self.features.nets, *self.tails, self.detector.neck):
+        refiner = self.detector.refiner
+        projections = () if refiner is None else refiner.projections
+        for module in (*self.features.nets, *self.tails, self.detector.neck, *projections):
             module.register_forward_pre_hook(_halved)
 
 

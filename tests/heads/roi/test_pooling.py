@@ -46,6 +46,16 @@ def test_unaligned_it_is_torchvisions_bit_for_bit(count, bfloat16):
     assert not torch.allclose(aligned, expected, atol=0.05)
 
 
+def test_the_last_level_is_pooled_where_it_is_asked_for():
+    spec = levels(3)
+    large = [torch.tensor([[0.0, 0, 700, 500]])]
+    given = pyramid(1, CANVAS, spec=spec)
+    only = FeaturePyramid(PyramidSpec(spec.levels[2:]), given.maps[2:], CANVAS)
+    found = RoIPool(spec, 7, aligned=True, last=True)(given, large)
+    assert torch.equal(found, RoIPool(only.spec, 7, aligned=True)(only, large))
+    assert not torch.equal(found, RoIPool(spec, 7, aligned=True)(given, large))
+
+
 def ramps(spec: PyramidSpec) -> FeaturePyramid:
     """Of each place the px of its centre, x and y."""
     maps = []

@@ -46,6 +46,9 @@ def detector_of(neck: str, head: str, canvas_hw, **settings) -> tuple[Patches, D
         decided(detector)
     for layer in detector.head.classifiers:
         nn.init.normal_(layer.weight, std=0.3)
+    if detector.refiner is not None:
+        for stage in detector.refiner.stages:
+            nn.init.normal_(stage.output.weight, std=0.05)
     return Patches(spec, canvas_hw), detector
 
 
@@ -62,5 +65,9 @@ def expected_of(features, detector, canvas_hw, x, sizes):
     """What the head itself finds, in canvas px."""
     placements = [placement(canvas_hw, tuple(size)) for size in sizes.tolist()]
     with torch.no_grad():
-        levels = detector.levels(features(x, sizes))
-        return detector.head.detections(levels, placements)
+        cached = features(x, sizes)
+        levels = detector.levels(cached)
+        found = detector.head.without_masks(levels, placements)
+        if detector.refiner is not None:
+            found = detector.refiner(cached, found, placements)
+        return detector.head.with_masks(levels, found)

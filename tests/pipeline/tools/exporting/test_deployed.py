@@ -19,6 +19,12 @@ def test_every_neck_and_head(neck, head, canvas_hw):
     agree(neck, head, canvas_hw)
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_refined_boxes(head):
+    """Masks are those of the refined boxes."""
+    agree("fpn", head, CANVASES[1], refine=2)
+
+
 @pytest.mark.parametrize("settings", SETTINGS[1:])
 @pytest.mark.parametrize("head", HEADS)
 def test_the_settings_of_the_choice(head, settings):
