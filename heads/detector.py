@@ -205,7 +205,9 @@ class Detector(nn.Module):
 
         These must then call `losses` equally often, or `accompany` instead.
         """
-        return self.refiner is None and any(isinstance(m, SyncBatchNorm) for m in self.neck.modules())
+        return self.refiner is None and any(
+            isinstance(m, SyncBatchNorm) for m in self.neck.modules()
+        )
 
     def accompany(self) -> None:
         """Run the part of `losses` and its backward pass that other processes wait for, without an image.

@@ -1,4 +1,4 @@
-"""The offsets (x, y, w, h) of Faster R-CNN from one box to another, with which zeros change no bit of a box."""
+"""The offsets (x, y, w, h) of Faster R-CNN from one box to another; zeros change no bit of a box."""
 
 from __future__ import annotations
 

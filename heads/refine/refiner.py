@@ -1,4 +1,4 @@
-"""The refiner (RefineBox, Chen et al., arXiv 2307.11828): stages that correct the boxes of a frozen detector."""
+"""The refiner (RefineBox, arXiv 2307.11828): stages that correct the boxes of a frozen detector."""
 
 from __future__ import annotations
 

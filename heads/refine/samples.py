@@ -58,7 +58,7 @@ def objects_of(found: Detections, targets: Targets) -> Tensor:
 
     An overlap below IOU_FOREGROUND is background. There must be an object.
     """
-    iou = box_iou(targets.boxes.float(), found.boxes)
+    iou: Tensor = box_iou(targets.boxes.float(), found.boxes)
     same = targets.labels[:, None] == found.labels
     best, row = iou.where(same, 0.0).max(dim=0)
     return row.where(best >= IOU_FOREGROUND, BACKGROUND)

@@ -15,16 +15,14 @@ from ...cache.pyramid import FeaturePyramid, PyramidSpec
 class RoIPool(nn.Module):
     """RoIAlign over up to four levels, with 2 x 2 sampling points per cell.
 
-    The last of several levels is left out, as it exists for the RPN alone, unless `last` is set. aligned: whether a cell of a map
-    stands for its centre, half a stride from its corner (as in Detectron2). Otherwise it stands for its
-    corner, a RoI is at least a stride wide and high, and everything is as in torchvision's
-    MultiScaleRoIAlign except for the strides, which torchvision infers from the unpadded sizes of the first
-    batch.
+    aligned: whether a cell of a map stands for its centre, half a stride from its corner (as in Detectron2).
+    Otherwise it stands for its corner, a RoI is at least a stride wide and high, and everything is as in
+    torchvision's MultiScaleRoIAlign except for the strides, which torchvision infers from the unpadded sizes
+    of the first batch. last: whether the last of several levels is pooled too, which exists for the RPN alone
+    where there is one.
     """
 
-    def __init__(
-        self, spec: PyramidSpec, size: int, aligned: bool, *, last: bool = False
-    ) -> None:
+    def __init__(self, spec: PyramidSpec, size: int, aligned: bool, *, last: bool = False) -> None:
         super().__init__()
         self.size, self.aligned = size, aligned
         pooled = spec.levels[: max(1, min(4, len(spec.levels) - (not last)))]

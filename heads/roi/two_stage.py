@@ -180,9 +180,7 @@ class TwoStage(Head):
         boxes = [last.decoded(deltas, of, placed.content_hw) for (_, deltas), of, placed in images]
         return [self._best(*of_image) for of_image in zip(boxes, scores, strict=True)]
 
-    def with_masks(
-        self, pyramid: FeaturePyramid, found: Sequence[Detections]
-    ) -> list[Detections]:
+    def with_masks(self, pyramid: FeaturePyramid, found: Sequence[Detections]) -> list[Detections]:
         """Return detections with the masks of their boxes, where the head predicts masks."""
         if self.masks is None:
             return list(found)

@@ -60,8 +60,9 @@ class Model(nn.Module):
     @property
     def adapter_parameters(self) -> int:
         """The number of the adapters' parameter values, 0 where there are none."""
-        adapted = isinstance(self.backbone, AdaptedBackbone | AdaptedTail)
-        return sum(p.numel() for p in self.backbone.parameters()) if adapted else 0
+        if not isinstance(self.backbone, AdaptedBackbone | AdaptedTail):
+            return 0
+        return sum(p.numel() for p in self.backbone.parameters())
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors to save, as views.

@@ -70,8 +70,8 @@ def check_refining(config: RunConfig, options: TrainOptions) -> None:
     """Raise ConfigError for a refiner without the run whose boxes it is to correct."""
     if config.head.refine and options.start is None:
         raise ConfigError(
-            f"setting 'head.refine': expected 0 without --start, got {config.head.refine}; a refiner learns to "
-            "correct the boxes of a finished run: `fdet train-heads CACHE --start RUN`"
+            f"setting 'head.refine': expected 0 without --start, got {config.head.refine}; a refiner learns "
+            "to correct the boxes of a finished run: `fdet train-heads CACHE --start RUN`"
         )
 
 

@@ -88,8 +88,8 @@ def _check_whole(run: Path, info: RunInfo, labels: Mapping[int, int], result: Mo
     parts = [name for name in result.fresh if not name.startswith("refiner.")]
     if classes or parts:
         raise InputError(
-            f"--start {run}: head.refine={info.config.head.refine} freezes the whole detector, and this one lacks "
-            f"{_named(classes or parts)}; give a run on the same features and classes"
+            f"--start {run}: head.refine={info.config.head.refine} freezes the whole detector, and this one "
+            f"lacks {_named(classes or parts)}; give a run on the same features and classes"
         )
 
 

@@ -54,9 +54,9 @@ class Choice:
 class _Top:
     """The keys at the top of a plan.
 
-    start: the run whose weights the trials begin with. source: the source of the pyramids. weights: the weights file of the backbone, for a tail, as --weights
-    takes it. budget: the number of combinations that mode "random" draws, with `random_seed`. seeds: the
-    seeds that each combination is trained with.
+    start: the run whose weights the trials begin with. source: the source of the pyramids. weights: the
+    weights file of the backbone, for a tail, as --weights takes it. budget: the number of combinations that
+    mode "random" draws, with `random_seed`. seeds: the seeds that each combination is trained with.
     """
 
     cache: str | None = None

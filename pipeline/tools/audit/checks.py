@@ -33,8 +33,8 @@ def check_audit(run: Path, cache: Path, out: Path, options: AuditOptions) -> Run
         )
     if refine := info.config.head.refine:
         raise InputError(
-            f"{run}: head.refine={refine}, and an audit trains whole heads, by the settings of the run; give the "
-            "run that the refiner began with"
+            f"{run}: head.refine={refine}, and an audit trains whole heads, by the settings of the run; give "
+            "the run that the refiner began with"
         )
     if options.weights is not None and info.tail is None:
         raise InputError(

@@ -30,8 +30,8 @@ def check_retraining(
     config = stage_2_config(before.config, settings, assignments)
     if config.head.refine:
         raise InputError(
-            f"{run}: head.refine={config.head.refine}; retrain the classifier of the run that the refiner began "
-            "with, and train a refiner of the result: a refiner comes last"
+            f"{run}: head.refine={config.head.refine}; retrain the classifier of the run that the refiner "
+            "began with, and train a refiner of the result: a refiner comes last"
         )
     check_training(config, replace(options, start=run, source=before.cached_source))
     return before

@@ -9,7 +9,9 @@ from fdet.heads.refine.deltas import deltas_between, moved_boxes
 def boxes_of(count: int, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     corners = torch.rand(count, 2, generator=generator) * 500
-    return torch.cat([corners, corners + torch.rand(count, 2, generator=generator) * 200 + 1], dim=1)
+    return torch.cat(
+        [corners, corners + torch.rand(count, 2, generator=generator) * 200 + 1], dim=1
+    )
 
 
 def test_they_are_torchvisions_and_move_boxes_as_it_does():

@@ -56,11 +56,15 @@ def test_it_alone_is_trained(more, finished, live_cache, tmp_path, caplog):
     assert sum(v.numel() for v in moments) == count
 
 
-@pytest.mark.parametrize("more", [(), ("train.precision=bf16", "train.checkpoint_activations=true")])
+@pytest.mark.parametrize(
+    "more", [(), ("train.precision=bf16", "train.checkpoint_activations=true")]
+)
 def test_torn_and_resumed_it_is_the_same(more, finished, live_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(loop_module, "LOG_EVERY_STEPS", 1)
     config = tiny("retinanet", *FREQUENT, "head.refine=2", *more)
-    check(config, options(live_cache, tmp_path, val=live_cache, start=finished), [2, 4], monkeypatch)
+    check(
+        config, options(live_cache, tmp_path, val=live_cache, start=finished), [2, 4], monkeypatch
+    )
 
 
 def test_parts_of_a_batch_change_nothing(finished, live_cache, tmp_path):
@@ -112,7 +116,9 @@ def test_other_classes_are_refused(finished, live_cache, dataset, tmp_path):
     coco["categories"][2]["name"] = "novel"
     path = tmp_path / "renamed.json"
     path.write_text(json.dumps(coco))
-    with pytest.raises(InputError, match=r"head\.refine=1 freezes the whole detector.* lacks novel"):
+    with pytest.raises(
+        InputError, match=r"head\.refine=1 freezes the whole detector.* lacks novel"
+    ):
         refined(finished, live_cache, tmp_path / "run", annotations=path)
     assert not (tmp_path / "run").exists()
 
