@@ -38,6 +38,7 @@ ARGUMENTS = {
     "--width 64 --epochs 1 --threads 1 --mode finetune --limit 4",
     "presets.py": "{coded} {coded} --out {out} --presets faster-fpn-s --epochs 1 --steps 2",
     "random_read.py": "--samples 4 --batch 2 --rounds 1",
+    "refining.py": "{run} {coded} {coded} --out {out} --stages 1 --seeds 0 --steps 1 --device cpu",
     "scale.py": "",
     "startup.py": "--rounds 1",
     "tiles.py": "--out {out} --images 2 --width 160 --height 96 --size 64 --tiles 96 --epochs 1 "

@@ -7,9 +7,12 @@ import pytest
 
 from fdet.cache.errors import ConfigError, InputError
 from fdet.pipeline.dataset.classes.long_tail import repeat_factors
+from fdet.pipeline.runs.config import load_config
 from fdet.pipeline.tools.ablation.combinations import MOST, combinations_of
 from fdet.pipeline.tools.ablation.plan import read_plan
 from fdet.pipeline.tools.ablation.trials import comparable, trials_of
+from fdet.pipeline.training.options import TrainOptions
+from fdet.pipeline.training.train import train
 
 RATES = '"optim.lr" = [0.1, 0.2, 0.3]'
 HEADS = 'head = [{name = "fcos", convs = 1}, {name = "tal", convs = 1}]'
@@ -143,3 +146,24 @@ def test_other_annotations_are_another_trial(trials, dataset, tmp_path):
 def test_comparable_are_those_of_the_same_caches_and_epochs(trials):
     one, two, three, four = trials("[axes]\n'train.epochs' = [1, 2]\n'optim.lr' = [1.0, 2.0]")
     assert comparable(one, [one, two, three, four]) == [one, two]
+
+
+@pytest.fixture(scope="module")
+def finished(exact_cache, tmp_path_factory):
+    run = tmp_path_factory.mktemp("start") / "run"
+    names = ("neck.channels=8", "neck.max_level=5", "head.convs=1", "head.anchor_scales=[4]")
+    config = load_config(head="retinanet", assignments=(*names, "train.epochs=1"))
+    train(config, TrainOptions(cache=exact_cache, out=run, threads=1, device="cpu"))
+    return run
+
+
+def test_a_start_is_part_of_a_trial_and_a_refiner_needs_one(trials, finished):
+    stages = '[axes]\n"head.refine" = [1, 2]'
+    with pytest.raises(ConfigError, match=r"head\.refine.*--start RUN"):
+        trials(stages)
+    one, two = trials(stages, f'start = "{finished}"')
+    assert one.caches.start == finished and one.caches.options(finished).start == finished
+    assert one.trained < two.trained < two.total
+    (plain,) = trials()
+    (begun,) = trials("", f'start = "{finished}"')
+    assert plain.digest != begun.digest and plain.total == begun.total

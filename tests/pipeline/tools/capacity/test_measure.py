@@ -178,3 +178,15 @@ def test_the_note_on_a_small_trained_share_tells_what_is_known_of_small_data(exa
 def test_nothing_is_noted_of_a_large_share(exact_cache):
     words = ["model", "cascade-nas-fpn-s", "--cache", str(exact_cache)]
     assert "note:" not in CliRunner().invoke(app, words).output
+
+
+def test_a_refiner_is_a_part_for_which_the_others_are_frozen(header):
+    plain = measure(config(), header, 3)
+    found = measure(config("head.refine=2"), header, 3)
+    assert [part.trained for part in found.parts] == [False, False, False, True]
+    same = [(p.name, p.parameters) for p in plain.parts]
+    assert [(p.name, p.parameters) for p in found.parts[:-1]] == same
+    assert found.parts[1].flops == plain.parts[1].flops
+    refiner = found.parts[-1]
+    assert refiner.name == "refiner" and refiner.parameters > 0 and refiner.flops > 0
+    assert found.activations > 0
