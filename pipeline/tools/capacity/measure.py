@@ -23,6 +23,8 @@ from ...runs.config import RunConfig
 from ...runs.model import Model, adapted_backbone, fresh_detector, tail_of
 from ...sources.kinds import CACHED, SOURCES
 
+# The name of the part that a refiner is.
+REFINER = "refiner"
 _OBJECTS = 8
 _CPU = torch.device("cpu")
 
@@ -142,7 +144,7 @@ def _above(config: RunConfig, detector: Detector, flops: Sequence[int]) -> Itera
     """Yield the neck, the head and, where there is one, the refiner, for which they are frozen."""
     named = {config.neck.name: detector.neck, config.head.name: detector.head}
     if detector.refiner is not None:
-        named["refiner"] = detector.refiner
+        named[REFINER] = detector.refiner
     for (name, part), own in zip(named.items(), flops, strict=True):
         trained = part is detector.refiner or detector.refiner is None
         yield Part(name, _count(part), own, trained)

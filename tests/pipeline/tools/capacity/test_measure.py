@@ -190,3 +190,4 @@ def test_a_refiner_is_a_part_for_which_the_others_are_frozen(header):
     refiner = found.parts[-1]
     assert refiner.name == "refiner" and refiner.parameters > 0 and refiner.flops > 0
     assert found.activations > 0
+    assert not any(line.startswith("note") for line in capacity_lines(found))

@@ -1,9 +1,12 @@
 """What is wrong with the options of an export is said before anything is loaded."""
 
+from dataclasses import replace
+
 import pytest
 
 from fdet.cache.errors import InputError
 from fdet.pipeline.exported import runtimes
+from fdet.pipeline.runs.info import RunInfo
 from fdet.pipeline.tools.exporting.checks import check_export
 from fdet.pipeline.tools.exporting.options import ExportOptions
 
@@ -29,6 +32,14 @@ def test_pt2_has_no_8_bits(trained, tmp_path):
     options = ExportOptions(int8=True, check=trained / "cache.fdet", images=tmp_path)
     with pytest.raises(InputError, match="onnx and openvino files have"):
         check_export(trained / "run", tmp_path / "a.pt2", options)
+
+
+def test_a_refiner_has_no_raw_outputs(trained, tmp_path, monkeypatch):
+    info = RunInfo.read(trained / "run")
+    config = replace(info.config, head=replace(info.config.head, refine=1))
+    monkeypatch.setattr(RunInfo, "read", lambda run: replace(info, config=config))
+    with pytest.raises(InputError, match="a refiner corrects what NMS keeps"):
+        check_export(trained / "run", tmp_path / "a.onnx", ExportOptions(include="raw"))
 
 
 def test_nothing_is_replaced_unasked(trained, tmp_path):
