@@ -19,6 +19,8 @@ from .runs import assert_same, lines, options, part, tensors, tiny
 class Small(nn.Module):
     """With floats that are trained, floats that are not, and a count."""
 
+    refiner = None
+
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 2)
