@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ....cache.disk.publish import remove_leftovers
 from ....cache.errors import FeatureError, InputError
@@ -21,6 +22,11 @@ from .results import FORMS, Results
 from .stages import Stages
 from .state import State
 from .summary import PredictSummary
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ....heads.types import Detections
 
 DEFAULTS = PredictOptions()
 log = logging.getLogger(__name__)
@@ -107,8 +113,11 @@ def _find(plan: Plan, kept: Kept | None, failed: dict[str, str]) -> tuple[State,
         recorder.video_done,
         tiled=tiling is not None,
     )
-    find = partial(finder.find, timed=stages.timed)
     agnostic = finder.known.config.head.suppression == "agnostic"
+
+    def find(image: Image.Image) -> Detections:
+        return finder.find(image, stages.timed)
+
     try:
         for job, photograph in shots:
             try:

@@ -14,6 +14,7 @@ from fdet.cache.info import describe
 from fdet.cache.layout import ImageEntry
 from fdet.cache.pairs import PairedCache
 from fdet.cache.reader import FeatureCache
+from fdet.pipeline.dataset.images import hashes
 from fdet.pipeline.extraction import changed as changed_file
 from fdet.pipeline.extraction.extract import extract
 
@@ -133,8 +134,8 @@ def test_only_files_that_were_touched_since_are_read(mine, tmp_path, monkeypatch
     time.sleep(0.02)
     extract(quick(mine, out))
     read = []
-    real = changed_file.file_sha256
-    monkeypatch.setattr(changed_file, "file_sha256", lambda path: read.append(path) or real(path))
+    real = hashes.file_sha256
+    monkeypatch.setattr(hashes, "file_sha256", lambda path: read.append(path) or real(path))
     extract(quick(mine, out))
     assert read == []
     path = mine.parent / "images" / first_image(out).file_name
