@@ -24,11 +24,9 @@ NEAR = [6.0, 0.0, 16.0, 10.0]  # 40 of 160: an overlap of 0.25
 class MadeUp:
     """One image of the objects that are given as (box, class, crowd)."""
 
-    tiles = 1
-
     class_ids = (1, 2)
-
     coverage = None
+    tiles = 1
 
     def __init__(self, *objects):
         self.objects = objects
