@@ -11,6 +11,7 @@ from itertools import pairwise
 from ...cache.errors import InputError
 from ...cache.layout import ImageEntry
 from ...cache.windows import Window, split_name, window_name
+from ...cache.wording import counted
 
 # A tile's id is that of its image times this, plus its number from 1 on; 0 is the whole image.
 NUMBERS = 10**6
@@ -88,8 +89,8 @@ def _tiles(image: ImageEntry, tiling: Tiling) -> Iterable[ImageEntry]:
     count, first = tiling.count(image.hw), image.id * NUMBERS
     if count >= NUMBERS:
         raise InputError(
-            f"--tiles: image {image.file_name} would have {count} tiles, expected fewer than {NUMBERS}; "
-            "give larger ones"
+            f"--tiles: image {image.file_name} would have {counted(count, 'tile')}, expected fewer than "
+            f"{NUMBERS}; give larger ones"
         )
     windows = tiling.windows(image.hw)
     if first + len(windows) > _MAX_ID:

@@ -238,7 +238,7 @@ def test_a_run_on_tiles_is_compared_with_one_on_whole_images(run, tiled, dataset
     fdet_command("evaluate", tmp_path / "run", whole, "--threads", 1)
     fdet_command("evaluate", run, tiled, "--compare", tmp_path / "run", "--threads", 1)
     compared = json.loads((run / "evaluation-a.json").read_text())["compared"]
-    assert compared["run"] == str(tmp_path / "run")
+    assert compared["other"] == str(tmp_path / "run")
 
 
 def test_a_last_layer_is_trained_again_on_tiles(run, tiled, tmp_path):

@@ -62,8 +62,9 @@ NEEDS = {
     "wandb": "fdet train-heads train.fdet --out runs/other --track wandb",
     "mlflow": "fdet train-heads train.fdet --out runs/other --track mlflow",
 }
-# Extras that nothing asks for: an ablation's results have CSV and JSON in any case.
-SILENT = {"distributed", "parquet", "docs", "test"}
+# Extras that no command ends for: an ablation's results have CSV and JSON in any case, and an image that is
+# too large fails alone, with a line that names the extra (tests/pipeline/dataset/images/test_photographs.py).
+SILENT = {"distributed", "parquet", "large", "docs", "test"}
 # Nothing may be fetched once fdet is installed.
 OFFLINE = {
     **dict.fromkeys(

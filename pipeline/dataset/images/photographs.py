@@ -89,10 +89,10 @@ def open_of_any_size(file: IO[bytes], formats: tuple[str, ...]) -> Image.Image |
     prefix = file.read(16)
     for name in formats:
         factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept is not None and accept(prefix) is not True):
-            continue
-        file.seek(0)
         try:
+            if factory is None or (accept is not None and accept(prefix) is not True):
+                continue
+            file.seek(0)
             image: Image.Image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
