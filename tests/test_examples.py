@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,12 @@ PHOTOGRAPHS = ("2019_YELL_2_528000_4978000_image_crop2", "2019_YELL_2_541000_497
 
 
 def make_photograph(path: Path, side: int = 340) -> None:
-    """Crowns in the middle of every quarter, and Pascal VOC's file of them, so that nothing is fetched."""
-    picture, boxes = Image.new("RGB", (side, side), (150, 130, 100)), ""
+    """Crowns in the middle of every quarter, and Pascal VOC's file of them, so that nothing is fetched.
+
+    The ground of each photograph has a colour of its own, as no two are the same.
+    """
+    ground = (150, 130, zlib.crc32(path.name.encode()) % 128)
+    picture, boxes = Image.new("RGB", (side, side), ground), ""
     for x, y in [(60, 60), (240, 60), (60, 240), (240, 240)]:
         ImageDraw.Draw(picture).ellipse((x, y, x + 40, y + 40), fill=(40, 90, 40))
         sides = zip(("xmin", "ymin", "xmax", "ymax"), (x, y, x + 40, y + 40), strict=True)

@@ -36,10 +36,10 @@ from .options import ExportOptions
 from .sampling import Sample, samples_of
 
 Find = Callable[[Sample], Detections]
-# The least share of detections that are the same where the codec of the run rounds. A value next to the edge
-# between two codes may fall to either side, as sums are taken in another order, and changes the detections
-# around it; a wrong input changes all of them.
-ROUNDED_SHARE = 0.5
+# The least share of detections that are the same where the codec of the run rounds to integers, and to floats
+# of 16 bits. A value next to the edge between two codes may fall to either side, as sums are taken in another
+# order, and changes the detections around it; a wrong input changes all of them.
+INTEGERS_SHARE, HALVES_SHARE = 0.5, 0.95
 # The most that AP may lose: in float16, and where a codec rounds; in 8 bits, as a share.
 AP_LOSS, AP_SHARE = 0.001, 0.996
 
@@ -48,15 +48,15 @@ AP_LOSS, AP_SHARE = 0.001, 0.996
 class Proof:
     """What was found of a file. model: its name. precision: fp32, fp16 or int8. images: their number.
 
-    rounded: whether the codec of the run rounds. predicted: the AP of `fdet predict`, as the run computes.
-    expected: that of the run in float32 on the file's canvas. found: that of the file; None without objects.
-    times: the latency of run and file by number of threads, 0 for all.
+    least: the share of the detections that must be the same. predicted: the AP of `fdet predict`, as the run
+    computes. expected: that of the run in float32 on the file's canvas. found: that of the file; None
+    without objects. times: the latency of run and file by number of threads, 0 for all.
     """
 
     model: str
     precision: str
     images: int
-    rounded: bool
+    least: float
     agreement: Agreement
     predicted: float | None
     expected: float | None
@@ -70,12 +70,11 @@ class Proof:
             return self._less(lambda ap: AP_SHARE * ap, f"{AP_SHARE:.1%} of the AP of the run")
         if self.precision == "fp16":
             return self._less(lambda ap: ap - AP_LOSS, f"the AP of the run, less {100 * AP_LOSS:g}")
-        least = ROUNDED_SHARE if self.rounded else 1.0
         failed = self._less(lambda ap: ap - AP_LOSS, f"the AP of the run, less {100 * AP_LOSS:g}")
-        if self.agreement.share < least:
+        if self.agreement.share < self.least:
             failed.insert(
                 0,
-                f"{self.agreement.share:.1%} of the detections are the same, expected {least:.0%}",
+                f"{self.agreement.share:.1%} of the detections are the same, expected {self.least:.0%}",
             )
         return failed
 
@@ -83,6 +82,14 @@ class Proof:
         if self.expected is None or self.found is None or self.found >= limit(self.expected):
             return []
         return [f"AP {100 * self.found:.1f}, expected at least {what}, {100 * self.expected:.1f}"]
+
+
+def _least_share(info: RunInfo) -> float:
+    """Return the share of detections that a file in float32 must have in common with its run."""
+    form = get_form(info.key.codec)
+    if info.own_backbone or form.numbers.name == "fp32":
+        return 1.0
+    return INTEGERS_SHARE if form.clips else HALVES_SHARE
 
 
 def prove(
@@ -113,7 +120,7 @@ def prove(
         model.name,
         description.precision,
         len(samples.images),
-        not info.own_backbone and get_form(info.key.codec).clips,
+        _least_share(info),
         agreement(
             [(expected[k], found[k]) for k in expected], chosen.threshold, chosen.limit, chosen.iou
         ),

@@ -38,7 +38,7 @@ NECK_OF = {
     "identity": ("train.epochs=70", "train.eval_every=70"),
 }
 # A decoder wants a lower rate.
-HEAD_OF = {"query": ("optim.lr=0.001", *LONGER)}
+HEAD_OF = {"query": ("optim.lr=0.001", "train.epochs=90", "train.eval_every=90")}
 
 
 @pytest.fixture(scope="module")

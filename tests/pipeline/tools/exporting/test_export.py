@@ -83,7 +83,7 @@ def test_what_a_caller_may_get_wrong_fails_the_proof(change, trained, copied, ch
     copied.program.write_text(text.replace(old, new))
     proof = proof_of(trained, copied, checking)
     assert proof.agreement.share < 0.9
-    assert "of the detections are the same, expected 100%" in proof.failures[0]
+    assert "of the detections are the same, expected 95%" in proof.failures[0]
     assert any(line.startswith("FAILED: ") for line in proof_lines(proof))
 
 
