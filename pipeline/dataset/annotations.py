@@ -144,6 +144,18 @@ class Annotations:
         return ImageBoxes(p.boxes[part], p.labels[part], p.crowd[part], p.area[part], outlines)
 
 
+def joined_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
+    """Join the objects of at least one part, one part after the other; all have outlines, or none has."""
+    outlines = [part.outlines for part in parts if part.outlines is not None]
+    return ImageBoxes(
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.crowd for part in parts]),
+        np.concatenate([part.area for part in parts]),
+        joined_outlines(outlines) if outlines else None,
+    )
+
+
 def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> Annotations:
     """Join the images of all parts, from each those whose ids its container holds.
 
@@ -167,15 +179,7 @@ def joined_annotations(parts: Sequence[tuple[Annotations, Container[int]]]) -> A
         images=tuple(image for _, image in kept),
         class_ids=first.class_ids,
         class_names=first.class_names,
-        packed=ImageBoxes(
-            np.concatenate([b.boxes for b in boxes]),
-            np.concatenate([b.labels for b in boxes]),
-            np.concatenate([b.crowd for b in boxes]),
-            np.concatenate([b.area for b in boxes]),
-            joined_outlines([b.outlines for b in boxes if b.outlines is not None])
-            if first.packed.outlines is not None
-            else None,
-        ),
+        packed=joined_boxes(boxes),
         starts=np.cumsum([0, *(len(b) for b in boxes)]),
         dropped=dict(dropped),
         remarks=tuple(dict.fromkeys(r for part, _ in parts for r in part.remarks)),

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from ...cache.layout import ImageEntry
 from ...cache.windows import Window, split_name, window_name
-from .annotations import Annotations, Coverage, ImageBoxes
-from .outlines import joined_outlines
+from .annotations import Annotations, Coverage, ImageBoxes, joined_boxes
 from .tiling import image_of, is_tiled, photographs_of
 
 
@@ -40,21 +39,13 @@ def annotations_of_tiles(annotations: Annotations, images: Sequence[ImageEntry])
         return annotations
     kept = [tile for tile in images if image_of(tile.id) in annotations]
     parts = [_part(annotations, tile) for tile in kept]
-    empty = annotations.packed
     none: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    every = parts or [_taken(empty, none, Window(0, 0, 1, 1), (1, 1))]
     coverage = annotations.coverage
     return replace(
         annotations,
         images=tuple(_entry(annotations, tile) for tile in kept),
-        packed=ImageBoxes(
-            np.concatenate([part.boxes for part in every]),
-            np.concatenate([part.labels for part in every]),
-            np.concatenate([part.crowd for part in every]),
-            np.concatenate([part.area for part in every]),
-            joined_outlines([p.outlines for p in every if p.outlines is not None])
-            if empty.outlines is not None
-            else None,
+        packed=joined_boxes(
+            parts or [_taken(annotations.packed, none, Window(0, 0, 1, 1), (1, 1))]
         ),
         starts=np.cumsum([0, *map(len, parts)]),
         coverage=None if coverage is None else _coverage(annotations, kept),
